@@ -1,0 +1,324 @@
+//! A task's arguments: checked against the module's spec and coerced as Ansible coerces them.
+
+use amibake_playbook::spec::{Kind, ModuleSpec, Param};
+use serde_json::{Map, Value as Json};
+
+use crate::module::Failure;
+
+/// Arguments after templating, by canonical parameter name, defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Args(Map<String, Json>);
+
+impl Args {
+    /// Checks `given` against `spec` and coerces every value to its parameter's type.
+    pub fn coerce(spec: &ModuleSpec, given: Map<String, Json>) -> Result<Self, Failure> {
+        let mut args = Map::new();
+        for (name, value) in given {
+            match spec.param(&name) {
+                Some(_) if value.is_null() => {}
+                Some(param) => {
+                    args.insert(param.name.to_owned(), coerce(param, value)?);
+                }
+                None if spec.open => {
+                    args.insert(name, value);
+                }
+                None => {
+                    return Err(Failure::new(format!(
+                        "unsupported parameter for ({}) module: {name}",
+                        spec.name
+                    )));
+                }
+            }
+        }
+        check_rules(spec, &args)?;
+        for param in spec.params {
+            if let (Some(default), false) = (param.default, args.contains_key(param.name)) {
+                args.insert(param.name.to_owned(), coerce(param, Json::from(default))?);
+            }
+        }
+        Ok(Self(args))
+    }
+
+    /// Returns the text called `name`, if given.
+    #[must_use]
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// Returns the text called `name`; its spec says it is required or has a default.
+    pub fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.str(name)
+            .ok_or_else(|| Failure::new(format!("missing required arguments: {name}")))
+    }
+
+    /// Returns whether `name` is true; absent is false.
+    #[must_use]
+    pub fn bool(&self, name: &str) -> bool {
+        self.opt_bool(name).unwrap_or(false)
+    }
+
+    /// Returns the truth of `name`, if given.
+    #[must_use]
+    pub fn opt_bool(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
+    /// Returns the whole number called `name`, if given.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.0.get(name)?.as_i64()
+    }
+
+    /// Returns the texts of the list called `name`; absent is empty.
+    #[must_use]
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        let items = self.0.get(name).and_then(Json::as_array);
+        items
+            .map(|items| items.iter().filter_map(Json::as_str).collect())
+            .unwrap_or_default()
+    }
+
+    /// Returns the value called `name` as it is, if given.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&Json> {
+        self.0.get(name)
+    }
+
+    /// Returns whether `name` was given or has a default.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Returns all of them.
+    #[must_use]
+    pub fn all(&self) -> &Map<String, Json> {
+        &self.0
+    }
+}
+
+fn check_rules(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
+    let missing: Vec<&str> = spec
+        .params
+        .iter()
+        .filter(|p| p.required && !args.contains_key(p.name))
+        .map(|p| p.name)
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::new(format!(
+            "missing required arguments: {}",
+            missing.join(", ")
+        )));
+    }
+    for set in spec.required_one_of {
+        if !set.iter().any(|name| args.contains_key(*name)) {
+            return Err(Failure::new(format!(
+                "one of the following is required: {}",
+                set.join(", ")
+            )));
+        }
+    }
+    for set in spec.mutually_exclusive {
+        if set.iter().filter(|name| args.contains_key(**name)).count() > 1 {
+            return Err(Failure::new(format!(
+                "parameters are mutually exclusive: {}",
+                set.join("|")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Coerces one value as Ansible's `check_type_*` functions do.
+fn coerce(param: &Param, value: Json) -> Result<Json, Failure> {
+    let coerced = match param.kind {
+        Kind::Raw => Some(value.clone()),
+        Kind::Str => text(&value).map(Json::from),
+        Kind::Path => text(&value).map(|path| Json::from(expand_path(&path))),
+        Kind::Bool => truth(&value).map(Json::from),
+        Kind::Int => whole(&value).map(Json::from),
+        Kind::Float => number(&value).map(Json::from),
+        Kind::List => elements(&value)
+            .map(|items| {
+                items
+                    .iter()
+                    .map(|item| text(item).map(Json::from))
+                    .collect::<Option<Vec<_>>>()
+            })
+            .and_then(|items| items.map(Json::from)),
+        Kind::RawList => elements(&value).map(Json::from),
+        Kind::Dict => mapping(&value).map(Json::from),
+    };
+    let coerced = coerced.ok_or_else(|| cannot_convert(param, &value))?;
+    check_choices(param, &coerced)?;
+    Ok(coerced)
+}
+
+fn cannot_convert(param: &Param, value: &Json) -> Failure {
+    let shown = if param.no_log {
+        "********".to_owned()
+    } else {
+        value.to_string()
+    };
+    let kind = format!("{:?}", param.kind).to_lowercase();
+    Failure::new(format!(
+        "argument '{}' is {shown} and cannot be converted to {kind}",
+        param.name
+    ))
+}
+
+fn check_choices(param: &Param, value: &Json) -> Result<(), Failure> {
+    if param.choices.is_empty() {
+        return Ok(());
+    }
+    let one = |item: &Json| text(item).is_some_and(|t| param.choices.contains(&t.as_str()));
+    let fits = value
+        .as_array()
+        .map_or_else(|| one(value), |items| items.iter().all(one));
+    if fits {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "value of {} must be one of: {}, got: {}",
+        param.name,
+        param.choices.join(", "),
+        text(value).unwrap_or_else(|| value.to_string())
+    )))
+}
+
+/// Returns a scalar as Python's `str` writes it; lists and mappings as JSON.
+fn text(value: &Json) -> Option<String> {
+    match value {
+        Json::Null => None,
+        Json::String(text) => Some(text.clone()),
+        Json::Bool(true) => Some("True".to_owned()),
+        Json::Bool(false) => Some("False".to_owned()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn truth(value: &Json) -> Option<bool> {
+    match text(value)?.trim().to_lowercase().as_str() {
+        "y" | "yes" | "on" | "1" | "true" | "t" | "1.0" => Some(true),
+        "n" | "no" | "off" | "0" | "false" | "f" | "0.0" => Some(false),
+        _ => None,
+    }
+}
+
+fn whole(value: &Json) -> Option<i64> {
+    match value {
+        Json::String(text) => text.trim().parse().ok(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole float within i64 is checked first"
+        )]
+        Json::Number(n) => n.as_i64().or_else(|| {
+            n.as_f64()
+                .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
+                .map(|f| f as i64)
+        }),
+        _ => None,
+    }
+}
+
+fn number(value: &Json) -> Option<f64> {
+    match value {
+        Json::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    }
+}
+
+fn elements(value: &Json) -> Option<Vec<Json>> {
+    match value {
+        Json::Array(items) => Some(items.clone()),
+        Json::String(text) => Some(
+            text.split(',')
+                .map(|item| Json::from(item.trim()))
+                .collect(),
+        ),
+        Json::Number(_) | Json::Bool(_) => Some(vec![value.clone()]),
+        _ => None,
+    }
+}
+
+fn mapping(value: &Json) -> Option<Map<String, Json>> {
+    match value {
+        Json::Object(map) => Some(map.clone()),
+        Json::String(text) if text.trim_start().starts_with('{') => serde_json::from_str(text).ok(),
+        Json::String(text) => text
+            .split([',', ' '])
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                pair.split_once('=')
+                    .map(|(k, v)| (k.trim().to_owned(), Json::from(v.trim())))
+            })
+            .collect(),
+        _ => None,
+    }
+}
+
+/// Expands a leading `~` and `$NAME`, as Python's `expanduser(expandvars(…))` does.
+fn expand_path(path: &str) -> String {
+    let mut out = String::new();
+    let mut rest = path;
+    if let Some(after) = path.strip_prefix('~')
+        && let (true, Ok(home)) = (
+            after.is_empty() || after.starts_with('/'),
+            std::env::var("HOME"),
+        )
+    {
+        out.push_str(home.trim_end_matches('/'));
+        rest = after;
+    }
+    while let Some(at) = rest.find('$') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        out.push_str(before);
+        let braced = after.starts_with('{');
+        let body = if braced { &after[1..] } else { after };
+        let end = body
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(body.len());
+        let tail = &body[end..];
+        let closed = !braced || tail.starts_with('}');
+        match std::env::var(&body[..end]) {
+            Ok(value) if closed && end > 0 => {
+                out.push_str(&value);
+                rest = if braced { &tail[1..] } else { tail };
+            }
+            _ => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amibake_playbook::spec;
+
+    #[test]
+    fn numbers_and_truths_are_read_from_text() {
+        let spec = spec::find("group").unwrap();
+        let given = serde_json::json!({"name": 12, "gid": "1001", "system": "yes"});
+        let args = Args::coerce(spec, given.as_object().unwrap().clone()).unwrap();
+        assert_eq!(args.str("name"), Some("12"));
+        assert_eq!(args.int("gid"), Some(1001));
+        assert!(args.bool("system"));
+        assert_eq!(args.str("state"), Some("present"));
+    }
+
+    #[test]
+    fn a_value_outside_the_choices_is_refused() {
+        let spec = spec::find("ansible.builtin.group").unwrap();
+        let given = serde_json::json!({"name": "a", "state": "here"});
+        let failure = Args::coerce(spec, given.as_object().unwrap().clone()).unwrap_err();
+        assert_eq!(
+            failure.msg,
+            "value of state must be one of: absent, present, got: here"
+        );
+    }
+}

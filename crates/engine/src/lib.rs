@@ -1,0 +1,6 @@
+//! What runs on the target: facts, the executor, the modules.
+
+pub mod args;
+pub mod change;
+pub mod module;
+pub mod modules;

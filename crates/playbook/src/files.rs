@@ -1,0 +1,94 @@
+//! Where the language reads its files from: the disk, or an unpacked bundle on the target.
+//!
+//! Paths are always the ones the author knows (absolute, on the controller), so that every
+//! message names the file that can be edited, on whichever side it is raised.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Read access to the files of playbooks and roles, by their path on the controller.
+pub trait Files {
+    /// Returns the content of the file at `path`.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Returns whether a regular file (links followed) is at `path`.
+    fn is_file(&self, path: &Path) -> bool;
+    /// Returns whether a directory (links followed) is at `path`.
+    fn is_dir(&self, path: &Path) -> bool;
+    /// Returns the names in the directory at `path`, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Returns the permission bits of the file at `path`.
+    fn mode(&self, path: &Path) -> io::Result<u32>;
+    /// Returns where the bytes of `path` lie on this machine, for programs that stream them.
+    fn locate(&self, path: &Path) -> PathBuf;
+}
+
+/// Files below a prefix: `""` is this machine's disk, anything else an unpacked bundle.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    prefix: PathBuf,
+}
+
+impl Disk {
+    /// Returns the files of this machine under their own names.
+    #[must_use]
+    pub fn here() -> Self {
+        Self::default()
+    }
+
+    /// Returns the files of a bundle unpacked below `prefix`.
+    #[must_use]
+    pub fn below(prefix: impl Into<PathBuf>) -> Self {
+        Self {
+            prefix: prefix.into(),
+        }
+    }
+}
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(self.locate(path))
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        self.locate(path).is_file()
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        self.locate(path).is_dir()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.locate(path))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        use std::os::unix::fs::PermissionsExt;
+        Ok(std::fs::metadata(self.locate(path))?.permissions().mode() & 0o7777)
+    }
+
+    fn locate(&self, path: &Path) -> PathBuf {
+        if self.prefix.as_os_str().is_empty() {
+            return path.to_path_buf();
+        }
+        self.prefix.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_keeps_the_names_of_the_controller() {
+        let files = Disk::below("/run/amibake/r1/files");
+        assert_eq!(
+            files.locate(Path::new("/home/ann/site.yml")),
+            Path::new("/run/amibake/r1/files/home/ann/site.yml")
+        );
+    }
+}

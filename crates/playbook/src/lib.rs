@@ -1,0 +1,6 @@
+//! The playbook language: YAML as `PyYAML` reads it, plays and tasks, variables, Jinja2.
+//!
+//! Pure: it reads files through [`files::Files`] and does no other IO. No AWS, no SSH, no tokio.
+
+pub mod files;
+pub mod spec;

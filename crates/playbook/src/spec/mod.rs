@@ -1,0 +1,168 @@
+//! Which modules there are and which parameters they take, as their Ansible documentation says.
+//!
+//! Both sides use this table: the static checks before a machine exists, and the engine when it
+//! coerces templated arguments. What a module does with them is the engine's.
+
+mod files;
+mod system;
+
+/// The type of a parameter, as in Ansible's argument specs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any scalar, as text.
+    Str,
+    /// Text with `~` and variables of the environment expanded.
+    Path,
+    /// `yes`, `no`, `true`, `1`, ….
+    Bool,
+    /// A whole number, or text that is one.
+    Int,
+    /// A number.
+    Float,
+    /// A list of texts; a comma-separated text is split.
+    List,
+    /// A list whose elements may be anything.
+    RawList,
+    /// A mapping; `k=v,k2=v2` and JSON texts are read.
+    Dict,
+    /// Anything, as it came.
+    Raw,
+}
+
+/// One parameter of a module.
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Its default as YAML would write it; `None` if absent stays absent.
+    pub default: Option<&'static str>,
+    /// The values allowed; empty for any.
+    pub choices: &'static [&'static str],
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
+    /// Whether its value is a secret.
+    pub no_log: bool,
+}
+
+impl Param {
+    /// Returns an optional parameter without a default.
+    #[must_use]
+    pub const fn new(name: &'static str, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            required: false,
+            default: None,
+            choices: &[],
+            aliases: &[],
+            no_log: false,
+        }
+    }
+
+    /// Makes it required.
+    #[must_use]
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// Gives it a default, written as YAML would.
+    #[must_use]
+    pub const fn default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    /// Restricts its values.
+    #[must_use]
+    pub const fn choices(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
+    /// Gives it other names.
+    #[must_use]
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// Marks its value as secret.
+    #[must_use]
+    pub const fn no_log(mut self) -> Self {
+        self.no_log = true;
+        self
+    }
+}
+
+/// A module's interface.
+#[derive(Debug, Clone, Copy)]
+pub struct ModuleSpec {
+    /// Its fully qualified name: `ansible.builtin.copy`.
+    pub name: &'static str,
+    /// Other fully qualified names: `ansible.legacy.copy` is understood for every builtin.
+    pub aliases: &'static [&'static str],
+    /// Its parameters; `file`'s common ones (`mode`, `owner`, …) included by listing them.
+    pub params: &'static [Param],
+    /// Whether `module: some text` is the text itself (`command`) rather than `k=v` pairs.
+    pub free_form: bool,
+    /// Whether any other parameter is taken too (`set_fact`).
+    pub open: bool,
+    /// At least one parameter of each set must be given.
+    pub required_one_of: &'static [&'static [&'static str]],
+    /// At most one parameter of each set may be given.
+    pub mutually_exclusive: &'static [&'static [&'static str]],
+}
+
+impl ModuleSpec {
+    /// Returns a module with these parameters and no further rules.
+    #[must_use]
+    pub const fn new(name: &'static str, params: &'static [Param]) -> Self {
+        Self {
+            name,
+            aliases: &[],
+            params,
+            free_form: false,
+            open: false,
+            required_one_of: &[],
+            mutually_exclusive: &[],
+        }
+    }
+
+    /// Returns the parameter called `name`, also by an alias.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        self.params
+            .iter()
+            .find(|p| p.name == name || p.aliases.contains(&name))
+    }
+
+    /// Returns the last part of the name: `copy`.
+    #[must_use]
+    pub fn short_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+}
+
+/// Returns every module there is.
+pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
+    files::MODULES.iter().chain(system::MODULES)
+}
+
+/// Returns the module called `name`: fully qualified, `ansible.legacy.`, or short.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static ModuleSpec> {
+    let short = name
+        .strip_prefix("ansible.builtin.")
+        .or_else(|| name.strip_prefix("ansible.legacy."));
+    all().find(|m| {
+        m.name == name
+            || m.aliases.contains(&name)
+            || (!name.contains('.') && m.short_name() == name)
+            || (short == Some(m.short_name()) && m.name.starts_with("ansible.builtin."))
+    })
+}

@@ -1,0 +1,3 @@
+//! amibake: turns a YAML manifest into a hardened, tested AMI.
+
+fn main() {}
