@@ -4,9 +4,10 @@
 
 use std::path::PathBuf;
 
+use amibake_protocol::event::Diff;
 use serde::Serialize;
 
-use crate::module::Failure;
+use crate::module::{Context, Failure};
 
 /// One change to the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,25 +25,36 @@ pub enum Change {
     },
 }
 
-/// Applies `changes` in order and stops at the first that fails.
-pub fn apply(changes: &[Change]) -> Result<(), Failure> {
-    changes.iter().try_for_each(apply_one)
+impl Change {
+    /// Returns what `--diff` shows of it; `None` where Ansible shows nothing.
+    #[must_use]
+    pub fn diff(&self) -> Option<Diff> {
+        match self {
+            Self::Run { .. } | Self::Remove { .. } => None,
+        }
+    }
 }
 
-fn apply_one(change: &Change) -> Result<(), Failure> {
+/// Applies `changes` in order and stops at the first that fails.
+pub fn apply(changes: &[Change], context: &mut Context<'_>) -> Result<(), Failure> {
+    changes.iter().try_for_each(|c| apply_one(c, context))
+}
+
+fn apply_one(change: &Change, context: &mut Context<'_>) -> Result<(), Failure> {
     match change {
-        Change::Run { argv } => run(argv),
+        Change::Run { argv } => run(argv, &context.environment),
         Change::Remove { path } => std::fs::remove_file(path)
             .map_err(|e| Failure::new(format!("could not remove {}: {e}", path.display()))),
     }
 }
 
-fn run(argv: &[String]) -> Result<(), Failure> {
+fn run(argv: &[String], environment: &[(String, String)]) -> Result<(), Failure> {
     let Some((program, args)) = argv.split_first() else {
         return Err(Failure::new("no program to run"));
     };
     let output = std::process::Command::new(program)
         .args(args)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .output()
         .map_err(|e| Failure::new(format!("could not run {program}: {e}")))?;
     if output.status.success() {

@@ -1,1 +1,96 @@
-//! The modules, one file each.
+//! The modules, one file each, and the registry that names them.
+//!
+//! Their parameters stand in [`amibake_playbook::spec`]; what needs the play's state (`set_fact`,
+//! `include_tasks`, `debug`, …) is the executor's own and not listed here.
+
+mod group;
+
+use amibake_playbook::spec;
+
+use crate::args::Args;
+use crate::change;
+use crate::module::{ActionModule, Context, Failure, Outcome, StateModule};
+
+/// A module of either kind.
+#[derive(Clone, Copy)]
+pub enum Module {
+    /// It runs something.
+    Action(&'static dyn ActionModule),
+    /// It makes a state true.
+    State(&'static dyn ErasedState),
+}
+
+/// Modules about files and the network, by fully qualified name.
+const FILES: &[(&str, Module)] = &[];
+
+/// Modules about the system, by fully qualified name.
+const SYSTEM: &[(&str, Module)] = &[("ansible.builtin.group", Module::State(&group::Group))];
+
+/// Returns the module called `name`, in any spelling that [`spec::find`] knows.
+#[must_use]
+pub fn find(name: &str) -> Option<Module> {
+    let name = spec::find(name)?.name;
+    FILES
+        .iter()
+        .chain(SYSTEM)
+        .find(|(known, _)| *known == name)
+        .map(|(_, module)| *module)
+}
+
+impl Module {
+    /// Runs it with `args`, already checked and coerced against its spec.
+    pub fn run(self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
+        match self {
+            Self::Action(module) => module.run(args, context),
+            Self::State(module) => module.run(args, context),
+        }
+    }
+}
+
+/// A [`StateModule`] whose `Want` and `Now` are its own affair. Implemented for all of them.
+pub trait ErasedState: Sync {
+    /// Inspects, plans, and applies the plan unless in check mode.
+    fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure>;
+}
+
+impl<M: StateModule> ErasedState for M {
+    fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
+        let want = self.want(args, context)?;
+        let now = self.inspect(&want, context)?;
+        let changes = self.plan(&want, &now)?;
+        let diff = if context.diff {
+            changes.iter().filter_map(change::Change::diff).collect()
+        } else {
+            Vec::new()
+        };
+        if !context.check {
+            change::apply(&changes, context)?;
+        }
+        Ok(Outcome {
+            changed: !changes.is_empty(),
+            result: self.result(&want, &now, context),
+            diff,
+            ..Outcome::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_registered_module_has_a_spec_of_that_name() {
+        for (name, _) in FILES.iter().chain(SYSTEM) {
+            assert_eq!(spec::find(name).map(|s| s.name), Some(*name));
+        }
+    }
+
+    #[test]
+    fn a_module_is_found_by_short_and_by_full_name() {
+        assert!(find("group").is_some());
+        assert!(find("ansible.builtin.group").is_some());
+        assert!(find("ansible.legacy.group").is_some());
+        assert!(find("groups").is_none());
+    }
+}
