@@ -2,5 +2,6 @@
 
 pub mod args;
 pub mod change;
+pub mod exec;
 pub mod module;
 pub mod modules;

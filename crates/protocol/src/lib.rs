@@ -3,4 +3,5 @@
 //! Both sides are of one build (they compare build hashes first), so the messages carry no
 //! version of their own. Neither side trusts the other's sizes.
 
+pub mod ask;
 pub mod event;

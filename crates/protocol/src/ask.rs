@@ -1,0 +1,67 @@
+//! What only the controller has, and the target asks for in the middle of a run.
+//!
+//! An ask names the place in the playbook that makes it; the controller answers only if such an
+//! expression stands there. Asks are counted: they are the only traffic a run waits for.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::event::Place;
+
+/// One question to the controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Ask {
+    /// A lookup that only the controller can do: `env`, `pipe`, `lines`, `password`.
+    Lookup {
+        /// Where the expression stands.
+        place: Place,
+        /// Name of the lookup.
+        plugin: String,
+        /// Its positional arguments.
+        terms: Vec<Json>,
+        /// Its keyword arguments.
+        options: Map<String, Json>,
+    },
+    /// A file of the controller that the bundle left out.
+    File {
+        /// The task that needs it.
+        place: Place,
+        /// Path on the controller.
+        path: PathBuf,
+    },
+    /// A file of the target that `fetch` wants on the controller.
+    Fetch {
+        /// The task.
+        place: Place,
+        /// Path on the target.
+        src: PathBuf,
+        /// `dest` as the task gives it, templated; the controller confines it.
+        dest: String,
+        /// Whether `dest` is the file itself rather than a folder for hosts.
+        flat: bool,
+    },
+}
+
+/// What the controller answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// A lookup's result, or the fields of a `fetch`'s result.
+    Value {
+        /// The value.
+        value: Json,
+    },
+    /// A file, which now lies at `path` on the target.
+    File {
+        /// Where its bytes are.
+        path: PathBuf,
+    },
+    /// No, and why.
+    Refused {
+        /// One fragment, as an error message says it.
+        reason: String,
+    },
+}
