@@ -1,6 +1,6 @@
 //! A task's arguments: checked against the module's spec and coerced as Ansible coerces them.
 
-use amibake_playbook::spec::{Kind, ModuleSpec, Param};
+use amibake_playbook::spec::{Kind, ModuleSpec, Param, RequiredIf};
 use serde_json::{Map, Value as Json};
 
 use crate::module::Failure;
@@ -30,12 +30,16 @@ impl Args {
                 }
             }
         }
-        check_rules(spec, &args)?;
+        check_exclusive(spec, &args)?;
         for param in spec.params {
             if let (Some(default), false) = (param.default, args.contains_key(param.name)) {
-                args.insert(param.name.to_owned(), coerce(param, Json::from(default))?);
+                args.insert(
+                    param.name.to_owned(),
+                    coerce(param, default_value(default))?,
+                );
             }
         }
+        check_rules(spec, &args)?;
         Ok(Self(args))
     }
 
@@ -97,36 +101,105 @@ impl Args {
     }
 }
 
+/// Refuses parameters that exclude each other; defaults do not count.
+fn check_exclusive(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
+    let clashing: Vec<String> = spec
+        .mutually_exclusive
+        .iter()
+        .filter(|set| set.iter().filter(|name| args.contains_key(**name)).count() > 1)
+        .map(|set| set.join("|"))
+        .collect();
+    if clashing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "parameters are mutually exclusive: {}",
+        clashing.join(", ")
+    )))
+}
+
+/// Checks what must be given, in Ansible's order; defaults count as given.
 fn check_rules(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
-    let missing: Vec<&str> = spec
+    let given = |name: &&&str| args.contains_key(**name);
+    let mut missing: Vec<&str> = spec
         .params
         .iter()
         .filter(|p| p.required && !args.contains_key(p.name))
         .map(|p| p.name)
         .collect();
+    missing.sort_unstable();
     if !missing.is_empty() {
+        let missing = missing.join(", ");
         return Err(Failure::new(format!(
-            "missing required arguments: {}",
-            missing.join(", ")
+            "missing required arguments: {missing}"
         )));
     }
-    for set in spec.required_one_of {
-        if !set.iter().any(|name| args.contains_key(*name)) {
+    for set in spec.required_together {
+        let count = set.iter().filter(given).count();
+        if count > 0 && count < set.len() {
+            let set = set.join(", ");
             return Err(Failure::new(format!(
-                "one of the following is required: {}",
-                set.join(", ")
+                "parameters are required together: {set}"
             )));
         }
     }
-    for set in spec.mutually_exclusive {
-        if set.iter().filter(|name| args.contains_key(**name)).count() > 1 {
+    for set in spec.required_one_of {
+        if !set.iter().any(|name| args.contains_key(*name)) {
+            let set = set.join(", ");
             return Err(Failure::new(format!(
-                "parameters are mutually exclusive: {}",
-                set.join("|")
+                "one of the following is required: {set}"
+            )));
+        }
+    }
+    spec.required_if
+        .iter()
+        .try_for_each(|rule| check_if(rule, args))?;
+    for (name, needs) in spec.required_by {
+        let missing: Vec<&str> = needs.iter().filter(|need| !given(need)).copied().collect();
+        if args.contains_key(*name) && !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Err(Failure::new(format!(
+                "missing parameter(s) required by '{name}': {missing}"
             )));
         }
     }
     Ok(())
+}
+
+fn check_if(rule: &RequiredIf, args: &Map<String, Json>) -> Result<(), Failure> {
+    let Some(value) = args.get(rule.param).and_then(text) else {
+        return Ok(());
+    };
+    let missing: Vec<&str> = rule
+        .needs
+        .iter()
+        .filter(|need| !args.contains_key(**need))
+        .copied()
+        .collect();
+    let enough = if rule.any {
+        missing.len() < rule.needs.len()
+    } else {
+        missing.is_empty()
+    };
+    if enough || !value.eq_ignore_ascii_case(rule.is) {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{} is {value} but {} of the following are missing: {}",
+        rule.param,
+        if rule.any { "any" } else { "all" },
+        missing.join(", ")
+    )))
+}
+
+/// Reads a default: JSON lists and mappings are such, anything else is text.
+fn default_value(default: &str) -> Json {
+    if default.starts_with(['[', '{'])
+        && let Ok(value) = serde_json::from_str(default)
+    {
+        return value;
+    }
+    Json::from(default)
 }
 
 /// Coerces one value as Ansible's `check_type_*` functions do.
@@ -319,6 +392,17 @@ mod tests {
         assert_eq!(
             failure.msg,
             "value of state must be one of: absent, present, got: here"
+        );
+    }
+
+    #[test]
+    fn a_value_that_needs_another_parameter_says_so() {
+        let spec = spec::find("group").unwrap();
+        let given = serde_json::json!({"name": "a", "non_unique": true});
+        let failure = Args::coerce(spec, given.as_object().unwrap().clone()).unwrap_err();
+        assert_eq!(
+            failure.msg,
+            "non_unique is True but all of the following are missing: gid"
         );
     }
 }

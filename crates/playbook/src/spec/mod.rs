@@ -3,7 +3,10 @@
 //! Both sides use this table: the static checks before a machine exists, and the engine when it
 //! coerces templated arguments. What a module does with them is the engine's.
 
+mod accounts;
+mod commands;
 mod files;
+mod packages;
 mod system;
 
 /// The type of a parameter, as in Ansible's argument specs.
@@ -116,6 +119,25 @@ pub struct ModuleSpec {
     pub required_one_of: &'static [&'static [&'static str]],
     /// At most one parameter of each set may be given.
     pub mutually_exclusive: &'static [&'static [&'static str]],
+    /// Of each set, all parameters must be given or none.
+    pub required_together: &'static [&'static [&'static str]],
+    /// What a value of one parameter makes necessary.
+    pub required_if: &'static [RequiredIf],
+    /// A parameter, and those that must be given along with it.
+    pub required_by: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// Parameters that a value of another makes necessary.
+#[derive(Debug, Clone, Copy)]
+pub struct RequiredIf {
+    /// The parameter that decides.
+    pub param: &'static str,
+    /// Its value, as YAML would write it.
+    pub is: &'static str,
+    /// What must be given then.
+    pub needs: &'static [&'static str],
+    /// Whether one of them is enough.
+    pub any: bool,
 }
 
 impl ModuleSpec {
@@ -130,6 +152,9 @@ impl ModuleSpec {
             open: false,
             required_one_of: &[],
             mutually_exclusive: &[],
+            required_together: &[],
+            required_if: &[],
+            required_by: &[],
         }
     }
 
@@ -150,7 +175,15 @@ impl ModuleSpec {
 
 /// Returns every module there is.
 pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
-    files::MODULES.iter().chain(system::MODULES)
+    [
+        accounts::MODULES,
+        commands::MODULES,
+        files::MODULES,
+        packages::MODULES,
+        system::MODULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Returns the module called `name`: fully qualified, `ansible.legacy.`, or short.

@@ -1,15 +1,200 @@
-//! Modules about the system: `apt`, `user`, `service`, `command`, ….
+//! Modules about services and the system as a whole: `service`, `systemd`, `hostname`, ….
 
-use super::{Kind, ModuleSpec, Param};
+use super::{Kind, ModuleSpec, Param, RequiredIf};
 
-pub(super) const MODULES: &[ModuleSpec] = &[ModuleSpec::new(
-    "ansible.builtin.group",
+pub(super) const MODULES: &[ModuleSpec] = &[
+    SERVICE,
+    SYSTEMD,
+    SERVICE_FACTS,
+    SUPERVISORCTL,
+    HOSTNAME,
+    TIMEZONE,
+    ALTERNATIVES,
+    LOCALE_GEN,
+    MODPROBE,
+    REBOOT,
+];
+
+const SERVICE: ModuleSpec = ModuleSpec {
+    required_one_of: &[&["state", "enabled"]],
+    ..ModuleSpec::new(
+        "ansible.builtin.service",
+        &[
+            Param::new("name", Kind::Str).required(),
+            Param::new("state", Kind::Str).choices(&[
+                "started",
+                "stopped",
+                "reloaded",
+                "restarted",
+            ]),
+            Param::new("sleep", Kind::Int),
+            Param::new("pattern", Kind::Str),
+            Param::new("enabled", Kind::Bool),
+            Param::new("runlevel", Kind::Str).default("default"),
+            Param::new("arguments", Kind::Str)
+                .default("")
+                .aliases(&["args"]),
+        ],
+    )
+};
+
+const SYSTEMD: ModuleSpec = ModuleSpec {
+    aliases: &["ansible.builtin.systemd", "ansible.legacy.systemd"],
+    required_one_of: &[&[
+        "state",
+        "enabled",
+        "masked",
+        "daemon_reload",
+        "daemon_reexec",
+    ]],
+    required_by: &[
+        ("state", &["name"]),
+        ("enabled", &["name"]),
+        ("masked", &["name"]),
+    ],
+    ..ModuleSpec::new(
+        "ansible.builtin.systemd_service",
+        &[
+            Param::new("name", Kind::Str).aliases(&["service", "unit"]),
+            Param::new("state", Kind::Str).choices(&[
+                "reloaded",
+                "restarted",
+                "started",
+                "stopped",
+            ]),
+            Param::new("enabled", Kind::Bool),
+            Param::new("force", Kind::Bool),
+            Param::new("masked", Kind::Bool),
+            Param::new("daemon_reload", Kind::Bool)
+                .default("false")
+                .aliases(&["daemon-reload"]),
+            Param::new("daemon_reexec", Kind::Bool)
+                .default("false")
+                .aliases(&["daemon-reexec"]),
+            Param::new("scope", Kind::Str)
+                .default("system")
+                .choices(&["system", "user", "global"]),
+            Param::new("no_block", Kind::Bool).default("false"),
+        ],
+    )
+};
+
+const SERVICE_FACTS: ModuleSpec = ModuleSpec::new("ansible.builtin.service_facts", &[]);
+
+const SUPERVISORCTL: ModuleSpec = ModuleSpec {
+    required_if: &[RequiredIf {
+        param: "state",
+        is: "signalled",
+        needs: &["signal"],
+        any: false,
+    }],
+    ..ModuleSpec::new(
+        "community.general.supervisorctl",
+        &[
+            Param::new("name", Kind::Str).required(),
+            Param::new("config", Kind::Path),
+            Param::new("server_url", Kind::Str),
+            Param::new("username", Kind::Str),
+            Param::new("password", Kind::Str).no_log(),
+            Param::new("supervisorctl_path", Kind::Path),
+            Param::new("state", Kind::Str).required().choices(&[
+                "present",
+                "started",
+                "restarted",
+                "stopped",
+                "absent",
+                "signalled",
+            ]),
+            Param::new("stop_before_removing", Kind::Bool).default("false"),
+            Param::new("signal", Kind::Str),
+        ],
+    )
+};
+
+const HOSTNAME: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.hostname",
     &[
         Param::new("name", Kind::Str).required(),
-        Param::new("gid", Kind::Int),
+        Param::new("use", Kind::Str).choices(&[
+            "alpine", "debian", "freebsd", "generic", "macos", "macosx", "darwin", "openbsd",
+            "openrc", "redhat", "sles", "solaris", "systemd",
+        ]),
+    ],
+);
+
+const TIMEZONE: ModuleSpec = ModuleSpec {
+    required_one_of: &[&["hwclock", "name"]],
+    ..ModuleSpec::new(
+        "community.general.timezone",
+        &[
+            Param::new("hwclock", Kind::Str)
+                .choices(&["local", "UTC"])
+                .aliases(&["rtc"]),
+            Param::new("name", Kind::Str),
+        ],
+    )
+};
+
+const ALTERNATIVES: ModuleSpec = ModuleSpec {
+    required_one_of: &[&["path", "family"]],
+    ..ModuleSpec::new(
+        "community.general.alternatives",
+        &[
+            Param::new("name", Kind::Str).required(),
+            Param::new("path", Kind::Path),
+            Param::new("family", Kind::Str),
+            Param::new("link", Kind::Path),
+            Param::new("priority", Kind::Int),
+            Param::new("state", Kind::Str)
+                .default("selected")
+                .choices(&["present", "selected", "absent", "auto"]),
+            Param::new("subcommands", Kind::RawList).aliases(&["slaves"]),
+        ],
+    )
+};
+
+const LOCALE_GEN: ModuleSpec = ModuleSpec::new(
+    "community.general.locale_gen",
+    &[
+        Param::new("name", Kind::List).required(),
         Param::new("state", Kind::Str)
             .default("present")
             .choices(&["absent", "present"]),
-        Param::new("system", Kind::Bool).default("false"),
     ],
-)];
+);
+
+const MODPROBE: ModuleSpec = ModuleSpec::new(
+    "community.general.modprobe",
+    &[
+        Param::new("name", Kind::Str).required(),
+        Param::new("state", Kind::Str)
+            .default("present")
+            .choices(&["absent", "present"]),
+        Param::new("params", Kind::Str).default(""),
+        Param::new("persistent", Kind::Str)
+            .default("disabled")
+            .choices(&["disabled", "present", "absent"]),
+    ],
+);
+
+const REBOOT: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.reboot",
+    &[
+        Param::new("pre_reboot_delay", Kind::Int)
+            .default("0")
+            .aliases(&["pre_reboot_delay_sec"]),
+        Param::new("post_reboot_delay", Kind::Int)
+            .default("0")
+            .aliases(&["post_reboot_delay_sec"]),
+        Param::new("reboot_timeout", Kind::Int)
+            .default("600")
+            .aliases(&["reboot_timeout_sec"]),
+        Param::new("connect_timeout", Kind::Int).aliases(&["connect_timeout_sec"]),
+        Param::new("test_command", Kind::Str).default("whoami"),
+        Param::new("msg", Kind::Str).default("Reboot initiated by Ansible"),
+        Param::new("search_paths", Kind::List)
+            .default("/sbin,/bin,/usr/sbin,/usr/bin,/usr/local/sbin"),
+        Param::new("boot_time_command", Kind::Str).default("cat /proc/sys/kernel/random/boot_id"),
+        Param::new("reboot_command", Kind::Str),
+    ],
+);
