@@ -1,3 +1,5 @@
 //! amibake: turns a YAML manifest into a hardened, tested AMI.
 
+mod transport;
+
 fn main() {}

@@ -5,3 +5,4 @@
 
 pub mod ask;
 pub mod event;
+pub mod job;

@@ -1,13 +1,9 @@
-//! What a run is given: the project, the options of the command line, the way to the controller.
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+//! What a run is given: the project and the way to the controller. Options are the protocol's.
 
 use amibake_playbook::files::Files;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
+pub use amibake_protocol::job::{Become, Entry, Options};
 
 /// The files of playbooks and roles, and what of them is run, in order.
 pub struct Project<'a> {
@@ -15,90 +11,6 @@ pub struct Project<'a> {
     pub files: &'a dyn Files,
     /// What is run.
     pub entries: Vec<Entry>,
-}
-
-/// One thing to run. `vars` rank as role parameters do: above all but extra vars.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "run", rename_all = "kebab-case")]
-pub enum Entry {
-    /// A playbook: a list of plays.
-    Playbook {
-        /// Its file.
-        path: PathBuf,
-        /// Variables for it.
-        vars: Map<String, Json>,
-    },
-    /// A role, as a play that gathers facts and has this one role, with `become: true`.
-    Role {
-        /// Its folder.
-        path: PathBuf,
-        /// Variables for it.
-        vars: Map<String, Json>,
-    },
-    /// Inline tasks, as a play that gathers facts and has these, with `become: true`.
-    Tasks {
-        /// The file they stand in; messages name it and relative paths start beside it.
-        path: PathBuf,
-        /// Their YAML, moved down by empty lines to the line where they stand in that file.
-        text: String,
-        /// Variables for them.
-        vars: Map<String, Json>,
-    },
-}
-
-/// The privilege defaults of the command line.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Become {
-    /// `-b`: whether tasks that do not say become anyone.
-    pub always: bool,
-    /// `--become-user`; root if absent.
-    pub user: Option<String>,
-    /// `--become-method`; sudo if absent.
-    pub method: Option<String>,
-}
-
-/// The options of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Options {
-    /// `--check`.
-    pub check: bool,
-    /// `--diff`.
-    pub diff: bool,
-    /// `--tags`; empty is `all`.
-    pub tags: Vec<String>,
-    /// `--skip-tags`.
-    pub skip_tags: Vec<String>,
-    /// `--start-at-task`.
-    pub start_at_task: Option<String>,
-    /// `--force-handlers`.
-    pub force_handlers: bool,
-    /// `-e`, merged; they win over everything.
-    pub extra_vars: Map<String, Json>,
-    /// `-b` and its kin.
-    #[serde(rename = "become")]
-    pub privilege: Become,
-    /// The user the controller logs in as: who tasks without `become` run as.
-    pub login_user: String,
-    /// The host's name in the inventory.
-    pub inventory_hostname: String,
-    /// Every group of the inventory with its hosts, `all` and `ungrouped` included.
-    pub groups: BTreeMap<String, Vec<String>>,
-    /// The groups of this host, parents before children; `all` is left out, as in `group_names`.
-    pub group_names: Vec<String>,
-    /// Variables of the inventory's `all` group.
-    pub all_vars: Map<String, Json>,
-    /// Variables of the host's other groups, merged by depth and priority.
-    pub group_vars: Map<String, Json>,
-    /// Variables of the host.
-    pub host_vars: Map<String, Json>,
-    /// `-v`, counted.
-    pub verbosity: u8,
-    /// Whether this machine is the controller as well (`--local`).
-    pub local: bool,
-    /// Folders searched for roles after the playbook's own `roles/`.
-    pub roles_path: Vec<PathBuf>,
-    /// Folders searched for collections after the playbook's own `collections/`.
-    pub collections_path: Vec<PathBuf>,
 }
 
 /// The way to the controller.
