@@ -1,5 +1,71 @@
 //! amibake: turns a YAML manifest into a hardened, tested AMI.
+//!
+//! Parses the command line, runs the command, prints its result or its error, and chooses the
+//! exit code. The only place that knows how things look ([`report`]).
 
+mod cli;
+mod event;
+mod exit;
+mod interrupt;
+mod report;
 mod transport;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Context};
+use exit::Exit;
+use report::Reporter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error).into(),
+    };
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => run(cli, &runtime).into(),
+        Err(error) => {
+            report::failure(&exit::Failure::new(error));
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version are results, all else is a usage error.
+fn refuse(error: &clap::Error) -> Exit {
+    let printed = error.print();
+    if error.use_stderr() || printed.is_err() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
+}
+
+/// Runs the command with a reporter beside it, then says how it ended.
+fn run(cli: Cli, runtime: &tokio::runtime::Runtime) -> Exit {
+    let (reporter, events) = Reporter::start(cli.reporting());
+    let outcome = runtime.block_on(async {
+        let cx = Context {
+            events,
+            interrupt: interrupt::listen(),
+        };
+        cli.run(&cx).await
+    });
+    reporter.finish();
+    match outcome {
+        Ok(answer) => {
+            let exit = answer.exit();
+            report::answer(&answer);
+            exit
+        }
+        Err(failure) => {
+            report::failure(&failure);
+            failure.exit()
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What happens on the controller, as data: one channel, one order. The words are the reporter's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use amibake_protocol::event::{Event as HostEvent, Place, Recap};
+use serde::Serialize;
+use tokio::sync::{Notify, mpsc};
+
+/// A phase of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Phase {
+    /// The source, the hash, what exists already.
+    Resolve,
+    /// A machine comes to be.
+    Launch,
+    /// It answers to its own host key, and has finished booting.
+    Connect,
+    /// The playbooks run.
+    Provision,
+    /// What must not be in an image goes.
+    Seal,
+    /// The machine becomes a candidate.
+    Capture,
+    /// The candidate boots and is looked at.
+    Test,
+    /// The candidate becomes the image.
+    Publish,
+    /// What was temporary goes.
+    Teardown,
+}
+
+/// Something that happened on the controller.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Event {
+    /// A phase begins.
+    PhaseStarted {
+        /// Which.
+        phase: Phase,
+    },
+    /// What a phase is doing now: `i-0abc12 is pending`.
+    PhaseProgress {
+        /// Which.
+        phase: Phase,
+        /// A fragment, without a full stop.
+        message: String,
+        /// How far it is, if that is known.
+        percent: Option<u8>,
+    },
+    /// A phase ended.
+    PhaseFinished {
+        /// Which.
+        phase: Phase,
+        /// Whether it did what it is for.
+        ok: bool,
+        /// Milliseconds since `PhaseStarted`.
+        elapsed_ms: u64,
+        /// What came of it: `i-0abc12 at 10.0.0.7`.
+        summary: Option<String>,
+    },
+    /// A machine answered and may be provisioned.
+    HostConnected {
+        /// Milliseconds since the first try.
+        elapsed_ms: u64,
+    },
+    /// A machine could not be reached, or was lost for good.
+    HostUnreachable {
+        /// The whole chain of causes, outermost first.
+        causes: Vec<String>,
+        /// What the user can do.
+        hint: Option<String>,
+    },
+    /// A play was left out for this host, whose name its pattern does not match.
+    PlaySkipped {
+        /// The play's name.
+        name: String,
+    },
+    /// A run on a host is over, its figures complete.
+    HostFinished {
+        /// The figures of the recap.
+        recap: Recap,
+    },
+    /// Something the user should know; the work goes on.
+    Warning {
+        /// One sentence.
+        message: String,
+        /// Where it was noticed.
+        place: Option<Place>,
+    },
+    /// An image exists, tested and published.
+    ImageReady {
+        /// Its id.
+        image_id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Something that happened on the host this is about.
+    #[serde(untagged)]
+    Host(HostEvent),
+}
+
+/// An event with its time and the build or host it is about.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    /// Milliseconds since 1970.
+    pub(crate) time_ms: u64,
+    /// The build's name, or the host's; empty for the whole command.
+    pub(crate) about: Arc<str>,
+    /// What happened.
+    #[serde(flatten)]
+    pub(crate) event: Event,
+}
+
+/// The sending end of the channel. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    about: Arc<str>,
+    sender: mpsc::UnboundedSender<Option<Report>>,
+    backlog: Arc<Backlog>,
+}
+
+/// The receiving end: the reporter's, or a test's.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    receiver: mpsc::UnboundedReceiver<Option<Report>>,
+    backlog: Arc<Backlog>,
+}
+
+/// How many events wait to be shown.
+#[derive(Debug, Default)]
+struct Backlog {
+    waiting: AtomicUsize,
+    shrunk: Notify,
+}
+
+/// As many events may wait before [`Events::room`] holds back those who read from a host.
+const BACKLOG: usize = 1_000;
+
+/// Returns the two ends of a new channel.
+pub(crate) fn channel() -> (Events, Reports) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let backlog = Arc::new(Backlog::default());
+    let events = Events {
+        about: Arc::from(""),
+        sender,
+        backlog: Arc::clone(&backlog),
+    };
+    (events, Reports { receiver, backlog })
+}
+
+impl Events {
+    /// Returns the same channel for what happens to `subject`: a build's name, a host's.
+    pub(crate) fn about(&self, subject: &str) -> Self {
+        Self {
+            about: Arc::from(subject),
+            ..self.clone()
+        }
+    }
+
+    /// Sends an event. Without a receiver it is lost: nobody is there to be told.
+    pub(crate) fn send(&self, event: Event) {
+        let report = Report {
+            time_ms: unix_ms(),
+            about: Arc::clone(&self.about),
+            event,
+        };
+        self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
+        let _unheard = self.sender.send(Some(report));
+    }
+
+    /// Sends what happened on the host this is about.
+    pub(crate) fn host(&self, event: HostEvent) {
+        self.send(Event::Host(event));
+    }
+
+    /// Waits until the reporter has caught up. Whoever reads events from a host asks for room
+    /// before each read, so that a host cannot fill the memory.
+    pub(crate) async fn room(&self) {
+        while self.backlog.waiting.load(Ordering::Relaxed) > BACKLOG {
+            let shrunk = self.backlog.shrunk.notified();
+            if self.sender.is_closed() {
+                return;
+            }
+            // The time-out covers a notification between the load and the wait.
+            let _late = tokio::time::timeout(Duration::from_millis(20), shrunk).await;
+        }
+    }
+
+    /// Sends a warning that stands nowhere in a file.
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.send(Event::Warning {
+            message: message.into(),
+            place: None,
+        });
+    }
+
+    /// Begins a phase. It ends with [`Running::finish`], or as a failure when dropped.
+    pub(crate) fn phase(&self, phase: Phase) -> Running {
+        self.send(Event::PhaseStarted { phase });
+        Running {
+            events: self.clone(),
+            phase,
+            since: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// Tells the receiver that nothing follows, whoever still holds a sender.
+    pub(crate) fn close(&self) {
+        let _unheard = self.sender.send(None);
+    }
+}
+
+impl Reports {
+    /// Returns the next event, blocking this thread; `None` at the end.
+    pub(crate) fn next_blocking(&mut self) -> Option<Report> {
+        let report = self.receiver.blocking_recv().flatten();
+        self.shrink(report)
+    }
+
+    /// Returns the next event; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Report> {
+        let report = self.receiver.recv().await.flatten();
+        self.shrink(report)
+    }
+
+    fn shrink(&self, report: Option<Report>) -> Option<Report> {
+        if report.is_some() {
+            self.backlog.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.backlog.shrunk.notify_waiters();
+        }
+        report
+    }
+}
+
+/// A phase under way.
+#[derive(Debug)]
+#[must_use = "a phase that is dropped has failed"]
+pub(crate) struct Running {
+    events: Events,
+    phase: Phase,
+    since: Instant,
+    ended: bool,
+}
+
+impl Running {
+    /// Says what the phase is doing now.
+    pub(crate) fn progress(&self, message: impl Into<String>, percent: Option<u8>) {
+        self.events.send(Event::PhaseProgress {
+            phase: self.phase,
+            message: message.into(),
+            percent,
+        });
+    }
+
+    /// Ends the phase well; `summary` says what came of it.
+    pub(crate) fn finish(mut self, summary: impl Into<Option<String>>) {
+        self.end(true, summary.into());
+    }
+
+    fn end(&mut self, ok: bool, summary: Option<String>) {
+        self.ended = true;
+        self.events.send(Event::PhaseFinished {
+            phase: self.phase,
+            ok,
+            elapsed_ms: millis(self.since.elapsed()),
+            summary,
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(false, None);
+        }
+    }
+}
+
+/// Returns a duration in milliseconds, as events carry it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_phase_that_is_dropped_has_failed() {
+        let (events, mut reports) = channel();
+        drop(events.about("web").phase(Phase::Launch));
+        events.phase(Phase::Seal).finish(None);
+        events.close();
+        let mut seen = Vec::new();
+        while let Some(report) = reports.next().await {
+            seen.push((report.about.to_string(), report.event));
+        }
+        assert!(
+            matches!(&seen[1], (about, Event::PhaseFinished { ok: false, .. }) if about == "web")
+        );
+        assert!(matches!(
+            &seen[3],
+            (_, Event::PhaseFinished { ok: true, .. })
+        ));
+    }
+
+    #[test]
+    fn a_report_is_one_flat_json_object() {
+        let report = Report {
+            time_ms: 1,
+            about: Arc::from("web1"),
+            event: Event::Host(HostEvent::PlayStarted { name: "all".into() }),
+        };
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(
+            json,
+            r#"{"time_ms":1,"about":"web1","event":"play-started","name":"all"}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_for_room() {
+        let (events, mut reports) = channel();
+        for _ in 0..=BACKLOG {
+            events.warn("x");
+        }
+        let waiting = tokio::spawn({
+            let events = events.clone();
+            async move { events.room().await }
+        });
+        assert!(reports.next().await.is_some());
+        waiting.await.unwrap();
+    }
+}

@@ -1,0 +1,175 @@
+//! How a command ends: the answer for stdout, or a failure with its hint and leftovers, and the
+//! exit code of either. How it looks is `report`'s.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// How the process ends, from best to worst: of several ends, the worst one counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// What was asked for is done.
+    #[default]
+    Done,
+    /// The command line or a file that was given is wrong; nothing was started.
+    Usage,
+    /// It failed, and nothing is left behind.
+    Failed,
+    /// The image failed its test or its gate.
+    GateFailed,
+    /// Interrupted, and nothing is left behind.
+    Interrupted,
+    /// Something was left behind.
+    LeftBehind,
+}
+
+impl Exit {
+    /// Returns the process's exit status.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::LeftBehind => 3,
+            Self::GateFailed => 4,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// What a command that did its work has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// The result, for stdout: an image id, a table that was asked for. Printed as it is, with a
+    /// newline at its end if it has none.
+    pub(crate) text: String,
+    /// What went wrong nevertheless, in one of several builds for one.
+    pub(crate) failures: Vec<Failure>,
+    /// How it ended apart from the failures: `Failed` when the report has said all there is to
+    /// say (a task failed, and the recap shows it).
+    pub(crate) ended: Exit,
+}
+
+impl Answer {
+    /// Returns an answer of `text` alone.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns an answer without a word.
+    pub(crate) fn ended(ended: Exit) -> Self {
+        Self {
+            ended,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the worst of all ends.
+    pub(crate) fn exit(&self) -> Exit {
+        let failures = self.failures.iter().map(Failure::exit);
+        failures.fold(self.ended, Exit::max)
+    }
+}
+
+/// Something left behind, and how to remove it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    /// What it is: `instance i-0abc12 in eu-west-1`.
+    pub(crate) what: String,
+    /// The command that removes it: `amibake reap --run r-123`.
+    pub(crate) remove_with: String,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The innermost reason is the last of its sources.
+    pub(crate) error: Box<dyn Error + Send + Sync>,
+    /// What the user can do.
+    pub(crate) hint: Option<String>,
+    /// What stays behind.
+    pub(crate) left_behind: Vec<Leftover>,
+    /// Said when nothing stays behind although something had been created: `builder and security
+    /// group are gone`.
+    pub(crate) cleaned_up: Option<String>,
+    /// How it ended, leftovers apart.
+    pub(crate) kind: Exit,
+}
+
+impl Failure {
+    /// Returns a failure after which nothing is left behind.
+    pub(crate) fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            error: error.into(),
+            hint: None,
+            left_behind: Vec::new(),
+            cleaned_up: None,
+            kind: Exit::Failed,
+        }
+    }
+
+    /// Returns a complaint about the command line, the manifest or a playbook.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(error).of_kind(Exit::Usage)
+    }
+
+    /// Sets how it ended.
+    #[must_use]
+    pub(crate) fn of_kind(mut self, kind: Exit) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the exit this failure asks for: leftovers outrank everything.
+    pub(crate) fn exit(&self) -> Exit {
+        if self.left_behind.is_empty() {
+            self.kind
+        } else {
+            Exit::LeftBehind
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_outrank_an_interrupt_which_outranks_a_gate_which_outranks_a_failure() {
+        assert!(Exit::LeftBehind > Exit::Interrupted);
+        assert!(Exit::Interrupted > Exit::GateFailed);
+        assert!(Exit::GateFailed > Exit::Failed);
+        assert!(Exit::Failed > Exit::Done);
+    }
+
+    #[test]
+    fn one_failed_build_of_several_decides_the_exit() {
+        let mut gate = Failure::new("no");
+        gate.kind = Exit::GateFailed;
+        let mut left = Failure::new("no");
+        left.left_behind.push(Leftover {
+            what: "x".into(),
+            remove_with: "amibake reap".into(),
+        });
+        let mut answer = Answer::text("ami-1");
+        answer.failures.push(gate);
+        assert_eq!(answer.exit().code(), 4);
+        answer.failures.push(left);
+        assert_eq!(answer.exit().code(), 3);
+    }
+}

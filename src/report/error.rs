@@ -1,0 +1,71 @@
+//! How a failure looks: the chain of causes, the hint, what is left behind. Once, and only here.
+
+use std::fmt::Write as _;
+
+use crate::exit::Failure;
+
+/// Prints a failure to stderr.
+pub(crate) fn failure(failure: &Failure) {
+    eprint!("{}", render(failure));
+}
+
+/// Renders a failure as STYLE.md shows it.
+fn render(failure: &Failure) -> String {
+    let mut text = format!("error: {}\n", failure.error);
+    let mut cause = failure.error.source();
+    while let Some(error) = cause {
+        let _infallible = writeln!(text, "  caused by: {}", indented(&error.to_string()));
+        cause = error.source();
+    }
+    if let Some(hint) = &failure.hint {
+        let _infallible = writeln!(text, "hint: {hint}");
+    }
+    for leftover in &failure.left_behind {
+        let _infallible = writeln!(
+            text,
+            "left behind: {} (remove it with `{}`)",
+            leftover.what, leftover.remove_with
+        );
+    }
+    if let (true, Some(gone)) = (failure.left_behind.is_empty(), &failure.cleaned_up) {
+        let _infallible = writeln!(text, "left behind: nothing ({gone})");
+    }
+    text
+}
+
+/// Keeps the later lines of a cause below its first.
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Leftover;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("step 7 `sshd` failed on i-0abc12")]
+    struct Outer {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_failure_reads_from_the_outermost_reason_to_what_is_left() {
+        let source = std::io::Error::other("line 12: Bad configuration option: Foo");
+        let mut failure = Failure::new(Outer { source }).with_hint("nothing was restarted");
+        failure.cleaned_up = Some("builder and security group are gone".into());
+        assert_eq!(
+            render(&failure),
+            "error: step 7 `sshd` failed on i-0abc12\n  \
+             caused by: line 12: Bad configuration option: Foo\n\
+             hint: nothing was restarted\n\
+             left behind: nothing (builder and security group are gone)\n"
+        );
+        failure.left_behind.push(Leftover {
+            what: "instance i-0abc12".into(),
+            remove_with: "amibake reap".into(),
+        });
+        let last = "left behind: instance i-0abc12 (remove it with `amibake reap`)\n";
+        assert!(render(&failure).ends_with(last));
+    }
+}
