@@ -4,3 +4,5 @@
 
 pub mod files;
 pub mod spec;
+pub mod template;
+pub mod value;

@@ -1,0 +1,80 @@
+//! What can go wrong in a template.
+
+use crate::value::{Place, ValueError};
+
+/// A template that cannot be rendered.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}{}", self.location())]
+pub struct Error {
+    /// What went wrong, in Ansible's words where it has some: `'foo' is undefined`.
+    pub message: String,
+    /// Which sort of trouble it is.
+    pub kind: ErrorKind,
+    /// The template or expression it arose in.
+    pub expression: Option<String>,
+    /// Where that stands.
+    pub place: Option<Place>,
+}
+
+/// The sorts of trouble a caller may want to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The text is no template, or names a filter or test that does not exist.
+    Syntax,
+    /// A variable or attribute is undefined.
+    Undefined,
+    /// An operation failed.
+    Failed,
+    /// The limits on time, memory or nesting were reached.
+    Limit,
+}
+
+impl Error {
+    /// Returns an error of `kind` without a place.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            kind,
+            expression: None,
+            place: None,
+        }
+    }
+
+    /// Returns an operation's failure.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, message)
+    }
+
+    /// Names the template and the place, unless an inner one has been named already.
+    #[must_use]
+    pub(crate) fn within(mut self, expression: &str, place: Option<&Place>) -> Self {
+        if self.expression.is_none() {
+            self.expression = Some(expression.to_owned());
+            self.place = self.place.or_else(|| place.cloned());
+        }
+        self
+    }
+
+    fn location(&self) -> String {
+        let place = self.place.as_ref().map(|place| format!(" ({place})"));
+        match &self.expression {
+            Some(text) => format!(", in {}{}", shorten(text), place.unwrap_or_default()),
+            None => place.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<ValueError> for Error {
+    fn from(error: ValueError) -> Self {
+        Self::failed(error.0)
+    }
+}
+
+/// Returns a template in one line of bearable length.
+fn shorten(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(120) {
+        Some((cut, _)) => format!("`{}…`", &line[..cut]),
+        None => format!("`{line}`"),
+    }
+}

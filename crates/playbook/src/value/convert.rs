@@ -1,0 +1,131 @@
+//! Values from and to JSON.
+
+use serde_json::{Map, Number, Value as Json};
+
+use super::{Dict, Key, Value, ValueError, float_repr};
+
+/// Beyond this nesting a value is refused; it may contain itself.
+const DEPTH_LIMIT: usize = 200;
+
+impl Value {
+    /// Returns data from outside: its texts are text and never templates.
+    #[must_use]
+    pub fn from_json(json: &Json) -> Self {
+        from_json(json, &|text| Self::str(text))
+    }
+
+    /// Returns data that the author wrote (an inventory, `-e`): its texts may be templates.
+    #[must_use]
+    pub fn from_authored_json(json: &Json) -> Self {
+        from_json(json, &|text| Self::authored(text, None))
+    }
+
+    /// Returns the value as JSON. Keys become text as Python's `json` writes them.
+    ///
+    /// # Errors
+    /// The message of an undefined value in it, or that it is nested too deeply.
+    pub fn to_json(&self) -> Result<Json, ValueError> {
+        to_json(self, 0)
+    }
+}
+
+fn from_json(json: &Json, text: &dyn Fn(&str) -> Value) -> Value {
+    match json {
+        Json::Null => Value::None,
+        Json::Bool(truth) => Value::Bool(*truth),
+        Json::Number(n) => from_number(n),
+        Json::String(s) => text(s),
+        Json::Array(items) => Value::list(items.iter().map(|i| from_json(i, text)).collect()),
+        Json::Object(map) => {
+            let entries = map.iter();
+            let dict: Dict = entries
+                .map(|(key, value)| (Key::from(key.as_str()), from_json(value, text)))
+                .collect();
+            Value::Dict(dict)
+        }
+    }
+}
+
+fn from_number(n: &Number) -> Value {
+    n.as_i64().map_or_else(
+        || {
+            n.as_u64().map_or_else(
+                || Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+                |n| super::from_big(n.into()),
+            )
+        },
+        Value::Int,
+    )
+}
+
+fn to_json(value: &Value, depth: usize) -> Result<Json, ValueError> {
+    if depth > DEPTH_LIMIT {
+        return Err(ValueError("the value is nested too deeply".to_owned()));
+    }
+    let items = |items: &[Value]| {
+        let items = items.iter().map(|item| to_json(item, depth + 1));
+        items.collect::<Result<Vec<_>, _>>().map(Json::Array)
+    };
+    Ok(match value {
+        Value::None => Json::Null,
+        Value::Bool(truth) => Json::Bool(*truth),
+        Value::Int(n) => Json::from(*n),
+        Value::Big(n) => u64::try_from(&**n).map_or_else(
+            |_| Json::from(value.as_float().unwrap_or(f64::NAN)),
+            Json::from,
+        ),
+        Value::Float(f) => Json::from(*f),
+        Value::Str(text) => Json::from(&**text),
+        Value::Template(source) => Json::from(&*source.text),
+        Value::Bytes(bytes) => Json::from(String::from_utf8_lossy(bytes)),
+        Value::List(list) => items(&list.items())?,
+        Value::Tuple(tuple) => items(tuple)?,
+        Value::Dict(dict) => {
+            let mut map = Map::new();
+            for (key, value) in dict.entries() {
+                map.insert(key_text(key.value()), to_json(&value, depth + 1)?);
+            }
+            Json::Object(map)
+        }
+        Value::Undefined(undefined) => return Err(ValueError(undefined.message.clone())),
+        Value::Omit => Json::Null,
+        Value::Object(object) => match object.sequence() {
+            Some(length) if length < 1_000_000 => {
+                let all: Vec<Value> = (0..length).filter_map(|i| object.at(i)).collect();
+                items(&all)?
+            }
+            _ => Json::from(object.text()),
+        },
+    })
+}
+
+/// Returns a key's text as Python's `json` module writes it.
+fn key_text(key: &Value) -> String {
+    match key {
+        Value::None => "null".to_owned(),
+        Value::Bool(true) => "true".to_owned(),
+        Value::Bool(false) => "false".to_owned(),
+        Value::Float(f) => float_repr(*f),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_authored_text_can_be_a_template() {
+        let json = serde_json::json!({"a": ["{{ x }}"]});
+        assert!(!Value::from_json(&json).is_latent());
+        assert!(Value::from_authored_json(&json).is_latent());
+    }
+
+    #[test]
+    fn numbers_survive_the_way_through_json() {
+        let json = serde_json::json!([u64::MAX, -1, 1.5]);
+        let value = Value::from_json(&json);
+        assert_eq!(value.repr(), "[18446744073709551615, -1, 1.5]");
+        assert_eq!(value.to_json().unwrap(), json);
+    }
+}
