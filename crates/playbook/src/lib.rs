@@ -3,6 +3,7 @@
 //! Pure: it reads files through [`files::Files`] and does no other IO. No AWS, no SSH, no tokio.
 
 pub mod files;
+pub mod pyre;
 pub mod spec;
 pub mod template;
 pub mod value;
