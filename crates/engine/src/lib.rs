@@ -3,5 +3,6 @@
 pub mod args;
 pub mod change;
 pub mod exec;
+pub mod facts;
 pub mod module;
 pub mod modules;

@@ -1,0 +1,255 @@
+//! Facts about this machine, as ansible-core's `setup` names and shapes them on Linux.
+//!
+//! Everything comes from `/proc`, `/sys`, `/etc` and system calls. The few programs that must be
+//! asked (a Python for its version, `systemctl` for systemd's) run beside the reading.
+
+mod collector;
+mod devices;
+mod distribution;
+mod hardware;
+mod local;
+mod network;
+mod platform;
+mod read;
+mod system;
+mod virtualization;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value as Json, json};
+
+pub use collector::BadSubset;
+use collector::Collector;
+
+/// What `setup` is asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `gather_subset`; empty is everything.
+    pub subset: Vec<String>,
+    /// `filter`: patterns of names; empty is everything.
+    pub filter: Vec<String>,
+    /// Where local facts lie.
+    pub fact_path: PathBuf,
+    /// The environment shown as `env`.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            subset: Vec::new(),
+            filter: Vec::new(),
+            fact_path: PathBuf::from("/etc/ansible/facts.d"),
+            environment: std::env::vars().collect(),
+        }
+    }
+}
+
+/// Facts by their name without `ansible_`, and sentences for the author.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The facts.
+    pub facts: Map<String, Json>,
+    /// What could not be read, where the author should know.
+    pub warnings: Vec<String>,
+}
+
+/// Gathers what `request` asks for.
+///
+/// # Errors
+/// [`BadSubset`] if a subset has an unknown name.
+pub fn gather(request: &Request) -> Result<Facts, BadSubset> {
+    let wanted = collector::wanted(&request.subset)?;
+    let children = system::Children::start(&wanted);
+    let mut found = Facts::default();
+    for collector in Collector::ALL.iter().filter(|c| wanted.contains(c)) {
+        collect(*collector, request, &mut found);
+    }
+    children.finish(&mut found.facts);
+    found.facts.retain(|name, _| keeps(&request.filter, name));
+    found.facts.sort_keys();
+    found
+        .facts
+        .insert("gather_subset".to_owned(), subset(request));
+    found.facts.insert("module_setup".to_owned(), json!(true));
+    Ok(found)
+}
+
+/// Returns `facts` as the module's result names them: with `ansible_` in front.
+#[must_use]
+pub fn prefixed(facts: &Map<String, Json>) -> Map<String, Json> {
+    let name = |name: &str| match name {
+        "gather_subset" | "module_setup" => name.to_owned(),
+        _ => format!("ansible_{name}"),
+    };
+    facts.iter().map(|(k, v)| (name(k), v.clone())).collect()
+}
+
+fn collect(collector: Collector, request: &Request, found: &mut Facts) {
+    let facts = &mut found.facts;
+    match collector {
+        Collector::Platform => platform::collect(facts),
+        Collector::Distribution => distribution::collect(facts),
+        Collector::Lsb => distribution::collect_lsb(facts),
+        Collector::Selinux => system::selinux(facts),
+        Collector::Apparmor => system::apparmor(facts),
+        Collector::Chroot => system::chroot(facts),
+        Collector::Fips => system::fips(facts),
+        Collector::Caps => system::capabilities(facts),
+        Collector::PkgMgr => system::package_manager(facts),
+        Collector::ServiceMgr => system::service_manager(facts),
+        Collector::Cmdline => system::cmdline(facts),
+        Collector::DateTime => system::date_time(facts),
+        Collector::Env => {
+            facts.insert("env".to_owned(), json!(request.environment));
+        }
+        Collector::Loadavg => system::loadavg(facts),
+        Collector::SshPubKeys => system::ssh_host_keys(facts),
+        Collector::User => system::user(facts),
+        // Asked of programs that were started before the rest was read.
+        Collector::Python | Collector::Systemd => {}
+        Collector::Virtual => virtualization::collect(facts),
+        Collector::Hardware => {
+            hardware::collect(facts);
+            devices::collect(facts);
+        }
+        Collector::Dns => network::dns(facts),
+        Collector::Network => network::collect(facts),
+        Collector::FibreChannel => {
+            facts.insert("fibre_channel_wwn".to_owned(), network::fibre_channel());
+        }
+        Collector::Iscsi => {
+            let name = network::initiator("/etc/iscsi/initiatorname.iscsi", "InitiatorName=");
+            facts.insert("iscsi_iqn".to_owned(), json!(name));
+        }
+        Collector::Nvme => {
+            let name = network::initiator("/etc/nvme/hostnqn", "");
+            facts.insert("hostnqn".to_owned(), json!(name));
+        }
+        Collector::Local => {
+            let local = local::collect(&request.fact_path, &mut found.warnings);
+            found.facts.insert("local".to_owned(), Json::Object(local));
+        }
+        // Programs of other tools; Ansible leaves their facts out where they are not installed.
+        Collector::Facter | Collector::Ohai => {}
+    }
+}
+
+fn subset(request: &Request) -> Json {
+    if request.subset.is_empty() {
+        return json!(["all"]);
+    }
+    json!(request.subset)
+}
+
+/// Whether one of `patterns` names the fact, with or without `ansible_`. None keeps all.
+fn keeps(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty()
+        || patterns.iter().any(|pattern| {
+            pattern.is_empty()
+                || matches(pattern, &format!("ansible_{name}"))
+                || (!pattern.starts_with("ansible_") && matches(pattern, name))
+        })
+}
+
+/// Matches as Python's `fnmatch`: `*`, `?` and `[…]`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
+    matches_from(&pattern, &text)
+}
+
+fn matches_from(pattern: &[char], text: &[char]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some(('*', rest)) => (0..=text.len()).any(|at| matches_from(rest, &text[at..])),
+        Some(('?', rest)) => !text.is_empty() && matches_from(rest, &text[1..]),
+        Some(('[', rest)) => match (class(rest), text.split_first()) {
+            (Some((set, after)), Some((first, tail))) => {
+                in_class(set, *first) && matches_from(after, tail)
+            }
+            (None, Some(('[', tail))) => matches_from(rest, tail),
+            _ => false,
+        },
+        Some((c, rest)) => text.first() == Some(c) && matches_from(rest, &text[1..]),
+    }
+}
+
+/// Splits `abc]rest` into the class and what follows; a `]` that comes first is a member.
+fn class(pattern: &[char]) -> Option<(&[char], &[char])> {
+    let skip = usize::from(pattern.first() == Some(&'!'));
+    let end = pattern
+        .iter()
+        .enumerate()
+        .position(|(at, c)| *c == ']' && at > skip)?;
+    Some((&pattern[..end], &pattern[end + 1..]))
+}
+
+fn in_class(set: &[char], c: char) -> bool {
+    let (negated, set) = match set.split_first() {
+        Some(('!', rest)) => (true, rest),
+        _ => (false, set),
+    };
+    let mut at = 0;
+    let mut found = false;
+    while at < set.len() {
+        if set.get(at + 1) == Some(&'-') && at + 2 < set.len() {
+            found |= (set[at]..=set[at + 2]).contains(&c);
+            at += 3;
+        } else {
+            found |= set[at] == c;
+            at += 1;
+        }
+    }
+    found != negated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_facts_are_gathered_quickly() {
+        let facts = gather(&Request::default()).unwrap().facts;
+        assert_eq!(facts["system"], "Linux");
+        assert!(facts["processor_vcpus"].as_u64().unwrap() >= 1);
+        assert!(facts["memtotal_mb"].as_u64().unwrap() > 0);
+        assert!(facts.contains_key("default_ipv4"));
+    }
+
+    #[test]
+    fn a_filter_names_facts_with_or_without_the_prefix() {
+        let request = Request {
+            filter: vec!["kernel".to_owned(), "ansible_date_*".to_owned()],
+            ..Request::default()
+        };
+        let facts = gather(&request).unwrap().facts;
+        let names: Vec<&str> = facts.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            ["date_time", "kernel", "gather_subset", "module_setup"]
+        );
+    }
+
+    #[test]
+    fn the_minimum_has_the_distribution_and_no_hardware() {
+        let request = Request {
+            subset: vec!["!all".to_owned()],
+            ..Request::default()
+        };
+        let facts = gather(&request).unwrap().facts;
+        assert!(facts.contains_key("distribution"));
+        assert!(!facts.contains_key("memtotal_mb"));
+        assert!(!facts.contains_key("interfaces"));
+    }
+
+    #[test]
+    fn patterns_match_as_in_fnmatch() {
+        assert!(matches("a*c", "abbc"));
+        assert!(matches("a[!x-z]c", "abc"));
+        assert!(!matches("a[!x-z]c", "ayc"));
+        assert!(matches("[]]", "]"));
+        assert!(!matches("a?", "a"));
+    }
+}
