@@ -1,8 +1,13 @@
 //! What runs on the target: facts, the executor, the modules.
 
 pub mod args;
+mod atomic;
+mod attrs;
 pub mod change;
+mod digest;
 pub mod exec;
 pub mod facts;
 pub mod module;
 pub mod modules;
+pub mod source;
+pub mod users;

@@ -4,7 +4,8 @@
 //! [`crate::change`]; an *action* module just runs, and declares its answer in check mode.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+
+use crate::source::Source;
 
 use amibake_protocol::event::{Diff, Stream};
 use serde_json::{Map, Value as Json};
@@ -17,9 +18,10 @@ pub struct Context<'a> {
     pub diff: bool,
     /// The task's `environment`, templated, on top of the identity's own.
     pub environment: Vec<(String, String)>,
-    /// Files the controller side of the task supplies, opened by the executor: for `copy` and
-    /// `unarchive` the source; for a recursive copy every file by its path below `src`.
-    pub sources: BTreeMap<String, File>,
+    /// What the controller side of the task supplies, opened by the executor. For `copy`,
+    /// `template`, `unarchive`, … of one file it is that file (or the rendered text) under `""`;
+    /// for a recursive `copy` everything found, by its path below the destination.
+    pub sources: BTreeMap<String, Source>,
     /// Facts gathered so far (`ansible_*` without the prefix), for modules that choose by them.
     pub facts: &'a Map<String, Json>,
     /// Takes a line of a running command's output.
@@ -59,6 +61,13 @@ impl Failure {
             result: Map::new(),
         }
     }
+
+    /// Adds a field to the result.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Json>) -> Self {
+        self.result.insert(name.to_owned(), value.into());
+        self
+    }
 }
 
 /// A module that runs something: `command`, `apt`, `git`.
@@ -94,4 +103,19 @@ pub trait StateModule: Sync {
         now: &Self::Now,
         context: &Context<'_>,
     ) -> Map<String, Json>;
+    /// Returns what `--diff` shows of the plan.
+    fn diff(
+        &self,
+        _want: &Self::Want,
+        _now: &Self::Now,
+        plan: &[crate::change::Change],
+    ) -> Vec<Diff> {
+        plan.iter()
+            .filter_map(crate::change::Change::diff)
+            .collect()
+    }
+    /// Returns sentences for the author.
+    fn warnings(&self, _want: &Self::Want, _now: &Self::Now) -> Vec<String> {
+        Vec::new()
+    }
 }

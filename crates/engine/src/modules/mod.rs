@@ -59,7 +59,7 @@ impl<M: StateModule> ErasedState for M {
         let now = self.inspect(&want, context)?;
         let changes = self.plan(&want, &now)?;
         let diff = if context.diff {
-            changes.iter().filter_map(change::Change::diff).collect()
+            self.diff(&want, &now, &changes)
         } else {
             Vec::new()
         };
@@ -70,7 +70,8 @@ impl<M: StateModule> ErasedState for M {
             changed: !changes.is_empty(),
             result: self.result(&want, &now, context),
             diff,
-            ..Outcome::default()
+            warnings: self.warnings(&want, &now),
+            skipped: false,
         })
     }
 }

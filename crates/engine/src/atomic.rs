@@ -1,0 +1,271 @@
+//! Replaces a file whole: a new file beside it, then a rename, as Ansible's `atomic_move` does.
+//!
+//! What was there keeps its owner, mode and extended attributes (ACLs are among them). A file is
+//! written where it lies only where asked (`unsafe_writes`) or where it is a mount point itself.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::errno::Errno;
+use tempfile::NamedTempFile;
+
+use crate::attrs::{self, Mode};
+use crate::module::Failure;
+use crate::source::Source;
+
+/// How a file is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub(crate) struct How {
+    /// Writes in place where a rename is not possible.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unsafe_writes: bool,
+    /// A command to judge the new content before it is put in place; `%s` is its path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validate: Option<Validate>,
+    /// The new file takes its mode and times from this one instead of from what was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) like: Option<PathBuf>,
+}
+
+/// A validation command and how its refusal reads.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Validate {
+    /// The command line, split as a shell would, run without one.
+    pub(crate) command: String,
+    /// Whether refusals read as `copy`'s rather than as `lineinfile`'s.
+    #[serde(skip)]
+    pub(crate) as_copy: bool,
+    /// Owner, group and mode the file gets before it is judged.
+    #[serde(skip)]
+    pub(crate) attributes: attrs::Attributes,
+}
+
+/// Replaces the file at `dest` by `content`.
+pub(crate) fn replace(
+    dest: &Path,
+    content: &Source,
+    how: &How,
+    environment: &[(String, String)],
+) -> Result<(), Failure> {
+    let mut new = match beside(dest) {
+        Ok(new) => new,
+        Err(_) if how.unsafe_writes => return in_place(dest, content),
+        Err(e) => return Err(unwritable(dest, &e)),
+    };
+    let written = content.write_to(new.as_file_mut());
+    written.map_err(|e| failed("write", new.path(), &e))?;
+    if let Some(validate) = &how.validate {
+        judge(validate, new.path(), environment)?;
+    }
+    let old = std::fs::metadata(dest).ok();
+    match (&how.like, &old) {
+        (Some(like), _) => take_likeness(like, new.as_file(), false),
+        (None, Some(_)) => take_likeness(dest, new.as_file(), true),
+        (None, None) => Ok(()),
+    }
+    .map_err(|e| failed("set the attributes of", new.path(), &e))?;
+    if old.is_none() {
+        let mode = Permissions::from_mode(0o666 & !attrs::umask());
+        new.as_file()
+            .set_permissions(mode)
+            .map_err(|e| failed("chmod", new.path(), &e))?;
+    }
+    put_in_place(new, dest, content, how)
+}
+
+fn put_in_place(
+    new: NamedTempFile,
+    dest: &Path,
+    content: &Source,
+    how: &How,
+) -> Result<(), Failure> {
+    let Err(refused) = new.persist(dest) else {
+        return Ok(());
+    };
+    let code = refused.error.raw_os_error().map(Errno::from_raw);
+    let mount_point = code == Some(Errno::EBUSY);
+    let stubborn = matches!(
+        code,
+        Some(Errno::EPERM | Errno::EXDEV | Errno::EACCES | Errno::ETXTBSY)
+    );
+    if mount_point || (stubborn && how.unsafe_writes) {
+        return in_place(dest, content);
+    }
+    Err(failed("replace", dest, &refused.error))
+}
+
+/// Makes an empty file beside `dest`, whose name ends as that of `dest` (validators look at it).
+fn beside(dest: &Path) -> io::Result<NamedTempFile> {
+    let directory = match dest.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = dest.file_name().unwrap_or_default();
+    let suffix = match name.len() {
+        0..=200 => name,
+        _ => dest.extension().unwrap_or_default(),
+    };
+    tempfile::Builder::new()
+        .prefix(".amibake_")
+        .suffix(suffix)
+        .tempfile_in(directory)
+}
+
+/// Gives `new` the mode and extended attributes of the file at `like`, and its owner if `owned`.
+fn take_likeness(like: &Path, new: &File, owned: bool) -> io::Result<()> {
+    let meta = std::fs::metadata(like)?;
+    if owned {
+        let chown = std::os::unix::fs::fchown(new, Some(meta.uid()), Some(meta.gid()));
+        tolerate_refusal(chown)?;
+    }
+    copy_xattrs(like, new);
+    tolerate_refusal(new.set_permissions(Permissions::from_mode(meta.mode() & 0o7777)))?;
+    if !owned {
+        let times = std::fs::FileTimes::new()
+            .set_accessed(meta.accessed()?)
+            .set_modified(meta.modified()?);
+        tolerate_refusal(new.set_times(times))?;
+    }
+    Ok(())
+}
+
+fn tolerate_refusal(answer: io::Result<()>) -> io::Result<()> {
+    match answer {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Copies what can be copied: a file system without them, or without the right, is no failure.
+fn copy_xattrs(from: &Path, to: &File) {
+    use xattr::FileExt;
+    for name in xattr::list_deref(from).into_iter().flatten() {
+        if let Ok(Some(value)) = xattr::get_deref(from, &name) {
+            let _ = to.set_xattr(&name, &value);
+        }
+    }
+}
+
+fn in_place(dest: &Path, content: &Source) -> Result<(), Failure> {
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(dest);
+    let mut file = opened.map_err(|e| failed("open", dest, &e))?;
+    let written = content.write_to(&mut file).and_then(|_| file.flush());
+    written.map_err(|e| failed("write", dest, &e))
+}
+
+/// Runs the validation command on the new file.
+fn judge(validate: &Validate, new: &Path, environment: &[(String, String)]) -> Result<(), Failure> {
+    if !validate.command.contains("%s") {
+        return Err(Failure::new(format!(
+            "validate must contain %s: {}",
+            validate.command
+        )));
+    }
+    give(&validate.attributes, new)?;
+    let line = validate
+        .command
+        .replace("%s", &new.to_string_lossy())
+        .replace("%%", "%");
+    let argv = shlex::split(&line).unwrap_or_default();
+    let Some((program, args)) = argv.split_first() else {
+        return Err(Failure::new("validate is not a command"));
+    };
+    let run = Command::new(program)
+        .args(args)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .output();
+    let output = run.map_err(|e| {
+        Failure::new(format!("Error executing command: {e}"))
+            .with("cmd", line.as_str())
+            .with("rc", 2)
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(refusal(validate, &output))
+}
+
+fn give(attributes: &attrs::Attributes, new: &Path) -> Result<(), Failure> {
+    if !attributes.any() {
+        return Ok(());
+    }
+    let uid = attributes.owner.as_ref().and_then(|o| o.id);
+    let gid = attributes.group.as_ref().and_then(|g| g.id);
+    std::os::unix::fs::lchown(new, uid, gid).map_err(|e| failed("chown", new, &e))?;
+    if let Some(mode) = &attributes.mode {
+        let now = std::fs::metadata(new).map_or(0o600, |m| m.mode());
+        let mode = Permissions::from_mode(Mode::apply(mode, now, false));
+        std::fs::set_permissions(new, mode).map_err(|e| failed("chmod", new, &e))?;
+    }
+    Ok(())
+}
+
+fn refusal(validate: &Validate, output: &std::process::Output) -> Failure {
+    let rc = output.status.code().unwrap_or(-1);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if !validate.as_copy {
+        return Failure::new(format!("failed to validate: rc:{rc} error:{stderr}"));
+    }
+    Failure::new("failed to validate")
+        .with("exit_status", rc)
+        .with("stdout", String::from_utf8_lossy(&output.stdout))
+        .with("stderr", stderr)
+}
+
+fn unwritable(dest: &Path, error: &io::Error) -> Failure {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return failed("write beside", dest, error);
+    }
+    let parent = dest.parent().unwrap_or(dest).display();
+    Failure::new(format!(
+        "The destination directory '{parent}' is not writable by the current user."
+    ))
+}
+
+fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("could not {doing} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_keeps_its_mode_and_the_rest_of_the_folder_is_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
+        replace(&path, &Source::of_text("new"), &How::default(), &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o4750);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_refused_content_leaves_the_old_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.conf");
+        std::fs::write(&path, "old").unwrap();
+        let how = How {
+            validate: Some(Validate {
+                command: "grep -q good %s".to_owned(),
+                as_copy: false,
+                attributes: attrs::Attributes::default(),
+            }),
+            ..How::default()
+        };
+        let failure = replace(&path, &Source::of_text("bad"), &how, &[]).unwrap_err();
+        assert_eq!(failure.msg, "failed to validate: rc:1 error:");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        replace(&path, &Source::of_text("good"), &how, &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "good");
+    }
+}
