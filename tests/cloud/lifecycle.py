@@ -1,0 +1,362 @@
+"""EC2's life cycles over moto: what moto leaves out, and a real machine behind every instance.
+
+Owns states and delays (pending, late visibility, late snapshots), the link from images over
+snapshots to roots on disk, and the rules EC2 enforces and moto does not. The wire is wire.py's.
+"""
+
+import base64
+import copy
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami, AmiBackend
+from moto.ec2.models.elastic_block_store import EBSBackend
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.models.security_groups import SecurityGroupBackend
+from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.responses.general import General
+from moto.ec2.utils import random_ami_id
+from moto.ssm.models import Parameter, ssm_backends
+
+from machine import Machine
+from network import Network
+
+CANONICAL = "099720109477"
+BASE_NAME = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260701"
+BASE_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+
+
+@dataclass
+class Delays:
+    """Seconds that EC2 takes; settable over the control interface."""
+
+    visible: float = 0.4  # until a new instance is listed
+    pending: float = 0.5  # until a booting instance is `running`
+    image: float = 1.0  # until an image is `available`, the copying of the disk aside
+    snapshot: float = 0.3  # until an image's snapshot is listed
+    interface: float = 0.5  # that a terminated instance's interface lingers
+
+
+class Cloud:
+    """All machines and disks of the account."""
+
+    def __init__(self, state: Path, base_root: Path, network: Network, region: str):
+        self.state, self.network, self.region = state, network, region
+        self.delays = Delays()
+        self.roots: dict[str, Path] = {}
+        self.machines: dict[str, Machine] = {}
+        self.lock = threading.RLock()
+        self._install_base(base_root)
+        patch(self)
+
+    @property
+    def backend(self):
+        return ec2_backends[DEFAULT_ACCOUNT_ID][self.region]
+
+    def _install_base(self, root: Path) -> None:
+        ami = Ami(self.backend, "ami-0ba5e0ba5e0ba5e00", name=BASE_NAME, description="test base",
+                  owner_id=CANONICAL, owner_alias="amazon", public=True, virtualization_type="hvm",
+                  architecture="x86_64", hypervisor="xen", root_device_type="ebs",
+                  root_device_name="/dev/sda1", boot_mode="uefi-preferred")
+        finish(ami)
+        self.backend.amis[ami.id] = ami
+        self.roots[ami.ebs_snapshot.id] = root
+        parameter = Parameter(DEFAULT_ACCOUNT_ID, BASE_PARAMETER, ami.id, "String", None, None, None,
+                              utcnow(), 1, "aws:ec2:image")
+        ssm_backends[DEFAULT_ACCOUNT_ID][self.region]._parameters[BASE_PARAMETER].append(parameter)
+
+    def root_of(self, image_id: str) -> Path:
+        ami = self.backend.amis.get(image_id)
+        if ami is None:
+            raise error("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
+        if ami.state != "available":
+            raise error("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
+        return self.roots[ami.ebs_snapshot.id]
+
+    def boot(self, instance: Instance) -> None:
+        """Gives a new instance its machine."""
+        metadata = {"instance-id": instance.id, "ami-id": instance.image_id,
+                    "instance-type": instance.instance_type,
+                    "placement/availability-zone": instance.placement.zone,
+                    "hostname": "ip-" + instance.id[-8:], "local-hostname": "ip-" + instance.id[-8:]}
+        user_data = base64.b64decode(instance.user_data.as_bytes()) if instance.user_data else b""
+        machine = Machine(self.network, self.state / "machines" / instance.id,
+                          self.root_of(instance.image_id), metadata, user_data)
+        self.machines[instance.id] = machine
+        nic = instance.nics[0]
+        nic.private_ip_address = nic.public_ip = machine.address
+        nic.delete_on_termination = True
+        instance.born = time.monotonic()
+        self.start(instance)
+
+    def start(self, instance: Instance) -> None:
+        set_state(instance, "pending", 0)
+        self.machines[instance.id].start(lambda: self.went_down(instance))
+        later(self.delays.pending, lambda: instance.state == "pending" and set_state(instance, "running", 16))
+
+    def went_down(self, instance: Instance) -> None:
+        """The machine is off: asked for, or by the guest itself."""
+        if instance.state == "stopping":
+            ORIGINAL["stop"](instance)
+        elif instance.state in ("pending", "running"):
+            instance.state_reason = StateReason("Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+                                                "Client.InstanceInitiatedShutdown")
+            if instance.instance_initiated_shutdown_behavior == "terminate":
+                self.terminate(instance)
+            else:
+                ORIGINAL["stop"](instance)
+
+    def stop(self, instance: Instance) -> None:
+        set_state(instance, "stopping", 64)
+        threading.Thread(target=self.machines[instance.id].power_off, daemon=True).start()
+
+    def terminate(self, instance: Instance) -> None:
+        set_state(instance, "shutting-down", 32)
+        threading.Thread(target=self._finish_terminating, args=(instance,), daemon=True).start()
+
+    def _finish_terminating(self, instance: Instance) -> None:
+        machine = self.machines.pop(instance.id, None)
+        if machine:
+            machine.discard()
+        set_state(instance, "terminated", 48)
+        time.sleep(self.delays.interface)
+        with self.lock:
+            ORIGINAL["terminate"](instance)
+
+    def make_image(self, ami: Ami, instance: Instance) -> None:
+        """Copies the disk behind a new image; image and snapshot become what they are meanwhile."""
+        snapshot = ami.ebs_snapshot
+        root = self.state / "roots" / snapshot.id
+        self.machines[instance.id].copy_root(root)
+        self.roots[snapshot.id] = root
+        time.sleep(self.delays.snapshot)
+        self.backend.snapshots[snapshot.id] = snapshot
+        ami.bdm_ready = True
+        time.sleep(max(0.0, self.delays.image - self.delays.snapshot))
+        snapshot.status = "completed"
+        if ami.state == "pending":
+            ami.state = "available"
+
+    def delete_root(self, snapshot_id: str) -> None:
+        root = self.roots.pop(snapshot_id, None)
+        if root and root.is_relative_to(self.state):
+            shutil.rmtree(root, ignore_errors=True)
+
+    def inventory(self) -> dict[str, list[str]]:
+        """What the account holds and pays for; terminated instances are left out, as bills do."""
+        ec2 = self.backend
+        own = lambda things: sorted(t.id for t in things if t.owner_id == DEFAULT_ACCOUNT_ID)
+        return {
+            "instances": sorted(i.id for i in ec2.all_instances() if i.state != "terminated"),
+            "images": own(ec2.amis.values()),
+            "snapshots": own(ec2.snapshots.values()),
+            "volumes": sorted(ec2.volumes),
+            "security_groups": sorted(g for groups in ec2.groups.values() for g in groups),
+            "interfaces": sorted(ec2.enis),
+            "key_pairs": sorted(ec2.key_pairs),
+            "launch_templates": sorted(ec2.launch_templates),
+        }
+
+    def close(self) -> None:
+        for machine in list(self.machines.values()):
+            machine.discard()
+        self.network.close()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+ORIGINAL: dict = {}
+
+
+def error(code: str, message: str) -> EC2ClientError:
+    return EC2ClientError(code, message)
+
+
+def later(seconds: float, action) -> None:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+
+
+def set_state(instance: Instance, name: str, code: int) -> None:
+    instance._state = InstanceState(name, code)
+
+
+def finish(ami: Ami) -> None:
+    """Fields that EC2 has and moto's image lacks."""
+    ami.ena_support, ami.imds_support, ami.bdm_ready = True, "v2.0", True
+    ami.sriov_net_support = "simple"
+
+
+def check_name(backend, name: str) -> None:
+    for ami in backend.amis.values():
+        if ami.name == name and ami.owner_id == DEFAULT_ACCOUNT_ID:
+            raise error("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {ami.id}")
+
+
+def tags_for(specifications: list, kind: str) -> dict[str, str]:
+    chosen = [s for s in specifications if s["ResourceType"] == kind]
+    return {tag["Key"]: tag["Value"] for s in chosen for tag in s["Tags"]}
+
+
+def patch(cloud: Cloud) -> None:
+    """Puts EC2's behaviour over moto's."""
+    patch_instances(cloud)
+    patch_images(cloud)
+    patch_rules(cloud)
+
+
+def patch_instances(cloud: Cloud) -> None:
+    ORIGINAL.update(stop=Instance.stop, terminate=Instance.terminate, run=InstanceBackend.run_instances,
+                    describe=InstanceBackend.describe_instances,
+                    by_id=InstanceBackend.get_reservations_by_instance_ids)
+
+    def run_instances(self, image_id, count, user_data, security_group_names, **kwargs):
+        cloud.root_of(image_id)
+        interface_tags = (kwargs.get("tags") or {}).get("network-interface", {})
+        reservation = ORIGINAL["run"](self, image_id, count, user_data, security_group_names, **kwargs)
+        for instance in reservation.instances:
+            instance.nics[0].add_tags(interface_tags)
+            cloud.boot(instance)
+        return reservation
+
+    def hidden(instance) -> bool:
+        return time.monotonic() - getattr(instance, "born", 0) < cloud.delays.visible
+
+    def describe_instances(self, filters=None):
+        return visible(ORIGINAL["describe"](self, filters))
+
+    def visible(reservations):
+        kept = []
+        for reservation in reservations:
+            reservation = copy.copy(reservation)
+            reservation.instances = [i for i in reservation.instances if not hidden(i)]
+            if reservation.instances:
+                kept.append(reservation)
+        return kept
+
+    def by_id(self, instance_ids, filters=None):
+        for instance in self.all_instances():
+            if instance.id in instance_ids and hidden(instance):
+                raise error("InvalidInstanceID.NotFound", f"The instance ID '{instance.id}' does not exist")
+        return ORIGINAL["by_id"](self, instance_ids, filters)
+
+    def stop(self):
+        previous = copy.copy(self._state)
+        if self.lifecycle == "spot":
+            raise error("UnsupportedOperation", "You can't stop the Spot Instance: it is a one-time request")
+        if self.state in ("terminated", "shutting-down"):
+            raise error("IncorrectInstanceState", f"This instance '{self.id}' is not in a state from which it can be stopped.")
+        if self.state in ("pending", "running"):
+            cloud.stop(self)
+        return previous
+
+    def start(self):
+        previous = copy.copy(self._state)
+        cloud.start(self)
+        return previous
+
+    def terminate(self):
+        previous = copy.copy(self._state)
+        if self.state not in ("terminated", "shutting-down"):
+            self.state_reason = StateReason("Client.UserInitiatedShutdown: User initiated shutdown",
+                                            "Client.UserInitiatedShutdown")
+            cloud.terminate(self)
+        return previous
+
+    InstanceBackend.run_instances = run_instances
+    InstanceBackend.describe_instances = describe_instances
+    InstanceBackend.get_reservations_by_instance_ids = by_id
+    Instance.stop, Instance.start, Instance.terminate = stop, start, terminate
+
+
+def patch_images(cloud: Cloud) -> None:
+    def create_image(self, instance_id, name, description, tag_specifications):
+        instance = self.get_instance(instance_id)
+        check_name(self, name)
+        if instance.state not in ("running", "stopped", "stopping"):
+            raise error("IncorrectState", f"Instance '{instance_id}' is not in a state from which it can be imaged")
+        ami = Ami(self, random_ami_id(), instance=instance, name=name, description=description,
+                  state="pending", root_device_type="ebs", hypervisor="xen", boot_mode="uefi-preferred",
+                  snapshot_description=f"Created by CreateImage({instance_id})")
+        finish(ami)
+        ami.bdm_ready = False
+        ami.image_location = f"{ami.owner_id}/{name}"
+        ami.add_tags(tags_for(tag_specifications, "image"))
+        ami.ebs_snapshot.add_tags(tags_for(tag_specifications, "snapshot"))
+        ami.ebs_snapshot.status = "pending"
+        ami.ebs_snapshot.encrypted = True
+        del self.snapshots[ami.ebs_snapshot.id]
+        self.amis[ami.id] = ami
+        threading.Thread(target=cloud.make_image, args=(ami, instance), daemon=True).start()
+        return ami
+
+    def register_image(self):
+        backend, get = self.ec2_backend, self._get_param
+        check_name(backend, get("Name"))
+        mappings = get("BlockDeviceMappings", [])
+        snapshot_id = next((m["Ebs"]["SnapshotId"] for m in mappings if m["DeviceName"] == get("RootDeviceName")), None)
+        snapshot = backend.snapshots.get(snapshot_id)
+        if snapshot is None or snapshot.status != "completed":
+            raise error("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+        ami = Ami(backend, random_ami_id(), name=get("Name"), description=get("Description", ""),
+                  virtualization_type=get("VirtualizationType"), architecture=get("Architecture"),
+                  root_device_type="ebs", root_device_name=get("RootDeviceName"), hypervisor="xen",
+                  boot_mode=get("BootMode"))
+        finish(ami)
+        ami.image_location = f"{ami.owner_id}/{ami.name}"
+        ami.ena_support = str(get("EnaSupport", False)).lower() == "true"
+        ami.imds_support, ami.tpm_support = get("ImdsSupport"), get("TpmSupport")
+        del backend.snapshots[ami.ebs_snapshot.id]
+        ami.ebs_snapshot = snapshot
+        ami.add_tags(tags_for(get("TagSpecifications", []), "image"))
+        backend.amis[ami.id] = ami
+        return ActionResult({"ImageId": ami.id})
+
+    def mappings(self):
+        ebs = {"VolumeSize": 15, "DeleteOnTermination": True, "VolumeType": "gp3", "Encrypted": self.ebs_snapshot.encrypted}
+        if self.bdm_ready:
+            ebs["SnapshotId"] = self.ebs_snapshot.id
+        return [{"DeviceName": self.root_device_name, "Ebs": ebs}]
+
+    AmiBackend.create_image = create_image
+    AmisResponse.register_image = register_image
+    Ami.block_device_mappings = property(mappings)
+
+
+def patch_rules(cloud: Cloud) -> None:
+    delete_group, delete_snapshot = SecurityGroupBackend.delete_security_group, EBSBackend.delete_snapshot
+
+    def delete_security_group(self, name=None, group_id=None):
+        used = (g.id for eni in self.enis.values() for g in eni.group_set)
+        if group_id in used:
+            raise error("DependencyViolation", f"resource {group_id} has a dependent object")
+        return delete_group(self, name, group_id)
+
+    def delete(self, snapshot_id):
+        for ami in self.amis.values():
+            if ami.ebs_snapshot.id == snapshot_id:
+                raise error("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {ami.id}")
+        if snapshot_id in self.snapshots:
+            self.snapshots[snapshot_id].from_ami = None  # asked above, for registered images too
+        snapshot = delete_snapshot(self, snapshot_id)
+        cloud.delete_root(snapshot_id)
+        return snapshot
+
+    def get_console_output(self):
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        machine = cloud.machines.get(instance.id)
+        text = machine.console_text() if machine else b""
+        return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(),
+                             "Output": base64.b64encode(text).decode()})
+
+    SecurityGroupBackend.delete_security_group = delete_security_group
+    EBSBackend.delete_snapshot = delete
+    General.get_console_output = get_console_output

@@ -1,0 +1,97 @@
+"""The network of one test EC2: a bridge, a subnet, and a way out for the machines' apt and pip.
+
+Owns every address, link, namespace and firewall rule; what has the number N of this cloud in its
+name is this cloud's. Two clouds at once take different numbers.
+"""
+
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+
+LOCKS = Path("/run/lock")
+
+
+def run(*argv: str, check: bool = True) -> subprocess.CompletedProcess:
+    return subprocess.run(argv, check=check, capture_output=True, text=True)
+
+
+class Network:
+    """A bridge with 10.78.N.0/24 behind it, masqueraded."""
+
+    def __init__(self) -> None:
+        self.number, self._lock = self._take_number()
+        self.bridge = f"amib{self.number}"
+        self.table = f"amibake_test_{self.number}"
+        self.gateway = f"10.78.{self.number}.1"
+        self._next = 1
+        self._remove_links()
+        self._create()
+
+    @staticmethod
+    def _take_number():
+        """The first free number; the lock is the kernel's and goes with this process."""
+        LOCKS.mkdir(exist_ok=True)
+        for number in range(1, 255):
+            lock = open(LOCKS / f"amibake-test-{number}", "w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return number, lock
+            except OSError:
+                lock.close()
+        raise RuntimeError("254 test clouds are running already")
+
+    def _create(self) -> None:
+        run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        rules = f"""
+        table ip {self.table} {{
+          chain out {{
+            type nat hook postrouting priority srcnat;
+            ip saddr 10.78.{self.number}.0/24 ip daddr != 10.78.{self.number}.0/24 masquerade
+          }}
+        }}"""
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
+    def attach(self, name: str) -> str:
+        """Makes the namespace `name` with an address of its own; returns the address."""
+        self._next += 1
+        address = f"10.78.{self.number}.{self._next}"
+        outer, inner = f"{self.bridge}-{self._next}", f"{self.bridge}i{self._next}"
+        run("ip", "netns", "add", name)
+        run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name)
+        run("ip", "link", "set", outer, "master", self.bridge, "up")
+        inside = ["ip", "-n", name]
+        run(*inside, "link", "set", inner, "name", "eth0")
+        run(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
+        run(*inside, "link", "set", "eth0", "up")
+        run(*inside, "link", "set", "lo", "up")
+        run(*inside, "addr", "add", "169.254.169.254/32", "dev", "lo")
+        run(*inside, "route", "add", "default", "via", self.gateway)
+        return address
+
+    def mac(self, name: str) -> str:
+        return run("ip", "netns", "exec", name, "cat", "/sys/class/net/eth0/address").stdout.strip()
+
+    def detach(self, name: str) -> None:
+        run("ip", "netns", "delete", name, check=False)
+
+    def cut(self, name: str, cut: bool) -> None:
+        """Drops (or restores) every packet of the machine, as a dead link does."""
+        run("ip", "-n", name, "link", "set", "eth0", "down" if cut else "up", check=False)
+        if not cut:
+            run("ip", "-n", name, "route", "add", "default", "via", self.gateway, check=False)
+
+    def _remove_links(self) -> None:
+        for namespace in run("ip", "netns", "list").stdout.split():
+            if namespace.startswith(f"amib{self.number}-"):
+                run("ip", "netns", "delete", namespace, check=False)
+        run("ip", "link", "delete", self.bridge, check=False)
+        run("nft", "delete", "table", "ip", self.table, check=False)
+
+    def close(self) -> None:
+        self._remove_links()
+        os.unlink(self._lock.name)
+        self._lock.close()
