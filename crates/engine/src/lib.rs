@@ -9,5 +9,6 @@ pub mod exec;
 pub mod facts;
 pub mod module;
 pub mod modules;
+pub mod run_command;
 pub mod source;
 pub mod users;
