@@ -3,7 +3,9 @@
 //! Their parameters stand in [`amibake_playbook::spec`]; what needs the play's state (`set_fact`,
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
+mod file;
 mod group;
+mod paths;
 
 use amibake_playbook::spec;
 
@@ -21,7 +23,7 @@ pub enum Module {
 }
 
 /// Modules about files and the network, by fully qualified name.
-const FILES: &[(&str, Module)] = &[];
+const FILES: &[(&str, Module)] = &[("ansible.builtin.file", Module::State(&file::File))];
 
 /// Modules about the system, by fully qualified name.
 const SYSTEM: &[(&str, Module)] = &[("ansible.builtin.group", Module::State(&group::Group))];

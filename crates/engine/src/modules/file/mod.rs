@@ -1,0 +1,452 @@
+//! `file`: files, directories and links, that they are there, and their attributes.
+//!
+//! Here are the arguments, what is read of the machine, and the answer; the plans by state are in
+//! `plan`, times in `times`. `copy` uses the plan for directories too.
+
+mod plan;
+mod times;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use amibake_protocol::event::Diff;
+use serde_json::{Map, Value as Json, json};
+
+use self::times::{Time, Times};
+use crate::args::Args;
+use crate::attrs::{self, Attributes, Meta, Target};
+use crate::change::Change;
+use crate::module::{Context, Failure, StateModule};
+use crate::modules::paths;
+use crate::users;
+
+pub(super) struct File;
+
+/// The states by Ansible's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Absent,
+    Directory,
+    File,
+    Hard,
+    Link,
+    Touch,
+}
+
+impl State {
+    fn of(word: &str) -> Self {
+        match word {
+            "absent" => Self::Absent,
+            "directory" => Self::Directory,
+            "hard" => Self::Hard,
+            "link" => Self::Link,
+            "touch" => Self::Touch,
+            _ => Self::File,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Directory => "directory",
+            Self::File => "file",
+            Self::Hard => "hard",
+            Self::Link => "link",
+            Self::Touch => "touch",
+        }
+    }
+}
+
+pub(super) struct Want {
+    /// Links not followed.
+    path: PathBuf,
+    /// The path as it was given, or completed with the name of `src`: what results show.
+    state: State,
+    src: Option<String>,
+    recurse: bool,
+    force: bool,
+    follow: bool,
+    attributes: Attributes,
+    times: Times,
+    check: bool,
+    warnings: Vec<String>,
+}
+
+pub(super) struct Now {
+    /// What was there before, by Ansible's word.
+    before: &'static str,
+    /// What the attributes are for: the path, or what the link there leads to.
+    target: Option<Target>,
+    accessed: SystemTime,
+    modified: SystemTime,
+    /// Everything below, with `recurse`.
+    below: Vec<(Target, SystemTime, SystemTime)>,
+    /// The directories to be made, and what the first is made in.
+    missing: Vec<PathBuf>,
+    parent: Option<Meta>,
+    /// Where the link at the path leads to.
+    link: Option<PathBuf>,
+    /// What `src` is, for links: its resolved path and what `stat` says.
+    source: Option<(PathBuf, Option<Meta>)>,
+    /// Whether a directory there has something in it.
+    occupied: bool,
+}
+
+impl StateModule for File {
+    type Want = Want;
+    type Now = Now;
+
+    fn want(&self, args: &Args, context: &mut Context<'_>) -> Result<Want, Failure> {
+        let mut path = PathBuf::from(args.required("path")?);
+        let state = args.str("state").map(State::of);
+        let src = args.str("src").map(str::to_owned);
+        if !matches!(state, Some(State::Link | State::Absent))
+            && path.is_dir()
+            && let Some(name) = src
+                .as_deref()
+                .map(paths::basename)
+                .filter(|n| !n.is_empty())
+        {
+            path.push(name);
+        }
+        let state = state.unwrap_or_else(|| default_state(&path, args.bool("recurse")));
+        refuse_misuse(args, state, &path)?;
+        let attributes = Attributes::read(args, &path)?;
+        Ok(Want {
+            warnings: missing_accounts(&attributes, context.check && state != State::Absent),
+            state,
+            src,
+            recurse: args.bool("recurse"),
+            force: args.bool("force"),
+            follow: args.bool("follow"),
+            attributes,
+            times: Times::read(args, state == State::Touch)?,
+            check: context.check,
+            path,
+        })
+    }
+
+    fn inspect(&self, want: &Want, _: &mut Context<'_>) -> Result<Now, Failure> {
+        read(want).map_err(|e| {
+            let msg = format!("could not read {}: {e}", want.path.display());
+            Failure::new(msg).with("path", want.path.to_string_lossy())
+        })
+    }
+
+    fn plan(&self, want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
+        match want.state {
+            State::Absent => Ok(plan::absent(want, now)),
+            State::Directory => plan::directory(want, now),
+            State::File => plan::file(want, now),
+            State::Link => plan::link(want, now),
+            State::Hard => plan::hard(want, now),
+            State::Touch => plan::touch(want, now),
+        }
+    }
+
+    fn result(&self, want: &Want, now: &Now, _: &Context<'_>) -> Map<String, Json> {
+        let shown = now.target.as_ref().map_or(&want.path, |t| &t.path);
+        let mut result = Map::new();
+        let mut put = |name: &str, value: Json| result.insert(name.to_owned(), value);
+        match want.state {
+            State::Absent => {
+                put("path", Json::from(want.path.to_string_lossy()));
+                put("state", Json::from("absent"));
+                return result;
+            }
+            State::Directory | State::File => {
+                put("path", Json::from(shown.to_string_lossy()));
+            }
+            State::Touch => {
+                put("dest", Json::from(want.path.to_string_lossy()));
+            }
+            State::Link | State::Hard => {
+                put("dest", Json::from(want.path.to_string_lossy()));
+                let old = now.link.as_ref().map(|l| l.to_string_lossy().into_owned());
+                put("src", Json::from(want.src.clone().or(old)));
+            }
+        }
+        attrs::add_path_info(&mut result);
+        result
+    }
+
+    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Vec<Diff> {
+        let mut before = json!({"path": want.path.to_string_lossy()});
+        let mut after = before.clone();
+        if now.before != want.state.word() {
+            before["state"] = Json::from(now.before);
+            after["state"] = Json::from(want.state.word());
+        }
+        let main = now.target.as_ref().map(|t| &t.path);
+        for change in plan {
+            show(change, main, now, &mut before, &mut after);
+        }
+        vec![Diff {
+            before: paths::pretty_json(&before),
+            after: paths::pretty_json(&after),
+            ..Diff::default()
+        }]
+    }
+
+    fn warnings(&self, want: &Want, now: &Now) -> Vec<String> {
+        let dangling = want.state == State::Link
+            && want.follow
+            && !want.check
+            && matches!(now.source, Some((_, None)));
+        let mut warnings = want.warnings.clone();
+        if dangling {
+            warnings.push(
+                "Cannot set fs attributes on a non-existent symlink target. follow should be set \
+                 to False to avoid this."
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+/// Adds what one change is about to the two sides of the diff.
+fn show(change: &Change, main: Option<&PathBuf>, now: &Now, before: &mut Json, after: &mut Json) {
+    let Some(target) = now.target.as_ref() else {
+        return;
+    };
+    match change {
+        Change::Owner { path, uid, gid } if Some(path) == main => {
+            if let Some(uid) = uid {
+                before["owner"] = Json::from(target.meta.uid);
+                after["owner"] = Json::from(*uid);
+            }
+            if let Some(gid) = gid {
+                before["group"] = Json::from(target.meta.gid);
+                after["group"] = Json::from(*gid);
+            }
+        }
+        Change::Mode { path, mode } if Some(path) == main => {
+            before["mode"] = Json::from(attrs::octal(target.meta.bits()));
+            after["mode"] = Json::from(attrs::octal(*mode));
+        }
+        Change::Flags { path, flags } if Some(path) == main => {
+            before["attributes"] = Json::from(target.flags.as_str());
+            after["attributes"] = Json::from(flags.as_str());
+        }
+        Change::Times {
+            accessed, modified, ..
+        } => {
+            let present = SystemTime::now();
+            let seconds = |t: SystemTime| {
+                t.duration_since(SystemTime::UNIX_EPOCH)
+                    .map_or(0.0, |d| d.as_secs_f64())
+            };
+            before["mtime"] = Json::from(seconds(now.modified));
+            after["mtime"] = Json::from(seconds(modified.unwrap_or(present)));
+            before["atime"] = Json::from(seconds(now.accessed));
+            after["atime"] = Json::from(seconds(accessed.unwrap_or(present)));
+        }
+        Change::Link { target, .. } if now.link.is_some() => {
+            before["src"] = Json::from(now.link.as_ref().map(|l| l.to_string_lossy()));
+            after["src"] = Json::from(target.to_string_lossy());
+        }
+        _ => {}
+    }
+}
+
+fn default_state(path: &Path, recurse: bool) -> State {
+    match Meta::read(path) {
+        Ok(Some(meta)) => State::of(attrs::state_of(&meta)),
+        _ if recurse => State::Directory,
+        _ => State::File,
+    }
+}
+
+fn refuse_misuse(args: &Args, state: State, path: &Path) -> Result<(), Failure> {
+    let msg = if args.bool("recurse") && state != State::Directory {
+        "recurse option requires state to be 'directory'"
+    } else if args.has("src") && !matches!(state, State::Link | State::Hard) {
+        "src option requires state to be 'link' or 'hard'"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(msg).with("path", path.to_string_lossy()))
+}
+
+/// In check mode an account may be missing because an earlier task would have made it.
+fn missing_accounts(attributes: &Attributes, check: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !check {
+        return warnings;
+    }
+    let mut warn = |noun: &str, number: &str, title: &str, given: &str| {
+        warnings.push(format!(
+            "failed to look up {noun} {number}{given}. Create {title} up to this point in real play"
+        ));
+    };
+    if let Some(owner) = &attributes.owner {
+        match owner.given.parse() {
+            Ok(uid) if users::user_by_id(uid).is_none() => {
+                warn("user", "with uid ", "user", &owner.given)
+            }
+            Err(_) if owner.id.is_none() => warn("user", "", "user", &owner.given),
+            _ => {}
+        }
+    }
+    if let Some(group) = &attributes.group {
+        match group.given.parse() {
+            Ok(gid) if users::group_by_id(gid).is_none() => {
+                warn("group", "with gid ", "group", &group.given);
+            }
+            Err(_) if group.id.is_none() => warn("group", "", "group", &group.given),
+            _ => {}
+        }
+    }
+    warnings
+}
+
+fn read(want: &Want) -> io::Result<Now> {
+    let own = Meta::read(&want.path)?;
+    let link = match &own {
+        Some(meta) if meta.is_link() => Some(std::fs::read_link(&want.path)?),
+        _ => None,
+    };
+    let (path, meta) = match &link {
+        Some(_) if want.follow => {
+            let path = paths::real(&want.path);
+            let meta = Meta::read(&path)?;
+            (path, meta)
+        }
+        _ => (want.path.clone(), own.clone()),
+    };
+    let target = meta.map(|meta| want.attributes.target(&path, meta));
+    let (accessed, modified) = times_of(&path);
+    let is_dir = target.as_ref().is_some_and(|t| t.meta.is_dir());
+    let below = match is_dir && want.recurse {
+        true => walk(&path, want)?,
+        false => Vec::new(),
+    };
+    let (parent, missing) = match (want.state, &target) {
+        (State::Directory, None) => paths::missing(&path)?,
+        (_, None) => (
+            Meta::follow(path.parent().unwrap_or(Path::new("/")))?,
+            Vec::new(),
+        ),
+        (_, Some(_)) => (None, Vec::new()),
+    };
+    let occupied = own.as_ref().is_some_and(Meta::is_dir)
+        && std::fs::read_dir(&want.path).is_ok_and(|mut entries| entries.next().is_some());
+    Ok(Now {
+        before: own.as_ref().map_or("absent", attrs::state_of),
+        source: source(want, own.as_ref(), link.as_deref())?,
+        target,
+        accessed,
+        modified,
+        below,
+        missing,
+        parent,
+        link,
+        occupied,
+    })
+}
+
+fn times_of(path: &Path) -> (SystemTime, SystemTime) {
+    let Ok(meta) = std::fs::metadata(path) else {
+        return (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+    };
+    let time = |seconds: i64, nanos: i64| {
+        let seconds = Duration::from_secs(seconds.unsigned_abs());
+        let nanos = Duration::from_nanos(nanos.unsigned_abs());
+        SystemTime::UNIX_EPOCH + seconds + nanos
+    };
+    (
+        time(meta.atime(), meta.atime_nsec()),
+        time(meta.mtime(), meta.mtime_nsec()),
+    )
+}
+
+/// Resolves `src` of a link: relative to where the link lies; of a hard link: as it is.
+fn source(
+    want: &Want,
+    own: Option<&Meta>,
+    link: Option<&Path>,
+) -> io::Result<Option<(PathBuf, Option<Meta>)>> {
+    let src = match (&want.src, want.state) {
+        (Some(src), State::Link | State::Hard) => PathBuf::from(src),
+        (None, State::Link) => match link {
+            Some(old) if want.follow && want.path.exists() => old.to_owned(),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let base = match own {
+        Some(meta) if meta.is_dir() => want.path.clone(),
+        _ => want.path.parent().map(Path::to_owned).unwrap_or_default(),
+    };
+    let absolute = match want.state {
+        State::Link => base.join(src),
+        _ => src,
+    };
+    let meta = Meta::follow(&absolute)?;
+    let real = match want.state {
+        State::Link => paths::real(&absolute),
+        _ => absolute,
+    };
+    Ok(Some((real, meta)))
+}
+
+/// Everything below a directory; with `follow`, also what links there lead to.
+fn walk(root: &Path, want: &Want) -> io::Result<Vec<(Target, SystemTime, SystemTime)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    let mut seen = std::collections::HashSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let Some(meta) = Meta::read(&path)? else {
+                continue;
+            };
+            if meta.is_link() && want.follow {
+                let real = folder.join(std::fs::read_link(&path)?);
+                if let Some(behind) = Meta::follow(&real)?
+                    && seen.insert((behind.device, behind.inode))
+                {
+                    if behind.is_dir() {
+                        folders.push(real.clone());
+                    }
+                    found.push(entry_of(want, &real, behind));
+                }
+            }
+            if meta.is_dir() {
+                folders.push(path.clone());
+            }
+            found.push(entry_of(want, &path, meta));
+        }
+    }
+    Ok(found)
+}
+
+fn entry_of(want: &Want, path: &Path, meta: Meta) -> (Target, SystemTime, SystemTime) {
+    let (accessed, modified) = match want.times.any() {
+        true => times_of(path),
+        false => (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH),
+    };
+    (want.attributes.target(path, meta), accessed, modified)
+}
+
+impl Now {
+    fn times(&self, path: &Path, wanted: &Times) -> Option<Change> {
+        wanted.plan(path, self.accessed, self.modified)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_keep_their_words() {
+        for word in ["absent", "directory", "file", "hard", "link", "touch"] {
+            assert_eq!(State::of(word).word(), word);
+        }
+        assert_eq!(Time::read("preserve", ""), Ok(Time::Preserve));
+    }
+}

@@ -1,0 +1,125 @@
+//! Small things about paths that several modules need, as Python's `os.path` has them.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::attrs::Meta;
+
+/// Returns what follows the last slash: empty for `dir/`.
+pub(super) fn basename(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Returns what is before the last slash, as `os.path.dirname` does.
+pub(super) fn dirname(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) => "/",
+        Some(at) => path[..at].trim_end_matches('/'),
+        None => "",
+    }
+}
+
+/// Resolves links as `os.path.realpath` does: what is missing stays as it is written.
+pub(super) fn real(path: &Path) -> PathBuf {
+    let start = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut out = PathBuf::from("/");
+    let mut todo: Vec<PathBuf> = pieces(&start);
+    let mut links = 0;
+    while let Some(piece) = todo.pop() {
+        if piece.as_os_str() == ".." {
+            out.pop();
+            continue;
+        }
+        let next = out.join(&piece);
+        match std::fs::read_link(&next) {
+            Ok(target) if links < 40 => {
+                links += 1;
+                if target.is_absolute() {
+                    out = PathBuf::from("/");
+                }
+                todo.extend(pieces(&target));
+            }
+            _ => out = next,
+        }
+    }
+    out
+}
+
+/// The components of `path`, last first.
+fn pieces(path: &Path) -> Vec<PathBuf> {
+    let components = path.components().rev();
+    components
+        .filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir))
+        .map(|c| PathBuf::from(c.as_os_str()))
+        .collect()
+}
+
+/// Returns the directories that are missing on the way to `path`, itself included, outermost
+/// first, and what is known of the one the first is made in.
+pub(super) fn missing(path: &Path) -> io::Result<(Option<Meta>, Vec<PathBuf>)> {
+    let mut missing = Vec::new();
+    let mut at = path;
+    loop {
+        if at.as_os_str().is_empty() {
+            return Ok((Meta::follow(Path::new("."))?, missing));
+        }
+        if let Some(meta) = Meta::follow(at)? {
+            return Ok((Some(meta), missing));
+        }
+        missing.insert(0, at.to_owned());
+        match at.parent() {
+            Some(parent) => at = parent,
+            None => return Ok((None, missing)),
+        }
+    }
+}
+
+/// Writes `value` as Ansible shows mappings in a diff: sorted, four spaces.
+pub(super) fn pretty_json(value: &Json) -> String {
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    let sorted = sorted(value);
+    if sorted.serialize(&mut serializer).is_err() {
+        return String::new();
+    }
+    out.push(b'\n');
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn sorted(value: &Json) -> Json {
+    match value {
+        Json::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            keys.into_iter()
+                .map(|k| (k.clone(), sorted(&map[k])))
+                .collect()
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_resolved_even_where_it_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("gone/there", &link).unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        assert_eq!(real(&link), root.join("gone/there"));
+    }
+
+    #[test]
+    fn names_are_split_as_python_splits_them() {
+        assert_eq!((dirname("/a/b"), basename("/a/b")), ("/a", "b"));
+        assert_eq!((dirname("/a"), basename("/a")), ("/", "a"));
+        assert_eq!((dirname("a/"), basename("a/")), ("a", ""));
+    }
+}
