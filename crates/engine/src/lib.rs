@@ -12,3 +12,4 @@ pub mod modules;
 pub mod run_command;
 pub mod source;
 pub mod users;
+mod words;

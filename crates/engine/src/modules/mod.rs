@@ -4,8 +4,11 @@
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
 mod file;
-mod group;
 mod paths;
+
+mod command;
+mod group;
+mod script;
 
 use amibake_playbook::spec;
 
@@ -26,7 +29,13 @@ pub enum Module {
 const FILES: &[(&str, Module)] = &[("ansible.builtin.file", Module::State(&file::File))];
 
 /// Modules about the system, by fully qualified name.
-const SYSTEM: &[(&str, Module)] = &[("ansible.builtin.group", Module::State(&group::Group))];
+const SYSTEM: &[(&str, Module)] = &[
+    ("ansible.builtin.command", Module::Action(&command::Command)),
+    ("ansible.builtin.group", Module::State(&group::Group)),
+    ("ansible.builtin.raw", Module::Action(&script::Raw)),
+    ("ansible.builtin.script", Module::Action(&script::Script)),
+    ("ansible.builtin.shell", Module::Action(&command::Shell)),
+];
 
 /// Returns the module called `name`, in any spelling that [`spec::find`] knows.
 #[must_use]
@@ -79,8 +88,48 @@ impl<M: StateModule> ErasedState for M {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::run_command::tests::with_context;
+    use crate::source::Source;
+
+    /// Runs module `name` here with arguments as a task gives them.
+    pub(crate) fn run(name: &str, args: serde_json::Value) -> Result<Outcome, Failure> {
+        with_context(|context| run_in(name, args, context)).0
+    }
+
+    /// Likewise, in check mode.
+    pub(crate) fn check(name: &str, args: serde_json::Value) -> Result<Outcome, Failure> {
+        let run = |context: &mut Context<'_>| {
+            context.check = true;
+            run_in(name, args, context)
+        };
+        with_context(run).0
+    }
+
+    /// Likewise, with a file of the controller's.
+    pub(crate) fn run_with_source(
+        name: &str,
+        args: serde_json::Value,
+        source: &str,
+    ) -> Result<Outcome, Failure> {
+        let run = |context: &mut Context<'_>| {
+            let source = Source::of_text(source);
+            context.sources.insert(String::new(), source);
+            run_in(name, args, context)
+        };
+        with_context(run).0
+    }
+
+    fn run_in(
+        name: &str,
+        args: serde_json::Value,
+        context: &mut Context<'_>,
+    ) -> Result<Outcome, Failure> {
+        let spec = spec::find(name).unwrap();
+        let args = Args::coerce(spec, args.as_object().unwrap().clone())?;
+        find(name).unwrap().run(&args, context)
+    }
 
     #[test]
     fn every_registered_module_has_a_spec_of_that_name() {
