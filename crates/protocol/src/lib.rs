@@ -4,5 +4,8 @@
 //! version of their own. Neither side trusts the other's sizes.
 
 pub mod ask;
+pub mod bundle;
 pub mod event;
+pub mod frame;
 pub mod job;
+pub mod message;
