@@ -4,12 +4,9 @@ Owns every address, link, namespace and firewall rule; what has the number N of 
 name is this cloud's. Two clouds at once take different numbers.
 """
 
-import fcntl
-import os
+import socket
 import subprocess
 from pathlib import Path
-
-LOCKS = Path("/run/lock")
 
 
 def run(*argv: str, check: bool = True) -> subprocess.CompletedProcess:
@@ -25,17 +22,17 @@ class Network:
         self.table = f"amibake_test_{self.number}"
         self.gateway = f"10.78.{self.number}.1"
         self._next = 1
+        self._links: dict[str, str] = {}
         self._remove_links()
         self._create()
 
     @staticmethod
     def _take_number():
-        """The first free number; the lock is the kernel's and goes with this process."""
-        LOCKS.mkdir(exist_ok=True)
+        """The first free number; an abstract socket holds it, and goes with this process."""
         for number in range(1, 255):
-            lock = open(LOCKS / f"amibake-test-{number}", "w")
+            lock = socket.socket(socket.AF_UNIX)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.bind(f"\0amibake-test-{number}")
                 return number, lock
             except OSError:
                 lock.close()
@@ -60,6 +57,7 @@ class Network:
         self._next += 1
         address = f"10.78.{self.number}.{self._next}"
         outer, inner = f"{self.bridge}-{self._next}", f"{self.bridge}i{self._next}"
+        self._links[name] = outer
         run("ip", "netns", "add", name)
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name)
         run("ip", "link", "set", outer, "master", self.bridge, "up")
@@ -76,6 +74,8 @@ class Network:
         return run("ip", "netns", "exec", name, "cat", "/sys/class/net/eth0/address").stdout.strip()
 
     def detach(self, name: str) -> None:
+        # The far end goes with it at once; a namespace is only taken down in the background.
+        run("ip", "link", "delete", self._links.pop(name, "none"), check=False)
         run("ip", "netns", "delete", name, check=False)
 
     def cut(self, name: str, cut: bool) -> None:
@@ -88,10 +88,13 @@ class Network:
         for namespace in run("ip", "netns", "list").stdout.split():
             if namespace.startswith(f"amib{self.number}-"):
                 run("ip", "netns", "delete", namespace, check=False)
+        for line in run("ip", "-o", "link", "show").stdout.splitlines():
+            link = line.split(": ")[1].split("@")[0]
+            if link.startswith(f"{self.bridge}-"):
+                run("ip", "link", "delete", link, check=False)
         run("ip", "link", "delete", self.bridge, check=False)
         run("nft", "delete", "table", "ip", self.table, check=False)
 
     def close(self) -> None:
         self._remove_links()
-        os.unlink(self._lock.name)
         self._lock.close()
