@@ -8,6 +8,8 @@ mod event;
 mod exit;
 mod interrupt;
 mod report;
+mod secret;
+mod ssh;
 mod transport;
 
 use std::process::ExitCode;

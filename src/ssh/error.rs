@@ -1,0 +1,306 @@
+//! What can go wrong between here and a shell there, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::key::KeyError;
+
+/// A connection that did not come to be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SshError {
+    /// The name has no address.
+    #[error("the name {host} does not resolve")]
+    Resolve {
+        /// As given.
+        host: String,
+        /// The resolver's answer.
+        source: io::Error,
+    },
+    /// No TCP connection.
+    #[error("{host} port {port} cannot be reached")]
+    Connect {
+        /// As given.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Refused, no route, …
+        source: io::Error,
+    },
+    /// Nothing came back at all.
+    #[error("{host} port {port} did not answer within {after:?}")]
+    TimedOut {
+        /// As given.
+        host: String,
+        /// The port.
+        port: u16,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// The host did not prove itself.
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    /// The host did not accept us.
+    #[error(
+        "{label} refused every key: tried {}; it accepts {methods}",
+        tried_list(tried)
+    )]
+    Refused {
+        /// `user@host`.
+        label: String,
+        /// What was offered, in order.
+        tried: Vec<String>,
+        /// What the server would take: `publickey,password`.
+        methods: String,
+    },
+    /// A key file cannot be used.
+    #[error("the key {} cannot be used", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: IdentityError,
+    },
+    /// The protocol broke off.
+    #[error("the SSH connection to {label} failed")]
+    Protocol {
+        /// `user@host`.
+        label: String,
+        /// What russh says.
+        source: russh::Error,
+    },
+    /// The host on the way failed.
+    #[error("the jump host {label} does not carry the connection")]
+    Jump {
+        /// `user@host` of the jump host.
+        label: String,
+        /// Why.
+        source: Box<SshError>,
+    },
+    /// The deadline passed.
+    #[error("no connection to {label} after {after:?} and {tries} tries")]
+    GaveUp {
+        /// `user@host`.
+        label: String,
+        /// Tries made.
+        tries: u32,
+        /// The patience there was.
+        after: Duration,
+        /// The last failure.
+        source: Box<SshError>,
+    },
+    /// The files of the user say something impossible.
+    #[error("{}:{line}: {message}", file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file could not be read.
+    #[error("{what} cannot be read")]
+    Read {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key given on the command line is none.
+    #[error("a host key was expected")]
+    Key(#[source] KeyError),
+    /// What russh raised inside its own callbacks; never leaves this module.
+    #[error("the SSH protocol failed")]
+    Russh(#[from] russh::Error),
+}
+
+/// A host that did not prove itself. Nothing was sent to it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostKeyError {
+    /// It is not the pinned key.
+    #[error("the host key of {name} is {got}, expected {expected}: another machine answers there")]
+    NotPinned {
+        /// The host.
+        name: String,
+        /// Fingerprint shown.
+        got: String,
+        /// Fingerprint expected.
+        expected: String,
+    },
+    /// `known_hosts` has another.
+    #[error(
+        "the host key of {name} has changed: it shows {got}, {}:{line} has {expected}",
+        file.display()
+    )]
+    Changed {
+        /// The host.
+        name: String,
+        /// Fingerprint shown.
+        got: String,
+        /// Fingerprint known.
+        expected: String,
+        /// Where the known one stands.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+    },
+    /// `known_hosts` has none.
+    #[error("the host key of {name} is not known: it shows {algorithm} {got}")]
+    Unknown {
+        /// The host.
+        name: String,
+        /// Type of the key.
+        algorithm: String,
+        /// Fingerprint shown.
+        got: String,
+    },
+    /// `known_hosts` revokes it.
+    #[error("the host key of {name}, {got}, is revoked in {}:{line}", file.display())]
+    Revoked {
+        /// The host.
+        name: String,
+        /// Fingerprint shown.
+        got: String,
+        /// Where.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+    },
+    /// The certificate does not vouch for the host.
+    #[error("the host certificate of {name} is not valid: {reason}")]
+    Certificate {
+        /// The host.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A new key could not be noted.
+    #[error("the host key of {name} cannot be written to {}", file.display())]
+    Append {
+        /// The host.
+        name: String,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A private key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// It cannot be read.
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    /// It is encrypted, and nobody is there to ask.
+    #[error("it is encrypted and there is no terminal to ask for its passphrase")]
+    NoTerminal,
+    /// The passphrase was wrong, three times.
+    #[error("the passphrase was wrong")]
+    WrongPassphrase,
+    /// It is no key that we know.
+    #[error("it is not a private key that is understood")]
+    Format(#[source] russh::keys::Error),
+    /// The signature could not be made.
+    #[error("the signature could not be made")]
+    Sign(#[source] russh::keys::Error),
+    /// The connection ended meanwhile.
+    #[error("the connection ended")]
+    Ended(#[from] russh::SendError),
+}
+
+fn tried_list(tried: &[String]) -> String {
+    match tried {
+        [] => "none, there is no key".to_owned(),
+        tried => tried.join(", "),
+    }
+}
+
+impl SshError {
+    /// Returns whether trying again later may help: a machine that is still booting refuses
+    /// connections, breaks them off, and knows no key yet.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::TimedOut { .. }
+            | Self::Refused { .. }
+            | Self::Protocol { .. }
+            | Self::Russh(_) => true,
+            Self::Jump { source, .. } => source.may_pass(),
+            Self::HostKey(_)
+            | Self::Identity { .. }
+            | Self::GaveUp { .. }
+            | Self::Config { .. }
+            | Self::Read { .. }
+            | Self::Key(_) => false,
+        }
+    }
+
+    /// Returns what the user can do.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Resolve { .. } => Some("check the spelling, DNS and `HostName` in ~/.ssh/config".into()),
+            Self::Connect { source, .. } => Some(connect_hint(source)),
+            Self::TimedOut { .. } => Some(
+                "packets are dropped on the way: a firewall, a security group, or a machine that is off".into(),
+            ),
+            Self::HostKey(error) => Some(error.hint()),
+            Self::Refused { label, .. } => Some(format!(
+                "put the public key into ~/.ssh/authorized_keys of {label}, or give the right one with --identity"
+            )),
+            Self::Identity { source, .. } => identity_hint(source),
+            Self::Jump { source, .. } | Self::GaveUp { source, .. } => source.hint(),
+            Self::Key(_) => Some("it is a line of /etc/ssh/ssh_host_*_key.pub on the host".into()),
+            Self::Protocol { .. } | Self::Config { .. } | Self::Read { .. } | Self::Russh(_) => None,
+        }
+    }
+}
+
+fn connect_hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            "the machine is there, but nothing listens on that port: is sshd running, and on this port?"
+        }
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+            "there is no route to it from here: check the address, the VPN, the subnet"
+        }
+        _ => "check the address and the port",
+    }
+    .to_owned()
+}
+
+fn identity_hint(error: &IdentityError) -> Option<String> {
+    match error {
+        IdentityError::NoTerminal => Some("add it to an agent first: `ssh-add FILE`".into()),
+        IdentityError::Read(_)
+        | IdentityError::WrongPassphrase
+        | IdentityError::Format(_)
+        | IdentityError::Sign(_)
+        | IdentityError::Ended(_) => None,
+    }
+}
+
+impl HostKeyError {
+    fn hint(&self) -> String {
+        match self {
+            Self::NotPinned { .. } => {
+                "nothing was sent to it; this is either the wrong address or an attack".into()
+            }
+            Self::Changed { file, name, .. } => format!(
+                "if the machine was reinstalled: `ssh-keygen -R '{name}' -f {}`; otherwise somebody is in between",
+                file.display()
+            ),
+            Self::Unknown { .. } => {
+                "compare the fingerprint, then give --accept-new-host-key once, or --host-key"
+                    .into()
+            }
+            Self::Revoked { .. } => "do not use this machine before its key is replaced".into(),
+            Self::Certificate { .. } => {
+                "sign the host's key again with `ssh-keygen -s CA -h -n NAME`".into()
+            }
+            Self::Append { .. } => "give another file with --known-hosts".into(),
+        }
+    }
+}

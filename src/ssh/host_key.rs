@@ -1,0 +1,256 @@
+//! Whether the machine that answers is the one that was meant.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
+
+use super::error::{HostKeyError, SshError};
+use super::key::fingerprint;
+use super::known_hosts::{self, KnownHosts, Verdict, match_pattern};
+use crate::event::Events;
+
+/// How a host proves itself.
+#[derive(Debug, Clone)]
+pub(crate) enum Trust {
+    /// By one of these keys.
+    Exact(Vec<PublicKey>),
+    /// As `known_hosts` files say.
+    Known(Arc<Acquaintance>),
+}
+
+/// What is known of hosts, and what to do with a new one.
+#[derive(Debug, Clone)]
+pub(crate) struct Acquaintance {
+    /// All files, read.
+    pub(super) hosts: KnownHosts,
+    /// Stands for the host's name in the files.
+    pub(super) alias: Option<String>,
+    /// The file to which the key of a new host is appended; without one it is refused.
+    pub(super) note_in: Option<PathBuf>,
+    /// Whether names are hashed there.
+    pub(super) hashed: bool,
+}
+
+/// Judges the key a host shows; russh calls it in the middle of the key exchange.
+pub(super) struct Judge {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) trust: Trust,
+    pub(super) events: Events,
+}
+
+impl Judge {
+    fn name(&self) -> String {
+        if let Trust::Known(known) = &self.trust
+            && let Some(alias) = &known.alias
+        {
+            return alias.clone();
+        }
+        known_hosts::name_of(&self.host, self.port)
+    }
+
+    fn judge(&self, shown: &PublicKeyOrCertificate) -> Result<(), HostKeyError> {
+        match (&self.trust, shown) {
+            (Trust::Exact(pinned), shown) => self.judge_pinned(pinned, &shown.public_key()),
+            (Trust::Known(known), PublicKeyOrCertificate::PublicKey { key, .. }) => {
+                self.judge_known(known, key)
+            }
+            (Trust::Known(known), PublicKeyOrCertificate::Certificate(certificate)) => {
+                self.judge_certificate(known, certificate)
+            }
+        }
+    }
+
+    fn judge_pinned(&self, pinned: &[PublicKey], shown: &PublicKey) -> Result<(), HostKeyError> {
+        if pinned.iter().any(|key| key.key_data() == shown.key_data()) {
+            return Ok(());
+        }
+        let expected: Vec<String> = pinned.iter().map(fingerprint).collect();
+        Err(HostKeyError::NotPinned {
+            name: self.name(),
+            got: fingerprint(shown),
+            expected: expected.join(" or "),
+        })
+    }
+
+    fn judge_known(&self, known: &Acquaintance, key: &PublicKey) -> Result<(), HostKeyError> {
+        let (name, got) = (self.name(), fingerprint(key));
+        match known.hosts.verdict(&name, key) {
+            Verdict::Known => Ok(()),
+            Verdict::Revoked(entry) => Err(HostKeyError::Revoked {
+                name,
+                got,
+                file: entry.file.clone(),
+                line: entry.line,
+            }),
+            Verdict::Changed(entry) => Err(HostKeyError::Changed {
+                name,
+                got,
+                expected: fingerprint(&entry.key),
+                file: entry.file.clone(),
+                line: entry.line,
+            }),
+            Verdict::Unknown if self.is_known_without_port(known, key) => Ok(()),
+            Verdict::Unknown => self.meet(known, key),
+        }
+    }
+
+    /// OpenSSH, too, takes a key that is known for the bare name on another port.
+    fn is_known_without_port(&self, known: &Acquaintance, key: &PublicKey) -> bool {
+        known.alias.is_none()
+            && self.port != 22
+            && matches!(known.hosts.verdict(&self.host, key), Verdict::Known)
+    }
+
+    /// Notes the key of a new host, or refuses it.
+    fn meet(&self, known: &Acquaintance, key: &PublicKey) -> Result<(), HostKeyError> {
+        let (name, got) = (self.name(), fingerprint(key));
+        let Some(file) = &known.note_in else {
+            return Err(HostKeyError::Unknown {
+                name,
+                algorithm: key.algorithm().to_string(),
+                got,
+            });
+        };
+        match known_hosts::append(file, &name, key, known.hashed) {
+            Ok(()) => {
+                let file = file.display();
+                self.events.warn(format!(
+                    "the new host key of {name}, {got}, was added to {file}"
+                ));
+                Ok(())
+            }
+            Err(source) => Err(HostKeyError::Append {
+                name,
+                file: file.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn judge_certificate(
+        &self,
+        known: &Acquaintance,
+        certificate: &Certificate,
+    ) -> Result<(), HostKeyError> {
+        let name = self.name();
+        let key = PublicKey::from(certificate.public_key().clone());
+        let authority = PublicKey::from(certificate.signature_key().clone());
+        for suspect in [&key, &authority] {
+            if let Some(entry) = known.hosts.revoked(&name, suspect) {
+                return Err(HostKeyError::Revoked {
+                    name,
+                    got: fingerprint(suspect),
+                    file: entry.file.clone(),
+                    line: entry.line,
+                });
+            }
+        }
+        let trusted: Vec<_> = authorities(known, &name, &self.host)
+            .iter()
+            .map(|key| key.fingerprint(HashAlg::Sha256))
+            .collect();
+        let host = known.alias.as_deref().unwrap_or(&self.host);
+        match complaint(certificate, &trusted, host) {
+            None => Ok(()),
+            Some(reason) => Err(HostKeyError::Certificate { name, reason }),
+        }
+    }
+}
+
+/// Returns the authorities for a host, those for its bare name included.
+fn authorities<'a>(known: &'a Acquaintance, name: &str, host: &str) -> Vec<&'a PublicKey> {
+    let mut keys = known.hosts.authorities(name);
+    if known.alias.is_none() && name != host {
+        keys.extend(known.hosts.authorities(host));
+    }
+    keys
+}
+
+/// Returns what is wrong with a certificate.
+fn complaint(
+    certificate: &Certificate,
+    trusted: &[russh::keys::ssh_key::Fingerprint],
+    host: &str,
+) -> Option<String> {
+    let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
+    if certificate.cert_type() != CertType::Host {
+        return Some("it is a user certificate".into());
+    }
+    if !trusted.contains(&authority) {
+        return Some(format!(
+            "its authority {authority} is not trusted for this host"
+        ));
+    }
+    let principals = certificate.valid_principals();
+    if !principals.iter().any(|name| match_pattern(name, host)) {
+        return Some(format!("it is for {}", principals.join(", ")));
+    }
+    if !certificate.critical_options().is_empty() {
+        return Some("it has critical options, and a host's may have none".into());
+    }
+    certificate
+        .validate(trusted)
+        .err()
+        .map(|_| "its signature is wrong, or its time is over or has not come".into())
+}
+
+impl russh::client::Handler for Judge {
+    type Error = SshError;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, SshError> {
+        self.judge(shown)?;
+        Ok(true)
+    }
+}
+
+/// Orders host key types: what is known of the host first, so that the server shows that key.
+pub(super) fn preferred(trust: &Trust, host: &str, port: u16) -> russh::Preferred {
+    let defaults = russh::Preferred::DEFAULT;
+    let (known, certificates) = match trust {
+        Trust::Exact(keys) => (keys.iter().map(PublicKey::algorithm).collect(), false),
+        Trust::Known(known) => of_files(known, host, port),
+    };
+    let rank = |algorithm: &Algorithm| !known.iter().any(|known| same_type(known, algorithm));
+    let mut order: Vec<Algorithm> = defaults.key.to_vec();
+    order.sort_by_key(rank);
+    if matches!(trust, Trust::Exact(_)) {
+        order.retain(|algorithm| !rank(algorithm));
+    }
+    russh::Preferred {
+        host_key_certificates: if certificates {
+            Cow::Owned(order.clone())
+        } else {
+            Cow::Borrowed(&[])
+        },
+        key: Cow::Owned(order),
+        cipher: Cow::Borrowed(&[
+            russh::cipher::AES_256_GCM,
+            russh::cipher::AES_128_GCM,
+            russh::cipher::CHACHA20_POLY1305,
+            russh::cipher::AES_256_CTR,
+            russh::cipher::AES_128_CTR,
+        ]),
+        ..defaults
+    }
+}
+
+fn of_files(known: &Acquaintance, host: &str, port: u16) -> (Vec<Algorithm>, bool) {
+    let name = match &known.alias {
+        Some(alias) => alias.clone(),
+        None => known_hosts::name_of(host, port),
+    };
+    let mut types = known.hosts.algorithms(&name);
+    if types.is_empty() && known.alias.is_none() {
+        types = known.hosts.algorithms(host);
+    }
+    (types, !authorities(known, &name, host).is_empty())
+}
+
+/// An RSA key signs with any of the RSA algorithms.
+fn same_type(one: &Algorithm, other: &Algorithm) -> bool {
+    one == other || matches!((one, other), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
+}
