@@ -13,3 +13,4 @@ pub mod run_command;
 pub mod source;
 pub mod users;
 mod words;
+pub mod worker;
