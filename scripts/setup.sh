@@ -1,0 +1,78 @@
+# Sourced by ./try and ./test: what a fresh Debian or Ubuntu machine needs, installed by named steps.
+# Everything slow is kept in $cache, outside the checkout, and made anew when it is not there.
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/amibake
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$1" >&2; shift; for line; do printf 'hint: %s\n' "$line" >&2; done; exit 1; }
+
+# Runs a command as root, through sudo where we are not.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Says what cannot work here before anything is compiled.
+need_machine() {
+  [ "$(uname -s)" = Linux ] || die "this needs Linux; it is $(uname -s)" "use a Debian or Ubuntu machine"
+  [ ! -e /.dockerenv ] || die "containers cannot be booted inside Docker" "use a machine or a virtual machine with Debian or Ubuntu"
+  ! grep -qi microsoft /proc/version || die "containers cannot be booted inside WSL" "use a machine or a virtual machine with Debian or Ubuntu"
+  command -v apt-get >/dev/null || die "apt-get is not here: this needs Debian or Ubuntu"
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || die "neither root nor sudo is here" "run it as root, or install sudo"
+}
+
+need_rust() {
+  local wanted have
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  command -v cargo >/dev/null || die "Rust is not here; $wanted or newer is needed" \
+    "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+  have=$(rustc --version | cut -d' ' -f2)
+  [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ] ||
+    die "Rust $have is here; $wanted or newer is needed" "rustup update stable"
+}
+
+# Installs the Debian packages that are missing, by name.
+need_packages() {
+  local missing=() package
+  for package; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  say "installing with apt (as root): ${missing[*]}"
+  as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null' apt "${missing[@]}"
+}
+
+# Adds the Rust targets of the static agent.
+need_targets() {
+  local target
+  for target; do
+    rustc --print target-libdir --target "$target" 2>/dev/null | xargs -r test -d && continue
+    command -v rustup >/dev/null || die "the Rust target $target is not installed, and neither is rustup" "install Rust with rustup"
+    say "adding the Rust target $target"
+    rustup target add "$target" >&2
+  done
+}
+
+# A Python environment with the peers that judge us, remade when its recipe changes.
+need_python() {
+  local recipe
+  recipe=$(sha256sum tests/requirements.txt scripts/setup.sh | sha256sum | cut -c1-16)
+  venv=$cache/venv-$recipe
+  [ -e "$venv/ready" ] && return
+  say "installing the peers with pip: moto, ansible-core, ansible-lint, mitogen (about a minute)"
+  rm -rf "$cache"/venv-*
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+  # Of the big `ansible` package only two collections are used.
+  "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$venv/wheel" 'ansible>=12,<13'
+  "$venv/bin/python" - "$venv" <<'PY'
+import pathlib, sys, sysconfig, zipfile
+venv = pathlib.Path(sys.argv[1])
+site = sysconfig.get_paths()["purelib"]
+with zipfile.ZipFile(next((venv / "wheel").glob("ansible-*.whl"))) as wheel:
+    wanted = ("ansible_collections/community/general/", "ansible_collections/ansible/posix/")
+    wheel.extractall(site, [n for n in wheel.namelist() if n.startswith(wanted) and "/tests/" not in n])
+PY
+  rm -rf "$venv/wheel"
+  touch "$venv/ready"
+}
