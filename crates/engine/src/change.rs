@@ -14,8 +14,10 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use serde::Serialize;
 
+use crate::account::{self, Step};
 use crate::atomic::{self, How};
 use crate::module::{Context, Failure};
+use crate::run_command::{Command, required_bin};
 use crate::source::Source;
 
 /// One change to the machine.
@@ -27,6 +29,8 @@ pub enum Change {
         /// The argument vector.
         argv: Vec<String>,
     },
+    /// A step of a user's plan.
+    Account(Step),
     /// Remove the file or link at `path`.
     Remove {
         /// What to remove.
@@ -166,7 +170,8 @@ pub fn apply(changes: &[Change], context: &mut Context<'_>) -> Result<(), Failur
 
 fn apply_one(change: &Change, context: &mut Context<'_>) -> Result<(), Failure> {
     match change {
-        Change::Run { argv } => run(argv, &context.environment),
+        Change::Run { argv } => run(argv, context),
+        Change::Account(step) => account::take(step, context),
         Change::Remove { path } => told("remove", path, fs::remove_file(path)),
         Change::RemoveTree { path } => {
             fs::remove_dir_all(path).map_err(|e| Failure::new(format!("rmtree failed: {e}")))
@@ -190,7 +195,7 @@ fn apply_one(change: &Change, context: &mut Context<'_>) -> Result<(), Failure> 
             path,
             fs::set_permissions(path, Permissions::from_mode(*mode)),
         ),
-        Change::Flags { path, flags } => chattr(path, flags, &context.environment),
+        Change::Flags { path, flags } => chattr(path, flags, context),
         Change::Times {
             path,
             accessed,
@@ -252,10 +257,10 @@ fn back_up(path: &Path, to: &Path) -> io::Result<()> {
     File::options().write(true).open(to)?.set_times(times)
 }
 
-fn chattr(path: &Path, flags: &str, environment: &[(String, String)]) -> Result<(), Failure> {
+fn chattr(path: &Path, flags: &str, context: &mut Context<'_>) -> Result<(), Failure> {
     let path_text = path.to_string_lossy();
     let argv = ["chattr", flags, &path_text].map(str::to_owned);
-    run(&argv, environment).map_err(|failure| {
+    run(&argv, context).map_err(|failure| {
         Failure::new("chattr failed")
             .with("path", path_text.as_ref())
             .with("details", failure.msg)
@@ -279,18 +284,16 @@ fn set_times(
     })
 }
 
-fn run(argv: &[String], environment: &[(String, String)]) -> Result<(), Failure> {
+/// Runs a program; its stderr is the failure's message, as Ansible's modules report it.
+fn run(argv: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
     let Some((program, args)) = argv.split_first() else {
         return Err(Failure::new("no program to run"));
     };
-    let output = std::process::Command::new(program)
-        .args(args)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .output()
-        .map_err(|e| Failure::new(format!("could not run {program}: {e}")))?;
-    if output.status.success() {
+    let program = required_bin(program, context)?;
+    let command = Command::new(std::iter::once(&program).chain(args));
+    let ran = command.run(context).map_err(|e| e.failure(&command))?;
+    if ran.rc == 0 {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::new(format!("{program} failed: {}", stderr.trim())))
+    Err(Failure::new(ran.stderr).with("rc", ran.rc))
 }

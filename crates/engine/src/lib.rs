@@ -1,5 +1,6 @@
 //! What runs on the target: facts, the executor, the modules.
 
+mod account;
 pub mod args;
 mod atomic;
 mod attrs;

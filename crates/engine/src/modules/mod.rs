@@ -9,6 +9,7 @@ mod paths;
 mod command;
 mod group;
 mod script;
+mod user;
 
 use amibake_playbook::spec;
 
@@ -35,6 +36,7 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.raw", Module::Action(&script::Raw)),
     ("ansible.builtin.script", Module::Action(&script::Script)),
     ("ansible.builtin.shell", Module::Action(&command::Shell)),
+    ("ansible.builtin.user", Module::State(&user::User)),
 ];
 
 /// Returns the module called `name`, in any spelling that [`spec::find`] knows.

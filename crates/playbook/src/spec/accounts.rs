@@ -38,7 +38,7 @@ const USER: ModuleSpec = ModuleSpec::new(
         Param::new("ssh_key_bits", Kind::Int).default("0"),
         Param::new("ssh_key_type", Kind::Str).default("rsa"),
         Param::new("ssh_key_file", Kind::Path),
-        Param::new("ssh_key_comment", Kind::Str).default("ansible-generated on vm"),
+        Param::new("ssh_key_comment", Kind::Str),
         Param::new("ssh_key_passphrase", Kind::Str).no_log(),
         Param::new("update_password", Kind::Str)
             .default("always")

@@ -1,0 +1,194 @@
+//! Steps of a user's plan that no single program does: home directories and SSH keys.
+//!
+//! They name the user rather than its numbers, since `useradd` chooses those on the way.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::module::{Context, Failure};
+use crate::run_command::Command;
+use crate::users::{self, User};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Make a home directory from a skeleton, unless it is there by now.
+    Home {
+        /// Where.
+        path: PathBuf,
+        /// What is copied; nothing if it is missing.
+        skeleton: PathBuf,
+    },
+    /// Give a home directory, and all that is in it, to its user.
+    OwnHome {
+        /// Whose.
+        name: String,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Make an SSH key pair for the user.
+    SshKey {
+        /// Whose.
+        name: String,
+        /// The private key, also relative to the home directory.
+        file: PathBuf,
+        /// The arguments of `ssh-keygen` besides the file.
+        arguments: Vec<String>,
+        /// Whether an older pair is replaced.
+        overwrite: bool,
+    },
+}
+
+/// Takes one step.
+pub(crate) fn take(step: &Step, context: &mut Context<'_>) -> Result<(), Failure> {
+    match step {
+        Step::Home { path, skeleton } => make_home(path, skeleton).map_err(|e| at(path, &e)),
+        Step::OwnHome { name, path } => {
+            let user = known(name)?;
+            own_all(path, user.uid, user.gid).map_err(|e| at(path, &e))
+        }
+        Step::SshKey {
+            name,
+            file,
+            arguments,
+            overwrite,
+        } => make_key(&known(name)?, file, arguments, *overwrite, context),
+    }
+}
+
+fn known(name: &str) -> Result<User, Failure> {
+    users::user(name).ok_or_else(|| Failure::new(format!("failed to look up user name: {name}")))
+}
+
+fn at(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{error}: '{}'", path.display()))
+}
+
+fn make_home(path: &Path, skeleton: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    if skeleton.is_dir() {
+        copy_tree(skeleton, path)?;
+    }
+    if let Some(mode) = fs::read_to_string("/etc/login.defs")
+        .ok()
+        .map(|defs| home_mode(&defs))
+    {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Copies files with their modes, and links as links.
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            fs::create_dir(&target)?;
+            copy_tree(&entry.path(), &target)?;
+            fs::set_permissions(&target, entry.metadata()?.permissions())?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(entry.path())?, &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the mode that `login.defs` gives a home: `HOME_MODE`, then `UMASK`, then 0755.
+fn home_mode(login_defs: &str) -> u32 {
+    let octal = |name: &str| {
+        let found = login_defs.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let digits = rest.trim();
+            let fits = rest.starts_with(char::is_whitespace);
+            u32::from_str_radix(digits, 8).ok().filter(|_| fits)
+        });
+        found.last()
+    };
+    octal("HOME_MODE").unwrap_or_else(|| octal("UMASK").map_or(0o755, |umask| 0o777 & !umask))
+}
+
+fn own_all(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    lchown(path, Some(uid), Some(gid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            own_all(&entry?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_key(
+    user: &User,
+    file: &Path,
+    arguments: &[String],
+    overwrite: bool,
+    context: &mut Context<'_>,
+) -> Result<(), Failure> {
+    let file = Path::new(&user.home).join(file);
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    if !folder.exists() {
+        let made = fs::create_dir(folder)
+            .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o700)))
+            .and_then(|()| lchown(folder, Some(user.uid), Some(user.gid)));
+        made.map_err(|e| Failure::new(format!("Failed to create {}: {e}", folder.display())))?;
+    }
+    let public = public_key(&file);
+    if overwrite && public.exists() {
+        fs::remove_file(&public).map_err(|e| at(&public, &e))?;
+    }
+    let mut argv = vec!["ssh-keygen".to_owned()];
+    argv.extend_from_slice(arguments);
+    argv.extend(["-f".to_owned(), file.to_string_lossy().into_owned()]);
+    let mut command = Command::new(argv);
+    if overwrite {
+        command = command.stdin("y\n");
+    }
+    command.checked(context)?;
+    for path in [&file, &public] {
+        lchown(path, Some(user.uid), Some(user.gid)).map_err(|e| at(path, &e))?;
+    }
+    Ok(())
+}
+
+/// Returns where the public half of a private key is.
+pub(crate) fn public_key(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".pub");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_of_a_home_comes_from_login_defs() {
+        assert_eq!(home_mode("UMASK\t\t022\nHOME_MODE\t0700\n"), 0o700);
+        assert_eq!(home_mode("#HOME_MODE 0700\nUMASK 027\n"), 0o750);
+        assert_eq!(home_mode(""), 0o755);
+    }
+
+    #[test]
+    fn a_home_is_a_copy_of_the_skeleton() {
+        let root = tempfile::tempdir().unwrap();
+        let (skeleton, home) = (root.path().join("skel"), root.path().join("a/b"));
+        fs::create_dir_all(skeleton.join(".config")).unwrap();
+        fs::write(skeleton.join(".config/x"), "x").unwrap();
+        symlink("x", skeleton.join(".link")).unwrap();
+        make_home(&home, &skeleton).unwrap();
+        assert_eq!(fs::read_to_string(home.join(".config/x")).unwrap(), "x");
+        assert_eq!(fs::read_link(home.join(".link")).unwrap(), Path::new("x"));
+    }
+}
