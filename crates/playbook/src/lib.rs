@@ -2,8 +2,10 @@
 //!
 //! Pure: it reads files through [`files::Files`] and does no other IO. No AWS, no SSH, no tokio.
 
+pub mod diagnostic;
 pub mod files;
 pub mod pyre;
 pub mod spec;
 pub mod template;
 pub mod value;
+pub mod yaml;
