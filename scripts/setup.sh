@@ -25,7 +25,7 @@ need_rust() {
   local wanted have
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   command -v cargo >/dev/null || die "Rust is not here; $wanted or newer is needed" \
-    "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+    "see https://rustup.rs"
   have=$(rustc --version | cut -d' ' -f2)
   [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ] ||
     die "Rust $have is here; $wanted or newer is needed" "rustup update stable"
