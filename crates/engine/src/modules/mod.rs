@@ -3,8 +3,12 @@
 //! Their parameters stand in [`amibake_playbook::spec`]; what needs the play's state (`set_fact`,
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
+mod blockinfile;
+mod edit;
 mod file;
+mod lineinfile;
 mod paths;
+mod replace;
 
 mod command;
 mod group;
@@ -27,7 +31,18 @@ pub enum Module {
 }
 
 /// Modules about files and the network, by fully qualified name.
-const FILES: &[(&str, Module)] = &[("ansible.builtin.file", Module::State(&file::File))];
+const FILES: &[(&str, Module)] = &[
+    (
+        "ansible.builtin.blockinfile",
+        Module::State(&blockinfile::BlockInFile),
+    ),
+    ("ansible.builtin.file", Module::State(&file::File)),
+    (
+        "ansible.builtin.lineinfile",
+        Module::State(&lineinfile::LineInFile),
+    ),
+    ("ansible.builtin.replace", Module::State(&replace::Replace)),
+];
 
 /// Modules about the system, by fully qualified name.
 const SYSTEM: &[(&str, Module)] = &[

@@ -77,6 +77,14 @@ pub(super) fn missing(path: &Path) -> io::Result<(Option<Meta>, Vec<PathBuf>)> {
     }
 }
 
+/// Returns the name of a dated copy, as Ansible makes it: `PATH.PID.YYYY-MM-DD@HH:MM:SS~`.
+pub(super) fn backup_name(path: &Path) -> PathBuf {
+    let now = jiff::Zoned::now().strftime("%Y-%m-%d@%H:%M:%S");
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.{now}~", std::process::id()));
+    PathBuf::from(name)
+}
+
 /// Writes `value` as Ansible shows mappings in a diff: sorted, four spaces.
 pub(super) fn pretty_json(value: &Json) -> String {
     let mut out = Vec::new();

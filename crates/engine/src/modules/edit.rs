@@ -1,0 +1,250 @@
+//! What `lineinfile`, `blockinfile` and `replace` share: a text file, edited whole, then its
+//! attributes.
+
+use std::path::{Path, PathBuf};
+
+use amibake_playbook::pyre::{Flags, ReError, Regex};
+use amibake_protocol::event::Diff;
+use serde_json::{Value as Json, json};
+
+use crate::args::Args;
+use crate::atomic::{How, Validate};
+use crate::attrs::{self, Attributes, Meta, NewFile, Target};
+use crate::change::{Change, Content};
+use crate::module::{Context, Failure};
+use crate::modules::paths;
+
+/// The arguments all three have.
+pub(super) struct Edit {
+    pub(super) path: PathBuf,
+    attributes: Attributes,
+    validate: Option<String>,
+    unsafe_writes: bool,
+    backup: bool,
+    pub(super) create: bool,
+    pub(super) check: bool,
+}
+
+/// What is there to be edited.
+pub(super) struct Found {
+    /// Its content; `None` if there is no file.
+    pub(super) content: Option<Vec<u8>>,
+    target: Option<Target>,
+    /// The file a link at the path leads to.
+    real: PathBuf,
+    missing: Vec<PathBuf>,
+    parent: Option<Meta>,
+    backup_to: PathBuf,
+}
+
+/// A text after editing, and Ansible's word for what was done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Edited {
+    pub(super) text: Vec<u8>,
+    pub(super) changed: bool,
+    pub(super) msg: String,
+    /// Lines removed, by `lineinfile`.
+    pub(super) found: usize,
+}
+
+impl Edited {
+    /// Returns `text` as it was.
+    pub(super) fn same(text: Vec<u8>) -> Self {
+        Self {
+            text,
+            changed: false,
+            msg: String::new(),
+            found: 0,
+        }
+    }
+
+    /// Returns a changed text.
+    pub(super) fn to(text: Vec<u8>, msg: impl Into<String>) -> Self {
+        Self {
+            text,
+            changed: true,
+            msg: msg.into(),
+            found: 0,
+        }
+    }
+}
+
+impl Edit {
+    pub(super) fn read(args: &Args, context: &Context<'_>, word: &str) -> Result<Self, Failure> {
+        let path = PathBuf::from(args.required("path")?);
+        if path.is_dir() {
+            let msg = format!("{word} {} is a directory !", path.display());
+            return Err(Failure::new(msg).with("rc", 256));
+        }
+        Ok(Self {
+            attributes: Attributes::read(args, &path)?,
+            validate: args.str("validate").map(str::to_owned),
+            unsafe_writes: args.bool("unsafe_writes"),
+            backup: args.bool("backup"),
+            create: args.bool("create"),
+            check: context.check,
+            path,
+        })
+    }
+
+    pub(super) fn inspect(&self) -> Result<Found, Failure> {
+        let unreadable = |e| Failure::new(format!("could not read {}: {e}", self.path.display()));
+        let content = match self.path.exists() {
+            true => Some(std::fs::read(&self.path).map_err(unreadable)?),
+            false => None,
+        };
+        let target = Meta::read(&self.path)
+            .map_err(unreadable)?
+            .filter(|_| content.is_some())
+            .map(|meta| self.attributes.target(&self.path, meta));
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let (parent, missing) = paths::missing(folder).map_err(unreadable)?;
+        Ok(Found {
+            content,
+            target,
+            real: paths::real(&self.path),
+            missing,
+            parent,
+            backup_to: paths::backup_name(&self.path),
+        })
+    }
+
+    /// Plans the write, then the attributes.
+    pub(super) fn plan(&self, found: &Found, edited: &Edited) -> Result<Vec<Change>, Failure> {
+        let mut changes = Vec::new();
+        if edited.changed {
+            self.plan_write(found, edited, &mut changes);
+        }
+        changes.extend(self.plan_attributes(found)?);
+        Ok(changes)
+    }
+
+    fn plan_write(&self, found: &Found, edited: &Edited, changes: &mut Vec<Change>) {
+        let folders = found.missing.iter().cloned();
+        changes.extend(folders.map(|path| Change::Directory { path }));
+        if self.backup && found.content.is_some() {
+            changes.push(Change::Backup {
+                path: self.path.clone(),
+                to: found.backup_to.clone(),
+            });
+        }
+        let validate = self.validate.as_ref().map(|command| Validate {
+            command: command.clone(),
+            as_copy: false,
+            attributes: Attributes::default(),
+        });
+        changes.push(Change::Write {
+            path: found.real.clone(),
+            content: Content::text(edited.text.clone()),
+            how: How {
+                unsafe_writes: self.unsafe_writes,
+                validate,
+                like: None,
+            },
+        });
+    }
+
+    fn plan_attributes(&self, found: &Found) -> Result<Vec<Change>, Failure> {
+        if let Some(target) = &found.target {
+            return self.attributes.plan(target, self.check);
+        }
+        if self.check || !self.create {
+            return Ok(Vec::new());
+        }
+        let foreseen = Target {
+            path: self.path.clone(),
+            meta: Meta::foreseen(NewFile::Regular, found.parent.as_ref()),
+            flags: String::new(),
+        };
+        self.attributes.plan(&foreseen, false)
+    }
+
+    /// Returns the result's `msg`: what was done to the text and to the attributes.
+    pub(super) fn msg(&self, found: &Found, edited: &Edited) -> String {
+        let attributes = self
+            .plan_attributes(found)
+            .is_ok_and(|changes| !changes.is_empty());
+        let both = if attributes && edited.changed {
+            " and "
+        } else {
+            ""
+        };
+        let also = if attributes {
+            "ownership, perms or SE linux context changed"
+        } else {
+            ""
+        };
+        format!("{}{both}{also}", edited.msg)
+    }
+
+    /// Returns where the copy of the old file is, if one was made.
+    pub(super) fn backup(&self, found: &Found, edited: &Edited) -> Option<String> {
+        let made = self.backup && edited.changed && found.content.is_some() && !self.check;
+        made.then(|| found.backup_to.to_string_lossy().into_owned())
+    }
+
+    /// Returns the two diffs Ansible shows: of the content and of the attributes.
+    pub(super) fn diff(&self, found: &Found, edited: &Edited, plan: &[Change]) -> Vec<Diff> {
+        let shown = self.path.display();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let content = Diff {
+            before_header: format!("{shown} (content)"),
+            after_header: format!("{shown} (content)"),
+            before: text(found.content.as_deref().unwrap_or_default()),
+            after: text(&edited.text),
+        };
+        let mut diffs = vec![content];
+        diffs.extend(attributes_diff(&self.path, found.target.as_ref(), plan));
+        diffs
+    }
+}
+
+/// Renders the changes of a plan that are about the attributes of `target`.
+pub(super) fn attributes_diff(
+    path: &Path,
+    target: Option<&Target>,
+    plan: &[Change],
+) -> Option<Diff> {
+    let meta = &target?.meta;
+    let (mut before, mut after) = (json!({}), json!({}));
+    for change in plan {
+        match change {
+            Change::Owner { uid, gid, .. } => {
+                if let Some(uid) = uid {
+                    before["owner"] = Json::from(meta.uid);
+                    after["owner"] = Json::from(*uid);
+                }
+                if let Some(gid) = gid {
+                    before["group"] = Json::from(meta.gid);
+                    after["group"] = Json::from(*gid);
+                }
+            }
+            Change::Mode { mode, .. } => {
+                before["mode"] = Json::from(attrs::octal(meta.bits()));
+                after["mode"] = Json::from(attrs::octal(*mode));
+            }
+            _ => {}
+        }
+    }
+    (before != after).then(|| Diff {
+        before_header: format!("{} (file attributes)", path.display()),
+        after_header: format!("{} (file attributes)", path.display()),
+        before: paths::pretty_json(&before),
+        after: paths::pretty_json(&after),
+    })
+}
+
+/// Compiles the pattern given as `name`, as one on bytes.
+pub(super) fn bytes_regex(pattern: &str) -> Result<Regex, Failure> {
+    let flags = Flags {
+        bytes: true,
+        ..Flags::default()
+    };
+    Regex::new(pattern, flags).map_err(|e| bad_pattern(pattern, &e))
+}
+
+pub(super) fn bad_pattern(pattern: &str, error: &ReError) -> Failure {
+    Failure::new(format!(
+        "the regular expression '{pattern}' cannot be used: {error}"
+    ))
+}

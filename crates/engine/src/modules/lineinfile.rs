@@ -1,0 +1,306 @@
+//! `lineinfile`: that one line is in a text file, or is not.
+
+use amibake_playbook::pyre::{Captures, Regex};
+use amibake_protocol::event::Diff;
+use serde_json::{Map, Value as Json};
+
+use crate::args::Args;
+use crate::change::Change;
+use crate::module::{Context, Failure, StateModule};
+use crate::modules::edit::{Edit, Edited, Found, bad_pattern, bytes_regex};
+
+pub(super) struct LineInFile;
+
+pub(super) struct Want {
+    edit: Edit,
+    present: bool,
+    finder: Finder,
+    line: String,
+    place: Place,
+    backrefs: bool,
+    first_match: bool,
+    warnings: Vec<String>,
+}
+
+/// How the line to be replaced or removed is found.
+enum Finder {
+    Regex(Regex, String),
+    Text(String),
+    Line,
+}
+
+/// Where a new line goes.
+enum Place {
+    Begin,
+    End,
+    After(Regex),
+    Before(Regex),
+}
+
+impl StateModule for LineInFile {
+    type Want = Want;
+    type Now = Found;
+
+    fn want(&self, args: &Args, context: &mut Context<'_>) -> Result<Want, Failure> {
+        let edit = Edit::read(args, context, "Path")?;
+        let present = args.str("state") != Some("absent");
+        refuse_misuse(args, present)?;
+        let finder = match (args.str("regexp"), args.str("search_string")) {
+            (Some(pattern), _) => Finder::Regex(bytes_regex(pattern)?, pattern.to_owned()),
+            (None, Some(text)) => Finder::Text(text.to_owned()),
+            (None, None) => Finder::Line,
+        };
+        Ok(Want {
+            edit,
+            present,
+            finder,
+            line: args.str("line").unwrap_or_default().to_owned(),
+            place: place(args)?,
+            backrefs: args.bool("backrefs"),
+            first_match: args.bool("firstmatch"),
+            warnings: warnings(args),
+        })
+    }
+
+    fn inspect(&self, want: &Want, _: &mut Context<'_>) -> Result<Found, Failure> {
+        want.edit.inspect()
+    }
+
+    fn plan(&self, want: &Want, now: &Found) -> Result<Vec<Change>, Failure> {
+        if now.content.is_none() && !want.present {
+            return Ok(Vec::new());
+        }
+        if now.content.is_none() && !want.edit.create {
+            let msg = format!("Destination {} does not exist !", want.edit.path.display());
+            return Err(Failure::new(msg).with("rc", 257));
+        }
+        want.edit.plan(now, &edited(want, now)?)
+    }
+
+    fn result(&self, want: &Want, now: &Found, _: &Context<'_>) -> Map<String, Json> {
+        let mut result = Map::new();
+        if now.content.is_none() && !want.present {
+            result.insert("msg".to_owned(), Json::from("file not present"));
+            return result;
+        }
+        let Ok(edited) = edited(want, now) else {
+            return result;
+        };
+        let backup = want.edit.backup(now, &edited).unwrap_or_default();
+        result.insert("msg".to_owned(), Json::from(want.edit.msg(now, &edited)));
+        result.insert("backup".to_owned(), Json::from(backup));
+        if !want.present {
+            result.insert("found".to_owned(), Json::from(edited.found));
+        }
+        result
+    }
+
+    fn diff(&self, want: &Want, now: &Found, plan: &[Change]) -> Vec<Diff> {
+        match edited(want, now) {
+            Ok(edited) => want.edit.diff(now, &edited, plan),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn warnings(&self, want: &Want, _: &Found) -> Vec<String> {
+        want.warnings.clone()
+    }
+}
+
+fn refuse_misuse(args: &Args, present: bool) -> Result<(), Failure> {
+    let any = ["line", "search_string", "regexp"]
+        .iter()
+        .any(|name| args.has(name));
+    let msg = if present && args.bool("backrefs") && !args.has("regexp") {
+        "regexp is required with backrefs=true"
+    } else if present && !args.has("line") {
+        "line is required with state=present"
+    } else if !present && !any {
+        "one of line, search_string, or regexp is required with state=absent"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(msg))
+}
+
+fn warnings(args: &Args) -> Vec<String> {
+    let (what, more) = match (args.str("regexp"), args.str("search_string")) {
+        (Some(""), _) => (
+            "regular expression",
+            " If this is desired, use '^' to match every line in the file and avoid this warning.",
+        ),
+        (_, Some("")) => ("search string", ""),
+        _ => return Vec::new(),
+    };
+    vec![format!(
+        "The {what} is an empty string, which will match every line in the file. This may have \
+         unintended consequences, such as replacing the last line in the file rather than \
+         appending.{more}"
+    )]
+}
+
+fn place(args: &Args) -> Result<Place, Failure> {
+    Ok(match (args.str("insertafter"), args.str("insertbefore")) {
+        (Some("BOF"), _) | (None, Some("BOF")) => Place::Begin,
+        (Some("EOF"), _) | (None, None) => Place::End,
+        (Some(pattern), _) => Place::After(bytes_regex(pattern)?),
+        (None, Some(pattern)) => Place::Before(bytes_regex(pattern)?),
+    })
+}
+
+fn edited(want: &Want, now: &Found) -> Result<Edited, Failure> {
+    let text = now.content.clone().unwrap_or_default();
+    let lines = split(&text);
+    if want.present {
+        return present(want, &lines);
+    }
+    let mut kept = Vec::new();
+    for line in &lines {
+        if find(want, line)?.is_none() {
+            kept.push(*line);
+        }
+    }
+    let found = lines.len() - kept.len();
+    if found == 0 {
+        return Ok(Edited::same(text));
+    }
+    let mut edited = Edited::to(kept.concat(), format!("{found} line(s) removed"));
+    edited.found = found;
+    Ok(edited)
+}
+
+/// A line that was found: with the groups of the pattern, if it was one.
+type Hit = Option<Captures>;
+
+fn find(want: &Want, line: &[u8]) -> Result<Option<Hit>, Failure> {
+    match &want.finder {
+        Finder::Regex(regex, pattern) => {
+            let found = regex
+                .search(line, 0)
+                .map_err(|e| bad_pattern(pattern, &e))?;
+            Ok(found.map(Some))
+        }
+        Finder::Text(text) => Ok(contains(line, text.as_bytes()).then_some(None)),
+        Finder::Line => Ok((bare(line) == want.line.as_bytes()).then_some(None)),
+    }
+}
+
+fn contains(line: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || line.windows(text.len()).any(|part| part == text)
+}
+
+fn present(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
+    let mut hit = None;
+    if !matches!(want.finder, Finder::Line) {
+        for (at, line) in lines.iter().enumerate() {
+            if let Some(groups) = find(want, line)? {
+                hit = Some((at, groups));
+                if want.first_match {
+                    break;
+                }
+            }
+        }
+    }
+    if let Some((at, groups)) = hit {
+        let new = new_line(want, groups.as_ref(), lines[at])?;
+        return Ok(replaced(lines, at, &new));
+    }
+    insert(want, lines)
+}
+
+fn new_line(want: &Want, groups: Option<&Captures>, line: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut new = match (&want.finder, groups, want.backrefs) {
+        (Finder::Regex(regex, pattern), Some(groups), true) => regex
+            .expand(&want.line, groups, line)
+            .map_err(|e| bad_pattern(pattern, &e))?,
+        _ => want.line.clone().into_bytes(),
+    };
+    if !new.ends_with(b"\n") {
+        new.push(b'\n');
+    }
+    Ok(new)
+}
+
+fn replaced(lines: &[&[u8]], at: usize, new: &[u8]) -> Edited {
+    if lines[at] == new {
+        return Edited::same(lines.concat());
+    }
+    let mut lines = lines.to_vec();
+    lines[at] = new;
+    Edited::to(lines.concat(), "line replaced")
+}
+
+/// Puts the line in its place, unless it is in the file or next to its place already.
+fn insert(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
+    let (mut exact, mut place) = (None, None);
+    for (at, line) in lines.iter().enumerate() {
+        if bare(line) == want.line.as_bytes() {
+            exact = Some(at);
+            continue;
+        }
+        let found = match &want.place {
+            Place::After(regex) => regex.is_match(line).map(|found| found.then_some(at + 1)),
+            Place::Before(regex) => regex.is_match(line).map(|found| found.then_some(at)),
+            Place::Begin | Place::End => continue,
+        };
+        if let Some(at) = found.map_err(|e| bad_pattern("insertafter", &e))? {
+            place = Some(at);
+            if want.first_match {
+                break;
+            }
+        }
+    }
+    if let Some(at) = exact {
+        let line = terminated(want);
+        return Ok(replaced(lines, at, &line));
+    }
+    if want.backrefs {
+        return Ok(Edited::same(lines.concat()));
+    }
+    Ok(match (&want.place, place) {
+        (Place::Begin, _) => insert_at(want, lines, 0),
+        (Place::End, _) | (_, None) => append(want, lines),
+        (Place::After(_), Some(at))
+            if lines
+                .get(at)
+                .is_some_and(|l| bare(l) == want.line.as_bytes()) =>
+        {
+            Edited::same(lines.concat())
+        }
+        (_, Some(at)) => insert_at(want, lines, at),
+    })
+}
+
+fn append(want: &Want, lines: &[&[u8]]) -> Edited {
+    insert_at(want, lines, lines.len())
+}
+
+fn insert_at(want: &Want, lines: &[&[u8]], at: usize) -> Edited {
+    let mut text = lines[..at].concat();
+    if !text.is_empty() && !text.ends_with(b"\n") && !text.ends_with(b"\r") {
+        text.push(b'\n');
+    }
+    text.extend(want.line.as_bytes());
+    text.push(b'\n');
+    text.extend(lines[at..].concat());
+    Edited::to(text, "line added")
+}
+
+fn terminated(want: &Want) -> Vec<u8> {
+    let mut line = want.line.clone().into_bytes();
+    if !line.ends_with(b"\n") {
+        line.push(b'\n');
+    }
+    line
+}
+
+/// Splits after each newline.
+fn split(text: &[u8]) -> Vec<&[u8]> {
+    text.split_inclusive(|b| *b == b'\n').collect()
+}
+
+/// Returns a line without what ends it.
+fn bare(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|b| !matches!(b, b'\r' | b'\n'));
+    &line[..end.map_or(0, |at| at + 1)]
+}
