@@ -309,10 +309,18 @@ impl Attributes {
         let mode = args.raw("mode").filter(|mode| !mode.is_null());
         Ok(Self {
             mode: mode.map(|mode| Mode::read(mode, path)).transpose()?,
+            ..Self::read_but_mode(args)
+        })
+    }
+
+    /// Reads all but `mode`, which `copy` may be told to preserve.
+    pub(crate) fn read_but_mode(args: &Args) -> Self {
+        Self {
+            mode: None,
             owner: args.str("owner").map(Principal::user),
             group: args.str("group").map(Principal::group),
             flags: args.str("attributes").map(str::to_owned),
-        })
+        }
     }
 
     /// Returns whether anything is asked for.

@@ -4,6 +4,7 @@
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
 mod blockinfile;
+mod copy;
 mod edit;
 mod file;
 mod lineinfile;
@@ -36,6 +37,8 @@ const FILES: &[(&str, Module)] = &[
         "ansible.builtin.blockinfile",
         Module::State(&blockinfile::BlockInFile),
     ),
+    ("ansible.builtin.copy", Module::State(&copy::Copy)),
+    ("ansible.builtin.template", Module::State(&copy::Copy)),
     ("ansible.builtin.file", Module::State(&file::File)),
     (
         "ansible.builtin.lineinfile",

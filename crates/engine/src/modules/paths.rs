@@ -98,6 +98,37 @@ pub(super) fn pretty_json(value: &Json) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Writes `value` as Python's `json.dumps` does: on one line, with spaces, in ASCII.
+pub(super) fn python_json(value: &Json) -> String {
+    match value {
+        Json::Array(items) => {
+            let items: Vec<String> = items.iter().map(python_json).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Json::Object(map) => {
+            let pair = |(k, v): (&String, &Json)| format!("{}: {}", quoted(k), python_json(v));
+            let pairs: Vec<String> = map.iter().map(pair).collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+        Json::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    for c in Json::from(text).to_string().chars() {
+        if c.is_ascii() {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
 fn sorted(value: &Json) -> Json {
     match value {
         Json::Object(map) => {

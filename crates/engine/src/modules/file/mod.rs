@@ -6,6 +6,8 @@
 mod plan;
 mod times;
 
+pub(super) use self::plan::make_directories;
+
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,330 @@
+//! `copy` and `template`: a file, a text or a tree, put on the machine.
+//!
+//! What comes from the controller is in [`Context::sources`]; `remote_src` is read here. The
+//! tree of a `remote_src` is in `remote`, the planning of one file in `plan`.
+
+mod plan;
+mod remote;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use amibake_protocol::event::Diff;
+use serde_json::{Map, Value as Json};
+
+use crate::args::Args;
+use crate::attrs::{self, Attributes, Meta, Mode, Target};
+use crate::change::Change;
+use crate::digest;
+use crate::module::{Context, Failure, StateModule};
+use crate::modules::{edit, paths};
+use crate::source::Source;
+
+pub(super) struct Copy;
+
+pub(super) struct Want {
+    dest: String,
+    what: What,
+    attributes: Attributes,
+    /// Attributes of directories made on the way.
+    folders: Attributes,
+    preserve: bool,
+    force: bool,
+    follow: bool,
+    backup: bool,
+    unsafe_writes: bool,
+    validate: Option<String>,
+    checksum: Option<String>,
+    check: bool,
+}
+
+enum What {
+    /// One file of this name, or a text without a name.
+    One {
+        source: Source,
+        name: Option<String>,
+    },
+    /// A tree from the controller, by path below the destination.
+    Tree(Vec<(String, Source)>),
+    /// Something that is on the machine already.
+    Remote(String),
+}
+
+/// One thing to be put somewhere, and what is there.
+struct Item {
+    dest: PathBuf,
+    source: Source,
+    /// SHA-1 of a file's content.
+    checksum: String,
+    /// Where a file of the machine itself is copied from; for a link, where the one there leads.
+    like: Option<PathBuf>,
+    old: Option<Target>,
+    /// SHA-1 of the file there; `None` also for a link that is not followed.
+    old_checksum: Option<String>,
+    old_text: Option<Vec<u8>>,
+    missing: Vec<PathBuf>,
+    parent: Option<Meta>,
+    backup_to: PathBuf,
+    attributes: Attributes,
+}
+
+pub(super) struct Now {
+    items: Vec<Item>,
+    /// Directories to be compared as `file` does.
+    folders: Vec<(PathBuf, Option<Target>)>,
+    /// What results show as `dest`.
+    dest: String,
+    tree: bool,
+    /// A remote tree: everything under the destination whose owner is to be compared.
+    owned: Vec<Target>,
+    remote: Vec<Change>,
+    /// Not forced, and there.
+    kept: bool,
+}
+
+impl StateModule for Copy {
+    type Want = Want;
+    type Now = Now;
+
+    fn want(&self, args: &Args, context: &mut Context<'_>) -> Result<Want, Failure> {
+        let dest = args.required("dest")?.to_owned();
+        let what = what(args, context, &dest)?;
+        let path = Path::new(&dest);
+        let preserve = args.str("mode") == Some("preserve");
+        let attributes = match preserve {
+            true => Attributes::read_but_mode(args),
+            false => Attributes::read(args, path)?,
+        };
+        let mode = args.raw("directory_mode").filter(|mode| !mode.is_null());
+        Ok(Want {
+            folders: Attributes {
+                mode: mode.map(|mode| Mode::read(mode, path)).transpose()?,
+                ..attributes.clone()
+            },
+            attributes,
+            preserve,
+            what,
+            force: args.opt_bool("force").unwrap_or(true),
+            follow: args.bool("follow"),
+            backup: args.bool("backup"),
+            unsafe_writes: args.bool("unsafe_writes"),
+            validate: args.str("validate").map(str::to_owned),
+            checksum: args.str("checksum").map(str::to_owned),
+            check: context.check,
+            dest,
+        })
+    }
+
+    fn inspect(&self, want: &Want, context: &mut Context<'_>) -> Result<Now, Failure> {
+        let unreadable = |e: io::Error| Failure::new(format!("could not read: {e}"));
+        match &want.what {
+            What::One { source, name } => one(want, source, name.as_deref(), context.diff),
+            What::Tree(entries) => tree(want, entries).map_err(unreadable),
+            What::Remote(src) => remote::inspect(want, src, context.diff),
+        }
+    }
+
+    fn plan(&self, want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
+        plan::all(want, now)
+    }
+
+    fn result(&self, want: &Want, now: &Now, _: &Context<'_>) -> Map<String, Json> {
+        let mut result = Map::new();
+        let mut put = |name: &str, value: &str| result.insert(name.to_owned(), Json::from(value));
+        put("dest", &now.dest);
+        if let (What::Remote(src), false) = (&want.what, now.tree) {
+            put("src", src);
+        }
+        if let ([item], false) = (&now.items[..], now.tree || now.kept) {
+            put("checksum", &item.checksum);
+            if plan::differs(item) {
+                if let Ok(md5) = digest::of(item.source.reader(), "md5") {
+                    put("md5sum", &md5);
+                }
+                let backed_up = want.backup && item.old.is_some() && !want.check;
+                if backed_up {
+                    put("backup_file", &item.backup_to.to_string_lossy());
+                }
+            } else if !matches!(want.what, What::Remote(_)) {
+                put("path", &item.dest.to_string_lossy());
+            }
+        }
+        if !now.tree && !now.kept {
+            attrs::add_path_info(&mut result);
+        }
+        result
+    }
+
+    fn diff(&self, _: &Want, now: &Now, plan: &[Change]) -> Vec<Diff> {
+        let mut diffs = Vec::new();
+        for item in now.items.iter().filter(|item| plan::differs(item)) {
+            diffs.extend(content_diff(item));
+        }
+        for item in &now.items {
+            diffs.extend(edit::attributes_diff(&item.dest, item.old.as_ref(), plan));
+        }
+        diffs
+    }
+}
+
+/// Above this, `--diff` does not show a content, as Ansible's `max_file_size_for_diff`.
+const SHOWN_BYTES: usize = 104_448;
+
+fn content_diff(item: &Item) -> Option<Diff> {
+    let mut new = Vec::new();
+    let limit = SHOWN_BYTES as u64 + 1;
+    io::Read::read_to_end(&mut io::Read::take(item.source.reader(), limit), &mut new).ok()?;
+    let old = item.old_text.clone().unwrap_or_default();
+    let shown = |bytes: &[u8]| match bytes {
+        _ if bytes.len() > SHOWN_BYTES => "(content is too large to be shown)\n".to_owned(),
+        _ if bytes.contains(&0) => "(content is not text)\n".to_owned(),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    Some(Diff {
+        before_header: item.dest.to_string_lossy().into_owned(),
+        after_header: item.dest.to_string_lossy().into_owned(),
+        before: shown(&old),
+        after: shown(&new),
+    })
+}
+
+fn what(args: &Args, context: &Context<'_>, dest: &str) -> Result<What, Failure> {
+    let src = args.str("src").filter(|src| !src.is_empty());
+    if args.bool("remote_src") {
+        let src = src.ok_or_else(|| Failure::new("src (or content) is required"))?;
+        return Ok(What::Remote(src.to_owned()));
+    }
+    if let Some(content) = args.raw("content").filter(|_| src.is_none()) {
+        if dest.ends_with('/') || Path::new(dest).is_dir() {
+            return Err(Failure::new("can not use content with a dir as dest"));
+        }
+        let source = Source::of_text(&content_text(content));
+        return Ok(What::One { source, name: None });
+    }
+    let name = src.map(|src| paths::basename(src).to_owned());
+    if let Some(source) = context.sources.get("") {
+        let source = source.clone();
+        return Ok(What::One { source, name });
+    }
+    let entries = context.sources.iter();
+    Ok(What::Tree(
+        entries
+            .map(|(path, source)| (path.clone(), source.clone()))
+            .collect(),
+    ))
+}
+
+/// Returns a `content`: text as it is, lists and mappings as `json.dumps` writes them.
+fn content_text(content: &Json) -> String {
+    match content {
+        Json::String(text) => text.clone(),
+        Json::Array(_) | Json::Object(_) => paths::python_json(content),
+        Json::Bool(true) => "True".to_owned(),
+        Json::Bool(false) => "False".to_owned(),
+        Json::Null => String::new(),
+        Json::Number(n) => n.to_string(),
+    }
+}
+
+fn one(want: &Want, source: &Source, name: Option<&str>, diff: bool) -> Result<Now, Failure> {
+    let mut dest = want.dest.clone();
+    if let Some(name) = name {
+        if dest.ends_with('/') {
+            dest.push_str(name);
+        } else if Path::new(&dest).is_dir() {
+            dest = format!("{dest}/{name}");
+        }
+    }
+    let mut path = PathBuf::from(&dest);
+    if want.follow && path.is_symlink() {
+        path = paths::real(&path);
+    }
+    let item = item(want, path, source.clone(), diff)
+        .map_err(|e| Failure::new(format!("could not read {dest}: {e}")))?;
+    let kept = !want.force && item.old.is_some();
+    Ok(Now {
+        dest: item.dest.to_string_lossy().into_owned(),
+        items: vec![item],
+        folders: Vec::new(),
+        tree: false,
+        owned: Vec::new(),
+        remote: Vec::new(),
+        kept,
+    })
+}
+
+fn tree(want: &Want, entries: &[(String, Source)]) -> io::Result<Now> {
+    let base = Path::new(&want.dest);
+    let (mut items, mut folders) = (Vec::new(), Vec::new());
+    for (below, source) in entries {
+        let path = base.join(below);
+        if matches!(source, Source::Directory) {
+            let meta = Meta::follow(&path)?;
+            let target = meta.map(|meta| want.folders.target(&path, meta));
+            folders.push((path, target));
+            continue;
+        }
+        let item = item(want, path, source.clone(), false)?;
+        if want.force || item.old.is_none() {
+            items.push(item);
+        }
+    }
+    let slash = if want.dest.ends_with('/') { "" } else { "/" };
+    Ok(Now {
+        tree: items
+            .iter()
+            .filter(|i| !matches!(i.source, Source::Link(_)))
+            .count()
+            != 1,
+        dest: format!("{}{slash}", want.dest),
+        items,
+        folders,
+        owned: Vec::new(),
+        remote: Vec::new(),
+        kept: false,
+    })
+}
+
+/// Reads what there is at `dest`, to be compared with `source`.
+fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<Item> {
+    let own = Meta::read(&dest)?;
+    let old_checksum = match &own {
+        Some(meta) if meta.is_file() => Some(digest::of_file(&dest, "sha1")?),
+        _ => None,
+    };
+    let folder = dest.parent().unwrap_or(Path::new("/"));
+    let (parent, missing) = paths::missing(folder)?;
+    let small = own.as_ref().is_some_and(Meta::is_file) && diff;
+    let old_text = match small {
+        true => Some(head(&dest)?),
+        false => None,
+    };
+    let mut attributes = want.attributes.clone();
+    if let (true, Source::File { mode, .. }) = (want.preserve, &source) {
+        attributes.mode = Some(Mode::Bits(*mode));
+    }
+    Ok(Item {
+        checksum: digest::of(source.reader(), "sha1")?,
+        like: match own.as_ref().is_some_and(Meta::is_link) {
+            true if matches!(source, Source::Link(_)) => Some(std::fs::read_link(&dest)?),
+            _ => None,
+        },
+        old: own.map(|meta| attributes.target(&dest, meta)),
+        old_checksum,
+        old_text,
+        missing,
+        parent,
+        backup_to: paths::backup_name(&dest),
+        attributes,
+        dest,
+        source,
+    })
+}
+
+/// Reads as much of a file as a diff may show, and one byte more.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path)?;
+    io::Read::read_to_end(&mut io::Read::take(file, SHOWN_BYTES as u64 + 1), &mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,179 @@
+//! `copy` with `remote_src`: what is copied lies on the machine already.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Item, Now, Want, head, item};
+use crate::attrs::Meta;
+use crate::change::{Change, Content};
+use crate::digest;
+use crate::module::Failure;
+use crate::modules::paths;
+use crate::source::Source;
+
+pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure> {
+    let from = Path::new(src);
+    if !from.exists() {
+        return Err(Failure::new(format!("Source {src} not found")));
+    }
+    let failed = |e: io::Error| Failure::new(format!("could not copy {src}: {e}"));
+    if from.is_dir() {
+        return tree(want, src).map_err(failed);
+    }
+    if !from.is_file() {
+        return Err(Failure::new(format!(
+            "Cannot copy invalid source '{src}': not a file"
+        )));
+    }
+    let opened =
+        fs::File::open(from).map_err(|_| Failure::new(format!("Source {src} not readable")))?;
+    let source = Source::of_file(opened).map_err(failed)?;
+    let mut path = PathBuf::from(&want.dest);
+    if want.dest.ends_with('/') || path.is_dir() {
+        path.push(paths::basename(src));
+    }
+    if want.follow && path.is_symlink() {
+        path = paths::real(&path);
+    }
+    let mut item: Item = item(want, path, source, false).map_err(failed)?;
+    item.like = Some(from.to_owned());
+    if diff && item.old_checksum.is_some() {
+        item.old_text = head(&item.dest).ok();
+    }
+    let kept = !want.force && item.old.is_some();
+    Ok(Now {
+        dest: item.dest.to_string_lossy().into_owned(),
+        items: vec![item],
+        folders: Vec::new(),
+        tree: false,
+        owned: Vec::new(),
+        remote: Vec::new(),
+        kept,
+    })
+}
+
+/// Copies what differs or is missing; `src/` is its content, `src` the directory itself.
+fn tree(want: &Want, src: &str) -> io::Result<Now> {
+    let mut dest = PathBuf::from(&want.dest);
+    if !src.ends_with('/') {
+        dest.push(paths::basename(src));
+    }
+    let (mut remote, mut owned) = (Vec::new(), Vec::new());
+    compare(Path::new(src), &dest, &mut remote)?;
+    let given = want.attributes.owner.is_some() || want.attributes.group.is_some();
+    if given {
+        everything(want, Path::new(src), &dest, &mut owned)?;
+    }
+    let shown = match Path::new(&want.dest).is_dir() {
+        true => format!(
+            "{}/{}",
+            want.dest.trim_end_matches('/'),
+            paths::basename(src)
+        ),
+        false => want.dest.clone(),
+    };
+    Ok(Now {
+        items: Vec::new(),
+        folders: Vec::new(),
+        dest: shown,
+        tree: true,
+        owned,
+        remote,
+        kept: false,
+    })
+}
+
+fn compare(from: &Path, to: &Path, changes: &mut Vec<Change>) -> io::Result<()> {
+    let meta = fs::metadata(from)?;
+    let fresh = Meta::follow(to)?.is_none();
+    if fresh {
+        changes.push(Change::Directory {
+            path: to.to_owned(),
+        });
+    }
+    let mut entries = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            compare(&from, &to, changes)?;
+        } else if kind.is_symlink() {
+            // Ansible copies links only along with the whole directory.
+            if fresh {
+                changes.push(Change::Link {
+                    path: to,
+                    target: fs::read_link(&from)?,
+                });
+            }
+        } else if kind.is_file() {
+            copy_file(&from, to, changes)?;
+        }
+    }
+    if fresh {
+        changes.push(mode_of(&meta, to.to_owned()));
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<()> {
+    let checksum = digest::of_file(from, "sha1")?;
+    if to.is_file() && digest::of_file(&to, "sha1")? == checksum {
+        return Ok(());
+    }
+    let opened = fs::File::open(from)?;
+    let mode = mode_of(&opened.metadata()?, to.clone());
+    changes.push(Change::Write {
+        path: to,
+        content: Content {
+            source: Source::of_file(opened)?,
+            shown: checksum,
+        },
+        how: crate::atomic::How::default(),
+    });
+    changes.push(mode);
+    Ok(())
+}
+
+fn mode_of(meta: &fs::Metadata, path: PathBuf) -> Change {
+    use std::os::unix::fs::PermissionsExt;
+    Change::Mode {
+        path,
+        mode: meta.permissions().mode() & 0o7777,
+    }
+}
+
+/// Lists what will be below `dest`, with the owners it has or is going to have.
+fn everything(
+    want: &Want,
+    from: &Path,
+    to: &Path,
+    found: &mut Vec<crate::attrs::Target>,
+) -> io::Result<()> {
+    let now = Meta::read(to)?;
+    let meta = match (now, Meta::read(from)?) {
+        (Some(now), _) => now,
+        (None, Some(source)) => Meta {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            ..source
+        },
+        (None, None) => return Ok(()),
+    };
+    let is_dir = meta.is_dir();
+    found.push(want.attributes.target(to, meta));
+    if !is_dir {
+        return Ok(());
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for folder in [from, to] {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            names.insert(entry?.file_name());
+        }
+    }
+    for name in names {
+        everything(want, &from.join(&name), &to.join(&name), found)?;
+    }
+    Ok(())
+}
