@@ -3,6 +3,7 @@
 //! Their parameters stand in [`amibake_playbook::spec`]; what needs the play's state (`set_fact`,
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
+mod assemble;
 mod blockinfile;
 mod copy;
 mod edit;
@@ -10,6 +11,11 @@ mod file;
 mod lineinfile;
 mod paths;
 mod replace;
+mod slurp;
+mod stat;
+mod sysctl;
+mod tempfile;
+mod wait_for;
 
 mod command;
 mod group;
@@ -44,6 +50,21 @@ const FILES: &[(&str, Module)] = &[
         "ansible.builtin.lineinfile",
         Module::State(&lineinfile::LineInFile),
     ),
+    (
+        "ansible.builtin.assemble",
+        Module::State(&assemble::Assemble),
+    ),
+    ("ansible.builtin.slurp", Module::Action(&slurp::Slurp)),
+    ("ansible.builtin.stat", Module::Action(&stat::Stat)),
+    (
+        "ansible.builtin.tempfile",
+        Module::Action(&tempfile::TempFile),
+    ),
+    (
+        "ansible.builtin.wait_for",
+        Module::Action(&wait_for::WaitFor),
+    ),
+    ("ansible.posix.sysctl", Module::State(&sysctl::Sysctl)),
     ("ansible.builtin.replace", Module::State(&replace::Replace)),
 ];
 

@@ -13,6 +13,15 @@ pub(super) fn basename(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Returns the reason of an error without Rust's `(os error 2)`, as Python shows it.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
 /// Returns what is before the last slash, as `os.path.dirname` does.
 pub(super) fn dirname(path: &str) -> &str {
     match path.rfind('/') {
