@@ -17,6 +17,7 @@ mod sysctl;
 mod tempfile;
 mod wait_for;
 
+mod apt;
 mod command;
 mod group;
 mod script;
@@ -70,6 +71,8 @@ const FILES: &[(&str, Module)] = &[
 
 /// Modules about the system, by fully qualified name.
 const SYSTEM: &[(&str, Module)] = &[
+    ("ansible.builtin.apt", Module::Action(&apt::Apt)),
+    ("ansible.builtin.package", Module::Action(&apt::Package)),
     ("ansible.builtin.command", Module::Action(&command::Command)),
     ("ansible.builtin.group", Module::State(&group::Group)),
     ("ansible.builtin.raw", Module::Action(&script::Raw)),
