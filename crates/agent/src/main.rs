@@ -1,3 +1,7 @@
 //! The program on the builder.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    amibake_agent::main(std::env::args().skip(1).collect())
+}

@@ -1,0 +1,139 @@
+//! A run's folder: what lies where, who may hold it, when it may go.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{AgentError, io};
+
+/// How long the folder of a run that nobody fetched is kept.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// The folder of one run: private, on tmpfs.
+#[derive(Debug, Clone)]
+pub(crate) struct RunFolder(PathBuf);
+
+impl RunFolder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The job, until the run has read it.
+    pub(crate) fn job(&self) -> PathBuf {
+        self.0.join("job.json")
+    }
+
+    /// Contents of the bundle by hash, until they are unpacked.
+    pub(crate) fn contents(&self) -> PathBuf {
+        self.0.join("contents")
+    }
+
+    /// The bundle under the controller's paths.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.0.join("files")
+    }
+
+    /// Everything that happened, as frames.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.0.join("events")
+    }
+
+    /// What the detached process wrote to its standard error.
+    pub(crate) fn last_words(&self) -> PathBuf {
+        self.0.join("stderr")
+    }
+
+    /// Where the running agent takes controllers.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+
+    /// Returns the lock that a running agent holds, or `None` if another holds it.
+    pub(crate) fn lock(&self) -> io::Result<Option<File>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.0.join("lock"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes all of it.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(&self.0) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+/// Makes `base`, the folder of all runs, and refuses one that someone else could have made.
+pub(crate) fn private(base: &Path) -> Result<(), AgentError> {
+    match DirBuilder::new().mode(0o700).create(base) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(io("create", base)(e)),
+        _ => {}
+    }
+    let found = base.symlink_metadata().map_err(io("look at", base))?;
+    let me = rustix::process::geteuid().as_raw();
+    match found.is_dir() && found.uid() == me && found.mode() & 0o077 == 0 {
+        true => Ok(()),
+        false => Err(AgentError::NotOurs(base.to_path_buf())),
+    }
+}
+
+/// Removes the folders of runs that ended, or never began, long ago.
+pub(crate) fn sweep(base: &Path) {
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let folder = RunFolder::new(entry.path());
+        let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > KEPT);
+        let age = entry.metadata().and_then(|m| m.modified());
+        if age.is_ok_and(old) && matches!(folder.lock(), Ok(Some(_))) {
+            let _ = folder.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().join("runs");
+        private(&base).unwrap();
+        std::fs::set_permissions(&base, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(private(&base), Err(AgentError::NotOurs(_))));
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink("/root", &link).unwrap();
+        assert!(matches!(private(&link), Err(AgentError::NotOurs(_))));
+    }
+
+    #[test]
+    fn one_agent_at_a_time_holds_a_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(temp.path().to_path_buf());
+        let held = folder.lock().unwrap();
+        assert!(held.is_some());
+        assert!(folder.lock().unwrap().is_none());
+        drop(held);
+        assert!(folder.lock().unwrap().is_some());
+    }
+}

@@ -1,0 +1,194 @@
+//! Where the run and its controllers meet: events out, answers in, whoever is attached.
+//!
+//! One controller at a time; a newcomer takes over. The run waits here for answers only.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use amibake_protocol::ask::{Answer, Ask};
+use amibake_protocol::event::Event;
+
+use crate::event_log::{BACKLOG_BYTES, EventLog};
+
+/// How long a question waits without any controller before it counts as refused.
+const NOBODY: Duration = Duration::from_secs(30 * 60);
+
+/// Shared by the run and the threads of its connections.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+pub(crate) struct State {
+    pub(crate) log: EventLog,
+    /// Grows with every attachment and detachment; a thread whose number is old stops.
+    pub(crate) generation: u64,
+    pub(crate) attached: bool,
+    /// The question that waits for its answer.
+    pub(crate) pending: Option<(u64, Ask)>,
+    asked: u64,
+    answer: Option<Answer>,
+    /// A file that the controller wants to have: the ask and the path.
+    pub(crate) upload: Option<(u64, PathBuf)>,
+    pub(crate) cancelled: bool,
+    /// Whether `Finished` was written; then nothing follows.
+    pub(crate) finished: bool,
+    /// Whether the controller has taken `Finished`.
+    pub(crate) done: bool,
+    dropped: BTreeMap<u32, u64>,
+}
+
+impl Hub {
+    pub(crate) fn new(log: EventLog) -> Self {
+        let state = State {
+            log,
+            generation: 0,
+            attached: false,
+            pending: None,
+            asked: 0,
+            answer: None,
+            upload: None,
+            cancelled: false,
+            finished: false,
+            done: false,
+            dropped: BTreeMap::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Looks at, or changes, the state; everybody who waits looks again.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let result = act(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits until `ready` has a value; `None` after `at_most`.
+    pub(crate) fn wait<T>(
+        &self,
+        at_most: Duration,
+        mut ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let until = Instant::now() + at_most;
+        let mut state = self.lock();
+        loop {
+            if let Some(value) = ready(&mut state) {
+                return Some(value);
+            }
+            let left = until.checked_duration_since(Instant::now())?;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Writes an event for the controllers to come.
+    pub(crate) fn event(&self, event: Event) {
+        self.with(|state| state.write(event));
+    }
+
+    /// Asks the controller and waits for what it says, through cut links too.
+    pub(crate) fn ask(&self, ask: Ask) -> Answer {
+        self.with(|state| {
+            state.answer = None;
+            state.pending = Some((state.asked, ask));
+            state.asked += 1;
+        });
+        let mut alone_since = Instant::now();
+        loop {
+            let answered = self.wait(Duration::from_secs(5), |state| {
+                if state.attached {
+                    alone_since = Instant::now();
+                }
+                state.answer.take().or_else(|| {
+                    let reason = if state.cancelled {
+                        "the run is cancelled"
+                    } else if alone_since.elapsed() > NOBODY {
+                        "no controller came back to answer"
+                    } else {
+                        return None;
+                    };
+                    state.pending = None;
+                    let reason = reason.to_owned();
+                    Some(Answer::Refused { reason })
+                })
+            });
+            if let Some(answer) = answered {
+                return answer;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Makes the caller the one controller and returns its number.
+    pub(crate) fn attach(&mut self) -> u64 {
+        self.generation += 1;
+        self.attached = true;
+        self.generation
+    }
+
+    /// Ends the attachment `generation`, unless another took over.
+    pub(crate) fn detach(&mut self, generation: u64) {
+        if self.generation == generation {
+            self.generation += 1;
+            self.attached = false;
+        }
+    }
+
+    /// Takes an answer, if it is to the question that waits.
+    pub(crate) fn answer(&mut self, id: u64, answer: Answer) {
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|(wanted, _)| *wanted == id)
+        {
+            self.pending = None;
+            self.upload = None;
+            self.answer = Some(answer);
+        }
+    }
+
+    fn write(&mut self, event: Event) {
+        if self.finished {
+            return;
+        }
+        if let Event::TaskOutput { index, .. } = event
+            && self.log.backlog() > BACKLOG_BYTES
+        {
+            *self.dropped.entry(index).or_default() += 1;
+            return;
+        }
+        if matches!(event, Event::Finished { .. }) {
+            self.finished = true;
+        }
+        if let Event::TaskFinished { index, .. } = event
+            && let Some(lines) = self.dropped.remove(&index)
+        {
+            self.append(Event::Warning {
+                message: format!("{lines} lines of output were left out: nobody took them"),
+                place: None,
+            });
+        }
+        self.append(event);
+    }
+
+    /// A full tmpfs must not end the run; the controller then misses an event's number and says so.
+    fn append(&mut self, event: Event) {
+        if let Err(error) = self.log.append(event) {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "amibake-agent: {error}");
+        }
+    }
+}
