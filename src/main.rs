@@ -7,9 +7,14 @@ mod cli;
 mod event;
 mod exit;
 mod interrupt;
+mod ledger;
+mod manifest;
+mod plan;
 mod report;
+mod run;
 mod secret;
 mod ssh;
+mod target;
 mod transport;
 
 use std::process::ExitCode;

@@ -1,0 +1,183 @@
+//! The journal's file: one JSON record a line, on the disk before the call it is about.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{DebtId, Due, Undo};
+use crate::run::RunId;
+
+/// Why a journal could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// Neither `XDG_STATE_HOME` nor `HOME` is set.
+    #[error("no state folder: neither XDG_STATE_HOME nor HOME is set")]
+    NoHome,
+    /// The file could not be used.
+    #[error("could not use the journal {path}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        source: io::Error,
+    },
+}
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub(crate) enum Record {
+    /// Something is about to be created.
+    Owe {
+        /// Its number.
+        id: DebtId,
+        /// When it is due.
+        due: Due,
+        /// What undoes it.
+        #[serde(flatten)]
+        undo: Undo,
+    },
+    /// It has a name now.
+    Learn {
+        /// Which debt.
+        id: DebtId,
+        /// `i-0abc12`.
+        name: String,
+    },
+    /// It is gone, or never was.
+    Settle {
+        /// Which debt.
+        id: DebtId,
+    },
+}
+
+/// An open journal. While it is open it is locked, so that `reap` knows that the run lives.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    pub(super) fn create(folder: &Path, run: &RunId) -> Result<Self, JournalError> {
+        let path = folder.join(format!("{run}.journal"));
+        let failed = |source| JournalError::File {
+            path: path.clone(),
+            source,
+        };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let options = options.append(true).create_new(true).mode(0o600);
+        let file = options.open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        // The name must be on the disk too.
+        File::open(folder)
+            .and_then(|f| f.sync_all())
+            .map_err(failed)?;
+        Ok(Self { path, file })
+    }
+
+    pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        self.file.write_all(&line)?;
+        self.file.sync_data()
+    }
+
+    pub(super) fn remove(&self) {
+        // A journal of paid debts that stays is read again by `reap`, which then removes it.
+        let _stays = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Returns where journals lie: `$XDG_STATE_HOME/amibake`.
+pub(super) fn state_folder() -> Result<PathBuf, JournalError> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    set("XDG_STATE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("amibake"))
+        .ok_or(JournalError::NoHome)
+}
+
+/// Returns the debts a journal's text still holds, oldest first, with what was learned of each.
+///
+/// A last line cut short by a crash is left out: its call was never made.
+pub(crate) fn replay(text: &str) -> Vec<(Due, Undo, Vec<String>)> {
+    let mut open: Vec<(DebtId, Due, Undo, Vec<String>)> = Vec::new();
+    for record in text.lines().filter_map(|l| serde_json::from_str(l).ok()) {
+        match record {
+            Record::Owe { id, due, undo } => open.push((id, due, undo, Vec::new())),
+            Record::Learn { id, name } => {
+                if let Some(debt) = open.iter_mut().find(|debt| debt.0 == id) {
+                    debt.3.push(name);
+                }
+            }
+            Record::Settle { id } => open.retain(|debt| debt.0 != id),
+        }
+    }
+    open.into_iter()
+        .map(|(_, due, undo, learned)| (due, undo, learned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn run() -> RunId {
+        "20260727t101500z-0a1b2c".parse().unwrap()
+    }
+
+    fn group() -> Undo {
+        Undo::RemovePath { path: "/x".into() }
+    }
+
+    #[test]
+    fn a_journal_replays_to_what_is_still_owed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), &run()).unwrap();
+        for id in [DebtId(0), DebtId(1)] {
+            let (due, undo) = (Due::Always, group());
+            journal.append(&Record::Owe { id, due, undo }).unwrap();
+        }
+        journal.append(&Record::Settle { id: DebtId(0) }).unwrap();
+        let name = "i-1".to_owned();
+        journal
+            .append(&Record::Learn {
+                id: DebtId(1),
+                name,
+            })
+            .unwrap();
+        let text = std::fs::read_to_string(&journal.path).unwrap();
+        let owed = vec![(Due::Always, group(), vec!["i-1".to_owned()])];
+        assert_eq!(replay(&text), owed);
+        assert_eq!(
+            replay(&format!("{text}{{\"record\":\"ow")),
+            owed,
+            "a torn line"
+        );
+    }
+
+    #[test]
+    fn a_journal_is_its_owner_s_alone_and_locked_while_the_run_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::create(folder.path(), &run()).unwrap();
+        let mode = std::fs::metadata(&journal.path)
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(File::open(&journal.path).unwrap().try_lock().is_err());
+        assert!(
+            Journal::create(folder.path(), &run()).is_err(),
+            "a run has one journal"
+        );
+    }
+}
