@@ -21,6 +21,7 @@ mod apt;
 mod command;
 mod group;
 mod script;
+mod systemd;
 mod user;
 
 use amibake_playbook::spec;
@@ -77,7 +78,12 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.group", Module::State(&group::Group)),
     ("ansible.builtin.raw", Module::Action(&script::Raw)),
     ("ansible.builtin.script", Module::Action(&script::Script)),
+    ("ansible.builtin.service", Module::Action(&systemd::Service)),
     ("ansible.builtin.shell", Module::Action(&command::Shell)),
+    (
+        "ansible.builtin.systemd_service",
+        Module::Action(&systemd::Systemd),
+    ),
     ("ansible.builtin.user", Module::State(&user::User)),
 ];
 
