@@ -212,7 +212,11 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(&name, &k.to_lowercase()), k))
         .filter(|(distance, k)| *distance <= 1 + k.len().max(name.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
+        // Of equally near ones, the one that looks most alike.
+        .max_by(|(a, x), (b, y)| {
+            let alike = |k: &str| strsim::jaro_winkler(&name, k);
+            b.cmp(a).then(alike(x).total_cmp(&alike(y)))
+        })
         .map(|(_, k)| k)
 }
 

@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod files;
 pub mod pyre;
 pub mod spec;
+pub mod syntax;
 pub mod template;
 pub mod value;
 pub mod yaml;

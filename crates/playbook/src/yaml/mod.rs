@@ -16,6 +16,7 @@ pub use crate::diagnostic::{Diagnostic, Diagnostics, Source, Span};
 use crate::files::Files;
 pub use num_bigint::BigInt;
 pub use read::Fields;
+pub(crate) use read::truth;
 pub use scalar::Timestamp;
 
 /// A value, where it stands, and its tag.

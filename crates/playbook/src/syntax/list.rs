@@ -1,0 +1,93 @@
+//! The flat list of tasks with their tags, as `ansible-playbook --list-tasks` prints it.
+
+use std::collections::BTreeSet;
+
+use super::{Keywords, Play, Role, Step, Task, known};
+use crate::yaml::{Kind, Node};
+
+/// One line of `--list-tasks`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// `role : name`, or the module if it has no name.
+    pub name: String,
+    /// Its tags with those it inherits, sorted.
+    pub tags: BTreeSet<String>,
+}
+
+/// Lists the tasks of a play in the order in which they run, without handlers.
+#[must_use]
+pub fn list(play: &Play) -> Vec<Listed> {
+    let mut out = Vec::new();
+    let tags = tags_of(&play.keywords);
+    steps(&play.pre_tasks, &tags, &mut out);
+    for one in &play.roles {
+        role(one, &tags, &mut out);
+    }
+    steps(&play.tasks, &tags, &mut out);
+    steps(&play.post_tasks, &tags, &mut out);
+    out
+}
+
+/// Returns the tags among `keywords`; commas separate them too.
+fn tags_of(keywords: &Keywords) -> BTreeSet<String> {
+    let node = keywords.iter().find(|(name, _)| name == "tags");
+    let mut tags = BTreeSet::new();
+    if let Some((_, node)) = node {
+        collect(node, &mut tags);
+    }
+    tags
+}
+
+fn collect(node: &Node, tags: &mut BTreeSet<String>) {
+    match &node.kind {
+        Kind::Seq(items) => items.iter().for_each(|item| collect(item, tags)),
+        _ => {
+            let text = node.scalar_text().unwrap_or_default();
+            let parts = text.split(',').map(|part| part.trim().to_owned());
+            tags.extend(parts.filter(|part| !part.is_empty()));
+        }
+    }
+}
+
+fn with(outer: &BTreeSet<String>, keywords: &Keywords) -> BTreeSet<String> {
+    outer.union(&tags_of(keywords)).cloned().collect()
+}
+
+fn role(one: &Role, outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
+    let tags = with(outer, &one.keywords);
+    for dependency in &one.dependencies {
+        role(dependency, &tags, out);
+    }
+    steps(&one.tasks, &tags, out);
+}
+
+fn steps(all: &[Step], outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
+    for step in all {
+        match step {
+            Step::Task(one) => task(one, outer, out),
+            Step::Block(block) => {
+                let tags = with(outer, &block.keywords);
+                for part in [&block.block, &block.rescue, &block.always] {
+                    steps(part, &tags, out);
+                }
+            }
+        }
+    }
+}
+
+fn task(one: &Task, outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
+    let tags = with(outer, &one.keywords);
+    match known::bare(&one.action) {
+        "import_tasks" | "import_role" => steps(&one.imported, &tags, out),
+        // `--list-tasks` leaves these out.
+        "meta" => {}
+        _ => {
+            let name = one.name.clone().unwrap_or_else(|| one.action.clone());
+            let name = match &one.role {
+                Some(role) => format!("{role} : {name}"),
+                None => name,
+            };
+            out.push(Listed { name, tags });
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Playbooks and roles as Ansible 2.19 reads them, checked before any machine exists.
+//!
+//! [`parse`] walks everything a playbook reaches: plays, roles and what they depend on, imported
+//! and included files where their names are literal. What it returns keeps untemplated values as
+//! nodes; values are templated by others. Files are read through [`crate::files::Files`] only.
+
+mod args;
+pub mod free_form;
+mod keywords;
+mod known;
+mod list;
+mod reach;
+mod role;
+mod sources;
+mod task;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
+use crate::files::Files;
+use crate::spec::ModuleSpec;
+use crate::yaml::{self, Node};
+pub use list::{Listed, list};
+pub use sources::{SIZE_LIMIT, SourcesError, sources};
+
+/// What is known when a playbook is parsed, besides its files.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where roles are looked for besides `roles/` beside the playbook.
+    pub roles_path: Vec<PathBuf>,
+    /// Where `ansible_collections/` is looked for besides `collections/` beside the playbook.
+    pub collections_path: Vec<PathBuf>,
+    /// Facts of the target known beforehand, without `ansible_`: `os_family`, `distribution`,
+    /// `distribution_release`, `distribution_version`, `distribution_major_version`,
+    /// `architecture`. Empty if there is no target yet.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// A playbook with all that it reaches.
+#[derive(Debug, Clone, Default)]
+pub struct Playbook {
+    /// Its plays, those of imported playbooks in their place.
+    pub plays: Vec<Play>,
+    /// What is probably not meant, or cannot be decided before the run.
+    pub warnings: Vec<Diagnostic>,
+    /// Every YAML file that was read.
+    pub files: BTreeSet<PathBuf>,
+    /// The folders of the roles used.
+    pub roles: BTreeSet<PathBuf>,
+    /// Literal local files that tasks name (`src` of `copy`), as found.
+    pub sources: BTreeSet<PathBuf>,
+    /// The folders of the playbooks.
+    pub folders: BTreeSet<PathBuf>,
+    /// Whether some file name is a template, so that the files needed cannot all be told.
+    pub templated: bool,
+}
+
+/// Keywords as written, in order, with what stands around them applied by whoever runs them.
+pub type Keywords = Vec<(String, Node)>;
+
+/// A play.
+#[derive(Debug, Clone)]
+pub struct Play {
+    /// Its name, or its hosts pattern.
+    pub name: String,
+    /// Where it stands.
+    pub span: Span,
+    /// Its keywords, the lists of tasks and roles left out.
+    pub keywords: Keywords,
+    /// `pre_tasks`.
+    pub pre_tasks: Vec<Step>,
+    /// Roles, those they depend on first.
+    pub roles: Vec<Role>,
+    /// `tasks`.
+    pub tasks: Vec<Step>,
+    /// `post_tasks`.
+    pub post_tasks: Vec<Step>,
+    /// `handlers`.
+    pub handlers: Vec<Step>,
+}
+
+/// A role as it is used in one place.
+#[derive(Debug, Clone)]
+pub struct Role {
+    /// Its name as Ansible shows it.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// Where it is used.
+    pub span: Span,
+    /// Keywords and parameters given there.
+    pub keywords: Keywords,
+    /// Roles that it depends on, in order.
+    pub dependencies: Vec<Role>,
+    /// Its tasks.
+    pub tasks: Vec<Step>,
+    /// Its handlers.
+    pub handlers: Vec<Step>,
+}
+
+/// What a list of tasks holds.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A task.
+    Task(Box<Task>),
+    /// A block.
+    Block(Block),
+}
+
+/// A block.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Where it stands.
+    pub span: Span,
+    /// Its keywords.
+    pub keywords: Keywords,
+    /// What is tried.
+    pub block: Vec<Step>,
+    /// What follows a failure.
+    pub rescue: Vec<Step>,
+    /// What follows in any case.
+    pub always: Vec<Step>,
+}
+
+/// A task or handler.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The role it belongs to.
+    pub role: Option<String>,
+    /// The module as written.
+    pub action: String,
+    /// The module, if it is one of the specified ones.
+    pub spec: Option<&'static ModuleSpec>,
+    /// Its arguments.
+    pub args: Args,
+    /// Its keywords, `with_*` included.
+    pub keywords: Keywords,
+    /// Where it stands.
+    pub span: Span,
+    /// For `import_tasks` and `import_role`: what stands in its place.
+    pub imported: Vec<Step>,
+}
+
+/// The arguments of a task.
+#[derive(Debug, Clone)]
+pub enum Args {
+    /// Known by name; free-form text stands under `_raw_params`.
+    Named(Vec<(String, Node)>),
+    /// A template that yields a mapping.
+    Template(Node),
+}
+
+impl Args {
+    /// Returns the argument called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        match self {
+            Self::Named(all) => all.iter().find(|(key, _)| key == name).map(|(_, v)| v),
+            Self::Template(_) => None,
+        }
+    }
+}
+
+/// Parses and checks the playbook at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it and what it reaches, in the order found.
+pub fn parse(files: &dyn Files, path: &Path, options: &Options) -> Result<Playbook, Diagnostics> {
+    let mut walk = walk::Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
+    let plays = walk.playbook(path);
+    walk.finish(plays)
+}
+
+/// Parses and checks the role in the folder `path`, as a play of its own.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_role(
+    files: &dyn Files,
+    path: &Path,
+    options: &Options,
+) -> Result<Playbook, Diagnostics> {
+    let mut walk = walk::Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
+    let span = Span::whole(path);
+    let roles = walk.role_at(path, &path.to_string_lossy(), &span, &role::From::default());
+    let play = Play {
+        roles: roles.into_iter().collect(),
+        ..walk::empty_play(&span)
+    };
+    walk.finish(vec![play])
+}
+
+/// Parses and checks a list of tasks that stands in the file at `path` (a manifest, say).
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_tasks(
+    files: &dyn Files,
+    path: &Path,
+    tasks: &Node,
+    options: &Options,
+) -> Result<Playbook, Diagnostics> {
+    let mut walk = walk::Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
+    let steps = walk.steps(tasks, "tasks", false);
+    let play = Play {
+        tasks: steps,
+        ..walk::empty_play(&tasks.span)
+    };
+    walk.finish(vec![play])
+}
+
+/// Reads a YAML file and tells `walk` of it.
+fn load(walk: &mut walk::Walk<'_>, path: &Path) -> Option<Node> {
+    walk.out.files.insert(path.to_path_buf());
+    match yaml::load(walk.files, path) {
+        Ok(document) => {
+            walk.out.warnings.extend(document.warnings);
+            Some(document.root)
+        }
+        Err(error) => {
+            walk.error(error);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

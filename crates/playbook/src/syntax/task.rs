@@ -1,0 +1,345 @@
+//! One task: which of its keys is the module, what the others are, its arguments.
+
+use super::free_form;
+use super::keywords::{self, Place};
+use super::known::{self, Name};
+use super::reach::{self, Reach};
+use super::walk::Walk;
+use super::{Args, Keywords, Task, args};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::yaml::{Kind, Node};
+
+/// Modules whose text is theirs, not pairs.
+const FREE_FORM: &[&str] = &[
+    "command",
+    "shell",
+    "script",
+    "raw",
+    "expect",
+    "include_tasks",
+    "import_tasks",
+    "include_vars",
+    "include_role",
+    "import_role",
+    "meta",
+    "add_host",
+    "group_by",
+    "set_fact",
+    "import_playbook",
+];
+
+/// Takes text that is the module's own, as `_raw_params`, although no spec says so.
+fn takes_text(action: &str) -> bool {
+    FREE_FORM.contains(&known::bare(action))
+}
+
+impl Walk<'_> {
+    /// Reads a task without what it imports.
+    pub(super) fn bare_task(&mut self, node: &Node, place: Place) -> Option<Task> {
+        let pairs = node.as_map()?;
+        let mut keywords: Keywords = Vec::new();
+        let mut candidates = Vec::new();
+        for (key, value) in pairs {
+            let Some(name) = key.as_str() else {
+                self.error(key.unexpected("a task's key", "text"));
+                continue;
+            };
+            if let Some(lookup) = name.strip_prefix("with_") {
+                self.check_lookup(lookup, key);
+            } else if !place.knows(name) {
+                candidates.push((name, key, value));
+                continue;
+            }
+            keywords.push((name.to_owned(), value.clone()));
+        }
+        let (action, span, given) = self.action(node, &keywords, &candidates, place)?;
+        let args = self.arguments(&action, given.as_ref(), &keywords)?;
+        let task = Task {
+            name: node.get("name").and_then(Node::scalar_text),
+            role: self.role.last().map(|(name, _)| name.clone()),
+            spec: match known::name(&action) {
+                Name::Module(spec) => Some(spec),
+                _ => None,
+            },
+            action,
+            args,
+            keywords,
+            span: span.clone(),
+            imported: Vec::new(),
+        };
+        self.check_task(&task, &span);
+        Some(task)
+    }
+
+    fn check_lookup(&mut self, lookup: &str, key: &Node) {
+        if !keywords::LOOKUPS.contains(&lookup) && !lookup.contains('.') {
+            let wrong = Diagnostic::new(
+                &key.span,
+                format!("there is no lookup `{lookup}` to loop with"),
+            );
+            self.error(wrong.nearest(lookup, keywords::LOOKUPS.iter().copied()));
+        }
+    }
+
+    /// Finds the module's name, its place and what is given to it.
+    fn action(
+        &mut self,
+        node: &Node,
+        keywords: &Keywords,
+        candidates: &[(&str, &Node, &Node)],
+        place: Place,
+    ) -> Option<(String, Span, Option<Node>)> {
+        let old = keywords
+            .iter()
+            .find(|(name, _)| name == "action" || name == "local_action");
+        if let Some((keyword, value)) = old {
+            if let Some((name, key, _)) = candidates.first() {
+                let wrong = Self::unknown_key(name, key, place);
+                self.error(wrong);
+            }
+            return self.old_style(keyword, value);
+        }
+        let modules: Vec<_> = candidates
+            .iter()
+            .filter(|(name, ..)| !matches!(known::name(name), Name::Unknown))
+            .collect();
+        if let [_, (second, key, _), ..] = modules.as_slice() {
+            self.error(Diagnostic::new(
+                &key.span,
+                format!(
+                    "a task has one module; here are `{}` and `{second}`",
+                    modules[0].0
+                ),
+            ));
+            return None;
+        }
+        for (name, key, _) in candidates {
+            if matches!(known::name(name), Name::Unknown) {
+                let wrong = Self::unknown_key(name, key, place);
+                self.error(wrong);
+            }
+        }
+        let Some((name, key, value)) = modules.first() else {
+            if candidates.is_empty() {
+                self.error(Diagnostic::new(&node.span, "this task has no module"));
+            }
+            return None;
+        };
+        self.check_action(name, key);
+        Some(((*name).to_owned(), key.span.clone(), Some((*value).clone())))
+    }
+
+    fn unknown_key(name: &str, key: &Node, place: Place) -> Diagnostic {
+        let modules = known::candidates(name);
+        let mut all: Vec<&str> = place.keywords().collect();
+        all.extend(modules.iter().map(String::as_str));
+        Diagnostic::new(
+            &key.span,
+            format!(
+                "`{name}` is neither a module nor a keyword of {}",
+                place.named()
+            ),
+        )
+        .nearest(name, all)
+    }
+
+    /// Complains of modules that are not here, unless they cannot be reached.
+    fn check_action(&mut self, name: &str, key: &Node) {
+        let message = match known::name(name) {
+            Name::Module(_) | Name::Statement | Name::Unknown => return,
+            Name::Missing => format!("`{}` is not in amibake yet", known::full(name)),
+            Name::Foreign => format!("`{name}` is not a module that amibake has"),
+        };
+        let complaint = Diagnostic::new(&key.span, message);
+        match self.reach {
+            Reach::No => {}
+            Reach::Undecided => self
+                .out
+                .warnings
+                .push(complaint.hint("the run fails if this task is reached")),
+            Reach::Yes => self.error(complaint),
+        }
+    }
+
+    /// `action: copy src=a dest=b`, `action: {module: copy, src: a}`, and the same for `local_action`.
+    fn old_style(&mut self, keyword: &str, value: &Node) -> Option<(String, Span, Option<Node>)> {
+        let (text, rest) = match &value.kind {
+            Kind::Str(text) => (text.clone(), None),
+            Kind::Map(pairs) => {
+                let module = value
+                    .get("module")
+                    .and_then(Node::as_str)
+                    .unwrap_or_default();
+                let others = pairs.iter().filter(|(k, _)| k.as_str() != Some("module"));
+                (module.to_owned(), Some(others.cloned().collect::<Vec<_>>()))
+            }
+            _ => {
+                self.error(value.unexpected(&format!("`{keyword}`"), "text"));
+                return None;
+            }
+        };
+        let (name, free) = text
+            .trim()
+            .split_once([' ', '\n'])
+            .unwrap_or((text.trim(), ""));
+        if matches!(known::name(name), Name::Unknown) {
+            let names = known::candidates(name);
+            let wrong = Diagnostic::new(&value.span, format!("there is no module `{name}`"));
+            self.error(wrong.nearest(name, names.iter().map(String::as_str)));
+            return None;
+        }
+        self.check_action(name, value);
+        let kind = match rest {
+            Some(pairs) if free.is_empty() => Kind::Map(pairs),
+            _ if free.is_empty() => Kind::Null,
+            _ => Kind::Str(free.to_owned()),
+        };
+        let given = Node {
+            span: value.span.clone(),
+            tag: value.tag.clone(),
+            kind,
+        };
+        Some((name.to_owned(), value.span.clone(), Some(given)))
+    }
+
+    fn arguments(
+        &mut self,
+        action: &str,
+        given: Option<&Node>,
+        keywords: &Keywords,
+    ) -> Option<Args> {
+        let mut named: Vec<(String, Node)> = Vec::new();
+        let extra = keywords.iter().find(|(name, _)| name == "args");
+        if let Some((_, extra)) = extra {
+            match &extra.kind {
+                Kind::Map(pairs) => named.extend(self.text_keys(pairs)),
+                Kind::Null => {}
+                _ if extra.is_template() => return Some(Args::Template(extra.clone())),
+                _ => {
+                    self.error(extra.unexpected("`args`", "a mapping"));
+                    return None;
+                }
+            }
+        }
+        let Some(given) = given else {
+            return Some(Args::Named(named));
+        };
+        let own = match &given.kind {
+            Kind::Null => Vec::new(),
+            Kind::Map(pairs) => self.text_keys(pairs),
+            Kind::Str(text) => self.free_form(action, text, given)?,
+            Kind::Seq(_) => {
+                self.error(given.unexpected(&format!("what `{action}` is given"), "a mapping"));
+                return None;
+            }
+            // `meta: 1`: left to the module.
+            _ => vec![("_raw_params".to_owned(), given.clone())],
+        };
+        for (key, value) in own {
+            named.retain(|(known, _)| *known != key);
+            named.push((key, value));
+        }
+        Some(Args::Named(named))
+    }
+
+    fn text_keys(&mut self, pairs: &[(Node, Node)]) -> Vec<(String, Node)> {
+        let mut named = Vec::new();
+        for (key, value) in pairs {
+            match key.scalar_text() {
+                Some(name) => named.push((name, value.clone())),
+                None => self.error(key.unexpected("a parameter's name", "text")),
+            }
+        }
+        named
+    }
+
+    fn free_form(&mut self, action: &str, text: &str, given: &Node) -> Option<Vec<(String, Node)>> {
+        let raw = takes_text(action)
+            || matches!(known::name(action), Name::Module(spec) if spec.free_form);
+        let make = |text: String| Node {
+            span: given.span.clone(),
+            tag: given.tag.clone(),
+            kind: Kind::Str(text),
+        };
+        match free_form::parse_kv(text, raw && known::bare(action) != "set_fact") {
+            Ok(pairs) => Some(pairs.into_iter().map(|(k, v)| (k, make(v))).collect()),
+            Err(error) => {
+                self.error(Diagnostic::new(&given.span, error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn check_task(&mut self, task: &Task, span: &Span) {
+        self.check_keywords(&task.keywords);
+        let loops = task
+            .keywords
+            .iter()
+            .filter(|(name, _)| name == "loop" || name.starts_with("with_"));
+        if let Some((second, node)) = loops.clone().nth(1) {
+            self.error(Diagnostic::new(
+                &node.span,
+                format!("a task has one loop; `{second}` is a second"),
+            ));
+        }
+        if let Some((_, control)) = task
+            .keywords
+            .iter()
+            .find(|(name, _)| name == "loop_control")
+            && let Err(error) = control.fields("loop_control", keywords::LOOP_CONTROL)
+        {
+            self.error(error);
+        }
+        if matches!(known::bare(&task.action), "include_tasks" | "include_role") {
+            for (name, node) in &task.keywords {
+                let fits = keywords::INCLUDE.contains(&name.as_str())
+                    || name.starts_with("with_")
+                    || name == "listen";
+                if !fits {
+                    let message = format!("`{name}` is not a keyword of {}", task.action);
+                    self.error(Diagnostic::new(&node.span, message).hint("put it below `apply:`"));
+                }
+            }
+        }
+        if self.reach != Reach::No
+            && let Some(spec) = task.spec
+            && !matches!(known::bare(&task.action), "include_vars" | "set_fact")
+        {
+            for wrong in args::check(spec, &task.args, span) {
+                self.error(wrong);
+            }
+        }
+    }
+
+    /// Checks the values of keywords as far as they are literal.
+    pub(super) fn check_keywords(&mut self, keywords: &Keywords) {
+        for (name, value) in keywords {
+            let boolean = keywords::BOOLEANS.contains(&name.as_str());
+            if boolean
+                && !value.is_null()
+                && !value.is_template()
+                && value.tag.is_none()
+                && let Err(error) = value.expect_bool(&format!("`{name}`"))
+            {
+                self.error(error);
+            }
+            if name == "vars"
+                && !matches!(value.kind, Kind::Map(_) | Kind::Null | Kind::Seq(_))
+                && !value.is_template()
+            {
+                self.error(value.unexpected("`vars`", "a mapping"));
+            }
+            if name == "register" && value.as_str().is_none() {
+                self.error(value.unexpected("`register`", "the name of a variable"));
+            }
+        }
+    }
+
+    /// Returns what the `when` among `keywords` makes of the reach so far.
+    pub(super) fn narrowed(&self, node: &Node) -> Reach {
+        match node.get("when") {
+            Some(when) => self.reach.min(reach::when(when, &self.options.facts)),
+            None => self.reach,
+        }
+    }
+}

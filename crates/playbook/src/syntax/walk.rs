@@ -1,0 +1,555 @@
+//! The walk over everything a playbook reaches, which collects every complaint on its way.
+
+use std::path::{Path, PathBuf};
+
+use super::keywords::Place;
+use super::reach::Reach;
+use super::role::From;
+use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known, load};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
+use crate::files::Files;
+use crate::yaml::{Kind, Node};
+
+/// Files included in one another deeper than this are taken for a circle.
+const DEPTH_LIMIT: usize = 60;
+
+pub(super) struct Walk<'a> {
+    pub(super) files: &'a dyn Files,
+    pub(super) options: &'a Options,
+    pub(super) out: Playbook,
+    pub(super) errors: Vec<Diagnostic>,
+    /// Folders of the playbooks being read, innermost last.
+    pub(super) bases: Vec<PathBuf>,
+    /// Names and folders of the roles being read, innermost last.
+    pub(super) role: Vec<(String, PathBuf)>,
+    /// Task files and playbooks being read, innermost last.
+    pub(super) within: Vec<PathBuf>,
+    pub(super) reach: Reach,
+}
+
+pub(super) fn empty_play(span: &Span) -> Play {
+    Play {
+        name: "all".to_owned(),
+        span: span.clone(),
+        keywords: Vec::new(),
+        pre_tasks: Vec::new(),
+        roles: Vec::new(),
+        tasks: Vec::new(),
+        post_tasks: Vec::new(),
+        handlers: Vec::new(),
+    }
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(files: &'a dyn Files, options: &'a Options, base: &Path) -> Self {
+        let mut out = Playbook::default();
+        out.folders.insert(base.to_path_buf());
+        Self {
+            files,
+            options,
+            out,
+            errors: Vec::new(),
+            bases: vec![base.to_path_buf()],
+            role: Vec::new(),
+            within: Vec::new(),
+            reach: Reach::Yes,
+        }
+    }
+
+    pub(super) fn error(&mut self, error: Diagnostic) {
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    pub(super) fn finish(mut self, plays: Vec<Play>) -> Result<Playbook, Diagnostics> {
+        if !self.errors.is_empty() {
+            return Err(Diagnostics(self.errors));
+        }
+        let mut seen = Vec::new();
+        self.out.warnings.retain(|w| {
+            let new = !seen.contains(w);
+            seen.push(w.clone());
+            new
+        });
+        self.out.plays = plays;
+        Ok(self.out)
+    }
+
+    /// Returns whether `path` may be entered, complaining at `span` of circles.
+    fn enter(&mut self, path: &Path, span: &Span) -> bool {
+        if self.within.len() >= DEPTH_LIMIT {
+            self.error(Diagnostic::new(
+                span,
+                format!("files are included more than {DEPTH_LIMIT} deep"),
+            ));
+            return false;
+        }
+        self.within.push(path.to_path_buf());
+        true
+    }
+
+    pub(super) fn playbook(&mut self, path: &Path) -> Vec<Play> {
+        if self.within.iter().any(|p| p == path) {
+            self.error(Diagnostic::new(&Span::whole(path), "imports itself"));
+            return Vec::new();
+        }
+        if !self.enter(path, &Span::whole(path)) {
+            return Vec::new();
+        }
+        let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        self.out.folders.insert(base.clone());
+        self.bases.push(base);
+        let mut plays = Vec::new();
+        if let Some(root) = load(self, path) {
+            match &root.kind {
+                Kind::Seq(items) => items.iter().for_each(|item| plays.extend(self.entry(item))),
+                Kind::Null => self.error(Diagnostic::new(
+                    &root.span,
+                    "a playbook must have at least one play",
+                )),
+                _ => self.error(root.unexpected("a playbook", "a list of plays")),
+            }
+        }
+        self.bases.pop();
+        self.within.pop();
+        plays
+    }
+
+    fn entry(&mut self, node: &Node) -> Vec<Play> {
+        let Some(pairs) = node.as_map() else {
+            self.error(node.unexpected("a play", "a mapping"));
+            return Vec::new();
+        };
+        let import = pairs.iter().find(|(key, _)| {
+            key.as_str()
+                .is_some_and(|k| known::bare(k) == "import_playbook")
+        });
+        match import {
+            Some((key, name)) => self.import_playbook(node, key, name),
+            None => vec![self.play(node)],
+        }
+    }
+
+    fn import_playbook(&mut self, node: &Node, key: &Node, name: &Node) -> Vec<Play> {
+        let mut node = node.clone();
+        if let Kind::Map(pairs) = &mut node.kind {
+            pairs.retain(|(k, _)| k != key);
+        }
+        self.keywords(&node, Place::ImportPlaybook, &[]);
+        if name.is_template() {
+            self.templated(name);
+            return Vec::new();
+        }
+        let Some(text) = name.as_str() else {
+            self.error(name.unexpected("import_playbook", "the path of a playbook"));
+            return Vec::new();
+        };
+        let path = normal(&self.base().join(text.trim()));
+        if !self.files.is_file(&path) {
+            self.error(missing(name, &path));
+            return Vec::new();
+        }
+        let before = self.reach;
+        self.reach = self.narrowed(&node);
+        let plays = self.playbook(&path);
+        self.reach = before;
+        plays
+    }
+
+    pub(super) fn base(&self) -> PathBuf {
+        self.bases.last().cloned().unwrap_or_default()
+    }
+
+    /// Notes that a file's name is a template, so what it holds is not checked.
+    pub(super) fn templated(&mut self, name: &Node) {
+        self.out.templated = true;
+        if self.reach != Reach::No && self.errors.is_empty() {
+            let _ = name;
+        }
+    }
+
+    fn play(&mut self, node: &Node) -> Play {
+        let lists = ["pre_tasks", "tasks", "post_tasks", "handlers", "roles"];
+        let keywords = self.keywords(node, Place::Play, &lists);
+        self.check_play(node);
+        let mut part = |name: &str| match node.get(name) {
+            Some(list) => self.steps(list, name, name == "handlers"),
+            None => Vec::new(),
+        };
+        let pre_tasks = part("pre_tasks");
+        let tasks = part("tasks");
+        let post_tasks = part("post_tasks");
+        let handlers = part("handlers");
+        let roles = node
+            .get("roles")
+            .map(|list| self.roles(list))
+            .unwrap_or_default();
+        let hosts = node.get("hosts").map(hosts_text).unwrap_or_default();
+        Play {
+            name: node
+                .get("name")
+                .and_then(Node::scalar_text)
+                .unwrap_or(hosts),
+            span: node.span.clone(),
+            keywords,
+            pre_tasks,
+            roles,
+            tasks,
+            post_tasks,
+            handlers,
+        }
+    }
+
+    fn check_play(&mut self, node: &Node) {
+        match node.get("hosts") {
+            None => self.error(Diagnostic::new(&node.span, "this play has no `hosts`")),
+            Some(hosts)
+                if matches!(hosts.kind, Kind::Null | Kind::Map(_))
+                    || hosts.as_str() == Some("") =>
+            {
+                self.error(hosts.unexpected("`hosts`", "a pattern of hosts"));
+            }
+            Some(_) => {}
+        }
+        if let Some(prompt) = node.get("vars_prompt").filter(|p| !p.is_null()) {
+            let wrong = Diagnostic::new(&prompt.span, "`vars_prompt` is not supported");
+            self.error(wrong.hint("give the variables with `-e`"));
+        }
+        if let Some(files) = node.get("vars_files") {
+            self.vars_files(files);
+        }
+    }
+
+    fn vars_files(&mut self, files: &Node) {
+        let items: Vec<&Node> = match &files.kind {
+            Kind::Seq(items) => items
+                .iter()
+                .flat_map(|i| i.as_seq().map_or(vec![i], |s| s.iter().collect()))
+                .collect(),
+            _ => vec![files],
+        };
+        for item in items {
+            match item.as_str() {
+                Some(_) if item.is_template() => self.templated(item),
+                Some(name) => {
+                    let base = self.base();
+                    let found = [base.join("vars").join(name), base.join(name)]
+                        .into_iter()
+                        .map(|path| normal(&path))
+                        .find(|path| self.files.is_file(path));
+                    // One of several may be missing, so the run decides.
+                    if let Some(path) = found {
+                        self.variables(&path);
+                    }
+                }
+                None if item.is_null() => {}
+                None => self.error(item.unexpected("`vars_files`", "a list of paths")),
+            }
+        }
+    }
+
+    /// Checks a file of variables; encrypted ones are left to who has the password.
+    pub(super) fn variables(&mut self, path: &Path) {
+        if self
+            .files
+            .read(path)
+            .is_ok_and(|bytes| bytes.starts_with(b"$ANSIBLE_VAULT;"))
+        {
+            self.out.files.insert(path.to_path_buf());
+            return;
+        }
+        if let Some(root) = load(self, path)
+            && !matches!(root.kind, Kind::Map(_) | Kind::Null)
+        {
+            self.error(root.unexpected("a file of variables", "a mapping"));
+        }
+    }
+
+    /// Reads the keywords of `node`, complaining of those not valid in `place`.
+    pub(super) fn keywords(&mut self, node: &Node, place: Place, leave: &[&str]) -> Keywords {
+        let mut keywords = Vec::new();
+        for (key, value) in node.as_map().unwrap_or_default() {
+            let Some(name) = key.as_str() else {
+                self.error(key.unexpected("a keyword", "text"));
+                continue;
+            };
+            if !place.knows(name) {
+                let wrong = Diagnostic::new(
+                    &key.span,
+                    format!("`{name}` is not a keyword of {}", place.named()),
+                );
+                self.error(wrong.nearest(name, place.keywords()));
+            } else if !leave.contains(&name) {
+                keywords.push((name.to_owned(), value.clone()));
+            }
+        }
+        self.check_keywords(&keywords);
+        keywords
+    }
+
+    /// Reads a list of tasks and blocks.
+    pub(super) fn steps(&mut self, list: &Node, what: &str, handlers: bool) -> Vec<Step> {
+        match &list.kind {
+            Kind::Null => Vec::new(),
+            Kind::Seq(items) => items
+                .iter()
+                .filter_map(|item| self.step(item, handlers))
+                .collect(),
+            _ => {
+                self.error(list.unexpected(&format!("`{what}`"), "a list of tasks"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn step(&mut self, node: &Node, handlers: bool) -> Option<Step> {
+        if node.as_map().is_none() {
+            self.error(node.unexpected("a task", "a mapping"));
+            return None;
+        }
+        let before = self.reach;
+        self.reach = self.narrowed(node);
+        let block = ["block", "rescue", "always"]
+            .iter()
+            .any(|k| node.get(k).is_some());
+        let step = if block {
+            Some(Step::Block(self.block(node, handlers)))
+        } else {
+            self.task(node, handlers)
+                .map(|task| Step::Task(Box::new(task)))
+        };
+        self.reach = before;
+        step
+    }
+
+    fn block(&mut self, node: &Node, handlers: bool) -> Block {
+        let keywords = self.keywords(node, Place::Block, &["block", "rescue", "always"]);
+        if node.get("block").is_none() {
+            self.error(Diagnostic::new(
+                &node.span,
+                "`rescue` and `always` need a `block`",
+            ));
+        }
+        let mut part = |name: &str| match node.get(name) {
+            Some(list) => self.steps(list, name, handlers),
+            None => Vec::new(),
+        };
+        Block {
+            span: node.span.clone(),
+            keywords,
+            block: part("block"),
+            rescue: part("rescue"),
+            always: part("always"),
+        }
+    }
+
+    fn task(&mut self, node: &Node, handlers: bool) -> Option<Task> {
+        let place = if handlers {
+            Place::Handler
+        } else {
+            Place::Task
+        };
+        let mut task = self.bare_task(node, place)?;
+        match known::bare(&task.action) {
+            "import_tasks" => task.imported = self.task_file(&task, true, handlers),
+            // What is included is checked as well, but stays where it is: tags do not reach it.
+            "include_tasks" => drop(self.task_file(&task, false, handlers)),
+            "import_role" => task.imported = self.role_task(&task, true),
+            "include_role" => drop(self.role_task(&task, false)),
+            _ => self.local_source(&task),
+        }
+        Some(task)
+    }
+
+    fn task_file(&mut self, task: &Task, import: bool, handlers: bool) -> Vec<Step> {
+        let given = task
+            .args
+            .get("file")
+            .or_else(|| task.args.get("_raw_params"));
+        let Some(name) = given else {
+            self.error(Diagnostic::new(
+                &task.span,
+                format!("{} needs the name of a file", task.action),
+            ));
+            return Vec::new();
+        };
+        if name.is_template() || name.as_str().is_none() {
+            self.templated(name);
+            return Vec::new();
+        }
+        let text = name.as_str().unwrap_or_default().trim();
+        let candidates = self.task_file_candidates(text, handlers);
+        let Some(path) = candidates
+            .iter()
+            .find(|path| self.files.is_file(path))
+            .cloned()
+        else {
+            let wrong = missing(
+                name,
+                candidates.first().map_or(Path::new(text), PathBuf::as_path),
+            );
+            if import && self.reach != Reach::No {
+                self.error(wrong);
+            } else if self.reach != Reach::No {
+                self.out.warnings.push(wrong);
+            }
+            return Vec::new();
+        };
+        // A file may include itself under a condition; once is enough to check it.
+        if self.within.contains(&path) {
+            if import {
+                self.error(Diagnostic::new(&name.span, "this file imports itself"));
+            }
+            return Vec::new();
+        }
+        self.read_task_file(&path, &name.span, handlers)
+    }
+
+    fn task_file_candidates(&self, name: &str, handlers: bool) -> Vec<PathBuf> {
+        let folder = if handlers { "handlers" } else { "tasks" };
+        let mut folders = Vec::new();
+        if let Some(here) = self.within.last().and_then(|p| p.parent()) {
+            folders.push(here.to_path_buf());
+        }
+        if let Some((_, role)) = self.role.last() {
+            folders.push(role.join(folder));
+            folders.push(role.clone());
+        }
+        folders.push(self.base().join(folder));
+        folders.push(self.base());
+        folders
+            .iter()
+            .map(|folder| normal(&folder.join(name)))
+            .collect()
+    }
+
+    pub(super) fn read_task_file(&mut self, path: &Path, span: &Span, handlers: bool) -> Vec<Step> {
+        if !self.enter(path, span) {
+            return Vec::new();
+        }
+        let steps = match load(self, path) {
+            Some(root) => self.steps(&root, "a file of tasks", handlers),
+            None => Vec::new(),
+        };
+        self.within.pop();
+        steps
+    }
+
+    fn role_task(&mut self, task: &Task, import: bool) -> Vec<Step> {
+        let given = task.args.get("name").or_else(|| task.args.get("role"));
+        let Some(name) = given else {
+            self.error(Diagnostic::new(
+                &task.span,
+                format!("{} needs the `name` of a role", task.action),
+            ));
+            return Vec::new();
+        };
+        if name.is_template() || name.as_str().is_none() {
+            self.templated(name);
+            return Vec::new();
+        }
+        let text = name.as_str().unwrap_or_default();
+        let from = From::of(&task.args);
+        let Some(path) = self.find_role(text) else {
+            let wrong = self.role_missing(text, &name.span);
+            match self.reach {
+                Reach::No => {}
+                Reach::Undecided if !import => self.out.warnings.push(wrong),
+                Reach::Undecided | Reach::Yes => self.error(wrong),
+            }
+            return Vec::new();
+        };
+        self.role_at(&path, text, &name.span, &from)
+            .map(|role| role.tasks)
+            .unwrap_or_default()
+    }
+
+    /// Notes the local file or folder that a task names literally.
+    fn local_source(&mut self, task: &Task) {
+        let bare = known::bare(&task.action);
+        let (name, kind) = match bare {
+            "copy" | "unarchive" | "assemble" => (task.args.get("src"), "files"),
+            "script" => (
+                task.args
+                    .get("_raw_params")
+                    .or_else(|| task.args.get("cmd")),
+                "files",
+            ),
+            "template" => (task.args.get("src"), "templates"),
+            "include_vars" => (
+                ["file", "dir", "_raw_params"]
+                    .iter()
+                    .find_map(|n| task.args.get(n)),
+                "vars",
+            ),
+            _ => return,
+        };
+        let remote = task
+            .args
+            .get("remote_src")
+            .is_some_and(|r| r.as_bool() != Some(false));
+        let Some(node) = name.filter(|_| !remote) else {
+            return;
+        };
+        if node.is_template() {
+            self.out.templated = true;
+            return;
+        }
+        let Some(text) = node.as_str() else { return };
+        let text = if bare == "script" {
+            text.split_whitespace().next().unwrap_or("")
+        } else {
+            text
+        };
+        let mut folders: Vec<PathBuf> = self
+            .role
+            .last()
+            .map(|(_, path)| path.clone())
+            .into_iter()
+            .collect();
+        folders.extend(
+            self.within
+                .last()
+                .and_then(|p| p.parent())
+                .map(Path::to_path_buf),
+        );
+        folders.push(self.base());
+        let found = folders
+            .iter()
+            .flat_map(|folder| [folder.join(kind).join(text), folder.join(text)])
+            .map(|path| normal(&path))
+            .find(|path| self.files.is_file(path) || self.files.is_dir(path));
+        self.out.sources.extend(found.filter(|_| !text.is_empty()));
+    }
+}
+
+fn hosts_text(hosts: &Node) -> String {
+    match &hosts.kind {
+        Kind::Seq(items) => {
+            let all: Vec<String> = items.iter().filter_map(Node::scalar_text).collect();
+            all.join(",")
+        }
+        _ => hosts.scalar_text().unwrap_or_default(),
+    }
+}
+
+pub(super) fn missing(name: &Node, path: &Path) -> Diagnostic {
+    Diagnostic::new(&name.span, format!("there is no file {}", path.display()))
+}
+
+/// Removes `.` and `..` by name.
+pub(super) fn normal(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
