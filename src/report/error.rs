@@ -4,13 +4,8 @@ use std::fmt::Write as _;
 
 use crate::exit::Failure;
 
-/// Prints a failure to stderr.
-pub(crate) fn failure(failure: &Failure) {
-    eprint!("{}", render(failure));
-}
-
 /// Renders a failure as STYLE.md shows it.
-fn render(failure: &Failure) -> String {
+pub(super) fn render(failure: &Failure) -> String {
     let mut text = format!("error: {}\n", failure.error);
     let mut cause = failure.error.source();
     while let Some(error) = cause {

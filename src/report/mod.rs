@@ -1,21 +1,26 @@
 //! How things look. Consumes the one stream of events; only `main` imports it, and nothing else
 //! in the program prints.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the one place that prints"
-)]
-
 mod error;
+mod live;
+mod plain;
+mod text;
 
+use std::io::{IsTerminal as _, Write as _};
 use std::thread::JoinHandle;
 
 use crate::cli::{Form, Reporting};
-use crate::event::{self, Events, Reports};
-use crate::exit::Answer;
+use crate::event::{self, Events, Report, Reports};
+use crate::exit::{Answer, Failure};
 
-pub(crate) use error::failure;
+use live::Live;
+use plain::Plain;
+use text::Paint;
+
+/// Prints a failure to stderr.
+pub(crate) fn failure(failure: &Failure) {
+    write(false, &error::render(failure));
+}
 
 /// Shows events as they come, in a thread of its own: a slow terminal holds nobody up.
 #[derive(Debug)]
@@ -49,16 +54,75 @@ impl Reporter {
 }
 
 fn show(mut reports: Reports, reporting: Reporting) {
+    let mut shown = Shown::new(reporting);
     while let Some(report) = reports.next_blocking() {
+        shown.event(&report);
+    }
+    shown.end();
+}
+
+/// The forms a report takes, at work.
+enum Shown {
+    Json { stdout: bool },
+    Plain { plain: Box<Plain>, stdout: bool },
+    Live(Box<Live>),
+}
+
+impl Shown {
+    fn new(reporting: Reporting) -> Self {
+        let stdout = matches!(reporting.form, Form::JsonOnStdout | Form::HumanOnStdout);
         match reporting.form {
-            Form::JsonOnStdout => {
-                println!("{}", serde_json::to_string(&report).unwrap_or_default());
-            }
-            Form::JsonOnStderr | Form::Human | Form::HumanOnStdout => {
-                eprintln!("{}", serde_json::to_string(&report).unwrap_or_default());
+            Form::JsonOnStdout | Form::JsonOnStderr => Self::Json { stdout },
+            Form::Human | Form::HumanOnStdout => {
+                let terminal = is_terminal(stdout);
+                let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+                let paint = Paint(terminal && colours);
+                if terminal {
+                    Self::Live(Box::new(Live::new(paint, reporting.verbosity, stdout)))
+                } else {
+                    let plain = Box::new(Plain::new(paint, reporting.verbosity));
+                    Self::Plain { plain, stdout }
+                }
             }
         }
     }
+
+    fn event(&mut self, report: &Report) {
+        match self {
+            Self::Json { stdout } => {
+                let line = serde_json::to_string(report).unwrap_or_default();
+                write(*stdout, &(line + "\n"));
+            }
+            Self::Plain { plain, stdout } => write(*stdout, &plain.render(report)),
+            Self::Live(live) => live.show(report),
+        }
+    }
+
+    fn end(&mut self) {
+        match self {
+            Self::Json { .. } => {}
+            Self::Plain { plain, stdout } => write(*stdout, &plain.end()),
+            Self::Live(live) => live.end(),
+        }
+    }
+}
+
+fn is_terminal(stdout: bool) -> bool {
+    if stdout {
+        std::io::stdout().is_terminal()
+    } else {
+        std::io::stderr().is_terminal()
+    }
+}
+
+/// Writes at once. A reader that has gone (`| head`) does not stop a build.
+fn write(stdout: bool, text: &str) {
+    let _gone = if stdout {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    } else {
+        std::io::stderr().lock().write_all(text.as_bytes())
+    };
 }
 
 /// Prints a command's answer to stdout, and its failures to stderr.
@@ -69,9 +133,9 @@ pub(crate) fn answer(answer: &Answer) {
         } else {
             "\n"
         };
-        print!("{}{newline}", answer.text);
+        write(true, &format!("{}{newline}", answer.text));
     }
     for failure in &answer.failures {
-        error::failure(failure);
+        self::failure(failure);
     }
 }

@@ -1,0 +1,439 @@
+//! Plain lines: what a log, a CI job or an Ansible user expects.
+//!
+//! Pure: an event goes in, text comes out. Where it goes is the caller's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use amibake_protocol::event::{Diff, Event as HostEvent, Place, Recap, Status};
+use serde_json::{Map, Value as Json};
+
+use super::text::{self, Colour, Details, Paint};
+use crate::event::{Event, Phase, Report};
+
+/// What has to be remembered from one line to the next.
+#[derive(Debug)]
+pub(super) struct Plain {
+    paint: Paint,
+    verbosity: u8,
+    /// The heading printed last; hosts that are at the same task share it.
+    heading: String,
+    tasks: HashMap<(Arc<str>, u32), Task>,
+    plays: Vec<String>,
+    recaps: BTreeMap<Arc<str>, Recap>,
+}
+
+#[derive(Debug)]
+struct Task {
+    heading: String,
+    details: Details,
+    items: bool,
+}
+
+impl Plain {
+    pub(super) fn new(paint: Paint, verbosity: u8) -> Self {
+        Self {
+            paint,
+            verbosity,
+            heading: String::new(),
+            tasks: HashMap::new(),
+            plays: Vec::new(),
+            recaps: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the lines for one event.
+    pub(super) fn render(&mut self, report: &Report) -> String {
+        let about = &report.about;
+        match &report.event {
+            Event::PhaseStarted { phase } => self.phase(about, *phase, "…".into()),
+            Event::PhaseProgress { phase, message, .. } if self.verbosity > 0 => {
+                self.phase(about, *phase, format!(": {message}"))
+            }
+            Event::PhaseProgress { .. } => String::new(),
+            Event::PhaseFinished {
+                phase,
+                ok,
+                elapsed_ms,
+                summary,
+            } => self.phase(about, *phase, ended(*ok, *elapsed_ms, summary.as_deref())),
+            Event::HostConnected { elapsed_ms } if self.verbosity > 0 => {
+                format!("connected: [{about}] in {}\n", text::seconds(*elapsed_ms))
+            }
+            Event::HostConnected { .. } => String::new(),
+            Event::HostUnreachable { causes, hint } => {
+                self.unreachable(about, causes, hint.as_deref())
+            }
+            Event::PlaySkipped { .. } => String::new(),
+            Event::HostFinished { recap } => {
+                self.recaps.insert(Arc::clone(about), *recap);
+                String::new()
+            }
+            Event::Warning { message, place } => self.warning(message, place.as_ref()),
+            Event::ImageReady { image_id, name } => format!("image: {image_id} ({name})\n"),
+            Event::Host(event) => self.host(about, event),
+        }
+    }
+
+    /// Returns the figures of all hosts; nothing if none ran.
+    pub(super) fn end(&self) -> String {
+        if self.recaps.is_empty() {
+            return String::new();
+        }
+        let mut text = text::banner("PLAY RECAP");
+        for (host, recap) in &self.recaps {
+            text += &text::recap_line(host, recap, self.paint);
+        }
+        text + "\n"
+    }
+
+    fn phase(&self, about: &str, phase: Phase, rest: String) -> String {
+        let build = if about.is_empty() {
+            String::new()
+        } else {
+            format!("{about}: ")
+        };
+        self.paint
+            .paint(Colour::Dim, &format!("{build}{}{rest}", phase_word(phase)))
+            + "\n"
+    }
+
+    fn unreachable(&mut self, host: &Arc<str>, causes: &[String], hint: Option<&str>) -> String {
+        let recap = self.recaps.entry(Arc::clone(host)).or_default();
+        recap.unreachable = 1;
+        let mut line = format!("fatal: [{host}]: UNREACHABLE! => {}", causes.join(": "));
+        if let Some(hint) = hint {
+            let _infallible = write!(line, "\n  hint: {hint}");
+        }
+        self.paint.paint(Colour::Red, &text::printable_lines(&line)) + "\n"
+    }
+
+    fn warning(&self, message: &str, place: Option<&Place>) -> String {
+        let place = place.map_or_else(String::new, |place| {
+            format!(" ({}:{})", place.file, place.line)
+        });
+        let line = text::printable(&format!("[WARNING]: {message}{place}"));
+        self.paint.paint(Colour::Yellow, &line) + "\n"
+    }
+
+    fn host(&mut self, host: &Arc<str>, event: &HostEvent) -> String {
+        match event {
+            HostEvent::PlayStarted { name } => self.play(name),
+            HostEvent::TaskStarted {
+                index,
+                name,
+                module,
+                handler,
+                ..
+            } => self.task(host, *index, name, module, *handler),
+            HostEvent::TaskOutput { line, .. } if self.verbosity > 1 => {
+                format!("  | {}\n", text::printable(line))
+            }
+            HostEvent::TaskOutput { .. } => String::new(),
+            HostEvent::ItemFinished {
+                index,
+                label,
+                status,
+                result,
+                diff,
+            } => {
+                if let Some(task) = self.tasks.get_mut(&(Arc::clone(host), *index)) {
+                    task.items = true;
+                }
+                self.outcome(host, *index, Some(label), *status, result, diff)
+            }
+            HostEvent::TaskRetrying {
+                index,
+                retries_left,
+            } => self.retrying(host, *index, *retries_left),
+            HostEvent::TaskFinished {
+                index,
+                status,
+                result,
+                diff,
+                ..
+            } => self.finished(host, *index, *status, result, diff),
+            HostEvent::Warning { message, place } => self.warning(message, place.as_ref()),
+            HostEvent::Finished { recap, error } => {
+                self.recaps.insert(Arc::clone(host), *recap);
+                error.as_ref().map_or_else(String::new, |error| {
+                    let line = format!("fatal: [{host}]: {}", text::printable_lines(error));
+                    self.paint.paint(Colour::Red, &line) + "\n"
+                })
+            }
+        }
+    }
+
+    /// Hosts that begin the same play share its heading.
+    fn play(&mut self, name: &str) -> String {
+        let heading = format!("PLAY [{}]", text::printable(name));
+        if self.plays.last() == Some(&heading) {
+            return String::new();
+        }
+        self.plays.push(heading.clone());
+        text::banner(&heading)
+    }
+
+    fn task(
+        &mut self,
+        host: &Arc<str>,
+        index: u32,
+        name: &str,
+        module: &str,
+        handler: bool,
+    ) -> String {
+        let word = if handler { "RUNNING HANDLER" } else { "TASK" };
+        let heading = format!("{word} [{}]", text::printable(name));
+        let talks = matches!(module.rsplit('.').next(), Some("debug" | "assert"));
+        let task = Task {
+            heading,
+            details: match (talks, self.verbosity) {
+                (true, _) => Details::Message,
+                (false, 0) => Details::None,
+                (false, _) => Details::Line,
+            },
+            items: false,
+        };
+        let heading = self.heading_of(&task.heading);
+        self.tasks.insert((Arc::clone(host), index), task);
+        heading
+    }
+
+    /// Returns a heading unless it is the one printed last.
+    fn heading_of(&mut self, heading: &str) -> String {
+        if self.heading == heading {
+            return String::new();
+        }
+        heading.clone_into(&mut self.heading);
+        text::banner(heading)
+    }
+
+    fn outcome(
+        &mut self,
+        host: &Arc<str>,
+        index: u32,
+        label: Option<&str>,
+        status: Status,
+        result: &Map<String, Json>,
+        diff: &[Diff],
+    ) -> String {
+        let task = self.tasks.get(&(Arc::clone(host), index));
+        let (heading, details) = task.map_or((String::new(), Details::None), |task| {
+            (task.heading.clone(), task.details)
+        });
+        let details = if status == Status::Skipped {
+            Details::None
+        } else {
+            details
+        };
+        let mut text = self.heading_of(&heading);
+        for diff in diff {
+            text += &text::diff(diff, self.paint);
+        }
+        let line = text::result_line(host, label, status, result, details);
+        text + &self.paint.paint(text::colour(status), &line) + "\n"
+    }
+
+    fn finished(
+        &mut self,
+        host: &Arc<str>,
+        index: u32,
+        status: Status,
+        result: &Map<String, Json>,
+        diff: &[Diff],
+    ) -> String {
+        let task = self.tasks.get(&(Arc::clone(host), index));
+        let failed = matches!(status, Status::Failed | Status::Ignored | Status::Rescued);
+        // A loop has said how each of its items ended; only its failure is worth a line more.
+        let said = task.is_some_and(|task| task.items) && !failed;
+        let mut text = if said {
+            String::new()
+        } else {
+            self.outcome(host, index, None, status, result, diff)
+        };
+        if status == Status::Ignored {
+            text += &self.paint.paint(Colour::Cyan, "...ignoring");
+            text.push('\n');
+        }
+        self.tasks.remove(&(Arc::clone(host), index));
+        text
+    }
+
+    fn retrying(&self, host: &Arc<str>, index: u32, retries_left: u32) -> String {
+        let task = self.tasks.get(&(Arc::clone(host), index));
+        let name = task.map_or("", |task| task.heading.as_str());
+        let name = name.split_once('[').map_or(name, |(_, name)| name);
+        let name = name.strip_suffix(']').unwrap_or(name);
+        let line = format!("FAILED - RETRYING: [{host}]: {name} ({retries_left} retries left).");
+        self.paint.paint(Colour::Dim, &line) + "\n"
+    }
+}
+
+fn ended(ok: bool, elapsed_ms: u64, summary: Option<&str>) -> String {
+    let word = if ok { "done" } else { "failed" };
+    let time = text::seconds(elapsed_ms);
+    match summary {
+        Some(summary) => format!(": {word} in {time}: {summary}"),
+        None => format!(": {word} in {time}"),
+    }
+}
+
+/// Returns a phase's name as people read it.
+pub(super) fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Resolve => "resolve",
+        Phase::Launch => "launch",
+        Phase::Connect => "connect",
+        Phase::Provision => "provision",
+        Phase::Seal => "seal",
+        Phase::Capture => "capture",
+        Phase::Test => "test",
+        Phase::Publish => "publish",
+        Phase::Teardown => "tear down",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Json) -> Map<String, Json> {
+        match value {
+            Json::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+
+    fn started(index: u32, name: &str, module: &str) -> HostEvent {
+        HostEvent::TaskStarted {
+            index,
+            name: name.into(),
+            module: module.into(),
+            handler: false,
+            place: Place {
+                file: "site.yml".into(),
+                line: 3,
+                column: 7,
+            },
+        }
+    }
+
+    fn finished(index: u32, status: Status, result: Json) -> HostEvent {
+        HostEvent::TaskFinished {
+            index,
+            status,
+            result: object(result),
+            diff: Vec::new(),
+            elapsed_ms: 1200,
+        }
+    }
+
+    fn render(plain: &mut Plain, host: &str, events: Vec<HostEvent>) -> String {
+        let mut text = String::new();
+        for event in events {
+            text += &plain.render(&Report {
+                time_ms: 0,
+                about: Arc::from(host),
+                event: Event::Host(event),
+            });
+        }
+        text
+    }
+
+    #[test]
+    fn a_run_reads_as_ansible_prints_it() {
+        let mut plain = Plain::new(Paint(false), 0);
+        let item = |label: &str, status| HostEvent::ItemFinished {
+            index: 4,
+            label: label.into(),
+            status,
+            result: object(json!({"msg": "no such package", "failed": true})),
+            diff: Vec::new(),
+        };
+        let events = vec![
+            HostEvent::PlayStarted { name: "all".into() },
+            started(1, "Gathering Facts", "setup"),
+            finished(1, Status::Ok, json!({})),
+            started(2, "web : greet", "ansible.builtin.debug"),
+            finished(2, Status::Ok, json!({"msg": "hello", "changed": false})),
+            started(3, "motd", "copy"),
+            HostEvent::TaskFinished {
+                index: 3,
+                status: Status::Changed,
+                result: Map::new(),
+                diff: vec![Diff {
+                    before_header: "/etc/motd".into(),
+                    after_header: "/etc/motd".into(),
+                    before: "one\ntwo\n".into(),
+                    after: "one\n2\n".into(),
+                }],
+                elapsed_ms: 3,
+            },
+            started(4, "packages", "apt"),
+            item("curl", Status::Ok),
+            item("crul", Status::Failed),
+            finished(
+                4,
+                Status::Ignored,
+                json!({"msg": "One or more items failed"}),
+            ),
+            started(5, "check", "command"),
+            HostEvent::TaskRetrying {
+                index: 5,
+                retries_left: 2,
+            },
+            finished(
+                5,
+                Status::Failed,
+                json!({"changed": true, "rc": 2, "msg": "non-zero return code",
+                       "stdout": "a\nb", "stderr": "bad \u{1b}[2Jthing", "stdout_lines": ["a", "b"]}),
+            ),
+            HostEvent::Finished {
+                recap: Recap {
+                    ok: 4,
+                    changed: 1,
+                    failed: 1,
+                    ignored: 1,
+                    ..Recap::default()
+                },
+                error: None,
+            },
+        ];
+        let text = render(&mut plain, "web1", events) + &plain.end();
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn hosts_at_the_same_task_share_its_heading() {
+        let mut plain = Plain::new(Paint(false), 0);
+        let play = || HostEvent::PlayStarted { name: "all".into() };
+        let mut text = render(&mut plain, "web1", vec![play(), started(1, "motd", "copy")]);
+        text += &render(&mut plain, "web2", vec![play(), started(1, "motd", "copy")]);
+        text += &render(&mut plain, "web2", vec![finished(1, Status::Ok, json!({}))]);
+        text += &render(
+            &mut plain,
+            "web1",
+            vec![finished(1, Status::Changed, json!({}))],
+        );
+        assert_eq!(text.matches("PLAY [all]").count(), 1);
+        assert_eq!(text.matches("TASK [motd]").count(), 1);
+        assert!(text.ends_with("ok: [web2]\nchanged: [web1]\n"));
+    }
+
+    #[test]
+    fn an_unreachable_host_is_counted_and_told_why() {
+        let mut plain = Plain::new(Paint(false), 0);
+        let text = plain.render(&Report {
+            time_ms: 0,
+            about: Arc::from("web1"),
+            event: Event::HostUnreachable {
+                causes: vec!["web1 port 22 cannot be reached".into(), "refused".into()],
+                hint: Some("is sshd running?".into()),
+            },
+        });
+        assert!(text.starts_with("fatal: [web1]: UNREACHABLE! => web1 port 22 cannot"));
+        assert!(plain.end().contains("unreachable=1"));
+    }
+}
