@@ -103,3 +103,40 @@ proptest! {
         let _ = parse(Path::new("t"), &bytes);
     }
 }
+
+/// `tests/pyyaml/table.py` writes the table with the real thing.
+#[test]
+fn scalars_are_what_pyyaml_makes_of_them() {
+    let table = include_str!("../../tests/pyyaml/table.json");
+    let table: Vec<[String; 3]> = serde_json::from_str(table).unwrap();
+    assert!(table.len() > 300);
+    let wrong: Vec<String> = table
+        .iter()
+        .filter_map(|[text, kind, value]| {
+            let ours = shown(&format!("- {text}"));
+            let theirs = (kind.clone(), value.clone());
+            (ours != theirs).then(|| format!("{text}: {ours:?}, not {theirs:?}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn shown(text: &str) -> (String, String) {
+    let Ok(document) = parse(Path::new("t"), text.as_bytes()) else {
+        return ("error".to_owned(), String::new());
+    };
+    let node = &document.root.as_seq().unwrap()[0];
+    let kind = match &node.kind {
+        Kind::Null => return ("NoneType".to_owned(), "None".to_owned()),
+        Kind::Float(float) => {
+            let value = crate::value::Value::Float(*float);
+            return ("float".to_owned(), value.to_string());
+        }
+        Kind::Bool(_) => "bool",
+        Kind::Int(_) => "int",
+        Kind::Str(_) => "str",
+        Kind::Timestamp(_) => "timestamp",
+        Kind::Seq(_) | Kind::Map(_) => "collection",
+    };
+    (kind.to_owned(), node.scalar_text().unwrap_or_default())
+}
