@@ -66,7 +66,7 @@ impl Walk<'_> {
             }
         };
         if name.is_template() {
-            self.templated(name);
+            self.templated();
             return None;
         }
         let text = name

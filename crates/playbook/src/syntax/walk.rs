@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
         }
         self.keywords(&node, Place::ImportPlaybook, &[]);
         if name.is_template() {
-            self.templated(name);
+            self.templated();
             return Vec::new();
         }
         let Some(text) = name.as_str() else {
@@ -162,11 +162,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes that a file's name is a template, so what it holds is not checked.
-    pub(super) fn templated(&mut self, name: &Node) {
+    pub(super) fn templated(&mut self) {
         self.out.templated = true;
-        if self.reach != Reach::No && self.errors.is_empty() {
-            let _ = name;
-        }
     }
 
     fn play(&mut self, node: &Node) -> Play {
@@ -231,7 +228,7 @@ impl<'a> Walk<'a> {
         };
         for item in items {
             match item.as_str() {
-                Some(_) if item.is_template() => self.templated(item),
+                Some(_) if item.is_template() => self.templated(),
                 Some(name) => {
                     let base = self.base();
                     let found = [base.join("vars").join(name), base.join(name)]
@@ -375,7 +372,7 @@ impl<'a> Walk<'a> {
             return Vec::new();
         };
         if name.is_template() || name.as_str().is_none() {
-            self.templated(name);
+            self.templated();
             return Vec::new();
         }
         let text = name.as_str().unwrap_or_default().trim();
@@ -446,7 +443,7 @@ impl<'a> Walk<'a> {
             return Vec::new();
         };
         if name.is_template() || name.as_str().is_none() {
-            self.templated(name);
+            self.templated();
             return Vec::new();
         }
         let text = name.as_str().unwrap_or_default();
