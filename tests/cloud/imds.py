@@ -22,6 +22,8 @@ def tree() -> dict[str, bytes]:
     nic = f"meta-data/network/interfaces/macs/{mac}/"
     paths |= {nic + "device-number": b"0", nic + "local-ipv4s": metadata["local-ipv4"].encode(),
               nic + "mac": mac.encode()}
+    if "public-keys/0/openssh-key" in metadata:
+        paths["meta-data/public-keys"] = b"0=key"
     if user_data:
         paths["user-data"] = user_data
     zone = metadata["placement/availability-zone"]
@@ -58,7 +60,8 @@ class Handler(BaseHTTPRequestHandler):
     @staticmethod
     def children(prefix: str) -> list[str]:
         names = {p[len(prefix):] for p in PATHS if p.startswith(prefix)}
-        return sorted({n.split("/")[0] + ("/" if "/" in n else "") for n in names})
+        folders = {n.split("/")[0] for n in names if "/" in n}
+        return sorted({n for n in names if "/" not in n} - folders | {f + "/" for f in folders})
 
     def answer(self, status: int, body: bytes, ttl: str | None = None):
         self.send_response(status)

@@ -20,6 +20,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.models.key_pairs import KeyPairBackend
 from moto.ec2.models.security_groups import SecurityGroupBackend
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.general import General
@@ -87,6 +88,9 @@ class Cloud:
                     "instance-type": instance.instance_type,
                     "placement/availability-zone": instance.placement.zone,
                     "hostname": "ip-" + instance.id[-8:], "local-hostname": "ip-" + instance.id[-8:]}
+        key = self.backend.key_pairs.get(instance.key_name)
+        if key is not None and key.public_key:
+            metadata["public-keys/0/openssh-key"] = key.public_key.strip()
         user_data = base64.b64decode(instance.user_data.as_bytes()) if instance.user_data else b""
         machine = Machine(self.network, self.state / "machines" / instance.id,
                           self.root_of(instance.image_id), metadata, user_data)
@@ -334,6 +338,13 @@ def patch_images(cloud: Cloud) -> None:
 def patch_rules(cloud: Cloud) -> None:
     delete_group, delete_snapshot = SecurityGroupBackend.delete_security_group, EBSBackend.delete_snapshot
 
+    import_key_pair = KeyPairBackend.import_key_pair
+
+    def import_key(self, key_name, public_key_material, tags):
+        key = import_key_pair(self, key_name, public_key_material, tags)
+        key.material_public = public_key_material  # instances are given it
+        return key
+
     def delete_security_group(self, name=None, group_id=None):
         used = (g.id for eni in self.enis.values() for g in eni.group_set)
         if group_id in used:
@@ -357,6 +368,7 @@ def patch_rules(cloud: Cloud) -> None:
         return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(),
                              "Output": base64.b64encode(text).decode()})
 
+    KeyPairBackend.import_key_pair = import_key
     SecurityGroupBackend.delete_security_group = delete_security_group
     EBSBackend.delete_snapshot = delete
     General.get_console_output = get_console_output

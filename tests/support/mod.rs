@@ -1,0 +1,179 @@
+//! What the whole-program tests share: a test EC2 of their own, and runs of the real binary.
+
+#![expect(dead_code, reason = "every test program uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+/// An EC2 whose instances are real machines (`tests/cloud`), for one test alone.
+pub(crate) struct Cloud {
+    server: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Cloud {
+    /// Starts it. Needs root and what `./test` installs.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/cloud.py");
+        let mut server = Command::new(needed("AMIBAKE_TEST_PYTHON"))
+            .arg(script)
+            .args(["--base", &needed("AMIBAKE_TEST_ROOT")])
+            .arg("--state")
+            .arg(folder.path().join("cloud"))
+            // Its end is ours: the server stops when this pipe closes.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(folder.path().join("cloud.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        let stdout = server.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut url).unwrap();
+        let log = std::fs::read_to_string(folder.path().join("cloud.log")).unwrap_or_default();
+        assert!(url.starts_with("http"), "the test EC2 did not start:\n{log}");
+        Self { server, url: url.trim().to_owned(), folder }
+    }
+
+    /// Returns a folder that goes with the cloud.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a manifest into the cloud's folder.
+    pub(crate) fn manifest(&self, text: &str) -> PathBuf {
+        let path = self.folder.path().join("manifest.yaml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Returns a command that runs amibake against this cloud, in a clean environment.
+    pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = amibake(self.folder.path(), args);
+        command
+            .env("AWS_ENDPOINT_URL", &self.url)
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    /// Asks the cloud's control interface.
+    pub(crate) fn control(&self, what: &str, value: Option<Json>) -> Json {
+        let url = format!("{}/_cloud/{what}", self.url);
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", &url]);
+        if let Some(value) = value {
+            curl.args(["--data-binary", &value.to_string()]);
+        }
+        let output = curl.output().unwrap();
+        assert!(output.status.success(), "{what}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Returns what the account holds, by kind.
+    pub(crate) fn inventory(&self) -> BTreeMap<String, Vec<String>> {
+        serde_json::from_value(self.control("inventory", None)).unwrap()
+    }
+
+    /// Returns the names of the calls made so far, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let calls = self.control("calls", None);
+        let calls = calls.as_array().unwrap().iter();
+        calls.map(|c| c["action"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Makes something happen to a later call.
+    pub(crate) fn fault(&self, action: &str, kind: &str, more: Json) {
+        let mut fault = json!({"action": action, "kind": kind});
+        fault.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.control("fault", Some(fault));
+    }
+
+    /// Waits until the fault for `action` holds a call.
+    pub(crate) fn wait_until_held(&self, action: &str) {
+        wait_for(&format!("a call of {action}"), Duration::from_secs(120), || {
+            let faults = self.control("faults", None);
+            faults.as_array().unwrap().iter().any(|f| f["action"] == action && f["waiting"] == true)
+        });
+    }
+
+    /// Returns the running machines: instance id to address, root, namespace.
+    pub(crate) fn machines(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        serde_json::from_value(self.control("machines", None)).unwrap()
+    }
+
+    /// Returns where the disk of a snapshot lies.
+    pub(crate) fn root_of(&self, snapshot: &str) -> PathBuf {
+        PathBuf::from(self.control("roots", None)[snapshot].as_str().unwrap())
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            if matches!(self.server.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.server.kill();
+    }
+}
+
+/// Returns a command that runs the binary with an empty environment and `home` as its home.
+pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(home: &Path, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_amibake"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("XDG_STATE_HOME", home.join("state"))
+        .current_dir(home)
+        .args(args)
+        .stdin(Stdio::null());
+    for kept in ["CARGO_TARGET_DIR", "SSL_CERT_FILE"] {
+        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
+    }
+    command
+}
+
+/// Runs a command and insists on its exit code.
+pub(crate) fn expect_exit(command: &mut Command, code: i32) -> Output {
+    let output = command.output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{command:?}\nstdout:\n{}\nstderr:\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+/// Returns bytes as text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits until something is true.
+pub(crate) fn wait_for(what: &str, patience: Duration, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn needed(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which sets it"))
+}
