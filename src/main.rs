@@ -6,6 +6,7 @@
 mod cli;
 mod event;
 mod exit;
+mod guest;
 mod interrupt;
 mod ledger;
 mod manifest;

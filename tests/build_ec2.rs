@@ -44,17 +44,28 @@ fn a_manifest_becomes_one_image_and_nothing_else() {
 
     let stdout = text(&output.stdout);
     let image = stdout.trim_end_matches('\n');
-    assert!(image.starts_with("ami-") && !image.contains('\n'), "stdout: {stdout:?}");
+    assert!(
+        image.starts_with("ami-") && !image.contains('\n'),
+        "stdout: {stdout:?}"
+    );
 
     let after = cloud.inventory();
     for (kind, had) in &before {
         let more = usize::from(kind == "images" || kind == "snapshots");
-        assert_eq!(after[kind].len(), had.len() + more, "{kind}: {:?}", after[kind]);
+        assert_eq!(
+            after[kind].len(),
+            had.len() + more,
+            "{kind}: {:?}",
+            after[kind]
+        );
     }
     assert_eq!(after["images"], [image]);
 
     let root = cloud.root_of(&after["snapshots"][0]);
-    assert_eq!(std::fs::read_to_string(root.join("etc/mark")).unwrap(), "baked\n");
+    assert_eq!(
+        std::fs::read_to_string(root.join("etc/mark")).unwrap(),
+        "baked\n"
+    );
     assert_sealed(&root);
     assert_boots_alone(&root);
 }
@@ -62,11 +73,20 @@ fn a_manifest_becomes_one_image_and_nothing_else() {
 /// Looks into the image's disk, offline.
 fn assert_sealed(root: &Path) {
     for path in ABSENT {
-        assert!(root.join(path).symlink_metadata().is_err(), "{path} is in the image");
+        assert!(
+            root.join(path).symlink_metadata().is_err(),
+            "{path} is in the image"
+        );
     }
     let machine_id = std::fs::read(root.join("etc/machine-id")).unwrap();
     assert!(machine_id.is_empty(), "machine-id: {machine_id:?}");
-    let found = Command::new("grep").args(["-rIl", "amibake"]).arg(root.join("etc")).arg(root.join("var/log")).arg(root.join("root")).output().unwrap();
+    let found = Command::new("grep")
+        .args(["-rIl", "amibake"])
+        .arg(root.join("etc"))
+        .arg(root.join("var/log"))
+        .arg(root.join("root"))
+        .output()
+        .unwrap();
     assert_eq!(text(&found.stdout), "", "files that speak of amibake");
 }
 
@@ -74,10 +94,23 @@ fn assert_sealed(root: &Path) {
 fn assert_boots_alone(root: &Path) {
     let copy = tempfile::tempdir().unwrap();
     let disk = copy.path().join("root");
-    let copied = Command::new("cp").arg("-a").arg(root).arg(&disk).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(root)
+        .arg(&disk)
+        .status()
+        .unwrap();
     assert!(copied.success());
     let mut machine = Command::new("systemd-nspawn")
-        .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--private-network", "--console=pipe"])
+        .args([
+            "--quiet",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--link-journal=no",
+            "--private-network",
+            "--console=pipe",
+        ])
         .arg("--directory")
         .arg(&disk)
         .stdin(std::process::Stdio::null())
@@ -85,8 +118,13 @@ fn assert_boots_alone(root: &Path) {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    wait_for("new host keys", Duration::from_secs(90), || disk.join("etc/ssh/ssh_host_ed25519_key").exists());
+    wait_for("new host keys", Duration::from_secs(90), || {
+        disk.join("etc/ssh/ssh_host_ed25519_key").exists()
+    });
     assert!(machine.try_wait().unwrap().is_none(), "it is up");
-    Command::new("kill").args(["-TERM", &machine.id().to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-TERM", &machine.id().to_string()])
+        .status()
+        .unwrap();
     machine.wait().unwrap();
 }

@@ -52,13 +52,17 @@ fn killed_anywhere_reap_leaves_the_account_as_it_was() {
         cloud.control("clear", Some(json!({})));
         reap(&cloud);
         // After RegisterImage nothing but the tag `released` is missing: it is an orphan as well.
-        wait_for(&format!("the account as before, killed at {action} {nth}"), Duration::from_secs(60), || {
-            let now = cloud.inventory();
-            if now != before {
-                reap(&cloud);
-            }
-            now == before
-        });
+        wait_for(
+            &format!("the account as before, killed at {action} {nth}"),
+            Duration::from_secs(60),
+            || {
+                let now = cloud.inventory();
+                if now != before {
+                    reap(&cloud);
+                }
+                now == before
+            },
+        );
     }
 }
 
@@ -85,7 +89,9 @@ fn interrupted_it_cleans_up_and_exits_130() {
         let cloud = Cloud::start();
         let before = cloud.inventory();
         let mut build = start(&cloud);
-        wait_for("the builder", Duration::from_secs(60), || cloud.calls().iter().any(|c| c == "RunInstances"));
+        wait_for("the builder", Duration::from_secs(60), || {
+            cloud.calls().iter().any(|c| c == "RunInstances")
+        });
         send(&build, signal);
         let status = build.wait().unwrap();
         assert_eq!(status.code(), Some(130), "after SIG{signal}");
@@ -100,11 +106,16 @@ fn cancelled_as_github_actions_does_at_most_the_group_is_left_for_reap() {
     // An interface that lingers keeps the group for longer than the ten seconds.
     cloud.control("delays", Some(json!({"interface": 20})));
     let mut build = start(&cloud);
-    wait_for("a running builder", Duration::from_secs(60), || !cloud.machines().is_empty());
+    wait_for("a running builder", Duration::from_secs(60), || {
+        !cloud.machines().is_empty()
+    });
     send(&build, "INT");
     std::thread::sleep(Duration::from_millis(2000));
     let calls = cloud.calls();
-    assert!(calls.iter().any(|c| c == "TerminateInstances"), "within 2 s: {calls:?}");
+    assert!(
+        calls.iter().any(|c| c == "TerminateInstances"),
+        "within 2 s: {calls:?}"
+    );
     std::thread::sleep(Duration::from_millis(5500));
     send(&build, "TERM");
     std::thread::sleep(Duration::from_millis(2500));
@@ -112,7 +123,13 @@ fn cancelled_as_github_actions_does_at_most_the_group_is_left_for_reap() {
     build.wait().unwrap();
     let left = cloud.inventory();
     for (kind, things) in &left {
-        assert!(kind == "security_groups" || kind == "interfaces" || kind == "instances" || things == &before[kind], "{kind}: {things:?}");
+        assert!(
+            kind == "security_groups"
+                || kind == "interfaces"
+                || kind == "instances"
+                || things == &before[kind],
+            "{kind}: {things:?}"
+        );
     }
     wait_for("the account as before", Duration::from_secs(60), || {
         reap(&cloud);
@@ -124,13 +141,25 @@ fn cancelled_as_github_actions_does_at_most_the_group_is_left_for_reap() {
 fn every_refused_call_is_told_and_cleaned_up_after() {
     let cloud = Cloud::start();
     let before = cloud.inventory();
-    for action in ["CreateSecurityGroup", "RunInstances", "CreateImage", "RegisterImage"] {
+    for action in [
+        "CreateSecurityGroup",
+        "RunInstances",
+        "CreateImage",
+        "RegisterImage",
+    ] {
         cloud.control("clear", Some(json!({})));
-        cloud.fault(action, "error", json!({"code": "UnauthorizedOperation", "message": "no", "status": 403, "times": 5}));
+        cloud.fault(
+            action,
+            "error",
+            json!({"code": "UnauthorizedOperation", "message": "no", "status": 403, "times": 5}),
+        );
         let manifest = cloud.manifest(MANIFEST);
         let output = expect_exit(cloud.amibake(["build"]).arg(&manifest), 1);
         let stderr = text(&output.stderr);
-        assert!(stderr.contains(action) && stderr.contains("UnauthorizedOperation"), "{stderr}");
+        assert!(
+            stderr.contains(action) && stderr.contains("UnauthorizedOperation"),
+            "{stderr}"
+        );
         assert_eq!(text(&output.stdout), "");
         assert_eq!(cloud.inventory(), before, "after {action} was refused");
     }
@@ -139,25 +168,46 @@ fn every_refused_call_is_told_and_cleaned_up_after() {
 fn start(cloud: &Cloud) -> Child {
     let manifest = cloud.manifest(MANIFEST);
     let mut command = cloud.amibake(["build"]);
-    command.arg(manifest).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command
+        .arg(manifest)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn send(child: &Child, signal: &str) {
-    let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+    let sent = Command::new("kill")
+        .args([format!("-{signal}"), child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
 }
 
 /// Pays every run's debts, expired or not: the killed run is the only one of this account.
 fn reap(cloud: &Cloud) {
     for run in runs(cloud) {
-        expect_exit(&mut cloud.amibake(["reap", "--region", "eu-west-1", "--run", &run]), 0);
+        expect_exit(
+            &mut cloud.amibake(["reap", "--region", "eu-west-1", "--run", &run]),
+            0,
+        );
     }
 }
 
 /// Returns the runs that the account's calls name, by their client tokens and tags.
 fn runs(cloud: &Cloud) -> Vec<String> {
-    let journals = std::fs::read_dir(cloud.folder().join("state/amibake")).into_iter().flatten().flatten();
+    let journals = std::fs::read_dir(cloud.folder().join("state/amibake"))
+        .into_iter()
+        .flatten()
+        .flatten();
     journals
-        .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".journal").map(str::to_owned))
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .into_string()
+                .ok()?
+                .strip_suffix(".journal")
+                .map(str::to_owned)
+        })
         .collect()
 }

@@ -3,6 +3,7 @@
 //! A target launches a machine, makes a candidate image of it and publishes that; what it creates
 //! is in the ledger first. Talking to the machine is `ssh`'s and `agent`'s, the order `bake`'s.
 
+pub(crate) mod container;
 #[cfg(feature = "ec2")]
 pub(crate) mod ec2;
 

@@ -37,8 +37,15 @@ impl Cloud {
         let stdout = server.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut url).unwrap();
         let log = std::fs::read_to_string(folder.path().join("cloud.log")).unwrap_or_default();
-        assert!(url.starts_with("http"), "the test EC2 did not start:\n{log}");
-        Self { server, url: url.trim().to_owned(), folder }
+        assert!(
+            url.starts_with("http"),
+            "the test EC2 did not start:\n{log}"
+        );
+        Self {
+            server,
+            url: url.trim().to_owned(),
+            folder,
+        }
     }
 
     /// Returns a folder that goes with the cloud.
@@ -54,7 +61,10 @@ impl Cloud {
     }
 
     /// Returns a command that runs amibake against this cloud, in a clean environment.
-    pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = amibake(self.folder.path(), args);
         command
             .env("AWS_ENDPOINT_URL", &self.url)
@@ -87,22 +97,35 @@ impl Cloud {
     pub(crate) fn calls(&self) -> Vec<String> {
         let calls = self.control("calls", None);
         let calls = calls.as_array().unwrap().iter();
-        calls.map(|c| c["action"].as_str().unwrap().to_owned()).collect()
+        calls
+            .map(|c| c["action"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Makes something happen to a later call.
     pub(crate) fn fault(&self, action: &str, kind: &str, more: Json) {
         let mut fault = json!({"action": action, "kind": kind});
-        fault.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fault
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         self.control("fault", Some(fault));
     }
 
     /// Waits until the fault for `action` holds a call.
     pub(crate) fn wait_until_held(&self, action: &str) {
-        wait_for(&format!("a call of {action}"), Duration::from_secs(120), || {
-            let faults = self.control("faults", None);
-            faults.as_array().unwrap().iter().any(|f| f["action"] == action && f["waiting"] == true)
-        });
+        wait_for(
+            &format!("a call of {action}"),
+            Duration::from_secs(120),
+            || {
+                let faults = self.control("faults", None);
+                faults
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|f| f["action"] == action && f["waiting"] == true)
+            },
+        );
     }
 
     /// Returns the running machines: instance id to address, root, namespace.
@@ -131,7 +154,10 @@ impl Drop for Cloud {
 }
 
 /// Returns a command that runs the binary with an empty environment and `home` as its home.
-pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(home: &Path, args: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(
+    home: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_amibake"));
     command
         .env_clear()
@@ -175,5 +201,6 @@ pub(crate) fn wait_for(what: &str, patience: Duration, mut is_true: impl FnMut()
 }
 
 fn needed(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which sets it"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which sets it"))
 }

@@ -1,0 +1,252 @@
+//! Looking at the booted candidate: nothing of the builder is in it, and it is what was sealed.
+//!
+//! Identity and secret residue fails the gate; posture (failed units) is a warning. The manifest's
+//! own tests become tasks ([`test_tasks`]) that the agent runs on the candidate.
+
+use serde_json::{Value as Json, json};
+
+use super::seal::{Sealed, units};
+use super::{GuestError, script};
+use crate::manifest::Test;
+use crate::transport::Transport;
+
+/// What was found on the candidate.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Each of these keeps the image from being published.
+    pub(crate) failures: Vec<String>,
+    /// For the user to know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Looks at the candidate that `link` leads to.
+///
+/// `login` is the public half of the one key that may be in its authorized keys.
+pub(crate) async fn look(
+    link: &dyn Transport,
+    sealed: &Sealed,
+    login: &str,
+) -> Result<Findings, GuestError> {
+    let said = script(link, "looking at the booted candidate", LOOK).await?;
+    Ok(judge(&said, sealed, login))
+}
+
+const LOOK: &str = concat!(
+    r#"
+set -u
+cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
+  for file in "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2"; do
+    [ -f "$file" ] && sed "s|^|key $file |" "$file"
+  done
+done
+[ -d /var/lib/amibake ] && echo "residue /var/lib/amibake"
+for path in /etc/ssh/amibake_new_key /etc/systemd/system/amibake* /etc/cron.d/amibake*; do
+  [ -e "$path" ] && echo "residue $path"
+done
+[ -e /run/systemd/shutdown/scheduled ] && echo "shutdown $(tr '\n' ' ' < /run/systemd/shutdown/scheduled)"
+# Timers without a file on the disk: none may have come with the image. Ours of this boot is known.
+systemctl list-units --no-legend --no-pager --plain --type=timer --all 2>/dev/null | awk '{ print $1 }' | while read -r timer; do
+  [ "$timer" = amibake-deadman.timer ] && continue
+  case "$(systemctl show -p UnitFileState --value "$timer" 2>/dev/null)" in transient) echo "timer $timer" ;; esac
+done
+systemctl --failed --no-legend --no-pager --plain 2>/dev/null | awk '{ print "failed " $1 }'
+[ -s /etc/machine-id ] || echo "identity /etc/machine-id is empty after the boot"
+ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1 || echo "identity no host keys were made"
+"#,
+    units!()
+);
+
+fn judge(said: &str, sealed: &Sealed, login: &str) -> Findings {
+    let mut findings = Findings::default();
+    let mut units = Vec::new();
+    for line in said.lines() {
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match kind {
+            "unit" => units.push(rest.to_owned()),
+            "key" if !is_login_key(rest, login) => findings.failures.push(format!(
+                "an authorized key of the builder is in the image: {}",
+                key_place(rest)
+            )),
+            "residue" => findings.failures.push(format!("{rest} is in the image")),
+            "shutdown" => findings
+                .failures
+                .push(format!("a shutdown is scheduled: {rest}")),
+            "timer" => findings
+                .failures
+                .push(format!("a transient timer runs: {rest}")),
+            "identity" => findings.failures.push(rest.to_owned()),
+            "failed" => findings.warnings.push(format!("unit {rest} has failed")),
+            _ => {}
+        }
+    }
+    compare_units(&sealed.units, &units, &mut findings);
+    findings
+}
+
+/// `rest` is a path and then a line of that file.
+fn is_login_key(rest: &str, login: &str) -> bool {
+    let line = rest.split_once(' ').map_or("", |(_, line)| line).trim();
+    let key: Vec<&str> = login.split_whitespace().take(2).collect();
+    line.is_empty() || line.starts_with('#') || line.contains(&key.join(" "))
+}
+
+fn key_place(rest: &str) -> &str {
+    rest.split_once(' ').map_or(rest, |(path, _)| path)
+}
+
+fn compare_units(before: &[String], now: &[String], findings: &mut Findings) {
+    if before.is_empty() {
+        return;
+    }
+    for unit in before.iter().filter(|unit| !now.contains(unit)) {
+        let name = unit.split(' ').next().unwrap_or(unit);
+        let state = now
+            .iter()
+            .find_map(|n| n.strip_prefix(name).filter(|rest| rest.starts_with(' ')));
+        let state = state.map_or("gone", str::trim);
+        findings
+            .failures
+            .push(format!("unit {unit} when sealed, {state} in the image"));
+    }
+}
+
+/// Returns the manifest's tests as tasks for the agent, or `None` without any.
+///
+/// A list of tasks as JSON, which is YAML.
+pub(crate) fn test_tasks(tests: &[Test]) -> Option<String> {
+    let tasks: Vec<Json> = tests.iter().map(task).collect();
+    (!tasks.is_empty()).then(|| Json::from(tasks).to_string())
+}
+
+fn task(test: &Test) -> Json {
+    match test {
+        Test::Http {
+            url,
+            status,
+            contains,
+            within,
+        } => json!({
+            "name": format!("{url} answers {status}"),
+            "ansible.builtin.uri": {"url": url, "status_code": status, "return_content": true, "timeout": 10},
+            "register": "amibake_answer",
+            "until": holds("amibake_answer.content", contains.as_deref(), "amibake_answer is success"),
+            "retries": within.as_secs().max(1),
+            "delay": 1,
+        }),
+        Test::Service { name, running } => json!({
+            "name": format!("service {name} is {}", if *running { "running" } else { "stopped" }),
+            "ansible.builtin.shell": service_command(name),
+            "register": "amibake_answer",
+            "until": format!("('running' in amibake_answer.stdout) == {}", if *running { "true" } else { "false" }),
+            "retries": 30,
+            "delay": 1,
+            "changed_when": false,
+            "failed_when": false,
+        }),
+        Test::Port { port, within } => json!({
+            "name": format!("port {port} answers"),
+            "ansible.builtin.wait_for": {"port": port, "timeout": within.as_secs().max(1)},
+        }),
+        Test::Command {
+            run,
+            status,
+            contains,
+        } => json!({
+            "name": format!("`{run}` ends with {status}"),
+            "ansible.builtin.shell": {"cmd": run},
+            "register": "amibake_answer",
+            "changed_when": false,
+            "failed_when": format!("not ({})", holds("amibake_answer.stdout + amibake_answer.stderr", contains.as_deref(), &format!("amibake_answer.rc == {status}"))),
+        }),
+    }
+}
+
+/// The text wanted is data: it is written as a Jinja string, and so never an expression.
+fn holds(where_: &str, contains: Option<&str>, otherwise: &str) -> String {
+    match contains {
+        Some(text) => format!("{otherwise} and {} in ({where_})", jinja_string(text)),
+        None => otherwise.to_owned(),
+    }
+}
+
+fn jinja_string(text: &str) -> String {
+    format!(
+        "'{}'",
+        text.replace('\\', r"\\")
+            .replace('\'', r"\'")
+            .replace('\n', r"\n")
+    )
+}
+
+/// A unit of systemd, or else a program of supervisord.
+fn service_command(name: &str) -> String {
+    let name = super::quote(name);
+    format!(
+        "if systemctl cat {name} >/dev/null 2>&1; then systemctl is-active --quiet {name} && echo running || echo stopped; \
+         else supervisorctl status {name} 2>/dev/null | grep -q RUNNING && echo running || echo stopped; fi"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed() -> Sealed {
+        Sealed {
+            units: vec!["ssh.service enabled".into(), "cron.service disabled".into()],
+        }
+    }
+
+    const CLEAN: &str = "key /home/ubuntu/.ssh/authorized_keys ssh-ed25519 AAAA amibake\n\
+                         unit ssh.service enabled\nunit cron.service disabled\nunit new.service enabled\n";
+
+    #[test]
+    fn a_clean_candidate_has_no_findings() {
+        assert_eq!(
+            judge(CLEAN, &sealed(), "ssh-ed25519 AAAA"),
+            Findings::default()
+        );
+    }
+
+    #[test]
+    fn what_the_builder_left_fails_the_gate() {
+        for (planted, wanted) in [
+            (
+                "key /root/.ssh/authorized_keys ssh-ed25519 BBBB old\n",
+                "authorized key",
+            ),
+            ("residue /var/lib/amibake\n", "/var/lib/amibake"),
+            ("shutdown USEC=1\n", "a shutdown is scheduled"),
+            ("timer run-r1.timer\n", "a transient timer"),
+            ("identity no host keys were made\n", "no host keys"),
+        ] {
+            let findings = judge(&format!("{CLEAN}{planted}"), &sealed(), "ssh-ed25519 AAAA");
+            assert_eq!(findings.failures.len(), 1, "{planted}");
+            assert!(findings.failures[0].contains(wanted), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_unit_that_lost_its_state_fails_and_a_failed_unit_warns() {
+        let said = "unit ssh.service disabled\nunit cron.service disabled\nfailed nginx.service\n";
+        let findings = judge(said, &sealed(), "k");
+        assert_eq!(
+            findings.failures,
+            ["unit ssh.service enabled when sealed, disabled in the image"]
+        );
+        assert_eq!(findings.warnings, ["unit nginx.service has failed"]);
+    }
+
+    #[test]
+    fn text_of_a_test_is_data() {
+        let test = Test::Command {
+            run: "id".into(),
+            status: 0,
+            contains: Some("'}} or \\ true".into()),
+        };
+        let tasks = test_tasks(&[test]).unwrap();
+        let tasks: Json = serde_json::from_str(&tasks).unwrap();
+        let condition = tasks[0]["failed_when"].as_str().unwrap();
+        assert!(condition.contains(r"'\'}} or \\ true' in"), "{condition}");
+    }
+}

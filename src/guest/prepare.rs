@@ -1,0 +1,130 @@
+//! Before the first task: the machine has finished booting, and apt is ours alone.
+
+use std::time::Duration;
+
+use super::{GuestError, script};
+use crate::transport::Transport;
+
+/// What was noticed while the machine got ready.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// Sentences for the user: cloud-init ended degraded, the clock is off.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Waits for cloud-init and the package locks, and holds apt's own timers for the run.
+///
+/// Masking is done in /run, so a reboot (and so the image) has them as before.
+///
+/// # Errors
+/// [`GuestError::Failed`] when cloud-init failed or the time ran out, with the log's tail.
+pub(crate) async fn wait_until_ready(
+    link: &dyn Transport,
+    patience: Duration,
+) -> Result<Ready, GuestError> {
+    let seconds = patience.as_secs().max(1);
+    let text = READY.replace("@SECONDS@", &seconds.to_string());
+    let said = script(link, "waiting for the first boot to finish", &text).await?;
+    let warnings = said
+        .lines()
+        .filter_map(|l| l.strip_prefix("warning: "))
+        .map(str::to_owned)
+        .collect();
+    Ok(Ready { warnings })
+}
+
+const READY: &str = r#"
+set -u
+deadline=$(( $(date +%s) + @SECONDS@ ))
+left() { n=$(( deadline - $(date +%s) )); [ "$n" -gt 1 ] && echo "$n" || echo 1; }
+if command -v cloud-init >/dev/null 2>&1; then
+  # Status 2 is "degraded": done, with recoverable errors.
+  state=$(timeout "$(left)" cloud-init status --wait --long 2>&1); code=$?
+  if [ "$code" = 124 ]; then
+    echo "cloud-init was not done in time; the end of its log:" >&2
+    tail -n 15 /var/log/cloud-init-output.log >&2; exit 1
+  fi
+  case "$state" in
+    *"status: error"*) echo "warning: cloud-init ended with errors: $(echo "$state" | tr '\n' ' ')" ;;
+    *degraded*) echo "warning: cloud-init is degraded: $(echo "$state" | tr '\n' ' ')" ;;
+  esac
+fi
+if [ -d /run/systemd/system ]; then
+  mkdir -p /run/systemd/system
+  for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service; do
+    systemctl cat "$unit" >/dev/null 2>&1 || continue
+    systemctl mask --runtime --now "$unit" >/dev/null 2>&1 || true
+  done
+fi
+# The locks are POSIX record locks: only their holders in /proc/locks tell.
+held() {
+  for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
+    [ -e "$file" ] || continue
+    inode=$(stat -c %i "$file")
+    grep -q ":$inode " /proc/locks && { echo "$file"; return 0; }
+  done
+  return 1
+}
+while file=$(held); do
+  if [ "$(date +%s)" -ge "$deadline" ]; then echo "$file is still locked by another process" >&2; exit 1; fi
+  sleep 0.5
+done
+if command -v timedatectl >/dev/null 2>&1; then
+  sync=$(timeout 5 timedatectl show -p NTPSynchronized --value 2>/dev/null)
+  ntp=$(timeout 5 timedatectl show -p NTP --value 2>/dev/null)
+  if [ "$ntp" = yes ] && [ "$sync" = no ]; then
+    i=0
+    while [ "$i" -lt 20 ] && [ "$(timeout 5 timedatectl show -p NTPSynchronized --value)" = no ]; do sleep 0.5; i=$((i + 1)); done
+    [ "$i" -lt 20 ] || echo "warning: the clock is not synchronised"
+  fi
+fi
+exit 0
+"#;
+
+/// Makes the guest a new ed25519 host key, which only it knows, and returns its public half as one
+/// line (`ssh-ed25519 AAAA…`). The one from the user data is gone with it.
+pub(crate) async fn new_host_key(link: &dyn Transport) -> Result<String, GuestError> {
+    let line = script(link, "making a new host key", NEW_HOST_KEY).await?;
+    Ok(line.trim().to_owned())
+}
+
+const NEW_HOST_KEY: &str = r#"
+set -eu
+umask 077
+rm -f /etc/ssh/amibake_new_key /etc/ssh/amibake_new_key.pub
+ssh-keygen -q -t ed25519 -N '' -C '' -f /etc/ssh/amibake_new_key
+chmod 0644 /etc/ssh/amibake_new_key.pub
+mv /etc/ssh/amibake_new_key.pub /etc/ssh/ssh_host_ed25519_key.pub
+mv /etc/ssh/amibake_new_key /etc/ssh/ssh_host_ed25519_key
+for key in /etc/ssh/ssh_host_*_key; do
+  [ "$key" = /etc/ssh/ssh_host_ed25519_key ] || rm -f "$key" "$key.pub"
+done
+# sshd reads its keys when it starts; connections that stand go on.
+if [ -d /run/systemd/system ]; then
+  if systemctl is-active --quiet ssh.socket; then :; else systemctl restart ssh 2>/dev/null || systemctl restart sshd; fi
+fi
+cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub
+"#;
+
+/// Sets the machine's own end back to `lifetime` from now. The timer lives in /run alone.
+pub(crate) async fn renew_timer(
+    link: &dyn Transport,
+    lifetime: Duration,
+) -> Result<(), GuestError> {
+    let text = format!(
+        "set -eu\nsystemctl stop amibake-deadman.timer 2>/dev/null || true\n{}\n",
+        arm_timer(lifetime)
+    );
+    script(link, "renewing the machine's timer", &text)
+        .await
+        .map(drop)
+}
+
+/// Returns the shell command that arms the dead-man timer; user data runs it at each boot.
+pub(crate) fn arm_timer(lifetime: Duration) -> String {
+    format!(
+        "systemd-run --quiet --collect --unit=amibake-deadman --on-active={}s \
+         --timer-property=AccuracySec=1s systemctl poweroff --force",
+        lifetime.as_secs()
+    )
+}

@@ -1,0 +1,108 @@
+//! Sealing: what one machine has and no image may have goes, as the last act on the builder.
+//!
+//! The list is EC2.md's sealed root. After it nobody connects again.
+
+use super::{GuestError, script};
+use crate::transport::Transport;
+
+/// What the builder was like just before sealing; the booted candidate is compared with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// Units and whether they are enabled, as `systemctl list-unit-files` prints them.
+    pub(crate) units: Vec<String>,
+}
+
+/// Seals the machine and returns what to compare the candidate with.
+pub(crate) async fn seal(link: &dyn Transport) -> Result<Sealed, GuestError> {
+    let said = script(link, "sealing", SEAL).await?;
+    let units = said
+        .lines()
+        .filter_map(|l| l.strip_prefix("unit "))
+        .map(str::to_owned)
+        .collect();
+    Ok(Sealed { units })
+}
+
+/// Prints the enabled-state of each unit file, one a line.
+macro_rules! units {
+    () => {
+        r#"
+systemctl list-unit-files --no-legend --no-pager --plain --type=service,timer,socket,path,mount,target 2>/dev/null \
+  | awk '$2 != "transient" && $2 != "generated" && $2 != "masked-runtime" { print "unit " $1 " " $2 }' | sort
+"#
+    };
+}
+pub(super) use units;
+
+const SEAL: &str = concat!(
+    r#"
+set -u
+fail() { echo "$*" >&2; exit 1; }
+# Give apt its timers back: they were held for the run only.
+for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service; do
+  systemctl unmask --runtime "$unit" >/dev/null 2>&1 || true
+done
+"#,
+    "systemctl daemon-reload >/dev/null 2>&1 || true\n",
+    units!(),
+    r#"
+# From here on nothing is written to the disk's journal.
+mkdir -p /run/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\n' > /run/systemd/journald.conf.d/amibake.conf
+systemctl stop rsyslog.service syslog.socket >/dev/null 2>&1 || true
+systemctl restart systemd-journald >/dev/null 2>&1 || true
+
+# Packages: lists and archives.
+apt-get clean >/dev/null 2>&1 || true
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+rm -f /etc/dpkg/dpkg.cfg.d/amibake /etc/apt/apt.conf.d/*amibake*
+
+# Registrations that name this machine.
+systemctl stop snap.amazon-ssm-agent.amazon-ssm-agent.service amazon-ssm-agent.service >/dev/null 2>&1 || true
+rm -rf /var/lib/amazon/ssm/* /var/snap/amazon-ssm-agent/*/var/lib/amazon/ssm/*
+if command -v pro >/dev/null 2>&1 && pro status --format json 2>/dev/null | grep -q '"attached": true'; then
+  pro detach --assume-yes >/dev/null 2>&1 || fail "Ubuntu Pro could not be detached"
+fi
+rm -rf /var/lib/ubuntu-advantage/private /var/lib/ubuntu-advantage/machine-access
+rm -f /var/lib/snapd/device/private-keys-v1/*
+
+# cloud-init: its state, the user data it kept, the network and sudo rules it rendered.
+rm -rf /var/lib/cloud/instance /var/lib/cloud/instances /var/lib/cloud/data /var/lib/cloud/sem \
+  /var/lib/cloud/handlers /var/lib/cloud/scripts/per-instance/* /run/cloud-init/instance-data*.json
+rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init* /etc/systemd/network/10-cloud-init-*.network \
+  /etc/udev/rules.d/70-persistent-net.rules /etc/sudoers.d/90-cloud-init-users /etc/hostname.amibake
+rm -f /var/lib/dhcp/* /var/lib/dhclient/* /var/lib/NetworkManager/*.lease /run/systemd/netif/leases/*
+
+# Who may log in, and how the machine proves itself.
+rm -f /etc/ssh/ssh_host_* /etc/ssh/amibake_new_key*
+cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
+  [ -n "$home" ] && [ "$home" != / ] && [ -d "$home" ] || continue
+  rm -f "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" "$home/.ssh/known_hosts" "$home/.ssh/known_hosts.old"
+  rm -f "$home/.bash_history" "$home/.zsh_history" "$home/.python_history" "$home/.lesshst" "$home/.viminfo" \
+    "$home/.wget-hsts" "$home/.sudo_as_admin_successful" "$home/.ansible_async"
+  rm -rf "$home/.ansible" "$home/.cache/amibake"
+done
+
+# Identity: truncated, never removed, or systemd would take a first boot and re-apply presets.
+: > /etc/machine-id
+if [ -e /var/lib/dbus/machine-id ] || [ -L /var/lib/dbus/machine-id ]; then ln -sfn /etc/machine-id /var/lib/dbus/machine-id; fi
+rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /loader/random-seed /boot/efi/loader/random-seed
+if [ -e /etc/hostname ]; then echo localhost > /etc/hostname; fi
+
+# Traces of work.
+rm -rf /tmp/* /tmp/.[!.]* /var/tmp/* /var/tmp/.[!.]* /var/crash/* /root/.cache/pip
+find /var/log -type f \( -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' -o -name '*-????????' \) -delete
+rm -rf /var/log/journal/* /var/log/cloud-init.log /var/log/cloud-init-output.log
+find /var/log -type f -size +0 -exec truncate --size 0 {} +
+
+# Ourselves. The dead-man timer lives in /run and goes with the power.
+rm -rf /var/lib/amibake /run/amibake
+sync
+
+# What is left is asked for, not assumed.
+[ ! -s /etc/machine-id ] || fail "/etc/machine-id is not empty"
+ls /etc/ssh/ssh_host_* >/dev/null 2>&1 && fail "host keys are still there"
+[ ! -e /var/lib/cloud/instances ] || fail "cloud-init's state is still there"
+exit 0
+"#
+);
