@@ -1,1 +1,197 @@
+//! The EC2 target: the only code that talks to EC2.
+//!
+//! This file holds the clients and tells the trait's story; its neighbours do the parts.
 
+mod error;
+mod image;
+mod launch;
+mod network;
+mod source;
+mod tags;
+mod undo;
+mod user_data;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::RequestId;
+use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use time::OffsetDateTime;
+
+use super::{Base, Candidate, Cx, Finished, Machine, Role, Target, TargetError};
+use crate::ledger::Undo;
+use crate::plan::BakePlan;
+use crate::run::rfc3339;
+use error::Ec2Error;
+
+/// How often EC2 is asked at first.
+const POLL: Duration = Duration::from_secs(2);
+
+/// EC2 in one region, for one bake.
+pub(crate) struct Ec2 {
+    region: String,
+    ec2: aws_sdk_ec2::Client,
+    ssm: aws_sdk_ssm::Client,
+    sts: aws_sdk_sts::Client,
+    poll: Duration,
+    state: Mutex<State>,
+}
+
+/// What one step of a bake leaves for the next.
+#[derive(Debug, Default)]
+struct State {
+    group_id: Option<String>,
+    keeps_first_image: bool,
+}
+
+impl Ec2 {
+    /// Returns EC2 in `region`, or in the one that environment and profile name. Calls nothing.
+    pub(crate) async fn new(region: Option<&str>) -> Result<Self, TargetError> {
+        let http = Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        let config = loader.load().await;
+        let region = config.region().map(ToString::to_string).ok_or_else(|| {
+            TargetError::manifest("no AWS region")
+                .with_hint("set builder.region, AWS_REGION, or a region in the profile")
+        })?;
+        Ok(Self {
+            region,
+            ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            poll: POLL,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused<E, R>(&self, operation: &'static str, error: SdkError<E, R>) -> Ec2Error
+    where
+        E: ProvideErrorMetadata + RequestId + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        Ec2Error::from_sdk(operation, &self.region, error)
+    }
+}
+
+#[async_trait]
+impl Target for Ec2 {
+    async fn resolve(&self, plan: &BakePlan) -> Result<Base, TargetError> {
+        let source = self.source_image(&plan.source, plan.arch).await?;
+        self.state().keeps_first_image = image::has_products(&source);
+        let taken = self
+            .images(vec![tags::filter("name", [plan.image.name.as_str()])])
+            .await?;
+        if let Some(taken) = taken.first() {
+            let id = taken.image_id().unwrap_or_default();
+            let message = format!(
+                "{id} in {} has the name {} already",
+                self.region, plan.image.name
+            );
+            return Err(
+                TargetError::manifest(message).with_hint("put {{ build_time }} into image.name")
+            );
+        }
+        self.network(plan).await?;
+        Ok(image::base(&source, plan.arch))
+    }
+
+    async fn launch(
+        &self,
+        plan: &BakePlan,
+        base: &Base,
+        role: Role,
+        cx: &Cx<'_>,
+    ) -> Result<Machine, TargetError> {
+        self.start(plan, base, role, cx).await
+    }
+
+    async fn diagnose(&self, machine: &Machine) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Ok(Some(instance)) = self.instance(&machine.id).await {
+            let state = instance
+                .state()
+                .and_then(|s| s.name())
+                .map_or("unknown", |n| n.as_str());
+            lines.push(format!("{} is {state}", machine.id));
+        }
+        let console = self
+            .ec2
+            .get_console_output()
+            .instance_id(&machine.id)
+            .latest(true)
+            .send()
+            .await;
+        let text = console.ok().and_then(|c| c.output).unwrap_or_default();
+        let text = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text.trim())
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let tail: Vec<&str> = text.lines().rev().take(20).collect();
+        lines.extend(tail.into_iter().rev().map(str::to_owned));
+        lines
+    }
+
+    async fn capture(
+        &self,
+        plan: &BakePlan,
+        builder: &Machine,
+        cx: &Cx<'_>,
+    ) -> Result<Candidate, TargetError> {
+        self.make_candidate(plan, builder, cx).await
+    }
+
+    async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError> {
+        self.terminate(std::slice::from_ref(&machine.id)).await?;
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        plan: &BakePlan,
+        candidate: &Candidate,
+        cx: &Cx<'_>,
+    ) -> Result<Finished, TargetError> {
+        self.release(plan, candidate, cx).await
+    }
+
+    async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError> {
+        let mut ids: Vec<String> = self.state().group_id.iter().cloned().collect();
+        let instances = self.instances(vec![tags::of_run(&plan.run)]).await?;
+        ids.extend(instances.into_iter().filter_map(|i| i.instance_id));
+        let images = self.images(vec![tags::of_run(&plan.run)]).await?;
+        ids.extend(images.into_iter().filter_map(|i| i.image_id));
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
+        let tag = [(tags::EXPIRES.to_owned(), expires)].into();
+        let request = self
+            .ec2
+            .create_tags()
+            .set_resources(Some(ids))
+            .set_tags(Some(tags::list(&tag)));
+        request
+            .send()
+            .await
+            .map_err(|e| self.refused("CreateTags", e))?;
+        Ok(())
+    }
+
+    async fn pay(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
+        self.undo(undo, learned).await
+    }
+}

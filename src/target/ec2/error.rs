@@ -1,0 +1,216 @@
+//! What EC2 answered when it was not yes, and what the user can do about it.
+
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::RequestId;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::target::TargetError;
+
+/// A conversation with EC2 that did not end as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ec2Error {
+    /// EC2 answered, and the answer was no.
+    #[error("{operation} was refused in {region}: {code}")]
+    Refused {
+        /// API action as the EC2 reference spells it: `RunInstances`.
+        operation: &'static str,
+        region: String,
+        /// EC2's own code: `InvalidAMIID.NotFound`. Retries decide on this, never on the message.
+        code: String,
+        /// The first thing AWS support asks for.
+        request_id: Option<String>,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer, or none that could be read. What was asked may have happened.
+    #[error("{operation} got no answer in {region}")]
+    NoAnswer {
+        operation: &'static str,
+        region: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something went to a state from which it will not come to the one waited for.
+    #[error("{what} became {state} while waiting for {wanted}{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    DeadEnd {
+        /// `i-0abc12`.
+        what: String,
+        state: String,
+        wanted: &'static str,
+        /// EC2's reason.
+        reason: Option<String>,
+    },
+    /// The time is over.
+    #[error("{what} was not {wanted} within {} s", after.as_secs())]
+    TooSlow {
+        what: String,
+        wanted: &'static str,
+        after: std::time::Duration,
+    },
+}
+
+impl Ec2Error {
+    /// Returns what the SDK says, as ours.
+    pub(super) fn from_sdk<E, R>(
+        operation: &'static str,
+        region: &str,
+        error: SdkError<E, R>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + RequestId + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        let region = region.to_owned();
+        match error {
+            SdkError::ServiceError(answer) => {
+                let error = answer.into_err();
+                let code = error.code().unwrap_or("Unknown").to_owned();
+                let request_id = error.request_id().map(str::to_owned);
+                let mut said = error.message().unwrap_or("no reason was given").to_owned();
+                if let Some(id) = &request_id {
+                    said = format!("{said} (request {id})");
+                }
+                Self::Refused {
+                    operation,
+                    region,
+                    code,
+                    request_id,
+                    source: said.into(),
+                }
+            }
+            other => Self::NoAnswer {
+                operation,
+                region,
+                source: DisplayErrorContext(&other).to_string().into(),
+            },
+        }
+    }
+
+    /// Returns EC2's code, if it answered with one.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::NoAnswer { .. } | Self::DeadEnd { .. } | Self::TooSlow { .. } => None,
+        }
+    }
+
+    /// Returns whether EC2 said no for good: what was asked for has not come to be.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.code().is_some_and(|code| !is_transient(code))
+    }
+
+    /// Returns whether EC2 does not know the thing.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.code().is_some_and(|c| {
+            c.ends_with(".NotFound") || c == "InvalidAMIID.Unavailable" || c == "ParameterNotFound"
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        let code = match self {
+            Self::Refused { code, .. } => code.as_str(),
+            Self::NoAnswer { .. } => {
+                return Some(
+                    "check the network, AWS_ENDPOINT_URL, and that the region's name is right"
+                        .into(),
+                );
+            }
+            Self::DeadEnd { .. } => return None,
+            Self::TooSlow { .. } => return Some("builder.timeouts makes the wait longer".into()),
+        };
+        let hint = match code {
+            "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+                "the credentials lack the permission for this action"
+            }
+            "AuthFailure"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "ExpiredToken"
+            | "RequestExpired" => {
+                "the credentials are not valid, or the clock of this machine is wrong"
+            }
+            "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
+                "ask for a higher quota in Service Quotas, or wait until other machines have ended"
+            }
+            "OptInRequired" | "PendingVerification" => {
+                "the account must accept the image's terms, or be verified, first"
+            }
+            "InvalidAMIName.Duplicate" => "put {{ build_time }} into image.name",
+            code if is_capacity(code) => {
+                "list more types in builder.instance_type, or more subnets"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<Ec2Error> for TargetError {
+    fn from(error: Ec2Error) -> Self {
+        let hint = error.hint();
+        let message = error.to_string();
+        let mut outer = match std::error::Error::source(&error).map(ToString::to_string) {
+            Some(source) => Self::new(message).because(source),
+            None => Self::new(message),
+        };
+        if let Some(hint) = hint {
+            outer = outer.with_hint(hint);
+        }
+        outer
+    }
+}
+
+/// Returns whether another type or another subnet may do.
+pub(super) fn is_capacity(code: &str) -> bool {
+    matches!(
+        code,
+        "InsufficientInstanceCapacity"
+            | "InsufficientHostCapacity"
+            | "InsufficientReservedInstanceCapacity"
+            | "InsufficientCapacity"
+            | "Unsupported"
+            | "SpotMaxPriceTooLow"
+            | "InsufficientFreeAddressesInSubnet"
+    )
+}
+
+fn is_transient(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "InternalFailure"
+            | "ServiceUnavailable"
+            | "Unavailable"
+            | "RequestLimitExceeded"
+            | "Throttling"
+            | "ThrottlingException"
+            | "RequestTimeout"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> Ec2Error {
+        let (region, code) = ("eu-west-1".to_owned(), code.to_owned());
+        Ec2Error::Refused {
+            operation: "RunInstances",
+            region,
+            code,
+            request_id: None,
+            source: "no".into(),
+        }
+    }
+
+    #[test]
+    fn a_transient_no_is_no_proof_that_nothing_came_to_be() {
+        assert!(refused("InvalidAMIID.NotFound").is_refusal());
+        assert!(!refused("InternalError").is_refusal());
+    }
+
+    #[test]
+    fn a_vcpu_quota_does_not_walk_the_ladder() {
+        assert!(is_capacity("InsufficientInstanceCapacity"));
+        assert!(!is_capacity("VcpuLimitExceeded"));
+    }
+}

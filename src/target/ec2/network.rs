@@ -1,0 +1,310 @@
+//! Which subnets a builder may use, and who may reach it.
+
+use aws_sdk_ec2::types::{
+    IpPermission, IpRange, Ipv6Range, ResourceType, RouteTable, Subnet as Ec2Subnet,
+};
+
+use super::error::Ec2Error;
+use super::{Ec2, tags};
+use crate::ledger::{Due, Undo};
+use crate::manifest::{Connect, Subnet};
+use crate::plan::BakePlan;
+use crate::target::{Cx, TargetError};
+
+/// Where a builder may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Network {
+    pub(super) vpc_id: String,
+    /// In order of preference; never empty.
+    pub(super) subnet_ids: Vec<String>,
+}
+
+impl Ec2 {
+    /// Returns the subnets that the manifest asks for, or those of the default VPC that reach the
+    /// internet.
+    pub(super) async fn network(&self, plan: &BakePlan) -> Result<Network, TargetError> {
+        let filters = match &plan.builder.subnet {
+            Subnet::Id(id) => vec![tags::filter("subnet-id", [id.as_str()])],
+            Subnet::Filter(filters) => filters
+                .iter()
+                .map(|(n, v)| tags::filter(n, v.iter().map(String::as_str)))
+                .collect(),
+            Subnet::Default => vec![tags::filter("vpc-id", [self.default_vpc().await?.as_str()])],
+        };
+        let answer = self
+            .ec2
+            .describe_subnets()
+            .set_filters(Some(filters))
+            .send()
+            .await;
+        let subnets = answer
+            .map_err(|e| self.refused("DescribeSubnets", e))?
+            .subnets
+            .unwrap_or_default();
+        let routes = self.routes(&subnets).await?;
+        let open =
+            plan.builder.subnet == Subnet::Default && plan.builder.connect == Connect::PublicIp;
+        choose(&subnets, &routes, open).ok_or_else(|| no_subnet(&self.region))
+    }
+
+    async fn default_vpc(&self) -> Result<String, TargetError> {
+        let request = self
+            .ec2
+            .describe_vpcs()
+            .filters(tags::filter("is-default", ["true"]));
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| self.refused("DescribeVpcs", e))?;
+        let vpc = answer
+            .vpcs
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|vpc| vpc.vpc_id);
+        vpc.ok_or_else(|| no_subnet(&self.region))
+    }
+
+    async fn routes(&self, subnets: &[Ec2Subnet]) -> Result<Vec<RouteTable>, TargetError> {
+        let Some(vpc) = subnets.iter().find_map(Ec2Subnet::vpc_id) else {
+            return Ok(Vec::new());
+        };
+        let request = self
+            .ec2
+            .describe_route_tables()
+            .filters(tags::filter("vpc-id", [vpc]));
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| self.refused("DescribeRouteTables", e))?;
+        Ok(answer.route_tables.unwrap_or_default())
+    }
+
+    /// Returns the groups for the builder: the manifest's, or a new one of our own.
+    ///
+    /// A second machine of the run finds the group that the first made.
+    pub(super) async fn security_groups(
+        &self,
+        plan: &BakePlan,
+        vpc_id: &str,
+        cx: &Cx<'_>,
+    ) -> Result<Vec<String>, TargetError> {
+        if !plan.builder.security_groups.is_empty() {
+            return Ok(plan.builder.security_groups.clone());
+        }
+        if let Some(id) = self.state().group_id.clone() {
+            return Ok(vec![id]);
+        }
+        let sources = self.ingress(plan).await?;
+        let id = self.create_group(plan, vpc_id, cx).await?;
+        self.open_ssh(&id, plan.builder.port, &sources).await?;
+        self.state().group_id = Some(id.clone());
+        Ok(vec![id])
+    }
+
+    async fn create_group(
+        &self,
+        plan: &BakePlan,
+        vpc_id: &str,
+        cx: &Cx<'_>,
+    ) -> Result<String, TargetError> {
+        let name = tags::group_name(&plan.run);
+        let (region, run) = (self.region.clone(), plan.run.clone());
+        let debt = cx.ledger.owe(
+            Due::Always,
+            Undo::DeleteSecurityGroup {
+                region,
+                run,
+                name: name.clone(),
+            },
+        )?;
+        let request = self.ec2.create_security_group();
+        let request = request
+            .group_name(&name)
+            .description("SSH to a machine of amibake")
+            .vpc_id(vpc_id);
+        let tags =
+            tags::specification(ResourceType::SecurityGroup, &tags::temporary(plan, "group"));
+        let id = match request.tag_specifications(tags).send().await {
+            Ok(answer) => answer.group_id.unwrap_or_default(),
+            Err(error) => {
+                let error = self.refused("CreateSecurityGroup", error);
+                // The first answer was lost and the SDK asked again.
+                if error.code() != Some("InvalidGroup.Duplicate") {
+                    if error.is_refusal() {
+                        cx.ledger.settle(debt)?;
+                    }
+                    return Err(error.into());
+                }
+                self.find_group(&plan.run, &name).await?.ok_or(error)?
+            }
+        };
+        cx.ledger.learn(debt, &id)?;
+        Ok(id)
+    }
+
+    async fn open_ssh(
+        &self,
+        group_id: &str,
+        port: u16,
+        sources: &[String],
+    ) -> Result<(), TargetError> {
+        let mut rule = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(port.into())
+            .to_port(port.into());
+        for cidr in sources {
+            rule = if cidr.contains(':') {
+                rule.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(cidr).build())
+            } else {
+                rule.ip_ranges(IpRange::builder().cidr_ip(cidr).build())
+            };
+        }
+        let request = self
+            .ec2
+            .authorize_security_group_ingress()
+            .group_id(group_id)
+            .ip_permissions(rule.build());
+        match request
+            .send()
+            .await
+            .map_err(|e| self.refused("AuthorizeSecurityGroupIngress", e))
+        {
+            Err(error) if error.code() != Some("InvalidPermission.Duplicate") => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn find_group(
+        &self,
+        run: &crate::run::RunId,
+        name: &str,
+    ) -> Result<Option<String>, Ec2Error> {
+        let request = self.ec2.describe_security_groups();
+        let request = request
+            .filters(tags::of_run(run))
+            .filters(tags::filter("group-name", [name]));
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| self.refused("DescribeSecurityGroups", e))?;
+        Ok(answer
+            .security_groups
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|g| g.group_id))
+    }
+
+    /// Returns who may reach the builder: whom the manifest names, or this machine as the builder
+    /// sees it.
+    async fn ingress(&self, plan: &BakePlan) -> Result<Vec<String>, TargetError> {
+        if let Some(cidrs) = &plan.builder.ingress_cidrs {
+            return Ok(cidrs.clone());
+        }
+        match plan.builder.connect {
+            Connect::PrivateIp => local_address().await.map(|ip| vec![format!("{ip}/32")]),
+            Connect::PublicIp => Err(TargetError::manifest(
+                "this machine's public address is not looked up yet",
+            )
+            .with_hint("name it in builder.ingress_cidrs, as 203.0.113.7/32")),
+        }
+    }
+}
+
+/// Returns the address this machine has on the way to the network outside. Nothing is sent.
+async fn local_address() -> Result<std::net::IpAddr, TargetError> {
+    let unknown =
+        |e| TargetError::new("this machine's own address could not be found out").because(e);
+    let socket = tokio::net::UdpSocket::bind("0.0.0.0:0")
+        .await
+        .map_err(unknown)?;
+    socket.connect("192.0.2.1:9").await.map_err(unknown)?;
+    Ok(socket.local_addr().map_err(unknown)?.ip())
+}
+
+fn no_subnet(region: &str) -> TargetError {
+    TargetError::manifest(format!("no subnet in {region} for the builder"))
+        .with_hint("set builder.subnet: the default VPC is missing, or none of its subnets routes to an internet gateway")
+}
+
+/// Chooses among subnets of one VPC: in order of free addresses, and if `open` only those that
+/// route to an internet gateway.
+fn choose(subnets: &[Ec2Subnet], routes: &[RouteTable], open: bool) -> Option<Network> {
+    let vpc_id = subnets.iter().find_map(Ec2Subnet::vpc_id)?;
+    let mut fit: Vec<&Ec2Subnet> = subnets
+        .iter()
+        .filter(|s| s.vpc_id() == Some(vpc_id) && (!open || is_public(s, routes)))
+        .collect();
+    fit.sort_by_key(|s| std::cmp::Reverse(s.available_ip_address_count()));
+    let subnet_ids: Vec<String> = fit
+        .into_iter()
+        .filter_map(|s| s.subnet_id.clone())
+        .collect();
+    (!subnet_ids.is_empty()).then(|| Network {
+        vpc_id: vpc_id.to_owned(),
+        subnet_ids,
+    })
+}
+
+/// A subnet without a table of its own follows the VPC's main table.
+fn is_public(subnet: &Ec2Subnet, routes: &[RouteTable]) -> bool {
+    let own = routes.iter().find(|t| {
+        t.associations()
+            .iter()
+            .any(|a| a.subnet_id() == subnet.subnet_id() && a.subnet_id().is_some())
+    });
+    let main = || {
+        routes
+            .iter()
+            .find(|t| t.associations().iter().any(|a| a.main() == Some(true)))
+    };
+    own.or_else(main).is_some_and(|t| {
+        t.routes()
+            .iter()
+            .any(|r| r.gateway_id().is_some_and(|g| g.starts_with("igw-")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ec2::types::{Route, RouteTableAssociation};
+
+    fn subnet(id: &str, free: i32) -> Ec2Subnet {
+        Ec2Subnet::builder()
+            .subnet_id(id)
+            .vpc_id("vpc-1")
+            .available_ip_address_count(free)
+            .build()
+    }
+
+    fn table(subnet: Option<&str>, gateway: &str) -> RouteTable {
+        let association = RouteTableAssociation::builder()
+            .main(subnet.is_none())
+            .set_subnet_id(subnet.map(Into::into));
+        let route = Route::builder().gateway_id(gateway).build();
+        RouteTable::builder()
+            .associations(association.build())
+            .routes(route)
+            .build()
+    }
+
+    #[test]
+    fn a_subnet_that_does_not_reach_the_internet_is_left_out_when_it_must() {
+        let subnets = [subnet("subnet-a", 5), subnet("subnet-b", 9)];
+        let routes = [table(None, "igw-1"), table(Some("subnet-b"), "local")];
+        assert_eq!(
+            choose(&subnets, &routes, true).unwrap().subnet_ids,
+            ["subnet-a"]
+        );
+        assert_eq!(
+            choose(&subnets, &routes, false).unwrap().subnet_ids,
+            ["subnet-b", "subnet-a"]
+        );
+    }
+
+    #[test]
+    fn without_a_route_there_is_no_network() {
+        assert_eq!(choose(&[subnet("subnet-a", 5)], &[], true), None);
+        assert_eq!(choose(&[], &[], false), None);
+    }
+}
