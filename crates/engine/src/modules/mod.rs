@@ -20,7 +20,9 @@ mod wait_for;
 mod apt;
 mod command;
 mod group;
+mod pip;
 mod script;
+mod supervisorctl;
 mod systemd;
 mod user;
 
@@ -76,6 +78,7 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.package", Module::Action(&apt::Package)),
     ("ansible.builtin.command", Module::Action(&command::Command)),
     ("ansible.builtin.group", Module::State(&group::Group)),
+    ("ansible.builtin.pip", Module::Action(&pip::Pip)),
     ("ansible.builtin.raw", Module::Action(&script::Raw)),
     ("ansible.builtin.script", Module::Action(&script::Script)),
     ("ansible.builtin.service", Module::Action(&systemd::Service)),
@@ -85,6 +88,10 @@ const SYSTEM: &[(&str, Module)] = &[
         Module::Action(&systemd::Systemd),
     ),
     ("ansible.builtin.user", Module::State(&user::User)),
+    (
+        "community.general.supervisorctl",
+        Module::Action(&supervisorctl::Supervisorctl),
+    ),
 ];
 
 /// Returns the module called `name`, in any spelling that [`spec::find`] knows.
