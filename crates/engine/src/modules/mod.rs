@@ -19,6 +19,7 @@ mod wait_for;
 
 mod apt;
 mod command;
+mod git;
 mod group;
 mod pip;
 mod script;
@@ -77,6 +78,7 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.apt", Module::Action(&apt::Apt)),
     ("ansible.builtin.package", Module::Action(&apt::Package)),
     ("ansible.builtin.command", Module::Action(&command::Command)),
+    ("ansible.builtin.git", Module::Action(&git::Git)),
     ("ansible.builtin.group", Module::State(&group::Group)),
     ("ansible.builtin.pip", Module::Action(&pip::Pip)),
     ("ansible.builtin.raw", Module::Action(&script::Raw)),

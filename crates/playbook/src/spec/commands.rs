@@ -96,9 +96,7 @@ const GIT: ModuleSpec = ModuleSpec {
             Param::new("clone", Kind::Bool).default("yes"),
             Param::new("update", Kind::Bool).default("yes"),
             Param::new("verify_commit", Kind::Bool).default("no"),
-            Param::new("gpg_allowlist", Kind::List)
-                .default("")
-                .aliases(&["gpg_whitelist"]),
+            Param::new("gpg_allowlist", Kind::List).aliases(&["gpg_whitelist"]),
             Param::new("accept_hostkey", Kind::Bool).default("no"),
             Param::new("accept_newhostkey", Kind::Bool).default("no"),
             Param::new("key_file", Kind::Path),
