@@ -18,7 +18,7 @@ use crate::source::Source;
 
 /// How a file is replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub(crate) struct How {
+pub struct How {
     /// Writes in place where a rename is not possible.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unsafe_writes: bool,
@@ -32,12 +32,15 @@ pub(crate) struct How {
 
 /// A validation command and how its refusal reads.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Validate {
+pub struct Validate {
     /// The command line, split as a shell would, run without one.
     pub(crate) command: String,
     /// Whether refusals read as `copy`'s rather than as `lineinfile`'s.
     #[serde(skip)]
     pub(crate) as_copy: bool,
+    /// The checksum that `copy` answers with its refusal.
+    #[serde(skip)]
+    pub(crate) checksum: Option<String>,
     /// Owner, group and mode the file gets before it is judged.
     #[serde(skip)]
     pub(crate) attributes: attrs::Attributes,
@@ -213,10 +216,14 @@ fn refusal(validate: &Validate, output: &std::process::Output) -> Failure {
     if !validate.as_copy {
         return Failure::new(format!("failed to validate: rc:{rc} error:{stderr}"));
     }
-    Failure::new("failed to validate")
+    let failure = Failure::new("failed to validate")
         .with("exit_status", rc)
         .with("stdout", String::from_utf8_lossy(&output.stdout))
-        .with("stderr", stderr)
+        .with("stderr", stderr);
+    match &validate.checksum {
+        Some(checksum) => failure.with("checksum", checksum.as_str()),
+        None => failure,
+    }
 }
 
 fn unwritable(dest: &Path, error: &io::Error) -> Failure {
@@ -258,6 +265,7 @@ mod tests {
             validate: Some(Validate {
                 command: "grep -q good %s".to_owned(),
                 as_copy: false,
+                checksum: None,
                 attributes: attrs::Attributes::default(),
             }),
             ..How::default()

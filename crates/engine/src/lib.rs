@@ -8,6 +8,7 @@ pub mod change;
 mod digest;
 pub mod exec;
 pub mod facts;
+mod http;
 pub mod module;
 pub mod modules;
 pub mod run_command;

@@ -155,6 +155,7 @@ fn write(want: &Want, now: &Now) -> Change {
             validate: want.validate.as_ref().map(|command| Validate {
                 command: command.clone(),
                 as_copy: false,
+                checksum: None,
                 attributes: Attributes::default(),
             }),
             like: None,

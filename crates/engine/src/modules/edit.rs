@@ -131,6 +131,7 @@ impl Edit {
         let validate = self.validate.as_ref().map(|command| Validate {
             command: command.clone(),
             as_copy: false,
+            checksum: None,
             attributes: Attributes::default(),
         });
         changes.push(Change::Write {

@@ -267,6 +267,10 @@ fn insert(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
         {
             Edited::same(lines.concat())
         }
+        // As Ansible has it: no newline is added to a last line that lacks one.
+        (Place::After(_), Some(at)) if at == lines.len() => {
+            Edited::to([lines.concat(), terminated(want)].concat(), "line added")
+        }
         (_, Some(at)) => insert_at(want, lines, at),
     })
 }

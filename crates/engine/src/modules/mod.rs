@@ -8,6 +8,7 @@ mod blockinfile;
 mod copy;
 mod edit;
 mod file;
+mod get_url;
 mod lineinfile;
 mod paths;
 mod replace;
@@ -15,6 +16,7 @@ mod slurp;
 mod stat;
 mod sysctl;
 mod tempfile;
+mod uri;
 mod wait_for;
 
 mod apt;
@@ -30,6 +32,7 @@ mod user;
 use amibake_playbook::spec;
 
 use crate::args::Args;
+use crate::attrs;
 use crate::change;
 use crate::module::{ActionModule, Context, Failure, Outcome, StateModule};
 
@@ -70,6 +73,8 @@ const FILES: &[(&str, Module)] = &[
         Module::Action(&wait_for::WaitFor),
     ),
     ("ansible.posix.sysctl", Module::State(&sysctl::Sysctl)),
+    ("ansible.builtin.get_url", Module::Action(&get_url::GetUrl)),
+    ("ansible.builtin.uri", Module::Action(&uri::Web)),
     ("ansible.builtin.replace", Module::State(&replace::Replace)),
 ];
 
@@ -110,10 +115,14 @@ pub fn find(name: &str) -> Option<Module> {
 impl Module {
     /// Runs it with `args`, already checked and coerced against its spec.
     pub fn run(self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
-        match self {
+        let answer = match self {
             Self::Action(module) => module.run(args, context),
             Self::State(module) => module.run(args, context),
-        }
+        };
+        answer.map_err(|mut failure| {
+            attrs::add_path_info(&mut failure.result);
+            failure
+        })
     }
 }
 

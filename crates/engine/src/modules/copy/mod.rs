@@ -23,6 +23,7 @@ use crate::source::Source;
 pub(super) struct Copy;
 
 pub(super) struct Want {
+    src: String,
     dest: String,
     what: What,
     attributes: Attributes,
@@ -111,6 +112,7 @@ impl StateModule for Copy {
             validate: args.str("validate").map(str::to_owned),
             checksum: args.str("checksum").map(str::to_owned),
             check: context.check,
+            src: args.str("src").unwrap_or_default().to_owned(),
             dest,
         })
     }
@@ -132,24 +134,29 @@ impl StateModule for Copy {
         let mut result = Map::new();
         let mut put = |name: &str, value: &str| result.insert(name.to_owned(), Json::from(value));
         put("dest", &now.dest);
-        if let (What::Remote(src), false) = (&want.what, now.tree) {
-            put("src", src);
-        }
+        match &want.what {
+            What::Remote(src) => put("src", src),
+            What::Tree(_) if now.tree => put("src", &want.src),
+            What::Tree(_) | What::One { .. } => None,
+        };
         if let ([item], false) = (&now.items[..], now.tree || now.kept) {
             put("checksum", &item.checksum);
-            if plan::differs(item) {
+            let remote = matches!(want.what, What::Remote(_));
+            if plan::differs(item) || remote {
                 if let Ok(md5) = digest::of(item.source.reader(), "md5") {
                     put("md5sum", &md5);
                 }
-                let backed_up = want.backup && item.old.is_some() && !want.check;
+                let replaced = plan::differs(item) && item.old.is_some();
+                let backed_up = want.backup && replaced && !want.check;
                 if backed_up {
                     put("backup_file", &item.backup_to.to_string_lossy());
                 }
-            } else if !matches!(want.what, What::Remote(_)) {
+            } else {
                 put("path", &item.dest.to_string_lossy());
             }
         }
-        if !now.tree && !now.kept {
+        let remote = matches!(want.what, What::Remote(_));
+        if (!now.tree && !now.kept) || (now.tree && remote) {
             attrs::add_path_info(&mut result);
         }
         result

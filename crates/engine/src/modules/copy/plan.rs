@@ -112,6 +112,7 @@ fn write(want: &Want, item: &Item) -> Change {
     let validate = want.validate.as_ref().map(|command| Validate {
         command: command.clone(),
         as_copy: true,
+        checksum: item.like.is_none().then(|| item.checksum.clone()),
         attributes: item.attributes.clone(),
     });
     Change::Write {
@@ -180,12 +181,19 @@ fn link(
 ) -> Result<(), Failure> {
     folders(want, &item.missing, item.parent.as_ref(), made, changes)?;
     let there = std::path::Path::new(target);
-    if item.like.as_deref() == Some(there) {
-        return Ok(());
+    let mut own = item.old.clone();
+    if item.like.as_deref() != Some(there) {
+        changes.push(Change::Link {
+            path: item.dest.clone(),
+            target: there.to_owned(),
+        });
+        own = None;
     }
-    changes.push(Change::Link {
+    let target = own.unwrap_or_else(|| Target {
         path: item.dest.clone(),
-        target: there.to_owned(),
+        meta: Meta::foreseen(NewFile::Link, item.parent.as_ref()),
+        flags: String::new(),
     });
+    changes.extend(owner_only(want).plan(&target, want.check)?);
     Ok(())
 }

@@ -60,6 +60,8 @@ fn tree(want: &Want, src: &str) -> io::Result<Now> {
         dest.push(paths::basename(src));
     }
     let (mut remote, mut owned) = (Vec::new(), Vec::new());
+    let (_, missing) = paths::missing(dest.parent().unwrap_or(Path::new("/")))?;
+    remote.extend(missing.into_iter().map(|path| Change::Directory { path }));
     compare(Path::new(src), &dest, &mut remote)?;
     let given = want.attributes.owner.is_some() || want.attributes.group.is_some();
     if given {

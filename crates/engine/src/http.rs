@@ -1,0 +1,592 @@
+//! HTTP and HTTPS for `get_url`, `uri` and `unarchive`: one request, redirects followed as asked.
+//!
+//! TLS is rustls with ring; roots are the target's own (`/etc/ssl/certs`, `SSL_CERT_FILE`,
+//! `ca_path`), proxies come from the task's environment. Failures read as Python's do.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ureq::http::{Request, Response, Uri};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, Proxy};
+
+use crate::args::Args;
+use crate::run_command::variable;
+
+/// A request as the arguments of `uri` and `get_url` describe it.
+pub(crate) struct Call {
+    pub(crate) url: String,
+    pub(crate) method: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Payload,
+    pub(crate) timeout: Duration,
+    pub(crate) redirects: Redirects,
+    pub(crate) use_proxy: bool,
+    pub(crate) validate_certs: bool,
+    pub(crate) ca_path: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+    pub(crate) unredirected: Vec<String>,
+    /// The task's environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// What is sent.
+pub(crate) enum Payload {
+    Nothing,
+    Bytes(Vec<u8>),
+    File(PathBuf),
+}
+
+/// Which redirects are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redirects {
+    None,
+    /// Of GET and HEAD.
+    Safe,
+    All,
+}
+
+/// What came back.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// `OK (1234 bytes)`, or `HTTP Error 404: Not Found`.
+    pub(crate) msg: String,
+    /// Where the last redirect led.
+    pub(crate) url: String,
+    /// By lower-case name; several of one name are joined.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) cookies: Vec<(String, String)>,
+    pub(crate) body: Option<Body>,
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    #[error("unknown url type: {url}")]
+    UnknownScheme { url: String },
+    #[error("could not read the certificates at {}", path.display())]
+    Certificates { path: PathBuf, source: io::Error },
+    #[error("could not read {}", path.display())]
+    Payload { path: PathBuf, source: io::Error },
+    #[error("Request failed: <urlopen error {reason}>")]
+    Failed { reason: String },
+    #[error("Connection failure: {reason}")]
+    TimedOut { reason: String },
+    #[error("the address {url} cannot be used")]
+    BadUrl { url: String },
+    #[error("the redirect that would lead to an infinite loop")]
+    Loop,
+}
+
+impl HttpError {
+    /// Returns the whole chain on one line, for a result's `msg`.
+    pub(crate) fn told(&self) -> String {
+        let mut told = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            told = format!("{told}: {error}");
+            cause = error.source();
+        }
+        told
+    }
+}
+
+impl Call {
+    /// Reads the arguments that `uri` and `get_url` share.
+    pub(crate) fn read(args: &Args, environment: &[(String, String)]) -> Self {
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for (name, value) in args
+            .raw("headers")
+            .and_then(|h| h.as_object())
+            .into_iter()
+            .flatten()
+        {
+            headers.push((name.clone(), plain(value)));
+        }
+        let path = |name: &str| args.str(name).map(PathBuf::from);
+        let mut call = Self {
+            url: args.str("url").unwrap_or_default().to_owned(),
+            method: "GET".to_owned(),
+            headers,
+            body: Payload::Nothing,
+            timeout: Duration::from_secs(
+                args.int("timeout")
+                    .and_then(|t| u64::try_from(t).ok())
+                    .unwrap_or(10),
+            ),
+            redirects: Redirects::Safe,
+            use_proxy: args.opt_bool("use_proxy").unwrap_or(true),
+            validate_certs: args.opt_bool("validate_certs").unwrap_or(true),
+            ca_path: path("ca_path"),
+            client_cert: path("client_cert"),
+            client_key: path("client_key"),
+            unredirected: args
+                .list("unredirected_headers")
+                .iter()
+                .map(|h| h.to_lowercase())
+                .collect(),
+            environment: environment.to_vec(),
+        };
+        let agent = args.str("http_agent").unwrap_or("ansible-httpget");
+        call.default_header("User-Agent", agent);
+        call.authenticate(args);
+        call
+    }
+
+    /// Adds a header unless the author gave it.
+    pub(crate) fn default_header(&mut self, name: &str, value: &str) {
+        if !self
+            .headers
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(name))
+        {
+            self.headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Adds basic authentication from the parameters, the URL, or `~/.netrc`.
+    ///
+    /// It is sent at once: Python's wait for a 401 ends the same way with one request more.
+    fn authenticate(&mut self, args: &Args) {
+        let in_url = credentials_in(&self.url);
+        if let Some((bare, _, _)) = &in_url {
+            self.url.clone_from(bare);
+        }
+        let given = args.str("url_username").map(|user| {
+            (
+                user.to_owned(),
+                args.str("url_password").unwrap_or_default().to_owned(),
+            )
+        });
+        let given = given
+            .or_else(|| in_url.map(|(_, user, password)| (user, password)))
+            .or_else(|| self.netrc(args));
+        if let Some((user, password)) = given {
+            let token = BASE64_STANDARD.encode(format!("{user}:{password}"));
+            self.default_header("Authorization", &format!("Basic {token}"));
+        }
+    }
+
+    fn netrc(&self, args: &Args) -> Option<(String, String)> {
+        let wanted = args.opt_bool("use_netrc").unwrap_or(true);
+        let host: Uri = self.url.parse().ok().filter(|_| wanted)?;
+        let home = variable("HOME", &self.environment)?;
+        let file = variable("NETRC", &self.environment).unwrap_or(format!("{home}/.netrc"));
+        netrc_entry(&std::fs::read_to_string(file).ok()?, host.host()?)
+    }
+
+    /// Sends it, follows redirects, and returns the last answer whatever its status.
+    pub(crate) fn send(&self) -> Result<Reply, HttpError> {
+        let agent = self.agent()?;
+        let (mut url, mut method) = (self.url.clone(), self.method.clone());
+        for hop in 0..=10 {
+            let response = self.one(&agent, &url, &method, hop > 0)?;
+            let status = response.status().as_u16();
+            let Some(next) = self.redirect(status, &method, &url, &response) else {
+                return Ok(reply(url, response));
+            };
+            if status == 303 || (matches!(status, 301 | 302) && method == "POST") {
+                "GET".clone_into(&mut method);
+            }
+            url = next;
+        }
+        Err(HttpError::Loop)
+    }
+
+    fn redirect(
+        &self,
+        status: u16,
+        method: &str,
+        url: &str,
+        response: &Response<Body>,
+    ) -> Option<String> {
+        let safe = matches!(method, "GET" | "HEAD");
+        let follow = match self.redirects {
+            Redirects::None => false,
+            Redirects::Safe => safe,
+            Redirects::All => true,
+        };
+        let location = response.headers().get("location")?.to_str().ok()?;
+        let moved = matches!(status, 301 | 302 | 303 | 307 | 308);
+        (moved && follow).then(|| join(url, location))
+    }
+
+    fn one(
+        &self,
+        agent: &Agent,
+        url: &str,
+        method: &str,
+        redirected: bool,
+    ) -> Result<Response<Body>, HttpError> {
+        let mut request = Request::builder().method(method).uri(url);
+        let same_host = host_of(url) == host_of(&self.url);
+        for (name, value) in &self.headers {
+            let lower = name.to_lowercase();
+            let kept = !redirected
+                || (!self.unredirected.contains(&lower) && (same_host || lower != "authorization"));
+            if kept {
+                request = request.header(name, value);
+            }
+        }
+        let bad = |_| HttpError::BadUrl {
+            url: url.to_owned(),
+        };
+        let bodiless = matches!(method, "GET" | "HEAD") && redirected;
+        let answer = match &self.body {
+            Payload::Bytes(bytes) if !bodiless => agent.run(request.body(&bytes[..]).map_err(bad)?),
+            Payload::File(path) if !bodiless => {
+                let file = std::fs::File::open(path).map_err(|source| HttpError::Payload {
+                    path: path.clone(),
+                    source,
+                })?;
+                agent.run(request.body(file).map_err(bad)?)
+            }
+            _ => agent.run(request.body(()).map_err(bad)?),
+        };
+        answer.map_err(|e| failure(&e))
+    }
+
+    fn agent(&self) -> Result<Agent, HttpError> {
+        let scheme = self
+            .url
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_lowercase());
+        if !matches!(scheme.as_deref(), Some("http" | "https")) {
+            return Err(HttpError::UnknownScheme {
+                url: self.url.clone(),
+            });
+        }
+        let tls = match scheme.as_deref() {
+            Some("https") => self.tls()?,
+            // A redirect to https needs them too, but is no reason to read them always.
+            _ => self.tls().unwrap_or_default(),
+        };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .allow_non_standard_methods(true)
+            .timeout_connect(Some(self.timeout))
+            .timeout_recv_response(Some(self.timeout))
+            .timeout_per_read(Some(self.timeout))
+            .proxy(self.proxy())
+            .tls_config(tls)
+            .build();
+        Ok(Agent::new_with_config(config))
+    }
+
+    fn proxy(&self) -> Option<Proxy> {
+        if !self.use_proxy {
+            return None;
+        }
+        let secure = self.url.to_lowercase().starts_with("https:");
+        let name = if secure { "https_proxy" } else { "http_proxy" };
+        let value = |name: &str| {
+            let upper = name.to_uppercase();
+            variable(name, &self.environment)
+                .or_else(|| variable(&upper, &self.environment))
+                .filter(|value| !value.is_empty())
+        };
+        let host = host_of(&self.url)?;
+        let excluded = value("no_proxy").is_some_and(|list| bypasses(&list, &host));
+        let proxy = value(name)
+            .or_else(|| value("all_proxy"))
+            .filter(|_| !excluded)?;
+        let proxy = if proxy.contains("://") {
+            proxy
+        } else {
+            format!("http://{proxy}")
+        };
+        Proxy::new(&proxy).ok()
+    }
+
+    fn tls(&self) -> Result<TlsConfig, HttpError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(provider)
+            .disable_verification(!self.validate_certs);
+        if self.validate_certs {
+            let roots = self.roots()?;
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
+        }
+        if let Some(path) = &self.client_cert {
+            tls = tls.client_cert(Some(self.client(path)?));
+        }
+        Ok(tls.build())
+    }
+
+    /// The certificates to trust: of `ca_path` alone if it is given, else of the system.
+    fn roots(&self) -> Result<Vec<Certificate<'static>>, HttpError> {
+        if let Some(path) = &self.ca_path {
+            return certificates(path).map_err(|source| HttpError::Certificates {
+                path: path.clone(),
+                source,
+            });
+        }
+        let named = variable("SSL_CERT_FILE", &self.environment).map(PathBuf::from);
+        let usual = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+            "/etc/ssl/ca-bundle.pem",
+            "/etc/ssl/cert.pem",
+            "/etc/ssl/certs",
+        ];
+        let mut files = named.into_iter().chain(usual.map(PathBuf::from));
+        let found = files.find_map(|path| certificates(&path).ok().filter(|c| !c.is_empty()));
+        Ok(found.unwrap_or_default())
+    }
+
+    fn client(&self, path: &Path) -> Result<ClientCert, HttpError> {
+        let failed = |path: &Path, source| HttpError::Certificates {
+            path: path.to_owned(),
+            source,
+        };
+        let chain = certificates(path).map_err(|e| failed(path, e))?;
+        let key_path = self.client_key.as_deref().unwrap_or(path);
+        let pem = std::fs::read(key_path).map_err(|e| failed(key_path, e))?;
+        let key = PrivateKey::from_pem(&pem)
+            .map_err(|_| failed(key_path, io::ErrorKind::InvalidData.into()))?;
+        Ok(ClientCert::new_with_certs(&chain, key))
+    }
+}
+
+/// Returns a scalar of `headers` as text.
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Bool(true) => "True".to_owned(),
+        serde_json::Value::Bool(false) => "False".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Reads all certificates of a PEM file, or of the files in a directory.
+fn certificates(path: &Path) -> io::Result<Vec<Certificate<'static>>> {
+    if path.is_dir() {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let file = entry?.path();
+            if file.is_file() {
+                all.extend(certificates(&file).unwrap_or_default());
+            }
+        }
+        return Ok(all);
+    }
+    let pem = std::fs::read(path)?;
+    let items = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    Ok(items.collect())
+}
+
+fn reply(url: String, response: Response<Body>) -> Reply {
+    let status = response.status();
+    let mut headers = BTreeMap::new();
+    let mut cookies = Vec::new();
+    for (name, value) in response.headers() {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        if name == "set-cookie" {
+            let pair = value
+                .split(';')
+                .next()
+                .and_then(|pair| pair.split_once('='));
+            cookies.extend(pair.map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned())));
+        }
+        headers
+            .entry(name.as_str().to_owned())
+            .and_modify(|all: &mut String| {
+                all.push_str(", ");
+                all.push_str(&value);
+            })
+            .or_insert(value);
+    }
+    let reason = status.canonical_reason().unwrap_or_default();
+    let msg = if status.is_success() {
+        let length = headers
+            .get("content-length")
+            .map_or("unknown", String::as_str);
+        format!("OK ({length} bytes)")
+    } else {
+        format!("HTTP Error {}: {reason}", status.as_u16())
+    };
+    Reply {
+        status: status.as_u16(),
+        msg,
+        url,
+        headers,
+        cookies,
+        body: Some(response.into_body()),
+    }
+}
+
+impl Reply {
+    /// Returns the body as a reader without a limit of size.
+    pub(crate) fn reader(&mut self) -> Box<dyn Read> {
+        match self.body.take() {
+            Some(body) => Box::new(body.into_with_config().limit(u64::MAX).reader()),
+            None => Box::new(io::empty()),
+        }
+    }
+}
+
+/// Says it as Python's urllib does, where users match on it.
+fn failure(error: &ureq::Error) -> HttpError {
+    let reason = match error {
+        ureq::Error::Timeout(_) => {
+            return HttpError::TimedOut {
+                reason: "The read operation timed out".to_owned(),
+            };
+        }
+        ureq::Error::HostNotFound => "[Errno -2] Name or service not known".to_owned(),
+        ureq::Error::Io(e) => match e.raw_os_error() {
+            Some(code) => format!(
+                "[Errno {code}] {}",
+                nix::errno::Errno::from_raw(code).desc()
+            ),
+            None => e.to_string(),
+        },
+        ureq::Error::ConnectionFailed => "[Errno 111] Connection refused".to_owned(),
+        other => other.to_string(),
+    };
+    HttpError::Failed { reason }
+}
+
+fn host_of(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    uri.host().map(str::to_lowercase)
+}
+
+/// Whether a `no_proxy` list names the host or a domain it is in.
+fn bypasses(list: &str, host: &str) -> bool {
+    list.split(',')
+        .map(|name| name.trim().to_lowercase())
+        .any(|name| {
+            let domain = name.trim_start_matches('.');
+            name == "*"
+                || (!domain.is_empty() && (host == domain || host.ends_with(&format!(".{domain}"))))
+        })
+}
+
+/// Resolves a `Location` against the address it came from.
+pub(crate) fn join(base: &str, location: &str) -> String {
+    if location.contains("://") {
+        return location.to_owned();
+    }
+    let after_scheme = base.find("://").map_or(0, |at| at + 3);
+    if let Some(rest) = location.strip_prefix("//") {
+        return format!("{}//{rest}", &base[..after_scheme.saturating_sub(2)]);
+    }
+    let path_at = base[after_scheme..]
+        .find('/')
+        .map_or(base.len(), |at| after_scheme + at);
+    if location.starts_with('/') {
+        return format!("{}{location}", &base[..path_at]);
+    }
+    let path = base[path_at..].split(['?', '#']).next().unwrap_or_default();
+    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
+    format!("{}{folder}{location}", &base[..path_at])
+}
+
+/// Splits `https://user:password@host/` into the address without them, and both.
+fn credentials_in(url: &str) -> Option<(String, String, String)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let (credentials, _) = authority.rsplit_once('@')?;
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let bare = format!("{scheme}://{}", &rest[credentials.len() + 1..]);
+    Some((bare, decode(user), decode(password)))
+}
+
+/// Undoes `%41`.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let hex = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let value = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(value.unwrap_or(bytes[at]));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Returns login and password for `host`, or of `default`.
+fn netrc_entry(text: &str, host: &str) -> Option<(String, String)> {
+    let mut words = text.split_whitespace();
+    let (mut mine, mut login, mut password) = (false, None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "machine" | "default" if mine && login.is_some() => break,
+            "machine" => mine = words.next() == Some(host),
+            "default" => mine = true,
+            "login" if mine => login = words.next(),
+            "password" if mine => password = words.next(),
+            _ => {}
+        }
+    }
+    Some((login?.to_owned(), password.unwrap_or_default().to_owned()))
+}
+
+/// Hides the password of an address in what is shown.
+pub(crate) fn masked(url: &str) -> String {
+    match credentials_in(url) {
+        Some((bare, user, password)) if !password.is_empty() => {
+            let (scheme, rest) = bare.split_once("://").unwrap_or(("http", &bare));
+            format!("{scheme}://{user}:********@{rest}")
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_resolved_against_where_they_came_from() {
+        let base = "http://h:1/a/b?c=/d";
+        assert_eq!(join(base, "http://x/"), "http://x/");
+        assert_eq!(join(base, "/y"), "http://h:1/y");
+        assert_eq!(join(base, "y"), "http://h:1/a/y");
+        assert_eq!(join(base, "//z/y"), "http://z/y");
+        assert_eq!(join("http://h", "y"), "http://h/y");
+    }
+
+    #[test]
+    fn credentials_are_taken_out_of_an_address_and_hidden() {
+        let (bare, user, password) = credentials_in("https://a:b%40c@h/x@y").unwrap();
+        assert_eq!(
+            (bare.as_str(), user.as_str(), password.as_str()),
+            ("https://h/x@y", "a", "b@c")
+        );
+        assert_eq!(masked("https://a:b@h/"), "https://a:********@h/");
+        assert_eq!(masked("https://h/x@y"), "https://h/x@y");
+    }
+
+    #[test]
+    fn a_netrc_is_read_by_machine() {
+        let text = "machine a login x password y\ndefault login z";
+        assert_eq!(
+            netrc_entry(text, "a"),
+            Some(("x".to_owned(), "y".to_owned()))
+        );
+        assert_eq!(
+            netrc_entry(text, "b"),
+            Some(("z".to_owned(), String::new()))
+        );
+    }
+
+    #[test]
+    fn no_proxy_names_hosts_and_domains() {
+        assert!(bypasses("localhost, .example.org", "a.example.org"));
+        assert!(bypasses("example.org", "example.org"));
+        assert!(!bypasses("example.org", "badexample.org"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Writes the `body` of `uri` in the format asked for.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value as Json};
+
+use crate::module::Failure;
+use crate::modules::paths;
+
+/// Returns the bytes and, where the format has one, the content type.
+pub(super) fn encode(body: &Json, format: &str) -> Result<(Vec<u8>, Option<String>), Failure> {
+    match format {
+        "json" => {
+            let text = body
+                .as_str()
+                .map_or_else(|| paths::python_json(body), str::to_owned);
+            Ok((text.into_bytes(), Some("application/json".to_owned())))
+        }
+        "form-urlencoded" => {
+            let kind = Some("application/x-www-form-urlencoded".to_owned());
+            Ok((urlencoded(body)?.into_bytes(), kind))
+        }
+        "form-multipart" => multipart(body),
+        _ => Ok((raw(body).into_bytes(), None)),
+    }
+}
+
+fn raw(body: &Json) -> String {
+    match body {
+        Json::String(text) => text.clone(),
+        Json::Bool(true) => "True".to_owned(),
+        Json::Bool(false) => "False".to_owned(),
+        other => paths::python_json(other),
+    }
+}
+
+fn urlencoded(body: &Json) -> Result<String, Failure> {
+    let pairs: Vec<(String, Json)> = match body {
+        Json::String(text) => return Ok(text.clone()),
+        Json::Object(map) => map.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        Json::Array(items) => items.iter().map(pair).collect::<Result<_, _>>()?,
+        _ => return Err(bad("cannot form-urlencode body, expect list or dict")),
+    };
+    let mut out = Vec::new();
+    for (key, value) in &pairs {
+        let values = match value {
+            Json::Array(values) => values.clone(),
+            other => vec![other.clone()],
+        };
+        for value in values.iter().filter(|value| !value.is_null()) {
+            out.push(format!("{}={}", quote(key), quote(&raw(value))));
+        }
+    }
+    Ok(out.join("&"))
+}
+
+fn bad(reason: &str) -> Failure {
+    Failure::new(format!("failed to parse body as form_urlencoded: {reason}")).with("elapsed", 0)
+}
+
+fn pair(item: &Json) -> Result<(String, Json), Failure> {
+    match item.as_array().map(Vec::as_slice) {
+        Some([key, value]) => Ok((raw(key), value.clone())),
+        _ => Err(bad("not enough values to unpack (expected 2)")),
+    }
+}
+
+/// Quotes as `urllib.parse.quote_plus` does.
+fn quote(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
+                out.push(char::from(byte));
+            }
+            b' ' => out.push('+'),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// Writes a form of several parts: texts, and files of the machine by `filename`.
+fn multipart(body: &Json) -> Result<(Vec<u8>, Option<String>), Failure> {
+    let Json::Object(fields) = body else {
+        return Err(Failure::new(
+            "failed to parse body as form-multipart: Mapping is required",
+        ));
+    };
+    let seed = format!("{:?}{}", std::time::SystemTime::now(), std::process::id());
+    let boundary = crate::digest::of(seed.as_bytes(), "sha1").unwrap_or_default();
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        part(&mut out, &boundary, name, value)?;
+    }
+    out.extend(format!("--{boundary}--\r\n").into_bytes());
+    let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
+    Ok((out, Some(kind)))
+}
+
+fn part(out: &mut Vec<u8>, boundary: &str, name: &str, value: &Json) -> Result<(), Failure> {
+    let empty = Map::new();
+    let options = value.as_object().unwrap_or(&empty);
+    let text = |key: &str| options.get(key).and_then(Json::as_str);
+    let content = match (value, text("content"), text("filename")) {
+        (Json::Object(_), Some(content), _) => content.as_bytes().to_vec(),
+        (Json::Object(_), None, Some(path)) => std::fs::read(path).map_err(|e| {
+            Failure::new(format!(
+                "failed to parse body as form-multipart: {path}: {e}"
+            ))
+        })?,
+        (Json::Object(_), None, None) => {
+            let msg = "failed to parse body as form-multipart: at least one of filename or content must be provided";
+            return Err(Failure::new(msg));
+        }
+        (other, ..) => raw(other).into_bytes(),
+    };
+    let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+    if let Some(path) = text("filename") {
+        head.push_str(&format!("; filename=\"{}\"", paths::basename(path)));
+        let kind = text("mime_type").unwrap_or("application/octet-stream");
+        head.push_str(&format!("\r\nContent-Type: {kind}"));
+    } else if let Some(kind) = text("mime_type") {
+        head.push_str(&format!("\r\nContent-Type: {kind}"));
+    }
+    let base64 = text("multipart_encoding") == Some("base64");
+    if base64 {
+        head.push_str("\r\nContent-Transfer-Encoding: base64");
+    }
+    out.extend(head.into_bytes());
+    out.extend(b"\r\n\r\n");
+    match base64 {
+        true => out.extend(BASE64_STANDARD.encode(content).into_bytes()),
+        false => out.extend(content),
+    }
+    out.extend(b"\r\n");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn forms_are_written_as_python_writes_them() {
+        let body = json!({"a": "b c", "d": ["1", 2], "e": null, "ü": "&"});
+        assert_eq!(urlencoded(&body).unwrap(), "a=b+c&d=1&d=2&%C3%BC=%26");
+        let (json, kind) = encode(&json!({"a": [1, true]}), "json").unwrap();
+        assert_eq!(String::from_utf8(json).unwrap(), r#"{"a": [1, true]}"#);
+        assert_eq!(kind.as_deref(), Some("application/json"));
+    }
+}
