@@ -331,7 +331,7 @@ fn mapping(value: &Json) -> Option<Map<String, Json>> {
 }
 
 /// Expands a leading `~` and `$NAME`, as Python's `expanduser(expandvars(…))` does.
-fn expand_path(path: &str) -> String {
+pub(crate) fn expand_path(path: &str) -> String {
     let mut out = String::new();
     let mut rest = path;
     if let Some(after) = path.strip_prefix('~')

@@ -125,7 +125,8 @@ impl StateModule for Assemble {
         );
         put("msg", "OK".to_owned());
         let differs = now.old_text.as_ref() != Some(&now.text);
-        if want.backup && differs && now.old_text.is_some() && !want.check {
+        // Ansible names the copy in check mode too, where none is made.
+        if want.backup && differs && now.old_text.is_some() {
             put("backup_file", now.backup_to.to_string_lossy().into_owned());
         }
         attrs::add_path_info(&mut result);

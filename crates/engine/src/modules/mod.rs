@@ -8,6 +8,7 @@ mod blockinfile;
 mod copy;
 mod edit;
 mod file;
+mod find;
 mod get_url;
 mod lineinfile;
 mod paths;
@@ -16,6 +17,7 @@ mod slurp;
 mod stat;
 mod sysctl;
 mod tempfile;
+mod unarchive;
 mod uri;
 mod wait_for;
 
@@ -75,6 +77,11 @@ const FILES: &[(&str, Module)] = &[
     ("ansible.posix.sysctl", Module::State(&sysctl::Sysctl)),
     ("ansible.builtin.get_url", Module::Action(&get_url::GetUrl)),
     ("ansible.builtin.uri", Module::Action(&uri::Web)),
+    ("ansible.builtin.find", Module::Action(&find::Find)),
+    (
+        "ansible.builtin.unarchive",
+        Module::Action(&unarchive::Unarchive),
+    ),
     ("ansible.builtin.replace", Module::State(&replace::Replace)),
 ];
 

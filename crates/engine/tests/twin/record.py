@@ -80,7 +80,7 @@ def clean(value, root, ctl):
     if isinstance(value, list):
         return [clean(v, root, ctl) for v in value]
     if isinstance(value, dict):
-        return {k: clean(v, root, ctl) for k, v in value.items()}
+        return {clean(k, root, ctl): clean(v, root, ctl) for k, v in value.items()}
     return value
 
 

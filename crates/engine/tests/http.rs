@@ -1,0 +1,167 @@
+//! `get_url` and `uri` against a small server of our own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use amibake_engine::args::Args;
+use amibake_engine::module::{Context, Failure, Outcome};
+use amibake_engine::modules;
+use amibake_playbook::spec;
+use serde_json::{Map, Value as Json, json};
+
+#[test]
+fn a_file_is_fetched_once_and_then_only_if_its_checksum_differs() {
+    let server = serve();
+    let folder = tempfile::tempdir().unwrap();
+    let dest = folder.path().join("f");
+    let sum = "sha1:86f7e437faa5a7fce15d1ddcb9eaeaea377667b8";
+    let task = json!({"url": format!("{server}/a"), "dest": dest, "checksum": sum, "mode": "0600"});
+    let first = run("get_url", &task).unwrap();
+    assert!(first.changed);
+    assert_eq!(first.result["status_code"], 200);
+    assert_eq!(first.result["mode"], "0600");
+    let second = run("get_url", &task).unwrap();
+    assert!(!second.changed);
+    assert_eq!(second.result["msg"], "file already exists");
+    let wrong = json!({"url": format!("{server}/b"), "dest": dest, "checksum": sum, "force": true});
+    let failure = run("get_url", &wrong).unwrap_err();
+    assert!(failure.msg.contains("did not match"), "{}", failure.msg);
+    assert_eq!(std::fs::read(&dest).unwrap(), b"a", "the old file stays");
+}
+
+#[test]
+fn a_checksum_list_is_fetched_by_its_address() {
+    let server = serve();
+    let folder = tempfile::tempdir().unwrap();
+    let sums = format!("sha1:{server}/sums");
+    let task = json!({"url": format!("{server}/a"), "dest": folder.path(), "checksum": sums});
+    let outcome = run("get_url", &task).unwrap();
+    assert!(outcome.changed);
+    assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"a");
+}
+
+#[test]
+fn what_is_missing_or_refuses_says_so_as_ansible_does() {
+    let server = serve();
+    let failure = run(
+        "get_url",
+        &json!({"url": format!("{server}/gone"), "dest": "/tmp/x"}),
+    )
+    .unwrap_err();
+    assert_eq!(failure.msg, "Request failed");
+    assert_eq!(failure.result["response"], "HTTP Error 404: Not Found");
+    let failure = run("uri", &json!({"url": format!("{server}/gone")})).unwrap_err();
+    assert_eq!(
+        failure.msg,
+        "Status code was 404 and not [200]: HTTP Error 404: Not Found"
+    );
+    assert_eq!(failure.result["status"], 404);
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let failure = run("uri", &json!({"url": format!("http://{closed}/")})).unwrap_err();
+    let wanted = "Status code was -1 and not [200]: Request failed: <urlopen error [Errno 111] Connection refused>";
+    assert_eq!(failure.msg, wanted);
+}
+
+#[test]
+fn bodies_headers_and_json_answers_go_through() {
+    let server = serve();
+    let task = json!({
+        "url": format!("{server}/echo"), "method": "post", "body_format": "json", "body": {"x": [1, "ü"]},
+        "return_content": true, "status_code": [200, 201],
+        "url_username": "u", "url_password": "p", "force_basic_auth": true,
+    });
+    let answer = run("uri", &task).unwrap();
+    assert_eq!(answer.result["json"]["body"], r#"{"x": [1, "\u00fc"]}"#);
+    assert_eq!(answer.result["json"]["authorization"], "Basic dTpw");
+    assert_eq!(answer.result["json"]["content-type"], "application/json");
+    assert_eq!(answer.result["status"], 200);
+    assert_eq!(answer.result["content_type"], "application/json");
+}
+
+#[test]
+fn redirects_are_followed_as_asked() {
+    let server = serve();
+    let task = json!({"url": format!("{server}/moved"), "return_content": true});
+    let answer = run("uri", &task).unwrap();
+    assert_eq!(answer.result["redirected"], true);
+    assert_eq!(answer.result["content"], "a");
+    let task =
+        json!({"url": format!("{server}/moved"), "follow_redirects": "none", "status_code": 302});
+    let answer = run("uri", &task).unwrap();
+    assert_eq!(answer.result["location"], format!("{server}/a"));
+}
+
+fn run(name: &str, given: &Json) -> Result<Outcome, Failure> {
+    let args = Args::coerce(
+        spec::find(name).unwrap(),
+        given.as_object().unwrap().clone(),
+    )?;
+    let facts = Map::new();
+    let mut context = Context {
+        check: false,
+        diff: false,
+        environment: vec![("no_proxy".to_owned(), "127.0.0.1".to_owned())],
+        sources: BTreeMap::new(),
+        facts: &facts,
+        output: &mut |_, _| {},
+    };
+    modules::find(name).unwrap().run(&args, &mut context)
+}
+
+/// Serves until the test's process ends; returns its address.
+fn serve() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    format!("http://{address}")
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            break;
+        };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let length = headers
+        .get("content-length")
+        .and_then(|l| l.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let (status, more, content) = match path.as_str() {
+        "/a" | "/b" => ("200 OK", "", path[1..].to_owned()),
+        "/sums" => {
+            let sum = "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8";
+            ("200 OK", "", format!("1234  other\n{sum}  a\n"))
+        }
+        "/moved" => ("302 Found", "Location: /a\r\n", String::new()),
+        "/echo" => {
+            headers.insert("body".to_owned(), String::from_utf8(body).unwrap());
+            let content = serde_json::to_string(&headers).unwrap();
+            ("200 OK", "Content-Type: application/json\r\n", content)
+        }
+        _ => ("404 Not Found", "", String::new()),
+    };
+    let length = content.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(content.as_bytes()));
+}
