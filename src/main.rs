@@ -8,6 +8,7 @@ mod event;
 mod exit;
 mod guest;
 mod interrupt;
+mod inventory;
 mod ledger;
 mod manifest;
 mod plan;

@@ -1,0 +1,126 @@
+//! INI inventories: hosts with variables on their lines, `[group]`, `[group:vars]`,
+//! `[group:children]`.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::yaml::literal;
+use super::{Inventory, InventoryError, Vars, expand};
+
+enum Section {
+    Hosts(String),
+    Vars(String),
+    Children(String),
+}
+
+pub(super) fn read(
+    inventory: &mut Inventory,
+    path: &Path,
+    text: &str,
+) -> Result<(), InventoryError> {
+    let mut section = Section::Hosts("ungrouped".into());
+    for (text, line) in text.lines().zip(1..) {
+        let text = text.trim();
+        if text.is_empty() || text.starts_with(['#', ';']) {
+            continue;
+        }
+        let wrong = |message: &str| InventoryError::Line {
+            path: path.to_owned(),
+            line,
+            message: message.to_owned(),
+        };
+        if let Some(heading) = text.strip_prefix('[')
+            && let Some((name, _comment)) = heading.split_once(']')
+            && !heading.starts_with(':')
+        {
+            section = heading_of(name)
+                .ok_or_else(|| wrong("a section is [group], [group:vars] or [group:children]"))?;
+            if let Section::Hosts(group) | Section::Vars(group) | Section::Children(group) =
+                &section
+            {
+                inventory.groups.entry(group.clone()).or_default();
+            }
+            continue;
+        }
+        entry(inventory, &section, text).map_err(|message| wrong(&message))?;
+    }
+    Ok(())
+}
+
+fn heading_of(name: &str) -> Option<Section> {
+    match name.split_once(':') {
+        None => Some(Section::Hosts(name.to_owned())),
+        Some((group, "vars")) => Some(Section::Vars(group.to_owned())),
+        Some((group, "children")) => Some(Section::Children(group.to_owned())),
+        Some(_) => None,
+    }
+}
+
+fn entry(inventory: &mut Inventory, section: &Section, text: &str) -> Result<(), String> {
+    match section {
+        Section::Hosts(group) => host_line(inventory, group, text),
+        Section::Vars(group) => {
+            let (name, value) = text
+                .split_once('=')
+                .ok_or("a variable is written name=value")?;
+            let vars = &mut inventory.groups.entry(group.clone()).or_default().vars;
+            vars.insert(name.trim().to_owned(), literal(value.trim()));
+            Ok(())
+        }
+        Section::Children(group) => {
+            let child = text.split('#').next().unwrap_or(text).trim();
+            inventory.groups.entry(child.to_owned()).or_default();
+            let children = &mut inventory.groups.entry(group.clone()).or_default().children;
+            children.push(child.to_owned());
+            Ok(())
+        }
+    }
+}
+
+fn host_line(inventory: &mut Inventory, group: &str, text: &str) -> Result<(), String> {
+    let words = words(text).ok_or("a quotation mark is not closed")?;
+    let (name, assignments) = words.split_first().ok_or("a host was expected")?;
+    let mut vars = Vars::new();
+    for word in assignments {
+        let (key, value) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` is not name=value"))?;
+        vars.insert(key.to_owned(), literal(value));
+    }
+    let (name, port) = match name.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') && !port.contains(']') => {
+            (host, port.parse::<u16>().ok())
+        }
+        _ => (name.as_str(), None),
+    };
+    if let Some(port) = port {
+        vars.entry("ansible_port").or_insert(Json::from(port));
+    }
+    for host in expand(name).ok_or("a range is written [first:last]")? {
+        inventory.add_to_group(group, &host);
+        let known = inventory.host_vars.entry(host).or_default();
+        known.extend(vars.clone());
+    }
+    Ok(())
+}
+
+/// Splits as a shell does, as far as quotes and comments go.
+fn words(text: &str) -> Option<Vec<String>> {
+    let (mut words, mut word) = (Vec::new(), None::<String>);
+    let mut quote = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '#') if word.is_none() => break,
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}

@@ -1,0 +1,413 @@
+//! Which hosts there are, in which groups, with which variables: Ansible's static inventories.
+//!
+//! Owns INI and YAML inventories, `group_vars` and `host_vars`, and host patterns. Inventory
+//! plugins and scripts are refused by name.
+
+mod ini;
+mod pattern;
+mod yaml;
+
+pub(crate) use yaml::vars_file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::files::{Disk, Files};
+use serde_json::{Map, Value as Json};
+
+/// Variables by name.
+pub(crate) type Vars = Map<String, Json>;
+
+/// Hosts, groups and their variables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inventory {
+    hosts: Vec<String>,
+    host_vars: BTreeMap<String, Vars>,
+    groups: BTreeMap<String, Group>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Group {
+    hosts: Vec<String>,
+    children: Vec<String>,
+    vars: Vars,
+}
+
+/// A host with everything that applies to it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Host {
+    /// Its name in the inventory.
+    pub(crate) name: String,
+    /// Its groups, parents before children, without `all`.
+    pub(crate) group_names: Vec<String>,
+    /// Variables of `all`.
+    pub(crate) all_vars: Vars,
+    /// Variables of its other groups, nearer groups winning.
+    pub(crate) group_vars: Vars,
+    /// Its own variables.
+    pub(crate) host_vars: Vars,
+}
+
+/// An inventory, or a pattern, that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InventoryError {
+    /// A file cannot be read.
+    #[error("the inventory {} cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of an INI inventory.
+    #[error("{}:{line}: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A place in a YAML file.
+    #[error("{0}")]
+    Yaml(Box<Diagnostic>),
+    /// Something this program does not do.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What.
+        what: String,
+    },
+}
+
+impl From<Diagnostic> for InventoryError {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::Yaml(Box::new(diagnostic))
+    }
+}
+
+impl Inventory {
+    /// Reads the inventory file at `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self, InventoryError> {
+        let mut inventory = Self::default();
+        let bytes = std::fs::read(path).map_err(|source| InventoryError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        if bytes.starts_with(b"#!") {
+            return Err(InventoryError::Unsupported {
+                what: format!("the inventory script {}", path.display()),
+            });
+        }
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("yml" | "yaml" | "json") => yaml::read(&mut inventory, path, &bytes)?,
+            _ => ini::read(&mut inventory, path, &String::from_utf8_lossy(&bytes))?,
+        }
+        Ok(inventory)
+    }
+
+    /// Returns an inventory of hosts without groups.
+    pub(crate) fn of(hosts: impl IntoIterator<Item = String>) -> Self {
+        let mut inventory = Self::default();
+        for host in hosts {
+            inventory.add_host(&host);
+        }
+        inventory
+    }
+
+    /// Adds what `group_vars` and `host_vars` in `folder` say.
+    pub(crate) fn add_vars_of(&mut self, folder: &Path) -> Result<(), InventoryError> {
+        let mut groups: Vec<String> = self.groups.keys().cloned().collect();
+        groups.push("all".into());
+        for name in groups {
+            let vars = yaml::vars_files(&folder.join("group_vars"), &name)?;
+            if !vars.is_empty() {
+                self.groups.entry(name).or_default().vars.extend(vars);
+            }
+        }
+        for name in &self.hosts {
+            let vars = yaml::vars_files(&folder.join("host_vars"), name)?;
+            self.host_vars.entry(name.clone()).or_default().extend(vars);
+        }
+        Ok(())
+    }
+
+    /// Returns a host with everything that applies to it.
+    pub(crate) fn host(&self, name: &str) -> Host {
+        let mut nearest = self.groups_of(name);
+        nearest
+            .sort_by_cached_key(|group| (self.depth(group), self.priority(group), group.clone()));
+        let mut group_vars = Vars::new();
+        for group in &nearest {
+            group_vars.extend(self.vars_of(group));
+        }
+        Host {
+            name: name.to_owned(),
+            all_vars: self.vars_of("all"),
+            group_vars,
+            host_vars: self.host_vars.get(name).cloned().unwrap_or_default(),
+            group_names: nearest,
+        }
+    }
+
+    /// Returns every group with its hosts, those of its children included.
+    pub(crate) fn groups(&self) -> BTreeMap<String, Vec<String>> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in self.groups.keys() {
+            all.insert(name.clone(), self.members(name));
+        }
+        let grouped: BTreeSet<&String> = all
+            .iter()
+            .filter(|(name, _)| *name != "all" && *name != "ungrouped")
+            .flat_map(|(_, hosts)| hosts)
+            .collect();
+        let alone = |host: &&String| !grouped.contains(host);
+        let ungrouped = self.hosts.iter().filter(alone).cloned().collect();
+        all.insert("ungrouped".into(), ungrouped);
+        all.insert("all".into(), self.hosts.clone());
+        all
+    }
+
+    /// Returns the hosts that `pattern` names, in inventory order, and what it names in vain.
+    pub(crate) fn matching(
+        &self,
+        pattern: &str,
+    ) -> Result<(Vec<String>, Vec<String>), InventoryError> {
+        pattern::matching(self, pattern)
+    }
+
+    fn add_host(&mut self, name: &str) {
+        if !self.hosts.iter().any(|host| host == name) {
+            self.hosts.push(name.to_owned());
+        }
+    }
+
+    fn add_to_group(&mut self, group: &str, host: &str) {
+        self.add_host(host);
+        let hosts = &mut self.groups.entry(group.to_owned()).or_default().hosts;
+        if !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+    }
+
+    fn vars_of(&self, group: &str) -> Vars {
+        let group = self.groups.get(group);
+        group.map(|group| group.vars.clone()).unwrap_or_default()
+    }
+
+    fn priority(&self, group: &str) -> i64 {
+        let priority = self.vars_of(group).get("ansible_group_priority").cloned();
+        priority.and_then(|value| value.as_i64()).unwrap_or(1)
+    }
+
+    fn members(&self, group: &str) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        self.collect(group, &mut seen, &mut BTreeSet::new());
+        let within = |host: &&String| seen.contains(*host);
+        self.hosts.iter().filter(within).cloned().collect()
+    }
+
+    fn collect(&self, group: &str, hosts: &mut BTreeSet<String>, visited: &mut BTreeSet<String>) {
+        if !visited.insert(group.to_owned()) {
+            return;
+        }
+        if let Some(group) = self.groups.get(group) {
+            hosts.extend(group.hosts.iter().cloned());
+            for child in &group.children {
+                self.collect(child, hosts, visited);
+            }
+        }
+    }
+
+    fn groups_of(&self, host: &str) -> Vec<String> {
+        let has = |name: &&String| {
+            !matches!(name.as_str(), "all" | "ungrouped")
+                && self.members(name).iter().any(|member| member == host)
+        };
+        self.groups.keys().filter(has).cloned().collect()
+    }
+
+    /// How far below `all` a group is: the longest way down to it.
+    fn depth(&self, group: &str) -> usize {
+        self.depth_below(group, self.groups.len())
+    }
+
+    fn depth_below(&self, group: &str, left: usize) -> usize {
+        if left == 0 {
+            return 0;
+        }
+        let parents = self
+            .groups
+            .iter()
+            .filter(|(name, parent)| *name != "all" && parent.children.iter().any(|c| c == group));
+        let above = parents.map(|(name, _)| self.depth_below(name, left - 1) + 1);
+        above.max().unwrap_or(1)
+    }
+}
+
+/// Expands `web[01:03].example.com` and `db[a:c]`.
+fn expand(name: &str) -> Option<Vec<String>> {
+    let Some((before, rest)) = name.split_once('[') else {
+        return Some(vec![name.to_owned()]);
+    };
+    let (range, after) = rest.split_once(']')?;
+    let parts: Vec<&str> = range.split(':').collect();
+    let (from, to) = (*parts.first()?, *parts.get(1)?);
+    let step: usize = parts.get(2).map_or(Some(1), |step| step.parse().ok())?;
+    let middles: Vec<String> = if let (Ok(first), Ok(last)) = (from.parse::<u32>(), to.parse()) {
+        let width = if from.len() > 1 && from.starts_with('0') {
+            from.len()
+        } else {
+            0
+        };
+        (first..=last)
+            .step_by(step.max(1))
+            .map(|n| format!("{n:0width$}"))
+            .collect()
+    } else {
+        let (first, last) = (from.chars().next()?, to.chars().next()?);
+        (first..=last)
+            .step_by(step.max(1))
+            .map(String::from)
+            .collect()
+    };
+    let mut names = Vec::new();
+    for tail in expand(after)? {
+        names.extend(
+            middles
+                .iter()
+                .map(|middle| format!("{before}{middle}{tail}")),
+        );
+    }
+    names.sort();
+    Some(names)
+}
+
+/// Returns the files of this machine, through which the language reads.
+fn disk() -> impl Files {
+    Disk::here()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Command;
+
+    const INI: &str = "
+lonely ansible_host=10.0.0.1 ansible_port=2200
+[web]
+web[01:03].example.com http_port=80 name='a b' flag=True list=\"['x', 'y']\" # comment
+[db]
+db-[a:b] tier=1
+[prod:children]
+web
+db
+[prod:vars]
+env=production
+tier=0
+[web:vars]
+ratio=1.5
+text=plain words here
+";
+
+    const YAML: &str = "
+all:
+  vars: {site: one}
+  hosts:
+    lonely: {ansible_host: 10.0.0.1}
+  children:
+    web:
+      hosts:
+        web[1:2]: {http_port: 80}
+      vars: {role: web}
+    prod:
+      children:
+        web:
+      vars: {role: any, env: production}
+";
+
+    /// What `ansible-inventory --list` makes of the file at `path`.
+    fn judged(path: &Path) -> Option<Json> {
+        let program =
+            std::env::var("ANSIBLE_INVENTORY").unwrap_or_else(|_| "ansible-inventory".into());
+        let out = Command::new(program)
+            .args(["-i", path.to_str()?, "--list"])
+            .output()
+            .ok()?;
+        serde_json::from_slice(&out.stdout).ok()
+    }
+
+    fn merged(host: &Host) -> Vars {
+        let mut vars = host.all_vars.clone();
+        vars.extend(host.group_vars.clone());
+        vars.extend(host.host_vars.clone());
+        vars
+    }
+
+    #[test]
+    fn variables_and_groups_are_what_ansible_makes_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("group_vars/web")).unwrap();
+        fs::create_dir(folder.path().join("host_vars")).unwrap();
+        fs::write(folder.path().join("group_vars/all.yml"), "site: files\n").unwrap();
+        fs::write(
+            folder.path().join("group_vars/web/a.yml"),
+            "from_folder: yes\n",
+        )
+        .unwrap();
+        fs::write(folder.path().join("host_vars/lonely.yml"), "mine: 1\n").unwrap();
+        for (name, text) in [("hosts", INI), ("hosts.yml", YAML)] {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            let mut ours = Inventory::read(&path).unwrap();
+            ours.add_vars_of(folder.path()).unwrap();
+            let lonely = ours.host("lonely");
+            assert_eq!(merged(&lonely)["mine"], 1);
+            assert_eq!(merged(&lonely)["site"], "files");
+            let Some(theirs) = judged(&path) else {
+                continue;
+            };
+            for host in &ours.hosts {
+                let vars = Json::Object(merged(&ours.host(host)));
+                assert_eq!(vars, theirs["_meta"]["hostvars"][host], "{host} in {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_inventory_is_read_with_its_types() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hosts");
+        fs::write(&path, INI).unwrap();
+        let inventory = Inventory::read(&path).unwrap();
+        let web = inventory.host("web02.example.com");
+        assert_eq!(web.group_names, ["prod", "web"]);
+        assert_eq!(web.host_vars["http_port"], 80);
+        assert_eq!(web.host_vars["name"], "a b");
+        assert_eq!(web.host_vars["flag"], true);
+        assert_eq!(web.host_vars["list"], serde_json::json!(["x", "y"]));
+        assert_eq!(web.group_vars["ratio"], 1.5);
+        assert_eq!(inventory.host("db-a").host_vars["tier"], 1);
+        assert_eq!(inventory.groups()["ungrouped"], ["lonely"]);
+    }
+
+    #[test]
+    fn patterns_name_hosts_as_ansible_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hosts");
+        fs::write(&path, INI).unwrap();
+        let inventory = Inventory::read(&path).unwrap();
+        let hosts = |pattern: &str| inventory.matching(pattern).unwrap().0.join(" ");
+        let webs = "web01.example.com web02.example.com web03.example.com";
+        assert_eq!(hosts("all"), format!("lonely {webs} db-a db-b"));
+        assert_eq!(hosts("web"), webs);
+        assert_eq!(hosts("prod:!web"), "db-a db-b");
+        assert_eq!(hosts("prod,&db"), "db-a db-b");
+        assert_eq!(hosts("db-*:lonely"), "lonely db-a db-b");
+        assert_eq!(hosts("web[0]"), "web01.example.com");
+        assert_eq!(hosts("web[1:]"), "web02.example.com web03.example.com");
+        assert_eq!(inventory.matching("nobody").unwrap().1, ["nobody"]);
+    }
+}

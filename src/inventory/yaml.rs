@@ -1,0 +1,208 @@
+//! YAML inventories and files of variables.
+
+use std::path::Path;
+
+use amibake_playbook::yaml::{self, Kind, Node};
+use serde_json::{Number, Value as Json};
+
+use super::{Inventory, InventoryError, Vars, disk, expand};
+
+pub(super) fn read(
+    inventory: &mut Inventory,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), InventoryError> {
+    let document = yaml::parse(path, bytes)?;
+    if document.root.get("plugin").is_some() {
+        return Err(InventoryError::Unsupported {
+            what: format!("the inventory plugin in {}", path.display()),
+        });
+    }
+    for (name, node) in document.root.expect_map("an inventory")? {
+        group(inventory, name.expect_str("a group's name")?, node)?;
+    }
+    Ok(())
+}
+
+fn group(inventory: &mut Inventory, name: &str, node: &Node) -> Result<(), InventoryError> {
+    inventory.groups.entry(name.to_owned()).or_default();
+    if node.is_null() {
+        return Ok(());
+    }
+    for (key, value) in node.expect_map("a group")? {
+        match key.expect_str("a key of a group")? {
+            "hosts" => hosts(inventory, name, value)?,
+            "vars" => {
+                let vars = object(value)?;
+                inventory
+                    .groups
+                    .entry(name.to_owned())
+                    .or_default()
+                    .vars
+                    .extend(vars);
+            }
+            "children" => children(inventory, name, value)?,
+            other => {
+                let message = format!("`{other}` is no key of a group: hosts, vars, children");
+                return Err(yaml::Diagnostic::new(&key.span, message).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hosts(inventory: &mut Inventory, group: &str, node: &Node) -> Result<(), InventoryError> {
+    if node.is_null() {
+        return Ok(());
+    }
+    for (name, vars) in node.expect_map("hosts")? {
+        let pattern = name.expect_text("a host's name")?;
+        let names = expand(&pattern).ok_or_else(|| {
+            yaml::Diagnostic::new(&name.span, "a range is written [first:last]".to_owned())
+        })?;
+        let vars = object(vars)?;
+        for host in names {
+            inventory.add_to_group(group, &host);
+            inventory
+                .host_vars
+                .entry(host)
+                .or_default()
+                .extend(vars.clone());
+        }
+    }
+    Ok(())
+}
+
+fn children(inventory: &mut Inventory, parent: &str, node: &Node) -> Result<(), InventoryError> {
+    if node.is_null() {
+        return Ok(());
+    }
+    for (name, child) in node.expect_map("children")? {
+        let name = name.expect_str("a group's name")?;
+        group(inventory, name, child)?;
+        let children = &mut inventory
+            .groups
+            .entry(parent.to_owned())
+            .or_default()
+            .children;
+        children.push(name.to_owned());
+    }
+    Ok(())
+}
+
+/// Reads the variables of `name` in a `group_vars` or `host_vars` folder: a file, or a folder.
+pub(super) fn vars_files(folder: &Path, name: &str) -> Result<Vars, InventoryError> {
+    let mut vars = Vars::new();
+    if name.contains('/') || name.starts_with('.') {
+        return Ok(vars);
+    }
+    let inner = folder.join(name);
+    if inner.is_dir() {
+        let mut paths: Vec<_> = std::fs::read_dir(&inner)
+            .map_err(|source| InventoryError::Read {
+                path: inner.clone(),
+                source,
+            })?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.is_file() && has_vars(path))
+            .collect();
+        paths.sort();
+        for path in paths {
+            vars.extend(vars_file(&path)?);
+        }
+        return Ok(vars);
+    }
+    for extension in ["", ".yml", ".yaml", ".json"] {
+        let path = folder.join(format!("{name}{extension}"));
+        if path.is_file() {
+            vars.extend(vars_file(&path)?);
+            break;
+        }
+    }
+    Ok(vars)
+}
+
+fn has_vars(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or(".");
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !name.starts_with('.')
+        && !name.ends_with('~')
+        && matches!(extension, None | Some("yml" | "yaml" | "json"))
+}
+
+/// Reads a file of variables: a mapping, or nothing.
+pub(crate) fn vars_file(path: &Path) -> Result<Vars, InventoryError> {
+    object(&yaml::load(&disk(), path)?.root)
+}
+
+/// Returns a mapping as variables.
+pub(super) fn object(node: &Node) -> Result<Vars, InventoryError> {
+    if node.is_null() {
+        return Ok(Vars::new());
+    }
+    let mut vars = Vars::new();
+    for (key, value) in node.expect_map("variables")? {
+        vars.insert(key.expect_text("a variable's name")?, json(value)?);
+    }
+    Ok(vars)
+}
+
+fn json(node: &Node) -> Result<Json, InventoryError> {
+    if node.tag.as_deref() == Some("!vault") {
+        return Err(InventoryError::Unsupported {
+            what: format!("vault ({}:{})", node.span.file().display(), node.span.line),
+        });
+    }
+    Ok(match &node.kind {
+        Kind::Null => Json::Null,
+        Kind::Bool(truth) => Json::Bool(*truth),
+        Kind::Int(int) => int
+            .to_string()
+            .parse::<Number>()
+            .map_or_else(|_| Json::String(int.to_string()), Json::Number),
+        Kind::Float(float) => Number::from_f64(*float).map_or(Json::Null, Json::Number),
+        Kind::Str(text) => Json::String(text.clone()),
+        Kind::Timestamp(_) => Json::String(node.scalar_text().unwrap_or_default()),
+        Kind::Seq(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
+        Kind::Map(_) => Json::Object(object(node)?),
+    })
+}
+
+/// Returns what Python's `literal_eval` makes of a text, or the text.
+pub(super) fn literal(text: &str) -> Json {
+    match text {
+        "True" => return Json::Bool(true),
+        "False" => return Json::Bool(false),
+        "None" => return Json::Null,
+        _ => {}
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let starts_like_a_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    // Python has no decimal numbers with leading zeros: `0644` stays text.
+    let octal = digits.len() > 1 && digits.starts_with('0') && !digits.contains(['.', 'e', 'E']);
+    if starts_like_a_number && !octal {
+        if let Ok(int) = text.parse::<i64>() {
+            return Json::from(int);
+        }
+        if let Some(float) = text.parse().ok().and_then(Number::from_f64) {
+            return Json::Number(float);
+        }
+    }
+    let quoted = text.len() > 1
+        && (text.starts_with('\'') && text.ends_with('\'')
+            || text.starts_with('"') && text.ends_with('"'));
+    if quoted {
+        return Json::String(text[1..text.len() - 1].to_owned());
+    }
+    if text.starts_with(['[', '{'])
+        && !text.starts_with("{{")
+        && let Ok(document) = yaml::parse(Path::new("inventory"), text.as_bytes())
+        && let Ok(value) = json(&document.root)
+    {
+        return value;
+    }
+    Json::String(text.to_owned())
+}
