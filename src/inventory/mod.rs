@@ -7,7 +7,7 @@ mod ini;
 mod pattern;
 mod yaml;
 
-pub(crate) use yaml::vars_file;
+pub(crate) use yaml::{vars_file, vars_text};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -138,6 +138,11 @@ pub(crate) fn vars_file(path: &Path) -> Result<Vars, InventoryError> {
     object(&yaml::load(&disk(), path)?.root)
 }
 
+/// Reads variables given as text, in JSON or YAML.
+pub(crate) fn vars_text(text: &str) -> Result<Vars, InventoryError> {
+    object(&yaml::parse(Path::new("-e"), text.as_bytes())?.root)
+}
+
 /// Returns a mapping as variables.
 pub(super) fn object(node: &Node) -> Result<Vars, InventoryError> {
     if node.is_null() {

@@ -1,0 +1,156 @@
+//! Which hosts are meant, what applies to each, and where each is.
+
+use std::path::{Path, PathBuf};
+
+use amibake_protocol::job::Options;
+use serde_json::Value as Json;
+
+use super::{Context, TargetArgs, folder_of};
+use crate::exit::Failure;
+use crate::inventory::{Host, Inventory, Vars};
+use crate::ssh::{self, Destination, Overrides, PublicLine, SshError, parse_address};
+
+/// A host that is to be run on.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// Options with this host's variables in them.
+    pub(super) options: Options,
+    /// Where it is; none is this machine.
+    pub(super) destination: Option<Destination>,
+}
+
+impl Chosen {
+    pub(super) fn name(&self) -> &str {
+        &self.options.inventory_hostname
+    }
+}
+
+/// Reads the inventory, or makes one of `--host` or `--local`.
+pub(super) fn inventory(target: &TargetArgs, playbook: &Path) -> Result<Inventory, Failure> {
+    let mut inventory = match &target.inventory {
+        Some(path) => Inventory::read(path).map_err(Failure::usage)?,
+        None if target.local => Inventory::of(["localhost".to_owned()]),
+        None => Inventory::of(target.host.iter().map(|host| parse_address(host).1)),
+    };
+    if let Some(path) = &target.inventory {
+        inventory
+            .add_vars_of(folder_of(path))
+            .map_err(Failure::usage)?;
+    }
+    inventory
+        .add_vars_of(folder_of(playbook))
+        .map_err(Failure::usage)?;
+    Ok(inventory)
+}
+
+/// Resolves every host that is not left out by `--limit`. Nothing is connected to.
+pub(super) fn choose(
+    target: &TargetArgs,
+    inventory: &Inventory,
+    shared: &Options,
+    cx: &Context,
+) -> Result<Vec<Chosen>, Failure> {
+    let pattern = target.limit.as_deref().unwrap_or("all");
+    let (names, in_vain) = inventory.matching(pattern).map_err(Failure::usage)?;
+    for name in in_vain {
+        cx.events
+            .warn(format!("no host matches the pattern {name}"));
+    }
+    if names.is_empty() {
+        return Err(Failure::usage(format!("no host matches `{pattern}`")));
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        chosen.push(one(target, &inventory.host(&name), shared, cx)?);
+    }
+    Ok(chosen)
+}
+
+fn one(
+    target: &TargetArgs,
+    host: &Host,
+    shared: &Options,
+    cx: &Context,
+) -> Result<Chosen, Failure> {
+    let mut vars = host.all_vars.clone();
+    vars.extend(host.group_vars.clone());
+    vars.extend(host.host_vars.clone());
+    vars.extend(shared.extra_vars.clone());
+    let local = target.local || text(&vars, "ansible_connection").as_deref() == Some("local");
+    let destination = match local {
+        true => None,
+        false => Some(destination(target, host, &vars, cx)?),
+    };
+    let options = Options {
+        login_user: destination
+            .as_ref()
+            .map_or_else(local_user, |to| to.user.clone()),
+        inventory_hostname: host.name.clone(),
+        group_names: host.group_names.clone(),
+        all_vars: host.all_vars.clone(),
+        group_vars: host.group_vars.clone(),
+        host_vars: host.host_vars.clone(),
+        local,
+        ..shared.clone()
+    };
+    Ok(Chosen {
+        options,
+        destination,
+    })
+}
+
+fn destination(
+    target: &TargetArgs,
+    host: &Host,
+    vars: &Vars,
+    cx: &Context,
+) -> Result<Destination, Failure> {
+    let typed = target.host.iter().map(|text| parse_address(text));
+    let (user, _, port) = typed
+        .into_iter()
+        .find(|(_, name, _)| *name == host.name)
+        .unwrap_or((None, String::new(), None));
+    let key_file = text(vars, "ansible_ssh_private_key_file").map(PathBuf::from);
+    let overrides = Overrides {
+        user: user
+            .or_else(|| text(vars, "ansible_user"))
+            .or_else(|| target.user.clone()),
+        port: port.or_else(|| text(vars, "ansible_port").and_then(|port| port.parse().ok())),
+        address: text(vars, "ansible_host"),
+        identities: target.identity.iter().cloned().chain(key_file).collect(),
+        host_keys: host_keys(target)?,
+        known_hosts: target.known_hosts.clone(),
+        accept_new: target.accept_new_host_key,
+        may_prompt: std::io::IsTerminal::is_terminal(&std::io::stdin()),
+    };
+    let (destination, warnings) = ssh::destination(&host.name, &overrides).map_err(refused)?;
+    for warning in warnings {
+        cx.events.about(&host.name).warn(warning);
+    }
+    Ok(destination)
+}
+
+fn host_keys(target: &TargetArgs) -> Result<Vec<PublicLine>, Failure> {
+    let lines = target.host_key.iter();
+    let keys: Result<_, _> = lines.map(|line| line.parse()).collect();
+    keys.map_err(|error| refused(SshError::Key(error)))
+}
+
+fn refused(error: SshError) -> Failure {
+    let hint = error.hint();
+    let mut failure = Failure::usage(error);
+    failure.hint = hint;
+    failure
+}
+
+fn text(vars: &Vars, name: &str) -> Option<String> {
+    match vars.get(name)? {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn local_user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "root".into())
+}

@@ -1,0 +1,216 @@
+//! `apply`: runs a playbook on machines that exist.
+//!
+//! Everything is parsed and checked before the first connection. The run itself is `agent`'s.
+
+mod hosts;
+mod list;
+mod vars;
+
+use std::path::{Path, PathBuf};
+
+use amibake_playbook::files::Disk;
+use amibake_playbook::syntax::{self, Playbook};
+use amibake_protocol::job::{Become, Options};
+
+use super::{Context, Form, Reporting};
+use crate::exit::{Answer, Failure};
+use crate::inventory::Inventory;
+use hosts::Chosen;
+
+/// Run a playbook on existing machines
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The playbook
+    playbook: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    choice: ChoiceArgs,
+    /// Extra variables: k=v, JSON, or @file; they win over everything
+    #[arg(short, long = "extra-vars", value_name = "VARS")]
+    extra_vars: Vec<String>,
+    /// Change nothing, say what would change
+    #[arg(short = 'C', long)]
+    check: bool,
+    /// Show what changes in files
+    #[arg(short = 'D', long)]
+    diff: bool,
+    /// Run tasks with become, unless they say otherwise
+    #[arg(short = 'b', long = "become")]
+    privileged: bool,
+    /// Whom to become
+    #[arg(long, value_name = "USER", default_value = "root")]
+    become_user: String,
+    /// Ask for the password of sudo
+    #[arg(short = 'K', long)]
+    ask_become_pass: bool,
+    /// File with the password of sudo
+    #[arg(long, value_name = "FILE", conflicts_with = "ask_become_pass")]
+    become_password_file: Option<PathBuf>,
+    /// Folders with roles, separated by colons
+    #[arg(long, value_name = "PATH", value_delimiter = ':')]
+    roles_path: Vec<PathBuf>,
+    /// Folders with collections, separated by colons
+    #[arg(long, value_name = "PATH", value_delimiter = ':')]
+    collections_path: Vec<PathBuf>,
+    /// Run handlers even after a failure
+    #[arg(long)]
+    force_handlers: bool,
+    /// Confirm each task
+    #[arg(long)]
+    step: bool,
+    /// File with the vault's password
+    #[arg(long, value_name = "FILE")]
+    vault_password_file: Option<PathBuf>,
+    /// Print one JSON object per event to stdout
+    #[arg(long)]
+    json: bool,
+    /// Say more; repeat for still more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Which machines, and how to get in.
+#[derive(Debug, clap::Args)]
+pub(super) struct TargetArgs {
+    /// A machine, as [user@]address[:port]; repeatable
+    #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags"])]
+    host: Vec<String>,
+    /// Inventory file, INI or YAML
+    #[arg(short, long, value_name = "FILE", conflicts_with = "host")]
+    inventory: Option<PathBuf>,
+    /// This machine, without SSH
+    #[arg(long, conflicts_with_all = ["host", "inventory"])]
+    local: bool,
+    /// Only the hosts of this pattern
+    #[arg(short, long, value_name = "PATTERN")]
+    limit: Option<String>,
+    /// User to log in as
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Private key to log in with; repeatable
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// The machine's host key, as 'ssh-ed25519 AAAA…'; repeatable
+    #[arg(long, value_name = "KEY")]
+    host_key: Vec<String>,
+    /// known_hosts file to use instead of the user's; repeatable
+    #[arg(long, value_name = "FILE")]
+    known_hosts: Vec<PathBuf>,
+    /// Note the host key of a machine seen for the first time
+    #[arg(long)]
+    accept_new_host_key: bool,
+}
+
+/// Which tasks.
+#[derive(Debug, clap::Args)]
+struct ChoiceArgs {
+    /// Only tasks with one of these tags
+    #[arg(short, long, value_name = "TAGS", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// No tasks with any of these tags
+    #[arg(long, value_name = "TAGS", value_delimiter = ',')]
+    skip_tags: Vec<String>,
+    /// Begin at the task of this name
+    #[arg(long, value_name = "NAME")]
+    start_at_task: Option<String>,
+    /// Print the tasks, run nothing
+    #[arg(long)]
+    list_tasks: bool,
+    /// Print the tags, run nothing
+    #[arg(long)]
+    list_tags: bool,
+}
+
+impl Args {
+    pub(super) fn reporting(&self) -> Reporting {
+        Reporting {
+            form: if self.json {
+                Form::JsonOnStdout
+            } else {
+                Form::HumanOnStdout
+            },
+            verbosity: self.verbose,
+        }
+    }
+
+    pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+        self.refuse_what_is_missing()?;
+        let playbook = self.parse(cx)?;
+        if self.choice.list_tasks || self.choice.list_tags {
+            let text = list::render(&self.playbook, &playbook, self.choice.list_tags);
+            return Ok(Answer::text(text));
+        }
+        let inventory = hosts::inventory(&self.target, &self.playbook)?;
+        let options = self.options(&inventory)?;
+        let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
+        run_on(&chosen)
+    }
+
+    fn refuse_what_is_missing(&self) -> Result<(), Failure> {
+        let missing = [
+            (self.step, "--step"),
+            (self.vault_password_file.is_some(), "--vault-password-file"),
+        ];
+        match missing.iter().find(|(given, _)| *given) {
+            Some((_, name)) => Err(Failure::usage(format!("{name} is not supported yet"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Parses the playbook and all that it reaches.
+    fn parse(&self, cx: &Context) -> Result<Playbook, Failure> {
+        let path = std::path::absolute(&self.playbook).map_err(Failure::usage)?;
+        let options = syntax::Options {
+            roles_path: self.roles_path.clone(),
+            collections_path: self.collections_path.clone(),
+            ..syntax::Options::default()
+        };
+        let playbook = syntax::parse(&Disk::here(), &path, &options).map_err(Failure::usage)?;
+        for warning in &playbook.warnings {
+            cx.events.warn(warning.to_string());
+        }
+        Ok(playbook)
+    }
+
+    /// The options that all hosts share.
+    fn options(&self, inventory: &Inventory) -> Result<Options, Failure> {
+        Ok(Options {
+            check: self.check,
+            diff: self.diff,
+            tags: self.choice.tags.clone(),
+            skip_tags: self.choice.skip_tags.clone(),
+            start_at_task: self.choice.start_at_task.clone(),
+            force_handlers: self.force_handlers,
+            extra_vars: vars::merge(&self.extra_vars)?,
+            privilege: Become {
+                always: self.privileged,
+                user: Some(self.become_user.clone()),
+                method: None,
+            },
+            groups: inventory.groups(),
+            verbosity: self.verbose,
+            local: self.target.local,
+            roles_path: self.roles_path.clone(),
+            collections_path: self.collections_path.clone(),
+            ..Options::default()
+        })
+    }
+}
+
+/// Runs the playbook on the chosen hosts.
+fn run_on(chosen: &[Chosen]) -> Result<Answer, Failure> {
+    let names: Vec<&str> = chosen.iter().map(Chosen::name).collect();
+    Err(Failure::usage(format!(
+        "running a playbook is not supported yet: nothing was done on {}",
+        names.join(", ")
+    )))
+}
+
+/// Returns the folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
