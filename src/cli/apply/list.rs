@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use amibake_playbook::syntax::{self, Playbook};
+use amibake_playbook::syntax::{self, Play, Playbook};
+use amibake_playbook::yaml::Node;
 
 pub(super) fn render(path: &Path, playbook: &Playbook, tags_only: bool) -> String {
     let mut text = format!("\nplaybook: {}\n", path.display());
     for (play, number) in playbook.plays.iter().zip(1..) {
-        let _infallible = writeln!(text, "\n  play #{number} ({0}): {0}", play.name);
+        let (name, hosts) = (&play.name, keyword(play, "hosts", ":").unwrap_or_default());
+        let tags = keyword(play, "tags", ", ").unwrap_or_default();
+        let _infallible = writeln!(text, "\n  play #{number} ({hosts}): {name}\tTAGS: [{tags}]");
         let tasks = syntax::list(play);
         if tags_only {
             let all: BTreeSet<&String> = tasks.iter().flat_map(|task| &task.tags).collect();
@@ -23,6 +26,18 @@ pub(super) fn render(path: &Path, playbook: &Playbook, tags_only: bool) -> Strin
         }
     }
     text
+}
+
+/// Returns a play's keyword as text, the items of a list joined.
+fn keyword(play: &Play, name: &str, between: &str) -> Option<String> {
+    let (_, node) = play.keywords.iter().find(|(key, _)| key == name)?;
+    match node.as_seq() {
+        Some(items) => {
+            let texts: Vec<String> = items.iter().filter_map(Node::scalar_text).collect();
+            Some(texts.join(between))
+        }
+        None => node.scalar_text(),
+    }
 }
 
 fn joined<'a>(tags: impl IntoIterator<Item = &'a String>) -> String {
