@@ -1,0 +1,360 @@
+//! `source:`, `provision:`, `test:` and `image:`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::yaml::{Fields, Node};
+
+use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, TargetKind, Test};
+use super::read;
+use super::variables::Variables;
+
+const SOURCES: [&str; 6] = ["ubuntu", "debian", "ami", "ssm", "filter", "image"];
+
+/// How long a test waits for its service, unless it says otherwise.
+const WITHIN: Duration = Duration::from_secs(60);
+
+pub(super) fn source(
+    node: &Node,
+    target: TargetKind,
+    variables: &Variables,
+) -> Result<(Source, Vec<Arch>), Diagnostic> {
+    let known = [
+        "ubuntu", "debian", "ami", "ssm", "filter", "image", "arch", "checksum",
+    ];
+    let fields = node.fields("`source`", &known)?;
+    let named: Vec<&str> = SOURCES
+        .into_iter()
+        .filter(|key| fields.get(key).is_some())
+        .collect();
+    let [one] = named[..] else {
+        let wrong = Diagnostic::new(&node.span, "`source` must name one thing to start from");
+        return Err(wrong.hint(format!("one of {}", SOURCES.join(", "))));
+    };
+    let span = &fields.require(one)?.span;
+    if target == TargetKind::Ec2 && matches!(one, "debian" | "image") {
+        let wrong = Diagnostic::new(span, format!("`source.{one}` is not for EC2"));
+        return Err(wrong.hint(
+            "give EC2 an `ubuntu`, `ami`, `ssm` or `filter`, and the others theirs below `targets`",
+        ));
+    }
+    if target != TargetKind::Ec2 && matches!(one, "ami" | "ssm" | "filter") {
+        let wrong = Diagnostic::new(span, format!("`source.{one}` is for EC2 only"));
+        return Err(wrong.hint("give this target its own source below `targets`"));
+    }
+    let value = || read::fill(fields.require(one)?, one, variables);
+    let source = match one {
+        "ubuntu" => Source::Ubuntu(value()?),
+        "debian" => Source::Debian(value()?),
+        "ami" => Source::Ami(ami(fields.require(one)?, value()?)?),
+        "ssm" => Source::Ssm(value()?),
+        "filter" => Source::Filter(filter(fields.require(one)?, variables)?),
+        _ => file(&fields, value()?, variables)?,
+    };
+    Ok((source, arches(fields.get("arch"), variables)?))
+}
+
+fn ami(node: &Node, id: String) -> Result<String, Diagnostic> {
+    let hex = id.strip_prefix("ami-").unwrap_or_default();
+    if hex.len() >= 8 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(id);
+    }
+    Err(Diagnostic::new(
+        &node.span,
+        format!("`{id}` is no image id such as ami-0abc1234"),
+    ))
+}
+
+fn filter(node: &Node, variables: &Variables) -> Result<ImageFilter, Diagnostic> {
+    let mut filters = BTreeMap::new();
+    for (key, value) in node.expect_map("`filter`")? {
+        let key = key.expect_str("a filter's name")?;
+        if !matches!(key, "owners" | "most_recent") {
+            filters.insert(key.to_owned(), read::list(value, key, variables)?);
+        }
+    }
+    let truth = |node: &Node| node.expect_bool("`most_recent`");
+    let owners = node
+        .get("owners")
+        .map_or(Ok(Vec::new()), |o| read::list(o, "owners", variables))?;
+    if owners.is_empty() {
+        return Err(
+            Diagnostic::new(&node.span, "`source.filter` has no `owners`")
+                .hint("without owners anybody can publish an image that matches"),
+        );
+    }
+    let most_recent = node
+        .get("most_recent")
+        .map(truth)
+        .transpose()?
+        .unwrap_or(false);
+    Ok(ImageFilter {
+        owners,
+        filters,
+        most_recent,
+    })
+}
+
+fn file(
+    fields: &Fields<'_>,
+    location: String,
+    variables: &Variables,
+) -> Result<Source, Diagnostic> {
+    let checksum = read::text(fields, "checksum", variables)?;
+    if location.contains("://") && checksum.is_none() {
+        return Err(Diagnostic::new(
+            &fields.node.span,
+            "an image from a URL needs its `checksum`",
+        ));
+    }
+    Ok(Source::Image { location, checksum })
+}
+
+fn arches(node: Option<&Node>, variables: &Variables) -> Result<Vec<Arch>, Diagnostic> {
+    let Some(node) = node else {
+        return Ok(vec![Arch::Amd64]);
+    };
+    let arch = |text: &String| {
+        Arch::parse(text).ok_or_else(|| {
+            let wrong = Diagnostic::new(&node.span, format!("`{text}` is no architecture we know"));
+            wrong.hint("known: amd64, arm64")
+        })
+    };
+    let mut arches = read::list(node, "arch", variables)?
+        .iter()
+        .map(arch)
+        .collect::<Result<Vec<_>, _>>()?;
+    arches.dedup();
+    if arches.is_empty() {
+        return Err(Diagnostic::new(&node.span, "`arch` is an empty list"));
+    }
+    Ok(arches)
+}
+
+pub(super) fn provision(
+    nodes: &[Node],
+    folder: &Path,
+    variables: &Variables,
+) -> Result<Vec<Provision>, Diagnostic> {
+    nodes
+        .iter()
+        .map(|node| step(node, folder, variables))
+        .collect()
+}
+
+fn step(node: &Node, folder: &Path, variables: &Variables) -> Result<Provision, Diagnostic> {
+    let fields = node.fields(
+        "a step of `provision`",
+        &["role", "playbook", "tasks", "vars"],
+    )?;
+    let named = ["role", "playbook", "tasks"]
+        .into_iter()
+        .filter(|key| fields.get(key).is_some())
+        .count();
+    if named != 1 {
+        return Err(Diagnostic::new(
+            &node.span,
+            "a step of `provision` is one role, one playbook, or tasks",
+        ));
+    }
+    let vars = read::vars(&fields, variables)?;
+    if let Some(tasks) = fields.get("tasks") {
+        tasks.expect_seq("`tasks`")?;
+        return Ok(Provision::Tasks {
+            yaml: lines_of(tasks)?,
+            vars,
+        });
+    }
+    if let Some(role) = fields.get("role") {
+        let path = existing(role, folder, variables, Path::is_dir, "folder")?;
+        return Ok(Provision::Role { path, vars });
+    }
+    let path = existing(
+        fields.require("playbook")?,
+        folder,
+        variables,
+        Path::is_file,
+        "file",
+    )?;
+    Ok(Provision::Playbook { path, vars })
+}
+
+fn existing(
+    node: &Node,
+    folder: &Path,
+    variables: &Variables,
+    fits: fn(&Path) -> bool,
+    what: &str,
+) -> Result<PathBuf, Diagnostic> {
+    let path = folder.join(read::fill(node, "a path", variables)?);
+    if fits(&path) {
+        return Ok(path);
+    }
+    Err(Diagnostic::new(
+        &node.span,
+        format!("there is no {what} {}", path.display()),
+    ))
+}
+
+/// Returns tasks as YAML on the very lines where they stand, so that complaints about them name
+/// the right place. Tasks in flow style become JSON, which is YAML, in one line.
+fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
+    let span = &tasks.span;
+    let indent = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
+    let first = span.source.line(span.line).unwrap_or_default();
+    let blank = "\n".repeat(usize::try_from(span.line.saturating_sub(1)).unwrap_or(0));
+    if !first.chars().nth(indent).is_some_and(|c| c == '-') {
+        return Ok(format!(
+            "{blank}{}\n",
+            read::json(tasks, &Variables::default())?
+        ));
+    }
+    let mut text = blank;
+    for number in span.line.. {
+        let Some(line) = span.source.line(number) else {
+            break;
+        };
+        let depth = line.len() - line.trim_start().len();
+        let ended = depth < indent || (depth == indent && !line.trim_start().starts_with('-'));
+        if number > span.line
+            && ended
+            && !line.trim().is_empty()
+            && !line.trim_start().starts_with('#')
+        {
+            break;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+pub(super) fn tests(nodes: &[Node], variables: &Variables) -> Result<Vec<Test>, Diagnostic> {
+    nodes.iter().map(|node| test(node, variables)).collect()
+}
+
+fn test(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
+    let kinds = ["http", "service", "port", "command", "audit"];
+    let fields = node.fields("a test", &kinds)?;
+    read::not_yet(&fields, &["audit"], "test")?;
+    let named = kinds
+        .into_iter()
+        .find_map(|kind| Some((kind, fields.get(kind)?)));
+    let Some((kind, own)) = named.filter(|_| node.as_map().is_some_and(|m| m.len() == 1)) else {
+        return Err(Diagnostic::new(
+            &node.span,
+            format!("a test is one of {}", kinds.join(", ")),
+        ));
+    };
+    match kind {
+        "http" => http(own, variables),
+        "service" => service(own, variables),
+        "port" => port(own),
+        _ => command(own, variables),
+    }
+}
+
+fn http(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
+    let fields = node.fields("`http`", &["url", "status", "contains", "within"])?;
+    Ok(Test::Http {
+        url: read::fill(fields.require("url")?, "`url`", variables)?,
+        status: read::number(&fields, "status", 100, 599)?.unwrap_or(200),
+        contains: read::text(&fields, "contains", variables)?,
+        within: read::duration(&fields, "within")?.unwrap_or(WITHIN),
+    })
+}
+
+fn service(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
+    let fields = node.fields("`service`", &["name", "state"])?;
+    let running = match read::text(&fields, "state", variables)?.as_deref() {
+        None | Some("running") => true,
+        Some("stopped") => false,
+        Some(other) => {
+            let span = &fields.require("state")?.span;
+            return Err(Diagnostic::new(
+                span,
+                format!("`state` must be running or stopped, not `{other}`"),
+            ));
+        }
+    };
+    let name = read::fill(fields.require("name")?, "`name`", variables)?;
+    Ok(Test::Service { name, running })
+}
+
+fn port(node: &Node) -> Result<Test, Diagnostic> {
+    let fields = node.fields("`port`", &["number", "within"])?;
+    fields.require("number")?;
+    let port = read::number(&fields, "number", 1, u16::MAX)?.unwrap_or(u16::MAX);
+    Ok(Test::Port {
+        port,
+        within: read::duration(&fields, "within")?.unwrap_or(WITHIN),
+    })
+}
+
+fn command(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
+    let fields = node.fields("`command`", &["run", "status", "contains"])?;
+    Ok(Test::Command {
+        run: read::fill(fields.require("run")?, "`run`", variables)?,
+        status: read::number(&fields, "status", 0, 255)?.unwrap_or(0),
+        contains: read::text(&fields, "contains", variables)?,
+    })
+}
+
+pub(super) fn image(
+    node: Option<&Node>,
+    name: &str,
+    variables: &Variables,
+) -> Result<Image, Diagnostic> {
+    let usual = Image {
+        name: format!("{name}-{{{{ arch }}}}-{{{{ build_time }}}}"),
+        tags: BTreeMap::new(),
+        encrypt: None,
+        description: None,
+    };
+    let Some(node) = node else {
+        return Ok(usual);
+    };
+    let later = [
+        "max_age",
+        "regions",
+        "share",
+        "ssm_parameter",
+        "deprecate_after",
+        "keep",
+        "ports",
+    ];
+    let known = [
+        "name",
+        "tags",
+        "encrypt",
+        "description",
+        "max_age",
+        "regions",
+        "share",
+        "ssm_parameter",
+        "deprecate_after",
+        "keep",
+        "ports",
+    ];
+    let fields = node.fields("`image`", &known)?;
+    read::not_yet(&fields, &later, "image")?;
+    Ok(Image {
+        name: read::text(&fields, "name", variables)?.unwrap_or(usual.name),
+        tags: read::table(&fields, "tags", variables)?,
+        encrypt: fields
+            .get("encrypt")
+            .map(|node| encrypt(node, variables))
+            .transpose()?,
+        description: read::text(&fields, "description", variables)?,
+    })
+}
+
+fn encrypt(node: &Node, variables: &Variables) -> Result<Encrypt, Diagnostic> {
+    let fields = node.fields("`encrypt`", &["kms_key", "regions"])?;
+    read::not_yet(&fields, &["regions"], "image.encrypt")?;
+    Ok(Encrypt {
+        kms_key: read::text(&fields, "kms_key", variables)?,
+    })
+}

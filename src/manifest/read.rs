@@ -1,0 +1,188 @@
+//! Reading scalars of the manifest: filled in, in bounds, of one of several words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::yaml::{Fields, Kind, Node};
+use serde_json::{Map, Value as Json};
+
+use super::variables::Variables;
+
+/// Returns a scalar's text, its variables filled in.
+pub(super) fn fill(node: &Node, what: &str, variables: &Variables) -> Result<String, Diagnostic> {
+    variables.fill(node, &node.expect_text(what)?)
+}
+
+/// Returns the filled text of `key`, if it is there.
+pub(super) fn text(
+    fields: &Fields<'_>,
+    key: &str,
+    variables: &Variables,
+) -> Result<Option<String>, Diagnostic> {
+    let filled = |node: &Node| fill(node, &format!("`{key}`"), variables);
+    fields.get(key).map(filled).transpose()
+}
+
+/// Returns a list of texts; one text is a list of one.
+pub(super) fn texts(
+    fields: &Fields<'_>,
+    key: &str,
+    variables: &Variables,
+) -> Result<Vec<String>, Diagnostic> {
+    fields
+        .get(key)
+        .map_or(Ok(Vec::new()), |node| list(node, key, variables))
+}
+
+pub(super) fn list(
+    node: &Node,
+    key: &str,
+    variables: &Variables,
+) -> Result<Vec<String>, Diagnostic> {
+    let what = format!("`{key}`");
+    match &node.kind {
+        Kind::Seq(items) => items
+            .iter()
+            .map(|item| fill(item, &what, variables))
+            .collect(),
+        _ => Ok(vec![fill(node, &what, variables)?]),
+    }
+}
+
+/// Returns a mapping of texts.
+pub(super) fn table(
+    fields: &Fields<'_>,
+    key: &str,
+    variables: &Variables,
+) -> Result<BTreeMap<String, String>, Diagnostic> {
+    let Some(node) = fields.get(key) else {
+        return Ok(BTreeMap::new());
+    };
+    let pairs = node.expect_map(&format!("`{key}`"))?.iter();
+    pairs
+        .map(|(k, v)| Ok((k.expect_text("a key")?, fill(v, "a value", variables)?)))
+        .collect()
+}
+
+/// Returns a whole number between two bounds.
+pub(super) fn number<N: TryFrom<i64> + PartialOrd + std::fmt::Display>(
+    fields: &Fields<'_>,
+    key: &str,
+    least: N,
+    most: N,
+) -> Result<Option<N>, Diagnostic> {
+    let Some(node) = fields.get(key) else {
+        return Ok(None);
+    };
+    let found = node.expect_int(&format!("`{key}`"))?;
+    match N::try_from(found) {
+        Ok(n) if n >= least && n <= most => Ok(Some(n)),
+        _ => Err(Diagnostic::new(
+            &node.span,
+            format!("`{key}` must be between {least} and {most}, not {found}"),
+        )),
+    }
+}
+
+/// Returns a time such as `90s`, `5m`, `2h`, `7d`, or seconds.
+pub(super) fn duration(fields: &Fields<'_>, key: &str) -> Result<Option<Duration>, Diagnostic> {
+    let Some(node) = fields.get(key) else {
+        return Ok(None);
+    };
+    let text = node.expect_text(&format!("`{key}`"))?;
+    let (digits, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let factor = match unit.trim() {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        "d" => Some(86_400),
+        _ => None,
+    };
+    let seconds = digits
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(n, f)| n.checked_mul(f));
+    let seconds = seconds.filter(|s| (1..=31 * 86_400).contains(s));
+    let wrong = || {
+        Diagnostic::new(
+            &node.span,
+            format!("`{key}` must be a time such as 90s, 5m or 2h, not `{text}`"),
+        )
+    };
+    Ok(Some(Duration::from_secs(seconds.ok_or_else(wrong)?)))
+}
+
+/// Returns the manifest's name: it becomes part of names everywhere.
+pub(super) fn name(node: &Node, variables: &Variables) -> Result<String, Diagnostic> {
+    let name = fill(node, "`name`", variables)?;
+    let fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(fit) {
+        return Ok(name);
+    }
+    Err(Diagnostic::new(
+        &node.span,
+        "`name` must be 1 to 64 letters, digits, `-`, `_` or `.`",
+    ))
+}
+
+/// Returns a complaint about something that is promised and not built.
+pub(super) fn not_yet(fields: &Fields<'_>, keys: &[&str], of: &str) -> Result<(), Diagnostic> {
+    match keys.iter().find_map(|key| Some((key, fields.get(key)?))) {
+        None => Ok(()),
+        Some((key, node)) => Err(Diagnostic::new(
+            &node.span,
+            format!("`{of}.{key}` is not supported yet"),
+        )),
+    }
+}
+
+/// Returns the variables of a step.
+pub(super) fn vars(
+    fields: &Fields<'_>,
+    variables: &Variables,
+) -> Result<Map<String, Json>, Diagnostic> {
+    let Some(node) = fields.get("vars") else {
+        return Ok(Map::new());
+    };
+    let pairs = node.expect_map("`vars`")?.iter();
+    pairs
+        .map(|(k, v)| Ok((k.expect_text("a variable's name")?, json(v, variables)?)))
+        .collect()
+}
+
+/// Returns a node as JSON, the manifest's variables filled in.
+pub(super) fn json(node: &Node, variables: &Variables) -> Result<Json, Diagnostic> {
+    Ok(match &node.kind {
+        Kind::Null => Json::Null,
+        Kind::Bool(truth) => Json::Bool(*truth),
+        Kind::Int(int) => match i64::try_from(int) {
+            Ok(int) => Json::from(int),
+            Err(_) => return Err(Diagnostic::new(&node.span, "this number is too large")),
+        },
+        Kind::Float(float) => Json::from(*float),
+        Kind::Str(text) if node.tag.as_deref() == Some("!vault") => {
+            let _ciphertext = text;
+            return Err(Diagnostic::new(
+                &node.span,
+                "vaulted text in a manifest is not supported yet",
+            ));
+        }
+        Kind::Str(text) => Json::from(variables.fill(node, text)?),
+        Kind::Timestamp(date) => Json::from(date.to_string()),
+        Kind::Seq(items) => items
+            .iter()
+            .map(|item| json(item, variables))
+            .collect::<Result<_, _>>()?,
+        Kind::Map(pairs) => {
+            let pairs = pairs
+                .iter()
+                .map(|(k, v)| Ok((k.expect_text("a key")?, json(v, variables)?)));
+            Json::Object(pairs.collect::<Result<_, Diagnostic>>()?)
+        }
+    })
+}

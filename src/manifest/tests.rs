@@ -1,0 +1,91 @@
+//! Manifests that are refused, in the words beside them, and what good ones become.
+
+use super::*;
+
+/// Each `bad/NAME.yaml` is refused with the text of `bad/NAME.err`; a new case is a new pair.
+#[test]
+fn every_bad_manifest_is_refused_in_the_words_beside_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manifest/bad");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap();
+        let root = yaml::parse(&Path::new("/m").join(name), text.as_bytes())
+            .unwrap()
+            .root;
+        let said = parse(
+            &Path::new("/m").join(name),
+            &root,
+            TargetKind::Ec2,
+            &Given::default(),
+        );
+        let said = format!("{}\n", said.expect_err(&name.to_string_lossy()));
+        let golden = path.with_extension("err");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&golden, &said).unwrap();
+        }
+        assert_eq!(
+            said,
+            std::fs::read_to_string(&golden).unwrap(),
+            "{}",
+            path.display()
+        );
+    }
+    assert!(seen >= 20, "only {seen} cases");
+}
+
+fn good(text: &str, target: TargetKind, given: &Given) -> Manifest {
+    let path = Path::new("/m/web.yaml");
+    parse(
+        path,
+        &yaml::parse(path, text.as_bytes()).unwrap().root,
+        target,
+        given,
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_variable_takes_the_strongest_value() {
+    let text = "name: web\nvariables: {v: {default: d}}\nsource: {ubuntu: \"24.04\"}\nimage: {name: \"w-{{ v }}-{{ arch }}\"}\n";
+    let layer = |value: &str| [("v".to_owned(), value.to_owned())].into();
+    let name = |given: Given| {
+        good(text, TargetKind::Ec2, &given)
+            .image
+            .filled(Arch::Arm64, "t")
+            .name
+    };
+    assert_eq!(name(Given::default()), "w-d-arm64");
+    assert_eq!(
+        name(Given::new(vec![[].into(), layer("file"), layer("env")])),
+        "w-file-arm64"
+    );
+    assert_eq!(
+        name(Given::new(vec![layer("var"), layer("file")])),
+        "w-var-arm64"
+    );
+}
+
+#[test]
+fn a_target_has_its_own_source() {
+    let text = "name: web\nsource: {ubuntu: \"24.04\"}\ntargets: {container: {source: {debian: bookworm}}}\n";
+    let of = |target| good(text, target, &Given::default()).source;
+    assert_eq!(of(TargetKind::Ec2), Source::Ubuntu("24.04".into()));
+    assert_eq!(of(TargetKind::Container), Source::Debian("bookworm".into()));
+}
+
+#[test]
+fn inline_tasks_keep_their_lines_and_their_templates() {
+    let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks:\n      - debug:\n          msg: \"{{ x }}\"\n    vars: {x: 1}\ntest: []\n";
+    let manifest = good(text, TargetKind::Ec2, &Given::default());
+    let [Provision::Tasks { yaml, vars }] = &manifest.provision[..] else {
+        panic!("one step of tasks");
+    };
+    assert_eq!(yaml, "\n\n\n\n      - debug:\n          msg: \"{{ x }}\"\n");
+    assert_eq!(vars["x"], 1);
+}
