@@ -1,7 +1,33 @@
 //! Jinja2 as Ansible speaks it: our own lexer, parser and evaluator over [`crate::value`].
+//!
+//! A [`Templar`] renders what the author wrote against a [`Scope`] of raw variables. Results are
+//! native, as in ansible-core 2.19: `"{{ x }}"` alone gives the value itself.
 
+mod ast;
+mod cache;
+mod check;
+mod civil;
 mod error;
+mod escapes;
+mod eval;
+mod file;
+mod filters;
+mod finalize;
+mod format;
+mod lexer;
+mod limits;
+mod lookups;
+mod parser;
 mod scope;
+mod templar;
+mod tests;
+mod text;
+mod yaml_out;
 
+pub use check::{check, check_expression};
 pub use error::{Error, ErrorKind};
+pub use file::FileOptions;
+pub use lexer::Syntax;
+pub use limits::Limits;
 pub use scope::{Kwargs, Nowhere, Outside, Scope};
+pub use templar::Templar;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::{Dict, Key, Value, ValueError, float_repr};
+use super::{Dict, Key, Place, Value, ValueError, float_repr};
+use crate::yaml::{Kind, Node};
 
 /// Beyond this nesting a value is refused; it may contain itself.
 const DEPTH_LIMIT: usize = 200;
@@ -26,6 +27,55 @@ impl Value {
     /// The message of an undefined value in it, or that it is nested too deeply.
     pub fn to_json(&self) -> Result<Json, ValueError> {
         to_json(self, 0)
+    }
+}
+
+impl Place {
+    /// Returns where `span` begins.
+    #[must_use]
+    pub fn of(span: &crate::diagnostic::Span) -> Self {
+        Self {
+            file: span.source.path().to_string_lossy().into(),
+            line: span.line,
+            column: span.column,
+        }
+    }
+}
+
+impl Value {
+    /// Returns what the author wrote: texts may be templates, except those tagged `!unsafe`.
+    #[must_use]
+    pub fn from_node(node: &Node) -> Self {
+        from_node(node, true)
+    }
+
+    /// Returns YAML from outside: its texts are text and never templates.
+    #[must_use]
+    pub fn from_data_node(node: &Node) -> Self {
+        from_node(node, false)
+    }
+}
+
+fn from_node(node: &Node, authored: bool) -> Value {
+    let authored = authored && node.tag.as_deref() != Some("!unsafe");
+    match &node.kind {
+        Kind::Null => Value::None,
+        Kind::Bool(truth) => Value::Bool(*truth),
+        Kind::Int(n) => super::from_big(n.clone()),
+        Kind::Float(f) => Value::Float(*f),
+        Kind::Str(text) if authored => Value::authored(text, Some(Place::of(&node.span))),
+        Kind::Str(text) => Value::str(text),
+        Kind::Timestamp(moment) => Value::from(moment.to_string()),
+        Kind::Seq(items) => Value::list(items.iter().map(|i| from_node(i, authored)).collect()),
+        Kind::Map(pairs) => {
+            let pairs = pairs.iter().filter_map(|(key, value)| {
+                Some((
+                    Key::of(from_node(key, authored)).ok()?,
+                    from_node(value, authored),
+                ))
+            });
+            Value::Dict(pairs.collect())
+        }
     }
 }
 
@@ -100,7 +150,7 @@ fn to_json(value: &Value, depth: usize) -> Result<Json, ValueError> {
 }
 
 /// Returns a key's text as Python's `json` module writes it.
-fn key_text(key: &Value) -> String {
+pub(crate) fn key_text(key: &Value) -> String {
     match key {
         Value::None => "null".to_owned(),
         Value::Bool(true) => "true".to_owned(),

@@ -18,6 +18,7 @@ use num_bigint::BigInt;
 
 pub use compare::compare;
 pub use containers::{Dict, Key, List};
+pub(crate) use convert::key_text;
 pub(crate) use number::{float_repr, from_big};
 pub use object::{Object, Range};
 pub(crate) use text::repr_str;

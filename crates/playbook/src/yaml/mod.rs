@@ -98,6 +98,14 @@ fn decode<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, Diagnostic> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
+/// Returns whether `text` without quotes reads back as that text.
+pub(crate) fn is_plain_text(text: &str) -> bool {
+    matches!(
+        scalar::resolve(text, scalar::Schema::PyYaml),
+        Ok(Kind::Str(_))
+    )
+}
+
 impl Node {
     /// Returns what kind of value it is, for messages.
     #[must_use]

@@ -1,0 +1,319 @@
+//! Evaluates what the parser made. One [`Machine`] serves one rendering: it holds the limits,
+//! the variables already rendered, and the names being rendered (to notice a loop).
+
+mod attributes;
+mod calls;
+mod expressions;
+mod methods;
+mod objects;
+mod operators;
+mod statements;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::lexer::Syntax;
+use super::limits::{Limits, Meter};
+use super::{Error, ErrorKind, Outside, Scope, cache};
+use crate::value::{Dict, Key, Place, Source, Undefined, Value};
+
+pub(super) use methods::sorted;
+pub(super) use objects::Moment;
+pub(super) use operators::add;
+
+/// Local names: a loop's, a macro's, a block's.
+pub(super) struct Frame {
+    names: RefCell<Vec<(Rc<str>, Value)>>,
+    parent: Option<Rc<Frame>>,
+}
+
+impl Frame {
+    pub(super) fn root() -> Rc<Self> {
+        Self::with_parent(None)
+    }
+
+    fn with_parent(parent: Option<Rc<Frame>>) -> Rc<Self> {
+        let names = RefCell::default();
+        Rc::new(Self { names, parent })
+    }
+
+    fn child(self: &Rc<Self>) -> Rc<Self> {
+        Self::with_parent(Some(self.clone()))
+    }
+
+    fn get(&self, name: &str) -> Option<Value> {
+        let mut frame = Some(self);
+        while let Some(here) = frame {
+            let names = here.names.borrow();
+            if let Some((_, value)) = names.iter().find(|(known, _)| **known == *name) {
+                return Some(value.clone());
+            }
+            frame = here.parent.as_deref();
+        }
+        None
+    }
+
+    pub(super) fn set(&self, name: Rc<str>, value: Value) {
+        let mut names = self.names.borrow_mut();
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, slot)) => *slot = value,
+            None => names.push((name, value)),
+        }
+    }
+}
+
+/// One rendering.
+pub(super) struct Machine<'a> {
+    scope: &'a dyn Scope,
+    pub(super) outside: &'a dyn Outside,
+    pub(super) meter: Meter,
+    rendered: RefCell<HashMap<Rc<str>, Value>>,
+    active: RefCell<Vec<Rc<str>>>,
+    pub(super) warnings: &'a RefCell<Vec<String>>,
+    /// The blocks of the templates that extend the present one, outermost first.
+    blocks: RefCell<HashMap<Rc<str>, Vec<Rc<super::ast::BlockDef>>>>,
+    /// The path of the template file being rendered, for relative includes.
+    file: RefCell<Option<String>>,
+    pub(super) syntax: RefCell<Syntax>,
+    /// Whether texts in the expression may themselves be templates (conditionals).
+    pub(super) embedded: Cell<bool>,
+}
+
+impl<'a> Machine<'a> {
+    pub(super) fn new(
+        scope: &'a dyn Scope,
+        outside: &'a dyn Outside,
+        limits: Limits,
+        warnings: &'a RefCell<Vec<String>>,
+    ) -> Self {
+        Self {
+            scope,
+            outside,
+            meter: Meter::new(limits),
+            rendered: RefCell::default(),
+            active: RefCell::default(),
+            warnings,
+            blocks: RefCell::default(),
+            file: RefCell::default(),
+            syntax: RefCell::default(),
+            embedded: Cell::new(false),
+        }
+    }
+
+    /// Renders whatever templates are in `value`; what fails inside a container becomes an
+    /// undefined value there, which fails when it is used.
+    pub(super) fn settle(&self, value: Value) -> Result<Value, Error> {
+        if !value.is_latent() {
+            return Ok(value);
+        }
+        let _deeper = self.meter.deeper()?;
+        match &value {
+            Value::Template(source) => self.source(source),
+            Value::List(list) => self.settle_all(&list.items()).map(Value::list),
+            Value::Tuple(items) => self.settle_all(items).map(Value::tuple),
+            Value::Dict(dict) => {
+                let settled = Dict::new();
+                for (key, value) in dict.entries() {
+                    let key = match key.value() {
+                        Value::Template(_) => Key::of(self.settle(key.value().clone())?)?,
+                        _ => key,
+                    };
+                    settled.insert(key, self.slot(value)?);
+                }
+                Ok(Value::Dict(settled))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    fn settle_all(&self, items: &[Value]) -> Result<Vec<Value>, Error> {
+        items.iter().map(|item| self.slot(item.clone())).collect()
+    }
+
+    /// Settles an element, keeping its failure in its place.
+    fn slot(&self, value: Value) -> Result<Value, Error> {
+        self.settle(value).or_else(keep)
+    }
+
+    /// Renders a template met while evaluating.
+    pub(super) fn source(&self, source: &Source) -> Result<Value, Error> {
+        let syntax = Syntax {
+            literal_backslashes: true,
+            ..Syntax::default()
+        };
+        let place = source.place.as_ref();
+        self.text(&source.text, &syntax)
+            .map_err(|error| error.within(&source.text, place))
+    }
+
+    /// Renders template text, natively: a single expression gives its value.
+    pub(super) fn text(&self, text: &str, syntax: &Syntax) -> Result<Value, Error> {
+        let _deeper = self.meter.deeper()?;
+        let body = cache::template(text, syntax)?;
+        let result = self.program(&body, &Frame::root())?;
+        // Newlines at the end, which the lexer dropped, belong to the text again.
+        Ok(match &result {
+            Value::Str(rendered) => {
+                let newlines = |t: &str| t.len() - t.trim_end_matches('\n').len();
+                let missing = newlines(text).saturating_sub(newlines(rendered));
+                match missing {
+                    0 => result,
+                    n => Value::from(format!("{rendered}{}", "\n".repeat(n))),
+                }
+            }
+            _ => result,
+        })
+    }
+
+    /// Returns the variable called `name`, rendered as far as its outermost container.
+    fn variable(&self, name: &Rc<str>) -> Result<Value, Error> {
+        if let Some(value) = self.rendered.borrow().get(name) {
+            return Ok(value.clone());
+        }
+        let Some(raw) = self.scope.get(name) else {
+            return Ok(self.global(name).unwrap_or_else(|| Value::undefined(name)));
+        };
+        let Value::Template(source) = &raw else {
+            return Ok(raw);
+        };
+        if self.active.borrow().contains(name) {
+            return Err(recursive(name));
+        }
+        self.active.borrow_mut().push(name.clone());
+        let value = self.source(source).or_else(keep);
+        self.active.borrow_mut().pop();
+        let value = value?;
+        self.rendered
+            .borrow_mut()
+            .insert(name.clone(), value.clone());
+        Ok(value)
+    }
+
+    /// Returns the variable called `name` with all templates in it rendered.
+    fn whole_variable(&self, name: &Rc<str>) -> Result<Value, Error> {
+        let value = self.variable(name)?;
+        if !value.is_latent() {
+            return Ok(value);
+        }
+        if self.active.borrow().contains(name) {
+            return Err(recursive(name));
+        }
+        self.active.borrow_mut().push(name.clone());
+        let settled = self.settle(value);
+        self.active.borrow_mut().pop();
+        let settled = settled?;
+        self.rendered
+            .borrow_mut()
+            .insert(name.clone(), settled.clone());
+        Ok(settled)
+    }
+
+    /// Makes the variable called `name` this rendering's own, before something changes it.
+    fn own(&self, name: &Rc<str>) -> Result<(), Error> {
+        if self.rendered.borrow().contains_key(name) {
+            return Ok(());
+        }
+        let value = self.whole_variable(name)?.deep_copy();
+        self.rendered.borrow_mut().insert(name.clone(), value);
+        Ok(())
+    }
+
+    /// Runs a template file's body.
+    pub(super) fn file(
+        &self,
+        path: String,
+        body: &[super::ast::Stmt],
+        frame: &Rc<Frame>,
+    ) -> Result<Value, Error> {
+        let before = self.file.replace(Some(path));
+        let result = self.program(body, frame);
+        self.file.replace(before);
+        result
+    }
+
+    pub(super) fn raw_variable(&self, name: &str) -> Result<Option<Value>, Error> {
+        let name = Rc::from(name);
+        match self.whole_variable(&name)? {
+            Value::Undefined(u) if !u.failed && self.scope.get(&name).is_none() => Ok(None),
+            value => Ok(Some(value)),
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.scope.names()
+    }
+
+    pub(super) fn warn(&self, warning: String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+}
+
+fn recursive(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Failed,
+        format!("Recursive loop detected in template: '{name}' needs itself"),
+    )
+}
+
+/// Keeps a failure as a value that fails on use; limits are never kept.
+pub(super) fn keep(error: Error) -> Result<Value, Error> {
+    if error.kind == ErrorKind::Limit {
+        return Err(error);
+    }
+    Ok(Value::Undefined(Rc::new(Undefined {
+        failed: error.kind != ErrorKind::Undefined,
+        message: error.message,
+        place: error.place,
+    })))
+}
+
+/// Returns the error of using an undefined value.
+pub(super) fn trip(undefined: &Undefined) -> Error {
+    let kind = if undefined.failed {
+        ErrorKind::Failed
+    } else {
+        ErrorKind::Undefined
+    };
+    let mut error = Error::new(kind, undefined.message.clone());
+    error.place.clone_from(&undefined.place);
+    error
+}
+
+/// Refuses an undefined value.
+pub(super) fn defined(value: Value) -> Result<Value, Error> {
+    match value {
+        Value::Undefined(undefined) => Err(trip(&undefined)),
+        value => Ok(value),
+    }
+}
+
+/// Returns the truth of `value`; an undefined one has none.
+pub(super) fn truth(value: &Value) -> Result<bool, Error> {
+    match value {
+        Value::Undefined(undefined) => Err(trip(undefined)),
+        value => Ok(value.truthy()),
+    }
+}
+
+/// Names the place of a failure by lines counted from the template's own.
+pub(super) fn at_line(error: Error, line: u32, file: Option<&str>) -> Error {
+    let mut error = error;
+    if let (None, Some(file)) = (&error.place, file) {
+        error.place = Some(Place {
+            file: Rc::from(file),
+            line,
+            column: 1,
+        });
+    }
+    error
+}
+
+/// Formats a moment as `strftime` does.
+pub(super) fn civil_format(moment: Moment, format: &str) -> String {
+    let micros = i64::try_from(moment.micros.rem_euclid(1_000_000)).unwrap_or(0);
+    super::civil::strftime(format, moment.seconds(), micros, 0)
+}

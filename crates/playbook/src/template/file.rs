@@ -1,0 +1,106 @@
+//! Template files, as the template module renders them.
+
+use super::eval::{Frame, Machine, at_line};
+use super::lexer::Syntax;
+use super::{Error, ErrorKind, finalize, parser};
+
+/// How a template file is read. The default is the template module's.
+#[derive(Debug, Clone)]
+pub struct FileOptions {
+    /// Delimiters and whitespace control.
+    pub syntax: Syntax,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            syntax: Syntax {
+                keep_trailing_newline: true,
+                ..Syntax::default()
+            },
+        }
+    }
+}
+
+/// Renders a file's text.
+pub(super) fn render(
+    machine: &Machine<'_>,
+    text: &str,
+    options: &FileOptions,
+    path: &str,
+) -> Result<String, Error> {
+    let mut syntax = options.syntax.clone();
+    let body = overrides(text, &mut syntax)?;
+    let first_line = if body.len() < text.len() { 1 } else { 0 };
+    let parsed = parser::template(body, &syntax).map_err(|error| {
+        let line = error.place.as_ref().map_or(1, |place| place.line) + first_line;
+        at_line(
+            Error {
+                place: None,
+                ..error
+            },
+            line,
+            Some(path),
+        )
+    })?;
+    machine.syntax.replace(Syntax {
+        keep_trailing_newline: false,
+        ..syntax
+    });
+    let value = machine.file(path.to_owned(), &parsed, &Frame::root())?;
+    let value = finalize::result(value)?;
+    match value {
+        crate::value::Value::None => Ok(String::new()),
+        value => finalize::in_text(&value),
+    }
+}
+
+/// Reads a first line `#jinja2: lstrip_blocks: True, …` and returns the rest of the text.
+fn overrides<'t>(text: &'t str, syntax: &mut Syntax) -> Result<&'t str, Error> {
+    let Some(rest) = text.strip_prefix("#jinja2:") else {
+        return Ok(text);
+    };
+    let fail = |message: String| Error::new(ErrorKind::Syntax, message);
+    let Some((line, body)) = rest.split_once('\n') else {
+        return Err(fail("missing newline after '#jinja2:' override".to_owned()));
+    };
+    for pair in line.split(',') {
+        let Some((key, value)) = pair.split_once(':') else {
+            return Err(fail(format!(
+                "missing key-value separator `:` in '#jinja2:' override '{pair}'"
+            )));
+        };
+        let value = value.trim();
+        let truth = || match value {
+            "True" => Ok(true),
+            "False" => Ok(false),
+            _ => Err(fail(format!(
+                "'{value}' is not a Python literal of the kind needed"
+            ))),
+        };
+        let quoted = || {
+            let inner = value
+                .strip_prefix(['\'', '"'])
+                .and_then(|v| v.strip_suffix(['\'', '"']));
+            inner.map(super::escapes::decode).ok_or_else(|| {
+                fail(format!(
+                    "'{value}' is not a Python literal of the kind needed"
+                ))
+            })
+        };
+        match key.trim() {
+            "trim_blocks" => syntax.trim_blocks = truth()?,
+            "lstrip_blocks" => syntax.lstrip_blocks = truth()?,
+            "keep_trailing_newline" => syntax.keep_trailing_newline = truth()?,
+            "block_start_string" => syntax.block_start = quoted()?,
+            "block_end_string" => syntax.block_end = quoted()?,
+            "variable_start_string" => syntax.variable_start = quoted()?,
+            "variable_end_string" => syntax.variable_end = quoted()?,
+            "comment_start_string" => syntax.comment_start = quoted()?,
+            "comment_end_string" => syntax.comment_end = quoted()?,
+            "newline_sequence" => syntax.newline = quoted()?,
+            other => return Err(fail(format!("invalid '#jinja2:' override key '{other}'"))),
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,47 @@
+//! Filters on times.
+
+use super::super::civil;
+use super::{Filter, Given, filter};
+use crate::template::Error;
+use crate::template::eval::{Machine, Moment};
+use crate::value::Value;
+
+pub(super) const FILTERS: &[Filter] = &[
+    filter("strftime", &["second", "utc"], strftime),
+    filter("to_datetime", &["format"], to_datetime),
+];
+
+fn strftime(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+    let (now, _, offset) = machine.outside.now();
+    let seconds = match given.optional(0) {
+        None | Some(Value::None) => now,
+        Some(Value::Str(text)) => text
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .and_then(|f| Value::whole(f)?.as_int())
+            .ok_or_else(|| Error::failed(format!("Invalid value for epoch value ({text})")))?,
+        Some(_) => given.int(0, now)?,
+    };
+    let offset = if given.flag(1, false)? {
+        0
+    } else {
+        i64::from(offset)
+    };
+    Ok(Value::from(civil::strftime(
+        &value.to_string(),
+        seconds,
+        0,
+        offset,
+    )))
+}
+
+fn to_datetime(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+    let (text, format) = (value.to_string(), given.text_or(0, "%Y-%m-%d %H:%M:%S"));
+    let micros = civil::strptime(&text, &format).ok_or_else(|| {
+        Error::failed(format!(
+            "time data '{text}' does not match format '{format}'"
+        ))
+    })?;
+    Ok(Moment { micros, utc: false }.value())
+}

@@ -1,0 +1,244 @@
+//! Filters on paths and URLs.
+
+use super::{Filter, Given, filter};
+use crate::template::Error;
+use crate::template::eval::Machine;
+use crate::value::Value;
+
+pub(super) const FILTERS: &[Filter] = &[
+    filter("basename", &[], |_, v, _| {
+        Ok(Value::str(split(&v.to_string()).1))
+    }),
+    filter("dirname", &[], |_, v, _| {
+        Ok(Value::str(split(&v.to_string()).0))
+    }),
+    filter("splitext", &[], splitext),
+    filter("expanduser", &[], expanduser),
+    filter("expandvars", &[], expandvars),
+    filter("realpath", &[], |m, v, _| {
+        m.outside.realpath(&v.to_string()).map(Value::from)
+    }),
+    filter("relpath", &["start"], relpath),
+    filter("normpath", &[], |_, v, _| {
+        Ok(Value::from(normalize(&v.to_string())))
+    }),
+    filter("path_join", &[], path_join),
+    filter("fileglob", &[], |m, v, _| {
+        Ok(Value::list(
+            m.outside
+                .glob(&v.to_string())?
+                .into_iter()
+                .map(Value::from)
+                .collect(),
+        ))
+    }),
+];
+
+/// Splits as `os.path.split` does.
+fn split(path: &str) -> (&str, &str) {
+    let at = path.rfind('/').map_or(0, |at| at + 1);
+    let (head, tail) = path.split_at(at);
+    let stripped = head.trim_end_matches('/');
+    (if stripped.is_empty() { head } else { stripped }, tail)
+}
+
+fn splitext(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    let path = value.to_string();
+    let name_at = path.rfind('/').map_or(0, |at| at + 1);
+    let name = &path[name_at..];
+    let leading = name.len() - name.trim_start_matches('.').len();
+    let dot = name[leading..]
+        .rfind('.')
+        .map_or(path.len(), |at| name_at + leading + at);
+    Ok(Value::tuple(vec![
+        Value::str(&path[..dot]),
+        Value::str(&path[dot..]),
+    ]))
+}
+
+fn expanduser(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    let path = value.to_string();
+    let home = machine.outside.environment("HOME");
+    match (path.strip_prefix('~'), home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+            Ok(Value::from(format!("{}{rest}", home.trim_end_matches('/'))))
+        }
+        _ => Ok(value),
+    }
+}
+
+fn expandvars(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    let text = value.to_string();
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let (name, length) = match after.strip_prefix('{').and_then(|b| b.split_once('}')) {
+            Some((name, _)) => (name, name.len() + 2),
+            None => {
+                let end = after
+                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .unwrap_or(after.len());
+                (&after[..end], end)
+            }
+        };
+        match machine
+            .outside
+            .environment(name)
+            .filter(|_| !name.is_empty())
+        {
+            Some(found) => out.push_str(&found),
+            None => out.push_str(&rest[at..=at + length]),
+        }
+        rest = &after[length..];
+    }
+    out.push_str(rest);
+    Ok(Value::from(out))
+}
+
+/// Normalises as `os.path.normpath` does.
+fn normalize(path: &str) -> String {
+    let root = match path {
+        p if p.starts_with("//") && !p.starts_with("///") => "//",
+        p if p.starts_with('/') => "/",
+        _ => "",
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if !root.is_empty() => {}
+            part => parts.push(part),
+        }
+    }
+    let joined = format!("{root}{}", parts.join("/"));
+    if joined.is_empty() {
+        ".".to_owned()
+    } else {
+        joined
+    }
+}
+
+fn relpath(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+    let (path, start) = (
+        normalize(&value.to_string()),
+        normalize(&given.text_or(0, ".")),
+    );
+    if path.starts_with('/') != start.starts_with('/') {
+        return Err(Error::failed(
+            "relpath between an absolute and a relative path is not supported here",
+        ));
+    }
+    let parts = |path: &str| {
+        path.split('/')
+            .filter(|p| !p.is_empty() && *p != ".")
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (path, start) = (parts(&path), parts(&start));
+    let common = path.iter().zip(&start).take_while(|(a, b)| a == b).count();
+    let mut out = vec!["..".to_owned(); start.len() - common];
+    out.extend_from_slice(&path[common..]);
+    Ok(Value::from(if out.is_empty() {
+        ".".to_owned()
+    } else {
+        out.join("/")
+    }))
+}
+
+fn path_join(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    let parts = match &value {
+        Value::Str(_) => vec![value.clone()],
+        Value::List(_) | Value::Tuple(_) => machine.items(&value)?,
+        _ => return Err(Error::failed("path_join expects string or sequence")),
+    };
+    let mut path = String::new();
+    for part in parts {
+        let part = part.to_string();
+        if part.starts_with('/') {
+            path = part;
+        } else if path.is_empty() || path.ends_with('/') {
+            path += &part;
+        } else {
+            path = format!("{path}/{part}");
+        }
+    }
+    Ok(Value::from(path))
+}
+
+pub(super) fn commonpath(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    let paths: Vec<String> = machine
+        .items(&value)?
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let split: Vec<Vec<&str>> = paths
+        .iter()
+        .map(|p| {
+            p.split('/')
+                .filter(|s| !s.is_empty() && *s != ".")
+                .collect()
+        })
+        .collect();
+    let Some(first) = split.first() else {
+        return Err(Error::failed("commonpath() arg is an empty sequence"));
+    };
+    let common = (0..first.len())
+        .take_while(|at| split.iter().all(|p| p.get(*at) == first.get(*at)))
+        .count();
+    let root = if paths[0].starts_with('/') { "/" } else { "" };
+    Ok(Value::from(format!("{root}{}", first[..common].join("/"))))
+}
+
+/// Takes a URL apart as `urllib.parse.urlsplit` does.
+pub(super) fn split_url(url: &str) -> Value {
+    let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let scheme = rest.split_once(':').filter(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    });
+    let (scheme, rest) = scheme.unwrap_or(("", rest));
+    let (netloc, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.find('/').map_or((rest, ""), |at| rest.split_at(at)),
+        None => ("", rest),
+    };
+    let (login, host) = netloc
+        .rsplit_once('@')
+        .map_or((None, netloc), |(l, h)| (Some(l), h));
+    let (username, password) = match login {
+        Some(login) => login
+            .split_once(':')
+            .map_or((Some(login), None), |(u, p)| (Some(u), Some(p))),
+        None => (None, None),
+    };
+    let (hostname, port) = match host.strip_prefix('[').and_then(|h| h.split_once(']')) {
+        Some((address, rest)) => (address, rest.strip_prefix(':')),
+        None => host
+            .split_once(':')
+            .map_or((host, None), |(h, p)| (h, Some(p))),
+    };
+    let optional = |text: Option<&str>| {
+        text.filter(|t| !t.is_empty())
+            .map_or(Value::None, Value::str)
+    };
+    Value::dict([
+        ("fragment", Value::str(fragment)),
+        ("hostname", optional(Some(&hostname.to_lowercase()))),
+        ("netloc", Value::str(netloc)),
+        ("password", optional(password)),
+        ("path", Value::str(path)),
+        (
+            "port",
+            port.and_then(|p| p.parse().ok())
+                .map_or(Value::None, Value::Int),
+        ),
+        ("query", Value::str(query)),
+        ("scheme", Value::from(scheme.to_lowercase())),
+        ("username", optional(username)),
+    ])
+}

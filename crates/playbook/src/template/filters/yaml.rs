@@ -1,0 +1,97 @@
+//! YAML in and out.
+
+use std::path::Path;
+
+use super::super::yaml_out::{self, Style};
+use super::{Filter, Given, filter};
+use crate::template::Error;
+use crate::template::eval::Machine;
+use crate::value::Value;
+
+pub(super) const FILTERS: &[Filter] = &[
+    filter("from_yaml", &[], from_yaml),
+    filter("from_yaml_all", &[], from_yaml_all),
+    filter("to_yaml", &["default_flow_style", "**"], |m, v, g| {
+        dump(m, &v, g, false)
+    }),
+    filter("to_nice_yaml", &["indent", "**"], |m, v, g| {
+        dump(m, &v, g, true)
+    }),
+];
+
+fn parse(text: &str) -> Result<Value, Error> {
+    let document = crate::yaml::parse(Path::new("<yaml>"), text.as_bytes())
+        .map_err(|diagnostic| Error::failed(format!("invalid YAML: {diagnostic}")))?;
+    Ok(Value::from_data_node(&document.root))
+}
+
+fn from_yaml(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    match &value {
+        Value::Str(text) => parse(text),
+        _ => Ok(value),
+    }
+}
+
+fn from_yaml_all(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    let Value::Str(text) = &value else {
+        return Ok(value);
+    };
+    let mut documents = vec![String::new()];
+    for line in text.lines() {
+        match line.strip_prefix("---") {
+            Some(rest) if rest.is_empty() || rest.starts_with([' ', '\t']) => {
+                if documents.len() == 1 && documents[0].trim().is_empty() {
+                    documents.clear();
+                }
+                documents.push(format!("{}\n", rest.trim_start()));
+            }
+            _ => {
+                if let Some(last) = documents.last_mut() {
+                    last.push_str(line);
+                    last.push('\n');
+                }
+            }
+        }
+    }
+    documents
+        .iter()
+        .map(|text| parse(text))
+        .collect::<Result<Vec<_>, _>>()
+        .map(Value::list)
+}
+
+fn dump(machine: &Machine<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
+    let number = |name: &str| {
+        given
+            .named
+            .get(name)
+            .and_then(Value::as_int)
+            .and_then(|n| usize::try_from(n).ok())
+    };
+    let indent = if nice {
+        given.size(0, 4)?
+    } else {
+        number("indent").unwrap_or(2)
+    };
+    let flow = match (
+        nice,
+        given.optional(0),
+        given.named.get("default_flow_style"),
+    ) {
+        (false, Some(Value::Bool(flow)), _) | (true, _, Some(Value::Bool(flow))) => Some(*flow),
+        (true, ..) => Some(false),
+        _ => None,
+    };
+    let style = Style {
+        indent: if (2..10).contains(&indent) { indent } else { 2 },
+        width: number("width").filter(|w| *w > indent * 2).unwrap_or(80),
+        flow,
+        sort: given.named.get("sort_keys").is_none_or(Value::truthy),
+        unicode: given.named.get("allow_unicode").is_none_or(Value::truthy),
+        explicit_start: given.named.get("explicit_start").is_some_and(Value::truthy),
+        explicit_end: given.named.get("explicit_end").is_some_and(Value::truthy),
+    };
+    let text = yaml_out::dump(value, &style)?;
+    machine.meter.bytes(text.len())?;
+    Ok(Value::from(text))
+}

@@ -1,0 +1,180 @@
+//! The way into this room: render, evaluate, decide.
+
+use std::cell::RefCell;
+
+use super::eval::{Frame, Machine, defined};
+use super::file::{self, FileOptions};
+use super::limits::Limits;
+use super::{Error, ErrorKind, Outside, Scope, cache, finalize};
+use crate::value::{Place, Source, Value};
+
+/// Renders templates against variables.
+pub struct Templar<'a> {
+    scope: &'a dyn Scope,
+    outside: &'a dyn Outside,
+    limits: Limits,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl<'a> Templar<'a> {
+    /// Returns a templar over the variables of `scope`.
+    #[must_use]
+    pub fn new(scope: &'a dyn Scope, outside: &'a dyn Outside) -> Self {
+        Self {
+            scope,
+            outside,
+            limits: Limits::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// Replaces the limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Returns what was worth saying since the last call.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
+    }
+
+    /// Renders every template in `value`. `omit` drops out of lists and mappings; a value that
+    /// is nothing but `omit` gives [`Value::Omit`].
+    pub fn render(&self, value: &Value) -> Result<Value, Error> {
+        let settled = match value {
+            Value::List(_) | Value::Dict(_) | Value::Tuple(_) | Value::Template(_) => {
+                self.machine().settle(value.clone())?
+            }
+            scalar => return Ok(scalar.clone()),
+        };
+        let result = finalize::result(settled);
+        match value {
+            Value::Template(source) => {
+                result.map_err(|error| error.within(&source.text, source.place.as_ref()))
+            }
+            _ => result,
+        }
+    }
+
+    /// Renders text that the author wrote.
+    pub fn render_str(&self, text: &str, place: Option<&Place>) -> Result<Value, Error> {
+        self.render(&Value::authored(text, place.cloned()))
+    }
+
+    /// Evaluates a bare expression, as in `debug: var=…` or `until`.
+    pub fn evaluate(&self, expression: &str, place: Option<&Place>) -> Result<Value, Error> {
+        self.expression(expression, true, false)
+            .and_then(finalize::result)
+            .map_err(|error| error.within(expression, place))
+    }
+
+    fn expression(&self, text: &str, backslashes: bool, embedded: bool) -> Result<Value, Error> {
+        let machine = self.machine();
+        machine.embedded.set(embedded);
+        let expr = cache::expression(text, backslashes)?;
+        machine.value(&expr, &Frame::root())
+    }
+
+    /// Decides a conditional: `when`, `failed_when`, an item of `assert`.
+    ///
+    /// What is not boolean is accepted with a warning; ansible-core 2.19 refuses it.
+    pub fn condition(&self, condition: &Value) -> Result<bool, Error> {
+        let (text, place) = match condition {
+            Value::Bool(truth) => return Ok(*truth),
+            Value::Str(text) => (text.clone(), None),
+            Value::Template(source) => (source.text.clone(), source.place.as_ref()),
+            other => {
+                let result = self.render(other)?;
+                return Ok(self.not_boolean(&result, &other.to_string(), None));
+            }
+        };
+        self.decide(text.trim(), place, 0).map_err(|mut error| {
+            if error.kind == ErrorKind::Undefined && !error.message.starts_with("Error while") {
+                error.message = format!("Error while evaluating conditional: {}", error.message);
+            }
+            error.within(&text, place)
+        })
+    }
+
+    fn decide(&self, text: &str, place: Option<&Place>, depth: usize) -> Result<bool, Error> {
+        if text.is_empty() {
+            self.warn_at("empty conditional is taken as true", place);
+            return Ok(true);
+        }
+        let result = if is_wholly_template(text) {
+            let result = self.render(&Value::Template(
+                Source {
+                    text: text.into(),
+                    place: place.cloned(),
+                }
+                .into(),
+            ))?;
+            match &result {
+                Value::Str(inner) if depth < 4 => {
+                    return self.decide(inner.trim(), place, depth + 1);
+                }
+                _ => {
+                    self.warn_at("conditionals should not be surrounded by {{ }}", place);
+                    result
+                }
+            }
+        } else {
+            let value = self.expression(text, false, true)?;
+            finalize::result(defined(value)?)?
+        };
+        Ok(match result {
+            Value::Bool(truth) => truth,
+            other => self.not_boolean(&other, text, place),
+        })
+    }
+
+    fn not_boolean(&self, result: &Value, text: &str, place: Option<&Place>) -> bool {
+        let truth = result.truthy();
+        let word = if truth { "True" } else { "False" };
+        self.warn_at(
+            &format!(
+                "conditional result ({word}) of `{text}` was derived from value of type '{}'; conditionals must have a boolean result",
+                result.type_name()
+            ),
+            place,
+        );
+        truth
+    }
+
+    fn warn_at(&self, message: &str, place: Option<&Place>) {
+        let warning = match place {
+            Some(place) => format!("{message} ({place})"),
+            None => message.to_owned(),
+        };
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Renders a template file, as the template module does. `path` is the file's, for messages
+    /// and for what it includes.
+    pub fn render_file(
+        &self,
+        text: &str,
+        options: &FileOptions,
+        path: &str,
+    ) -> Result<String, Error> {
+        file::render(&self.machine(), text, options, path)
+    }
+
+    fn machine(&self) -> Machine<'_> {
+        Machine::new(self.scope, self.outside, self.limits, &self.warnings)
+    }
+}
+
+/// Returns whether `text` is one template from end to end: `{{ … }}`.
+fn is_wholly_template(text: &str) -> bool {
+    let starts = ["{{", "{%", "{#"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    let ends = ["}}", "%}", "#}"].iter().any(|end| text.ends_with(end));
+    text.starts_with("#jinja2:") || starts && ends
+}

@@ -1,0 +1,124 @@
+//! Every expression that ansible-core has judged gives what it gave there.
+//!
+//! The answers are a fixture; `spike/ask_ansible.py` asks for them anew.
+
+use std::path::Path;
+
+use amibake_playbook::template::{Error, FileOptions, Outside, Templar};
+use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::yaml;
+use serde_json::{Value as Json, json};
+
+/// A controller whose paths have no links.
+struct Controller;
+
+impl Outside for Controller {
+    fn realpath(&self, path: &str) -> Result<String, Error> {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        Ok(format!("/{}", parts.join("/")))
+    }
+}
+
+/// Writes a value as the fixture does.
+fn plain(value: &Value) -> Json {
+    match value {
+        Value::Float(_) => json!({"float": value.repr()}),
+        Value::List(list) => list.items().iter().map(plain).collect(),
+        Value::Dict(dict) => {
+            let pairs = dict.entries();
+            let pairs: Vec<Json> = pairs
+                .iter()
+                .map(|(k, v)| json!([plain(k.value()), plain(v)]))
+                .collect();
+            json!({"dict": pairs})
+        }
+        Value::Bytes(_) => json!({"bytes": value.repr()}),
+        Value::Big(_) => json!({"big": value.repr()}),
+        Value::Object(object) => json!({"other": object.type_name(), "text": value.to_string()}),
+        value => value.to_json().unwrap(),
+    }
+}
+
+fn ours(case: &str, scope: &Dict) -> Result<Json, String> {
+    let (kind, text) = case.split_once(' ').unwrap();
+    let text = text.replace('⏎', "\n");
+    let templar = Templar::new(scope, &Controller);
+    let answer = match kind {
+        "T" => templar
+            .render_str(&text, None)
+            .and_then(|value| match value {
+                Value::Omit => Err(Error::failed("omitted")),
+                value => Ok(plain(&value)),
+            }),
+        "E" => templar.evaluate(&text, None).map(|value| plain(&value)),
+        "C" => templar
+            .condition(&Value::authored(&text, None))
+            .map(Json::from),
+        "F" => templar
+            .render_file(&text, &FileOptions::default(), "t.j2")
+            .map(Json::from),
+        other => panic!("unknown kind {other}"),
+    };
+    answer.map_err(|error| error.message)
+}
+
+/// Returns what differs; words of errors are compared where they are Ansible's own.
+fn difference(answer: &Json, ours: &Result<Json, String>) -> Option<String> {
+    let broken = answer["error"][0]
+        .as_str()
+        .is_some_and(|e| e.starts_with("AnsibleBrokenConditional"));
+    if broken {
+        // 2.18 took these, and so do we, with a warning.
+        return ours.is_err().then(|| format!("refused: {ours:?}"));
+    }
+    match (answer.get("value"), ours) {
+        (Some(theirs), Ok(ours)) if theirs == ours => None,
+        (Some(Json::Number(theirs)), Ok(ours)) if ours["big"] == theirs.to_string() => None,
+        (Some(theirs), ours) => Some(format!("  theirs {theirs}\n  ours   {ours:?}")),
+        (None, Ok(ours)) => Some(format!("  theirs {}\n  ours   {ours}", answer["error"])),
+        (None, Err(message)) => {
+            let first = answer["error"][0].as_str().unwrap_or_default();
+            let (kind, text) = first.split_once(": ").unwrap_or(("", first));
+            (kind == "AnsibleUndefinedVariable" && text != message)
+                .then(|| format!("  theirs {text}\n  ours   {message}"))
+        }
+    }
+}
+
+#[test]
+fn every_expression_gives_what_it_gave_in_ansible() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spike");
+    let read = |name: &str| -> Json {
+        serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+    };
+    let answers = read("answers.json");
+    let path = folder.join("vars.json");
+    let variables = yaml::parse(&path, &std::fs::read(&path).unwrap())
+        .unwrap()
+        .root;
+    let answers = answers.as_array().unwrap();
+    assert!(answers.len() > 60);
+    let mut wrong = Vec::new();
+    for answer in answers {
+        let scope = Value::from_node(&variables);
+        let case = answer["case"].as_str().unwrap();
+        let ours = ours(case, scope.as_dict().unwrap());
+        if let Some(difference) = difference(answer, &ours) {
+            wrong.push(format!("{case}\n{difference}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} differ:\n{}",
+        wrong.len(),
+        answers.len(),
+        wrong.join("\n")
+    );
+}
