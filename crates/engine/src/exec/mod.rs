@@ -1,22 +1,37 @@
 //! Runs whole playbooks on this machine, as Ansible's linear strategy does for one host.
 //!
-//! Owns the order of things: plays, roles, blocks, loops, handlers, results. What a variable is
+//! Owns the order of things: plays, roles, blocks, loops, handlers, results. What a template is
 //! worth is [`amibake_playbook`]'s, what a module does is [`crate::modules`]'s.
 
+mod actions;
+mod censor;
+mod convert;
+mod eval;
+mod files;
+mod handlers;
+mod include;
+mod lookup;
+mod magic;
+mod meta;
+mod model;
+mod module_call;
 mod options;
+mod play;
+mod role;
+mod roles;
+mod run;
+mod search;
+mod tags;
+mod task;
+mod vars;
 
 pub use options::{Become, Controller, Entry, Options, Project};
 
-use amibake_protocol::event::{Event, Recap};
+use amibake_protocol::event::Recap;
 
 /// Runs every entry of `project` in order and returns the figures of the recap.
 ///
-/// The last event is [`Event::Finished`], come what may.
-pub fn run(_project: &Project<'_>, _options: &Options, controller: &mut dyn Controller) -> Recap {
-    let recap = Recap::default();
-    controller.event(Event::Finished {
-        recap,
-        error: Some("the executor is not built yet".to_owned()),
-    });
-    recap
+/// The last event is `Finished`, come what may.
+pub fn run(project: &Project<'_>, options: &Options, controller: &mut dyn Controller) -> Recap {
+    run::Run::new(project, options, controller).run()
 }

@@ -107,8 +107,6 @@ fn collect(collector: Collector, request: &Request, found: &mut Facts) {
         Collector::Loadavg => system::loadavg(facts),
         Collector::SshPubKeys => system::ssh_host_keys(facts),
         Collector::User => system::user(facts),
-        // Asked of programs that were started before the rest was read.
-        Collector::Python | Collector::Systemd => {}
         Collector::Virtual => virtualization::collect(facts),
         Collector::Hardware => {
             hardware::collect(facts);
@@ -131,8 +129,9 @@ fn collect(collector: Collector, request: &Request, found: &mut Facts) {
             let local = local::collect(&request.fact_path, &mut found.warnings);
             found.facts.insert("local".to_owned(), Json::Object(local));
         }
-        // Programs of other tools; Ansible leaves their facts out where they are not installed.
-        Collector::Facter | Collector::Ohai => {}
+        // The first two are asked of programs that were started before the rest was read; the
+        // others are other tools', whose facts Ansible leaves out where they are not installed.
+        Collector::Python | Collector::Systemd | Collector::Facter | Collector::Ohai => {}
     }
 }
 
@@ -154,7 +153,7 @@ fn keeps(patterns: &[String], name: &str) -> bool {
 }
 
 /// Matches as Python's `fnmatch`: `*`, `?` and `[…]`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     matches_from(&pattern, &text)

@@ -155,7 +155,7 @@ fn firmware(found: &mut Found) {
     }
     match vendor.as_str() {
         "QEMU" | "Amazon EC2" | "DigitalOcean" | "Google" | "Scaleway" | "Nutanix" => {
-            found.guest("kvm")
+            found.guest("kvm");
         }
         "KubeVirt" => found.guest("KubeVirt"),
         "Microsoft Corporation" => found.guest("VirtualPC"),

@@ -1,0 +1,452 @@
+//! What a task does: the executor's own actions, and the way to every module.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use amibake_playbook::spec::{self, ModuleSpec};
+use amibake_playbook::value::{Dict, Value};
+use amibake_protocol::event::Event;
+use serde_json::{Map, Value as Json, json};
+
+use super::censor::Secrets;
+use super::eval;
+use super::model::{Around, Task};
+use super::module_call::Call;
+use super::run::Run;
+use super::task::{Attempt, Fields};
+use super::vars::Reach;
+use crate::facts;
+use crate::module::{Failure, Outcome};
+
+/// Everything an action needs to know about its task.
+pub(super) struct Doing<'t> {
+    pub(super) task: &'t Rc<Task>,
+    pub(super) around: &'t Rc<Around>,
+    pub(super) reach: &'t Reach,
+    pub(super) index: u32,
+}
+
+/// Returns the name of a builtin action without its collection.
+pub(super) fn bare(action: &str) -> &str {
+    action
+        .strip_prefix("ansible.builtin.")
+        .or_else(|| action.strip_prefix("ansible.legacy."))
+        .unwrap_or(action)
+}
+
+/// Returns a module's full name, or the name as it is.
+fn full(action: &str) -> String {
+    match spec::find(action) {
+        Some(spec) => spec.name.to_owned(),
+        None if action.contains('.') => action.to_owned(),
+        None => format!("ansible.builtin.{action}"),
+    }
+}
+
+impl Run<'_> {
+    /// Does what the task says, once.
+    pub(super) fn act(
+        &self,
+        task: &Rc<Task>,
+        around: &Rc<Around>,
+        reach: &Reach,
+        index: u32,
+    ) -> Attempt {
+        let doing = Doing {
+            task,
+            around,
+            reach,
+            index,
+        };
+        let done = match bare(&task.action) {
+            "debug" => self.debug(&doing),
+            "set_fact" => self.set_fact(&doing),
+            "assert" => self.assert(&doing),
+            "fail" => self.fail(&doing),
+            "pause" => self.pause_action(&doing),
+            "include_vars" => self.include_vars(&doing),
+            "include_tasks" => self.find_tasks(&doing),
+            "include_role" => self.find_role(&doing),
+            "setup" | "gather_facts" => self.setup(&doing),
+            "wait_for_connection" => Ok(plain(json!({"changed": false, "elapsed": 0}))),
+            "add_host" | "group_by" => Err(format!(
+                "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
+                task.action
+            )),
+            _ => self.module(&doing),
+        };
+        done.unwrap_or_else(Attempt::failed)
+    }
+
+    /// Returns the task's parameters as written, with `module_defaults` below them.
+    pub(super) fn written_args(&self, doing: &Doing<'_>) -> Result<Dict, String> {
+        let name = full(&doing.task.action);
+        let merged = Dict::new();
+        for defaults in doing
+            .around
+            .gathered(&doing.task.keywords, |k| &k.module_defaults)
+        {
+            for (module, args) in defaults.as_dict().map(Dict::entries).unwrap_or_default() {
+                let module = module.value().to_string();
+                if full(&module) == name {
+                    for (key, value) in args.as_dict().map(Dict::entries).unwrap_or_default() {
+                        merged.insert(key, value);
+                    }
+                }
+            }
+        }
+        let written = match &doing.task.args {
+            Value::Dict(args) => args.clone(),
+            Value::None => Dict::new(),
+            // `args: "{{ parameters }}"`.
+            other => {
+                let rendered = self
+                    .render(other, doing.reach, doing.around)
+                    .map_err(|e| format!("Task failed: {}", e.message))?;
+                let Some(args) = rendered.as_dict() else {
+                    return Err(format!(
+                        "Task failed: the arguments of '{name}' must be a mapping, not '{}'.",
+                        rendered.type_name()
+                    ));
+                };
+                args.clone()
+            }
+        };
+        for (key, value) in written.entries() {
+            merged.insert(key, value);
+        }
+        Ok(merged)
+    }
+
+    /// Returns the parameters with every template rendered and what is omitted left out.
+    pub(super) fn args(&self, doing: &Doing<'_>) -> Result<Dict, String> {
+        let rendered = Dict::new();
+        for (key, value) in self.written_args(doing)?.entries() {
+            let value = self.arg(doing, &key.value().to_string(), &value)?;
+            if matches!(value, Value::Omit) {
+                continue;
+            }
+            match key.as_str().filter(|name| name.contains("{{")) {
+                // Names of facts may be templates.
+                Some(name) => {
+                    let name = self.arg(doing, name, &Value::authored(name, None))?;
+                    rendered.set(&name.to_string(), value);
+                }
+                None => rendered.insert(key, value),
+            }
+        }
+        Ok(rendered)
+    }
+
+    fn arg(&self, doing: &Doing<'_>, key: &str, value: &Value) -> Result<Value, String> {
+        self.render(value, doing.reach, doing.around).map_err(|e| {
+            format!(
+                "Task failed: Finalization of task args for '{}' failed: Error while resolving value for '{key}': {}",
+                full(&doing.task.action),
+                e.message
+            )
+        })
+    }
+
+    /// Returns the parameters as JSON, aliases and all as they were written.
+    pub(super) fn json_args(&self, doing: &Doing<'_>) -> Result<Map<String, Json>, String> {
+        let args = self.args(doing)?;
+        match eval::without_omitted(&Value::Dict(args)).to_json() {
+            Ok(Json::Object(map)) => Ok(map),
+            Ok(_) => Ok(Map::new()),
+            Err(e) => Err(format!("Task failed: {e}")),
+        }
+    }
+
+    fn debug(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.written_args(doing)?;
+        if args.has("msg") && args.has("var") {
+            return Err("parameters are mutually exclusive: msg|var".to_owned());
+        }
+        let verbosity = match args.get("verbosity") {
+            Some(level) => self.number(&level, doing.reach, doing.around)?,
+            None => 0,
+        };
+        if verbosity > i64::from(self.options.verbosity) {
+            return Ok(plain(json!({
+                "changed": false, "skipped": true, "skipped_reason": "Verbosity threshold not met.",
+            })));
+        }
+        let Some(var) = args.get("var") else {
+            let msg = match args.get("msg") {
+                Some(msg) => self.arg(doing, "msg", &msg)?,
+                None => Value::Omit,
+            };
+            let msg = match msg {
+                Value::Omit => Value::str("Hello world!"),
+                msg => msg,
+            };
+            return Ok(plain(
+                json!({"changed": false, "msg": eval::raw_json(&msg)}),
+            ));
+        };
+        let name = self.arg(doing, "var", &var)?.to_string();
+        let value = match self.expression(&name, doing.reach, doing.around) {
+            Ok(value) => eval::raw_json(&value),
+            Err(e) => json!(format!("<< error 1 - {} >>", e.message)),
+        };
+        let mut fields = Fields::new();
+        fields.insert("changed".to_owned(), json!(false));
+        fields.insert(name, value);
+        Ok(fields.into())
+    }
+
+    fn set_fact(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.args(doing)?;
+        let facts = Dict::new();
+        let mut cacheable = false;
+        for (key, value) in args.entries() {
+            let name = key.value().to_string();
+            if name == "cacheable" {
+                cacheable = eval::truth(&value).unwrap_or(false);
+                continue;
+            }
+            if !is_identifier(&name) {
+                return Err(format!("Task failed: Invalid variable name '{name}'."));
+            }
+            facts.insert(key, value);
+        }
+        if facts.is_empty() {
+            return Err(
+                "No key/value pairs provided, at least one is required for this action to succeed"
+                    .to_owned(),
+            );
+        }
+        let json = eval::raw_json(&Value::Dict(facts.clone()));
+        for (key, value) in facts.entries() {
+            self.vars.set.insert(key, value);
+        }
+        if let (true, Json::Object(facts)) = (cacheable, &json) {
+            self.vars.add_facts(facts);
+        }
+        Ok(plain(json!({"changed": false, "ansible_facts": json})))
+    }
+
+    fn assert(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.written_args(doing)?;
+        let get = |name: &str| match args.get(name) {
+            Some(value) => self.arg(doing, name, &value).map(Some),
+            None => Ok(None),
+        };
+        let fail_msg = match get("fail_msg")? {
+            Some(msg) => Some(msg),
+            None => get("msg")?,
+        };
+        let success_msg = get("success_msg")?;
+        let that = args
+            .get("that")
+            .ok_or("conditional required in \"that\" string")?;
+        for condition in eval::items(&that).unwrap_or_else(|| vec![that]) {
+            let held = self.condition(&condition, doing.reach, doing.around);
+            if held.map_err(|e| format!("Task failed: {e}"))? {
+                continue;
+            }
+            let msg = fail_msg
+                .as_ref()
+                .map_or_else(|| json!("Assertion failed"), eval::raw_json);
+            let mut fields = Fields::new();
+            fields.insert("failed".to_owned(), json!(true));
+            fields.insert("changed".to_owned(), json!(false));
+            fields.insert("evaluated_to".to_owned(), json!(false));
+            fields.insert("assertion".to_owned(), eval::raw_json(&condition));
+            fields.insert("msg".to_owned(), msg);
+            return Ok(fields.into());
+        }
+        let msg =
+            success_msg.map_or_else(|| json!("All assertions passed"), |m| eval::raw_json(&m));
+        Ok(plain(json!({"changed": false, "msg": msg})))
+    }
+
+    fn fail(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.args(doing)?;
+        let msg = args
+            .get("msg")
+            .unwrap_or_else(|| Value::str("Failed as requested from task"));
+        Ok(plain(
+            json!({"failed": true, "changed": false, "msg": eval::raw_json(&msg)}),
+        ))
+    }
+
+    fn pause_action(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.args(doing)?;
+        let number = |name: &str| args.get(name).and_then(|v| eval::number(&v));
+        let seconds = number("minutes")
+            .map(|m| m * 60)
+            .or_else(|| number("seconds"));
+        let seconds = u64::try_from(seconds.unwrap_or(0).max(0)).unwrap_or(0);
+        if args.get("prompt").is_some() && seconds == 0 {
+            self.warn(
+                "Not waiting for response to prompt as stdin is not interactive",
+                Some(&doing.task.place),
+            );
+        }
+        super::task::pause(Duration::from_secs(seconds));
+        Ok(plain(json!({
+            "changed": false, "rc": 0, "stderr": "", "echo": true, "delta": seconds, "user_input": "",
+            "stdout": format!("Paused for {seconds}.0 seconds"),
+        })))
+    }
+
+    /// `setup`, and the gathering of facts that opens a play.
+    fn setup(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.json_args(doing)?;
+        let list = |name: &str| -> Vec<String> {
+            match args.get(name) {
+                Some(Json::Array(items)) => items
+                    .iter()
+                    .map(|item| {
+                        item.as_str()
+                            .map_or_else(|| item.to_string(), str::to_owned)
+                    })
+                    .collect(),
+                Some(Json::String(text)) => text.split(',').map(|t| t.trim().to_owned()).collect(),
+                _ => Vec::new(),
+            }
+        };
+        let mut request = facts::Request {
+            subset: list("gather_subset"),
+            filter: list("filter"),
+            ..facts::Request::default()
+        };
+        if let Some(path) = args.get("fact_path").and_then(Json::as_str) {
+            request.fact_path = path.into();
+        }
+        request.environment.extend(self.environment(doing)?);
+        let found = facts::gather(&request).map_err(|e| e.to_string())?;
+        for warning in &found.warnings {
+            self.warn(warning.clone(), Some(&doing.task.place));
+        }
+        let mut prefixed = facts::prefixed(&found.facts);
+        if let Some(python) = found.facts.get("python").and_then(|p| p.get("executable")) {
+            prefixed.insert("discovered_interpreter_python".to_owned(), python.clone());
+        }
+        self.take_facts(&prefixed);
+        Ok(plain(json!({"changed": false, "ansible_facts": prefixed})))
+    }
+
+    /// Makes facts known to variables and to modules.
+    pub(super) fn take_facts(&self, found: &Map<String, Json>) {
+        self.vars.add_facts(found);
+        let mut known = self.module_facts.borrow_mut();
+        for (name, value) in found {
+            let name = name.strip_prefix("ansible_").unwrap_or(name);
+            known.insert(name.to_owned(), value.clone());
+        }
+    }
+
+    /// Runs a module, under the task's identity.
+    fn module(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        if let Some(seconds) = &doing.task.asynchronous
+            && self.number(seconds, doing.reach, doing.around)? > 0
+        {
+            let poll = match &doing.task.poll {
+                Some(poll) => self.number(poll, doing.reach, doing.around)?,
+                None => 15,
+            };
+            // With a poll interval the task is waited for, which is what happens anyway.
+            if poll == 0 {
+                return Err("async with poll: 0 is not supported yet".to_owned());
+            }
+        }
+        let spec = spec::find(&doing.task.action)
+            .ok_or_else(|| format!("The module {} was not found", doing.task.action))?;
+        let call = self.prepare(doing, spec)?;
+        Ok(self.run_call(doing, spec, call))
+    }
+
+    fn run_call(&self, doing: &Doing<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
+        let mut secrets = Secrets::default();
+        for (name, value) in &call.args {
+            if spec.param(name).is_some_and(|param| param.no_log) {
+                secrets.add(value);
+            }
+        }
+        let index = doing.index;
+        let mut output = |stream, line: &str| {
+            self.emit(Event::TaskOutput {
+                index,
+                stream,
+                line: secrets.text(line),
+            });
+        };
+        let facts = self.module_facts.borrow().clone();
+        let answer = call.run(&mut self.workers.borrow_mut(), &facts, &mut output);
+        let mut attempt = match answer {
+            Ok(outcome) => succeeded(outcome),
+            Err(failure) => failed(failure),
+        };
+        secrets.fields(&mut attempt.fields);
+        secrets.diffs(&mut attempt.diff);
+        if let Some(Json::Object(facts)) = attempt.fields.get("ansible_facts") {
+            let facts = facts.clone();
+            self.take_facts(&facts);
+        }
+        attempt
+    }
+}
+
+impl From<Fields> for Attempt {
+    fn from(fields: Fields) -> Self {
+        Self {
+            fields,
+            ..Self::default()
+        }
+    }
+}
+
+/// Returns a result with these fields.
+pub(super) fn plain(fields: Json) -> Attempt {
+    match fields {
+        Json::Object(fields) => fields.into(),
+        _ => Attempt::default(),
+    }
+}
+
+fn succeeded(outcome: Outcome) -> Attempt {
+    let mut fields = Fields::new();
+    fields.insert("changed".to_owned(), json!(outcome.changed));
+    fields.extend(outcome.result);
+    if outcome.skipped {
+        fields.insert("skipped".to_owned(), json!(true));
+    }
+    if !outcome.warnings.is_empty() {
+        fields.insert("warnings".to_owned(), json!(outcome.warnings));
+    }
+    add_lines(&mut fields);
+    Attempt {
+        fields,
+        diff: outcome.diff,
+        ..Attempt::default()
+    }
+}
+
+fn failed(failure: Failure) -> Attempt {
+    let mut fields = failure.result;
+    fields.entry("changed").or_insert_with(|| json!(false));
+    fields.insert("failed".to_owned(), json!(true));
+    fields.insert("msg".to_owned(), json!(failure.msg));
+    add_lines(&mut fields);
+    fields.into()
+}
+
+/// Adds `stdout_lines` and `stderr_lines`, as Ansible's action base does.
+fn add_lines(fields: &mut Fields) {
+    for name in ["stdout", "stderr"] {
+        let lines = format!("{name}_lines");
+        if let (Some(Json::String(text)), false) = (fields.get(name), fields.contains_key(&lines)) {
+            let split: Vec<Json> = eval::lines(text).into_iter().map(Json::from).collect();
+            fields.insert(lines, Json::Array(split));
+        }
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && chars.all(|c| c.is_alphanumeric() || c == '_')
+}

@@ -1,0 +1,281 @@
+//! Templating as tasks use it: values, texts, numbers, conditions.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use amibake_playbook::template::{Error, FileOptions, Templar};
+use amibake_playbook::value::{Dict, Value};
+use serde_json::{Map, Value as Json};
+
+use super::lookup::Controllers;
+use super::model::Around;
+use super::run::Run;
+use super::vars::Reach;
+
+impl Run<'_> {
+    /// Renders a value and everything in it.
+    pub(super) fn render(
+        &self,
+        value: &Value,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<Value, Error> {
+        if !value.is_latent() {
+            return Ok(value.clone());
+        }
+        let outside = Controllers::new(self, around, reach);
+        Templar::new(reach, &outside).render(value)
+    }
+
+    /// Evaluates an expression: text without `{{ }}`.
+    pub(super) fn expression(
+        &self,
+        text: &str,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<Value, Error> {
+        let outside = Controllers::new(self, around, reach);
+        Templar::new(reach, &outside).evaluate(text, None)
+    }
+
+    /// Renders to text.
+    pub(super) fn text(
+        &self,
+        value: &Value,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<String, Error> {
+        self.render(value, reach, around)
+            .map(|value| value.to_string())
+    }
+
+    /// Renders the name of a task or play; what fails in it is shown as Ansible shows it.
+    pub(super) fn text_or_raw(&self, value: &Value, reach: &Reach, around: &Rc<Around>) -> String {
+        let source = match (self.text(value, reach, around), value) {
+            (Ok(text), _) => return text,
+            (Err(_), Value::Template(source)) => source,
+            (Err(_), other) => return other.to_string(),
+        };
+        let mut shown = String::new();
+        let mut rest = &*source.text;
+        let mut errors = 0;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let Some((inner, tail)) = after.split_once("}}") else {
+                break;
+            };
+            shown.push_str(before);
+            match self.expression(inner.trim(), reach, around) {
+                Ok(value) => shown.push_str(&value.to_string()),
+                Err(e) => {
+                    errors += 1;
+                    shown.extend(["<< error ", &errors.to_string(), " - ", &e.message, " >>"]);
+                }
+            }
+            rest = tail;
+        }
+        shown + rest
+    }
+
+    /// Renders to a truth value, as keywords do.
+    pub(super) fn boolean(
+        &self,
+        value: &Value,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<bool, String> {
+        let rendered = self
+            .render(value, reach, around)
+            .map_err(|e| format!("Task failed: {}", e.message))?;
+        truth(&rendered).ok_or_else(|| format!("Task failed: '{rendered}' is not a valid boolean"))
+    }
+
+    /// Renders to a whole number, as keywords do.
+    pub(super) fn number(
+        &self,
+        value: &Value,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<i64, String> {
+        let rendered = self
+            .render(value, reach, around)
+            .map_err(|e| format!("Task failed: {}", e.message))?;
+        number(&rendered).ok_or_else(|| format!("Task failed: '{rendered}' is not a valid number"))
+    }
+
+    /// Decides a condition of `when` and its kin.
+    pub(super) fn condition(
+        &self,
+        value: &Value,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<bool, String> {
+        let outside = Controllers::new(self, around, reach);
+        let templar = Templar::new(reach, &outside);
+        let held = templar.condition(value);
+        for warning in templar.take_warnings() {
+            self.warn(warning, None);
+        }
+        held.map_err(|e| {
+            let prefix = "Error while evaluating conditional: ";
+            let message = e
+                .message
+                .strip_prefix(prefix)
+                .unwrap_or(&e.message)
+                .to_owned();
+            format!("{prefix}{message}")
+        })
+    }
+
+    /// Renders a template file with the options of its task.
+    pub(super) fn render_file(
+        &self,
+        text: &str,
+        path: &Path,
+        given: &Map<String, Json>,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<String, String> {
+        let outside = Controllers::new(self, around, reach);
+        let templar = Templar::new(reach, &outside);
+        let rendered = templar.render_file(text, &file_options(given), &path.to_string_lossy());
+        rendered.map_err(|e| e.message)
+    }
+
+    /// Runs the lookup of a `with_*` loop.
+    pub(super) fn with_lookup(
+        &self,
+        lookup: &str,
+        terms: &[Value],
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> Result<Vec<Value>, Error> {
+        let outside = Controllers::new(self, around, reach);
+        outside.loop_items(lookup, terms)
+    }
+}
+
+/// Reads the options of a template task that change Jinja's syntax.
+fn file_options(given: &Map<String, Json>) -> FileOptions {
+    let mut options = FileOptions::default();
+    let syntax = &mut options.syntax;
+    let text = |name: &str, slot: &mut String| {
+        if let Some(value) = given.get(name).and_then(Json::as_str) {
+            value.clone_into(slot);
+        }
+    };
+    text("block_start_string", &mut syntax.block_start);
+    text("block_end_string", &mut syntax.block_end);
+    text("variable_start_string", &mut syntax.variable_start);
+    text("variable_end_string", &mut syntax.variable_end);
+    text("comment_start_string", &mut syntax.comment_start);
+    text("comment_end_string", &mut syntax.comment_end);
+    let flag = |name: &str| given.get(name).and_then(|v| truth(&Value::from_json(v)));
+    syntax.trim_blocks = flag("trim_blocks").unwrap_or(true);
+    syntax.lstrip_blocks = flag("lstrip_blocks").unwrap_or(false);
+    if let Some(newline) = given.get("newline_sequence").and_then(Json::as_str) {
+        syntax.newline = newline.replace("\\n", "\n").replace("\\r", "\r");
+    }
+    options
+}
+
+/// Returns a truth value as keywords read it: `yes`, `on`, `1`, ….
+pub(super) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Int(1) => Some(true),
+        Value::Int(0) | Value::None => Some(false),
+        Value::Str(text) => match text.trim().to_lowercase().as_str() {
+            "y" | "yes" | "on" | "1" | "true" | "t" | "1.0" => Some(true),
+            "n" | "no" | "off" | "0" | "false" | "f" | "0.0" | "" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns a whole number, also from text.
+pub(super) fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Str(text) => text.trim().parse().ok(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a delay or a count, cut as Python's int does"
+        )]
+        Value::Float(f) => Some(*f as i64),
+        other => other.as_int(),
+    }
+}
+
+/// Returns the texts of a list, or the one text.
+pub(super) fn texts(value: &Value) -> Vec<String> {
+    match items(value) {
+        Some(items) => items.iter().flat_map(texts).collect(),
+        None if matches!(value, Value::None | Value::Omit) => Vec::new(),
+        None => vec![value.to_string()],
+    }
+}
+
+/// Returns the items of a list or tuple.
+pub(super) fn items(value: &Value) -> Option<Vec<Value>> {
+    match value {
+        Value::List(list) => Some(list.items()),
+        Value::Tuple(items) => Some(items.to_vec()),
+        Value::Object(object) => {
+            let length = object.sequence()?;
+            Some((0..length).filter_map(|at| object.at(at)).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Returns a value with lists for tuples, as items of a loop have.
+pub(super) fn without_tuples(value: &Value) -> Value {
+    match value {
+        Value::Tuple(items) => Value::list(items.iter().map(without_tuples).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Returns a value as JSON; what cannot be becomes its text.
+pub(super) fn raw_json(value: &Value) -> Json {
+    value.to_json().unwrap_or_else(|e| Json::from(e.0))
+}
+
+/// Returns a value without the elements that are omitted, at any depth.
+pub(super) fn without_omitted(value: &Value) -> Value {
+    let kept = |value: &Value| !matches!(value, Value::Omit);
+    match value {
+        Value::Dict(dict) => {
+            let out = Dict::new();
+            for (key, value) in dict.entries() {
+                if kept(&value) {
+                    out.insert(key, without_omitted(&value));
+                }
+            }
+            Value::Dict(out)
+        }
+        Value::List(list) => {
+            let items = list.items();
+            Value::list(
+                items
+                    .iter()
+                    .filter(|i| kept(i))
+                    .map(without_omitted)
+                    .collect(),
+            )
+        }
+        other => other.clone(),
+    }
+}
+
+/// Splits as Python's `splitlines`.
+pub(super) fn lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned())
+        .collect();
+    if lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}

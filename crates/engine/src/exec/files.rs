@@ -1,0 +1,213 @@
+//! Files of variables, and templates: `vars_files`, `include_vars`, `template`.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use amibake_playbook::value::{Dict, Value};
+use serde_json::{Map, Value as Json, json};
+
+use super::actions::{Doing, plain};
+use super::convert;
+use super::eval;
+use super::model::{Around, Play};
+use super::run::{Run, Stop};
+use super::search;
+use super::task::Attempt;
+
+/// Reads a play's `vars_files`; of a list in it the first that is there.
+pub(super) fn load_vars_files(run: &Run<'_>, play: &Play, around: &Rc<Around>) -> Result<(), Stop> {
+    for entry in &play.vars_files {
+        let choices = eval::items(entry).unwrap_or_else(|| vec![entry.clone()]);
+        let mut found = None;
+        let mut names = Vec::new();
+        for choice in &choices {
+            let reach = run.vars.reach(around, None);
+            let Ok(name) = run.text(choice, &reach, around) else {
+                // A name that needs facts is passed over, as Ansible does before it has any.
+                continue;
+            };
+            found = search::find(run, around, "vars", &name).ok();
+            names.push(name);
+            if found.is_some() {
+                break;
+            }
+        }
+        match found {
+            Some(path) => {
+                for (key, value) in convert::variables(run, &path)?.entries() {
+                    run.vars.play_files.insert(key, value);
+                }
+            }
+            None if names.is_empty() => {}
+            None => {
+                return Err(Stop(format!(
+                    "vars file {} was not found",
+                    names.join(", ")
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Run<'_> {
+    /// `include_vars`: a file, or the files of a folder.
+    pub(super) fn include_vars(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.args(doing)?;
+        let text = |name: &str| args.get(name).map(|value| value.to_string());
+        let files = if let Some(dir) = text("dir") {
+            self.variable_files(doing, &dir, &args)?
+        } else {
+            let name = text("file").or_else(|| text("_raw_params"));
+            let name = name.ok_or("No file or dir given to include_vars")?;
+            vec![search::find(self, doing.around, "vars", &name)?]
+        };
+        let all = Dict::new();
+        for file in &files {
+            let read = convert::variables(self, file).map_err(|stop| stop.0)?;
+            for (key, value) in read.entries() {
+                all.insert(key, value);
+            }
+        }
+        let given = match text("name") {
+            Some(name) => Dict::from_iter([(name.as_str().into(), Value::Dict(all))]),
+            None => all,
+        };
+        for (key, value) in given.entries() {
+            self.vars.included.insert(key, value);
+        }
+        let shown: Vec<_> = files.iter().map(|file| json!(file)).collect();
+        Ok(plain(json!({
+            "changed": false,
+            "ansible_facts": eval::raw_json(&Value::Dict(given)),
+            "ansible_included_var_files": shown,
+        })))
+    }
+
+    /// Returns the variable files of a folder in order, as `include_vars: dir` reads them.
+    fn variable_files(
+        &self,
+        doing: &Doing<'_>,
+        dir: &str,
+        args: &Dict,
+    ) -> Result<Vec<PathBuf>, String> {
+        let folder = match &doing.around.role {
+            Some(role) if !dir.starts_with('/') => {
+                let inside = role.path.join("vars").join(dir);
+                if self.project.files.is_dir(&inside) {
+                    inside
+                } else {
+                    role.path.join(dir)
+                }
+            }
+            _ => doing.around.folder.join(dir),
+        };
+        let folder = search::normal(&folder);
+        if !self.project.files.is_dir(&folder) {
+            return Err(format!("{} directory does not exist", folder.display()));
+        }
+        let texts = |name: &str| args.get(name).map(|value| eval::texts(&value));
+        let extensions = texts("extensions")
+            .unwrap_or_else(|| ["yaml", "yml", "json"].map(str::to_owned).to_vec());
+        let ignored = texts("ignore_files").unwrap_or_default();
+        let depth = args
+            .get("depth")
+            .and_then(|d| eval::number(&d))
+            .unwrap_or(0);
+        let matching = args
+            .get("files_matching")
+            .map(|pattern| pattern.to_string());
+        let mut files = Vec::new();
+        self.walk(&folder, 1, depth, &mut files)?;
+        let keep = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let extension = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let fits = matching
+                .as_ref()
+                .is_none_or(|pattern| found_in(pattern, &name));
+            extensions.contains(&extension) && !ignored.iter().any(|i| found_in(i, &name)) && fits
+        };
+        files.retain(keep);
+        Ok(files)
+    }
+
+    fn walk(
+        &self,
+        folder: &Path,
+        level: i64,
+        depth: i64,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<(), String> {
+        let names = self.project.files.list(folder);
+        let names = names.map_err(|e| format!("could not list {}: {e}", folder.display()))?;
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+        let (inner, own): (Vec<_>, Vec<_>) = paths
+            .into_iter()
+            .partition(|p| self.project.files.is_dir(p));
+        files.extend(own);
+        for folder in inner {
+            if depth == 0 || level < depth {
+                self.walk(&folder, level + 1, depth, files)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renders the template of a `template` task.
+    pub(super) fn rendered_template(
+        &self,
+        doing: &Doing<'_>,
+        given: &Map<String, Json>,
+    ) -> Result<String, String> {
+        let src = given
+            .get("src")
+            .and_then(Json::as_str)
+            .ok_or("src and dest are required")?;
+        let path = search::find(self, doing.around, "templates", src)?;
+        let text = self.read_text(&path)?;
+        let reach = doing.reach.with_local();
+        let shown = path.to_string_lossy();
+        reach.local.set("ansible_managed", self.managed());
+        reach.local.set("template_path", Value::str(&shown));
+        reach.local.set("template_fullpath", Value::str(&shown));
+        reach.local.set(
+            "template_host",
+            Value::str(&self.options.inventory_hostname),
+        );
+        reach.local.set("template_uid", Value::str("root"));
+        if let Some(dest) = given.get("dest").and_then(Json::as_str) {
+            reach.local.set("template_destpath", Value::str(dest));
+        }
+        self.render_file(&text, &path, given, &reach, doing.around)
+    }
+
+    fn managed(&self) -> Value {
+        let set = amibake_playbook::template::Scope::get(
+            &self.vars.reach(&Rc::new(nothing_around()), None),
+            "ansible_managed",
+        );
+        set.unwrap_or_else(|| Value::str("Ansible managed"))
+    }
+}
+
+fn nothing_around() -> Around {
+    Around {
+        parent: None,
+        keywords: super::model::Keywords::default(),
+        role: None,
+        include_params: Dict::new(),
+        dynamic: false,
+        folder: PathBuf::new(),
+    }
+}
+
+/// Whether a regular expression is found in a name.
+fn found_in(pattern: &str, name: &str) -> bool {
+    use amibake_playbook::pyre::{Flags, Regex};
+    Regex::new(pattern, Flags::default())
+        .is_ok_and(|regex| regex.is_match(name.as_bytes()).unwrap_or(false))
+}

@@ -1,0 +1,310 @@
+//! `include_*`, decided while the run goes on, and `import_*`, which stand for what they name.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use amibake_playbook::value::{Dict, Value};
+use serde_json::json;
+
+use super::actions::Doing;
+use super::convert;
+use super::eval;
+use super::handlers::folder_of;
+use super::model::{Around, Keywords, Node, RoleUse, Task};
+use super::role::Role;
+use super::roles::{self, Use};
+use super::run::{Flow, Run, Stop};
+use super::search;
+use super::task::{Attempt, Fields};
+use super::vars::Reach;
+
+/// What an include is about to run.
+#[derive(Clone)]
+pub(super) struct Found {
+    what: What,
+    /// Variables of the include: its `vars`, and its loop's.
+    params: Dict,
+    apply: Keywords,
+}
+
+/// What an include has read and where it stands.
+pub(super) enum Loaded {
+    Tasks(Vec<Node>, Rc<Around>),
+    Role(Rc<Role>, Rc<Around>),
+}
+
+#[derive(Clone)]
+enum What {
+    Tasks(String),
+    Role(Box<RoleUse>, Box<Use>),
+}
+
+/// The keys of `include_role` and what folder they name a file in.
+const FROM: &[(&str, &str)] = &[
+    ("tasks_from", "tasks"),
+    ("vars_from", "vars"),
+    ("defaults_from", "defaults"),
+    ("handlers_from", "handlers"),
+];
+
+impl Run<'_> {
+    /// `include_tasks`: which file.
+    pub(super) fn find_tasks(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.args(doing)?;
+        let file = args.get("_raw_params").or_else(|| args.get("file"));
+        let Some(file) = file else {
+            return Err("No include file was specified to the include".to_owned());
+        };
+        let mut fields = Fields::new();
+        fields.insert("include".to_owned(), json!(file.to_string()));
+        fields.insert("include_args".to_owned(), json!({}));
+        fields.insert("changed".to_owned(), json!(false));
+        let what = What::Tasks(file.to_string());
+        Ok(found(doing, fields, what, &args))
+    }
+
+    /// `include_role`: which role, and which of its files.
+    pub(super) fn find_role(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.args(doing)?;
+        let (role, how) = role_of(doing.task, &args, doing.around)?;
+        let mut fields = Fields::new();
+        fields.insert("changed".to_owned(), json!(false));
+        let shown = eval::raw_json(&Value::Dict(args.clone()));
+        fields.insert("include_args".to_owned(), shown);
+        let what = What::Role(Box::new(role), Box::new(how));
+        Ok(found(doing, fields, what, &args))
+    }
+
+    /// Reads what an include found.
+    pub(super) fn load(
+        &self,
+        task: &Rc<Task>,
+        around: &Rc<Around>,
+        found: Found,
+    ) -> Result<Loaded, Stop> {
+        let include = Rc::new(Around {
+            parent: Some(Rc::clone(around)),
+            keywords: Keywords {
+                vars: task.keywords.vars.clone(),
+                ..Keywords::default()
+            },
+            role: around.role.clone(),
+            include_params: found.params,
+            dynamic: true,
+            folder: around.folder.clone(),
+        });
+        let inner = include.inner(found.apply);
+        match found.what {
+            What::Tasks(file) => {
+                let path = self.task_file(&inner, &file).map_err(Stop)?;
+                let nodes = convert::tasks(self, &path)?;
+                Ok(Loaded::Tasks(nodes, beside(&inner, &path)))
+            }
+            What::Role(used, how) => {
+                Ok(Loaded::Role(roles::load(self, &used, &how, &inner)?, inner))
+            }
+        }
+    }
+
+    /// Runs what an include has read.
+    pub(super) fn include(&self, loaded: &Loaded) -> Result<Flow, Stop> {
+        match loaded {
+            Loaded::Tasks(nodes, around) => self.nodes(nodes, around),
+            Loaded::Role(role, around) => {
+                if role.public {
+                    self.vars.play_roles.borrow_mut().push(Rc::clone(role));
+                }
+                self.handlers.borrow_mut().add_role(role, around);
+                self.role(role, around)
+            }
+        }
+    }
+
+    /// `import_tasks`: the tasks of the file stand here, under all keywords of the import.
+    pub(super) fn import_tasks(
+        &self,
+        task: &Rc<Task>,
+        around: &Rc<Around>,
+        reach: &Reach,
+    ) -> Result<Flow, Stop> {
+        let args = self.import_args(task, around, reach)?;
+        let file = args
+            .get("_raw_params")
+            .or_else(|| args.get("file"))
+            .unwrap_or_default();
+        let inner = imported(task, around);
+        let path = self.task_file(&inner, &file.to_string()).map_err(Stop)?;
+        let nodes = convert::tasks(self, &path)?;
+        self.nodes(&nodes, &beside(&inner, &path))
+    }
+
+    /// `import_role`: the role's tasks stand here, under all keywords of the import.
+    pub(super) fn import_role(
+        &self,
+        task: &Rc<Task>,
+        around: &Rc<Around>,
+        reach: &Reach,
+    ) -> Result<Flow, Stop> {
+        let args = self.import_args(task, around, reach)?;
+        let (used, mut how) = role_of(task, &args, around).map_err(Stop)?;
+        how.public = args
+            .get("public")
+            .and_then(|p| eval::truth(&p))
+            .unwrap_or(true);
+        let inner = imported(task, around);
+        let role = roles::load(self, &used, &how, &inner)?;
+        if role.public {
+            self.vars.play_roles.borrow_mut().push(Rc::clone(&role));
+        }
+        self.handlers.borrow_mut().add_role(&role, &inner);
+        self.role(&role, &inner)
+    }
+
+    fn import_args(
+        &self,
+        task: &Rc<Task>,
+        around: &Rc<Around>,
+        reach: &Reach,
+    ) -> Result<Dict, Stop> {
+        let doing = Doing {
+            task,
+            around,
+            reach,
+            index: self.index.get(),
+        };
+        self.args(&doing).map_err(Stop)
+    }
+
+    /// Finds a task file: beside the including file first, then as Ansible goes on.
+    fn task_file(&self, around: &Rc<Around>, name: &str) -> Result<PathBuf, String> {
+        let mut candidates = vec![around.folder.join(name)];
+        if let Some(role) = &around.role {
+            candidates.push(role.path.join("tasks").join(name));
+        }
+        for folder in search::folders(self, around) {
+            candidates.push(folder.join("tasks").join(name));
+            candidates.push(folder.join(name));
+        }
+        let found = candidates.into_iter().map(|path| search::normal(&path));
+        let mut first = None;
+        for path in found {
+            if self.project.files.is_file(&path) {
+                return Ok(path);
+            }
+            first.get_or_insert(path);
+        }
+        let path = first.unwrap_or_default();
+        Err(format!(
+            "Could not find or access '{}' on the Ansible Controller.",
+            path.display()
+        ))
+    }
+}
+
+/// Returns the result of an include that names `what`.
+fn found(doing: &Doing<'_>, fields: Fields, what: What, args: &Dict) -> Attempt {
+    let params = doing.task.keywords.vars.copy();
+    for (key, value) in doing.reach.local.entries() {
+        if key.as_str() != Some("ansible_search_path") {
+            params.insert(key, value);
+        }
+    }
+    let apply = args
+        .get("apply")
+        .map_or_else(Keywords::default, |apply| applied(&apply));
+    Attempt {
+        fields,
+        include: Some(Found {
+            what,
+            params,
+            apply,
+        }),
+        ..Attempt::default()
+    }
+}
+
+/// Reads the parameters of `include_role` and `import_role`.
+fn role_of(task: &Task, args: &Dict, around: &Rc<Around>) -> Result<(RoleUse, Use), String> {
+    let name = args.get("name").or_else(|| args.get("role"));
+    let name = name.ok_or("'name' is a required field for include_role.")?;
+    let truth = |key: &str| args.get(key).and_then(|v| eval::truth(&v));
+    let from = FROM
+        .iter()
+        .filter_map(|(key, kind)| Some((*kind, args.get(key)?.to_string())))
+        .collect();
+    let mut chain = Vec::new();
+    if let Some(parent) = &around.role {
+        chain.clone_from(&parent.chain);
+        chain.push(Rc::clone(parent));
+    }
+    // A role may include itself under a condition; only its variables are handed on then.
+    chain.dedup_by(|a, b| Rc::ptr_eq(a, b));
+    let how = Use {
+        from,
+        allow_duplicates: Some(truth("allow_duplicates").unwrap_or(true)),
+        public: truth("public").unwrap_or(false),
+        chain,
+    };
+    let role = RoleUse {
+        name: Value::str(name.to_string()),
+        keywords: Keywords {
+            vars: task.keywords.vars.clone(),
+            ..Keywords::default()
+        },
+        params: Dict::new(),
+        place: task.place.clone(),
+    };
+    Ok((role, how))
+}
+
+/// The surroundings of what an import names: all its keywords count.
+fn imported(task: &Task, around: &Rc<Around>) -> Rc<Around> {
+    let keywords = Keywords {
+        name: None,
+        ..task.keywords.clone()
+    };
+    let inner = around.inner(keywords);
+    Rc::new(Around {
+        parent: inner.parent.clone(),
+        keywords: inner.keywords.clone(),
+        role: inner.role.clone(),
+        include_params: Dict::new(),
+        dynamic: false,
+        folder: inner.folder.clone(),
+    })
+}
+
+/// The same surroundings for tasks that stand in another file.
+fn beside(around: &Rc<Around>, file: &std::path::Path) -> Rc<Around> {
+    Rc::new(Around {
+        parent: Some(Rc::clone(around)),
+        keywords: Keywords::default(),
+        role: around.role.clone(),
+        include_params: Dict::new(),
+        dynamic: false,
+        folder: folder_of(file),
+    })
+}
+
+/// Reads `apply:`: keywords for everything included.
+fn applied(apply: &Value) -> Keywords {
+    let mut keywords = Keywords::default();
+    let list = |value: Value| eval::items(&value).unwrap_or_else(|| vec![value]);
+    for (key, value) in apply.as_dict().map(Dict::entries).unwrap_or_default() {
+        match key.as_str().unwrap_or_default() {
+            "when" => keywords.when = list(value),
+            "tags" => keywords.tags = list(value),
+            "environment" => keywords.environment = list(value),
+            "vars" => keywords.vars = value.as_dict().cloned().unwrap_or_default(),
+            "become" => keywords.become_ = Some(value),
+            "become_user" => keywords.become_user = Some(value),
+            "ignore_errors" => keywords.ignore_errors = Some(value),
+            "no_log" => keywords.no_log = Some(value),
+            "check_mode" => keywords.check_mode = Some(value),
+            "diff" => keywords.diff = Some(value),
+            "delegate_to" => keywords.delegate_to = Some(value),
+            _ => {}
+        }
+    }
+    keywords
+}

@@ -1,0 +1,236 @@
+//! Variables that only Ansible itself sets, and whether a play is for this host.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use amibake_playbook::value::{Dict, Value};
+use serde_json::{Map, Value as Json};
+
+use super::eval;
+use super::model::{Around, Play};
+use super::role::Role;
+use super::run::{Run, Stop};
+
+/// The version of Ansible whose behaviour is matched.
+const VERSION: [i64; 3] = [2, 19, 14];
+
+/// Sets what is the same for the whole run.
+pub(super) fn set(run: &Run<'_>) {
+    let options = run.options;
+    let magic = &run.vars.magic;
+    let host = Value::str(&options.inventory_hostname);
+    let short = options
+        .inventory_hostname
+        .split('.')
+        .next()
+        .unwrap_or_default();
+    magic.set("inventory_hostname", host.clone());
+    magic.set("inventory_hostname_short", Value::str(short));
+    let groups = Dict::new();
+    for (name, hosts) in &options.groups {
+        groups.set(name, texts(hosts));
+    }
+    for always in ["all", "ungrouped"] {
+        if !groups.has(always) {
+            let listed = always == "all" || options.group_names.is_empty();
+            let hosts = if listed {
+                vec![host.clone()]
+            } else {
+                Vec::new()
+            };
+            groups.set(always, Value::list(hosts));
+        }
+    }
+    magic.set("groups", Value::Dict(groups));
+    let mut names = options.group_names.clone();
+    names.sort();
+    if names.is_empty() {
+        names.push("ungrouped".to_owned());
+    }
+    magic.set("group_names", texts(&names));
+    magic.set("ansible_check_mode", Value::Bool(options.check));
+    magic.set("ansible_diff_mode", Value::Bool(options.diff));
+    magic.set(
+        "ansible_verbosity",
+        Value::Int(i64::from(options.verbosity)),
+    );
+    let only = if run.tags.only.is_empty() {
+        vec!["all".to_owned()]
+    } else {
+        run.tags.only.clone()
+    };
+    magic.set("ansible_run_tags", texts(&only));
+    magic.set("ansible_skip_tags", texts(&run.tags.skip));
+    magic.set("ansible_forks", Value::Int(5));
+    magic.set("ansible_config_file", Value::None);
+    magic.set("ansible_inventory_sources", Value::list(Vec::new()));
+    magic.set("ansible_version", version());
+    add(&run.vars.inventory, &options.all_vars);
+    add(&run.vars.inventory, &options.group_vars);
+    add(&run.vars.inventory, &options.host_vars);
+    add(&run.vars.extra, &options.extra_vars);
+}
+
+fn version() -> Value {
+    let [major, minor, revision] = VERSION;
+    let full = format!("{major}.{minor}.{revision}");
+    Value::dict([
+        ("string", Value::str(&full)),
+        ("full", Value::str(&full)),
+        ("major", Value::Int(major)),
+        ("minor", Value::Int(minor)),
+        ("revision", Value::Int(revision)),
+    ])
+}
+
+fn texts(items: &[String]) -> Value {
+    Value::list(items.iter().map(Value::str).collect())
+}
+
+fn add(level: &Dict, vars: &Map<String, Json>) {
+    for (name, value) in vars {
+        level.set(name, Value::from_authored_json(value));
+    }
+}
+
+/// Begins an entry: its folder, and its variables over all but extra vars.
+pub(super) fn enter(run: &Run<'_>, folder: &Path, vars: &Map<String, Json>) {
+    run.playbook_dir.replace(folder.to_path_buf());
+    run.vars
+        .magic
+        .set("playbook_dir", Value::str(folder.to_string_lossy()));
+    run.vars.entry.clear();
+    add(&run.vars.entry, vars);
+    let host = &run.options.inventory_hostname;
+    run.vars.beside.clear();
+    // The playbook's own group_vars and host_vars, weakest first.
+    let groups = std::iter::once("all").chain(run.options.group_names.iter().map(String::as_str));
+    for (kind, name) in groups
+        .map(|g| ("group_vars", g))
+        .chain([("host_vars", host.as_str())])
+    {
+        if let Err(stop) = read_beside(run, &folder.join(kind).join(name)) {
+            run.warn(stop.0, None);
+        }
+    }
+}
+
+/// Moves to the folder of the playbook a play stands in: an imported one may be elsewhere.
+pub(super) fn stand_in(run: &Run<'_>, playbook: &Path) {
+    let folder = super::handlers::folder_of(playbook);
+    run.vars
+        .magic
+        .set("playbook_dir", Value::str(folder.to_string_lossy()));
+    run.playbook_dir.replace(folder);
+}
+
+/// Reads `group_vars/all`, with any extension, or every file of a folder of that name.
+fn read_beside(run: &Run<'_>, path: &Path) -> Result<(), Stop> {
+    let files = run.project.files;
+    let mut found = Vec::new();
+    for extension in ["", ".yml", ".yaml", ".json"] {
+        let file = Path::new(&format!("{}{extension}", path.display())).to_path_buf();
+        if files.is_file(&file) {
+            found.push(file);
+        }
+    }
+    if files.is_dir(path) {
+        let names = files.list(path).unwrap_or_default();
+        found.extend(
+            names
+                .iter()
+                .filter(|n| !n.starts_with('.'))
+                .map(|n| path.join(n)),
+        );
+    }
+    for file in found {
+        for (key, value) in super::convert::variables(run, &file)?.entries() {
+            run.vars.beside.insert(key, value);
+        }
+    }
+    Ok(())
+}
+
+/// Sets what a play is called and for whom it runs.
+pub(super) fn begin_play(run: &Run<'_>, _play: &Play, name: &str) {
+    let magic = &run.vars.magic;
+    magic.set("ansible_play_name", Value::str(name));
+    let host = Value::list(vec![Value::str(&run.options.inventory_hostname)]);
+    for name in [
+        "ansible_play_hosts",
+        "ansible_play_hosts_all",
+        "ansible_play_batch",
+        "play_hosts",
+    ] {
+        magic.set(name, host.clone());
+    }
+}
+
+/// Sets the names of a play's roles.
+pub(super) fn role_names(run: &Run<'_>, roles: &[Rc<Role>]) {
+    let magic = &run.vars.magic;
+    let direct: Vec<String> = roles.iter().map(|role| role.name.clone()).collect();
+    let mut dependent: Vec<String> = Vec::new();
+    for role in roles.iter().flat_map(|role| role.dependencies.iter()) {
+        for role in role.with_dependencies() {
+            if !dependent.contains(&role.name) {
+                dependent.push(role.name.clone());
+            }
+        }
+    }
+    let mut all = dependent.clone();
+    for name in &direct {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    magic.set("ansible_play_role_names", texts(&direct));
+    magic.set("role_names", texts(&direct));
+    magic.set("ansible_dependent_role_names", texts(&dependent));
+    magic.set("ansible_role_names", texts(&all));
+}
+
+/// Returns whether a play's `hosts` name this host.
+pub(super) fn is_ours(run: &Run<'_>, play: &Play, around: &Rc<Around>) -> Result<bool, Stop> {
+    let reach = run.vars.reach(around, None);
+    let hosts = run
+        .render(&play.hosts, &reach, around)
+        .map_err(|e| Stop(e.to_string()))?;
+    let patterns: Vec<String> = eval::texts(&hosts)
+        .iter()
+        .flat_map(|text| {
+            text.split([',', ':'])
+                .map(|p| p.trim().to_owned())
+                .collect::<Vec<_>>()
+        })
+        .filter(|pattern| !pattern.is_empty())
+        .collect();
+    let positive: Vec<&String> = patterns
+        .iter()
+        .filter(|p| !p.starts_with(['!', '&']))
+        .collect();
+    let named = |pattern: &str| names_us(run, pattern);
+    let excluded = patterns
+        .iter()
+        .filter_map(|p| p.strip_prefix('!'))
+        .any(named);
+    let required = patterns
+        .iter()
+        .filter_map(|p| p.strip_prefix('&'))
+        .all(named);
+    Ok(required && !excluded && (positive.is_empty() || positive.iter().any(|p| named(p))))
+}
+
+fn names_us(run: &Run<'_>, pattern: &str) -> bool {
+    let options = run.options;
+    let host = options.inventory_hostname.as_str();
+    let is_local = |name: &str| ["localhost", "127.0.0.1", "::1"].contains(&name);
+    pattern == "all"
+        || crate::facts::matches(pattern, host)
+        || (is_local(pattern) && (is_local(host) || options.local))
+        || options
+            .group_names
+            .iter()
+            .any(|group| crate::facts::matches(pattern, group))
+        || (pattern == "ungrouped" && options.group_names.is_empty())
+}

@@ -1,0 +1,76 @@
+//! `meta`: what steers the run itself.
+
+use std::rc::Rc;
+
+use super::actions::Doing;
+use super::eval;
+use super::model::{Around, Task};
+use super::run::{Flow, Run, Stop};
+use super::vars::Reach;
+
+impl Run<'_> {
+    /// Does a `meta` task. It has no result and counts nowhere.
+    pub(super) fn meta(
+        &self,
+        task: &Rc<Task>,
+        around: &Rc<Around>,
+        reach: &Reach,
+    ) -> Result<Flow, Stop> {
+        let doing = Doing {
+            task,
+            around,
+            reach,
+            index: self.index.get(),
+        };
+        let args = self.written_args(&doing).map_err(Stop)?;
+        let what = args
+            .get("_raw_params")
+            .map_or_else(String::new, |raw| raw.to_string());
+        // Ansible flushes handlers whatever `when` says, with a warning.
+        if what != "flush_handlers" && !self.holds(task, around, reach)? {
+            return Ok(Flow::Next);
+        }
+        match what.as_str() {
+            "flush_handlers" => return self.flush(),
+            "end_play" | "end_batch" | "end_host" => return Ok(Flow::EndPlay),
+            "end_role" => {
+                let role = around.role.as_ref();
+                return Ok(role.map_or(Flow::Next, |role| Flow::EndRole(role.identity.clone())));
+            }
+            "clear_facts" => {
+                self.vars.clear_facts();
+                self.module_facts.borrow_mut().clear();
+            }
+            "noop" | "refresh_inventory" | "clear_host_errors" | "reset_connection" => {}
+            other => return Err(Stop(format!("invalid meta action requested: {other}"))),
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Returns whether all conditions of a task hold.
+    fn holds(&self, task: &Task, around: &Rc<Around>, reach: &Reach) -> Result<bool, Stop> {
+        for condition in around.gathered(&task.keywords, |k| &k.when) {
+            let held = self.condition(&condition, reach, around);
+            if !held.map_err(|e| Stop(format!("{}:{}: {e}", task.place.file, task.place.line)))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Evaluates a keyword of a play; absent is false.
+    pub(super) fn is_true(
+        &self,
+        value: Option<&amibake_playbook::value::Value>,
+        around: &Rc<Around>,
+    ) -> Result<bool, Stop> {
+        let Some(value) = value else {
+            return Ok(false);
+        };
+        let reach = self.vars.reach(around, None);
+        let rendered = self
+            .render(value, &reach, around)
+            .map_err(|e| Stop(e.to_string()))?;
+        Ok(eval::truth(&rendered).unwrap_or(false))
+    }
+}

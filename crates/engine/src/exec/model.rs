@@ -1,0 +1,173 @@
+//! Plays, blocks and tasks in the shape the executor walks: shared, and with every keyword that
+//! is inherited in one place. Made from the syntax tree by [`super::convert`].
+
+use std::rc::Rc;
+
+use amibake_playbook::value::{Dict, Value};
+use amibake_protocol::event::Place;
+
+/// Keywords that plays, roles, blocks and tasks share. `None` and empty mean "as around it".
+#[derive(Clone, Default)]
+pub(super) struct Keywords {
+    pub(super) name: Option<Value>,
+    pub(super) when: Vec<Value>,
+    pub(super) tags: Vec<Value>,
+    pub(super) vars: Dict,
+    pub(super) environment: Vec<Value>,
+    pub(super) module_defaults: Vec<Value>,
+    pub(super) become_: Option<Value>,
+    pub(super) become_user: Option<Value>,
+    pub(super) become_method: Option<Value>,
+    pub(super) remote_user: Option<Value>,
+    pub(super) connection: Option<Value>,
+    pub(super) check_mode: Option<Value>,
+    pub(super) diff: Option<Value>,
+    pub(super) ignore_errors: Option<Value>,
+    pub(super) no_log: Option<Value>,
+    pub(super) delegate_to: Option<Value>,
+    pub(super) timeout: Option<Value>,
+}
+
+/// A loop: `loop`, or `with_` something.
+#[derive(Clone)]
+pub(super) struct Loop {
+    /// The lookup of `with_*`; `None` for `loop`.
+    pub(super) lookup: Option<String>,
+    /// What is looped over.
+    pub(super) over: Value,
+    /// `loop_control`, as written.
+    pub(super) control: Dict,
+}
+
+/// One task or handler.
+#[derive(Clone)]
+pub(super) struct Task {
+    pub(super) keywords: Keywords,
+    /// The module as written.
+    pub(super) action: String,
+    /// Its parameters; free-form text stands under `_raw_params`. A template stands for a
+    /// mapping that is known when it is rendered.
+    pub(super) args: Value,
+    pub(super) register: Option<String>,
+    pub(super) looping: Option<Loop>,
+    pub(super) until: Vec<Value>,
+    pub(super) retries: Option<Value>,
+    pub(super) delay: Option<Value>,
+    pub(super) changed_when: Vec<Value>,
+    pub(super) failed_when: Vec<Value>,
+    pub(super) notify: Vec<Value>,
+    pub(super) listen: Vec<Value>,
+    pub(super) asynchronous: Option<Value>,
+    pub(super) poll: Option<Value>,
+    pub(super) place: Place,
+}
+
+/// A block with its rescue and always sections.
+#[derive(Clone, Default)]
+pub(super) struct Block {
+    pub(super) keywords: Keywords,
+    pub(super) tasks: Vec<Node>,
+    pub(super) rescue: Vec<Node>,
+    pub(super) always: Vec<Node>,
+}
+
+/// What a list of tasks holds.
+#[derive(Clone)]
+pub(super) enum Node {
+    /// A task.
+    Task(Rc<Task>),
+    /// A block.
+    Block(Rc<Block>),
+}
+
+/// A role as a play or a `meta/main.yml` names it.
+#[derive(Clone)]
+pub(super) struct RoleUse {
+    /// Its name or path.
+    pub(super) name: Value,
+    /// Its keywords; their `vars` rank with the role's own variables.
+    pub(super) keywords: Keywords,
+    /// Its other keys: role parameters.
+    pub(super) params: Dict,
+    pub(super) place: Place,
+}
+
+/// A play.
+#[derive(Clone)]
+pub(super) struct Play {
+    pub(super) keywords: Keywords,
+    pub(super) hosts: Value,
+    pub(super) gather_facts: Option<Value>,
+    pub(super) gather_subset: Option<Value>,
+    pub(super) fact_path: Option<Value>,
+    pub(super) vars_files: Vec<Value>,
+    pub(super) force_handlers: Option<Value>,
+    pub(super) pre_tasks: Vec<Node>,
+    pub(super) roles: Vec<RoleUse>,
+    pub(super) tasks: Vec<Node>,
+    pub(super) post_tasks: Vec<Node>,
+    pub(super) handlers: Vec<Node>,
+    pub(super) place: Place,
+}
+
+/// What stands around a task, innermost first: blocks, includes, its role, the play.
+pub(super) struct Around {
+    pub(super) parent: Option<Rc<Around>>,
+    pub(super) keywords: Keywords,
+    /// The role whose tasks these are.
+    pub(super) role: Option<Rc<super::role::Role>>,
+    /// Parameters of an `include_tasks` or `include_role`: they rank near the top.
+    pub(super) include_params: Dict,
+    /// Whether this is a dynamic include, which hands down variables only.
+    pub(super) dynamic: bool,
+    /// The folder of the file that the tasks stand in.
+    pub(super) folder: std::path::PathBuf,
+}
+
+impl Around {
+    /// Walks from here outwards.
+    pub(super) fn chain(self: &Rc<Self>) -> impl Iterator<Item = Rc<Around>> {
+        std::iter::successors(Some(Rc::clone(self)), |around| around.parent.clone())
+    }
+
+    /// Returns the nearest value of a keyword, the task's own first.
+    pub(super) fn nearest<T: Clone>(
+        self: &Rc<Self>,
+        own: &Keywords,
+        pick: impl Fn(&Keywords) -> Option<T>,
+    ) -> Option<T> {
+        pick(own).or_else(|| {
+            self.chain()
+                .filter(|around| !around.dynamic)
+                .find_map(|around| pick(&around.keywords))
+        })
+    }
+
+    /// Returns a keyword's values from the play inwards, the task's own last.
+    pub(super) fn gathered(
+        self: &Rc<Self>,
+        own: &Keywords,
+        pick: impl Fn(&Keywords) -> &Vec<Value>,
+    ) -> Vec<Value> {
+        let mut levels: Vec<Vec<Value>> = self
+            .chain()
+            .filter(|around| !around.dynamic)
+            .map(|around| pick(&around.keywords).clone())
+            .collect();
+        levels.reverse();
+        levels.push(pick(own).clone());
+        levels.concat()
+    }
+
+    /// Returns the surroundings of what stands inside `keywords` here.
+    pub(super) fn inner(self: &Rc<Self>, keywords: Keywords) -> Rc<Self> {
+        Rc::new(Self {
+            parent: Some(Rc::clone(self)),
+            keywords,
+            role: self.role.clone(),
+            include_params: Dict::new(),
+            dynamic: false,
+            folder: self.folder.clone(),
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! A role as it runs: its folder, its variables, where it was called from.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use amibake_playbook::value::Dict;
+
+use super::model::{Keywords, Node};
+
+/// One use of a role.
+pub(super) struct Role {
+    /// Its name as used.
+    pub(super) name: String,
+    /// Its folder.
+    pub(super) path: PathBuf,
+    /// Its `defaults/main`.
+    pub(super) defaults: Dict,
+    /// Its `vars/main`.
+    pub(super) vars: Dict,
+    /// Variables given where it is used: `vars:`.
+    pub(super) inline: Dict,
+    /// Parameters given where it is used: other keys.
+    pub(super) params: Dict,
+    /// Keywords given where it is used.
+    pub(super) keywords: Keywords,
+    /// The roles it was called from, outermost first.
+    pub(super) chain: Vec<Rc<Role>>,
+    /// The roles it depends on.
+    pub(super) dependencies: Vec<Rc<Role>>,
+    /// Its tasks and handlers.
+    pub(super) tasks: Vec<Node>,
+    pub(super) handlers: Vec<Node>,
+    /// The folders of the files those stand in.
+    pub(super) tasks_folder: PathBuf,
+    pub(super) handlers_folder: PathBuf,
+    pub(super) allow_duplicates: bool,
+    /// Whether the whole play sees its variables.
+    pub(super) public: bool,
+    /// What makes two uses the same: folder, parameters, conditions, tags.
+    pub(super) identity: String,
+    /// Whether a task of it ran.
+    pub(super) ran: Cell<bool>,
+}
+
+impl Role {
+    /// Returns the name without its collection.
+    pub(super) fn short_name(&self) -> &str {
+        let last = self.name.rsplit('/').next().unwrap_or(&self.name);
+        if self.name.contains('/') {
+            return last;
+        }
+        last.rsplit('.').next().unwrap_or(last)
+    }
+
+    /// Adds what the role's own tasks see, strongest first.
+    pub(super) fn push_vars(&self, levels: &mut Vec<Dict>) {
+        levels.push(self.inline.clone());
+        self.push_exported(levels);
+    }
+
+    /// Adds what others see of its variables, strongest first.
+    pub(super) fn push_exported(&self, levels: &mut Vec<Dict>) {
+        levels.push(self.vars.clone());
+        for dependency in self.dependencies.iter().rev() {
+            dependency.push_exported(levels);
+        }
+        for parent in self.chain.iter().rev() {
+            levels.push(parent.vars.clone());
+            levels.push(parent.inline.clone());
+        }
+    }
+
+    /// Adds the defaults its tasks see, strongest first.
+    pub(super) fn push_defaults(&self, levels: &mut Vec<Dict>) {
+        levels.push(self.defaults.clone());
+        levels.extend(
+            self.chain
+                .iter()
+                .rev()
+                .map(|parent| parent.defaults.clone()),
+        );
+        for dependency in self.dependencies.iter().rev() {
+            dependency.push_own_defaults(levels);
+        }
+    }
+
+    /// Adds the defaults others see, strongest first.
+    pub(super) fn push_own_defaults(&self, levels: &mut Vec<Dict>) {
+        levels.push(self.defaults.clone());
+        for dependency in self.dependencies.iter().rev() {
+            dependency.push_own_defaults(levels);
+        }
+    }
+
+    /// Returns it and all it depends on, dependencies first.
+    pub(super) fn with_dependencies(self: &Rc<Self>) -> Vec<Rc<Role>> {
+        let mut all: Vec<Rc<Role>> = self
+            .dependencies
+            .iter()
+            .flat_map(Self::with_dependencies)
+            .collect();
+        all.push(Rc::clone(self));
+        all
+    }
+}

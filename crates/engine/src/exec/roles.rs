@@ -1,0 +1,301 @@
+//! Finds and reads roles, with what they depend on.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::yaml::Kind;
+use serde_json::json;
+
+use super::convert;
+use super::eval;
+use super::model::{Around, Keywords, Play, RoleUse};
+use super::role::Role;
+use super::run::{Run, Stop};
+
+/// How a role is used beyond what [`RoleUse`] says.
+#[derive(Clone, Default)]
+pub(super) struct Use {
+    /// Other files than `main`: by folder, `tasks` → `install`.
+    pub(super) from: Vec<(&'static str, String)>,
+    pub(super) allow_duplicates: Option<bool>,
+    /// Whether the rest of the play sees its variables.
+    pub(super) public: bool,
+    /// The roles it is used from.
+    pub(super) chain: Vec<Rc<Role>>,
+}
+
+/// Reads the roles of a play.
+pub(super) fn load_all(
+    run: &Run<'_>,
+    play: &Play,
+    around: &Rc<Around>,
+) -> Result<Vec<Rc<Role>>, Stop> {
+    let how = Use {
+        public: true,
+        ..Use::default()
+    };
+    play.roles
+        .iter()
+        .map(|role| load(run, role, &how, around))
+        .collect()
+}
+
+/// Reads a role and what it depends on.
+pub(super) fn load(
+    run: &Run<'_>,
+    used: &RoleUse,
+    how: &Use,
+    around: &Rc<Around>,
+) -> Result<Rc<Role>, Stop> {
+    let reach = run.vars.reach(around, None);
+    let name = run
+        .text(&used.name, &reach, around)
+        .map_err(|e| Stop(e.to_string()))?;
+    let path = find(run, &name, around)?;
+    if how.chain.iter().any(|role| role.path == path) {
+        let message = format!("{}: the role {name} depends on itself", used.place.file);
+        return Err(Stop(message));
+    }
+    let from = |kind: &'static str| {
+        let given = how.from.iter().find(|(k, _)| *k == kind);
+        given.map_or_else(|| "main".to_owned(), |(_, stem)| stem.clone())
+    };
+    let mut role = Role {
+        name: shown_name(&name),
+        defaults: variables(run, &path.join("defaults"), &from("defaults"))?,
+        vars: variables(run, &path.join("vars"), &from("vars"))?,
+        inline: used.keywords.vars.clone(),
+        params: used.params.clone(),
+        keywords: Keywords {
+            name: None,
+            vars: Dict::new(),
+            ..used.keywords.clone()
+        },
+        chain: how.chain.clone(),
+        dependencies: Vec::new(),
+        tasks: Vec::new(),
+        handlers: Vec::new(),
+        tasks_folder: path.join("tasks"),
+        handlers_folder: path.join("handlers"),
+        allow_duplicates: false,
+        public: how.public,
+        identity: identity(&path, used, how),
+        ran: Cell::new(false),
+        path,
+    };
+    let tasks = from("tasks");
+    match stem_file(run, &role.path.join("tasks"), &tasks) {
+        Some(file) => {
+            role.tasks_folder = super::handlers::folder_of(&file);
+            role.tasks = convert::tasks(run, &file)?;
+        }
+        None if tasks != "main" => {
+            return Err(Stop(format!(
+                "Could not find specified file in role: tasks/{tasks}"
+            )));
+        }
+        None => {}
+    }
+    if let Some(file) = stem_file(run, &role.path.join("handlers"), &from("handlers")) {
+        role.handlers = convert::tasks(run, &file)?;
+    }
+    let meta = meta(run, &role.path)?;
+    role.allow_duplicates = how.allow_duplicates.unwrap_or(meta.allow_duplicates);
+    let parent = Rc::new(Role {
+        tasks: Vec::new(),
+        handlers: Vec::new(),
+        ..shallow(&role)
+    });
+    for dependency in &meta.dependencies {
+        let mut chain = how.chain.clone();
+        chain.push(Rc::clone(&parent));
+        let inner = Use {
+            chain,
+            public: how.public,
+            ..Use::default()
+        };
+        role.dependencies
+            .push(load(run, dependency, &inner, around)?);
+    }
+    Ok(Rc::new(role))
+}
+
+/// What a dependency needs to know of the role that asks for it.
+fn shallow(role: &Role) -> Role {
+    Role {
+        name: role.name.clone(),
+        path: role.path.clone(),
+        defaults: role.defaults.clone(),
+        vars: role.vars.clone(),
+        inline: role.inline.clone(),
+        params: role.params.clone(),
+        keywords: role.keywords.clone(),
+        chain: role.chain.clone(),
+        dependencies: Vec::new(),
+        tasks: Vec::new(),
+        handlers: Vec::new(),
+        tasks_folder: role.tasks_folder.clone(),
+        handlers_folder: role.handlers_folder.clone(),
+        allow_duplicates: role.allow_duplicates,
+        public: role.public,
+        identity: role.identity.clone(),
+        ran: Cell::new(false),
+    }
+}
+
+/// Returns the surroundings of a role's tasks.
+pub(super) fn surroundings(role: &Rc<Role>, around: &Rc<Around>) -> Rc<Around> {
+    Rc::new(Around {
+        parent: Some(Rc::clone(around)),
+        keywords: role.keywords.clone(),
+        role: Some(Rc::clone(role)),
+        include_params: Dict::new(),
+        dynamic: false,
+        folder: role.tasks_folder.clone(),
+    })
+}
+
+struct Meta {
+    dependencies: Vec<RoleUse>,
+    allow_duplicates: bool,
+}
+
+fn meta(run: &Run<'_>, role: &Path) -> Result<Meta, Stop> {
+    let mut meta = Meta {
+        dependencies: Vec::new(),
+        allow_duplicates: false,
+    };
+    let Some(file) = stem_file(run, &role.join("meta"), "main") else {
+        return Ok(meta);
+    };
+    let root = convert::load(run, &file)?;
+    let Kind::Map(fields) = &root.kind else {
+        return Ok(meta);
+    };
+    for (key, node) in fields {
+        match &key.kind {
+            Kind::Str(key) if key == "dependencies" => meta.dependencies = convert::roles(node)?,
+            Kind::Str(key) if key == "allow_duplicates" => {
+                meta.allow_duplicates = eval::truth(&convert::value_of(node)?).unwrap_or(false);
+            }
+            _ => {}
+        }
+    }
+    Ok(meta)
+}
+
+/// Reads a role's variables: one file, or every file of a folder of that name.
+fn variables(run: &Run<'_>, folder: &Path, stem: &str) -> Result<Dict, Stop> {
+    let inner = folder.join(stem);
+    if run.project.files.is_dir(&inner) {
+        let all = Dict::new();
+        let names = run.project.files.list(&inner);
+        for name in names.map_err(|e| Stop(format!("could not list {}: {e}", inner.display())))? {
+            if name.starts_with('.') || name.ends_with('~') {
+                continue;
+            }
+            for (key, value) in convert::variables(run, &inner.join(name))?.entries() {
+                all.insert(key, value);
+            }
+        }
+        return Ok(all);
+    }
+    match stem_file(run, folder, stem) {
+        Some(file) => convert::variables(run, &file),
+        None if stem != "main" => Err(Stop(format!(
+            "Could not find specified file in role: {}/{stem}",
+            folder.file_name().unwrap_or_default().to_string_lossy()
+        ))),
+        None => Ok(Dict::new()),
+    }
+}
+
+fn stem_file(run: &Run<'_>, folder: &Path, stem: &str) -> Option<PathBuf> {
+    let direct = folder.join(stem);
+    if direct.extension().is_some() && run.project.files.is_file(&direct) {
+        return Some(direct);
+    }
+    convert::main_file(run, folder, stem)
+}
+
+/// Finds a role's folder: by collection, beside the playbook, beside other roles, on the paths.
+fn find(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Result<PathBuf, Stop> {
+    let mut tried = Vec::new();
+    for candidate in candidates(run, name, around) {
+        let candidate = super::search::normal(&candidate);
+        if run.project.files.is_dir(&candidate) {
+            return Ok(candidate);
+        }
+        tried.push(
+            candidate
+                .parent()
+                .unwrap_or(&candidate)
+                .display()
+                .to_string(),
+        );
+    }
+    tried.dedup();
+    Err(Stop(format!(
+        "the role '{name}' was not found in {}",
+        tried.join(":")
+    )))
+}
+
+fn candidates(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Vec<PathBuf> {
+    if name.starts_with('/') {
+        return vec![PathBuf::from(name)];
+    }
+    let dir = run.playbook_dir.borrow().clone();
+    let mut all = Vec::new();
+    let parts: Vec<&str> = name.splitn(3, '.').collect();
+    if let ([space, collection, role], false) = (parts.as_slice(), name.contains('/')) {
+        let below = |root: &Path| {
+            let root = root
+                .join("ansible_collections")
+                .join(space)
+                .join(collection);
+            root.join("roles").join(role)
+        };
+        all.push(below(&dir.join("collections")));
+        all.extend(run.options.collections_path.iter().map(|root| below(root)));
+    }
+    all.push(dir.join("roles").join(name));
+    all.extend(run.options.roles_path.iter().map(|root| root.join(name)));
+    all.push(dir.join(name));
+    for around in around.chain() {
+        if let Some(beside) = around.role.as_ref().and_then(|role| role.path.parent()) {
+            all.push(beside.join(name));
+        }
+    }
+    all
+}
+
+fn shown_name(name: &str) -> String {
+    if name.contains('/') {
+        return name
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or(name)
+            .to_owned();
+    }
+    name.to_owned()
+}
+
+fn identity(path: &Path, used: &RoleUse, how: &Use) -> String {
+    let raw = |values: &[Value]| values.iter().map(eval::raw_json).collect::<Vec<_>>();
+    json!([
+        path,
+        eval::raw_json(&Value::Dict(used.params.clone())),
+        eval::raw_json(&Value::Dict(used.keywords.vars.clone())),
+        raw(&used.keywords.when),
+        raw(&used.keywords.tags),
+        how.from
+            .iter()
+            .map(|(kind, stem)| json!([kind, stem]))
+            .collect::<Vec<_>>(),
+    ])
+    .to_string()
+}

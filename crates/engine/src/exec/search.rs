@@ -1,0 +1,170 @@
+//! Where the controller's files are looked for: the role's folders, the task's, the play's.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use super::actions::Doing;
+use super::model::Around;
+use super::run::Run;
+use crate::source::Source;
+
+/// Returns the folders of `ansible_search_path`: the role and those it was called from, the
+/// folder of the task file, the playbook's.
+pub(super) fn folders(run: &Run<'_>, around: &Rc<Around>) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut add = |folder: &Path| {
+        if !folders.iter().any(|known: &PathBuf| known == folder) {
+            folders.push(folder.to_path_buf());
+        }
+    };
+    for around in around.chain() {
+        if let Some(role) = &around.role {
+            add(&role.path);
+        }
+    }
+    add(&around.folder);
+    add(&run.playbook_dir.borrow());
+    folders
+}
+
+/// Finds a file for an action: `files/x` and `x` below each of the folders. Fails with Ansible's
+/// list of where it looked.
+pub(super) fn find(
+    run: &Run<'_>,
+    around: &Rc<Around>,
+    kind: &str,
+    name: &str,
+) -> Result<PathBuf, String> {
+    let mut tried = Vec::new();
+    for candidate in candidates(run, around, kind, name) {
+        let candidate = normal(&candidate);
+        if run.project.files.is_file(&candidate) || run.project.files.is_dir(&candidate) {
+            return Ok(candidate);
+        }
+        tried.push(candidate.display().to_string());
+    }
+    Err(format!(
+        "Could not find or access '{name}'\nSearched in:\n\t{} on the Ansible Controller.\nIf you are using a module \
+         and expect the file to exist on the remote, see the remote_src option",
+        tried.join("\n\t")
+    ))
+}
+
+fn candidates(run: &Run<'_>, around: &Rc<Around>, kind: &str, name: &str) -> Vec<PathBuf> {
+    if name.starts_with('/') || name.starts_with('~') {
+        return vec![PathBuf::from(name)];
+    }
+    let mut all = Vec::new();
+    for folder in folders(run, around) {
+        // A role's task file may name what lies beside `tasks/`, or in it.
+        let in_tasks = around.role.as_ref().is_some_and(|role| role.path == folder);
+        if !name.starts_with(&format!("{kind}/")) {
+            all.push(folder.join(kind).join(name));
+        }
+        all.push(folder.join(name));
+        if in_tasks {
+            all.push(folder.join("tasks").join(kind).join(name));
+            all.push(folder.join("tasks").join(name));
+        }
+    }
+    // Ansible looks beside the playbook once more, and says so.
+    let dir = run.playbook_dir.borrow();
+    all.push(dir.join(kind).join(name));
+    all.push(dir.join(name));
+    all
+}
+
+/// Removes `.` and `..` by name: links are the controller's affair.
+pub(super) fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+impl Run<'_> {
+    /// Opens a file, or everything in a folder, for the module that puts it on this machine.
+    pub(super) fn open_source(
+        &self,
+        doing: &Doing<'_>,
+        src: &str,
+        sources: &mut BTreeMap<String, Source>,
+    ) -> Result<(), String> {
+        let path = find(self, doing.around, "files", src)?;
+        if !self.project.files.is_dir(&path) {
+            let source = self.open(&path)?;
+            sources.insert(String::new(), source);
+            return Ok(());
+        }
+        // `src: folder` copies the folder, `src: folder/` what is in it.
+        let top = if src.ends_with('/') {
+            String::new()
+        } else {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            name.unwrap_or_default()
+        };
+        self.open_folder(&path, &top, sources)
+    }
+
+    fn open_folder(
+        &self,
+        folder: &Path,
+        below: &str,
+        sources: &mut BTreeMap<String, Source>,
+    ) -> Result<(), String> {
+        if !below.is_empty() {
+            sources.insert(below.to_owned(), Source::Directory);
+        }
+        let names = self.project.files.list(folder);
+        for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
+            let path = folder.join(&name);
+            let inner = if below.is_empty() {
+                name
+            } else {
+                format!("{below}/{name}")
+            };
+            let here = self.project.files.locate(&path);
+            if let (Ok(target), true) = (std::fs::read_link(&here), here.is_symlink()) {
+                sources.insert(inner, Source::Link(target.to_string_lossy().into_owned()));
+            } else if self.project.files.is_dir(&path) {
+                self.open_folder(&path, &inner, sources)?;
+            } else {
+                let source = self.open(&path)?;
+                sources.insert(inner, source);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &Path) -> Result<Source, String> {
+        let here = self.project.files.locate(path);
+        std::fs::File::open(here)
+            .and_then(Source::of_file)
+            .map_err(|e| format!("could not open {}: {e}", path.display()))
+    }
+
+    /// Reads a text of the controller's.
+    pub(super) fn read_text(&self, path: &Path) -> Result<String, String> {
+        let bytes = self.project.files.read(path);
+        let bytes = bytes.map_err(|e| format!("could not read {}: {e}", path.display()))?;
+        String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_are_removed_by_name() {
+        assert_eq!(normal(Path::new("/a/./b/../c")), Path::new("/a/c"));
+    }
+}

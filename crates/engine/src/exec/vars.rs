@@ -1,0 +1,232 @@
+//! What a variable is worth: Ansible's levels of precedence, for one host.
+//!
+//! Every level is a mapping; a task sees them as a list, strongest first, and a name is looked
+//! up when it is read. Nothing is merged or copied per task.
+
+use std::rc::Rc;
+
+use amibake_playbook::template::Scope;
+use amibake_playbook::value::{Dict, Key, Value};
+use serde_json::{Map, Value as Json};
+
+use super::model::{Around, Task};
+use super::role::Role;
+
+/// The variables of a run, by where they come from.
+#[derive(Default)]
+pub(super) struct Vars {
+    /// `-e`.
+    pub(super) extra: Dict,
+    /// The inventory's: groups below host.
+    pub(super) inventory: Dict,
+    /// The playbook's own `group_vars` and `host_vars`.
+    pub(super) beside: Dict,
+    /// Variables given with an entry of the project.
+    pub(super) entry: Dict,
+    /// Facts without `ansible_`, as `ansible_facts` shows them.
+    pub(super) facts: Dict,
+    /// Facts as variables of their own.
+    pub(super) injected: Dict,
+    /// `include_vars`.
+    pub(super) included: Dict,
+    /// `set_fact` and `register`.
+    pub(super) set: Dict,
+    /// What only Ansible itself sets.
+    pub(super) magic: Dict,
+    /// This play's `vars`.
+    pub(super) play: Dict,
+    /// This play's `vars_files`.
+    pub(super) play_files: Dict,
+    /// The roles of this play, whose variables the whole play sees.
+    pub(super) play_roles: std::cell::RefCell<Vec<Rc<Role>>>,
+}
+
+/// What one task sees: levels, strongest first.
+#[derive(Clone)]
+pub(super) struct Reach {
+    /// The loop's variables, and results while the task runs; they win over all.
+    pub(super) local: Dict,
+    levels: Vec<Dict>,
+    facts: Dict,
+    host: String,
+}
+
+impl Vars {
+    /// Returns what a task sees.
+    pub(super) fn reach(&self, around: &Rc<Around>, task: Option<&Task>) -> Reach {
+        let mut levels = vec![
+            task_magic(around),
+            self.magic.clone(),
+            self.extra.clone(),
+            self.entry.clone(),
+        ];
+        for around in around.chain() {
+            levels.push(around.include_params.clone());
+        }
+        let role = around.role.as_ref();
+        if let Some(role) = role {
+            levels.push(role.params.clone());
+            levels.extend(role.chain.iter().rev().map(|parent| parent.params.clone()));
+        }
+        levels.push(self.set.clone());
+        levels.push(self.included.clone());
+        levels.extend(task.map(|task| task.keywords.vars.clone()));
+        // The play's own `vars` rank lower: they come below.
+        levels.extend(
+            around
+                .chain()
+                .filter(|around| around.parent.is_some())
+                .map(|around| around.keywords.vars.clone()),
+        );
+        if let Some(role) = role {
+            role.push_vars(&mut levels);
+        }
+        for role in self.play_roles.borrow().iter().rev() {
+            role.push_exported(&mut levels);
+        }
+        levels.push(self.play_files.clone());
+        levels.push(self.play.clone());
+        levels.push(self.injected.clone());
+        levels.push(self.beside.clone());
+        levels.push(self.inventory.clone());
+        if let Some(role) = role {
+            role.push_defaults(&mut levels);
+        }
+        for role in self.play_roles.borrow().iter().rev() {
+            role.push_own_defaults(&mut levels);
+        }
+        levels.retain(|level| !level.is_empty());
+        Reach {
+            local: Dict::new(),
+            levels,
+            facts: self.facts.clone(),
+            host: self
+                .magic
+                .get("inventory_hostname")
+                .map_or_else(String::new, |h| h.to_string()),
+        }
+    }
+
+    /// Takes facts as a module names them.
+    pub(super) fn add_facts(&self, facts: &Map<String, Json>) {
+        for (name, value) in facts {
+            let value = Value::from_json(value);
+            let short = name.strip_prefix("ansible_").unwrap_or(name);
+            self.facts.set(short, value.clone());
+            if !is_connection_variable(name) {
+                self.injected.set(name, value);
+            }
+        }
+    }
+
+    /// Forgets all facts (`meta: clear_facts`).
+    pub(super) fn clear_facts(&self) {
+        self.facts.clear();
+        self.injected.clear();
+    }
+}
+
+/// The magic variables that depend on where a task stands.
+fn task_magic(around: &Rc<Around>) -> Dict {
+    let magic = Dict::new();
+    if let Some(role) = &around.role {
+        magic.set("role_name", Value::str(role.short_name()));
+        magic.set("ansible_role_name", Value::str(&role.name));
+        magic.set("role_path", Value::str(role.path.to_string_lossy()));
+        let parents: Vec<&Rc<Role>> = role.chain.iter().rev().collect();
+        if !parents.is_empty() {
+            let names = parents.iter().map(|p| Value::str(&p.name)).collect();
+            let paths = parents
+                .iter()
+                .map(|p| Value::str(p.path.to_string_lossy()))
+                .collect();
+            magic.set("ansible_parent_role_names", Value::list(names));
+            magic.set("ansible_parent_role_paths", Value::list(paths));
+        }
+    }
+    magic
+}
+
+/// Variables that steer the connection and must not come from a machine's answers.
+fn is_connection_variable(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "ansible_connection",
+        "ansible_host",
+        "ansible_port",
+        "ansible_user",
+        "ansible_password",
+        "ansible_shell_executable",
+        "ansible_python_interpreter",
+        "ansible_rsync_path",
+        "ansible_playbook_python",
+    ];
+    NAMES.contains(&name)
+        || name.starts_with("ansible_become")
+        || name.starts_with("ansible_ssh_") && !name.starts_with("ansible_ssh_host_key")
+}
+
+impl Reach {
+    /// Returns the same view with its own local level, over what `self` has there.
+    pub(super) fn with_local(&self) -> Self {
+        Self {
+            local: self.local.copy(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether a variable of that name is in reach.
+    pub(super) fn has(&self, name: &str) -> bool {
+        Scope::get(self, name).is_some()
+    }
+
+    /// Every variable in one mapping: what `vars` and `hostvars[inventory_hostname]` show.
+    fn merged(&self) -> Dict {
+        let all = Dict::new();
+        for level in self.levels.iter().rev() {
+            for (key, value) in level.entries() {
+                all.insert(key, value);
+            }
+        }
+        all.set("ansible_facts", Value::Dict(self.facts.clone()));
+        all
+    }
+}
+
+impl Scope for Reach {
+    fn get(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.local.get(name) {
+            return Some(value);
+        }
+        if let Some(value) = self.levels.iter().find_map(|level| level.get(name)) {
+            return Some(value);
+        }
+        match name {
+            "ansible_facts" => Some(Value::Dict(self.facts.clone())),
+            "omit" => Some(Value::Omit),
+            "vars" => Some(Value::Dict(self.merged())),
+            "hostvars" => {
+                let hosts = Dict::new();
+                hosts.insert(Key::from(self.host.as_str()), Value::Dict(self.merged()));
+                hosts.insert(Key::from("localhost"), Value::Dict(self.merged()));
+                Some(Value::Dict(hosts))
+            }
+            _ => None,
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::iter::once(&self.local)
+            .chain(&self.levels)
+            .flat_map(|level| {
+                level
+                    .keys()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
