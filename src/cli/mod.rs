@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its `Args` and its `run`.
 
 mod apply;
+mod validate;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +25,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Apply(apply::Args),
+    Validate(validate::Args),
 }
 
 /// What a command is given besides its arguments.
@@ -63,6 +65,7 @@ impl Cli {
     pub(crate) fn reporting(&self) -> Reporting {
         match &self.command {
             Command::Apply(args) => args.reporting(),
+            Command::Validate(_) => validate::Args::reporting(),
         }
     }
 
@@ -70,6 +73,7 @@ impl Cli {
     pub(crate) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
         match self.command {
             Command::Apply(args) => args.run(cx).await,
+            Command::Validate(args) => args.run(cx),
         }
     }
 }

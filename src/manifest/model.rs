@@ -47,7 +47,7 @@ impl fmt::Display for Arch {
 }
 
 /// Where machines come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TargetKind {
     /// An EC2 instance.

@@ -1,0 +1,279 @@
+//! The story of one image: launch, connect, provision, seal, capture, test, publish; and whatever
+//! its end, what it created is paid for.
+//!
+//! The order is here; each part is its room's. What runs playbooks is behind [`Hands`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::event::{Event, Events, Phase, Running};
+use crate::exit::{Exit, Failure};
+use crate::guest::{gate, prepare, seal};
+use crate::interrupt::Interrupt;
+use crate::ledger::{BakeEnd, Ledger};
+use crate::plan::BakePlan;
+use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Trust};
+use crate::target::{Candidate, Cx, Fault, Finished, Machine, Role, Target, TargetError};
+
+/// How long a machine lives once it is sealed, should the controller die.
+const AFTER_SEALING: Duration = Duration::from_secs(30 * 60);
+
+/// What runs playbooks on a machine: the agent's side.
+#[async_trait]
+pub(crate) trait Hands: Send + Sync {
+    /// Runs the plan's steps.
+    async fn provision(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure>;
+    /// Runs the plan's tests.
+    async fn test(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure>;
+}
+
+/// Everything a bake works with.
+pub(crate) struct Workshop<'a> {
+    /// Where machines come from.
+    pub(crate) target: &'a dyn Target,
+    /// What runs the playbooks.
+    pub(crate) hands: &'a dyn Hands,
+    /// Where to say what happens.
+    pub(crate) events: &'a Events,
+    /// Whether to stop.
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+/// Bakes one image and pays what is due, come what may.
+pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Result<Finished, Failure> {
+    let ledger = Ledger::open(&plan.run).map_err(Failure::new)?;
+    let outcome = tokio::select! {
+        outcome = make(plan, shop, &ledger) => outcome,
+        () = shop.interrupt.cancel.cancelled() => Err(Failure::new("interrupted").of_kind(Exit::Interrupted)),
+        () = tokio::time::sleep(plan.builder.timeouts.total) => Err(Failure::new("the bake took longer than builder.timeouts.total")),
+    };
+    settle(outcome, shop, &ledger).await
+}
+
+/// Unwinds the ledger; what stays is added to the answer.
+async fn settle(
+    outcome: Result<Finished, Failure>,
+    shop: &Workshop<'_>,
+    ledger: &Ledger,
+) -> Result<Finished, Failure> {
+    let end = if outcome.is_ok() {
+        BakeEnd::Succeeded
+    } else {
+        BakeEnd::Failed
+    };
+    let phase = shop.events.phase(Phase::Teardown);
+    let unwound = ledger.unwind(shop.target, end, &shop.interrupt.abort).await;
+    for why in &unwound.why {
+        shop.events.warn(why.clone());
+    }
+    if unwound.leftovers.is_empty() {
+        phase.finish(None);
+        return outcome.map_err(|mut failure| {
+            failure.cleaned_up = ledger
+                .was_used()
+                .then(|| "everything temporary is gone".to_owned());
+            failure
+        });
+    }
+    let mut failure = match outcome {
+        Ok(done) => Failure::new(format!(
+            "{} is finished, and not everything temporary is gone",
+            done.id
+        )),
+        Err(failure) => failure,
+    };
+    failure.left_behind.extend(unwound.leftovers);
+    Err(failure)
+}
+
+async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<Finished, Failure> {
+    let phase = shop.events.phase(Phase::Resolve);
+    let base = shop.target.resolve(plan).await.map_err(failed)?;
+    phase.finish(Some(format!("{} ({})", base.id, base.name)));
+
+    let phase = shop.events.phase(Phase::Launch);
+    let cx = Cx {
+        ledger,
+        phase: &phase,
+    };
+    let builder = shop
+        .target
+        .launch(plan, &base, Role::Builder, &cx)
+        .await
+        .map_err(failed)?;
+    phase.finish(Some(format!("{} at {}", builder.id, builder.host)));
+
+    let link = meet(plan, shop, &builder).await?;
+    let phase = shop.events.phase(Phase::Provision);
+    let limit = plan.builder.timeouts.provision;
+    match tokio::time::timeout(limit, shop.hands.provision(&link, plan)).await {
+        Ok(provisioned) => provisioned?,
+        Err(_) => {
+            return Err(Failure::new(
+                "provisioning took longer than builder.timeouts.provision",
+            ));
+        }
+    }
+    phase.finish(None);
+
+    let phase = shop.events.phase(Phase::Seal);
+    prepare::renew_timer(&link, AFTER_SEALING)
+        .await
+        .map_err(Failure::new)?;
+    let sealed = seal::seal(&link).await.map_err(Failure::new)?;
+    link.close().await;
+    phase.finish(None);
+
+    let phase = shop.events.phase(Phase::Capture);
+    let cx = Cx {
+        ledger,
+        phase: &phase,
+    };
+    let candidate = shop
+        .target
+        .capture(plan, &builder, &cx)
+        .await
+        .map_err(failed)?;
+    phase.finish(Some(candidate.id.clone()));
+
+    judge(plan, shop, ledger, &candidate, &sealed).await?;
+
+    let phase = shop.events.phase(Phase::Publish);
+    let cx = Cx {
+        ledger,
+        phase: &phase,
+    };
+    let done = shop
+        .target
+        .publish(plan, &candidate, &cx)
+        .await
+        .map_err(failed)?;
+    phase.finish(Some(done.id.clone()));
+    let (image_id, name) = (done.id.clone(), done.name.clone());
+    shop.events.send(Event::ImageReady { image_id, name });
+    Ok(done)
+}
+
+/// Connects to the builder and returns when its first task may run.
+async fn meet(plan: &BakePlan, shop: &Workshop<'_>, builder: &Machine) -> Result<Link, Failure> {
+    let phase = shop.events.phase(Phase::Connect);
+    let link = connect(plan, shop, builder).await?;
+    rekey(&link).await?;
+    ready(plan, shop, &link, &phase).await?;
+    phase.finish(None);
+    Ok(link)
+}
+
+async fn ready(
+    plan: &BakePlan,
+    shop: &Workshop<'_>,
+    link: &Link,
+    phase: &Running,
+) -> Result<(), Failure> {
+    phase.progress("waiting for the first boot to finish", None);
+    let ready = prepare::wait_until_ready(link, plan.builder.timeouts.connect)
+        .await
+        .map_err(Failure::new)?;
+    for warning in ready.warnings {
+        shop.events.warn(warning);
+    }
+    Ok(())
+}
+
+/// Boots the candidate and looks at it.
+async fn judge(
+    plan: &BakePlan,
+    shop: &Workshop<'_>,
+    ledger: &Ledger,
+    candidate: &Candidate,
+    sealed: &seal::Sealed,
+) -> Result<(), Failure> {
+    let phase = shop.events.phase(Phase::Test);
+    let cx = Cx {
+        ledger,
+        phase: &phase,
+    };
+    let machine = shop
+        .target
+        .launch(plan, &candidate.base, Role::Candidate, &cx)
+        .await
+        .map_err(failed)?;
+    let link = connect(plan, shop, &machine).await?;
+    ready(plan, shop, &link, &phase).await?;
+    let login = machine
+        .login_key
+        .public_key()
+        .to_openssh()
+        .unwrap_or_default();
+    let findings = gate::look(&link, sealed, &login)
+        .await
+        .map_err(Failure::new)?;
+    for warning in findings.warnings {
+        shop.events.warn(warning);
+    }
+    if !findings.failures.is_empty() {
+        let found = findings.failures.join("; ");
+        return Err(
+            Failure::new(format!("the image failed its gate: {found}")).of_kind(Exit::GateFailed)
+        );
+    }
+    shop.hands
+        .test(&link, plan)
+        .await
+        .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
+    link.close().await;
+    shop.target.dismiss(&machine).await.map_err(failed)?;
+    phase.finish(None);
+    Ok(())
+}
+
+async fn connect(plan: &BakePlan, shop: &Workshop<'_>, machine: &Machine) -> Result<Link, Failure> {
+    let destination = Destination {
+        host: machine.host.clone(),
+        port: machine.port,
+        user: machine.user.clone(),
+        trust: Trust::Exact(vec![machine.host_key.clone()]),
+        login: Login {
+            keys: vec![Arc::new(machine.login_key.clone())],
+            ..Login::default()
+        },
+        jump: None,
+    };
+    let patience = Patience::until(plan.builder.timeouts.connect);
+    match ssh::connect(destination, patience, shop.events).await {
+        Ok(link) => Ok(link),
+        Err(error) => {
+            let hint = error.hint();
+            let known = shop.target.diagnose(machine).await.join("\n");
+            let mut failure = Failure::new(error);
+            failure.hint = Some(
+                [hint.unwrap_or_default(), known]
+                    .join("\n")
+                    .trim()
+                    .to_owned(),
+            );
+            Err(failure)
+        }
+    }
+}
+
+/// The key in the user data is known to whoever can read that: the guest makes itself another.
+async fn rekey(link: &Link) -> Result<(), Failure> {
+    let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
+    let key: PublicLine = line.parse().map_err(Failure::new)?;
+    link.repin(&[key]).await;
+    Ok(())
+}
+
+fn failed(error: TargetError) -> Failure {
+    let hint = error.hint().map(str::to_owned);
+    let kind = match error.fault {
+        Fault::Manifest => Exit::Usage,
+        Fault::World => Exit::Failed,
+    };
+    let mut failure = Failure::new(error).of_kind(kind);
+    failure.hint = hint;
+    failure
+}
