@@ -27,6 +27,11 @@ struct Answer {
 }
 
 #[test]
+fn file_is_as_ansibles() {
+    replay("file");
+}
+
+#[test]
 fn copy_is_as_ansibles() {
     replay("copy");
 }

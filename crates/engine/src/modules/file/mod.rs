@@ -156,6 +156,8 @@ impl StateModule for File {
             State::Absent => {
                 put("path", Json::from(want.path.to_string_lossy()));
                 put("state", Json::from("absent"));
+                // In check mode it is still there, and Ansible tells of it.
+                attrs::add_path_info(&mut result);
                 return result;
             }
             State::Directory | State::File => {
@@ -166,7 +168,11 @@ impl StateModule for File {
             }
             State::Link | State::Hard => {
                 put("dest", Json::from(want.path.to_string_lossy()));
-                let old = now.link.as_ref().map(|l| l.to_string_lossy().into_owned());
+                let old = now
+                    .link
+                    .as_ref()
+                    .filter(|_| want.follow)
+                    .map(|l| l.to_string_lossy().into_owned());
                 put("src", Json::from(want.src.clone().or(old)));
             }
         }
