@@ -3,6 +3,7 @@
 //! Parses the command line, runs the command, prints its result or its error, and chooses the
 //! exit code. The only place that knows how things look ([`report`]).
 
+mod agent;
 mod bake;
 mod cli;
 mod event;

@@ -1,3 +1,195 @@
 //! Builds what cargo alone cannot: the static agents, and a release with the agents embedded.
 
-fn main() {}
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// The architectures an agent is built for.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+const USAGE: &str = "usage: cargo xtask agent [x86_64|aarch64]...   builds the static agents
+       cargo xtask dist [cargo build arguments]   builds the release with both agents inside";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        Some((task, rest)) if task == "agent" => agents(rest).map(|_| ()),
+        Some((task, rest)) if task == "dist" => dist(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            say(&format!("error: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Builds the agents of `architectures` (all, if empty) and returns the folder they are in.
+fn agents(architectures: &[String]) -> Result<PathBuf, String> {
+    let all = ARCHITECTURES.map(str::to_owned);
+    let chosen = if architectures.is_empty() {
+        &all[..]
+    } else {
+        architectures
+    };
+    let folder = target_folder().join("agent");
+    for architecture in chosen {
+        if !ARCHITECTURES.contains(&architecture.as_str()) {
+            return Err(format!("there is no agent for {architecture}\n{USAGE}"));
+        }
+        agent(architecture, &folder)?;
+    }
+    Ok(folder)
+}
+
+fn agent(architecture: &str, folder: &Path) -> Result<(), String> {
+    let triple = format!("{architecture}-unknown-linux-musl");
+    require_target(&triple)?;
+    let variable = triple.replace('-', "_");
+    let mut build = Command::new(cargo());
+    build
+        .args(["build", "-p", "amibake-agent", "--profile", "agent"])
+        .args(["--target", &triple, "--target-dir"])
+        .arg(folder)
+        .current_dir(root())
+        .env(
+            format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
+            "rust-lld",
+        );
+    for (name, value) in c_compiler(&triple)? {
+        build.env(format!("{name}_{variable}"), value);
+    }
+    run(&mut build)?;
+    let built = folder.join(&triple).join("agent/amibake-agent");
+    let named = folder.join(format!("amibake-agent-{architecture}"));
+    fs::copy(&built, &named).map_err(|e| format!("could not copy {}: {e}", built.display()))?;
+    let packed = gzip(&named)?;
+    let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len() / 1024);
+    say(&format!(
+        "{}: {} KiB, {} KiB compressed",
+        named.display(),
+        size(&named),
+        size(&packed)
+    ));
+    Ok(())
+}
+
+/// Returns the variables by which C parts (ring) find their compiler: clang, else musl-gcc.
+fn c_compiler(triple: &str) -> Result<Vec<(&'static str, String)>, String> {
+    if has("clang") {
+        let flags = format!(
+            "--target={triple} -nostdlibinc -isystem {}",
+            musl_headers()?
+        );
+        return Ok(vec![
+            ("CC", "clang".to_owned()),
+            ("CFLAGS", flags),
+            (
+                "AR",
+                if has("llvm-ar") { "llvm-ar" } else { "ar" }.to_owned(),
+            ),
+        ]);
+    }
+    if triple.starts_with("x86_64") && has("musl-gcc") {
+        return Ok(vec![("CC", "musl-gcc".to_owned())]);
+    }
+    Err(
+        "no C compiler for musl was found: install clang and musl-dev \
+         (apt-get install clang musl-dev)"
+            .to_owned(),
+    )
+}
+
+/// Returns the folder of musl's headers; those of any architecture do, since ring includes
+/// no more than the standard ones.
+fn musl_headers() -> Result<String, String> {
+    let folders = [
+        "/usr/include/x86_64-linux-musl",
+        "/usr/include/aarch64-linux-musl",
+        "/usr/local/musl/include",
+    ];
+    folders
+        .iter()
+        .find(|folder| Path::new(folder).is_dir())
+        .map(|folder| (*folder).to_owned())
+        .ok_or_else(|| "musl's headers are missing: apt-get install musl-dev".to_owned())
+}
+
+fn has(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn require_target(triple: &str) -> Result<(), String> {
+    let out = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", triple])
+        .current_dir(root())
+        .output()
+        .map_err(|e| format!("could not run rustc: {e}"))?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&out.stdout).trim());
+    if out.status.success() && folder.is_dir() {
+        return Ok(());
+    }
+    Err(format!(
+        "Rust's standard library for {triple} is missing: rustup target add {triple}"
+    ))
+}
+
+/// Compresses as the targets can unpack it: `gzip -d` is everywhere.
+fn gzip(file: &Path) -> Result<PathBuf, String> {
+    let packed = PathBuf::from(format!("{}.gz", file.display()));
+    let out = fs::File::create(&packed)
+        .map_err(|e| format!("could not create {}: {e}", packed.display()))?;
+    run(Command::new("gzip")
+        .args(["-9nc"])
+        .arg(file)
+        .stdout(Stdio::from(out)))?;
+    Ok(packed)
+}
+
+/// Builds the release with both agents embedded.
+fn dist(arguments: &[String]) -> Result<(), String> {
+    let folder = agents(&[])?;
+    run(Command::new(cargo())
+        .args(["build", "--release", "-p", "amibake"])
+        .args(arguments)
+        .current_dir(root())
+        .env("AMIBAKE_EMBED_AGENTS", &folder))?;
+    let program = target_folder().join("release/amibake");
+    let size = fs::metadata(&program).map_or(0, |found| found.len() / 1024);
+    say(&format!("{}: {size} KiB", program.display()));
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .map_err(|e| format!("could not run {name}: {e}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("{name} failed: {status}"))
+}
+
+fn cargo() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |folder| root().join(folder))
+}

@@ -1,0 +1,387 @@
+//! Answers the target's questions, but only those that the author's files ask.
+//!
+//! The target may be hostile. A lookup is answered only where the controller's own copy of the
+//! file has that lookup at that place, with those arguments if they are literal; a file only if
+//! the bundle left it out or the author wrote its path down.
+
+use std::path::{Path, PathBuf};
+
+use amibake_protocol::ask::Ask;
+use amibake_protocol::event::Place;
+use serde_json::Value as Json;
+
+use super::collect::Bundle;
+
+/// How many lines after its place an expression may stand: a place is the begin of its text.
+const REACH: u32 = 200;
+/// The largest file whose text is searched.
+const TEXT_BYTES: u64 = 4 << 20;
+/// The largest file that is sent on request.
+const FILE_BYTES: u64 = 4 << 30;
+
+/// What may be asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asks {
+    /// Whether lookups may run commands on this machine (`--allow-pipe`).
+    pub(crate) allow_pipe: bool,
+    /// Inline texts that are no files of their own: the manifest's tasks, by the file named.
+    pub(crate) texts: Vec<(PathBuf, String)>,
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Answered {
+    /// A lookup's result: a list, as Ansible's lookup plugins return.
+    Value(Json),
+    /// A file to be sent.
+    File { path: PathBuf, mode: u32, size: u64 },
+    /// No, and why.
+    Refused(String),
+}
+
+/// A lookup as the author wrote it.
+#[derive(Debug, PartialEq)]
+struct Written {
+    line: u32,
+    plugin: String,
+    /// The positional arguments, if all of them are literal texts.
+    literal: Option<Vec<String>>,
+}
+
+impl Asks {
+    /// Answers `ask`, or refuses it.
+    pub(crate) async fn answer(&self, ask: &Ask, bundle: &Bundle) -> Answered {
+        let answered = match ask {
+            Ask::Lookup {
+                place,
+                plugin,
+                terms,
+                ..
+            } => self.lookup(place, plugin, terms, bundle).await,
+            Ask::File { place, path } => self.file(place, path, bundle),
+            Ask::Fetch { .. } => Err("fetch is not supported yet".to_owned()),
+        };
+        answered.unwrap_or_else(Answered::Refused)
+    }
+
+    async fn lookup(
+        &self,
+        place: &Place,
+        plugin: &str,
+        terms: &[Json],
+        bundle: &Bundle,
+    ) -> Result<Answered, String> {
+        let plugin = plugin.strip_prefix("ansible.builtin.").unwrap_or(plugin);
+        let terms: Option<Vec<&str>> = terms.iter().map(Json::as_str).collect();
+        let terms = terms.ok_or("a lookup of the controller takes texts only")?;
+        let text = self.text_at(place, bundle)?;
+        let candidates = written(&text);
+        let here: Vec<&Written> = candidates
+            .iter()
+            .filter(|w| w.plugin == plugin && is_near(place, w.line))
+            .collect();
+        if here.is_empty() {
+            return Err(format!("no lookup of {plugin} stands there"));
+        }
+        let as_written = here
+            .iter()
+            .any(|w| w.literal.as_ref().is_some_and(|literal| *literal == terms));
+        let is_computed = here.iter().any(|w| w.literal.is_none());
+        match plugin {
+            "env" if as_written || (is_computed && terms.iter().all(|t| has_word(&text, t))) => {
+                let values = terms
+                    .iter()
+                    .map(|name| std::env::var(name).unwrap_or_default());
+                Ok(Answered::Value(values.collect()))
+            }
+            "env" => Err("the variable is not named there".to_owned()),
+            "pipe" | "lines" if !self.allow_pipe => Err(format!(
+                "{plugin} runs commands on the controller; --allow-pipe permits it"
+            )),
+            "pipe" | "lines" if as_written => commands(plugin, &terms).await,
+            "pipe" | "lines" => Err("only a command written as it is may be run".to_owned()),
+            other => Err(format!("the controller has no lookup {other}")),
+        }
+    }
+
+    fn file(&self, place: &Place, path: &Path, bundle: &Bundle) -> Result<Answered, String> {
+        if !amibake_protocol::bundle::is_sound(path) {
+            return Err("the path is not absolute and plain".to_owned());
+        }
+        let is_written = || {
+            let text = self.text_at(place, bundle).unwrap_or_default();
+            has_word(&text, &path.to_string_lossy())
+        };
+        if !(bundle.is_large(path) && bundle.holds(path)) && !is_written() {
+            return Err(format!("{} is not in the playbook", path.display()));
+        }
+        use std::os::unix::fs::PermissionsExt;
+        let found = path.metadata().map_err(|e| e.to_string())?;
+        match found.is_file() && found.len() <= FILE_BYTES {
+            true => Ok(Answered::File {
+                path: path.to_path_buf(),
+                mode: found.permissions().mode() & 0o777,
+                size: found.len(),
+            }),
+            false => Err("it is no file that can be sent".to_owned()),
+        }
+    }
+
+    /// Returns the author's text of the file that `place` names, which must be part of the run.
+    fn text_at(&self, place: &Place, bundle: &Bundle) -> Result<String, String> {
+        let path = Path::new(&place.file);
+        if let Some((_, text)) = self.texts.iter().find(|(known, _)| known == path) {
+            return Ok(text.clone());
+        }
+        let known = bundle.items().iter().any(|item| item.path == path);
+        let is_text = path.metadata().is_ok_and(|m| m.len() <= TEXT_BYTES);
+        match known && is_text && bundle.holds(path) {
+            true => std::fs::read_to_string(path).map_err(|e| e.to_string()),
+            false => Err(format!("{} is no file of this run", place.file)),
+        }
+    }
+}
+
+fn is_near(place: &Place, line: u32) -> bool {
+    (place.line..=place.line.saturating_add(REACH)).contains(&line)
+}
+
+async fn commands(plugin: &str, terms: &[&str]) -> Result<Answered, String> {
+    let mut values = Vec::new();
+    for command in terms {
+        let mut child = tokio::process::Command::new("/bin/sh");
+        child.args(["-c", command]).kill_on_drop(true);
+        let output = child.output().await.map_err(|e| e.to_string())?;
+        if !output.status.success() {
+            return Err(format!("`{command}` failed: {}", output.status));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        match plugin {
+            "lines" => values.extend(text.lines().map(Json::from)),
+            _ => values.push(Json::from(text.trim_end())),
+        }
+    }
+    Ok(Answered::Value(values.into()))
+}
+
+/// Returns whether `word` stands in `text` by itself, not as a part of a longer name or path.
+fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '/' | '.' | '-');
+    !word.is_empty()
+        && text.match_indices(word).any(|(at, _)| {
+            !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part)
+        })
+}
+
+/// Finds every lookup in a text: `lookup('env', …)`, `query(…)`, `q(…)`, `with_env: …`.
+fn written(text: &str) -> Vec<Written> {
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if let Some((plugin, rest)) = with_keyword(line) {
+            let literal = literal_text(rest.trim()).map(|term| vec![term]);
+            found.push(Written {
+                line: number,
+                plugin,
+                literal,
+            });
+        }
+    }
+    for name in ["lookup(", "query(", "q("] {
+        for (at, _) in text.match_indices(name) {
+            let longer = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if !longer && let Some((plugin, literal)) = call(&text[at + name.len()..]) {
+                let lines = text[..at].matches('\n').count();
+                found.push(Written {
+                    line: u32::try_from(lines + 1).unwrap_or(u32::MAX),
+                    plugin,
+                    literal,
+                });
+            }
+        }
+    }
+    found
+}
+
+fn with_keyword(line: &str) -> Option<(String, &str)> {
+    let (plugin, rest) = line
+        .trim_start()
+        .trim_start_matches("- ")
+        .strip_prefix("with_")?
+        .split_once(':')?;
+    Some((plugin.to_owned(), rest))
+}
+
+/// Returns a plain or quoted YAML scalar without templates.
+fn literal_text(text: &str) -> Option<String> {
+    if text.is_empty() || text.contains("{{") || text.starts_with(['[', '{', '|', '>', '*', '&']) {
+        return None;
+    }
+    let bare = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    Some(bare('"').or_else(|| bare('\'')).unwrap_or(text).to_owned())
+}
+
+/// Reads `'plugin', 'term', …)`: the plugin, and the terms if all of them are literal.
+fn call(text: &str) -> Option<(String, Option<Vec<String>>)> {
+    let (plugin, mut rest) = string(text)?;
+    let plugin = plugin
+        .strip_prefix("ansible.builtin.")
+        .unwrap_or(&plugin)
+        .to_owned();
+    let mut terms = Vec::new();
+    loop {
+        rest = rest.trim_start();
+        if rest.starts_with(')') {
+            return Some((plugin, Some(terms)));
+        }
+        let Some(after) = rest.strip_prefix(',') else {
+            return Some((plugin, None));
+        };
+        match string(after) {
+            Some((term, after)) => {
+                terms.push(term);
+                rest = after;
+            }
+            None if is_keyword(after) => return Some((plugin, Some(terms))),
+            None => return Some((plugin, None)),
+        }
+    }
+}
+
+fn is_keyword(text: &str) -> bool {
+    let name = text.trim_start();
+    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
+    end.is_some_and(|end| end > 0 && name[end..].trim_start().starts_with('='))
+}
+
+/// Reads a Jinja string; one with escapes is not taken for literal.
+fn string(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_start();
+    let text = text.strip_prefix('\\').unwrap_or(text); // inside a double-quoted YAML scalar
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let (inner, after) = text[1..].split_once(quote)?;
+    let inner = inner.strip_suffix('\\').unwrap_or(inner);
+    (!inner.contains('\\')).then(|| (inner.to_owned(), after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAYBOOK: &str = "\
+- hosts: all
+  tasks:
+    - debug: {msg: \"{{ lookup('env', 'HOME') }}\"}
+    - debug: {msg: \"{{ lookup('pipe', 'echo hi') }}\"}
+    - copy: {src: /etc/hostname, dest: /tmp/x}
+";
+
+    fn playbook() -> (tempfile::TempDir, PathBuf, Bundle) {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("site.yml");
+        std::fs::write(&path, PLAYBOOK).unwrap();
+        std::fs::write(temp.path().join("big"), vec![0; 5 << 20]).unwrap();
+        let bundle = Bundle::of(&[temp.path().to_path_buf()]).unwrap();
+        (temp, path, bundle)
+    }
+
+    fn env(file: &Path, line: u32, name: &str) -> Ask {
+        Ask::Lookup {
+            place: Place {
+                file: file.to_string_lossy().into_owned(),
+                line,
+                column: 1,
+            },
+            plugin: "env".to_owned(),
+            terms: vec![name.into()],
+            options: serde_json::Map::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_playbook_asks_is_answered() {
+        let (temp, path, bundle) = playbook();
+        let answer = Asks::default()
+            .answer(&env(&path, 3, "HOME"), &bundle)
+            .await;
+        let home = std::env::var("HOME").unwrap_or_default();
+        assert_eq!(answer, Answered::Value(serde_json::json!([home])));
+        let place = |line| Place {
+            file: path.to_string_lossy().into_owned(),
+            line,
+            column: 1,
+        };
+        for file in [temp.path().join("big"), "/etc/hostname".into()] {
+            let ask = Ask::File {
+                place: place(5),
+                path: file,
+            };
+            let answer = Asks::default().answer(&ask, &bundle).await;
+            assert!(matches!(answer, Answered::File { .. }), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hostile_agent_gets_nothing_by_asking() {
+        let (temp, path, bundle) = playbook();
+        let asks = Asks::default();
+        let other = Path::new("/etc/passwd");
+        let mut forged = vec![
+            env(&path, 3, "AWS_SECRET_ACCESS_KEY"),
+            env(&path, 4, "HOME"),
+            env(&path, 3_000_000_000, "HOME"),
+            env(other, 1, "HOME"),
+            env(&temp.path().join("../site.yml"), 3, "HOME"),
+        ];
+        let place = Place {
+            file: path.to_string_lossy().into_owned(),
+            line: 1,
+            column: 1,
+        };
+        for wanted in [
+            "/etc/shadow",
+            "/etc/hostname/../shadow",
+            "/etc/host",
+            "site.yml",
+            "../../etc/shadow",
+        ] {
+            let (place, path) = (place.clone(), wanted.into());
+            forged.push(Ask::File { place, path });
+        }
+        forged.push(Ask::Lookup {
+            place: place.clone(),
+            plugin: "pipe".to_owned(),
+            terms: vec!["echo hi".into()],
+            options: serde_json::Map::new(),
+        });
+        for ask in forged {
+            let answer = asks.answer(&ask, &bundle).await;
+            assert!(
+                matches!(answer, Answered::Refused(_)),
+                "{ask:?}: {answer:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permitted_pipe_runs_only_what_is_written() {
+        let (_temp, path, bundle) = playbook();
+        let asks = Asks {
+            allow_pipe: true,
+            ..Asks::default()
+        };
+        let pipe = |command: &str| Ask::Lookup {
+            place: Place {
+                file: path.to_string_lossy().into_owned(),
+                line: 4,
+                column: 1,
+            },
+            plugin: "pipe".to_owned(),
+            terms: vec![command.into()],
+            options: serde_json::Map::new(),
+        };
+        let hi = asks.answer(&pipe("echo hi"), &bundle).await;
+        assert_eq!(hi, Answered::Value(serde_json::json!(["hi"])));
+        let evil = asks.answer(&pipe("cat /etc/shadow"), &bundle).await;
+        assert!(matches!(evil, Answered::Refused(_)));
+    }
+}

@@ -1,0 +1,378 @@
+//! The controller's half of the agent protocol: ship, run, follow, re-attach, answer.
+//!
+//! Trusts the target with nothing: sizes, counts and order are checked, and asks are answered
+//! by the playbook's own text ([`asks`]). How commands get there is [`crate::transport`]'s.
+
+pub(crate) mod asks;
+pub(crate) mod collect;
+pub(crate) mod program;
+mod script;
+mod wire;
+
+use std::time::Duration;
+
+use amibake_protocol::event::{Event, Recap};
+use amibake_protocol::frame::{self, FrameError};
+use amibake_protocol::job::{Entry, Options};
+use amibake_protocol::message::{Job, RunId, RunState, ToAgent, ToController};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::secret::Secret;
+use crate::transport::Transport;
+use asks::Asks;
+use collect::Bundle;
+use program::Programs;
+use wire::Wire;
+
+/// The most events one run may send.
+const MAX_EVENTS: u64 = 5_000_000;
+/// The most bytes of events one run may send.
+const MAX_EVENT_BYTES: u64 = 4 << 30;
+/// The most questions one run may ask.
+const MAX_ASKS: u64 = 10_000;
+/// Events are acknowledged by this many.
+const ACK_EVERY: u64 = 256;
+/// How often a cut link is mended without an event having come.
+const MENDS: u32 = 10;
+/// How long the target may take to say anything after a command was started.
+const FIRST_WORDS: Duration = Duration::from_secs(120);
+/// How long the end of the run's folder is waited for.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How the agent gets the rights it needs.
+#[derive(Debug, Clone)]
+pub(crate) enum Privilege {
+    /// It runs as the login user.
+    AsIs,
+    /// It runs as root, by `sudo` unless the login is root's already.
+    Root {
+        /// What `sudo` asks for; `None` is `sudo -n`.
+        password: Option<Secret<String>>,
+    },
+}
+
+/// All that is needed for one run on one machine.
+pub(crate) struct Order<'a> {
+    /// The agents to choose from.
+    pub(crate) programs: &'a Programs,
+    /// Its rights.
+    pub(crate) privilege: Privilege,
+    /// What is run.
+    pub(crate) entries: Vec<Entry>,
+    /// With which options.
+    pub(crate) options: Options,
+    /// The files that go with it.
+    pub(crate) bundle: &'a Bundle,
+    /// What may be asked.
+    pub(crate) asks: &'a Asks,
+}
+
+/// Why a run has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    /// The link could not carry a command, or did not come back.
+    #[error("lost the machine, and it did not come back")]
+    Link(#[source] std::io::Error),
+    /// The target has an architecture without an agent.
+    #[error("there is no agent for this machine's architecture, {0}")]
+    NoAgent(String),
+    /// The command that starts the agent ended instead.
+    #[error("the agent could not be started: {0}")]
+    NotStarted(String),
+    /// `sudo` wants a password, or another one.
+    #[error("sudo refused: {0}")]
+    Sudo(String),
+    /// The target sent what this protocol does not know.
+    #[error("the machine broke the protocol")]
+    Protocol(#[from] FrameError),
+    /// The target sent something at the wrong time.
+    #[error("the machine broke the protocol: {0}")]
+    OutOfPlace(String),
+    /// The target sent more than a run can have to say.
+    #[error("the machine sent more {0} than any run does; it is not believed any longer")]
+    TooMuch(&'static str),
+    /// Another controller attached to this run.
+    #[error("another amibake took over this run")]
+    TakenOver,
+    /// The agent's process ended without a result.
+    #[error("the agent died on the machine: {0}")]
+    Died(String),
+    /// The job itself could not be sent.
+    #[error("could not read {} for the machine", .path.display())]
+    Bundle {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl AgentError {
+    /// Returns what the user can do about it.
+    #[must_use]
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Sudo(_) => Some("give the password with -K or --become-password-file"),
+            Self::NoAgent(_) => Some("build it with `cargo xtask agent`, or use a release"),
+            Self::Link(_)
+            | Self::NotStarted(_)
+            | Self::Protocol(_)
+            | Self::OutOfPlace(_)
+            | Self::TooMuch(_)
+            | Self::TakenOver
+            | Self::Died(_)
+            | Self::Bundle { .. } => None,
+        }
+    }
+}
+
+/// How a run ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The figures of the recap.
+    pub(crate) recap: Recap,
+    /// Why it could not go on, when it was no task's failure.
+    pub(crate) error: Option<String>,
+    /// Asks that were refused: a sound run has none.
+    pub(crate) refused_asks: u64,
+}
+
+/// Runs `order` on the machine behind `transport`, through cut links, and passes its events on.
+///
+/// Cancelling ends the running task there; the run's own `Finished` is still awaited.
+pub(crate) async fn run(
+    transport: &dyn Transport,
+    order: &Order<'_>,
+    events: &mpsc::Sender<Event>,
+    cancel: &CancellationToken,
+) -> Result<Ended, AgentError> {
+    let mut following = Following::new();
+    let mut mends = 0;
+    loop {
+        let seen = following.next;
+        match connect_and_follow(transport, order, events, cancel, &mut following).await {
+            Err(AgentError::Link(error)) => {
+                mends = if following.next > seen { 0 } else { mends + 1 };
+                if mends >= MENDS || !following.launched {
+                    return Err(AgentError::Link(error));
+                }
+                tokio::time::sleep(Duration::from_millis(200 << mends.min(6))).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Removes agents and runs from the machine: nothing of ours stays.
+pub(crate) async fn purge(
+    transport: &dyn Transport,
+    privilege: &Privilege,
+) -> Result<(), AgentError> {
+    let command = script::purge(privilege);
+    let mut channel = transport.exec(&command).await.map_err(AgentError::Link)?;
+    wire::give_password(&mut channel.stdin, privilege)
+        .await
+        .map_err(AgentError::Link)?;
+    drop(channel.stdin);
+    let stderr = wire::read_some(&mut channel.stderr).await;
+    match channel.exit.await.map_err(AgentError::Link)? {
+        crate::transport::Exit::Status(0) => Ok(()),
+        _ => Err(script::why_not(&stderr)),
+    }
+}
+
+/// What outlives a cut link.
+struct Following {
+    run: RunId,
+    /// The event wanted next.
+    next: u64,
+    bytes: u64,
+    asked: u64,
+    refused: u64,
+    /// Whether the job was sent whole: then it may have been started.
+    launched: bool,
+}
+
+impl Following {
+    fn new() -> Self {
+        Self {
+            run: wire::new_run_id(),
+            next: 0,
+            bytes: 0,
+            asked: 0,
+            refused: 0,
+            launched: false,
+        }
+    }
+}
+
+async fn connect_and_follow(
+    transport: &dyn Transport,
+    order: &Order<'_>,
+    events: &mpsc::Sender<Event>,
+    cancel: &CancellationToken,
+    following: &mut Following,
+) -> Result<Ended, AgentError> {
+    let command = script::start(&following.run, order.programs, &order.privilege);
+    let channel = transport.exec(&command).await.map_err(AgentError::Link)?;
+    let mut wire = Wire::new(channel);
+    tokio::time::timeout(FIRST_WORDS, wire.ready(order, &following.run))
+        .await
+        .map_err(|_| AgentError::NotStarted("the machine said nothing".to_owned()))??;
+    wire.send(&ToAgent::Open {
+        run: following.run.clone(),
+        from: following.next,
+    })
+    .await?;
+    let first = !following.launched;
+    if first {
+        send_job(&mut wire, order, following).await?;
+    }
+    match wire.message().await?.0 {
+        ToController::Hello { state } if first || state == RunState::Known => {}
+        ToController::Hello { .. } if following.next == 0 => {
+            send_job(&mut wire, order, following).await?;
+        }
+        ToController::Hello { .. } => {
+            return Err(AgentError::Died("its folder is gone".to_owned()));
+        }
+        other => return Err(unexpected(&other)),
+    }
+    follow(wire, order, events, cancel, following).await
+}
+
+/// Sends everything at once: a new run needs no answer before it starts.
+async fn send_job(
+    wire: &mut Wire,
+    order: &Order<'_>,
+    following: &mut Following,
+) -> Result<(), AgentError> {
+    let job = Job {
+        entries: order.entries.clone(),
+        options: order.options.clone(),
+        items: order.bundle.items().to_vec(),
+    };
+    wire.send(&ToAgent::Job(Box::new(job))).await?;
+    for (hash, size, path) in order.bundle.contents() {
+        let hash = hash.clone();
+        wire.send(&ToAgent::Content { hash, size }).await?;
+        wire.send_file(path, size).await?;
+    }
+    following.launched = true;
+    wire.send(&ToAgent::Launch).await
+}
+
+async fn follow(
+    wire: Wire,
+    order: &Order<'_>,
+    events: &mpsc::Sender<Event>,
+    cancel: &CancellationToken,
+    following: &mut Following,
+) -> Result<Ended, AgentError> {
+    let (mut sender, mut incoming, last) = wire.split();
+    let mut cancelled = false;
+    let mut acked = following.next;
+    loop {
+        let message = tokio::select! {
+            message = incoming.recv() => message,
+            () = cancel.cancelled(), if !cancelled => {
+                cancelled = true;
+                sender.send(&ToAgent::Cancel).await?;
+                continue;
+            }
+        };
+        let Some(message) = message else {
+            return Err(last.explain().await);
+        };
+        let (message, bytes) = message?;
+        match message {
+            ToController::Event { seq, event } => {
+                following.take(seq, bytes)?;
+                let finished = finished(&event, following);
+                let _ = events.send(event).await; // whoever listened may have gone
+                if let Some(ended) = finished {
+                    sender.send(&ToAgent::Done).await?;
+                    let _ = tokio::time::timeout(FAREWELL, drain(&mut incoming)).await;
+                    return Ok(ended);
+                }
+                if following.next - acked >= ACK_EVERY {
+                    acked = following.next;
+                    sender.send(&ToAgent::Ack { seq: acked }).await?;
+                }
+            }
+            ToController::Ask { id, ask } => {
+                following.count_ask()?;
+                let answer = order.asks.answer(&ask, order.bundle).await;
+                if let asks::Answered::Refused(_) = answer {
+                    following.refused += 1;
+                }
+                sender.answer(id, answer).await?;
+            }
+            ToController::TakenOver => return Err(AgentError::TakenOver),
+            ToController::Died { last_words } => return Err(AgentError::Died(last_words)),
+            ToController::Failed { reason } => return Err(AgentError::NotStarted(reason)),
+            other @ (ToController::Hello { .. } | ToController::Fetched { .. }) => {
+                return Err(unexpected(&other));
+            }
+        }
+    }
+}
+
+async fn drain(incoming: &mut mpsc::Receiver<Result<(ToController, u64), AgentError>>) {
+    while let Some(Ok(_)) = incoming.recv().await {}
+}
+
+fn finished(event: &Event, following: &Following) -> Option<Ended> {
+    match event {
+        Event::Finished { recap, error } => Some(Ended {
+            recap: *recap,
+            error: error.clone(),
+            refused_asks: following.refused,
+        }),
+        _ => None,
+    }
+}
+
+fn unexpected(message: &ToController) -> AgentError {
+    if let ToController::Failed { reason } = message {
+        return AgentError::NotStarted(reason.clone());
+    }
+    let mut text = format!("{message:?}");
+    text.truncate(text.floor_char_boundary(80));
+    AgentError::OutOfPlace(format!("{text} was not expected"))
+}
+
+impl Following {
+    /// Counts an event, which must be the next one.
+    fn take(&mut self, seq: u64, bytes: u64) -> Result<(), AgentError> {
+        if seq != self.next {
+            let wanted = self.next;
+            return Err(AgentError::OutOfPlace(format!(
+                "event {seq} came instead of event {wanted}"
+            )));
+        }
+        self.next += 1;
+        self.bytes += bytes;
+        if self.next > MAX_EVENTS || self.bytes > MAX_EVENT_BYTES {
+            return Err(AgentError::TooMuch("events"));
+        }
+        Ok(())
+    }
+
+    fn count_ask(&mut self) -> Result<(), AgentError> {
+        self.asked += 1;
+        match self.asked > MAX_ASKS {
+            true => Err(AgentError::TooMuch("questions")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Returns the frame of a message, as the wire carries it.
+fn encode(message: &ToAgent) -> Result<Vec<u8>, AgentError> {
+    Ok(frame::encode(message)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The agents this program can ship: embedded, or files beside it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use amibake_protocol::bundle::Hash;
+
+use super::AgentError;
+
+include!(concat!(env!("OUT_DIR"), "/agents.rs"));
+
+/// One agent, ready to be shipped.
+pub(crate) struct Program {
+    hash: Hash,
+    packed: Vec<u8>,
+}
+
+impl Program {
+    /// Returns the hash of the program as it runs.
+    pub(crate) fn hash(&self) -> &Hash {
+        &self.hash
+    }
+
+    /// Returns it compressed by gzip.
+    pub(crate) fn packed(&self) -> &[u8] {
+        &self.packed
+    }
+
+    /// Reads the agent in the file `path`.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let bytes = std::fs::read(path)?;
+        Ok(Self {
+            hash: Hash::of(&bytes),
+            packed: gzip(&bytes)?,
+        })
+    }
+}
+
+/// The agents by architecture, as `uname -m` names it.
+#[derive(Default)]
+pub(crate) struct Programs(BTreeMap<&'static str, Program>);
+
+impl Programs {
+    /// Finds the agents: embedded, beside this program, or where `cargo xtask agent` puts them.
+    pub(crate) fn find() -> io::Result<Self> {
+        let mut found = Self::default();
+        for (architecture, hash, packed) in EMBEDDED {
+            let hash = Hash::try_from((*hash).to_owned()).map_err(io::Error::other)?;
+            let packed = packed.to_vec();
+            found.0.insert(architecture, Program { hash, packed });
+        }
+        for architecture in ["x86_64", "aarch64"] {
+            if found.0.contains_key(architecture) {
+                continue;
+            }
+            if let Some(path) = beside(architecture) {
+                found.0.insert(architecture, Program::read(&path)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the agent for `architecture`.
+    pub(crate) fn get(&self, architecture: &str) -> Option<&Program> {
+        self.0.get(architecture)
+    }
+
+    /// Says now, before anything is launched, that an agent is missing.
+    pub(crate) fn require(&self, architecture: &str) -> Result<(), AgentError> {
+        match self.get(architecture) {
+            Some(_) => Ok(()),
+            None => Err(AgentError::NoAgent(architecture.to_owned())),
+        }
+    }
+
+    /// Uses `program` for `architecture`.
+    pub(crate) fn with(mut self, architecture: &'static str, program: Program) -> Self {
+        self.0.insert(architecture, program);
+        self
+    }
+}
+
+/// Returns the agent's file, if there is one: beside the program, or in cargo's target folder.
+fn beside(architecture: &str) -> Option<PathBuf> {
+    let name = format!("amibake-agent-{architecture}");
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?;
+    let candidates = [
+        folder.join(&name),
+        folder.join("../agent").join(&name),
+        folder.join("../../agent").join(&name),
+    ];
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+/// Compresses with the `gzip` command; agents of a release are compressed already.
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut child = Command::new("gzip")
+        .args(["-6", "-n", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdin = child.stdin.take();
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || stdin.map_or(Ok(()), |mut to| to.write_all(&bytes)));
+    let output = child.wait_with_output()?;
+    writer
+        .join()
+        .map_err(|_| io::Error::other("compressing the agent failed"))??;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(io::Error::other("compressing the agent failed")),
+    }
+}

@@ -1,0 +1,110 @@
+//! The POSIX shell commands that get the agent onto a machine and running, in one exec.
+//!
+//! The script answers `amibake RUN have` or `amibake RUN need BYTES-KEY`; in the second case it
+//! takes the compressed agent from its standard input first. It never runs a file that it has
+//! not hashed as the user it runs as, in a folder that only this user can write.
+
+use amibake_protocol::message::RunId;
+
+use super::program::Programs;
+use super::{AgentError, Privilege};
+
+/// Ends the lines that come before the script reads: the password, if `sudo` left it there.
+pub(super) const BEGIN: &str = "amibake-begin";
+/// How `sudo` asks, so that a second question is noticed.
+pub(super) const PROMPT: &str = "amibake-sudo-password:";
+
+/// Becomes root if asked to, and hands over what the login's own session looks like.
+const OUTER: &str = r#"i=$1; r=$2; shift 2
+if [ "$r" = no ] || [ "$(id -u)" = 0 ]; then s=
+elif [ "$r" = ask ]; then s="sudo -S -H -p amibake-sudo-password:"
+else s="sudo -n -H"; fi
+exec $s sh -c "$i" amibake "$@" "PATH=$PATH" "LANG=${LANG-}" "LC_ALL=${LC_ALL-}" "SSH_CONNECTION=${SSH_CONNECTION-}" "SSH_CLIENT=${SSH_CLIENT-}""#;
+
+/// Arguments: run, whether a password precedes, `HASH:BYTES` of the agent for `x86_64` and
+/// `aarch64` (`-` for none), then what is passed on.
+const INNER: &str = r#"set -u; umask 077; run=$1; ask=$2; x=$3; a=$4; shift 4
+if [ "$ask" = ask ]; then while read -r l && [ "$l" != amibake-begin ]; do :; done; fi
+m=$(uname -m)
+case $m in x86_64|amd64) k=$x;; aarch64|arm64) k=$a;; *) k=-;; esac
+if [ "$k" = - ]; then echo "amibake $run none $m"; exit 0; fi
+h=${k%:*}; n=${k#*:}
+if [ "$(id -u)" = 0 ]; then d=/var/lib/amibake; b=/run/amibake; else d=$HOME/.cache/amibake; b=/dev/shm/amibake-$(id -u); fi
+f=$d/agent-$h
+mkdir -p "$d" && chmod 700 "$d" || exit 1
+if ! { [ -f "$f" ] && [ "$(sha256sum <"$f")" = "$h  -" ]; }; then
+  echo "amibake $run need $h"
+  t=$d/.new-$$; trap "rm -f $t" EXIT
+  head -c "$n" | gzip -dc >"$t" || exit 1
+  [ "$(sha256sum <"$t")" = "$h  -" ] || { echo "the agent arrived damaged" >&2; exit 1; }
+  chmod 700 "$t" && mv -f "$t" "$f" || exit 1
+  trap - EXIT
+  for o in "$d"/agent-*; do [ "$o" = "$f" ] || rm -f "$o"; done
+fi
+echo "amibake $run have"
+exec "$f" session "$b" "$@""#;
+
+const PURGE: &str = r#"ask=$1
+if [ "$ask" = ask ]; then while read -r l && [ "$l" != amibake-begin ]; do :; done; fi
+if [ "$(id -u)" = 0 ]; then rm -rf /var/lib/amibake /run/amibake; else rm -rf "$HOME/.cache/amibake" "/dev/shm/amibake-$(id -u)"; fi"#;
+
+/// Returns the command that starts, or finds, the agent for `run`.
+pub(super) fn start(run: &RunId, programs: &Programs, privilege: &Privilege) -> String {
+    let key = |architecture| {
+        programs.get(architecture).map_or_else(
+            || "-".to_owned(),
+            |program| format!("{}:{}", program.hash(), program.packed().len()),
+        )
+    };
+    command(
+        INNER,
+        privilege,
+        &[
+            run.as_str(),
+            rights(privilege),
+            &key("x86_64"),
+            &key("aarch64"),
+        ],
+    )
+}
+
+/// Returns the command that removes agents and runs.
+pub(super) fn purge(privilege: &Privilege) -> String {
+    command(PURGE, privilege, &[rights(privilege)])
+}
+
+fn rights(privilege: &Privilege) -> &'static str {
+    match privilege {
+        Privilege::AsIs => "no",
+        Privilege::Root { password: None } => "root",
+        Privilege::Root { password: Some(_) } => "ask",
+    }
+}
+
+fn command(inner: &str, privilege: &Privilege, arguments: &[&str]) -> String {
+    let mut line = String::from("exec sh -c");
+    for word in [OUTER, "amibake", inner, rights(privilege)]
+        .iter()
+        .chain(arguments)
+    {
+        line.push(' ');
+        line.push_str(&quoted(word));
+    }
+    line
+}
+
+/// Quotes a word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Explains what a command that ended too early wrote.
+pub(super) fn why_not(stderr: &str) -> AgentError {
+    let said = stderr.replace(PROMPT, "");
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let line = last.unwrap_or("it said nothing").to_owned();
+    if stderr.contains(PROMPT) || line.starts_with("sudo:") || line.starts_with("sudo-rs:") {
+        return AgentError::Sudo(line);
+    }
+    AgentError::NotStarted(line)
+}

@@ -1,0 +1,192 @@
+//! The protocol against real agents here, and against machines that lie.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::transport::{BoxFuture, Channel, Local};
+
+/// A machine that answers every command with the output of this shell script instead.
+struct Liar(String);
+
+impl Transport for Liar {
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, std::io::Result<Channel>> {
+        Box::pin(async move {
+            let run = command
+                .split('\'')
+                .find(|word| word.len() == 17 && word.starts_with('r'))
+                .unwrap_or_default();
+            Local.exec(&format!("RUN={run}\n{}", self.0)).await
+        })
+    }
+}
+
+fn frame(json: &str) -> String {
+    let length = u32::try_from(json.len() + 1).unwrap().to_be_bytes();
+    let octal: String = length.iter().map(|b| format!("\\{b:03o}")).collect();
+    format!("printf '%b' '{octal}j'; printf '%s' '{json}'\n")
+}
+
+const HAVE: &str = "echo \"amibake $RUN have\"\n";
+const HELLO: &str = r#"{"to-controller":"hello","state":{"state":"unknown"}}"#;
+
+async fn lie(script: &str) -> AgentError {
+    let (programs, bundle, asks) = (Programs::default(), Bundle::default(), Asks::default());
+    let order = Order {
+        programs: &programs,
+        privilege: Privilege::AsIs,
+        entries: Vec::new(),
+        options: Options::default(),
+        bundle: &bundle,
+        asks: &asks,
+    };
+    let (to, mut events) = mpsc::channel(16);
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    let liar = Liar(script.to_owned());
+    let never = CancellationToken::new();
+    let ended = run(&liar, &order, &to, &never);
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    ended.expect("it ends").expect_err("a liar has no result")
+}
+
+#[tokio::test]
+async fn noise_without_end_before_the_first_word_is_given_up() {
+    let error = lie("exec yes motd").await;
+    assert!(matches!(error, AgentError::OutOfPlace(_)), "{error}");
+    let error = lie("exec cat /dev/zero").await;
+    assert!(matches!(error, AgentError::OutOfPlace(_)), "{error}");
+}
+
+#[tokio::test]
+async fn garbage_after_the_first_word_is_an_error() {
+    let error = lie(&format!("{HAVE}exec cat /dev/urandom")).await;
+    assert!(matches!(error, AgentError::Protocol(_)), "{error}");
+    let huge = format!("{HAVE}{}printf '\\377\\377\\377\\377j'; cat", frame(HELLO));
+    let error = lie(&huge).await;
+    assert!(matches!(error, AgentError::Protocol(_)), "{error}");
+    let unknown = format!(
+        "{HAVE}{}{}cat",
+        frame(HELLO),
+        frame(r#"{"to-controller":"sh"}"#)
+    );
+    let error = lie(&unknown).await;
+    assert!(matches!(error, AgentError::Protocol(_)), "{error}");
+}
+
+#[tokio::test]
+async fn events_must_come_in_order_and_once() {
+    let event = |seq: u32| {
+        let event = r#"{"event":"play-started","name":"x"}"#;
+        frame(&format!(
+            r#"{{"to-controller":"event","seq":{seq},"event":{event}}}"#
+        ))
+    };
+    for (first, second) in [(1, 2), (0, 0), (0, 2)] {
+        let script = format!("{HAVE}{}{}{}cat", frame(HELLO), event(first), event(second));
+        let error = lie(&script).await;
+        assert!(matches!(error, AgentError::OutOfPlace(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn questions_without_end_are_refused_and_then_the_machine_is() {
+    let ask = r#"{"to-controller":"ask","id":1,"ask":{"ask":"file","place":{"file":"/x","line":1,"column":1},"path":"/etc/shadow"}}"#;
+    let script = format!(
+        "{HAVE}{}f=$(mktemp); {{ for i in $(seq 200); do {} done; }} >$f; cat >/dev/null & for i in $(seq 60); do cat $f; done; rm $f; wait",
+        frame(HELLO),
+        frame(ask).replace('\n', ";")
+    );
+    let error = lie(&script).await;
+    assert!(matches!(error, AgentError::TooMuch("questions")), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_that_only_prints_an_error_is_told_with_its_words() {
+    let error = lie("echo 'sudo: a password is required' >&2; exit 1").await;
+    assert!(matches!(&error, AgentError::Sudo(_)), "{error}");
+    assert!(error.hint().is_some());
+    let error = lie("echo 'amibake nothing'; echo 'no space left' >&2; exit 1").await;
+    assert!(error.to_string().contains("no space left"), "{error}");
+}
+
+/// This machine, whose link is cut once in the middle: the session's processes get killed.
+struct Cutting {
+    home: PathBuf,
+    commands: AtomicUsize,
+}
+
+impl Transport for Cutting {
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, std::io::Result<Channel>> {
+        let number = self.commands.fetch_add(1, Ordering::SeqCst);
+        let home = self.home.display();
+        let line = if number == 0 {
+            format!(
+                "export HOME={home}; timeout -s KILL 2 {}",
+                command.trim_start_matches("exec ")
+            )
+        } else {
+            format!("export HOME={home}; {command}")
+        };
+        Box::pin(async move { Local.exec(&line).await })
+    }
+}
+
+/// Returns the agent of this workspace, built by the tests of the workspace.
+fn debug_agent() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?.parent()?;
+    Some(folder.join("amibake-agent")).filter(|path| path.is_file())
+}
+
+#[tokio::test]
+async fn a_cut_link_is_mended_and_every_task_runs_once() {
+    let agent = debug_agent().expect("`cargo build -p amibake-agent` comes first");
+    let temp = tempfile::tempdir().unwrap();
+    let ran = temp.path().join("ran");
+    let playbook = temp.path().join("site.yml");
+    let text = format!(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - shell: echo one >>{0}\n    - shell: sleep 4; echo two >>{0}\n    - shell: echo three >>{0}\n",
+        ran.display()
+    );
+    std::fs::write(&playbook, text).unwrap();
+    let bundle = Bundle::of(std::slice::from_ref(&playbook)).unwrap();
+    let program = program::Program::read(&agent).unwrap();
+    let programs = Programs::default().with(std::env::consts::ARCH, program);
+    let order = Order {
+        programs: &programs,
+        privilege: Privilege::AsIs,
+        entries: vec![Entry::Playbook {
+            path: playbook,
+            vars: serde_json::Map::new(),
+        }],
+        options: Options {
+            login_user: "root".to_owned(),
+            inventory_hostname: "here".to_owned(),
+            ..Options::default()
+        },
+        bundle: &bundle,
+        asks: &Asks::default(),
+    };
+    let (to, mut events) = mpsc::channel(16);
+    let listener = tokio::spawn(async move {
+        let mut finished = Vec::new();
+        while let Some(event) = events.recv().await {
+            if let Event::TaskFinished { index, .. } = event {
+                finished.push(index);
+            }
+        }
+        finished
+    });
+    let link = Cutting {
+        home: temp.path().to_path_buf(),
+        commands: AtomicUsize::new(0),
+    };
+    let ended = run(&link, &order, &to, &CancellationToken::new())
+        .await
+        .unwrap();
+    drop(to);
+    assert_eq!(ended.error, None);
+    assert_eq!(link.commands.load(Ordering::SeqCst), 2, "the link was cut");
+    assert_eq!(listener.await.unwrap(), [1, 2, 3]);
+    assert_eq!(std::fs::read_to_string(ran).unwrap(), "one\ntwo\nthree\n");
+}

@@ -1,0 +1,278 @@
+//! One connection to an agent: noise before the first frame, then frames both ways.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use amibake_protocol::frame::{self, BLOB_BYTES, Frame, HEADER_BYTES, Header};
+use amibake_protocol::message::{Reply, RunId, ToAgent, ToController};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::asks::Answered;
+use super::{AgentError, Order, Privilege, encode, script};
+use crate::transport::{BoxFuture, Channel, Exit};
+
+/// How much a login may say before the script does.
+const NOISE_BYTES: usize = 64 << 10;
+/// How much of standard error is kept.
+const STDERR_BYTES: usize = 16 << 10;
+
+type Incoming = Result<(ToController, u64), AgentError>;
+type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// A connection whose command was started.
+pub(super) struct Wire {
+    sender: Sender,
+    stdout: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
+    last: Last,
+}
+
+/// The way to the agent.
+pub(super) struct Sender(Stdin);
+
+/// What explains an end.
+pub(super) struct Last {
+    stderr: JoinHandle<String>,
+    exit: BoxFuture<'static, io::Result<Exit>>,
+    /// Whether the agent itself has spoken; then an end is a cut link.
+    spoke: bool,
+}
+
+/// Returns a name that no other run has.
+pub(super) fn new_run_id() -> RunId {
+    let mut bytes = [0_u8; 8];
+    let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    let mut text = String::from("r");
+    if filled.is_err() {
+        bytes[..4].copy_from_slice(&std::process::id().to_be_bytes());
+    }
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    RunId::try_from(text).unwrap_or_else(|_| unreachable!("hexadecimal digits name a run"))
+}
+
+/// Writes what the script's first `read` skips: the password for `sudo`, then the mark.
+pub(super) async fn give_password(to: &mut Stdin, privilege: &Privilege) -> io::Result<()> {
+    if let Privilege::Root {
+        password: Some(password),
+    } = privilege
+    {
+        let lines = format!("{}\n{}\n", password.expose(), script::BEGIN);
+        to.write_all(lines.as_bytes()).await?;
+        to.flush().await?;
+    }
+    Ok(())
+}
+
+/// Reads what fits; the rest is read and forgotten, so that the writer never blocks.
+pub(super) async fn read_some(from: &mut (dyn AsyncRead + Send + Unpin)) -> String {
+    let (mut kept, mut part) = (Vec::new(), vec![0; 4096]);
+    while let Ok(n @ 1..) = from.read(&mut part).await {
+        kept.extend_from_slice(&part[..n]);
+        if kept.len() > STDERR_BYTES {
+            kept.drain(..kept.len() - STDERR_BYTES);
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+impl Wire {
+    pub(super) fn new(channel: Channel) -> Self {
+        let mut stderr = channel.stderr;
+        Self {
+            sender: Sender(channel.stdin),
+            stdout: BufReader::new(channel.stdout),
+            last: Last {
+                stderr: tokio::spawn(async move { read_some(&mut *stderr).await }),
+                exit: channel.exit,
+                spoke: false,
+            },
+        }
+    }
+
+    /// Gets the agent running: answers the script until it says `have`.
+    pub(super) async fn ready(&mut self, order: &Order<'_>, run: &RunId) -> Result<(), AgentError> {
+        give_password(&mut self.sender.0, &order.privilege)
+            .await
+            .map_err(AgentError::Link)?;
+        let mark = format!("amibake {run} ");
+        let mut noise = NOISE_BYTES;
+        loop {
+            let line = self.line(&mut noise).await?;
+            let Some(at) = line.find(&mark) else { continue };
+            let said: Vec<&str> = line[at + mark.len()..].split_whitespace().collect();
+            match said.as_slice() {
+                ["have"] => return Ok(()),
+                ["need", hash] => self.ship(order, hash).await?,
+                ["none", architecture] => {
+                    let architecture = architecture.chars().take(32).collect();
+                    return Err(AgentError::NoAgent(architecture));
+                }
+                _ => return Err(AgentError::OutOfPlace("the script spoke oddly".to_owned())),
+            }
+        }
+    }
+
+    async fn line(&mut self, noise: &mut usize) -> Result<String, AgentError> {
+        let mut line = Vec::new();
+        loop {
+            match self.stdout.read_u8().await {
+                Ok(b'\n') => return Ok(String::from_utf8_lossy(&line).into_owned()),
+                Ok(byte) => line.push(byte),
+                Err(_) => return Err(self.last.why().await),
+            }
+            *noise = noise
+                .checked_sub(1)
+                .ok_or_else(|| AgentError::OutOfPlace("too much before its answer".to_owned()))?;
+        }
+    }
+
+    async fn ship(&mut self, order: &Order<'_>, hash: &str) -> Result<(), AgentError> {
+        let known = ["x86_64", "aarch64"].into_iter();
+        let program = known
+            .filter_map(|architecture| order.programs.get(architecture))
+            .find(|program| program.hash().as_str() == hash)
+            .ok_or_else(|| AgentError::OutOfPlace("it wants an unknown agent".to_owned()))?;
+        self.sender.raw(program.packed()).await?;
+        self.sender.flush().await
+    }
+
+    pub(super) async fn send(&mut self, message: &ToAgent) -> Result<(), AgentError> {
+        self.sender.send(message).await
+    }
+
+    pub(super) async fn send_file(&mut self, path: &Path, size: u64) -> Result<(), AgentError> {
+        self.sender.send_file(path, size).await
+    }
+
+    /// Reads the first message.
+    pub(super) async fn message(&mut self) -> Incoming {
+        match read(&mut self.stdout).await {
+            Ok(Some(frame)) => {
+                self.last.spoke = true;
+                decode(&frame)
+            }
+            Ok(None) => Err(self.last.why().await),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Parts it for following: messages are read by a task of their own, few in advance.
+    pub(super) fn split(self) -> (Sender, mpsc::Receiver<Incoming>, Last) {
+        let (to, incoming) = mpsc::channel(2);
+        let mut stdout = self.stdout;
+        tokio::spawn(async move {
+            loop {
+                let message = match read(&mut stdout).await {
+                    Ok(Some(frame)) => decode(&frame),
+                    Ok(None) => return,
+                    Err(error) => Err(error),
+                };
+                let failed = message.is_err();
+                if to.send(message).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        (self.sender, incoming, self.last)
+    }
+}
+
+fn decode(frame: &Frame) -> Incoming {
+    let bytes = match frame {
+        Frame::Message(body) | Frame::Blob(body) => body.len() as u64,
+    };
+    Ok((frame.message()?, bytes))
+}
+
+/// Reads one frame; a link that ends, even inside a frame, is `None`: it can be mended.
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, AgentError> {
+    let mut header = [0; HEADER_BYTES];
+    if from.read_exact(&mut header).await.is_err() {
+        return Ok(None);
+    }
+    let Header { kind, len } = Header::parse(header)?;
+    let mut body = Vec::new();
+    let got = from.take(len as u64).read_to_end(&mut body).await;
+    if got.is_err() || body.len() < len {
+        return Ok(None);
+    }
+    Ok(Some(Frame::assemble(kind, body)))
+}
+
+impl Sender {
+    pub(super) async fn send(&mut self, message: &ToAgent) -> Result<(), AgentError> {
+        self.raw(&encode(message)?).await?;
+        self.flush().await
+    }
+
+    /// Sends exactly `size` bytes of a file; one that has changed meanwhile is an error.
+    pub(super) async fn send_file(&mut self, path: &Path, size: u64) -> Result<(), AgentError> {
+        let failed = |source| AgentError::Bundle {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+        let (mut left, mut part) = (size, vec![0; BLOB_BYTES]);
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(BLOB_BYTES).min(BLOB_BYTES);
+            let n = file.read(&mut part[..most]).await.map_err(failed)?;
+            if n == 0 {
+                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.raw(&frame::encode_blob(&part[..n])).await?;
+            left -= n as u64;
+        }
+        self.flush().await
+    }
+
+    pub(super) async fn answer(&mut self, id: u64, answer: Answered) -> Result<(), AgentError> {
+        match answer {
+            Answered::Value(value) => {
+                let reply = Reply::Value { value };
+                self.send(&ToAgent::Answer { id, reply }).await
+            }
+            Answered::Refused(reason) => {
+                let reply = Reply::Refused { reason };
+                self.send(&ToAgent::Answer { id, reply }).await
+            }
+            Answered::File { path, mode, size } => {
+                let reply = Reply::File { mode, size };
+                self.send(&ToAgent::Answer { id, reply }).await?;
+                self.send_file(&path, size).await
+            }
+        }
+    }
+
+    async fn raw(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        self.0.write_all(bytes).await.map_err(AgentError::Link)
+    }
+
+    async fn flush(&mut self) -> Result<(), AgentError> {
+        self.0.flush().await.map_err(AgentError::Link)
+    }
+}
+
+impl Last {
+    /// Explains why the connection ended while a run was followed: it can be mended.
+    pub(super) async fn explain(self) -> AgentError {
+        let mut last = self;
+        last.why().await
+    }
+
+    async fn why(&mut self) -> AgentError {
+        let stderr = tokio::time::timeout(Duration::from_secs(5), &mut self.stderr).await;
+        let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();
+        let exit = tokio::time::timeout(Duration::from_secs(5), &mut self.exit).await;
+        match exit {
+            Ok(Ok(Exit::Status(_))) if !self.spoke => script::why_not(&stderr),
+            _ => AgentError::Link(io::Error::other(match stderr.trim() {
+                "" => "the connection was cut".to_owned(),
+                said => said.to_owned(),
+            })),
+        }
+    }
+}
