@@ -14,6 +14,7 @@ mod inventory;
 mod ledger;
 mod manifest;
 mod plan;
+mod provision;
 mod report;
 mod run;
 mod secret;

@@ -7,7 +7,10 @@ pub(crate) mod asks;
 pub(crate) mod collect;
 pub(crate) mod program;
 mod script;
+mod tell;
 mod wire;
+
+pub(crate) use tell::run_telling;
 
 use std::time::Duration;
 

@@ -49,6 +49,11 @@ impl Link {
         }
     }
 
+    /// Returns whom it is logged in as.
+    pub(crate) async fn user(&self) -> String {
+        self.state.lock().await.destination.user.clone()
+    }
+
     /// Expects another host key from the next connection on: the machine has made itself new ones.
     pub(crate) async fn repin(&self, keys: &[PublicLine]) {
         let keys = keys.iter().map(|line| line.key().clone()).collect();

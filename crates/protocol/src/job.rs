@@ -70,6 +70,8 @@ pub struct Options {
     pub login_user: String,
     /// The host's name in the inventory.
     pub inventory_hostname: String,
+    /// Whether every play is for this host, whatever its `hosts` name: there is no inventory.
+    pub every_play: bool,
     /// Every group of the inventory with its hosts, `all` and `ungrouped` included.
     pub groups: BTreeMap<String, Vec<String>>,
     /// The groups of this host, parents before children; `all` is left out, as in `group_names`.

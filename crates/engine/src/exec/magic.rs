@@ -192,6 +192,9 @@ pub(super) fn role_names(run: &Run<'_>, roles: &[Rc<Role>]) {
 
 /// Returns whether a play's `hosts` name this host.
 pub(super) fn is_ours(run: &Run<'_>, play: &Play, around: &Rc<Around>) -> Result<bool, Stop> {
+    if run.options.every_play {
+        return Ok(true);
+    }
     let reach = run.vars.reach(around, None);
     let hosts = run
         .render(&play.hosts, &reach, around)

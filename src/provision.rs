@@ -1,0 +1,220 @@
+//! `provision:` made ready before a machine exists: parsed, checked, bundled.
+//!
+//! What it finds wrong, it says with its place, and nothing is launched. [`Crew`] then runs it, and
+//! the manifest's tests, through `agent`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use amibake_playbook::diagnostic::Diagnostics;
+use amibake_playbook::files::Disk;
+use amibake_playbook::syntax::{self, Playbook, SourcesError};
+use amibake_playbook::yaml;
+use amibake_protocol::job::{Entry, Options};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::asks::Asks;
+use crate::agent::collect::{Bundle, CollectError};
+use crate::agent::program::Programs;
+use crate::agent::{self, AgentError, Ended, Order, Privilege};
+use crate::bake::Hands;
+use crate::event::Events;
+use crate::exit::{Exit, Failure};
+use crate::guest::gate;
+use crate::manifest::Provision;
+use crate::plan::BakePlan;
+use crate::ssh::Link;
+
+/// All that travels to the builder.
+pub(crate) struct Work {
+    /// What is run, in order.
+    pub(crate) entries: Vec<Entry>,
+    /// The files that go with it.
+    pub(crate) bundle: Bundle,
+    /// What the builder may ask.
+    pub(crate) asks: Asks,
+    /// What is probably not meant.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why the work cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProvisionError {
+    /// A playbook is wrong.
+    #[error("{0}")]
+    Playbook(Diagnostics),
+    /// Its files are too many.
+    #[error("the files of `provision` cannot be sent")]
+    Sources(#[source] SourcesError),
+    /// Its files cannot be read.
+    #[error("the files of `provision` cannot be read")]
+    Collect(#[source] CollectError),
+}
+
+/// Runs the work on a builder, and the tests on a candidate.
+pub(crate) struct Crew<'a> {
+    /// The agents to choose from.
+    pub(crate) programs: &'a Programs,
+    /// What is run.
+    pub(crate) work: &'a Work,
+    /// Where to say what happens.
+    pub(crate) events: &'a Events,
+    /// Ends the running task on the machine.
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+#[async_trait]
+impl Hands for Crew<'_> {
+    async fn provision(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure> {
+        let entries = self.work.entries.clone();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let ended = self.run(link, plan, entries, &self.work.bundle).await?;
+        judge(&ended, "provisioning failed")
+    }
+
+    async fn test(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure> {
+        let Some(text) = gate::test_tasks(&plan.tests) else {
+            return Ok(());
+        };
+        let tests = Entry::Tasks {
+            path: plan.manifest.clone(),
+            text,
+            vars: serde_json::Map::new(),
+        };
+        let ended = self
+            .run(link, plan, vec![tests], &Bundle::default())
+            .await?;
+        judge(&ended, "the image failed its tests")
+            .map_err(|failure| failure.of_kind(Exit::GateFailed))
+    }
+}
+
+impl Crew<'_> {
+    async fn run(
+        &self,
+        link: &Link,
+        plan: &BakePlan,
+        entries: Vec<Entry>,
+        bundle: &Bundle,
+    ) -> Result<Ended, Failure> {
+        let order = Order {
+            programs: self.programs,
+            privilege: Privilege::Root { password: None },
+            entries,
+            options: options(&link.user().await, &plan.name),
+            bundle,
+            asks: &self.work.asks,
+        };
+        agent::run_telling(link, &order, self.events, self.cancel)
+            .await
+            .map_err(failed)
+    }
+}
+
+/// The report has shown which task failed; what is said here is that the image is not made.
+fn judge(ended: &Ended, what: &str) -> Result<(), Failure> {
+    if let Some(error) = &ended.error {
+        return Err(Failure::new(format!("{what}: {error}")));
+    }
+    match ended.recap.failed {
+        0 => Ok(()),
+        _ => Err(Failure::new(what.to_owned())),
+    }
+}
+
+/// Returns what an agent's failure means for the command.
+pub(crate) fn failed(error: AgentError) -> Failure {
+    let hint = error.hint();
+    let mut failure = Failure::new(error);
+    failure.hint = hint.map(str::to_owned);
+    failure
+}
+
+/// Parses and checks `steps` of the manifest at `manifest`, and gathers their files.
+///
+/// `facts` are those of the target that are known beforehand (`distribution`, `architecture`).
+pub(crate) fn ready(
+    steps: &[Provision],
+    manifest: &Path,
+    facts: BTreeMap<String, String>,
+) -> Result<Work, ProvisionError> {
+    let options = syntax::Options {
+        facts,
+        ..syntax::Options::default()
+    };
+    let mut work = Work {
+        entries: Vec::new(),
+        bundle: Bundle::default(),
+        asks: Asks::default(),
+        warnings: Vec::new(),
+    };
+    let mut files = BTreeSet::new();
+    for step in steps {
+        let playbook = parse(step, manifest, &options).map_err(ProvisionError::Playbook)?;
+        work.warnings
+            .extend(playbook.warnings.iter().map(ToString::to_string));
+        let sources = syntax::sources(&Disk::here(), &playbook, syntax::SIZE_LIMIT)
+            .map_err(ProvisionError::Sources)?;
+        // Inline tasks travel as text: the manifest itself stays here.
+        files.extend(sources.into_iter().filter(|path| path != manifest));
+        work.entries.push(entry(step, manifest));
+        if let Provision::Tasks { yaml, .. } = step {
+            work.asks.texts.push((manifest.to_owned(), yaml.clone()));
+        }
+    }
+    let files: Vec<PathBuf> = files.into_iter().collect();
+    work.bundle = Bundle::of(&files).map_err(ProvisionError::Collect)?;
+    Ok(work)
+}
+
+fn parse(
+    step: &Provision,
+    manifest: &Path,
+    options: &syntax::Options,
+) -> Result<Playbook, Diagnostics> {
+    match step {
+        Provision::Playbook { path, .. } => syntax::parse(&Disk::here(), path, options),
+        Provision::Role { path, .. } => syntax::parse_role(&Disk::here(), path, options),
+        Provision::Tasks { yaml, .. } => {
+            let document = yaml::parse(manifest, yaml.as_bytes()).map_err(Diagnostics::from)?;
+            syntax::parse_tasks(&Disk::here(), manifest, &document.root, options)
+        }
+    }
+}
+
+fn entry(step: &Provision, manifest: &Path) -> Entry {
+    match step {
+        Provision::Playbook { path, vars } => Entry::Playbook {
+            path: path.clone(),
+            vars: vars.clone(),
+        },
+        Provision::Role { path, vars } => Entry::Role {
+            path: path.clone(),
+            vars: vars.clone(),
+        },
+        Provision::Tasks { yaml, vars } => Entry::Tasks {
+            path: manifest.to_owned(),
+            text: yaml.clone(),
+            vars: vars.clone(),
+        },
+    }
+}
+
+/// Returns the options of a run on a machine of ours: each play is for it.
+pub(crate) fn options(login_user: &str, hostname: &str) -> Options {
+    let everyone = vec![hostname.to_owned()];
+    Options {
+        login_user: login_user.to_owned(),
+        inventory_hostname: hostname.to_owned(),
+        groups: BTreeMap::from([
+            ("all".to_owned(), everyone.clone()),
+            ("ungrouped".to_owned(), everyone),
+        ]),
+        every_play: true,
+        ..Options::default()
+    }
+}
