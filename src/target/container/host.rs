@@ -85,6 +85,8 @@ where
     let failed = || TargetError::new(format!("`{program}` failed"));
     let output = Command::new(program)
         .args(args)
+        // An interrupted bake must not leave its tools running.
+        .kill_on_drop(true)
         .output()
         .await
         .map_err(|e| failed().because(e))?;

@@ -202,6 +202,8 @@ impl Target for Container {
         )?;
         cx.phase.progress("packing the root", None);
         image::pack(&merged, &tarball).await?;
+        // The candidate lies on the builder's layer, which nothing else may use meanwhile.
+        host::unmount(&merged).await?;
         let base = Base {
             id: builder.id.clone(),
             name: plan.image.name.clone(),

@@ -77,6 +77,7 @@ fn ubuntu_code_name(release: &str) -> String {
 async fn make(suite: &str, arch: Arch, path: &Path) -> Result<(), TargetError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     make_folder(folder)?;
+    remove_half_made(folder);
     let work = path.with_extension(format!("making-{}", std::process::id()));
     let made = fill(suite, arch, &work).await;
     if made.is_err() {
@@ -91,6 +92,19 @@ async fn make(suite: &str, arch: Arch, path: &Path) -> Result<(), TargetError> {
     .map_err(|e| {
         TargetError::new(format!("could not put the base root at {}", path.display())).because(e)
     })
+}
+
+/// Removes what processes that are no more left unfinished.
+fn remove_half_made(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let maker = path
+            .extension()
+            .and_then(|e| e.to_str()?.strip_prefix("making-"));
+        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(&path); // in the way of nothing but the disk
+        }
+    }
 }
 
 async fn fill(suite: &str, arch: Arch, work: &Path) -> Result<(), TargetError> {
