@@ -3,17 +3,20 @@
 //!
 //! The order is here; each part is its room's. What runs playbooks is behind [`Hands`].
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 
 use crate::event::{Event, Events, Phase, Running};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, Leftover};
 use crate::guest::{gate, prepare, seal};
 use crate::interrupt::Interrupt;
 use crate::ledger::{BakeEnd, Ledger};
-use crate::plan::BakePlan;
+use crate::plan::{BakePlan, OnError};
 use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Trust};
 use crate::target::{Candidate, Cx, Fault, Finished, Machine, Role, Target, TargetError};
 
@@ -41,51 +44,108 @@ pub(crate) struct Workshop<'a> {
     pub(crate) interrupt: &'a Interrupt,
 }
 
+/// What came of a bake. Both, when the image is finished and something temporary stays.
+#[derive(Debug)]
+pub(crate) struct Baked {
+    /// The image, tested and published.
+    pub(crate) image: Option<Finished>,
+    /// What went wrong.
+    pub(crate) failure: Option<Failure>,
+}
+
+impl From<Failure> for Baked {
+    fn from(failure: Failure) -> Self {
+        Self {
+            image: None,
+            failure: Some(failure),
+        }
+    }
+}
+
 /// Bakes one image and pays what is due, come what may.
-pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Result<Finished, Failure> {
-    let ledger = Ledger::open(&plan.run).map_err(Failure::new)?;
-    let outcome = tokio::select! {
-        outcome = make(plan, shop, &ledger) => outcome,
-        () = shop.interrupt.cancel.cancelled() => Err(Failure::new("interrupted").of_kind(Exit::Interrupted)),
-        () = tokio::time::sleep(plan.builder.timeouts.total) => Err(Failure::new("the bake took longer than builder.timeouts.total")),
+pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
+    let ledger = match Ledger::open(&plan.run) {
+        Ok(ledger) => ledger,
+        Err(error) => return Failure::new(error).into(),
     };
-    settle(outcome, shop, &ledger).await
+    let making = AssertUnwindSafe(make(plan, shop, &ledger)).catch_unwind();
+    let outcome = tokio::select! {
+        biased;
+        () = shop.interrupt.cancel.cancelled() => Err(interrupted()),
+        outcome = making => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        () = tokio::time::sleep(plan.builder.timeouts.total) => Err(too_slow("the bake", "total")),
+    };
+    match outcome {
+        Err(failure) if plan.on_error == OnError::Keep && failure.kind != Exit::Interrupted => {
+            keep(failure, &ledger).into()
+        }
+        outcome => settle(outcome, shop, &ledger).await,
+    }
 }
 
 /// Unwinds the ledger; what stays is added to the answer.
-async fn settle(
-    outcome: Result<Finished, Failure>,
-    shop: &Workshop<'_>,
-    ledger: &Ledger,
-) -> Result<Finished, Failure> {
-    let end = if outcome.is_ok() {
-        BakeEnd::Succeeded
-    } else {
-        BakeEnd::Failed
+async fn settle(outcome: Result<Finished, Failure>, shop: &Workshop<'_>, ledger: &Ledger) -> Baked {
+    let end = match outcome {
+        Ok(_) => BakeEnd::Succeeded,
+        Err(_) => BakeEnd::Failed,
     };
     let phase = shop.events.phase(Phase::Teardown);
     let unwound = ledger.unwind(shop.target, end, &shop.interrupt.abort).await;
     for why in &unwound.why {
         shop.events.warn(why.clone());
     }
-    if unwound.leftovers.is_empty() {
+    let clean = unwound.leftovers.is_empty();
+    if clean {
         phase.finish(None);
-        return outcome.map_err(|mut failure| {
-            failure.cleaned_up = ledger
-                .was_used()
-                .then(|| "everything temporary is gone".to_owned());
-            failure
-        });
     }
-    let mut failure = match outcome {
-        Ok(done) => Failure::new(format!(
-            "{} is finished, and not everything temporary is gone",
-            done.id
-        )),
-        Err(failure) => failure,
-    };
-    failure.left_behind.extend(unwound.leftovers);
-    Err(failure)
+    match outcome {
+        Ok(image) => Baked {
+            failure: (!clean).then(|| left(&image, unwound.leftovers)),
+            image: Some(image),
+        },
+        Err(mut failure) => {
+            failure.cleaned_up =
+                (clean && ledger.was_used()).then(|| "everything temporary is gone".to_owned());
+            failure.left_behind.extend(unwound.leftovers);
+            failure.into()
+        }
+    }
+}
+
+fn left(image: &Finished, leftovers: Vec<Leftover>) -> Failure {
+    let message = format!(
+        "{} is finished, and something temporary is not gone",
+        image.id
+    );
+    let mut failure = Failure::new(message);
+    failure.left_behind = leftovers;
+    failure
+}
+
+/// The user wants to look at what failed: it stays, named, until its own timer ends it.
+fn keep(mut failure: Failure, ledger: &Ledger) -> Failure {
+    failure
+        .left_behind
+        .extend(ledger.outstanding(BakeEnd::Failed));
+    failure
+}
+
+/// Returns the failure of a command that was told to stop.
+pub(crate) fn interrupted() -> Failure {
+    Failure::new("interrupted").of_kind(Exit::Interrupted)
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("a panic");
+    Failure::new(format!(
+        "amibake itself failed (please report this): {text}"
+    ))
+}
+
+fn too_slow(what: &str, limit: &str) -> Failure {
+    Failure::new(format!("{what} took longer than builder.timeouts.{limit}"))
 }
 
 async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<Finished, Failure> {
@@ -110,11 +170,7 @@ async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<F
     let limit = plan.builder.timeouts.provision;
     match tokio::time::timeout(limit, shop.hands.provision(&link, plan)).await {
         Ok(provisioned) => provisioned?,
-        Err(_) => {
-            return Err(Failure::new(
-                "provisioning took longer than builder.timeouts.provision",
-            ));
-        }
+        Err(_) => return Err(too_slow("provisioning", "provision")),
     }
     phase.finish(None);
 
@@ -267,7 +323,8 @@ async fn rekey(link: &Link) -> Result<(), Failure> {
     Ok(())
 }
 
-fn failed(error: TargetError) -> Failure {
+/// Returns what a target's error means for the command.
+pub(crate) fn failed(error: TargetError) -> Failure {
     let hint = error.hint().map(str::to_owned);
     let kind = match error.fault {
         Fault::Manifest => Exit::Usage,

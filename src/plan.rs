@@ -1,11 +1,13 @@
 //! Manifest and arguments to a [`BakePlan`]: all that will happen, printable, before anything does.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
-use crate::manifest::{Arch, Builder, Image, Provision, Source, TargetKind, Test};
-use crate::run::RunId;
+use crate::manifest::{Arch, Builder, Image, Manifest, Provision, Source, TargetKind, Test};
+use crate::run::{RunId, build_time};
 
 /// What becomes of the machines when a bake fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -43,4 +45,47 @@ pub(crate) struct BakePlan {
     pub(crate) image: Image,
     /// What becomes of the machines when it fails.
     pub(crate) on_error: OnError,
+}
+
+/// Decides on one bake for each architecture of `manifest`.
+pub(crate) fn bakes(
+    manifest: &Manifest,
+    target: TargetKind,
+    on_error: OnError,
+    now: OffsetDateTime,
+) -> Result<Vec<BakePlan>, getrandom::Error> {
+    let bake = |arch: &Arch| {
+        Ok(BakePlan {
+            run: RunId::new(now)?,
+            name: manifest.name.clone(),
+            manifest: manifest.path.clone(),
+            target,
+            arch: *arch,
+            source: manifest.source.clone(),
+            builder: manifest.builder.clone(),
+            provision: manifest.provision.clone(),
+            tests: manifest.tests.clone(),
+            image: manifest.image.filled(*arch, &build_time(now)),
+            on_error,
+        })
+    };
+    manifest.arches.iter().map(bake).collect()
+}
+
+impl BakePlan {
+    /// Returns what is known of the machine before it exists, for checking the playbooks.
+    pub(crate) fn facts(&self) -> BTreeMap<String, String> {
+        let distribution = match &self.source {
+            Source::Ubuntu(_) => Some("Ubuntu"),
+            Source::Debian(_) => Some("Debian"),
+            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) | Source::Image { .. } => None,
+        };
+        let mut facts =
+            BTreeMap::from([("architecture".to_owned(), self.arch.kernel().to_owned())]);
+        if let Some(distribution) = distribution {
+            facts.insert("distribution".to_owned(), distribution.to_owned());
+            facts.insert("os_family".to_owned(), "Debian".to_owned());
+        }
+        facts
+    }
 }

@@ -1,7 +1,9 @@
 //! The command line: one file per command, each with its `Args` and its `run`.
 
 mod apply;
+mod build;
 mod validate;
+mod vars;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Apply(apply::Args),
+    Build(build::Args),
     Validate(validate::Args),
 }
 
@@ -65,6 +68,7 @@ impl Cli {
     pub(crate) fn reporting(&self) -> Reporting {
         match &self.command {
             Command::Apply(args) => args.reporting(),
+            Command::Build(args) => args.reporting(),
             Command::Validate(_) => validate::Args::reporting(),
         }
     }
@@ -73,6 +77,7 @@ impl Cli {
     pub(crate) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
         match self.command {
             Command::Apply(args) => args.run(cx).await,
+            Command::Build(args) => args.run(cx).await,
             Command::Validate(args) => args.run(cx),
         }
     }

@@ -1,13 +1,17 @@
-//! `validate`: reads a manifest and says what is wrong with it. No network.
+//! `validate`: reads a manifest and its playbooks, and says what is wrong with them. No network.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use time::OffsetDateTime;
+
+use super::vars::VarArgs;
 use super::{Context, Form, Reporting};
 use crate::exit::{Answer, Failure};
-use crate::manifest::{self, Given, TargetKind};
+use crate::manifest::{self, TargetKind};
+use crate::plan::{self, OnError};
+use crate::provision;
 
-/// Check a manifest without calling anything
+/// Check a manifest and its playbooks without calling anything
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The manifest
@@ -15,9 +19,8 @@ pub(crate) struct Args {
     /// Where the machine will come from
     #[arg(long, value_enum, default_value = "ec2")]
     target: TargetKind,
-    /// Set a variable of the manifest; repeatable
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
-    vars: Vec<(String, String)>,
+    #[command(flatten)]
+    vars: VarArgs,
 }
 
 impl Args {
@@ -29,33 +32,22 @@ impl Args {
     }
 
     pub(super) fn run(self, cx: &Context) -> Result<Answer, Failure> {
-        let given = Given::new(vec![self.vars.into_iter().collect(), environment()]);
+        let given = self.vars.given()?;
         let manifest =
             manifest::load(&self.manifest, self.target, &given).map_err(Failure::usage)?;
         for warning in &manifest.warnings {
             cx.events.warn(warning.headline());
         }
-        cx.events
-            .warn("the playbooks themselves are not checked by `validate` yet");
+        let now = OffsetDateTime::now_utc();
+        for bake in
+            plan::bakes(&manifest, self.target, OnError::default(), now).map_err(Failure::new)?
+        {
+            let work = provision::ready(&bake.provision, &bake.manifest, bake.facts())
+                .map_err(Failure::usage)?;
+            for warning in work.warnings {
+                cx.events.warn(warning);
+            }
+        }
         Ok(Answer::default())
     }
-}
-
-/// Returns the variables that the environment gives.
-fn environment() -> BTreeMap<String, String> {
-    let named = |(name, value): (String, String)| {
-        let name = name.strip_prefix("AMIBAKE_VAR_")?;
-        Some((name.to_owned(), value))
-    };
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter_map(named)
-        .collect()
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or("a variable is given as NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }

@@ -1,0 +1,231 @@
+//! `build`: manifests in, image ids out.
+//!
+//! Everything that can be wrong with what was given is found here, before anything is called; the
+//! baking is `bake`'s.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
+
+use super::vars::VarArgs;
+use super::{Context, Form, Reporting};
+use crate::agent::program::Programs;
+use crate::bake::{self, Baked, Workshop};
+use crate::exit::{Answer, Failure};
+use crate::manifest::{self, TargetKind};
+use crate::plan::{self, BakePlan, OnError};
+use crate::provision::{self, Crew, Work};
+use crate::target::Target;
+use crate::target::container::Container;
+
+/// Bake an image of each manifest; its id goes to stdout
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The manifests; their images' ids are printed in this order, one a line
+    #[arg(required = true, value_name = "MANIFEST")]
+    manifests: Vec<PathBuf>,
+    /// Where machines come from
+    #[arg(long, value_enum, default_value = "ec2")]
+    target: TargetKind,
+    #[command(flatten)]
+    vars: VarArgs,
+    /// What becomes of the machine when the build fails
+    #[arg(long, value_enum, default_value = "destroy")]
+    on_error: OnError,
+    /// How many images are baked at a time
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Print the events as JSON, one object a line, to stderr
+    #[arg(long)]
+    json: bool,
+    /// Write what came of it to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Say more; repeatable
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// One image to bake, checked.
+struct Job {
+    plan: BakePlan,
+    work: Work,
+    /// What its events are about.
+    label: String,
+}
+
+impl Args {
+    pub(super) fn reporting(&self) -> Reporting {
+        Reporting {
+            form: if self.json {
+                Form::JsonOnStderr
+            } else {
+                Form::Human
+            },
+            verbosity: self.verbose,
+        }
+    }
+
+    pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+        check_target(self.target)?;
+        let jobs = self.jobs(cx)?;
+        let programs = Programs::find().map_err(Failure::new)?;
+        for job in &jobs {
+            programs.require(job.plan.arch.kernel()).map_err(no_agent)?;
+        }
+        let baking = jobs.iter().map(|job| bake(job, &programs, cx));
+        let baked: Vec<Baked> = futures_util::stream::iter(baking)
+            .buffered(self.jobs.into())
+            .collect()
+            .await;
+        let results: Vec<(&Job, Baked)> = jobs.iter().zip(baked).collect();
+        let mut answer = Answer::default();
+        if let Some(file) = &self.output {
+            answer.failures.extend(write(file, &results).err());
+        }
+        for (_, baked) in results {
+            if let Some(image) = baked.image {
+                answer.text.push_str(&image.id);
+                answer.text.push('\n');
+            }
+            answer.failures.extend(baked.failure);
+        }
+        Ok(answer)
+    }
+
+    /// Reads and checks everything that was given.
+    fn jobs(&self, cx: &Context) -> Result<Vec<Job>, Failure> {
+        let given = self.vars.given()?;
+        let now = OffsetDateTime::now_utc();
+        let mut jobs = Vec::new();
+        for path in &self.manifests {
+            let manifest = manifest::load(path, self.target, &given).map_err(Failure::usage)?;
+            for warning in &manifest.warnings {
+                cx.events.warn(warning.headline());
+            }
+            let bakes =
+                plan::bakes(&manifest, self.target, self.on_error, now).map_err(Failure::new)?;
+            let several = bakes.len() > 1;
+            for plan in bakes {
+                jobs.push(job(plan, several, cx)?);
+            }
+        }
+        refuse_equal_names(&jobs)?;
+        Ok(jobs)
+    }
+}
+
+fn job(plan: BakePlan, several: bool, cx: &Context) -> Result<Job, Failure> {
+    let label = match several {
+        true => format!("{} ({})", plan.name, plan.arch),
+        false => plan.name.clone(),
+    };
+    let work =
+        provision::ready(&plan.provision, &plan.manifest, plan.facts()).map_err(Failure::usage)?;
+    for warning in &work.warnings {
+        cx.events.about(&label).warn(warning.clone());
+    }
+    Ok(Job { plan, work, label })
+}
+
+/// Two images of one name cannot be: the second would fail when all its work is done.
+fn refuse_equal_names(jobs: &[Job]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for Job { plan, .. } in jobs {
+        if !seen.insert((&plan.builder.region, &plan.image.name)) {
+            let message = format!("two images would be called `{}`", plan.image.name);
+            return Err(
+                Failure::usage(message).with_hint("put {{ name }} and {{ arch }} into image.name")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Says what this program cannot do before it reads anything.
+fn check_target(target: TargetKind) -> Result<(), Failure> {
+    match target {
+        TargetKind::Container => Ok(()),
+        TargetKind::Ec2 if cfg!(feature = "ec2") => Ok(()),
+        TargetKind::Ec2 => Err(
+            Failure::usage("this amibake was built without the EC2 target")
+                .with_hint("build it with `cargo build --release`, or use `--target container`"),
+        ),
+        TargetKind::Vm => Err(Failure::usage("`--target vm` is not supported yet")
+            .with_hint("`--target container` makes a machine on this host")),
+    }
+}
+
+fn no_agent(error: crate::agent::AgentError) -> Failure {
+    let hint = error.hint();
+    let mut failure = Failure::usage(error);
+    failure.hint = hint.map(str::to_owned);
+    failure
+}
+
+async fn bake(job: &Job, programs: &Programs, cx: &Context) -> Baked {
+    if cx.interrupt.cancel.is_cancelled() {
+        return bake::interrupted().into();
+    }
+    let events = cx.events.about(&job.label);
+    let target = match target(&job.plan).await {
+        Ok(target) => target,
+        Err(failure) => return failure.into(),
+    };
+    let crew = Crew {
+        programs,
+        work: &job.work,
+        events: &events,
+        cancel: &cx.interrupt.cancel,
+    };
+    let shop = Workshop {
+        target: &*target,
+        hands: &crew,
+        events: &events,
+        interrupt: &cx.interrupt,
+    };
+    bake::bake(&job.plan, &shop).await
+}
+
+async fn target(plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
+    match plan.target {
+        #[cfg(feature = "ec2")]
+        TargetKind::Ec2 => {
+            let ec2 = crate::target::ec2::Ec2::new(plan.builder.region.as_deref()).await;
+            Ok(Box::new(ec2.map_err(bake::failed)?))
+        }
+        TargetKind::Container => Ok(Box::new(Container::new(None))),
+        other => check_target(other).and(Err(Failure::usage("no such target"))),
+    }
+}
+
+fn write(file: &Path, results: &[(&Job, Baked)]) -> Result<(), Failure> {
+    let builds: Vec<Json> = results
+        .iter()
+        .map(|(job, baked)| outcome(job, baked))
+        .collect();
+    let text = format!("{:#}\n", json!({ "builds": builds }));
+    std::fs::write(file, text)
+        .map_err(|e| Failure::new(format!("{} could not be written: {e}", file.display())))
+}
+
+fn outcome(Job { plan, .. }: &Job, baked: &Baked) -> Json {
+    let exit = baked.failure.as_ref().map_or(0, |f| f.exit().code());
+    json!({
+        "manifest": plan.manifest,
+        "name": plan.name,
+        "arch": plan.arch,
+        "target": plan.target,
+        "run": plan.run,
+        "image_id": baked.image.as_ref().map(|i| &i.id),
+        "image_name": baked.image.as_ref().map(|i| &i.name),
+        "exit": exit,
+        "error": baked.failure.as_ref().map(|f| f.error.to_string()),
+        "left_behind": baked.failure.iter().flat_map(|f| &f.left_behind)
+            .map(|l| json!({"what": l.what, "remove_with": l.remove_with}))
+            .collect::<Vec<_>>(),
+    })
+}
