@@ -222,7 +222,6 @@ fn upload(hub: &Hub, mut out: &UnixStream, id: u64, path: &Path) -> Result<(), A
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it ends functions that may fail")]
 fn refuse(hub: &Hub, id: u64, reason: String) -> Result<(), AgentError> {
     hub.with(|state| state.answer(id, Answer::Refused { reason }));
     Ok(())

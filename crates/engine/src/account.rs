@@ -108,13 +108,13 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 /// Returns the mode that `login.defs` gives a home: `HOME_MODE`, then `UMASK`, then 0755.
 fn home_mode(login_defs: &str) -> u32 {
     let octal = |name: &str| {
-        let found = login_defs.lines().filter_map(|line| {
+        let mut found = login_defs.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let digits = rest.trim();
             let fits = rest.starts_with(char::is_whitespace);
             u32::from_str_radix(digits, 8).ok().filter(|_| fits)
         });
-        found.last()
+        found.next_back()
     };
     octal("HOME_MODE").unwrap_or_else(|| octal("UMASK").map_or(0o755, |umask| 0o777 & !umask))
 }

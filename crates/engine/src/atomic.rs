@@ -32,7 +32,7 @@ pub struct How {
 
 /// A validation command and how its refusal reads.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Validate {
+pub(crate) struct Validate {
     /// The command line, split as a shell would, run without one.
     pub(crate) command: String,
     /// Whether refusals read as `copy`'s rather than as `lineinfile`'s.

@@ -1,6 +1,6 @@
 //! Child processes: argument vectors only, output streamed while it is collected, whole trees ended.
 //!
-//! Everything a module runs goes through [`Command`]. Which program, and what its exit status means,
+//! Everything a module runs goes through `Command`. Which program, and what its exit status means,
 //! is the module's affair.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use amibake_protocol::event::Stream;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -41,7 +41,6 @@ pub(crate) struct Command {
     cwd: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
     umask: Option<u32>,
-    timeout: Option<Duration>,
     streamed: bool,
 }
 
@@ -65,9 +64,6 @@ pub(crate) enum RunError {
     /// Talking to it failed.
     #[error("lost {program} while it ran")]
     Talk { program: String, source: io::Error },
-    /// It ran longer than it may.
-    #[error("{program} was still running after {} s and was ended", after.as_secs())]
-    TimedOut { program: String, after: Duration },
 }
 
 /// Ends every program that runs now, with all its descendants. For the executor's cancel.
@@ -128,7 +124,6 @@ impl Command {
             cwd: None,
             stdin: None,
             umask: None,
-            timeout: None,
             streamed: false,
         }
     }
@@ -164,12 +159,6 @@ impl Command {
         self
     }
 
-    /// Ends it and its descendants when it takes longer.
-    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
     /// Hands each line to [`Context::output`] as it comes.
     pub(crate) fn streamed(mut self) -> Self {
         self.streamed = true;
@@ -195,19 +184,12 @@ impl Command {
         let group = i32::try_from(child.id()).unwrap_or_default();
         let running = Running::register(group);
         let talked = self.talk(&mut child, context);
-        if !matches!(talked, Ok(Some(_))) {
+        if talked.is_err() {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
             let _ = child.wait();
         }
         drop(running);
-        match talked {
-            Ok(Some(ran)) => Ok(ran),
-            Ok(None) => Err(RunError::TimedOut {
-                program,
-                after: self.timeout.unwrap_or_default(),
-            }),
-            Err(source) => Err(RunError::Talk { program, source }),
-        }
+        talked.map_err(|source| RunError::Talk { program, source })
     }
 
     /// Runs it and fails with its stderr unless it succeeds, as Ansible's `check_rc`.
@@ -254,9 +236,8 @@ impl Command {
         argv
     }
 
-    /// Feeds and drains it until it ends. `None`: the time is up.
-    fn talk(&self, child: &mut Child, context: &mut Context<'_>) -> io::Result<Option<Ran>> {
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+    /// Feeds and drains it until it ends.
+    fn talk(&self, child: &mut Child, context: &mut Context<'_>) -> io::Result<Ran> {
         let mut feed = child.stdin.take().zip(self.stdin.as_deref());
         if let Some((pipe, _)) = &feed {
             nonblocking(pipe)?;
@@ -264,29 +245,23 @@ impl Command {
         let mut out = Tap::new(child.stdout.take(), Stream::Stdout, self.streamed)?;
         let mut err = Tap::new(child.stderr.take(), Stream::Stderr, self.streamed)?;
         let status = loop {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(None);
-            }
-            if out.pipe.is_none() && err.pipe.is_none() && deadline.is_none() {
+            if out.pipe.is_none() && err.pipe.is_none() {
                 drop(feed.take());
                 break child.wait()?;
             }
-            let silent = !wait_for_any(&feed, &out, &err)?;
+            let silent = !wait_for_any(feed.as_ref(), &out, &err)?;
             feed = feed.and_then(|(pipe, rest)| write_some(pipe, rest));
             out.read_some(context)?;
             err.read_some(context)?;
-            let drained = out.pipe.is_none() && err.pipe.is_none();
-            if (silent || drained)
-                && let Some(status) = child.try_wait()?
-            {
+            if silent && let Some(status) = child.try_wait()? {
                 break status;
             }
         };
-        Ok(Some(Ran {
+        Ok(Ran {
             rc: exit_code(status),
             stdout: out.finish(context),
             stderr: err.finish(context),
-        }))
+        })
     }
 }
 
@@ -308,7 +283,6 @@ impl RunError {
             Self::Start { source, .. } | Self::Talk { source, .. } => {
                 (source.raw_os_error().unwrap_or(257), source.to_string())
             }
-            Self::TimedOut { .. } => (257, self.to_string()),
         };
         let mut failure = Failure::new("Error executing command.");
         failure.result.insert("rc".to_owned(), Json::from(rc));
@@ -348,7 +322,7 @@ fn nonblocking(pipe: &impl AsFd) -> io::Result<()> {
 
 /// Waits until a pipe is ready; false if none was for [`SILENCE`].
 fn wait_for_any(
-    feed: &Option<(std::process::ChildStdin, &[u8])>,
+    feed: Option<&(std::process::ChildStdin, &[u8])>,
     out: &Tap<std::process::ChildStdout>,
     err: &Tap<std::process::ChildStderr>,
 ) -> io::Result<bool> {
@@ -409,7 +383,7 @@ impl<P: Read + AsFd> Tap<P> {
 
     /// Reads what is there now; drops the pipe at its end.
     fn read_some(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let mut chunk = [0; 32 << 10];
+        let mut chunk = [0; 16 << 10];
         let Some(pipe) = &mut self.pipe else {
             return Ok(());
         };
@@ -472,6 +446,8 @@ impl Drop for Running {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// Calls `test` with a context as a task without keywords has, and returns the lines streamed.
@@ -517,13 +493,6 @@ pub(crate) mod tests {
         let (ran, _) = with_context(|cx| sh("sleep 20 & echo here").run(cx).unwrap());
         assert_eq!(ran.stdout, "here\n");
         assert!(before.elapsed() < Duration::from_secs(10));
-    }
-
-    #[test]
-    fn a_timeout_ends_the_whole_tree() {
-        let command = sh("sleep 20 & sleep 20").timeout(Duration::from_millis(150));
-        let (ran, _) = with_context(|cx| command.run(cx));
-        assert!(matches!(ran, Err(RunError::TimedOut { .. })));
     }
 
     #[test]

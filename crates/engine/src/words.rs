@@ -103,8 +103,6 @@ fn expand_user(text: &str, environment: &[(String, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn words_are_split_as_python_does() {
         let split = |text| super::split(text).unwrap();

@@ -1,12 +1,6 @@
 //! Playbooks run by us, compared with what real Ansible did with them (`record_exec.py`).
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::format_push_string,
-    clippy::similar_names,
-    clippy::needless_pass_by_value,
-    reason = "a test that panics has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::path::{Path, PathBuf};
 

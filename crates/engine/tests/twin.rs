@@ -3,6 +3,12 @@
 //! `tests/twin/MODULE.yml` has the cases, `MODULE.json` the answers, recorded by `record.py`.
 //! Changing owners needs root; without it these tests only say so.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that panics has failed, and says if it was skipped"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -12,7 +12,6 @@ use fancy_regex::{BytesMode, RegexBuilder};
 
 /// What `re.compile` takes besides the pattern. Inline flags (`(?im)`) add to them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "Python's independent flags")]
 pub struct Flags {
     /// `re.I`
     pub ignore_case: bool,

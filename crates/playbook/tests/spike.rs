@@ -2,6 +2,8 @@
 //!
 //! The answers are a fixture; `spike/ask_ansible.py` asks for them anew.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::path::Path;
 
 use amibake_playbook::template::{Error, FileOptions, Outside, Templar};

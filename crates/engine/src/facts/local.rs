@@ -9,6 +9,10 @@ use serde_json::{Map, Value as Json, json};
 use super::read;
 
 /// Returns the local facts by the file's name.
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "`x.FACT` is no fact to Ansible"
+)]
 pub(super) fn collect(folder: &Path, warnings: &mut Vec<String>) -> Map<String, Json> {
     let mut names = read::names(folder);
     names.retain(|name| name.ends_with(".fact") && !name.starts_with('.'));

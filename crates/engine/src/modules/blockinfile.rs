@@ -175,7 +175,7 @@ fn last_line(
     if regex.is_multiline() {
         let found = regex.search(text, 0)?.map(|groups| groups.whole());
         let edge = found.map(|range| if from_start { range.start } else { range.end });
-        return Ok(edge.map(|edge| text[..edge].iter().filter(|b| **b == b'\n').count()));
+        return Ok(edge.map(|edge| text[..edge].split(|b| *b == b'\n').count() - 1));
     }
     let mut last = None;
     for (at, line) in lines.iter().enumerate() {

@@ -166,7 +166,6 @@ fn interpreter(content: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::modules::tests::{check, run, run_with_source};
     use serde_json::json;
 

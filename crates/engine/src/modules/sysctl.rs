@@ -178,11 +178,11 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
 
 /// Returns the last value the file has for `name`.
 fn recorded(text: &str, name: &str) -> Option<String> {
-    let found = text
+    let mut found = text
         .lines()
         .filter_map(assignment)
         .filter(|(known, _)| *known == name);
-    found.last().map(|(_, value)| value.to_owned())
+    found.next_back().map(|(_, value)| value.to_owned())
 }
 
 /// Writes the file anew: one line a parameter, comments kept, the first of several kept.

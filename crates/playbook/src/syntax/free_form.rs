@@ -31,9 +31,8 @@ pub fn parse_kv(text: &str, raw: bool) -> Result<Vec<(String, String)>, Unbalanc
                 pairs.retain(|(known, _)| *known != key);
                 pairs.push((key, value));
             }
-            Some(_) => free.push(word),
             None if decoded.contains('=') => free.push(decoded.replace("\\=", "=")),
-            None => free.push(word),
+            Some(_) | None => free.push(word),
         }
     }
     if !free.is_empty() {

@@ -108,7 +108,7 @@ pub(super) fn strftime(format: &str, seconds: i64, micros: i64, offset: i64) -> 
                 None => out.push_str("%-"),
             },
             Some(directive) => {
-                out.push_str(&directive_text(directive, civil, seconds, micros, offset))
+                out.push_str(&directive_text(directive, civil, seconds, micros, offset));
             }
             None => out.push('%'),
         }
@@ -278,13 +278,13 @@ impl Reader<'_> {
                     self.name(&["AM ", "PM "], false)
                         .or_else(|| self.meridiem())?
                         == 1,
-                )
+                );
             }
             'z' => self.zone()?,
             'Z' => {
                 self.rest = self
                     .rest
-                    .trim_start_matches(|c: char| c.is_ascii_alphabetic())
+                    .trim_start_matches(|c: char| c.is_ascii_alphabetic());
             }
             'T' => "H:M:S".chars().try_for_each(|c| self.piece(c))?,
             'F' => "Y-m-d".chars().try_for_each(|c| self.piece(c))?,

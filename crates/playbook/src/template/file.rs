@@ -31,7 +31,7 @@ pub(super) fn render(
 ) -> Result<String, Error> {
     let mut syntax = options.syntax.clone();
     let body = overrides(text, &mut syntax)?;
-    let first_line = if body.len() < text.len() { 1 } else { 0 };
+    let first_line = u32::from(body.len() < text.len());
     let parsed = parser::template(body, &syntax).map_err(|error| {
         let line = error.place.as_ref().map_or(1, |place| place.line) + first_line;
         at_line(

@@ -190,7 +190,7 @@ const TESTS: &[Test] = &[
     }),
     test("abs", &[], |_, v, _| Ok(v.to_string().starts_with('/'))),
     test("is_abs", &[], |_, v, _| Ok(v.to_string().starts_with('/'))),
-    test("truthy", &["convert_bool"], |m, v, g| truthy(m, v, g)),
+    test("truthy", &["convert_bool"], truthy),
     test("falsy", &["convert_bool"], |m, v, g| {
         truthy(m, v, g).map(|t| !t)
     }),

@@ -1,4 +1,4 @@
-//! Writes YAML exactly as PyYAML's emitter does: styles, folding, indentation.
+//! Writes YAML exactly as `PyYAML`'s emitter does: styles, folding, indentation.
 
 use super::Error;
 use crate::value::{Value, compare, float_repr};
@@ -34,7 +34,7 @@ pub(super) fn dump(value: &Value, style: &Style) -> Result<String, Error> {
             emitter.line_break();
         }
     }
-    emitter.node(&node, None, &Position::default());
+    emitter.node(&node, None, Position::default());
     if emitter.column > 0 || emitter.out.is_empty() {
         emitter.line_break();
     }
@@ -182,14 +182,14 @@ impl Emitter<'_> {
         }
     }
 
-    fn node(&mut self, node: &Node, indent: Option<usize>, at: &Position) {
+    fn node(&mut self, node: &Node, indent: Option<usize>, at: Position) {
         match node {
             Node::Scalar(scalar) => {
                 let indent = self.deeper(indent, true, false);
                 self.scalar(scalar, indent, at);
             }
             Node::Seq(items, flow) if at.flow || *flow || items.is_empty() => {
-                self.flow_seq(items, indent)
+                self.flow_seq(items, indent);
             }
             Node::Seq(items, _) => {
                 let indentless = at.in_mapping && !self.indention;
@@ -201,11 +201,11 @@ impl Emitter<'_> {
                         nested: true,
                         ..Position::default()
                     };
-                    self.node(item, inner, &at);
+                    self.node(item, inner, at);
                 }
             }
             Node::Map(pairs, flow) if at.flow || *flow || pairs.is_empty() => {
-                self.flow_map(pairs, indent)
+                self.flow_map(pairs, indent);
             }
             Node::Map(pairs, _) => {
                 let inner = self.deeper(indent, false, false);
@@ -228,20 +228,20 @@ impl Emitter<'_> {
             self.node(
                 key,
                 indent,
-                &Position {
+                Position {
                     simple_key: true,
                     ..at
                 },
             );
             self.indicator(":", false, false, false);
-            self.node(value, indent, &at);
+            self.node(value, indent, at);
             return;
         }
         self.indicator("?", true, false, !flow);
-        self.node(key, indent, &at);
+        self.node(key, indent, at);
         self.indent(indent);
         self.indicator(":", true, false, !flow);
-        self.node(value, indent, &at);
+        self.node(value, indent, at);
     }
 
     fn flow_seq(&mut self, items: &[Node], indent: Option<usize>) {
@@ -259,7 +259,7 @@ impl Emitter<'_> {
                 nested: true,
                 ..Position::default()
             };
-            self.node(item, inner, &at);
+            self.node(item, inner, at);
         }
         self.indicator("]", false, false, false);
     }
@@ -279,7 +279,7 @@ impl Emitter<'_> {
         self.indicator("}", false, false, false);
     }
 
-    fn scalar(&mut self, scalar: &Scalar, indent: Option<usize>, at: &Position) {
+    fn scalar(&mut self, scalar: &Scalar, indent: Option<usize>, at: Position) {
         let text = &scalar.text;
         let found = Analysis::of(text, self.style.unicode);
         let allowed = if at.flow {
@@ -387,7 +387,7 @@ impl Emitter<'_> {
 
     fn escapes(&self, c: char) -> bool {
         "\"\\\u{85}\u{2028}\u{2029}\u{feff}".contains(c)
-            || !(' '..='~').contains(&c) && !(self.style.unicode && printable(c))
+            || !((' '..='~').contains(&c) || self.style.unicode && printable(c))
     }
 }
 
@@ -432,8 +432,7 @@ fn simple(key: &Node) -> bool {
     }
 }
 
-/// What styles a text allows, as PyYAML's `analyze_scalar` finds.
-#[expect(clippy::struct_excessive_bools, reason = "PyYAML's own flags")]
+/// What styles a text allows, as `PyYAML`'s `analyze_scalar` finds.
 struct Analysis {
     multiline: bool,
     flow_plain: bool,

@@ -182,6 +182,7 @@ impl Dict {
     }
 
     /// Removes `key` and returns what it held; the order of the rest stays.
+    #[expect(clippy::must_use_candidate, reason = "callers want the key gone")]
     pub fn remove(&self, key: &Key) -> Option<Value> {
         self.0.content.borrow_mut().shift_remove(key)
     }

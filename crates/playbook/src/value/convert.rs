@@ -117,7 +117,7 @@ fn to_json(value: &Value, depth: usize) -> Result<Json, ValueError> {
         items.collect::<Result<Vec<_>, _>>().map(Json::Array)
     };
     Ok(match value {
-        Value::None => Json::Null,
+        Value::None | Value::Omit => Json::Null,
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Int(n) => Json::from(*n),
         Value::Big(n) => u64::try_from(&**n).map_or_else(
@@ -138,7 +138,6 @@ fn to_json(value: &Value, depth: usize) -> Result<Json, ValueError> {
             Json::Object(map)
         }
         Value::Undefined(undefined) => return Err(ValueError(undefined.message.clone())),
-        Value::Omit => Json::Null,
         Value::Object(object) => match object.sequence() {
             Some(length) if length < 1_000_000 => {
                 let all: Vec<Value> = (0..length).filter_map(|i| object.at(i)).collect();

@@ -237,9 +237,9 @@ impl Value {
             Self::Float(f) => *f != 0.0,
             Self::Str(text) => !text.is_empty(),
             Self::Bytes(bytes) => !bytes.is_empty(),
-            Self::List(list) => list.len() > 0,
+            Self::List(list) => !list.is_empty(),
             Self::Tuple(items) => !items.is_empty(),
-            Self::Dict(dict) => dict.len() > 0,
+            Self::Dict(dict) => !dict.is_empty(),
             Self::Object(object) => object.truthy(),
             Self::Big(_) | Self::Template(_) | Self::Omit => true,
         }

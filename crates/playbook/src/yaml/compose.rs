@@ -102,7 +102,7 @@ impl<'s> Composer<'s> {
         }
     }
 
-    /// PyYAML's reader refuses these wherever they stand; the parser lets some pass.
+    /// `PyYAML`'s reader refuses these wherever they stand; the parser lets some pass.
     fn refuse_control_characters(&self, text: &str) -> Result<(), Diagnostic> {
         let bad = |c: char| {
             (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
@@ -162,10 +162,11 @@ impl<'s> Composer<'s> {
         let key_like = self.at_key() && (text == "<<" || text == "=");
         let kind = match short.as_deref() {
             None if plain && !key_like => scalar::resolve(text, self.schema),
-            None | Some("!") => Ok(Kind::Str(text.to_owned())),
             // `!unsafe 12` is a number, as untagged; `!vault` holds text.
             Some("!unsafe") if plain => scalar::resolve(text, self.schema),
-            Some("!unsafe" | "!vault" | "!vault-encrypted") => Ok(Kind::Str(text.to_owned())),
+            None | Some("!" | "!unsafe" | "!vault" | "!vault-encrypted") => {
+                Ok(Kind::Str(text.to_owned()))
+            }
             Some(tag) => tag
                 .strip_prefix("!!")
                 .and_then(|name| scalar::construct(name, text))
@@ -197,7 +198,7 @@ impl<'s> Composer<'s> {
         span: Span,
     ) -> Result<(), Diagnostic> {
         if self.stack.len() >= DEPTH_LIMIT {
-            return Err(self.too_deep(&span));
+            return Err(too_deep(&span));
         }
         let tag = tag.map(short_tag);
         let own = if map { "!!map" } else { "!!seq" };
@@ -220,10 +221,6 @@ impl<'s> Composer<'s> {
             items: Vec::new(),
         });
         Ok(())
-    }
-
-    fn too_deep(&self, span: &Span) -> Diagnostic {
-        Diagnostic::new(span, format!("nested deeper than {DEPTH_LIMIT} levels"))
     }
 
     fn close(&mut self) -> Result<(), Diagnostic> {
@@ -253,7 +250,7 @@ impl<'s> Composer<'s> {
 
     fn put(&mut self, made: Made, anchor: usize) -> Result<(), Diagnostic> {
         if self.stack.len() + made.depth > DEPTH_LIMIT {
-            return Err(self.too_deep(&made.node.span));
+            return Err(too_deep(&made.node.span));
         }
         if anchor > 0 {
             self.anchors.insert(anchor, made.clone());
@@ -404,4 +401,8 @@ fn short_tag(tag: &Tag) -> String {
         Some(name) => format!("!!{name}"),
         None => format!("{}{}", tag.handle(), tag.suffix()),
     }
+}
+
+fn too_deep(span: &Span) -> Diagnostic {
+    Diagnostic::new(span, format!("nested deeper than {DEPTH_LIMIT} levels"))
 }

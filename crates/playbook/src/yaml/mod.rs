@@ -1,4 +1,4 @@
-//! YAML as PyYAML's safe loader and Ansible read it, into a tree that knows its places and tags.
+//! YAML as `PyYAML`'s safe loader and Ansible read it, into a tree that knows its places and tags.
 //!
 //! The events come from `granit-parser`; what they mean (scalars, merge keys, anchors, duplicate
 //! keys) is decided here. Vault and templates are left to others: `!vault` and `!unsafe` stay tags.

@@ -1,4 +1,4 @@
-//! What a scalar is: PyYAML's resolver table and its constructors, and JSON's for JSON files.
+//! What a scalar is: `PyYAML`'s resolver table and its constructors, and JSON's for JSON files.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::Kind;
 /// Whose rules say what a plain scalar is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// YAML 1.1 as PyYAML has it.
+    /// YAML 1.1 as `PyYAML` has it.
     PyYaml,
     /// JSON: `1e3` is a number.
     Json,
@@ -174,7 +174,7 @@ fn is_int(text: &str) -> bool {
     }
 }
 
-/// As PyYAML's `construct_yaml_int`, which `!!int` calls on any text.
+/// As `PyYAML`'s `construct_yaml_int`, which `!!int` calls on any text.
 fn int_of(text: &str) -> Result<BigInt, String> {
     let plain = text.replace('_', "");
     let body = unsigned(&plain);
@@ -240,7 +240,7 @@ fn fraction_and_exponent(text: &str) -> bool {
     }
 }
 
-/// As PyYAML's `construct_yaml_float`, which `!!float` calls on any text.
+/// As `PyYAML`'s `construct_yaml_float`, which `!!float` calls on any text.
 fn float_of(text: &str) -> Result<f64, String> {
     let plain = text.replace('_', "").to_lowercase();
     let body = unsigned(&plain);
@@ -266,7 +266,7 @@ struct TimestampFields<'t> {
     zone: Option<(bool, &'t str, &'t str)>,
 }
 
-/// Splits a timestamp as PyYAML's expressions do; without a time the resolver wants two digits each.
+/// Splits a timestamp as `PyYAML`'s expressions do; without a time the resolver wants two digits each.
 fn timestamp_fields(text: &str, implicit: bool) -> Option<TimestampFields<'_>> {
     let mut rest = text;
     let year = digits(&mut rest, 4, 4)?;
@@ -349,7 +349,7 @@ fn valid_timestamp(fields: TimestampFields<'_>) -> Option<Timestamp> {
     let year: u16 = fields.date[0].parse().ok()?;
     let month: u8 = fields.date[1].parse().ok()?;
     let day: u8 = fields.date[2].parse().ok()?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days = match month {
         4 | 6 | 9 | 11 => 30,
         2 => 28 + u8::from(leap),

@@ -1,4 +1,4 @@
-//! Scalars as real PyYAML reads them, and the tree around them.
+//! Scalars as real `PyYAML` reads them, and the tree around them.
 
 use proptest::prelude::*;
 

@@ -21,7 +21,6 @@ struct Package {
     installed: bool,
     version: String,
     architecture: String,
-    provides: Vec<String>,
 }
 
 /// Reads dpkg's database; kept parsed while the file stays as it is.
@@ -94,24 +93,6 @@ impl Status {
         Some(&found.version)
     }
 
-    /// Returns the installed packages that provide `name`.
-    pub(super) fn providers(&self, name: &str) -> Vec<&str> {
-        let provides = |all: &&Vec<Package>| {
-            all.iter()
-                .any(|p| p.installed && p.provides.iter().any(|known| known == name))
-        };
-        let found = self.packages.iter().filter(|(_, all)| provides(all));
-        found.map(|(name, _)| name.as_str()).collect()
-    }
-
-    /// Returns the installed packages, in the order of their names.
-    pub(super) fn all_installed(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.packages.iter().flat_map(|(name, all)| {
-            let installed = all.iter().filter(|p| p.installed);
-            installed.map(|p| (name.as_str(), p.version.as_str(), p.architecture.as_str()))
-        })
-    }
-
     /// Returns whether dpkg keeps files for `name`, be it only configuration.
     pub(super) fn has_files(&self, name: &str) -> bool {
         let bare = name.split(':').next().unwrap_or(name);
@@ -131,13 +112,10 @@ impl Package {
     fn parse(stanza: &str) -> Option<(String, Self)> {
         let name = field(stanza, "Package")?;
         let state = field(stanza, "Status").and_then(|s| s.split_whitespace().nth(2));
-        let provides = field(stanza, "Provides").unwrap_or_default().split(',');
-        let provides = provides.filter_map(|entry| entry.split_whitespace().next());
         let package = Self {
             installed: state == Some("installed"),
             version: field(stanza, "Version").unwrap_or_default().to_owned(),
             architecture: field(stanza, "Architecture").unwrap_or_default().to_owned(),
-            provides: provides.map(str::to_owned).collect(),
         };
         Some((name.to_owned(), package))
     }
@@ -167,12 +145,5 @@ mod tests {
         assert_eq!(status.installed("nano"), None);
         assert_eq!(status.installed("libc6"), None);
         assert_eq!(status.installed("libc6:i386"), Some("2.36"));
-    }
-
-    #[test]
-    fn virtual_packages_are_provided() {
-        let status = Status::parse(TEXT);
-        assert_eq!(status.providers("default-mta"), ["postfix"]);
-        assert!(status.providers("httpd").is_empty());
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use amibake_protocol::event::Diff;
 use serde_json::{Map, Value as Json, json};
 
-use self::times::{Time, Times};
+use self::times::Times;
 use crate::args::Args;
 use crate::attrs::{self, Attributes, Meta, Target};
 use crate::change::Change;
@@ -293,7 +293,7 @@ fn missing_accounts(attributes: &Attributes, check: bool) -> Vec<String> {
     if let Some(owner) = &attributes.owner {
         match owner.given.parse() {
             Ok(uid) if users::user_by_id(uid).is_none() => {
-                warn("user", "with uid ", "user", &owner.given)
+                warn("user", "with uid ", "user", &owner.given);
             }
             Err(_) if owner.id.is_none() => warn("user", "", "user", &owner.given),
             _ => {}
@@ -448,6 +448,7 @@ impl Now {
 
 #[cfg(test)]
 mod tests {
+    use super::times::Time;
     use super::*;
 
     #[test]

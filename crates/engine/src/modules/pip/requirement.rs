@@ -70,7 +70,7 @@ impl Installed {
                 .flatten()
             {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if name.ends_with(".egg-link") || name.ends_with(".egg") {
+                if [".egg-link", ".egg"].iter().any(|end| name.ends_with(end)) {
                     return None;
                 }
                 found.extend(distribution(&name));

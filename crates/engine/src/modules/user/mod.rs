@@ -19,10 +19,6 @@ use crate::users;
 pub(super) struct User;
 
 #[derive(Debug, Clone, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "these are the module's parameters"
-)]
 pub(super) struct Want {
     name: String,
     present: bool,

@@ -10,7 +10,7 @@ use crate::value::{Key, Value, repr_str};
 
 impl Machine<'_> {
     /// Returns `on.name`: an attribute first, as Python has it, then an item.
-    pub(in crate::template) fn attribute(&self, on: &Value, name: &str) -> Result<Value, Error> {
+    pub(in crate::template) fn attribute(on: &Value, name: &str) -> Result<Value, Error> {
         if on.is_undefined() {
             return Ok(on.clone());
         }
@@ -23,7 +23,7 @@ impl Machine<'_> {
     }
 
     /// Returns `on[index]`: an item first, then an attribute.
-    pub(in crate::template) fn item(&self, on: &Value, index: &Value) -> Result<Value, Error> {
+    pub(in crate::template) fn item(on: &Value, index: &Value) -> Result<Value, Error> {
         if on.is_undefined() {
             return Ok(on.clone());
         }

@@ -39,13 +39,13 @@ impl Machine<'_> {
             Expr::Dict(pairs) => self.dict(pairs, frame),
             Expr::Attr(on, name) => {
                 let on = self.reach(on, frame)?;
-                let value = self.attribute(&on, name)?;
+                let value = Self::attribute(&on, name)?;
                 self.element(value)
             }
             Expr::Item(on, index) => {
                 let on = self.reach(on, frame)?;
                 let index = self.value(index, frame)?;
-                let value = self.item(&on, &index)?;
+                let value = Self::item(&on, &index)?;
                 self.element(value)
             }
             Expr::Slice(on, parts) => self.slice(on, parts, frame),

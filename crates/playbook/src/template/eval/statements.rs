@@ -144,7 +144,7 @@ impl Machine<'_> {
             } => {
                 let module = self.import(name, *context, frame)?;
                 for (original, alias) in names {
-                    let value = self.attribute(&module, original)?;
+                    let value = Self::attribute(&module, original)?;
                     frame.set(alias.clone(), value);
                 }
             }

@@ -206,6 +206,10 @@ const ORDER_256: [[usize; 3]; 10] = [
 ];
 
 /// Ulrich Drepper's SHA-crypt.
+#[expect(
+    clippy::many_single_char_names,
+    reason = "the names of the published algorithm"
+)]
 fn sha_crypt<D: Digest>(
     id: &str,
     password: &[u8],
@@ -231,9 +235,9 @@ fn sha_crypt<D: Digest>(
     let mut bits = password.len();
     while bits > 0 {
         if bits & 1 == 1 {
-            a.extend_from_slice(&b)
+            a.extend_from_slice(&b);
         } else {
-            a.extend_from_slice(password)
+            a.extend_from_slice(password);
         }
         bits >>= 1;
     }
@@ -243,20 +247,20 @@ fn sha_crypt<D: Digest>(
     for round in 0..rounds {
         let mut c = D::new();
         if round & 1 == 1 {
-            c.update(&p)
+            c.update(&p);
         } else {
-            c.update(&digest)
+            c.update(&digest);
         }
         if round % 3 != 0 {
-            c.update(&s_block)
+            c.update(&s_block);
         }
         if round % 7 != 0 {
-            c.update(&p)
+            c.update(&p);
         }
         if round & 1 == 1 {
-            c.update(&digest)
+            c.update(&digest);
         } else {
-            c.update(&p)
+            c.update(&p);
         }
         digest = c.finalize();
     }
@@ -273,9 +277,9 @@ fn sha_crypt<D: Digest>(
         );
     }
     if size == 64 {
-        write(u32::from(digest[63]), 2)
+        write(u32::from(digest[63]), 2);
     } else {
-        write(u32::from(digest[31]) << 8 | u32::from(digest[30]), 3)
+        write(u32::from(digest[31]) << 8 | u32::from(digest[30]), 3);
     }
     let shown = if rounds == 5000 {
         String::new()

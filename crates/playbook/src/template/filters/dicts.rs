@@ -14,7 +14,9 @@ pub(super) const FILTERS: &[Filter] = &[
     filter("extract", &["container", "morekeys"], extract),
     filter("subelements", &["subelements", "skip_missing"], subelements),
     filter("rekey_on_member", &["key", "duplicates"], rekey),
-    filter("attr", &["name"], |m, v, g| m.attribute(&v, &g.text(0)?)),
+    filter("attr", &["name"], |_, v, g| {
+        Machine::attribute(&v, &g.text(0)?)
+    }),
 ];
 
 fn mapping<'v>(value: &'v Value, filter: &str) -> Result<&'v Dict, Error> {
@@ -208,14 +210,14 @@ fn merge_lists(machine: &Machine<'_>, x: &Value, y: &Value, mode: &str) -> Resul
 }
 
 fn extract(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let mut found = machine.item(given.value(0)?, &value)?;
+    let mut found = Machine::item(given.value(0)?, &value)?;
     let keys = match given.optional(1) {
         None | Some(Value::None) => Vec::new(),
         Some(list @ Value::List(_)) => machine.items(list)?,
         Some(key) => vec![key.clone()],
     };
     for key in keys {
-        found = machine.item(&found, &key)?;
+        found = Machine::item(&found, &key)?;
     }
     machine.settle(found)
 }

@@ -90,7 +90,7 @@ fn write(
         Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
         Value::Float(f) if f.is_nan() => out.push_str("NaN"),
         Value::Float(f) if f.is_infinite() => {
-            out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" })
+            out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" });
         }
         Value::Float(f) => out.push_str(&float_repr(*f)),
         Value::Int(_) | Value::Big(_) => out.push_str(&value.to_string()),

@@ -48,20 +48,16 @@ fn none_of(which: &str) -> Value {
 }
 
 /// Follows `a.b.0` from `value`.
-pub(in crate::template) fn attribute_path(
-    machine: &Machine<'_>,
-    value: &Value,
-    path: &Value,
-) -> Result<Value, Error> {
+pub(in crate::template) fn attribute_path(value: &Value, path: &Value) -> Result<Value, Error> {
     let Value::Str(path) = path else {
-        return machine.item(value, path);
+        return Machine::item(value, path);
     };
     let mut value = value.clone();
     for part in path.split('.') {
         let key = part
             .parse::<i64>()
             .map_or_else(|_| Value::str(part), Value::Int);
-        value = machine.item(&value, &key)?;
+        value = Machine::item(&value, &key)?;
     }
     Ok(value)
 }
@@ -71,7 +67,7 @@ fn join(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Err
     let mut out = String::new();
     for (index, item) in machine.items(&value)?.into_iter().enumerate() {
         let item = match given.optional(1) {
-            Some(path) if !matches!(path, Value::None) => attribute_path(machine, &item, path)?,
+            Some(path) if !matches!(path, Value::None) => attribute_path(&item, path)?,
             _ => item,
         };
         let text = crate::template::eval::defined(item)?.to_string();
@@ -102,21 +98,16 @@ fn length(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error
 }
 
 /// Returns what to sort by: texts without their case, unless it matters.
-fn sort_key(
-    machine: &Machine<'_>,
-    item: &Value,
-    path: Option<&Value>,
-    cased: bool,
-) -> Result<Value, Error> {
+fn sort_key(item: &Value, path: Option<&Value>, cased: bool) -> Result<Value, Error> {
     let mut keys = Vec::new();
     match path {
         Some(Value::Str(paths)) => {
             for path in paths.split(',') {
-                keys.push(attribute_path(machine, item, &Value::str(path))?);
+                keys.push(attribute_path(item, &Value::str(path))?);
             }
         }
         Some(path) if !matches!(path, Value::None) => {
-            keys.push(attribute_path(machine, item, path)?)
+            keys.push(attribute_path(item, path)?);
         }
         _ => keys.push(item.clone()),
     }
@@ -137,7 +128,7 @@ fn sort(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Err
     let (reverse, cased) = (given.flag(0, false)?, given.flag(1, false)?);
     let mut keyed = Vec::new();
     for item in machine.items(&value)? {
-        keyed.push((sort_key(machine, &item, given.optional(2), cased)?, item));
+        keyed.push((sort_key(&item, given.optional(2), cased)?, item));
     }
     let mut failure = None;
     keyed.sort_by(|(a, _), (b, _)| {
@@ -207,7 +198,7 @@ fn sum(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Erro
     let mut total = given.optional(1).cloned().unwrap_or(Value::Int(0));
     for item in machine.items(&value)? {
         let item = match given.optional(0) {
-            Some(path) if !matches!(path, Value::None) => attribute_path(machine, &item, path)?,
+            Some(path) if !matches!(path, Value::None) => attribute_path(&item, path)?,
             _ => item,
         };
         total = add(machine, &total, &crate::template::eval::defined(item)?)?;
@@ -224,7 +215,7 @@ fn extreme(
     let cased = given.flag(0, false)?;
     let mut best: Option<(Value, Value)> = None;
     for item in machine.items(value)? {
-        let key = sort_key(machine, &item, given.optional(1), cased)?;
+        let key = sort_key(&item, given.optional(1), cased)?;
         let better = match &best {
             None => true,
             Some((_, best)) => compare(&key, best, "<")? == wanted,
@@ -287,7 +278,7 @@ fn groupby(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
     let cased = given.flag(2, false)?;
     let mut keyed = Vec::new();
     for item in machine.items(&value)? {
-        let mut key = attribute_path(machine, &item, path)?;
+        let mut key = attribute_path(&item, path)?;
         if let (true, Some(default)) = (key.is_undefined(), given.optional(1)) {
             key = default.clone();
         }

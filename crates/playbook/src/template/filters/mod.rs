@@ -184,10 +184,6 @@ impl Given {
     }
 
     /// Returns the text at `index`; absent and `None` are nothing.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the other readers can fail, and callers chain them"
-    )]
     pub(super) fn optional_text(&self, index: usize) -> Result<Option<String>, Error> {
         Ok(match self.optional(index) {
             None | Some(Value::None) => None,
@@ -202,10 +198,6 @@ impl Given {
         }
     }
 
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the other readers can fail, and callers chain them"
-    )]
     pub(super) fn flag(&self, index: usize, default: bool) -> Result<bool, Error> {
         Ok(self.optional(index).map_or(default, Value::truthy))
     }

@@ -155,7 +155,7 @@ fn round(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
 
 fn round_whole(value: &Value, precision: i64) -> Value {
     let n = value.as_big().unwrap_or_default();
-    if precision >= 0 || precision < -1000 {
+    if !(-1000..0).contains(&precision) {
         return from_big(n);
     }
     let unit = num_bigint::BigInt::from(10).pow(u32::try_from(-precision).unwrap_or(0));

@@ -27,7 +27,7 @@ fn map(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Erro
     if let (true, Some(path)) = (given.rest.is_empty(), given.named.get("attribute")) {
         let default = given.named.get("default");
         for item in items {
-            let found = attribute_path(machine, &item, path)?;
+            let found = attribute_path(&item, path)?;
             out.push(match (found.is_undefined(), default) {
                 (true, Some(default)) => default.clone(),
                 _ => found,
@@ -66,7 +66,7 @@ fn pick(
     for item in machine.items(value)? {
         machine.meter.steps(1)?;
         let subject = match path {
-            Some(path) => attribute_path(machine, &item, path)?,
+            Some(path) => attribute_path(&item, path)?,
             None => item.clone(),
         };
         let holds = match args.split_first() {

@@ -25,7 +25,7 @@ fn unique(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, E
     let mut odd: Vec<Value> = Vec::new();
     for item in machine.items(&value)? {
         let key = match given.optional(1) {
-            Some(path) if !matches!(path, Value::None) => attribute_path(machine, &item, path)?,
+            Some(path) if !matches!(path, Value::None) => attribute_path(&item, path)?,
             _ => item.clone(),
         };
         let key = match &key {

@@ -62,7 +62,7 @@ impl Parser {
             "continue" => Stmt::Continue,
             "include" => self.include()?,
             "import" => self.import()?,
-            "from" => self.from_import()?,
+            "from" => self.import_from()?,
             "extends" => Stmt::Extends(self.expression()?),
             "block" => self.block()?,
             "autoescape" => {
@@ -318,7 +318,7 @@ impl Parser {
         })
     }
 
-    fn from_import(&mut self) -> Result<Stmt, Error> {
+    fn import_from(&mut self) -> Result<Stmt, Error> {
         let name = self.expression()?;
         if !self.eat_name("import") {
             return self.fail(format!("expected token 'import', got {}", self.shown()));
