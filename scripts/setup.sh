@@ -15,10 +15,11 @@ as_root() {
 # Says what cannot work here before anything is compiled.
 need_machine() {
   [ "$(uname -s)" = Linux ] || die "this needs Linux; it is $(uname -s)" "use a Debian or Ubuntu machine"
-  [ ! -e /.dockerenv ] || die "containers cannot be booted inside Docker" "use a machine or a virtual machine with Debian or Ubuntu"
-  ! grep -qi microsoft /proc/version || die "containers cannot be booted inside WSL" "use a machine or a virtual machine with Debian or Ubuntu"
   command -v apt-get >/dev/null || die "apt-get is not here: this needs Debian or Ubuntu"
   [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || die "neither root nor sudo is here" "run it as root, or install sudo"
+  as_root unshare --mount --net --pid --uts --ipc --fork mount -t tmpfs none /mnt 2>/dev/null ||
+    die "root may not make namespaces and mounts here: Docker and WSL 1 do not let it" \
+      "use a machine or a virtual machine with Debian or Ubuntu"
 }
 
 need_rust() {

@@ -49,24 +49,30 @@ pub(super) fn check(arch: Arch) -> Result<(), TargetError> {
     nested()
 }
 
-/// Refuses where namespaces and overlays cannot work, saying so before anything is made.
+/// Makes a namespace of each kind and mounts in it: what cannot work is told before anything is made.
 fn nested() -> Result<(), TargetError> {
+    let works = std::process::Command::new("unshare")
+        .args([
+            "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "mount", "-t", "tmpfs",
+            "none", "/mnt",
+        ])
+        .output();
+    if works.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
     let inside = if Path::new("/.dockerenv").exists() {
-        Some("Docker")
+        ": it seems to be a Docker container"
     } else if std::fs::read_to_string("/proc/version")
         .is_ok_and(|v| v.to_lowercase().contains("microsoft"))
     {
-        Some("WSL")
+        ": it seems to be WSL"
     } else {
-        None
+        ""
     };
-    match inside {
-        Some(place) => Err(TargetError::manifest(format!(
-            "the container target does not run inside {place}"
-        ))
-        .with_hint("use a machine, or a virtual machine, with Debian or Ubuntu")),
-        None => Ok(()),
-    }
+    Err(TargetError::manifest(format!(
+        "this host does not let root make namespaces and mounts{inside}"
+    ))
+    .with_hint("use a machine, or a virtual machine, with Debian or Ubuntu"))
 }
 
 fn on_path(tool: &str) -> bool {
