@@ -217,7 +217,7 @@ async fn meet(plan: &BakePlan, shop: &Workshop<'_>, builder: &Machine) -> Result
     let phase = shop.events.phase(Phase::Connect);
     let link = connect(plan, shop, builder).await?;
     rekey(&link).await?;
-    ready(plan, shop, &link, &phase).await?;
+    ready(plan, shop, &link, &phase, Role::Builder).await?;
     phase.finish(None);
     Ok(link)
 }
@@ -227,9 +227,10 @@ async fn ready(
     shop: &Workshop<'_>,
     link: &Link,
     phase: &Running,
+    role: Role,
 ) -> Result<(), Failure> {
     phase.progress("waiting for the first boot to finish", None);
-    let ready = prepare::wait_until_ready(link, plan.builder.timeouts.connect)
+    let ready = prepare::wait_until_ready(link, plan.builder.timeouts.connect, role)
         .await
         .map_err(Failure::new)?;
     for warning in ready.warnings {
@@ -257,7 +258,7 @@ async fn judge(
         .await
         .map_err(failed)?;
     let link = connect(plan, shop, &machine).await?;
-    ready(plan, shop, &link, &phase).await?;
+    ready(plan, shop, &link, &phase, Role::Candidate).await?;
     let login = machine
         .login_key
         .public_key()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{GuestError, script};
+use crate::target::Role;
 use crate::transport::Transport;
 
 /// What was noticed while the machine got ready.
@@ -12,18 +13,23 @@ pub(crate) struct Ready {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Waits for cloud-init and the package locks, and holds apt's own timers for the run.
+/// Waits for cloud-init and the package locks; on a builder, holds apt's own timers for the run.
 ///
-/// Masking is done in /run, so a reboot (and so the image) has them as before.
+/// Masking is done in /run, so a reboot (and so the image) has them as before. A candidate is
+/// looked at as it boots, and nothing is held there.
 ///
 /// # Errors
 /// [`GuestError::Failed`] when cloud-init failed or the time ran out, with the log's tail.
 pub(crate) async fn wait_until_ready(
     link: &dyn Transport,
     patience: Duration,
+    role: Role,
 ) -> Result<Ready, GuestError> {
     let seconds = patience.as_secs().max(1);
-    let text = READY.replace("@SECONDS@", &seconds.to_string());
+    let hold = if role == Role::Builder { HOLD_APT } else { "" };
+    let text = READY
+        .replace("@SECONDS@", &seconds.to_string())
+        .replace("@HOLD@", hold);
     let said = script(link, "waiting for the first boot to finish", &text).await?;
     let warnings = said
         .lines()
@@ -49,13 +55,7 @@ if command -v cloud-init >/dev/null 2>&1; then
     *degraded*) echo "warning: cloud-init is degraded: $(echo "$state" | tr '\n' ' ')" ;;
   esac
 fi
-if [ -d /run/systemd/system ]; then
-  mkdir -p /run/systemd/system
-  for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service; do
-    systemctl cat "$unit" >/dev/null 2>&1 || continue
-    systemctl mask --runtime --now "$unit" >/dev/null 2>&1 || true
-  done
-fi
+@HOLD@
 # The locks are POSIX record locks: only their holders in /proc/locks tell.
 held() {
   for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
@@ -79,6 +79,15 @@ if command -v timedatectl >/dev/null 2>&1; then
   fi
 fi
 exit 0
+"#;
+
+const HOLD_APT: &str = r#"
+if [ -d /run/systemd/system ]; then
+  for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service; do
+    systemctl cat "$unit" >/dev/null 2>&1 || continue
+    systemctl mask --runtime --now "$unit" >/dev/null 2>&1 || true
+  done
+fi
 "#;
 
 /// Makes the guest a new ed25519 host key, which only it knows, and returns its public half as one
