@@ -23,6 +23,18 @@ impl Chosen {
     pub(super) fn name(&self) -> &str {
         &self.options.inventory_hostname
     }
+
+    /// Returns a variable of this host, as text.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let options = &self.options;
+        let nearest = [
+            &options.extra_vars,
+            &options.host_vars,
+            &options.group_vars,
+            &options.all_vars,
+        ];
+        nearest.iter().find_map(|vars| text(vars, name))
+    }
 }
 
 /// Reads the inventory, or makes one of `--host` or `--local`.
@@ -147,6 +159,7 @@ fn text(vars: &Vars, name: &str) -> Option<String> {
     match vars.get(name)? {
         Json::String(text) => Some(text.clone()),
         Json::Number(number) => Some(number.to_string()),
+        Json::Bool(yes) => Some(yes.to_string()),
         _ => None,
     }
 }

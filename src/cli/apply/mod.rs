@@ -1,9 +1,10 @@
 //! `apply`: runs a playbook on machines that exist.
 //!
-//! Everything is parsed and checked before the first connection. The run itself is `agent`'s.
+//! Everything is parsed and checked before the first connection; then [`run`] hands it to `agent`.
 
 mod hosts;
 mod list;
+mod run;
 mod vars;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,6 @@ use amibake_protocol::job::{Become, Options};
 use super::{Context, Form, Reporting};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
-use hosts::Chosen;
 
 /// Run a playbook on existing machines
 #[derive(Debug, clap::Args)]
@@ -144,7 +144,7 @@ impl Args {
         let inventory = hosts::inventory(&self.target, &self.playbook)?;
         let options = self.options(&inventory)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
-        run_on(&chosen)
+        run::run(&self, &playbook, chosen, cx).await
     }
 
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
@@ -188,6 +188,7 @@ impl Args {
                 user: Some(self.become_user.clone()),
                 method: None,
             },
+            every_play: self.target.inventory.is_none(),
             groups: inventory.groups(),
             verbosity: self.verbose,
             local: self.target.local,
@@ -196,15 +197,6 @@ impl Args {
             ..Options::default()
         })
     }
-}
-
-/// Runs the playbook on the chosen hosts.
-fn run_on(chosen: &[Chosen]) -> Result<Answer, Failure> {
-    let names: Vec<&str> = chosen.iter().map(Chosen::name).collect();
-    Err(Failure::usage(format!(
-        "running a playbook is not supported yet: nothing was done on {}",
-        names.join(", ")
-    )))
 }
 
 /// Returns the folder of a file.

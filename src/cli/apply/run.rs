@@ -1,0 +1,253 @@
+//! The run itself: every host by itself and at the same time, each through its own agent.
+
+use amibake_playbook::files::{Disk, Files};
+use amibake_playbook::syntax::{self, Playbook};
+use amibake_playbook::yaml::{self, Kind, Node};
+use amibake_protocol::event::Recap;
+use amibake_protocol::job::Entry;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
+
+use super::hosts::Chosen;
+use super::{Args, Context};
+use crate::agent::asks::Asks;
+use crate::agent::collect::Bundle;
+use crate::agent::program::Programs;
+use crate::agent::{self, AgentError, Ended, Order, Privilege};
+use crate::event::{Event, Events, millis};
+use crate::exit::{Answer, Exit, Failure};
+use crate::secret::Secret;
+use crate::ssh::{self, Patience, SshError};
+use crate::transport::{Local, Transport};
+
+/// How many hosts are run on at the same time.
+const FORKS: usize = 50;
+
+/// What every host's run needs.
+struct Work {
+    programs: Programs,
+    entry: Entry,
+    bundle: Bundle,
+    asks: Asks,
+    needs_root: bool,
+    password: Option<Secret<String>>,
+}
+
+/// Why a host has no result.
+#[derive(Debug, thiserror::Error)]
+enum HostError {
+    /// It could not be logged in to.
+    #[error(transparent)]
+    Ssh(SshError),
+    /// The agent did not run there.
+    #[error(transparent)]
+    Agent(AgentError),
+    /// The user wants to stop.
+    #[error("interrupted before the connection stood")]
+    Interrupted,
+}
+
+/// The playbook could not be run on a host that could be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the playbook could not be run on {host}")]
+struct NotRun {
+    host: String,
+    source: AgentError,
+}
+
+/// Runs the playbook on all chosen hosts and returns how it ended.
+pub(super) async fn run(
+    args: &Args,
+    playbook: &Playbook,
+    chosen: Vec<Chosen>,
+    cx: &Context,
+) -> Result<Answer, Failure> {
+    let work = Work::of(args, playbook, &chosen)?;
+    let ends: Vec<(Exit, Option<Failure>)> = stream::iter(&chosen)
+        .map(|host| on_host(&work, host, cx))
+        .buffer_unordered(FORKS)
+        .collect()
+        .await;
+    let mut answer = Answer::default();
+    for (exit, failure) in ends {
+        answer.ended = answer.ended.max(exit);
+        answer.failures.extend(failure);
+    }
+    if cx.interrupt.cancel.is_cancelled() {
+        answer.ended = answer.ended.max(Exit::Interrupted);
+    }
+    Ok(answer)
+}
+
+impl Work {
+    fn of(args: &Args, playbook: &Playbook, chosen: &[Chosen]) -> Result<Self, Failure> {
+        let path = std::path::absolute(&args.playbook).map_err(Failure::usage)?;
+        let files =
+            syntax::sources(&Disk::here(), playbook, syntax::SIZE_LIMIT).map_err(Failure::usage)?;
+        Ok(Self {
+            programs: Programs::find().map_err(Failure::new)?,
+            entry: Entry::Playbook {
+                path,
+                vars: serde_json::Map::new(),
+            },
+            bundle: Bundle::of(&files).map_err(Failure::usage)?,
+            asks: Asks::default(),
+            needs_root: args.privileged
+                || becomes_in_vars(chosen)
+                || playbook.files.iter().any(|file| becomes_in(file)),
+            password: password(args)?,
+        })
+    }
+
+    fn order(&self, host: &Chosen) -> Order<'_> {
+        let told = ["ansible_become_password", "ansible_become_pass"]
+            .iter()
+            .find_map(|name| host.variable(name))
+            .map(Secret::new);
+        let password = told.or_else(|| self.password.clone());
+        Order {
+            programs: &self.programs,
+            privilege: match self.needs_root {
+                true => Privilege::Root { password },
+                false => Privilege::AsIs,
+            },
+            entries: vec![self.entry.clone()],
+            options: host.options.clone(),
+            bundle: &self.bundle,
+            asks: &self.asks,
+        }
+    }
+}
+
+/// Asks for the password of sudo, or reads it.
+fn password(args: &Args) -> Result<Option<Secret<String>>, Failure> {
+    if args.ask_become_pass {
+        let typed = rpassword::prompt_password("BECOME password: ");
+        return typed.map(|text| Some(Secret::new(text))).map_err(|error| {
+            Failure::usage(error).with_hint("without a terminal, use --become-password-file")
+        });
+    }
+    let Some(path) = &args.become_password_file else {
+        return Ok(None);
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(Secret::new(
+            text.trim_end_matches(['\r', '\n']).to_owned(),
+        ))),
+        Err(error) => Err(Failure::usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Returns whether a host's variables, or `-e`, say that tasks become another user.
+fn becomes_in_vars(chosen: &[Chosen]) -> bool {
+    let is_yes = |text: String| !["false", "no", "0"].contains(&text.to_lowercase().as_str());
+    chosen
+        .iter()
+        .any(|host| host.variable("ansible_become").is_some_and(is_yes))
+}
+
+/// Returns whether anything in a file of the playbook becomes another user.
+///
+/// Only then is the agent started as root: others may run on machines without `sudo`.
+fn becomes_in(path: &std::path::Path) -> bool {
+    let disk = Disk::here();
+    disk.is_file(path) && yaml::load(&disk, path).is_ok_and(|document| becomes(&document.root))
+}
+
+fn becomes(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Map(pairs) => pairs.iter().any(|(key, value)| {
+            let named = key.scalar_text();
+            let is_keyword = matches!(named.as_deref(), Some("become" | "ansible_become"));
+            (is_keyword && value.kind != Kind::Bool(false)) || becomes(value)
+        }),
+        Kind::Seq(items) => items.iter().any(becomes),
+        _ => false,
+    }
+}
+
+/// Runs on one host, and tells how that went: in the recap, or as a failure.
+async fn on_host(work: &Work, host: &Chosen, cx: &Context) -> (Exit, Option<Failure>) {
+    let events = cx.events.about(host.name());
+    match reach_and_run(work, host, &events, cx).await {
+        Ok(ended) => {
+            events.send(Event::HostFinished { recap: ended.recap });
+            if ended.refused_asks > 0 {
+                let count = ended.refused_asks;
+                events.warn(format!("{count} questions of the machine were refused: no file of the playbook asks them"));
+            }
+            let failed = ended.recap.failed > 0 || ended.error.is_some();
+            (if failed { Exit::Failed } else { Exit::Done }, None)
+        }
+        Err(HostError::Interrupted) => (Exit::Interrupted, None),
+        Err(HostError::Ssh(error)) => {
+            let hint = error.hint();
+            unreachable(&events, &error, hint)
+        }
+        Err(HostError::Agent(error @ AgentError::Link(_))) => unreachable(&events, &error, None),
+        Err(HostError::Agent(source)) => {
+            let recap = Recap {
+                failed: 1,
+                ..Recap::default()
+            };
+            events.send(Event::HostFinished { recap });
+            let hint = source.hint();
+            let host = host.name().to_owned();
+            let mut failure = Failure::new(NotRun { host, source });
+            failure.hint = hint.map(str::to_owned);
+            (Exit::Failed, Some(failure))
+        }
+    }
+}
+
+fn unreachable(
+    events: &Events,
+    error: &(dyn std::error::Error + 'static),
+    hint: Option<String>,
+) -> (Exit, Option<Failure>) {
+    let mut causes = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        causes.push(error.to_string());
+        source = error.source();
+    }
+    events.send(Event::HostUnreachable { causes, hint });
+    (Exit::Failed, None)
+}
+
+async fn reach_and_run(
+    work: &Work,
+    host: &Chosen,
+    events: &Events,
+    cx: &Context,
+) -> Result<Ended, HostError> {
+    let Some(destination) = &host.destination else {
+        return follow(&Local, work, host, events, cx).await;
+    };
+    let since = Instant::now();
+    let link = tokio::select! {
+        link = ssh::connect(destination.clone(), Patience::ONE_TRY, events) => link.map_err(HostError::Ssh)?,
+        () = cx.interrupt.cancel.cancelled() => return Err(HostError::Interrupted),
+    };
+    events.send(Event::HostConnected {
+        elapsed_ms: millis(since.elapsed()),
+    });
+    let ended = follow(&link, work, host, events, cx).await;
+    link.close().await;
+    ended
+}
+
+/// The first interrupt ends the running task there; the second, this.
+async fn follow(
+    transport: &dyn Transport,
+    work: &Work,
+    host: &Chosen,
+    events: &Events,
+    cx: &Context,
+) -> Result<Ended, HostError> {
+    let order = work.order(host);
+    tokio::select! {
+        ended = agent::run_telling(transport, &order, events, &cx.interrupt.cancel) => ended.map_err(HostError::Agent),
+        () = cx.interrupt.abort.cancelled() => Err(HostError::Interrupted),
+    }
+}
