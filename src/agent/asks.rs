@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use amibake_protocol::ask::Ask;
 use amibake_protocol::event::Place;
+use amibake_protocol::job::{Entry, Options};
 use serde_json::Value as Json;
 
 use super::collect::Bundle;
@@ -49,15 +50,19 @@ struct Written {
 }
 
 impl Asks {
-    /// Answers `ask`, or refuses it.
-    pub(crate) async fn answer(&self, ask: &Ask, bundle: &Bundle) -> Answered {
+    /// Answers `ask`, or refuses it. `given` are the author's texts that stand in no file of the
+    /// bundle ([`given`]).
+    pub(crate) async fn answer(&self, ask: &Ask, bundle: &Bundle, given: &[&str]) -> Answered {
         let answered = match ask {
             Ask::Lookup {
                 place,
                 plugin,
                 terms,
                 ..
-            } => self.lookup(place, plugin, terms, bundle).await,
+            } => {
+                let written = self.written_at(place, bundle, given);
+                self.lookup(&written, plugin, terms).await
+            }
             Ask::File { place, path } => self.file(place, path, bundle),
             Ask::Fetch { .. } => Err("fetch is not supported yet".to_owned()),
         };
@@ -66,33 +71,26 @@ impl Asks {
 
     async fn lookup(
         &self,
-        place: &Place,
+        written: &[(Written, String)],
         plugin: &str,
         terms: &[Json],
-        bundle: &Bundle,
     ) -> Result<Answered, String> {
         let plugin = plugin.strip_prefix("ansible.builtin.").unwrap_or(plugin);
         let terms: Option<Vec<&str>> = terms.iter().map(Json::as_str).collect();
         let terms = terms.ok_or("a lookup of the controller takes texts only")?;
-        let text = self.text_at(place, bundle)?;
-        let candidates = written(&text);
-        let here: Vec<&Written> = candidates
-            .iter()
-            .filter(|w| w.plugin == plugin && is_near(place, w.line))
-            .collect();
-        if here.is_empty() {
+        let here = || written.iter().filter(|(w, _)| w.plugin == plugin);
+        if here().next().is_none() {
             return Err(format!("no lookup of {plugin} stands there"));
         }
-        let as_written = here
-            .iter()
-            .any(|w| w.literal.as_ref().is_some_and(|literal| *literal == terms));
-        let is_computed = here.iter().any(|w| w.literal.is_none());
+        let as_written =
+            here().any(|(w, _)| w.literal.as_ref().is_some_and(|literal| *literal == terms));
+        let is_named = || {
+            here().any(|(w, text)| w.literal.is_none() && terms.iter().all(|t| has_word(text, t)))
+        };
         match plugin {
-            "env" if as_written || (is_computed && terms.iter().all(|t| has_word(&text, t))) => {
-                let values = terms
-                    .iter()
-                    .map(|name| std::env::var(name).unwrap_or_default());
-                Ok(Answered::Value(values.collect()))
+            "env" if as_written || is_named() => {
+                let value = |name: &&str| std::env::var(name).map_or(Json::Null, Json::from);
+                Ok(Answered::Value(terms.iter().map(value).collect()))
             }
             "env" => Err("the variable is not named there".to_owned()),
             "pipe" | "lines" if !self.allow_pipe => Err(format!(
@@ -127,6 +125,25 @@ impl Asks {
         }
     }
 
+    /// Returns the lookups written near `place`, or in a text that has no place, each with the
+    /// text it stands in.
+    fn written_at(&self, place: &Place, bundle: &Bundle, given: &[&str]) -> Vec<(Written, String)> {
+        let text = self.text_at(place, bundle).unwrap_or_default();
+        let mut found = written(&text);
+        found.retain(|lookup| is_near(place, lookup.line));
+        let paired = |found: Vec<Written>, text: &str| {
+            found
+                .into_iter()
+                .map(|lookup| (lookup, text.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let mut all = paired(found, &text);
+        for text in given {
+            all.extend(paired(written(text), text));
+        }
+        all
+    }
+
     /// Returns the author's text of the file that `place` names, which must be part of the run.
     fn text_at(&self, place: &Place, bundle: &Bundle) -> Result<String, String> {
         let path = Path::new(&place.file);
@@ -142,8 +159,37 @@ impl Asks {
     }
 }
 
+/// Returns the texts of the command line, the inventory and the manifest's variables: the
+/// author's too, though no file of the bundle has them.
+pub(super) fn given<'a>(options: &'a Options, entries: &'a [Entry]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    let vars = entries.iter().map(|entry| match entry {
+        Entry::Playbook { vars, .. } | Entry::Role { vars, .. } | Entry::Tasks { vars, .. } => vars,
+    });
+    let maps = [
+        &options.extra_vars,
+        &options.all_vars,
+        &options.group_vars,
+        &options.host_vars,
+    ];
+    for map in maps.into_iter().chain(vars) {
+        map.values().for_each(|value| texts_in(value, &mut found));
+    }
+    found
+}
+
+fn texts_in<'a>(value: &'a Json, found: &mut Vec<&'a str>) {
+    match value {
+        Json::String(text) if text.contains("{{") || text.contains("{%") => found.push(text),
+        Json::Array(items) => items.iter().for_each(|item| texts_in(item, found)),
+        Json::Object(map) => map.values().for_each(|item| texts_in(item, found)),
+        Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+/// Returns whether `line` is in reach of a place; line 0 stands for the whole file.
 fn is_near(place: &Place, line: u32) -> bool {
-    (place.line..=place.line.saturating_add(REACH)).contains(&line)
+    place.line == 0 || (place.line..=place.line.saturating_add(REACH)).contains(&line)
 }
 
 async fn commands(plugin: &str, terms: &[&str]) -> Result<Answered, String> {
@@ -186,13 +232,19 @@ fn written(text: &str) -> Vec<Written> {
             });
         }
     }
+    for (at, _) in text.match_indices("expanduser") {
+        found.push(Written {
+            line: line_of(text, at),
+            plugin: "env".to_owned(),
+            literal: Some(vec!["HOME".to_owned()]),
+        });
+    }
     for name in ["lookup(", "query(", "q("] {
         for (at, _) in text.match_indices(name) {
             let longer = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
             if !longer && let Some((plugin, literal)) = call(&text[at + name.len()..]) {
-                let lines = text[..at].matches('\n').count();
                 found.push(Written {
-                    line: u32::try_from(lines + 1).unwrap_or(u32::MAX),
+                    line: line_of(text, at),
                     plugin,
                     literal,
                 });
@@ -200,6 +252,10 @@ fn written(text: &str) -> Vec<Written> {
         }
     }
     found
+}
+
+fn line_of(text: &str, at: usize) -> u32 {
+    u32::try_from(text[..at].matches('\n').count() + 1).unwrap_or(u32::MAX)
 }
 
 fn with_keyword(line: &str) -> Option<(String, &str)> {
@@ -301,10 +357,15 @@ mod tests {
     async fn what_the_playbook_asks_is_answered() {
         let (temp, path, bundle) = playbook();
         let answer = Asks::default()
-            .answer(&env(&path, 3, "HOME"), &bundle)
+            .answer(&env(&path, 3, "HOME"), &bundle, &[])
             .await;
-        let home = std::env::var("HOME").unwrap_or_default();
+        let home = std::env::var("HOME").ok();
         assert_eq!(answer, Answered::Value(serde_json::json!([home])));
+        let anywhere = env(&path, 0, "HOME");
+        assert_eq!(
+            Asks::default().answer(&anywhere, &bundle, &[]).await,
+            answer
+        );
         let place = |line| Place {
             file: path.to_string_lossy().into_owned(),
             line,
@@ -315,7 +376,7 @@ mod tests {
                 place: place(5),
                 path: file,
             };
-            let answer = Asks::default().answer(&ask, &bundle).await;
+            let answer = Asks::default().answer(&ask, &bundle, &[]).await;
             assert!(matches!(answer, Answered::File { .. }), "{answer:?}");
         }
     }
@@ -354,12 +415,28 @@ mod tests {
             options: serde_json::Map::new(),
         });
         for ask in forged {
-            let answer = asks.answer(&ask, &bundle).await;
+            let answer = asks.answer(&ask, &bundle, &[]).await;
             assert!(
                 matches!(answer, Answered::Refused(_)),
                 "{ask:?}: {answer:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn variables_given_without_a_file_may_ask_too() {
+        let (_temp, path, bundle) = playbook();
+        let vars = serde_json::json!({"a": ["{{ lookup('env', 'AMIBAKE_NOT_SET') }}"]});
+        let options = Options {
+            group_vars: vars.as_object().unwrap().clone(),
+            ..Options::default()
+        };
+        let given = given(&options, &[]);
+        let ask = env(&path, 1, "AMIBAKE_NOT_SET");
+        let answer = Asks::default().answer(&ask, &bundle, &given).await;
+        assert_eq!(answer, Answered::Value(serde_json::json!([null])));
+        let refused = Asks::default().answer(&ask, &bundle, &[]).await;
+        assert!(matches!(refused, Answered::Refused(_)));
     }
 
     #[tokio::test]
@@ -379,9 +456,9 @@ mod tests {
             terms: vec![command.into()],
             options: serde_json::Map::new(),
         };
-        let hi = asks.answer(&pipe("echo hi"), &bundle).await;
+        let hi = asks.answer(&pipe("echo hi"), &bundle, &[]).await;
         assert_eq!(hi, Answered::Value(serde_json::json!(["hi"])));
-        let evil = asks.answer(&pipe("cat /etc/shadow"), &bundle).await;
+        let evil = asks.answer(&pipe("cat /etc/shadow"), &bundle, &[]).await;
         assert!(matches!(evil, Answered::Refused(_)));
     }
 }

@@ -274,6 +274,7 @@ async fn follow(
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
     let (mut sender, mut incoming, last) = wire.split();
+    let given = asks::given(&order.options, &order.entries);
     let mut cancelled = false;
     let mut acked = following.next;
     loop {
@@ -306,7 +307,7 @@ async fn follow(
             }
             ToController::Ask { id, ask } => {
                 following.count_ask()?;
-                let answer = order.asks.answer(&ask, order.bundle).await;
+                let answer = order.asks.answer(&ask, order.bundle, &given).await;
                 if let asks::Answered::Refused(_) = answer {
                     following.refused += 1;
                 }

@@ -92,7 +92,7 @@ async fn events_must_come_in_order_and_once() {
 async fn questions_without_end_are_refused_and_then_the_machine_is() {
     let ask = r#"{"to-controller":"ask","id":1,"ask":{"ask":"file","place":{"file":"/x","line":1,"column":1},"path":"/etc/shadow"}}"#;
     let script = format!(
-        "{HAVE}{}f=$(mktemp); {{ for i in $(seq 200); do {} done; }} >$f; cat >/dev/null & for i in $(seq 60); do cat $f; done; rm $f; wait",
+        "{HAVE}{}f=$(mktemp); {{ for i in $(seq 200); do {} done; }} >$f; exec 3<&0; cat <&3 >/dev/null & for i in $(seq 60); do cat $f; done; rm $f; wait",
         frame(HELLO),
         frame(ask).replace('\n', ";")
     );
@@ -131,16 +131,11 @@ impl Transport for Cutting {
     }
 }
 
-/// Returns the agent of this workspace, built by the tests of the workspace.
-fn debug_agent() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?;
-    let folder = program.parent()?.parent()?;
-    Some(folder.join("amibake-agent")).filter(|path| path.is_file())
-}
-
 #[tokio::test]
 async fn a_cut_link_is_mended_and_every_task_runs_once() {
-    let agent = debug_agent().expect("`cargo build -p amibake-agent` comes first");
+    let programs = Programs::find().unwrap();
+    let built = programs.require(std::env::consts::ARCH);
+    built.expect("`cargo xtask agent` comes first");
     let temp = tempfile::tempdir().unwrap();
     let ran = temp.path().join("ran");
     let playbook = temp.path().join("site.yml");
@@ -150,8 +145,6 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     );
     std::fs::write(&playbook, text).unwrap();
     let bundle = Bundle::of(std::slice::from_ref(&playbook)).unwrap();
-    let program = program::Program::read(&agent).unwrap();
-    let programs = Programs::default().with(std::env::consts::ARCH, program);
     let order = Order {
         programs: &programs,
         privilege: Privilege::AsIs,

@@ -9,13 +9,16 @@ use std::process::{Command, ExitCode, Stdio};
 /// The architectures an agent is built for.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
-const USAGE: &str = "usage: cargo xtask agent [x86_64|aarch64]...   builds the static agents
+const USAGE: &str =
+    "usage: cargo xtask agent [--arch x86_64|aarch64]   builds the static agents, or one
        cargo xtask dist [cargo build arguments]   builds the release with both agents inside";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.split_first() {
-        Some((task, rest)) if task == "agent" => agents(rest).map(|_| ()),
+        Some((task, rest)) if task == "agent" => {
+            chosen(rest).and_then(|found| agents(&found)).map(|_| ())
+        }
         Some((task, rest)) if task == "dist" => dist(rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -32,19 +35,33 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Builds the agents of `architectures` (all, if empty) and returns the folder they are in.
-fn agents(architectures: &[String]) -> Result<PathBuf, String> {
-    let all = ARCHITECTURES.map(str::to_owned);
-    let chosen = if architectures.is_empty() {
-        &all[..]
-    } else {
-        architectures
-    };
-    let folder = target_folder().join("agent");
-    for architecture in chosen {
-        if !ARCHITECTURES.contains(&architecture.as_str()) {
-            return Err(format!("there is no agent for {architecture}\n{USAGE}"));
+/// Reads which agents are wanted: those named by `--arch`, else all.
+fn chosen(arguments: &[String]) -> Result<Vec<&str>, String> {
+    let mut found = Vec::new();
+    for pair in arguments.chunks(2) {
+        match pair {
+            [option, architecture] if option == "--arch" => found.push(known(architecture)?),
+            _ => return Err(USAGE.to_owned()),
         }
+    }
+    Ok(if found.is_empty() {
+        ARCHITECTURES.to_vec()
+    } else {
+        found
+    })
+}
+
+fn known(architecture: &str) -> Result<&str, String> {
+    if ARCHITECTURES.contains(&architecture) {
+        return Ok(architecture);
+    }
+    Err(format!("there is no agent for {architecture}\n{USAGE}"))
+}
+
+/// Builds the agents of `architectures` and returns the folder they are in.
+fn agents(architectures: &[&str]) -> Result<PathBuf, String> {
+    let folder = target_folder().join("agent");
+    for architecture in architectures {
         agent(architecture, &folder)?;
     }
     Ok(folder)
@@ -157,7 +174,7 @@ fn gzip(file: &Path) -> Result<PathBuf, String> {
 
 /// Builds the release with both agents embedded.
 fn dist(arguments: &[String]) -> Result<(), String> {
-    let folder = agents(&[])?;
+    let folder = agents(&ARCHITECTURES)?;
     run(Command::new(cargo())
         .args(["build", "--release", "-p", "amibake"])
         .args(arguments)

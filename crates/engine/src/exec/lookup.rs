@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use amibake_playbook::template::{Error, Kwargs, Outside, Scope, Templar};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{self, Dict, Value};
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
@@ -57,7 +57,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
 
     /// Runs the lookup of a loop. Terms are rendered and a list.
     pub(super) fn loop_items(&self, lookup: &str, terms: &[Value]) -> Result<Vec<Value>, Error> {
-        self.lookup(lookup, terms, &Kwargs::default())
+        self.lookup(lookup, terms, &Kwargs::default(), None)
     }
 
     fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
@@ -251,13 +251,16 @@ impl<'r, 'a> Controllers<'r, 'a> {
         Ok(found)
     }
 
-    fn ask(&self, plugin: &str, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
+    /// Asks the controller. The place is the expression's, or the task's that needs it.
+    fn ask(
+        &self,
+        plugin: &str,
+        terms: &[Value],
+        options: &Kwargs,
+        place: Option<&value::Place>,
+    ) -> Result<Vec<Value>, Error> {
         let ask = Ask::Lookup {
-            place: Place {
-                file: self.around.folder.to_string_lossy().into_owned(),
-                line: 0,
-                column: 0,
-            },
+            place: place.map_or_else(|| self.run.at.borrow().clone(), protocol_place),
             plugin: plugin.to_owned(),
             terms: terms.iter().map(eval::raw_json).collect(),
             options: options
@@ -280,7 +283,13 @@ impl<'r, 'a> Controllers<'r, 'a> {
 }
 
 impl Outside for Controllers<'_, '_> {
-    fn lookup(&self, name: &str, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
+    fn lookup(
+        &self,
+        name: &str,
+        terms: &[Value],
+        options: &Kwargs,
+        place: Option<&value::Place>,
+    ) -> Result<Vec<Value>, Error> {
         let name = super::actions::bare(name);
         let name = name.strip_prefix("community.general.").unwrap_or(name);
         match name {
@@ -304,8 +313,15 @@ impl Outside for Controllers<'_, '_> {
                 .collect::<Result<Vec<_>, _>>()
                 .map(|s| s.concat()),
             "subelements" => subelements(terms),
+            "env" => {
+                let value = |term: &Value| {
+                    let found = self.environment(&term.to_string(), place)?;
+                    Ok(Value::from(found.unwrap_or_default()))
+                };
+                terms.iter().map(value).collect()
+            }
             "random_choice" => Ok(random(terms, self)),
-            name if THEIRS.contains(&name) => self.ask(name, terms, options),
+            name if THEIRS.contains(&name) => self.ask(name, terms, options, place),
             _ => Err(Error::failed(format!("lookup plugin ({name}) not found"))),
         }
     }
@@ -339,11 +355,14 @@ impl Outside for Controllers<'_, '_> {
         Ok((text, path.to_string_lossy().into_owned()))
     }
 
-    fn environment(&self, name: &str) -> Option<String> {
-        let answer = self
-            .ask("env", &[Value::str(name)], &Kwargs::default())
-            .ok()?;
-        answer.first().map(ToString::to_string)
+    fn environment(
+        &self,
+        name: &str,
+        place: Option<&value::Place>,
+    ) -> Result<Option<String>, Error> {
+        let answer = self.ask("env", &[Value::str(name)], &Kwargs::default(), place)?;
+        let found = answer.first().filter(|value| !matches!(value, Value::None));
+        Ok(found.map(ToString::to_string))
     }
 
     fn now(&self) -> (i64, u32, i32) {
@@ -362,6 +381,14 @@ impl Outside for Controllers<'_, '_> {
     fn knows_lookup(&self, name: &str) -> bool {
         let name = super::actions::bare(name);
         OURS.contains(&name) || THEIRS.contains(&name)
+    }
+}
+
+fn protocol_place(place: &value::Place) -> Place {
+    Place {
+        file: place.file.to_string(),
+        line: place.line,
+        column: place.column,
     }
 }
 

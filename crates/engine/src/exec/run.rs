@@ -47,6 +47,8 @@ pub(super) struct Run<'a> {
     pub(super) recap: Cell<Recap>,
     /// Tasks begun so far.
     pub(super) index: Cell<u32>,
+    /// The play or task at hand.
+    pub(super) at: RefCell<Place>,
     /// The folder of the playbook that is run.
     pub(super) playbook_dir: RefCell<PathBuf>,
     /// Blocks with a rescue section that we are inside of.
@@ -91,6 +93,11 @@ impl<'a> Run<'a> {
             },
             recap: Cell::new(Recap::default()),
             index: Cell::new(0),
+            at: RefCell::new(Place {
+                file: String::new(),
+                line: 0,
+                column: 0,
+            }),
             playbook_dir: RefCell::new(PathBuf::from("/")),
             rescuers: Cell::new(0),
             handlers: RefCell::new(Handlers::default()),
@@ -133,6 +140,7 @@ impl<'a> Run<'a> {
     }
 
     fn play(&self, play: &Play) -> Result<Flow, Stop> {
+        self.at.replace(play.place.clone());
         let outside = Self::surroundings(play);
         let name = self.play_name(play, &outside);
         super::magic::begin_play(self, play, &name);

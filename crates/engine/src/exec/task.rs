@@ -80,6 +80,7 @@ impl Run<'_> {
         if self.controller.borrow().cancelled() {
             return Ok(Flow::Cancelled);
         }
+        self.at.replace(task.place.clone());
         let reach = self.reach(task, around);
         if !handler && !self.is_selected(task, around, &reach)? {
             return Ok(Flow::Next);

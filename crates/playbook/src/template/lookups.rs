@@ -30,18 +30,14 @@ pub(super) fn run(
             .map(|term| sequence(machine, term, options))
             .collect::<Result<Vec<_>, _>>()
             .map(|all| all.concat()),
-        "env" => Ok(terms
+        "env" => terms
             .iter()
             .map(|term| {
-                let found = machine
-                    .outside
-                    .environment(&term.to_string())
-                    .map(Value::from);
-                found
-                    .or_else(|| options.get("default").cloned())
-                    .unwrap_or_else(|| Value::str(""))
+                let found = machine.environment(&term.to_string())?.map(Value::from);
+                let found = found.or_else(|| options.get("default").cloned());
+                Ok(found.unwrap_or_else(|| Value::str("")))
             })
-            .collect()),
+            .collect(),
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use crate::template::Error;
-use crate::value::Value;
+use crate::value::{Place, Value};
 
 /// The variables in reach, as they were written: templates in them are rendered when read.
 pub trait Scope {
@@ -22,9 +22,14 @@ pub type Kwargs = IndexMap<String, Value>;
 /// What only the host of the evaluator can answer. Every method has a default that says so.
 pub trait Outside {
     /// Runs the lookup plugin `name`. Terms and options are rendered already; the answer is
-    /// always a list, as with `query`.
-    fn lookup(&self, name: &str, terms: &[Value], _options: &Kwargs) -> Result<Vec<Value>, Error> {
-        let _ = terms;
+    /// always a list, as with `query`. `place` is the expression's, as far as it is known.
+    fn lookup(
+        &self,
+        name: &str,
+        _terms: &[Value],
+        _options: &Kwargs,
+        _place: Option<&Place>,
+    ) -> Result<Vec<Value>, Error> {
         Err(Error::failed(format!(
             "lookup plugin ({name}) cannot be used here"
         )))
@@ -55,9 +60,10 @@ pub trait Outside {
         Err(Error::failed(format!("'{path}' cannot be resolved here")))
     }
 
-    /// Returns the value of an environment variable of the controller.
-    fn environment(&self, _name: &str) -> Option<String> {
-        None
+    /// Returns the value of an environment variable of the controller, if it has it; asked for
+    /// by the expression at `place`.
+    fn environment(&self, _name: &str, _place: Option<&Place>) -> Result<Option<String>, Error> {
+        Ok(None)
     }
 
     /// Returns the time as seconds and nanoseconds since 1970, and the local offset from UTC

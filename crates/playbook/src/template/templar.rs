@@ -65,16 +65,22 @@ impl<'a> Templar<'a> {
 
     /// Evaluates a bare expression, as in `debug: var=…` or `until`.
     pub fn evaluate(&self, expression: &str, place: Option<&Place>) -> Result<Value, Error> {
-        self.expression(expression, true, false)
+        self.expression(expression, place, true, false)
             .and_then(finalize::result)
             .map_err(|error| error.within(expression, place))
     }
 
-    fn expression(&self, text: &str, backslashes: bool, embedded: bool) -> Result<Value, Error> {
+    fn expression(
+        &self,
+        text: &str,
+        place: Option<&Place>,
+        backslashes: bool,
+        embedded: bool,
+    ) -> Result<Value, Error> {
         let machine = self.machine();
         machine.embedded.set(embedded);
         let expr = cache::expression(text, backslashes)?;
-        machine.value(&expr, &Frame::root())
+        machine.standing_at(place, || machine.value(&expr, &Frame::root()))
     }
 
     /// Decides a conditional: `when`, `failed_when`, an item of `assert`.
@@ -121,7 +127,7 @@ impl<'a> Templar<'a> {
                 }
             }
         } else {
-            let value = self.expression(text, false, true)?;
+            let value = self.expression(text, place, false, true)?;
             finalize::result(defined(value)?)?
         };
         Ok(match result {

@@ -257,7 +257,10 @@ impl Machine<'_> {
         }
         let answer = match crate::template::lookups::run(self, &bare, &terms, &named) {
             Some(answer) => answer,
-            None => self.outside.lookup(&bare, &terms, &named),
+            None => {
+                let place = self.standing();
+                self.outside.lookup(&bare, &terms, &named, place.as_ref())
+            }
         };
         let answer = match (answer, errors.as_deref()) {
             (Err(error), Some("ignore" | "warn"))

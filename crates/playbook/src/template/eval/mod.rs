@@ -75,6 +75,8 @@ pub(super) struct Machine<'a> {
     blocks: RefCell<HashMap<Rc<str>, Vec<Rc<super::ast::BlockDef>>>>,
     /// The path of the template file being rendered, for relative includes.
     file: RefCell<Option<String>>,
+    /// Where the text being rendered was written, as far as it is known.
+    place: RefCell<Option<Place>>,
     pub(super) syntax: RefCell<Syntax>,
     /// Whether texts in the expression may themselves be templates (conditionals).
     pub(super) embedded: Cell<bool>,
@@ -96,6 +98,7 @@ impl<'a> Machine<'a> {
             warnings,
             blocks: RefCell::default(),
             file: RefCell::default(),
+            place: RefCell::default(),
             syntax: RefCell::default(),
             embedded: Cell::new(false),
         }
@@ -143,8 +146,32 @@ impl<'a> Machine<'a> {
             ..Syntax::default()
         };
         let place = source.place.as_ref();
-        self.text(&source.text, &syntax)
+        self.standing_at(place, || self.text(&source.text, &syntax))
             .map_err(|error| error.within(&source.text, place))
+    }
+
+    /// Runs `act` for a text that was written at `place`; one without a place belongs to the
+    /// text it was met in.
+    pub(super) fn standing_at<T>(
+        &self,
+        place: Option<&Place>,
+        act: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(place) = place else { return act() };
+        let before = self.place.replace(Some(place.clone()));
+        let result = act();
+        self.place.replace(before);
+        result
+    }
+
+    /// Returns where the text being rendered was written.
+    pub(super) fn standing(&self) -> Option<Place> {
+        self.place.borrow().clone()
+    }
+
+    /// Returns an environment variable of the controller.
+    pub(super) fn environment(&self, name: &str) -> Result<Option<String>, Error> {
+        self.outside.environment(name, self.standing().as_ref())
     }
 
     /// Renders template text, natively: a single expression gives its value.
@@ -226,8 +253,19 @@ impl<'a> Machine<'a> {
         body: &[super::ast::Stmt],
         frame: &Rc<Frame>,
     ) -> Result<Value, Error> {
+        self.inside(path, || self.program(body, frame))
+    }
+
+    /// Runs `act` with `path` as the file that messages, includes and lookups go by.
+    fn inside<T>(&self, path: String, act: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let _deeper = self.meter.deeper()?;
+        let place = Place {
+            file: Rc::from(path.as_str()),
+            line: 0,
+            column: 0,
+        };
         let before = self.file.replace(Some(path));
-        let result = self.program(body, frame);
+        let result = self.standing_at(Some(&place), act);
         self.file.replace(before);
         result
     }

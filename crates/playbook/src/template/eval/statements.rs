@@ -303,15 +303,6 @@ impl Machine<'_> {
         Ok((body, path))
     }
 
-    /// Runs `act` with `path` as the file that messages and includes go by.
-    fn inside<T>(&self, path: String, act: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let _deeper = self.meter.deeper()?;
-        let before = self.file.replace(Some(path));
-        let result = act();
-        self.file.replace(before);
-        result
-    }
-
     fn include(
         &self,
         name: &Expr,

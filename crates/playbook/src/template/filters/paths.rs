@@ -58,7 +58,7 @@ fn splitext(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
 
 fn expanduser(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let path = value.to_string();
-    let home = machine.outside.environment("HOME");
+    let home = machine.environment("HOME")?;
     match (path.strip_prefix('~'), home) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
             Ok(Value::from(format!("{}{rest}", home.trim_end_matches('/'))))
@@ -83,11 +83,11 @@ fn expandvars(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, E
                 (&after[..end], end)
             }
         };
-        match machine
-            .outside
-            .environment(name)
-            .filter(|_| !name.is_empty())
-        {
+        let found = match name {
+            "" => None,
+            name => machine.environment(name)?,
+        };
+        match found {
             Some(found) => out.push_str(&found),
             None => out.push_str(&rest[at..=at + length]),
         }
