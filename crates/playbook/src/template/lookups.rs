@@ -25,6 +25,7 @@ pub(super) fn run(
         "varnames" => varnames(machine, terms),
         "nested" => nested(machine, terms),
         "together" => together(machine, terms),
+        "sequence" if terms.is_empty() => sequence(machine, &Value::str(""), options),
         "sequence" => terms
             .iter()
             .map(|term| sequence(machine, term, options))

@@ -65,7 +65,7 @@ impl<'a> Templar<'a> {
 
     /// Evaluates a bare expression, as in `debug: var=…` or `until`.
     pub fn evaluate(&self, expression: &str, place: Option<&Place>) -> Result<Value, Error> {
-        self.expression(expression, place, true, false)
+        self.expression(expression, place, false, false)
             .and_then(finalize::result)
             .map_err(|error| error.within(expression, place))
     }

@@ -127,7 +127,6 @@ struct Position {
     flow: bool,
     in_mapping: bool,
     simple_key: bool,
-    nested: bool,
 }
 
 struct Emitter<'a> {
@@ -197,11 +196,7 @@ impl Emitter<'_> {
                 for item in items {
                     self.indent(inner);
                     self.indicator("-", true, false, true);
-                    let at = Position {
-                        nested: true,
-                        ..Position::default()
-                    };
-                    self.node(item, inner, at);
+                    self.node(item, inner, Position::default());
                 }
             }
             Node::Map(pairs, flow) if at.flow || *flow || pairs.is_empty() => {
@@ -221,7 +216,6 @@ impl Emitter<'_> {
         let at = Position {
             flow,
             in_mapping: true,
-            nested: true,
             simple_key: false,
         };
         if simple(key) {
@@ -256,7 +250,6 @@ impl Emitter<'_> {
             }
             let at = Position {
                 flow: true,
-                nested: true,
                 ..Position::default()
             };
             self.node(item, inner, at);
@@ -289,9 +282,6 @@ impl Emitter<'_> {
         };
         let split = !at.simple_key;
         if scalar.plain && allowed && !(at.simple_key && (text.is_empty() || found.multiline)) {
-            if !at.nested {
-                self.open_ended = true;
-            }
             self.folded(text, indent, split, false);
         } else if found.single && !(at.simple_key && found.multiline) {
             self.indicator("'", true, false, false);

@@ -37,6 +37,8 @@ def trust(value):
 
 
 def plain(value):
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return {"big": str(value)}
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

@@ -76,7 +76,9 @@ fn utf8_only(given: &Given) -> Result<(), Error> {
 
 fn decode(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     utf8_only(given)?;
-    let text: String = value.to_string().split_whitespace().collect();
+    // Python passes over what is not of the alphabet.
+    let known = |c: &char| c.is_ascii_alphanumeric() || "+/-_=".contains(*c);
+    let text: String = value.to_string().chars().filter(known).collect();
     let decoded = match given.flag(1, false)? {
         true => URL_SAFE.decode(text),
         false => STANDARD.decode(text),

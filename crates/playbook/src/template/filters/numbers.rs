@@ -83,7 +83,8 @@ fn float(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
 /// Ansible's `bool`: a few words are true and false; the rest is false, with a warning.
 fn truth(machine: &Machine<'_>, value: &Value) -> Result<Value, Error> {
     let text = match value {
-        Value::None | Value::Bool(_) => return Ok(value.clone()),
+        Value::None => return Ok(Value::Bool(false)),
+        Value::Bool(_) => return Ok(value.clone()),
         Value::Float(f) => return Ok(Value::Bool(*f == 1.0)),
         other => other.to_string().to_lowercase(),
     };
