@@ -24,6 +24,7 @@ from moto.ec2.models.key_pairs import KeyPairBackend
 from moto.ec2.models.security_groups import SecurityGroupBackend
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.general import General
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import random_ami_id
 from moto.ssm.models import Parameter, ssm_backends
 
@@ -210,6 +211,18 @@ def tags_for(specifications: list, kind: str) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for s in chosen for tag in s["Tags"]}
 
 
+def fill_from_image(mapping: dict, ami: Ami) -> None:
+    """A mapping of a device that the image maps takes from there what it does not state."""
+    disk = mapping.get("Ebs") or {}
+    if mapping["DeviceName"] == ami.root_device_name:
+        if not disk.get("SnapshotId"):
+            disk["SnapshotId"] = ami.ebs_snapshot.id
+        if not disk.get("VolumeSize"):
+            disk["VolumeSize"] = 15
+    elif not (disk.get("SnapshotId") or disk.get("VolumeSize")):
+        raise error("MissingParameter", "The request must contain the parameter size or snapshotId")
+
+
 def patch(cloud: Cloud) -> None:
     """Puts EC2's behaviour over moto's."""
     patch_instances(cloud)
@@ -224,6 +237,8 @@ def patch_instances(cloud: Cloud) -> None:
 
     def run_instances(self, image_id, count, user_data, security_group_names, **kwargs):
         cloud.root_of(image_id)
+        for mapping in kwargs.get("block_device_mappings") or []:
+            fill_from_image(mapping, self.amis[image_id])
         interface_tags = (kwargs.get("tags") or {}).get("network-interface", {})
         reservation = ORIGINAL["run"](self, image_id, count, user_data, security_group_names, **kwargs)
         for instance in reservation.instances:
@@ -279,6 +294,8 @@ def patch_instances(cloud: Cloud) -> None:
     InstanceBackend.describe_instances = describe_instances
     InstanceBackend.get_reservations_by_instance_ids = by_id
     Instance.stop, Instance.start, Instance.terminate = stop, start, terminate
+    # Judged in run_instances, where the image is known.
+    InstanceResponse._validate_block_device_mapping = staticmethod(lambda mapping: None)
 
 
 def patch_images(cloud: Cloud) -> None:

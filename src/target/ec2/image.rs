@@ -62,7 +62,10 @@ impl Ec2 {
             }
         };
         cx.ledger.learn(debt, &id)?;
-        self.wait_until_available(plan, &id, cx).await?;
+        let image = self.wait_until_available(plan, &id, cx).await?;
+        for snapshot in snapshots_of(&image) {
+            cx.ledger.learn(snapshots, &snapshot)?;
+        }
         let base = Base {
             id: id.clone(),
             name,
@@ -425,6 +428,12 @@ fn mappings(image: &Image, plan: &BakePlan) -> Vec<BlockDeviceMapping> {
                 .build()
         })
         .collect()
+}
+
+/// Returns the ids of an image's snapshots.
+pub(super) fn snapshots_of(image: &Image) -> Vec<String> {
+    let disks = image.block_device_mappings().iter();
+    disks.filter_map(|m| m.ebs()?.snapshot_id.clone()).collect()
 }
 
 /// Returns the base a source image is.

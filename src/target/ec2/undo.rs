@@ -28,7 +28,10 @@ impl Ec2 {
                 self.delete_group(run, name, learned).await
             }
             Undo::DeregisterImage { run, name, .. } => self.end_image(run, name, learned).await,
-            Undo::DeleteSnapshots { run, .. } => self.delete_snapshots(run).await,
+            Undo::DeleteSnapshots { run, .. } if learned.is_empty() => {
+                self.sweep_snapshots(run).await
+            }
+            Undo::DeleteSnapshots { .. } => self.delete_snapshots(learned).await,
             Undo::StopContainer { .. } | Undo::RemoveNetwork { .. } | Undo::RemovePath { .. } => {
                 Err(TargetError::new(
                     "a debt of this machine is not EC2's to pay",
@@ -160,34 +163,44 @@ impl Ec2 {
         }
     }
 
+    async fn delete_snapshots(&self, ids: &[String]) -> Result<(), TargetError> {
+        for id in ids {
+            // An image may still use it; that one is on its way out.
+            self.patiently("delete", || self.delete_snapshot(id))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Snapshots of an image that was pending when it went appear late: they are looked for until
     /// none has been there for a while.
-    async fn delete_snapshots(&self, run: &RunId) -> Result<(), TargetError> {
+    pub(super) async fn sweep_snapshots(&self, run: &RunId) -> Result<(), TargetError> {
         let mut quiet = Instant::now();
         let give_up = Instant::now() + PATIENCE;
         while quiet.elapsed() < LOOK && Instant::now() < give_up {
             for snapshot in self.snapshots(run).await? {
                 quiet = Instant::now();
-                let id = snapshot.snapshot_id.unwrap_or_default();
-                let request = self.ec2.delete_snapshot().snapshot_id(&id);
-                match request
-                    .send()
-                    .await
-                    .map_err(|e| self.refused("DeleteSnapshot", e))
-                {
-                    // An image still uses it; that one is on its way out.
-                    Err(error)
-                        if !error.is_not_found()
-                            && error.code() != Some("InvalidSnapshot.InUse") =>
-                    {
-                        return Err(error.into());
-                    }
-                    _ => {}
-                }
+                self.delete_snapshot(snapshot.snapshot_id.as_deref().unwrap_or_default())
+                    .await?;
             }
             tokio::time::sleep(self.poll).await;
         }
         Ok(())
+    }
+
+    /// Returns whether it is gone; it is not while an image uses it.
+    pub(super) async fn delete_snapshot(&self, id: &str) -> Result<bool, Ec2Error> {
+        let request = self.ec2.delete_snapshot().snapshot_id(id);
+        match request
+            .send()
+            .await
+            .map_err(|e| self.refused("DeleteSnapshot", e))
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) if error.code() == Some("InvalidSnapshot.InUse") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Looks for something whose id is not known until it is there, or long enough.
