@@ -11,6 +11,7 @@ mod files;
 mod handlers;
 mod include;
 mod lookup;
+mod loops;
 mod magic;
 mod meta;
 mod model;
