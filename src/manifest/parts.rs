@@ -1,7 +1,7 @@
 //! `source:`, `provision:`, `test:` and `image:`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
@@ -188,7 +188,7 @@ fn existing(
     fits: fn(&Path) -> bool,
     what: &str,
 ) -> Result<PathBuf, Diagnostic> {
-    let path = folder.join(read::fill(node, "a path", variables)?);
+    let path = plain(&folder.join(read::fill(node, "a path", variables)?));
     if fits(&path) {
         return Ok(path);
     }
@@ -196,6 +196,21 @@ fn existing(
         &node.span,
         format!("there is no {what} {}", path.display()),
     ))
+}
+
+/// Returns the path without `.` and `..`, by its text: links keep their names.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Returns tasks as YAML on the very lines where they stand, so that complaints about them name
