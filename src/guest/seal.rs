@@ -55,6 +55,8 @@ systemctl restart systemd-journald >/dev/null 2>&1 || true
 # Packages: lists and archives.
 apt-get clean >/dev/null 2>&1 || true
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+# By its date the empty folder would pass for a fresh cache.
+touch --date=@0 /var/lib/apt/lists 2>/dev/null
 rm -f /etc/dpkg/dpkg.cfg.d/amibake /etc/apt/apt.conf.d/*amibake*
 
 # Registrations that name this machine.
