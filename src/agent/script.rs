@@ -23,7 +23,7 @@ exec $s sh -c "$i" amibake "$@" "PATH=$PATH" "LANG=${LANG-}" "LC_ALL=${LC_ALL-}"
 
 /// Arguments: run, whether a password precedes, `HASH:BYTES` of the agent for `x86_64` and
 /// `aarch64` (`-` for none), then what is passed on.
-const INNER: &str = r#"set -u; umask 077; run=$1; ask=$2; x=$3; a=$4; shift 4
+const INNER: &str = r#"set -u; w=$(umask); umask 077; run=$1; ask=$2; x=$3; a=$4; shift 4
 if [ "$ask" = ask ]; then while read -r l && [ "$l" != amibake-begin ]; do :; done; fi
 m=$(uname -m)
 case $m in x86_64|amd64) k=$x;; aarch64|arm64) k=$a;; *) k=-;; esac
@@ -42,6 +42,7 @@ if ! { [ -f "$f" ] && [ "$(sha256sum <"$f")" = "$h  -" ]; }; then
   for o in "$d"/agent-*; do [ "$o" = "$f" ] || rm -f "$o"; done
 fi
 echo "amibake $run have"
+umask "$w"
 exec "$f" session "$b" "$@""#;
 
 const PURGE: &str = r#"ask=$1
