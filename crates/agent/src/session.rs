@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -254,14 +254,30 @@ fn attach(
         .try_clone()
         .map_err(failed("use", &folder.socket()))?;
     thread::spawn(move || {
-        let _ = io::copy(&mut &controller_in, &mut &to_run);
+        let _ = pump(&mut &controller_in, &mut &to_run);
         let _ = to_run.shutdown(std::net::Shutdown::Both);
     });
     let finished = folder.clone();
-    let _ = io::copy(&mut &socket, &mut &controller_out);
+    let _ = pump(&mut &socket, &mut &controller_out);
     match finished.path().is_dir() && is_dead(&finished) {
         true => say_died(&finished, controller_out),
         false => Ok(()),
+    }
+}
+
+/// Copies until the end, by `read` and `write`.
+///
+/// Not `io::copy`, which splices: a splice that waits for the socket holds the pipe's lock, and
+/// whoever reads the other end of the pipe waits with it, for events that are there already.
+fn pump(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    let mut part = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut part) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&part[..n])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
