@@ -1,6 +1,6 @@
 //! The bundle as the language reads it: files on tmpfs, large ones fetched when they are wanted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) struct BundleFiles {
     disk: Disk,
     hub: Arc<Hub>,
     /// Files whose content has not been fetched yet.
-    large: Mutex<BTreeMap<PathBuf, ()>>,
+    large: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl BundleFiles {
@@ -28,7 +28,7 @@ impl BundleFiles {
         Self {
             disk: Disk::below(prefix),
             hub,
-            large: Mutex::new(large.map(|item| (item.path.clone(), ())).collect()),
+            large: Mutex::new(large.map(|item| item.path.clone()).collect()),
         }
     }
 
@@ -36,7 +36,7 @@ impl BundleFiles {
     fn fetch(&self, path: &Path) -> io::Result<()> {
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted: Vec<PathBuf> = large
-            .keys()
+            .iter()
             .filter(|known| known.starts_with(path))
             .cloned()
             .collect();

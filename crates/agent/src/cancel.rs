@@ -46,10 +46,11 @@ fn end_commands() {
     let me = getpid().as_raw_nonzero().get();
     let ours = std::fs::metadata("/proc/self/exe").ok();
     for &pid in parents.keys() {
-        if descends(pid, me, &parents) && !is_same_program(pid, ours.as_ref()) {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+        if descends(pid, me, &parents)
+            && !is_same_program(pid, ours.as_ref())
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }

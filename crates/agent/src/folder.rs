@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::{AgentError, io};
 
 /// How long the folder of a run that nobody fetched is kept.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const KEPT: Duration = Duration::from_hours(24);
 
 /// The folder of one run: private, on tmpfs.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ pub(crate) fn private(base: &Path) -> Result<(), AgentError> {
     }
     let found = base.symlink_metadata().map_err(io("look at", base))?;
     let me = rustix::process::geteuid().as_raw();
-    match found.is_dir() && found.uid() == me && found.mode() & 0o077 == 0 {
+    match found.is_dir() && found.uid() == me && found.mode() % 0o100 == 0 {
         true => Ok(()),
         false => Err(AgentError::NotOurs(base.to_path_buf())),
     }

@@ -13,7 +13,7 @@ use amibake_protocol::event::Event;
 use crate::event_log::{BACKLOG_BYTES, EventLog};
 
 /// How long a question waits without any controller before it counts as refused.
-const NOBODY: Duration = Duration::from_secs(30 * 60);
+const NOBODY: Duration = Duration::from_mins(30);
 
 /// Shared by the run and the threads of its connections.
 pub(crate) struct Hub {

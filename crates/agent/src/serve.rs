@@ -27,7 +27,7 @@ use crate::hub::{Hub, State};
 use crate::{AgentError, io};
 
 /// How long a run that ended waits for a controller before only its folder is left.
-const LINGER: Duration = Duration::from_secs(600);
+const LINGER: Duration = Duration::from_mins(10);
 /// Events written to a connection at once.
 const PIECE_BYTES: u64 = 1 << 20;
 /// The largest file a `fetch` sends.
@@ -155,7 +155,7 @@ fn write_out(
     let mut next = usize::try_from(from).unwrap_or(usize::MAX);
     let mut asked = None;
     loop {
-        let step = hub.wait(Duration::from_secs(3600), |state| {
+        let step = hub.wait(Duration::from_hours(1), |state| {
             what_next(state, &mut next, asked, generation)
         });
         match step {
