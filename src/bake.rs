@@ -4,6 +4,7 @@
 //! The order is here; each part is its room's. What runs playbooks is behind [`Hands`].
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,11 @@ use crate::plan::{BakePlan, OnError};
 use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Trust};
 use crate::target::{Candidate, Cx, Fault, Finished, Machine, Role, Target, TargetError};
 
-/// How long a machine lives once it is sealed, should the controller die.
-const AFTER_SEALING: Duration = Duration::from_secs(30 * 60);
+/// How long a machine lives after its timer was renewed, should the controller die.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// How often the machine's timer and the account's expiry are set back.
+const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// What runs playbooks on a machine: the agent's side.
 #[async_trait]
@@ -68,7 +72,13 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
         Ok(ledger) => ledger,
         Err(error) => return Failure::new(error).into(),
     };
-    let making = AssertUnwindSafe(make(plan, shop, &ledger)).catch_unwind();
+    let making = AssertUnwindSafe(async {
+        tokio::select! {
+            made = make(plan, shop, &ledger) => made,
+            never = renew_expiry(plan, shop) => match never {},
+        }
+    })
+    .catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = shop.interrupt.cancel.cancelled() => Err(interrupted()),
@@ -168,14 +178,19 @@ async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<F
     let link = meet(plan, shop, &builder).await?;
     let phase = shop.events.phase(Phase::Provision);
     let limit = plan.builder.timeouts.provision;
-    match tokio::time::timeout(limit, shop.hands.provision(&link, plan)).await {
+    let working = shop.hands.provision(&link, plan);
+    let provisioned = tokio::select! {
+        provisioned = tokio::time::timeout(limit, working) => provisioned,
+        never = renew_timer(&link, shop) => match never {},
+    };
+    match provisioned {
         Ok(provisioned) => provisioned?,
         Err(_) => return Err(too_slow("provisioning", "provision")),
     }
     phase.finish(None);
 
     let phase = shop.events.phase(Phase::Seal);
-    prepare::renew_timer(&link, AFTER_SEALING)
+    prepare::renew_timer(&link, LIFETIME)
         .await
         .map_err(Failure::new)?;
     let sealed = seal::seal(&link).await.map_err(Failure::new)?;
@@ -210,6 +225,29 @@ async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<F
     let (image_id, name) = (done.id.clone(), done.name.clone());
     shop.events.send(Event::ImageReady { image_id, name });
     Ok(done)
+}
+
+/// Keeps the machine from ending itself, for as long as it is polled.
+async fn renew_timer(link: &Link, shop: &Workshop<'_>) -> Infallible {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(error) = prepare::renew_timer(link, LIFETIME).await {
+            let message = format!("the machine's own timer could not be renewed: {error}");
+            shop.events.warn(message);
+        }
+    }
+}
+
+/// Keeps the run's things from expiring, for as long as it is polled: no longer than
+/// `timeouts.total`.
+async fn renew_expiry(plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(error) = shop.target.renew(plan, 2 * LIFETIME).await {
+            let message = format!("the run's expiry could not be renewed: {error}");
+            shop.events.warn(message);
+        }
+    }
 }
 
 /// Connects to the builder and returns when its first task may run.

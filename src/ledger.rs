@@ -16,7 +16,8 @@ use crate::exit::Leftover;
 use crate::run::RunId;
 use crate::target::{Role, Target};
 use journal::Journal;
-pub(crate) use journal::{JournalError, Record, replay};
+use journal::Record;
+pub(crate) use journal::{JournalError, dead_runs};
 
 /// When a debt is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +124,19 @@ impl Undo {
             Self::StopContainer { name } => format!("container {name}"),
             Self::RemoveNetwork { name } => format!("network namespace {name}"),
             Self::RemovePath { path } => path.display().to_string(),
+        }
+    }
+
+    /// Returns whether it is about something of this host.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::StopContainer { .. } | Self::RemoveNetwork { .. } | Self::RemovePath { .. } => {
+                true
+            }
+            Self::TerminateInstance { .. }
+            | Self::DeleteSecurityGroup { .. }
+            | Self::DeregisterImage { .. }
+            | Self::DeleteSnapshots { .. } => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod build;
+mod reap;
 mod validate;
 mod vars;
 
@@ -28,6 +29,7 @@ pub(crate) struct Cli {
 enum Command {
     Apply(apply::Args),
     Build(build::Args),
+    Reap(reap::Args),
     Validate(validate::Args),
 }
 
@@ -69,6 +71,7 @@ impl Cli {
         match &self.command {
             Command::Apply(args) => args.reporting(),
             Command::Build(args) => args.reporting(),
+            Command::Reap(_) => reap::Args::reporting(),
             Command::Validate(_) => validate::Args::reporting(),
         }
     }
@@ -78,6 +81,7 @@ impl Cli {
         match self.command {
             Command::Apply(args) => args.run(cx).await,
             Command::Build(args) => args.run(cx).await,
+            Command::Reap(args) => args.run(cx).await,
             Command::Validate(args) => args.run(cx),
         }
     }

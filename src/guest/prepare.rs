@@ -120,20 +120,35 @@ pub(crate) async fn renew_timer(
     link: &dyn Transport,
     lifetime: Duration,
 ) -> Result<(), GuestError> {
-    let text = format!(
-        "set -eu\nsystemctl stop amibake-deadman.timer 2>/dev/null || true\n{}\n",
-        arm_timer(lifetime)
-    );
+    let text = RENEW
+        .replace("@SECONDS@", &lifetime.as_secs().to_string())
+        .replace("@POWER_OFF@", POWER_OFF);
     script(link, "renewing the machine's timer", &text)
         .await
         .map(drop)
 }
 
+/// The new timer is armed before the old one goes: at no time is there none.
+const RENEW: &str = r#"
+set -eu
+old=$(systemctl list-units --plain --no-legend --all 'amibake-deadman*.timer' | awk '{ print $1 }')
+systemd-run --quiet --collect --unit="amibake-deadman-$(date +%s%N)" --on-active=@SECONDS@s \
+  --timer-property=AccuracySec=1s --timer-property=DefaultDependencies=no @POWER_OFF@
+for timer in $old; do systemctl stop "$timer"; done
+"#;
+
+/// How a machine that nobody comes back for ends.
+const POWER_OFF: &str = "systemctl poweroff --force";
+
 /// Returns the shell command that arms the dead-man timer; user data runs it at each boot.
+///
+/// Boot commands run before sysinit.target, which a timer waits for by default: hence the property
+/// and `--no-block`.
 pub(crate) fn arm_timer(lifetime: Duration) -> String {
     format!(
-        "systemd-run --quiet --collect --unit=amibake-deadman --on-active={}s \
-         --timer-property=AccuracySec=1s systemctl poweroff --force",
+        "systemctl stop 'amibake-deadman*.timer' 2>/dev/null; systemd-run --quiet --collect --no-block \
+         --unit=amibake-deadman --on-active={}s --timer-property=AccuracySec=1s \
+         --timer-property=DefaultDependencies=no {POWER_OFF}",
         lifetime.as_secs()
     )
 }

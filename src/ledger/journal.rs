@@ -126,6 +126,58 @@ pub(crate) fn replay(text: &str) -> Vec<(Due, Undo, Vec<String>)> {
         .collect()
 }
 
+/// A run whose process is gone, and what its journal says it owes.
+#[derive(Debug)]
+pub(crate) struct DeadRun {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its debts, oldest first, with what was learned of each.
+    pub(crate) owed: Vec<(Undo, Vec<String>)>,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DeadRun {
+    /// Removes the journal: all is paid.
+    pub(crate) fn forget(self) {
+        let _stays = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Returns the runs of this host that ended without paying. They are ours while held.
+pub(crate) fn dead_runs() -> Result<Vec<DeadRun>, JournalError> {
+    let folder = state_folder()?;
+    let failed = |source| JournalError::File {
+        path: folder.clone(),
+        source,
+    };
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths.into_iter().filter_map(dead_run).collect())
+}
+
+fn dead_run(path: PathBuf) -> Option<DeadRun> {
+    let run = path.file_name()?.to_str()?.strip_suffix(".journal")?;
+    let run = run.parse().ok()?;
+    let lock = File::open(&path).ok()?;
+    lock.try_lock().ok()?;
+    let owed = replay(&std::fs::read_to_string(&path).ok()?);
+    Some(DeadRun {
+        run,
+        owed: owed
+            .into_iter()
+            .map(|(_, undo, known)| (undo, known))
+            .collect(),
+        path,
+        _lock: lock,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

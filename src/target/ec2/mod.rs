@@ -6,6 +6,7 @@ mod error;
 mod image;
 mod launch;
 mod network;
+mod reap;
 mod source;
 mod tags;
 mod undo;
@@ -174,6 +175,8 @@ impl Target for Ec2 {
         ids.extend(instances.into_iter().filter_map(|i| i.instance_id));
         let images = self.images(vec![tags::of_run(&plan.run)]).await?;
         ids.extend(images.into_iter().filter_map(|i| i.image_id));
+        let snapshots = self.snapshots(&plan.run).await?;
+        ids.extend(snapshots.into_iter().filter_map(|s| s.snapshot_id));
         if ids.is_empty() {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use russh::keys::ssh_key::LineEnding;
 
+use crate::guest::prepare::arm_timer;
 use crate::target::{Keys, TargetError};
 
 /// EC2's limit, before base64.
@@ -37,7 +38,7 @@ fn cloud_config(keys: &Keys, lifetime: Duration) -> Result<String, TargetError> 
     let unusable = |e| TargetError::new("a key could not be written").because(e);
     let private = keys.host.to_openssh(LineEnding::LF).map_err(unusable)?;
     let config = serde_json::json!({
-        "bootcmd": [["sh", "-c", timer(lifetime)]],
+        "bootcmd": [["sh", "-c", arm_timer(lifetime)]],
         "ssh_authorized_keys": [keys.login.public_key().to_openssh().map_err(unusable)?],
         "ssh_deletekeys": true,
         "ssh_keys": {
@@ -46,17 +47,6 @@ fn cloud_config(keys: &Keys, lifetime: Duration) -> Result<String, TargetError> 
         },
     });
     Ok(format!("#cloud-config\n{config:#}\n"))
-}
-
-/// Boot commands run before sysinit.target, which a timer waits for by default: hence the property
-/// and `--no-block`.
-fn timer(lifetime: Duration) -> String {
-    format!(
-        "systemctl stop amibake-deadman.timer 2>/dev/null; systemd-run --quiet --collect --no-block \
-         --unit=amibake-deadman --on-active={}s --timer-property=AccuracySec=1s \
-         --timer-property=DefaultDependencies=no systemctl poweroff --force",
-        lifetime.as_secs()
-    )
 }
 
 fn merge(ours: &str, own: &str) -> Result<String, TargetError> {

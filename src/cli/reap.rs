@@ -1,0 +1,161 @@
+//! `reap`: pays what killed runs owe: in the account from tags alone, on this host from journals.
+
+use futures_util::future::join_all;
+
+use super::{Context, Form, Reporting};
+use crate::exit::{Answer, Failure, Leftover};
+use crate::ledger::{self, Undo};
+use crate::run::RunId;
+use crate::target::Target;
+use crate::target::container::Container;
+
+/// Remove what killed builds left behind
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Say what would be removed, remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only this run's, expired or not
+    #[arg(long, value_name = "RUN")]
+    run: Option<RunId>,
+    /// Only this region; otherwise all that are enabled
+    #[arg(long, value_name = "REGION")]
+    #[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "EC2's alone"))]
+    region: Option<String>,
+}
+
+/// Something to remove, and what is known of it.
+type Debt = (Undo, Vec<String>);
+
+impl Args {
+    pub(super) fn reporting() -> Reporting {
+        Reporting {
+            form: Form::Human,
+            verbosity: 0,
+        }
+    }
+
+    pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+        let mut answer = Answer::default();
+        self.reap_here(cx, &mut answer).await?;
+        #[cfg(feature = "ec2")]
+        self.reap_ec2(cx, &mut answer).await?;
+        Ok(answer)
+    }
+
+    /// A journal that nobody holds is a dead run's.
+    async fn reap_here(&self, cx: &Context, answer: &mut Answer) -> Result<(), Failure> {
+        let container = Container::new(None);
+        for dead in ledger::dead_runs().map_err(Failure::new)? {
+            if self.run.as_ref().is_some_and(|run| *run != dead.run) {
+                continue;
+            }
+            let local = dead.owed.iter().filter(|(undo, _)| undo.is_local());
+            let local: Vec<Debt> = local.cloned().rev().collect();
+            let paid = self.pay(&container, &local, cx, answer).await;
+            // What is owed to EC2 is in its tags.
+            if paid && !self.dry_run && (self.run.is_some() || local.len() == dead.owed.len()) {
+                dead.forget();
+            }
+        }
+        Ok(())
+    }
+
+    /// Pays all at once; returns whether nothing is left.
+    async fn pay(
+        &self,
+        target: &dyn Target,
+        debts: &[Debt],
+        cx: &Context,
+        answer: &mut Answer,
+    ) -> bool {
+        for (undo, known) in debts {
+            let verb = if self.dry_run {
+                "would remove"
+            } else {
+                "remove"
+            };
+            answer.text += &format!("{verb} {}\n", undo.what(known));
+        }
+        if self.dry_run {
+            return true;
+        }
+        let paying = debts.iter().map(|(undo, known)| target.pay(undo, known));
+        let mut left_behind = Vec::new();
+        for ((undo, known), paid) in debts.iter().zip(join_all(paying).await) {
+            let Err(error) = paid else { continue };
+            cx.events.warn(format!("{}: {error}", undo.what(known)));
+            left_behind.push(Leftover {
+                what: undo.what(known),
+                remove_with: undo.remedy(known),
+            });
+        }
+        if left_behind.is_empty() {
+            return true;
+        }
+        let mut failure = Failure::new("not everything could be removed");
+        failure.left_behind = left_behind;
+        answer.failures.push(failure);
+        false
+    }
+}
+
+#[cfg(feature = "ec2")]
+impl Args {
+    async fn reap_ec2(&self, cx: &Context, answer: &mut Answer) -> Result<(), Failure> {
+        use crate::bake::failed;
+        use crate::target::ec2::Ec2;
+
+        let here = match Ec2::new(self.region.as_deref()).await {
+            Ok(ec2) => ec2,
+            // A host without AWS has its containers reaped nevertheless.
+            Err(_) if self.region.is_none() && !answer.text.is_empty() => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        if self.region.is_some() {
+            return self.reap_region(&here, cx, answer).await;
+        }
+        for region in here.enabled_regions().await.map_err(failed)? {
+            let there = Ec2::new(Some(&region)).await.map_err(failed)?;
+            if let Err(failure) = self.reap_region(&there, cx, answer).await {
+                answer.failures.push(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// A run that was killed in the middle of a call may have made what is listed a moment later:
+    /// it is over when nothing is found twice.
+    async fn reap_region(
+        &self,
+        ec2: &crate::target::ec2::Ec2,
+        cx: &Context,
+        answer: &mut Answer,
+    ) -> Result<(), Failure> {
+        let mut empty = 0;
+        while empty < 2 {
+            let debts = self.ec2_debts(ec2).await?;
+            empty = if debts.is_empty() { empty + 1 } else { 0 };
+            if !self.pay(ec2, &debts, cx, answer).await || self.dry_run {
+                return Ok(());
+            }
+            if self.run.is_none() && empty > 0 {
+                return Ok(());
+            }
+            if empty == 1 {
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ec2_debts(&self, ec2: &crate::target::ec2::Ec2) -> Result<Vec<Debt>, Failure> {
+        let now = time::OffsetDateTime::now_utc();
+        let found = ec2.orphans(self.run.as_ref()).await;
+        let found = found.map_err(crate::bake::failed)?;
+        let due = found
+            .into_iter()
+            .filter(|o| self.run.is_some() || o.expires.is_some_and(|at| at < now));
+        Ok(due.map(|o| (o.undo, vec![o.id])).collect())
+    }
+}
