@@ -367,7 +367,11 @@ impl Run<'_> {
             }
         }
         let index = doing.index;
+        let hidden = self.is_censored(doing.task, doing.around, doing.reach);
         let mut output = |stream, line: &str| {
+            if hidden {
+                return;
+            }
             self.emit(Event::TaskOutput {
                 index,
                 stream,

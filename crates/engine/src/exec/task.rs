@@ -613,7 +613,8 @@ impl Run<'_> {
         fields.insert("failed_when_result".to_owned(), result);
     }
 
-    fn is_censored(&self, task: &Task, around: &Rc<Around>, reach: &Reach) -> bool {
+    /// Returns whether `no_log` hides what this task shows.
+    pub(super) fn is_censored(&self, task: &Task, around: &Rc<Around>, reach: &Reach) -> bool {
         let value = around.nearest(&task.keywords, |k| k.no_log.clone());
         // What cannot be evaluated is kept secret.
         value.is_some_and(|value| self.boolean(&value, reach, around).unwrap_or(true))
