@@ -204,3 +204,106 @@ fn needed(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which sets it"))
 }
+
+/// A machine with SSH and nothing else of a cloud, for one test alone.
+pub(crate) struct Plain {
+    server: Child,
+    answers: BufReader<std::process::ChildStdout>,
+    /// Where it is.
+    pub(crate) address: String,
+    /// Its disk.
+    pub(crate) root: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Plain {
+    /// Boots one and waits until it can be logged in to.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        let mut keygen = Command::new("ssh-keygen");
+        keygen
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key);
+        assert!(keygen.status().unwrap().success());
+        let public = std::fs::read_to_string(folder.path().join("key.pub")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/plain.py");
+        let mut server = Command::new(needed("AMIBAKE_TEST_PYTHON"))
+            .arg(script)
+            .args([&needed("AMIBAKE_TEST_ROOT"), public.trim()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut answers = BufReader::new(server.stdout.take().unwrap());
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        let (address, root) = line.trim().split_once(' ').expect("the machine starts");
+        let (address, root) = (address.to_owned(), PathBuf::from(root));
+        let plain = Self {
+            server,
+            answers,
+            address,
+            root,
+            folder,
+        };
+        wait_for("cloud-init", Duration::from_secs(60), || {
+            plain.ssh("cloud-init status --wait").status.success()
+        });
+        plain
+    }
+
+    /// Takes its network away, or gives it back.
+    pub(crate) fn cut(&mut self, cut: bool) {
+        use std::io::Write;
+        let word = if cut { "cut" } else { "mend" };
+        writeln!(self.server.stdin.as_mut().unwrap(), "{word}").unwrap();
+        self.answers.read_line(&mut String::new()).unwrap();
+    }
+
+    /// Runs a command on it, as its login user, by OpenSSH.
+    pub(crate) fn ssh(&self, command: &str) -> Output {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-i").arg(self.folder.path().join("key"));
+        for option in [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "ConnectTimeout=2",
+        ] {
+            ssh.args(["-o", option]);
+        }
+        ssh.arg(format!("ubuntu@{}", self.address))
+            .arg(command)
+            .output()
+            .unwrap()
+    }
+
+    /// Writes a playbook and returns the command that applies it.
+    pub(crate) fn apply(&self, playbook: &str) -> Command {
+        let path = self.folder.path().join("play.yml");
+        std::fs::write(&path, playbook).unwrap();
+        let mut command = amibake(self.folder.path(), ["apply"]);
+        let key = self.folder.path().join("key");
+        let host = format!("ubuntu@{}", self.address);
+        command
+            .arg(path)
+            .args(["--host", &host])
+            .arg("--identity")
+            .arg(key);
+        command
+    }
+
+    /// Returns its host key as the command line takes it.
+    pub(crate) fn host_key(&self) -> String {
+        let path = self.root.join("etc/ssh/ssh_host_ed25519_key.pub");
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+    }
+}
