@@ -27,7 +27,7 @@ sudo: [\"ALL=(ALL) NOPASSWD:ALL\"], shell: /bin/bash}
 pub(super) async fn base(source: &Source, arch: Arch) -> Result<Base, TargetError> {
     let suite = suite(source)?;
     let recipe = format!(
-        "{suite} {arch} {PACKAGES} {CLOUD_CONFIG} {}",
+        "{suite} {arch} {PACKAGES} {CLOUD_CONFIG} {} hosts",
         host_certificates_digest()
     );
     let digest: String = Sha256::digest(recipe)
@@ -129,6 +129,12 @@ async fn fill(suite: &str, arch: Arch, work: &Path) -> Result<(), TargetError> {
     // mmdebstrap copies the host's; the container gets its own at boot.
     write(work, "etc/resolv.conf", "")?;
     write(work, "etc/hostname", "localhost\n")?;
+    // mmdebstrap makes none, and not every resolver knows this name by itself.
+    write(
+        work,
+        "etc/hosts",
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+    )?;
     write(work, "etc/machine-id", "")?;
     for key in glob_host_keys(work) {
         std::fs::remove_file(&key).map_err(|e| {
