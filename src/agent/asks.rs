@@ -4,6 +4,7 @@
 //! file has that lookup at that place, with those arguments if they are literal; a file only if
 //! the bundle left it out or the author wrote its path down.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use amibake_protocol::ask::Ask;
@@ -110,10 +111,10 @@ impl Asks {
             let text = self.text_at(place, bundle).unwrap_or_default();
             has_word(&text, &path.to_string_lossy())
         };
-        if !(bundle.is_large(path) && bundle.holds(path)) && !is_written() {
+        let is_left_out = bundle.is_large(path) && bundle.holds(path);
+        if !is_left_out && !is_written() {
             return Err(format!("{} is not in the playbook", path.display()));
         }
-        use std::os::unix::fs::PermissionsExt;
         let found = path.metadata().map_err(|e| e.to_string())?;
         match found.is_file() && found.len() <= FILE_BYTES {
             true => Ok(Answered::File {

@@ -39,7 +39,7 @@ const ACK_EVERY: u64 = 256;
 /// How often a cut link is mended without an event having come.
 const MENDS: u32 = 10;
 /// How long the target may take to say anything after a command was started.
-const FIRST_WORDS: Duration = Duration::from_secs(120);
+const FIRST_WORDS: Duration = Duration::from_mins(2);
 /// How long the end of the run's folder is waited for.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -164,24 +164,6 @@ pub(crate) async fn run(
             }
             ended => return ended,
         }
-    }
-}
-
-/// Removes agents and runs from the machine: nothing of ours stays.
-pub(crate) async fn purge(
-    transport: &dyn Transport,
-    privilege: &Privilege,
-) -> Result<(), AgentError> {
-    let command = script::purge(privilege);
-    let mut channel = transport.exec(&command).await.map_err(AgentError::Link)?;
-    wire::give_password(&mut channel.stdin, privilege)
-        .await
-        .map_err(AgentError::Link)?;
-    drop(channel.stdin);
-    let stderr = wire::read_some(&mut channel.stderr).await;
-    match channel.exit.await.map_err(AgentError::Link)? {
-        crate::transport::Exit::Status(0) => Ok(()),
-        _ => Err(script::why_not(&stderr)),
     }
 }
 

@@ -74,12 +74,6 @@ impl Programs {
             None => Err(AgentError::NoAgent(architecture.to_owned())),
         }
     }
-
-    /// Uses `program` for `architecture`.
-    pub(crate) fn with(mut self, architecture: &'static str, program: Program) -> Self {
-        self.0.insert(architecture, program);
-        self
-    }
 }
 
 /// Returns the agent's file, if there is one: beside the program, or in cargo's target folder.

@@ -45,10 +45,6 @@ echo "amibake $run have"
 umask "$w"
 exec "$f" session "$b" "$@""#;
 
-const PURGE: &str = r#"ask=$1
-if [ "$ask" = ask ]; then while read -r l && [ "$l" != amibake-begin ]; do :; done; fi
-if [ "$(id -u)" = 0 ]; then rm -rf /var/lib/amibake /run/amibake; else rm -rf "$HOME/.cache/amibake" "/dev/shm/amibake-$(id -u)"; fi"#;
-
 /// Returns the command that starts, or finds, the agent for `run`.
 pub(super) fn start(run: &RunId, programs: &Programs, privilege: &Privilege) -> String {
     let key = |architecture| {
@@ -67,11 +63,6 @@ pub(super) fn start(run: &RunId, programs: &Programs, privilege: &Privilege) -> 
             &key("aarch64"),
         ],
     )
-}
-
-/// Returns the command that removes agents and runs.
-pub(super) fn purge(privilege: &Privilege) -> String {
-    command(PURGE, privilege, &[rights(privilege)])
 }
 
 fn rights(privilege: &Privilege) -> &'static str {

@@ -45,7 +45,7 @@ async fn lie(script: &str) -> AgentError {
     let liar = Liar(script.to_owned());
     let never = CancellationToken::new();
     let ended = run(&liar, &order, &to, &never);
-    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), ended).await;
     ended.expect("it ends").expect_err("a liar has no result")
 }
 
