@@ -247,7 +247,8 @@ def patch_instances(cloud: Cloud) -> None:
         return reservation
 
     def hidden(instance) -> bool:
-        return time.monotonic() - getattr(instance, "born", 0) < cloud.delays.visible
+        born = getattr(instance, "born", None)  # set when it has its machine
+        return born is None or time.monotonic() - born < cloud.delays.visible
 
     def describe_instances(self, filters=None):
         return visible(ORIGINAL["describe"](self, filters))
