@@ -19,7 +19,8 @@ fn main() {
             let hash = sha256(&program);
             writeln!(
                 table,
-                "    ({architecture:?}, {hash:?}, include_bytes!({packed:?})),"
+                "    ({architecture:?}, {hash:?}, include_bytes!({:?})),",
+                packed.display().to_string()
             )
             .expect("a string takes everything");
         }

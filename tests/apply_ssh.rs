@@ -32,7 +32,7 @@ const FAILS: &str = r#"
 "#;
 
 /// The second task begins after the link was cut; each leaves a line.
-const ACROSS_A_CUT: &str = r#"
+const ACROSS_A_CUT: &str = r"
 - hosts: all
   become: true
   tasks:
@@ -40,7 +40,7 @@ const ACROSS_A_CUT: &str = r#"
       ansible.builtin.shell: echo before >> /root/ran; sleep 4
     - name: After
       ansible.builtin.shell: echo after >> /root/ran
-"#;
+";
 
 const SECRETS: &str = r#"
 - hosts: all
@@ -115,7 +115,7 @@ fn a_run_goes_on_through_a_cut_link_and_each_task_runs_once() {
         .spawn()
         .unwrap();
     let ran = plain.root.join("root/ran");
-    wait_for("the first task", Duration::from_secs(60), || ran.exists());
+    wait_for("the first task", Duration::from_mins(1), || ran.exists());
     // The login's own server process goes, as a rebooted router would have it.
     plain.ssh("sudo pkill -KILL -u ubuntu sshd");
     let output = running.wait_with_output().unwrap();

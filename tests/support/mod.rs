@@ -1,6 +1,7 @@
 //! What the whole-program tests share: a test EC2 of their own, and runs of the real binary.
 
 #![expect(dead_code, reason = "every test program uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -116,7 +117,7 @@ impl Cloud {
     pub(crate) fn wait_until_held(&self, action: &str) {
         wait_for(
             &format!("a call of {action}"),
-            Duration::from_secs(120),
+            Duration::from_mins(2),
             || {
                 let faults = self.control("faults", None);
                 faults
@@ -247,7 +248,7 @@ impl Plain {
             root,
             folder,
         };
-        wait_for("cloud-init", Duration::from_secs(60), || {
+        wait_for("cloud-init", Duration::from_mins(1), || {
             plain.ssh("cloud-init status --wait").status.success()
         });
         plain
