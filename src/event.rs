@@ -73,11 +73,6 @@ pub(crate) enum Event {
         /// What the user can do.
         hint: Option<String>,
     },
-    /// A play was left out for this host, whose name its pattern does not match.
-    PlaySkipped {
-        /// The play's name.
-        name: String,
-    },
     /// A run on a host is over, its figures complete.
     HostFinished {
         /// The figures of the recap.
@@ -222,6 +217,7 @@ impl Reports {
     }
 
     /// Returns the next event; `None` at the end.
+    #[cfg(test)]
     pub(crate) async fn next(&mut self) -> Option<Report> {
         let report = self.receiver.recv().await.flatten();
         self.shrink(report)

@@ -64,14 +64,6 @@ impl Answer {
         }
     }
 
-    /// Returns an answer without a word.
-    pub(crate) fn ended(ended: Exit) -> Self {
-        Self {
-            ended,
-            ..Self::default()
-        }
-    }
-
     /// Returns the worst of all ends.
     pub(crate) fn exit(&self) -> Exit {
         let failures = self.failures.iter().map(Failure::exit);

@@ -3,6 +3,14 @@
 //! Parses the command line, runs the command, prints its result or its error, and chooses the
 //! exit code. The only place that knows how things look ([`report`]).
 
+#![cfg_attr(
+    not(feature = "ec2"),
+    expect(
+        dead_code,
+        reason = "a part of the ledger, the runs and the targets serves EC2 alone"
+    )
+)]
+
 mod agent;
 mod bake;
 mod cli;

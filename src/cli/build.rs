@@ -190,6 +190,10 @@ async fn bake(job: &Job, programs: &Programs, cx: &Context) -> Baked {
     bake::bake(&job.plan, &shop).await
 }
 
+#[cfg_attr(
+    not(feature = "ec2"),
+    expect(clippy::unused_async, reason = "EC2 asks for its region")
+)]
 async fn target(plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
     match plan.target {
         #[cfg(feature = "ec2")]

@@ -20,7 +20,6 @@ pub(crate) struct Args {
     run: Option<RunId>,
     /// Only this region; otherwise all that are enabled
     #[arg(long, value_name = "REGION")]
-    #[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "EC2's alone"))]
     region: Option<String>,
 }
 

@@ -36,11 +36,9 @@ pub(super) fn read(
         {
             section = heading_of(name)
                 .ok_or_else(|| wrong("a section is [group], [group:vars] or [group:children]"))?;
-            if let Section::Hosts(group) | Section::Vars(group) | Section::Children(group) =
-                &section
-            {
-                inventory.groups.entry(group.clone()).or_default();
-            }
+            let (Section::Hosts(group) | Section::Vars(group) | Section::Children(group)) =
+                &section;
+            inventory.groups.entry(group.clone()).or_default();
             continue;
         }
         entry(inventory, &section, text).map_err(|message| wrong(&message))?;

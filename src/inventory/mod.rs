@@ -36,6 +36,7 @@ struct Group {
 
 /// A host with everything that applies to it.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "variables of three ranks")]
 pub(crate) struct Host {
     /// Its name in the inventory.
     pub(crate) name: String,

@@ -133,13 +133,13 @@ pub(crate) struct Volume {
 /// How long each part may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Timeouts {
-    /// RunInstances until the machine runs and has an address.
+    /// `RunInstances` until the machine runs and has an address.
     pub launch: Duration,
     /// Until SSH answers, and cloud-init and dpkg are done.
     pub connect: Duration,
     /// All of `provision`.
     pub provision: Duration,
-    /// CreateImage until the image is available.
+    /// `CreateImage` until the image is available.
     pub image: Duration,
     /// The whole bake. The machine ends itself soon after.
     pub total: Duration,

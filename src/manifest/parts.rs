@@ -220,7 +220,7 @@ fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
     let indent = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
     let first = span.source.line(span.line).unwrap_or_default();
     let blank = "\n".repeat(usize::try_from(span.line.saturating_sub(1)).unwrap_or(0));
-    if !first.chars().nth(indent).is_some_and(|c| c == '-') {
+    if first.chars().nth(indent) != Some('-') {
         return Ok(format!(
             "{blank}{}\n",
             read::json(tasks, &Variables::default())?

@@ -165,8 +165,7 @@ pub(super) fn json(node: &Node, variables: &Variables) -> Result<Json, Diagnosti
             Err(_) => return Err(Diagnostic::new(&node.span, "this number is too large")),
         },
         Kind::Float(float) => Json::from(*float),
-        Kind::Str(text) if node.tag.as_deref() == Some("!vault") => {
-            let _ciphertext = text;
+        Kind::Str(_) if node.tag.as_deref() == Some("!vault") => {
             return Err(Diagnostic::new(
                 &node.span,
                 "vaulted text in a manifest is not supported yet",

@@ -85,7 +85,7 @@ impl Live {
                 }
             }
             Event::Host(HostEvent::Finished { .. }) | Event::HostUnreachable { .. } => {
-                self.over(about)
+                self.over(about);
             }
             _ => {}
         }

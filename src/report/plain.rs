@@ -51,7 +51,6 @@ impl Plain {
             Event::PhaseProgress { phase, message, .. } if self.verbosity > 0 => {
                 self.phase(about, *phase, format!(": {message}"))
             }
-            Event::PhaseProgress { .. } => String::new(),
             Event::PhaseFinished {
                 phase,
                 ok,
@@ -61,11 +60,10 @@ impl Plain {
             Event::HostConnected { elapsed_ms } if self.verbosity > 0 => {
                 format!("connected: [{about}] in {}\n", text::seconds(*elapsed_ms))
             }
-            Event::HostConnected { .. } => String::new(),
+            Event::PhaseProgress { .. } | Event::HostConnected { .. } => String::new(),
             Event::HostUnreachable { causes, hint } => {
                 self.unreachable(about, causes, hint.as_deref())
             }
-            Event::PlaySkipped { .. } => String::new(),
             Event::HostFinished { recap } => {
                 self.recaps.insert(Arc::clone(about), *recap);
                 String::new()

@@ -43,6 +43,17 @@ impl KeyPair {
         Ok(Self(Arc::new(key)))
     }
 
+    /// Returns the private half, out of our hands.
+    pub(crate) fn into_private(self) -> PrivateKey {
+        Arc::unwrap_or_clone(self.0)
+    }
+}
+
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the tests' sshd has its keys so")
+)]
+impl KeyPair {
     /// Returns the public half.
     pub(crate) fn public(&self) -> PublicLine {
         PublicLine(self.0.public_key().clone())

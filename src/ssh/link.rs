@@ -62,12 +62,17 @@ impl Link {
 
     /// Opens a second session beside this one and drops it: whether the machine can still be
     /// logged in to, after its sshd, its firewall or its accounts were changed.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "asked for once plays change sshd")
+    )]
     pub(crate) async fn try_again(&self, patience: Patience) -> Result<(), SshError> {
         let destination = self.state.lock().await.destination.clone();
         open(&destination, patience, &self.events).await.map(drop)
     }
 
     /// Connects anew, within `patience`. The old session, if it still stands, is dropped.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a reboot will want it"))]
     pub(crate) async fn reconnect(&self, patience: Patience) -> Result<(), SshError> {
         let mut state = self.state.lock().await;
         let session = open(&state.destination, patience, &self.events).await?;

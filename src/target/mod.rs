@@ -17,6 +17,7 @@ use crate::event::Running;
 use crate::ledger::{Ledger, Undo};
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
+use crate::ssh::KeyPair;
 
 /// What a machine is for.
 #[derive(
@@ -229,9 +230,7 @@ impl Keys {
 }
 
 fn ed25519() -> Result<PrivateKey, TargetError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|e| TargetError::new("no random numbers for a key").because(e.to_string()))?;
-    let pair = russh::keys::ssh_key::private::Ed25519Keypair::from_seed(&seed);
-    Ok(PrivateKey::from(pair))
+    let pair =
+        KeyPair::generate("").map_err(|e| TargetError::new("no key for a machine").because(e))?;
+    Ok(pair.into_private())
 }

@@ -94,7 +94,7 @@ pub(super) struct TargetArgs {
     /// The machine's host key, as 'ssh-ed25519 AAAA…'; repeatable
     #[arg(long, value_name = "KEY")]
     host_key: Vec<String>,
-    /// known_hosts file to use instead of the user's; repeatable
+    /// `known_hosts` file to use instead of the user's; repeatable
     #[arg(long, value_name = "FILE")]
     known_hosts: Vec<PathBuf>,
     /// Note the host key of a machine seen for the first time
