@@ -4,6 +4,7 @@ Owns the processes, the mounts and the metadata service of a machine; states and
 (lifecycle.py).
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,13 @@ from pathlib import Path
 from network import Network
 
 HERE = Path(__file__).parent
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 class Machine:
@@ -79,10 +87,18 @@ class Machine:
     def power_off(self, grace: float = 20) -> None:
         """Asks for a clean power-off, then insists."""
         self._end(self._nspawn, signal.SIGTERM, grace)
-        self._end(self._imds, signal.SIGKILL, 5)
+        self.kill()
 
     def kill(self) -> None:
-        """Pulls the plug."""
+        """Pulls the plug: on the guest's first process, which would outlive nspawn."""
+        for _ in range(50):
+            if self._nspawn is None or self._nspawn.poll() is not None:
+                break
+            for child in children(self._nspawn.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._nspawn.wait(0.2)
         self._end(self._nspawn, signal.SIGKILL, 10)
         self._end(self._imds, signal.SIGKILL, 5)
 
@@ -91,11 +107,8 @@ class Machine:
         if process is None or process.poll() is not None:
             return
         process.send_signal(number)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
 
     def copy_root(self, to: Path) -> None:
         """Copies the disk as it is now."""
