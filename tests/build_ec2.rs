@@ -1,6 +1,7 @@
 //! A manifest becomes an AMI, against an EC2 whose instances are real machines.
 
 #![cfg(feature = "ec2")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod support;
 

@@ -139,3 +139,17 @@ for timer in $old; do systemctl stop "$timer"; done
 
 /// How a machine that nobody comes back for ends.
 const POWER_OFF: &str = "systemctl poweroff --force";
+
+/// Returns the shell command that arms the dead-man timer; user data runs it at each boot.
+///
+/// Boot commands run before sysinit.target, which a timer waits for by default: hence the property
+/// and `--no-block`.
+#[cfg(feature = "ec2")]
+pub(crate) fn arm_timer(lifetime: Duration) -> String {
+    format!(
+        "systemctl stop 'amibake-deadman*.timer' 2>/dev/null; systemd-run --quiet --collect --no-block \
+         --unit=amibake-deadman --on-active={}s --timer-property=AccuracySec=1s \
+         --timer-property=DefaultDependencies=no {POWER_OFF}",
+        lifetime.as_secs()
+    )
+}

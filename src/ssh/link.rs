@@ -71,15 +71,6 @@ impl Link {
         open(&destination, patience, &self.events).await.map(drop)
     }
 
-    /// Connects anew, within `patience`. The old session, if it still stands, is dropped.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a reboot will want it"))]
-    pub(crate) async fn reconnect(&self, patience: Patience) -> Result<(), SshError> {
-        let mut state = self.state.lock().await;
-        let session = open(&state.destination, patience, &self.events).await?;
-        state.session = Arc::new(session);
-        Ok(())
-    }
-
     /// Ends the session politely.
     pub(crate) async fn close(&self) {
         let session = Arc::clone(&self.state.lock().await.session);

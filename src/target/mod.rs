@@ -65,8 +65,6 @@ pub(crate) struct Keys {
 pub(crate) struct Machine {
     /// `i-0abc12`, a container's name.
     pub(crate) id: String,
-    /// What it is for.
-    pub(crate) role: Role,
     /// Address of its SSH server.
     pub(crate) host: String,
     /// Port of its SSH server.

@@ -146,7 +146,6 @@ impl Target for Container {
         let nspawn = boot(&name, &folder, &merged, &network)?;
         let machine = Machine {
             id: name.clone(),
-            role,
             host: network.address(),
             port: 22,
             user,

@@ -65,7 +65,6 @@ impl Ec2 {
         Ok(Machine {
             host: address(&instance, plan.builder.connect).unwrap_or_default(),
             id,
-            role,
             port: plan.builder.port,
             user: plan
                 .builder

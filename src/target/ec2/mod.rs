@@ -33,6 +33,10 @@ use error::Ec2Error;
 const POLL: Duration = Duration::from_secs(2);
 
 /// EC2 in one region, for one bake.
+#[expect(
+    clippy::struct_field_names,
+    reason = "a client is named after its service"
+)]
 pub(crate) struct Ec2 {
     region: String,
     ec2: aws_sdk_ec2::Client,

@@ -31,11 +31,6 @@ pub(crate) struct Orphan {
 }
 
 impl Ec2 {
-    /// Returns where this looks.
-    pub(crate) fn region(&self) -> &str {
-        &self.region
-    }
-
     /// Returns the regions that are enabled for the account.
     pub(crate) async fn enabled_regions(&self) -> Result<Vec<String>, TargetError> {
         let answer = self.ec2.describe_regions().send().await;
