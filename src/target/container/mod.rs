@@ -93,9 +93,16 @@ async fn end(nspawn: &mut Child, name: &str) -> Result<(), TargetError> {
     run("kill", ["-TERM", &pid.to_string()]).await?;
     match tokio::time::timeout(POWER_OFF, nspawn.wait()).await {
         Ok(_) => Ok(()),
-        Err(_) => nspawn.kill().await.map_err(|e| {
-            TargetError::new(format!("container {name} could not be killed")).because(e)
-        }),
+        Err(_) => {
+            // Killed alone, nspawn would leave its guest running.
+            let guests = tokio::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            for guest in guests.await.unwrap_or_default().split_whitespace() {
+                let _gone = run("kill", ["-KILL", guest]).await;
+            }
+            nspawn.kill().await.map_err(|e| {
+                TargetError::new(format!("container {name} could not be killed")).because(e)
+            })
+        }
     }
 }
 
