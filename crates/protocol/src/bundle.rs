@@ -81,7 +81,7 @@ impl TryFrom<String> for Hash {
     }
 }
 
-/// Computes a [`Hash`] piece by piece.
+/// Computes a [`struct@Hash`] piece by piece.
 #[derive(Default, Clone)]
 pub struct Hasher(Sha256);
 

@@ -73,7 +73,7 @@ pub(crate) struct Args {
 /// Which machines, and how to get in.
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArgs {
-    /// A machine, as [user@]address[:port]; repeatable
+    /// A machine, as `[user@]address[:port]`; repeatable
     #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags"])]
     host: Vec<String>,
     /// Inventory file, INI or YAML
