@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use russh::keys::ssh_key::LineEnding;
 
+use crate::guest::prepare::arm_timer;
 use crate::target::{Keys, TargetError};
 
 /// EC2's limit, before base64.
@@ -46,19 +47,6 @@ fn cloud_config(keys: &Keys, lifetime: Duration) -> Result<String, TargetError> 
         },
     });
     Ok(format!("#cloud-config\n{config:#}\n"))
-}
-
-/// Returns the shell command that arms the dead-man timer, which `guest::prepare` renews.
-///
-/// Boot commands run before sysinit.target, which a timer waits for by default: hence the property
-/// and `--no-block`.
-fn arm_timer(lifetime: Duration) -> String {
-    format!(
-        "systemctl stop 'amibake-deadman*.timer' 2>/dev/null; systemd-run --quiet --collect --no-block \
-         --unit=amibake-deadman --on-active={}s --timer-property=AccuracySec=1s \
-         --timer-property=DefaultDependencies=no systemctl poweroff --force",
-        lifetime.as_secs()
-    )
 }
 
 fn merge(ours: &str, own: &str) -> Result<String, TargetError> {
