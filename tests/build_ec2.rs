@@ -119,7 +119,7 @@ fn assert_boots_alone(root: &Path) {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    wait_for("new host keys", Duration::from_secs(90), || {
+    wait_for("new host keys", Duration::from_secs(240), || {
         disk.join("etc/ssh/ssh_host_ed25519_key").exists()
     });
     assert!(machine.try_wait().unwrap().is_none(), "it is up");
