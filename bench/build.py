@@ -104,16 +104,18 @@ def measure(options, cloud: Cloud, folder: Path, seconds: float) -> None:
     contenders = {"amibake": [str(options.amibake), "build", str(folder / "manifest.yaml")],
                   "packer": ["packer", "build", "-color=false", str(template(cloud, folder))]}
     print(f"image time {seconds:g} s:")
-    for name, command in contenders.items():
-        times, calls = [], collections.Counter()
-        for _ in range(options.rounds):
+    times = {name: [] for name in contenders}
+    calls = {}
+    for _ in range(options.rounds):
+        for name, command in contenders.items():
             before = set(cloud.control("roots"))
-            took, calls = timed(cloud, command)
-            times.append(took)
+            took, calls[name] = timed(cloud, command)
+            times[name].append(took)
             if not (newest_root(cloud, before) / "etc/mark").exists():
                 sys.exit(f"{name}'s image lacks the mark")
-        print(f"  {name:8} {statistics.median(times):7.2f} s   {sum(calls.values())} calls: "
-              + ", ".join(f"{action} {n}" for action, n in sorted(calls.items())))
+    for name in contenders:
+        print(f"  {name:8} {statistics.median(times[name]):7.2f} s ({min(times[name]):.2f}-{max(times[name]):.2f})   "
+              f"{sum(calls[name].values())} calls: " + ", ".join(f"{action} {n}" for action, n in sorted(calls[name].items())))
 
 
 main()
