@@ -340,18 +340,19 @@ impl Request<'_> {
     }
 }
 
-/// Returns all types in all subnets, types first. A candidate needs no more than the smallest.
+/// Returns all types in all subnets, types first; for a candidate the smallest of them comes first.
 fn ladder(plan: &BakePlan, role: Role, network: &Network) -> Vec<Rung> {
     let usual: &[&str] = match plan.arch {
         Arch::Amd64 => &["t3.small", "t3a.small"],
         Arch::Arm64 => &["t4g.small"],
     };
-    let types: Vec<String> = match (&plan.builder.instance_types[..], role) {
-        ([], _) | (_, Role::Candidate) if plan.builder.instance_types.is_empty() => {
-            usual.iter().map(|t| (*t).to_owned()).collect()
-        }
-        (stated, _) => stated.to_vec(),
-    };
+    let mut types = plan.builder.instance_types.clone();
+    if types.is_empty() {
+        types.extend(usual.iter().map(|t| (*t).to_owned()));
+    }
+    if role == Role::Candidate {
+        types.sort_by_key(|t| size(t)); // stable: among equals the manifest's order stays
+    }
     let rung = |t: &String, s: &String| Rung {
         instance_type: t.clone(),
         subnet_id: s.clone(),
@@ -360,6 +361,17 @@ fn ladder(plan: &BakePlan, role: Role, network: &Network) -> Vec<Rung> {
         .iter()
         .flat_map(|t| network.subnet_ids.iter().map(move |s| rung(t, s)))
         .collect()
+}
+
+/// Returns a type's place among the sizes of its family: `t3.micro` before `m5.2xlarge`.
+fn size(instance_type: &str) -> u32 {
+    let named = ["nano", "micro", "small", "medium", "large", "xlarge"];
+    let size = instance_type.split_once('.').map_or("", |(_, size)| size);
+    if let Some(place) = (0..).zip(named).find_map(|(n, s)| (s == size).then_some(n)) {
+        return place;
+    }
+    let times = size.strip_suffix("xlarge").and_then(|n| n.parse().ok());
+    times.map_or(u32::MAX, |n: u32| n.saturating_add(5)) // metal is the largest
 }
 
 /// What a look at an instance says.
@@ -428,6 +440,20 @@ mod tests {
             .state_reason(reason)
             .private_ip_address("10.0.0.7")
             .build()
+    }
+
+    #[test]
+    fn sizes_are_in_order() {
+        let in_order = [
+            "t3.nano",
+            "t3.small",
+            "m5.large",
+            "m5.xlarge",
+            "m5.2xlarge",
+            "m5.12xlarge",
+            "m5.metal",
+        ];
+        assert!(in_order.is_sorted_by_key(|t| size(t)));
     }
 
     #[test]
