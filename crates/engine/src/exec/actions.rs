@@ -95,24 +95,21 @@ impl Run<'_> {
                 }
             }
         }
-        let written = match &doing.task.args {
-            Value::Dict(args) => args.clone(),
-            Value::None => Dict::new(),
-            // `args: "{{ parameters }}"`.
-            other => {
-                let rendered = self
-                    .render(other, doing.reach, doing.around)
-                    .map_err(|e| format!("Task failed: {}", e.message))?;
-                let Some(args) = rendered.as_dict() else {
-                    return Err(format!(
-                        "Task failed: the arguments of '{name}' must be a mapping, not '{}'.",
-                        rendered.type_name()
-                    ));
-                };
-                args.clone()
+        if let Some(more) = &doing.task.more_args {
+            let rendered = self
+                .render(more, doing.reach, doing.around)
+                .map_err(|e| format!("Task failed: {}", e.message))?;
+            let Some(args) = rendered.as_dict() else {
+                return Err(format!(
+                    "Task failed: the arguments of '{name}' must be a mapping, not '{}'.",
+                    rendered.type_name()
+                ));
+            };
+            for (key, value) in args.entries() {
+                merged.insert(key, value);
             }
-        };
-        for (key, value) in written.entries() {
+        }
+        for (key, value) in doing.task.args.entries() {
             merged.insert(key, value);
         }
         Ok(merged)

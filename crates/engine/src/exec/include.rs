@@ -289,22 +289,8 @@ fn beside(around: &Rc<Around>, file: &std::path::Path) -> Rc<Around> {
 /// Reads `apply:`: keywords for everything included.
 fn applied(apply: &Value) -> Keywords {
     let mut keywords = Keywords::default();
-    let list = |value: Value| eval::items(&value).unwrap_or_else(|| vec![value]);
-    for (key, value) in apply.as_dict().map(Dict::entries).unwrap_or_default() {
-        match key.as_str().unwrap_or_default() {
-            "when" => keywords.when = list(value),
-            "tags" => keywords.tags = list(value),
-            "environment" => keywords.environment = list(value),
-            "vars" => keywords.vars = value.as_dict().cloned().unwrap_or_default(),
-            "become" => keywords.become_ = Some(value),
-            "become_user" => keywords.become_user = Some(value),
-            "ignore_errors" => keywords.ignore_errors = Some(value),
-            "no_log" => keywords.no_log = Some(value),
-            "check_mode" => keywords.check_mode = Some(value),
-            "diff" => keywords.diff = Some(value),
-            "delegate_to" => keywords.delegate_to = Some(value),
-            _ => {}
-        }
+    for (name, value) in apply.as_dict().map(Dict::entries).unwrap_or_default() {
+        keywords.set(name.as_str().unwrap_or_default(), value);
     }
     keywords
 }

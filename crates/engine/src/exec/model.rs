@@ -19,13 +19,64 @@ pub(super) struct Keywords {
     pub(super) become_user: Option<Value>,
     pub(super) become_method: Option<Value>,
     pub(super) remote_user: Option<Value>,
-    pub(super) connection: Option<Value>,
     pub(super) check_mode: Option<Value>,
     pub(super) diff: Option<Value>,
     pub(super) ignore_errors: Option<Value>,
     pub(super) no_log: Option<Value>,
     pub(super) delegate_to: Option<Value>,
     pub(super) timeout: Option<Value>,
+    pub(super) collections: Vec<Value>,
+    pub(super) notify: Vec<Value>,
+}
+
+impl Keywords {
+    /// Sets the keyword called `name`, if it is one of these.
+    pub(super) fn set(&mut self, name: &str, value: Value) {
+        let single = match name {
+            "become" => &mut self.become_,
+            "become_user" => &mut self.become_user,
+            "become_method" => &mut self.become_method,
+            "remote_user" | "user" => &mut self.remote_user,
+            "check_mode" => &mut self.check_mode,
+            "diff" => &mut self.diff,
+            "ignore_errors" => &mut self.ignore_errors,
+            "no_log" => &mut self.no_log,
+            "delegate_to" => &mut self.delegate_to,
+            "timeout" => &mut self.timeout,
+            "name" => {
+                self.name = Some(value).filter(|name| !matches!(name, Value::None));
+                return;
+            }
+            "vars" => {
+                self.vars = value.as_dict().cloned().unwrap_or_default();
+                return;
+            }
+            _ => return self.set_list(name, value),
+        };
+        *single = Some(value);
+    }
+
+    fn set_list(&mut self, name: &str, value: Value) {
+        let list = match name {
+            "when" => &mut self.when,
+            "tags" => &mut self.tags,
+            "environment" => &mut self.environment,
+            "module_defaults" => &mut self.module_defaults,
+            "collections" => &mut self.collections,
+            "notify" => &mut self.notify,
+            _ => return,
+        };
+        *list = listed(value);
+    }
+}
+
+/// Returns the items of a list, or the one value; nothing for null.
+pub(super) fn listed(value: Value) -> Vec<Value> {
+    match value {
+        Value::None => Vec::new(),
+        Value::List(list) => list.items(),
+        one => vec![one],
+    }
 }
 
 /// A loop: `loop`, or `with_` something.
@@ -45,9 +96,10 @@ pub(super) struct Task {
     pub(super) keywords: Keywords,
     /// The module as written.
     pub(super) action: String,
-    /// Its parameters; free-form text stands under `_raw_params`. A template stands for a
-    /// mapping that is known when it is rendered.
-    pub(super) args: Value,
+    /// Its parameters; free-form text stands under `_raw_params`.
+    pub(super) args: Dict,
+    /// A template that yields more parameters, which those named win over.
+    pub(super) more_args: Option<Value>,
     pub(super) register: Option<String>,
     pub(super) looping: Option<Loop>,
     pub(super) until: Vec<Value>,
@@ -55,11 +107,33 @@ pub(super) struct Task {
     pub(super) delay: Option<Value>,
     pub(super) changed_when: Vec<Value>,
     pub(super) failed_when: Vec<Value>,
-    pub(super) notify: Vec<Value>,
     pub(super) listen: Vec<Value>,
     pub(super) asynchronous: Option<Value>,
     pub(super) poll: Option<Value>,
     pub(super) place: Place,
+}
+
+impl Task {
+    /// Returns a task without arguments or keywords.
+    pub(super) fn new(action: &str, place: Place) -> Self {
+        Self {
+            keywords: Keywords::default(),
+            action: action.to_owned(),
+            args: Dict::new(),
+            more_args: None,
+            register: None,
+            looping: None,
+            until: Vec::new(),
+            retries: None,
+            delay: None,
+            changed_when: Vec::new(),
+            failed_when: Vec::new(),
+            listen: Vec::new(),
+            asynchronous: None,
+            poll: None,
+            place,
+        }
+    }
 }
 
 /// A block with its rescue and always sections.
@@ -99,6 +173,7 @@ pub(super) struct Play {
     pub(super) hosts: Value,
     pub(super) gather_facts: Option<Value>,
     pub(super) gather_subset: Option<Value>,
+    pub(super) gather_timeout: Option<Value>,
     pub(super) fact_path: Option<Value>,
     pub(super) vars_files: Vec<Value>,
     pub(super) force_handlers: Option<Value>,

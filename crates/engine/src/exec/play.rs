@@ -28,6 +28,7 @@ impl Run<'_> {
         let args = Dict::new();
         for (name, value) in [
             ("gather_subset", &play.gather_subset),
+            ("gather_timeout", &play.gather_timeout),
             ("fact_path", &play.fact_path),
         ] {
             if let Some(value) = value {
@@ -45,20 +46,8 @@ impl Run<'_> {
                 tags: always,
                 ..Keywords::default()
             },
-            action: "gather_facts".to_owned(),
-            args: Value::Dict(args),
-            register: None,
-            looping: None,
-            until: Vec::new(),
-            retries: None,
-            delay: None,
-            changed_when: Vec::new(),
-            failed_when: Vec::new(),
-            notify: Vec::new(),
-            listen: Vec::new(),
-            asynchronous: None,
-            poll: None,
-            place: play.place.clone(),
+            args,
+            ..Task::new("gather_facts", play.place.clone())
         });
         let start_at = self.start_at.take();
         let flow = self.task(&task, around, false);

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use amibake_playbook::value::{Dict, Value};
-use amibake_playbook::yaml::Kind;
 use serde_json::json;
 
 use super::convert;
@@ -101,8 +100,14 @@ pub(super) fn load(
     if let Some(file) = stem_file(run, &role.path.join("handlers"), &from("handlers")) {
         role.handlers = convert::tasks(run, &file)?;
     }
-    let meta = meta(run, &role.path)?;
-    role.allow_duplicates = how.allow_duplicates.unwrap_or(meta.allow_duplicates);
+    let Some(meta) = stem_file(run, &role.path.join("meta"), "main") else {
+        role.allow_duplicates = how.allow_duplicates.unwrap_or(false);
+        return Ok(Rc::new(role));
+    };
+    let meta = convert::meta(run, &meta)?;
+    let allowed = meta.allow_duplicates.as_ref().and_then(eval::truth);
+    role.allow_duplicates = how.allow_duplicates.or(allowed).unwrap_or(false);
+    role.keywords.collections = meta.collections;
     let parent = Rc::new(Role {
         tasks: Vec::new(),
         handlers: Vec::new(),
@@ -155,35 +160,6 @@ pub(super) fn surroundings(role: &Rc<Role>, around: &Rc<Around>) -> Rc<Around> {
         dynamic: false,
         folder: role.tasks_folder.clone(),
     })
-}
-
-struct Meta {
-    dependencies: Vec<RoleUse>,
-    allow_duplicates: bool,
-}
-
-fn meta(run: &Run<'_>, role: &Path) -> Result<Meta, Stop> {
-    let mut meta = Meta {
-        dependencies: Vec::new(),
-        allow_duplicates: false,
-    };
-    let Some(file) = stem_file(run, &role.join("meta"), "main") else {
-        return Ok(meta);
-    };
-    let root = convert::load(run, &file)?;
-    let Kind::Map(fields) = &root.kind else {
-        return Ok(meta);
-    };
-    for (key, node) in fields {
-        match &key.kind {
-            Kind::Str(key) if key == "dependencies" => meta.dependencies = convert::roles(node)?,
-            Kind::Str(key) if key == "allow_duplicates" => {
-                meta.allow_duplicates = eval::truth(&convert::value_of(node)?).unwrap_or(false);
-            }
-            _ => {}
-        }
-    }
-    Ok(meta)
 }
 
 /// Reads a role's variables: one file, or every file of a folder of that name.

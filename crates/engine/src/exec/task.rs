@@ -421,7 +421,7 @@ impl Run<'_> {
         let described = json!({
             "name": name.unwrap_or_default(),
             "action": task.action,
-            "args": super::eval::raw_json(&task.args),
+            "args": super::eval::raw_json(&Value::Dict(task.args.clone())),
             "register": task.register,
         });
         self.vars
@@ -473,7 +473,7 @@ impl Run<'_> {
             Ok(attempt) => attempt,
             Err(message) => Attempt::failed(message),
         };
-        for name in &task.notify {
+        for name in &task.keywords.notify {
             match self.render(name, reach, around) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
                 Err(e) => return Attempt::failed(format!("Task failed: {}", e.message)),

@@ -7,11 +7,8 @@ use crate::yaml::{Kind, Node, truth};
 
 /// Returns what is wrong with the literal ones of `args`.
 pub(super) fn check(spec: &ModuleSpec, args: &Args, span: &Span) -> Vec<Diagnostic> {
-    let Args::Named(named) = args else {
-        return Vec::new();
-    };
     let mut wrong = Vec::new();
-    for (name, value) in named {
+    for (name, value) in &args.named {
         match spec.param(name) {
             Some(param) => wrong.extend(check_value(spec, param, value)),
             None if name == "_raw_params" && (spec.free_form || spec.open) => {}
@@ -20,8 +17,9 @@ pub(super) fn check(spec: &ModuleSpec, args: &Args, span: &Span) -> Vec<Diagnost
             None => wrong.push(unknown(spec, name, value)),
         }
     }
-    if wrong.is_empty() {
-        wrong.extend(check_rules(spec, named, span));
+    // What a template adds is known only when it is rendered.
+    if wrong.is_empty() && args.template.is_none() {
+        wrong.extend(check_rules(spec, &args.named, span));
     }
     wrong
 }

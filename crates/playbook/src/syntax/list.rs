@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Keywords, Play, Role, Step, Task, known};
+use super::{Keywords, Play, RoleUse, Step, Task, known};
 use crate::yaml::{Kind, Node};
 
 /// One line of `--list-tasks`.
@@ -53,8 +53,9 @@ fn with(outer: &BTreeSet<String>, keywords: &Keywords) -> BTreeSet<String> {
     outer.union(&tags_of(keywords)).cloned().collect()
 }
 
-fn role(one: &Role, outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
-    let tags = with(outer, &one.keywords);
+fn role(used: &RoleUse, outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
+    let tags = with(outer, &used.keywords);
+    let Some(one) = &used.role else { return };
     for dependency in &one.dependencies {
         role(dependency, &tags, out);
     }

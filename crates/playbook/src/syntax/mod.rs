@@ -10,6 +10,7 @@ mod keywords;
 mod known;
 mod list;
 mod reach;
+mod read;
 mod role;
 mod sources;
 mod task;
@@ -23,6 +24,7 @@ use crate::files::Files;
 use crate::spec::ModuleSpec;
 use crate::yaml::{self, Node};
 pub use list::{Listed, list};
+pub use read::{Meta, Read, read_meta, read_playbook, read_task_file, read_tasks};
 pub use sources::{SIZE_LIMIT, SourcesError, sources};
 
 /// What is known when a playbook is parsed, besides its files.
@@ -71,8 +73,8 @@ pub struct Play {
     pub keywords: Keywords,
     /// `pre_tasks`.
     pub pre_tasks: Vec<Step>,
-    /// Roles, those they depend on first.
-    pub roles: Vec<Role>,
+    /// The roles it uses.
+    pub roles: Vec<RoleUse>,
     /// `tasks`.
     pub tasks: Vec<Step>,
     /// `post_tasks`.
@@ -81,19 +83,30 @@ pub struct Play {
     pub handlers: Vec<Step>,
 }
 
-/// A role as it is used in one place.
+/// A role as a play, or another role's `meta/main.yml`, names it.
+#[derive(Debug, Clone)]
+pub struct RoleUse {
+    /// Its name or path, perhaps a template.
+    pub name: Node,
+    /// Where it is used.
+    pub span: Span,
+    /// Keywords given there.
+    pub keywords: Keywords,
+    /// Other keys given there: the role's parameters.
+    pub params: Vec<(String, Node)>,
+    /// The role, if it was looked for and found.
+    pub role: Option<Role>,
+}
+
+/// A role.
 #[derive(Debug, Clone)]
 pub struct Role {
     /// Its name as Ansible shows it.
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
-    /// Where it is used.
-    pub span: Span,
-    /// Keywords and parameters given there.
-    pub keywords: Keywords,
     /// Roles that it depends on, in order.
-    pub dependencies: Vec<Role>,
+    pub dependencies: Vec<RoleUse>,
     /// Its tasks.
     pub tasks: Vec<Step>,
     /// Its handlers.
@@ -146,22 +159,20 @@ pub struct Task {
 }
 
 /// The arguments of a task.
-#[derive(Debug, Clone)]
-pub enum Args {
-    /// Known by name; free-form text stands under `_raw_params`.
-    Named(Vec<(String, Node)>),
-    /// A template that yields a mapping.
-    Template(Node),
+#[derive(Debug, Clone, Default)]
+pub struct Args {
+    /// Those known by name; free-form text stands under `_raw_params`.
+    pub named: Vec<(String, Node)>,
+    /// A template that yields more of them, which those known by name win over.
+    pub template: Option<Node>,
 }
 
 impl Args {
     /// Returns the argument called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Node> {
-        match self {
-            Self::Named(all) => all.iter().find(|(key, _)| key == name).map(|(_, v)| v),
-            Self::Template(_) => None,
-        }
+        let found = self.named.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value)
     }
 }
 
@@ -186,9 +197,21 @@ pub fn parse_role(
 ) -> Result<Playbook, Diagnostics> {
     let mut walk = walk::Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
     let span = Span::whole(path);
-    let roles = walk.role_at(path, &path.to_string_lossy(), &span, &role::From::default());
+    let name = path.to_string_lossy();
+    let role = walk.role_at(path, &name, &span, &role::From::default());
+    let used = RoleUse {
+        name: Node {
+            span: span.clone(),
+            tag: None,
+            kind: yaml::Kind::Str(name.clone().into_owned()),
+        },
+        span: span.clone(),
+        keywords: Vec::new(),
+        params: Vec::new(),
+        role,
+    };
     let play = Play {
-        roles: roles.into_iter().collect(),
+        roles: vec![used],
         ..walk::empty_play(&span)
     };
     walk.finish(vec![play])

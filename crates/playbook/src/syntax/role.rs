@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::keywords::Place;
 use super::reach::Reach;
-use super::walk::{Walk, normal};
-use super::{Args, Role, load};
+use super::walk::{Follow, Walk, normal};
+use super::{Args, Meta, Role, RoleUse, load};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::yaml::{Kind, Node};
 
@@ -35,7 +35,7 @@ impl From {
 
 impl Walk<'_> {
     /// Reads the `roles` of a play or the dependencies of a role.
-    pub(super) fn roles(&mut self, list: &Node) -> Vec<Role> {
+    pub(super) fn roles(&mut self, list: &Node) -> Vec<RoleUse> {
         match &list.kind {
             Kind::Null => Vec::new(),
             Kind::Seq(items) => items
@@ -49,57 +49,61 @@ impl Walk<'_> {
         }
     }
 
-    fn role_use(&mut self, node: &Node) -> Option<Role> {
-        let name = match &node.kind {
-            Kind::Str(_) => node,
-            Kind::Map(_) => match node.get("role").or_else(|| node.get("name")) {
-                Some(name) => name,
-                None if node.get("src").is_some() => node.get("src")?,
-                None => {
-                    self.error(Diagnostic::new(&node.span, "this entry names no role"));
-                    return None;
-                }
-            },
-            _ => {
-                self.error(node.unexpected("a role", "a name or a mapping"));
-                return None;
-            }
+    fn role_use(&mut self, node: &Node) -> Option<RoleUse> {
+        let name = self.role_name(node)?;
+        let mut used = RoleUse {
+            name: name.clone(),
+            span: name.span.clone(),
+            keywords: Vec::new(),
+            params: Vec::new(),
+            role: None,
         };
+        for (key, value) in node.as_map().unwrap_or_default() {
+            match key.as_str() {
+                // Where `ansible-galaxy` gets a role from is not for the one that runs it.
+                Some("role" | "name" | "src" | "version" | "scm") | None => {}
+                Some(key) if Place::Role.knows(key) => {
+                    used.keywords.push((key.to_owned(), value.clone()));
+                }
+                Some(key) => used.params.push((key.to_owned(), value.clone())),
+            }
+        }
+        self.check_keywords(&used.keywords, Place::Role);
+        if self.follow == Follow::Everything {
+            let before = self.reach;
+            self.reach = self.narrowed(node);
+            used.role = self.role_named(name);
+            self.reach = before;
+        }
+        Some(used)
+    }
+
+    fn role_name<'n>(&mut self, node: &'n Node) -> Option<&'n Node> {
+        let named = match &node.kind {
+            Kind::Str(_) => Ok(node),
+            Kind::Map(_) => ["role", "name", "src"]
+                .iter()
+                .find_map(|key| node.get(key))
+                .ok_or_else(|| Diagnostic::new(&node.span, "this entry names no role")),
+            _ => Err(node.unexpected("a role", "a name or a mapping")),
+        };
+        let text = |name: &'n Node| name.expect_text("a role's name").map(|_| name);
+        named.and_then(text).map_err(|e| self.error(e)).ok()
+    }
+
+    fn role_named(&mut self, name: &Node) -> Option<Role> {
         if name.is_template() {
             self.templated();
             return None;
         }
-        let text = name
-            .expect_text("a role's name")
-            .map_err(|e| self.error(e))
-            .ok()?;
-        let before = self.reach;
-        self.reach = self.narrowed(node);
-        let role = match self.find_role(&text) {
-            Some(path) => self.role_at(&path, &text, &name.span, &From::default()),
-            None => {
-                if self.reach != Reach::No {
-                    self.error(self.role_missing(&text, &name.span));
-                }
-                None
+        let text = name.scalar_text()?;
+        let Some(path) = self.find_role(&text) else {
+            if self.reach != Reach::No {
+                self.error(self.role_missing(&text, &name.span));
             }
+            return None;
         };
-        self.reach = before;
-        let mut role = role?;
-        // Other keys are the role's parameters.
-        for (key, value) in node.as_map().unwrap_or_default() {
-            if let Some(key) = key.as_str() {
-                role.keywords.push((key.to_owned(), value.clone()));
-            }
-        }
-        let known: Vec<_> = role
-            .keywords
-            .iter()
-            .filter(|(k, _)| Place::Role.knows(k))
-            .cloned()
-            .collect();
-        self.check_keywords(&known);
-        Some(role)
+        self.role_at(&path, &text, &name.span, &From::default())
     }
 
     pub(super) fn role_missing(&self, name: &str, span: &Span) -> Diagnostic {
@@ -187,32 +191,37 @@ impl Walk<'_> {
         Some(Role {
             name: shown,
             path: path.to_path_buf(),
-            span: span.clone(),
-            keywords: Vec::new(),
             dependencies,
             tasks,
             handlers,
         })
     }
 
-    fn dependencies(&mut self, path: &Path, span: &Span) -> Vec<Role> {
+    /// Reads what `meta/main.yml` holds.
+    pub(super) fn meta(&mut self, root: &Node) -> Meta {
+        let list = root.get("dependencies");
+        Meta {
+            dependencies: list.map(|list| self.roles(list)).unwrap_or_default(),
+            allow_duplicates: root.get("allow_duplicates").cloned(),
+            collections: root.get("collections").cloned(),
+        }
+    }
+
+    fn dependencies(&mut self, path: &Path, span: &Span) -> Vec<RoleUse> {
         let Some(file) = self.role_files(path, "meta", "main").into_iter().next() else {
             return Vec::new();
         };
         let Some(meta) = load(self, &file) else {
             return Vec::new();
         };
-        let Some(list) = meta.get("dependencies") else {
-            return Vec::new();
-        };
         let circle = self.role[..self.role.len() - 1]
             .iter()
             .any(|(_, p)| p == path);
-        if circle {
+        if circle && meta.get("dependencies").is_some() {
             self.error(Diagnostic::new(span, "this role depends on itself"));
             return Vec::new();
         }
-        self.roles(list)
+        self.meta(&meta).dependencies
     }
 
     fn role_steps(

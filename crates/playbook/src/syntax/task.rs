@@ -4,33 +4,37 @@ use super::free_form;
 use super::keywords::{self, Place};
 use super::known::{self, Name};
 use super::reach::{self, Reach};
-use super::walk::Walk;
+use super::walk::{Follow, Walk};
 use super::{Args, Keywords, Task, args};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::yaml::{Kind, Node};
 
-/// Modules whose text is theirs, not pairs.
-const FREE_FORM: &[&str] = &[
-    "command",
-    "shell",
-    "script",
-    "raw",
-    "expect",
+/// Modules whose text is a command, in which only their own parameters are pairs.
+const COMMANDS: &[&str] = &["command", "shell", "script", "raw"];
+
+/// Modules besides those with a `free_form` spec that take text which is not pairs.
+const TEXTS: &[&str] = &[
     "include_tasks",
     "import_tasks",
     "include_vars",
     "include_role",
     "import_role",
-    "meta",
     "add_host",
     "group_by",
     "set_fact",
-    "import_playbook",
+    "meta",
 ];
 
-/// Takes text that is the module's own, as `_raw_params`, although no spec says so.
 fn takes_text(action: &str) -> bool {
-    FREE_FORM.contains(&known::bare(action))
+    TEXTS.contains(&known::bare(action))
+        || matches!(known::name(action), Name::Module(spec) if spec.free_form)
+}
+
+/// Returns whether a text is one template and no pairs: `copy: "{{ what }}"`.
+fn is_one_word(node: &Node) -> bool {
+    let text = node.as_str().unwrap_or_default();
+    free_form::parse_kv(text, false)
+        .is_ok_and(|pairs| matches!(pairs.as_slice(), [(key, _)] if key == "_raw_params"))
 }
 
 impl Walk<'_> {
@@ -53,6 +57,13 @@ impl Walk<'_> {
             keywords.push((name.to_owned(), value.clone()));
         }
         let (action, span, given) = self.action(node, &keywords, &candidates, place)?;
+        if let Some((_, local)) = keywords.iter().find(|(name, _)| name == "local_action") {
+            let localhost = Node {
+                kind: Kind::Str("localhost".to_owned()),
+                ..local.clone()
+            };
+            keywords.push(("delegate_to".to_owned(), localhost));
+        }
         let args = self.arguments(&action, given.as_ref(), &keywords)?;
         let task = Task {
             name: node.get("name").and_then(Node::scalar_text),
@@ -67,7 +78,7 @@ impl Walk<'_> {
             span: span.clone(),
             imported: Vec::new(),
         };
-        self.check_task(&task, &span);
+        self.check_task(&task, place);
         Some(task)
     }
 
@@ -145,6 +156,9 @@ impl Walk<'_> {
 
     /// Complains of modules that are not here, unless they cannot be reached.
     fn check_action(&mut self, name: &str, key: &Node) {
+        if self.follow == Follow::Nothing {
+            return;
+        }
         let message = match known::name(name) {
             Name::Module(_) | Name::Statement | Name::Unknown => return,
             Name::Missing => format!("`{}` is not in amibake yet", known::full(name)),
@@ -208,13 +222,13 @@ impl Walk<'_> {
         given: Option<&Node>,
         keywords: &Keywords,
     ) -> Option<Args> {
-        let mut named: Vec<(String, Node)> = Vec::new();
+        let mut args = Args::default();
         let extra = keywords.iter().find(|(name, _)| name == "args");
         if let Some((_, extra)) = extra {
             match &extra.kind {
-                Kind::Map(pairs) => named.extend(self.text_keys(pairs)),
+                Kind::Map(pairs) => args.named = self.text_keys(pairs),
                 Kind::Null => {}
-                _ if extra.is_template() => return Some(Args::Template(extra.clone())),
+                _ if extra.is_template() => args.template = Some(extra.clone()),
                 _ => {
                     self.error(extra.unexpected("`args`", "a mapping"));
                     return None;
@@ -222,11 +236,15 @@ impl Walk<'_> {
             }
         }
         let Some(given) = given else {
-            return Some(Args::Named(named));
+            return Some(args);
         };
         let own = match &given.kind {
             Kind::Null => Vec::new(),
             Kind::Map(pairs) => self.text_keys(pairs),
+            Kind::Str(_) if given.is_template() && !takes_text(action) && is_one_word(given) => {
+                args.template = Some(given.clone());
+                Vec::new()
+            }
             Kind::Str(text) => self.free_form(action, text, given)?,
             Kind::Seq(_) => {
                 self.error(given.unexpected(&format!("what `{action}` is given"), "a mapping"));
@@ -236,10 +254,10 @@ impl Walk<'_> {
             _ => vec![("_raw_params".to_owned(), given.clone())],
         };
         for (key, value) in own {
-            named.retain(|(known, _)| *known != key);
-            named.push((key, value));
+            args.named.retain(|(known, _)| *known != key);
+            args.named.push((key, value));
         }
-        Some(Args::Named(named))
+        Some(args)
     }
 
     fn text_keys(&mut self, pairs: &[(Node, Node)]) -> Vec<(String, Node)> {
@@ -254,14 +272,13 @@ impl Walk<'_> {
     }
 
     fn free_form(&mut self, action: &str, text: &str, given: &Node) -> Option<Vec<(String, Node)>> {
-        let raw = takes_text(action)
-            || matches!(known::name(action), Name::Module(spec) if spec.free_form);
+        let command = COMMANDS.contains(&known::bare(action));
         let make = |text: String| Node {
             span: given.span.clone(),
             tag: given.tag.clone(),
             kind: Kind::Str(text),
         };
-        match free_form::parse_kv(text, raw && known::bare(action) != "set_fact") {
+        match free_form::parse_kv(text, command) {
             Ok(pairs) => Some(pairs.into_iter().map(|(k, v)| (k, make(v))).collect()),
             Err(error) => {
                 self.error(Diagnostic::new(&given.span, error.to_string()));
@@ -270,8 +287,8 @@ impl Walk<'_> {
         }
     }
 
-    fn check_task(&mut self, task: &Task, span: &Span) {
-        self.check_keywords(&task.keywords);
+    fn check_task(&mut self, task: &Task, place: Place) {
+        self.check_keywords(&task.keywords, place);
         let loops = task
             .keywords
             .iter()
@@ -301,18 +318,19 @@ impl Walk<'_> {
                 }
             }
         }
-        if self.reach != Reach::No
+        if self.follow == Follow::Everything
+            && self.reach != Reach::No
             && let Some(spec) = task.spec
             && !matches!(known::bare(&task.action), "include_vars" | "set_fact")
         {
-            for wrong in args::check(spec, &task.args, span) {
+            for wrong in args::check(spec, &task.args, &task.span) {
                 self.error(wrong);
             }
         }
     }
 
     /// Checks the values of keywords as far as they are literal.
-    pub(super) fn check_keywords(&mut self, keywords: &Keywords) {
+    pub(super) fn check_keywords(&mut self, keywords: &Keywords, _place: Place) {
         for (name, value) in keywords {
             let boolean = keywords::BOOLEANS.contains(&name.as_str());
             if boolean

@@ -13,7 +13,17 @@ use crate::yaml::{Kind, Node};
 /// Files included in one another deeper than this are taken for a circle.
 const DEPTH_LIMIT: usize = 60;
 
+/// How far a walk goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// Into every file and role that is named, all of it checked.
+    Everything,
+    /// Into imported playbooks only.
+    Nothing,
+}
+
 pub(super) struct Walk<'a> {
+    pub(super) follow: Follow,
     pub(super) files: &'a dyn Files,
     pub(super) options: &'a Options,
     pub(super) out: Playbook,
@@ -45,6 +55,7 @@ impl<'a> Walk<'a> {
         let mut out = Playbook::default();
         out.folders.insert(base.to_path_buf());
         Self {
+            follow: Follow::Everything,
             files,
             options,
             out,
@@ -136,9 +147,10 @@ impl<'a> Walk<'a> {
         if let Kind::Map(pairs) = &mut node.kind {
             pairs.retain(|(k, _)| k != key);
         }
-        self.keywords(&node, Place::ImportPlaybook, &[]);
+        let keywords = self.keywords(&node, Place::ImportPlaybook, &[]);
         if name.is_template() {
-            self.templated();
+            let wrong = "the name of an imported playbook cannot be a template";
+            self.error(Diagnostic::new(&name.span, wrong));
             return Vec::new();
         }
         let Some(text) = name.as_str() else {
@@ -152,8 +164,11 @@ impl<'a> Walk<'a> {
         }
         let before = self.reach;
         self.reach = self.narrowed(&node);
-        let plays = self.playbook(&path);
+        let mut plays = self.playbook(&path);
         self.reach = before;
+        for play in &mut plays {
+            hand_down(&keywords, &mut play.keywords);
+        }
         plays
     }
 
@@ -248,6 +263,9 @@ impl<'a> Walk<'a> {
 
     /// Checks a file of variables; encrypted ones are left to who has the password.
     pub(super) fn variables(&mut self, path: &Path) {
+        if self.follow == Follow::Nothing {
+            return;
+        }
         if self
             .files
             .read(path)
@@ -281,7 +299,7 @@ impl<'a> Walk<'a> {
                 keywords.push((name.to_owned(), value.clone()));
             }
         }
-        self.check_keywords(&keywords);
+        self.check_keywords(&keywords, place);
         keywords
     }
 
@@ -348,6 +366,9 @@ impl<'a> Walk<'a> {
             Place::Task
         };
         let mut task = self.bare_task(node, place)?;
+        if self.follow == Follow::Nothing {
+            return Some(task);
+        }
         match known::bare(&task.action) {
             "import_tasks" => task.imported = self.task_file(&task, true, handlers),
             // What is included is checked as well, but stays where it is: tags do not reach it.
@@ -518,6 +539,38 @@ impl<'a> Walk<'a> {
             .map(|path| normal(&path))
             .find(|path| self.files.is_file(path) || self.files.is_dir(path));
         self.out.sources.extend(found.filter(|_| !text.is_empty()));
+    }
+}
+
+/// Gives an imported play the `vars`, `when` and `tags` of its import; its own variables win.
+fn hand_down(import: &Keywords, play: &mut Keywords) {
+    for (name, outer) in import {
+        if !matches!(name.as_str(), "vars" | "when" | "tags") {
+            continue;
+        }
+        match play.iter_mut().find(|(own, _)| own == name) {
+            None => play.push((name.clone(), outer.clone())),
+            Some((_, own)) => own.kind = joined(outer, own),
+        }
+    }
+}
+
+/// Returns two mappings in one, the inner one's keys winning, or the items of both.
+fn joined(outer: &Node, inner: &Node) -> Kind {
+    match (&outer.kind, &inner.kind) {
+        (Kind::Map(outer), Kind::Map(inner)) => {
+            let own = |key: &Node| inner.iter().any(|(k, _)| k.kind == key.kind);
+            let kept = outer.iter().filter(|(key, _)| !own(key));
+            Kind::Map(kept.chain(inner).cloned().collect())
+        }
+        _ => {
+            let items = |node: &Node| match &node.kind {
+                Kind::Seq(items) => items.clone(),
+                Kind::Null => Vec::new(),
+                _ => vec![node.clone()],
+            };
+            Kind::Seq([items(outer), items(inner)].concat())
+        }
     }
 }
 

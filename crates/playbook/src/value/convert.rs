@@ -70,7 +70,8 @@ fn from_node(node: &Node, authored: bool) -> Value {
         Kind::Map(pairs) => {
             let pairs = pairs.iter().filter_map(|(key, value)| {
                 Some((
-                    Key::of(from_node(key, authored)).ok()?,
+                    // The text of a key is no template here; who takes templates there renders it.
+                    Key::of(from_node(key, false)).ok()?,
                     from_node(value, authored),
                 ))
             });
