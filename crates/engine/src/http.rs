@@ -267,14 +267,15 @@ impl Call {
             // A redirect to https needs them too, but is no reason to read them always.
             _ => self.tls().unwrap_or_default(),
         };
+        let timeout = crate::deadline::at_most(self.timeout).max(Duration::from_millis(1));
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .allow_non_standard_methods(true)
-            .timeout_connect(Some(self.timeout))
-            .timeout_recv_response(Some(self.timeout))
-            .timeout_per_read(Some(self.timeout))
+            .timeout_connect(Some(timeout))
+            .timeout_recv_response(Some(timeout))
+            .timeout_per_read(Some(timeout))
             .proxy(self.proxy())
             .tls_config(tls)
             .build();

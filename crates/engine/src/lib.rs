@@ -5,6 +5,7 @@ pub mod args;
 mod atomic;
 mod attrs;
 pub mod change;
+mod deadline;
 mod digest;
 pub mod exec;
 pub mod facts;

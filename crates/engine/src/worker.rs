@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use amibake_playbook::spec;
 use nix::sys::stat::{Mode, umask};
@@ -20,11 +21,13 @@ use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
-use crate::{modules, users};
+use crate::{deadline, modules, users};
 use wire::{Reply, Request};
 
 /// The argument that makes this program a worker; a uid, a gid and the groups follow.
 pub const WORKER: &str = "worker";
+/// How long after its limit a worker may still be busy with its end.
+const GRACE: Duration = Duration::from_secs(5);
 /// What `sudo` sets where sudoers names no `secure_path`.
 const SECURE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -36,10 +39,29 @@ pub fn set_login_environment(variables: Vec<(String, String)>) {
     let _ = LOGIN.set(variables);
 }
 
+/// How a task becomes another user: whose environment it finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// As `sudo -H -u` gives it.
+    #[default]
+    Sudo,
+    /// As `su USER -c` gives it: what the login session has, with the user's home and shell.
+    Su,
+}
+
+/// Whom a task runs as.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The user; `None` is the login user.
+    pub user: Option<String>,
+    /// How it became that user.
+    pub method: Method,
+}
+
 /// The identities of a run.
 pub struct Workers {
     login_user: String,
-    alive: HashMap<String, Worker>,
+    alive: HashMap<(String, Method), Worker>,
 }
 
 struct Worker {
@@ -58,20 +80,21 @@ impl Workers {
         }
     }
 
-    /// Runs `module` as `user` (`None` is the login user), with arguments not yet coerced: `~` is
-    /// the user's home. In this process if it is the user's already.
+    /// Runs `module` as `who`, with arguments not yet coerced: `~` is the user's home. In this
+    /// process if it is the user's already. What takes longer than `limit` is ended.
     pub fn run(
         &mut self,
-        user: Option<&str>,
+        who: &Identity,
+        limit: Option<Duration>,
         module: &str,
         args: &Map<String, Json>,
         context: &mut Context<'_>,
     ) -> Result<Outcome, Failure> {
-        let user = user.unwrap_or(&self.login_user).to_owned();
+        let user = who.user.as_ref().unwrap_or(&self.login_user).to_owned();
         if self.is_here(&user) {
             return run_here(module, args.clone(), context);
         }
-        self.run_there(&user, module, args, context)
+        self.run_there((user, who.method), limit, module, args, context)
     }
 
     /// Ends all workers, as after a task that changed a user's groups.
@@ -91,23 +114,25 @@ impl Workers {
 
     fn run_there(
         &mut self,
-        user: &str,
+        who: (String, Method),
+        limit: Option<Duration>,
         module: &str,
         args: &Map<String, Json>,
         context: &mut Context<'_>,
     ) -> Result<Outcome, Failure> {
-        if !self.alive.contains_key(user) {
-            let worker = start(user, user == self.login_user, &self.login_user)?;
-            self.alive.insert(user.to_owned(), worker);
+        let user = who.0.clone();
+        if !self.alive.contains_key(&who) {
+            let worker = start(&user, who.1, &self.login_user)?;
+            self.alive.insert(who.clone(), worker);
         }
-        let Some(worker) = self.alive.get_mut(user) else {
+        let Some(worker) = self.alive.get_mut(&who) else {
             return Err(Failure::new("a worker that was just started is gone"));
         };
-        let answer = worker.ask(module, args, context);
+        let answer = worker.ask(limit, module, args, context);
         if answer.is_err() {
-            self.alive.remove(user); // the next task of this user gets a new one
+            self.alive.remove(&who); // the next task of this user gets a new one
         }
-        answer.unwrap_or_else(|e| Err(lost(user, &e)))
+        answer.unwrap_or_else(|e| Err(lost(&user, &e)))
     }
 }
 
@@ -130,7 +155,7 @@ fn run_here(
 }
 
 /// Starts the worker of `user`.
-fn start(user: &str, is_login: bool, login_user: &str) -> Result<Worker, Failure> {
+fn start(user: &str, method: Method, login_user: &str) -> Result<Worker, Failure> {
     if !geteuid().is_root() {
         return Err(Failure::new(format!(
             "cannot become {user}: the agent does not run as root"
@@ -138,11 +163,11 @@ fn start(user: &str, is_login: bool, login_user: &str) -> Result<Worker, Failure
     }
     let account = users::user(user)
         .ok_or_else(|| Failure::new(format!("cannot become {user}: there is no such user")))?;
-    spawn(&account, is_login, login_user)
+    spawn(&account, method, login_user)
         .map_err(|e| Failure::new(format!("could not start a process as {user}: {e}")))
 }
 
-fn spawn(account: &users::User, is_login: bool, login_user: &str) -> io::Result<Worker> {
+fn spawn(account: &users::User, method: Method, login_user: &str) -> io::Result<Worker> {
     let (ours, theirs) = UnixStream::pair()?;
     let groups: Vec<String> = groups_of(account).iter().map(u32::to_string).collect();
     let child = Command::new("/proc/self/exe")
@@ -153,7 +178,7 @@ fn spawn(account: &users::User, is_login: bool, login_user: &str) -> io::Result<
             groups.join(","),
         ])
         .env_clear()
-        .envs(environment(account, is_login, login_user))
+        .envs(environment(account, method, login_user))
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -176,10 +201,10 @@ fn groups_of(account: &users::User) -> Vec<u32> {
     groups
 }
 
-/// Returns the environment that the login session, or `sudo -H -u`, gives a command.
+/// Returns the environment that the login session, `sudo -H -u` or `su -c` gives a command.
 fn environment(
     account: &users::User,
-    is_login: bool,
+    method: Method,
     login_user: &str,
 ) -> BTreeMap<String, String> {
     let mut variables: BTreeMap<String, String> = std::env::vars_os()
@@ -189,7 +214,8 @@ fn environment(
     variables
         .entry("PATH".to_owned())
         .or_insert_with(|| SECURE_PATH.to_owned());
-    if is_login {
+    let is_login = account.name == login_user;
+    if is_login || method == Method::Su {
         variables.extend(LOGIN.get().into_iter().flatten().cloned());
     } else if let Some(login) = users::user(login_user) {
         variables.insert("SUDO_USER".to_owned(), login.name);
@@ -197,13 +223,12 @@ fn environment(
         variables.insert("SUDO_GID".to_owned(), login.gid.to_string());
         variables.insert("MAIL".to_owned(), format!("/var/mail/{}", account.name));
     }
-    for (name, value) in [
-        ("HOME", &account.home),
-        ("USER", &account.name),
-        ("LOGNAME", &account.name),
-        ("SHELL", &account.shell),
-    ] {
-        variables.insert(name.to_owned(), value.clone());
+    variables.insert("HOME".to_owned(), account.home.clone());
+    variables.insert("SHELL".to_owned(), account.shell.clone());
+    // `su` to root keeps the names of who called it.
+    if method == Method::Sudo || is_login || account.uid != 0 {
+        variables.insert("USER".to_owned(), account.name.clone());
+        variables.insert("LOGNAME".to_owned(), account.name.clone());
     }
     variables
 }
@@ -220,6 +245,7 @@ impl Worker {
     /// Sends one task and returns its answer; an error is a worker that is gone or broken.
     fn ask(
         &mut self,
+        limit: Option<Duration>,
         module: &str,
         args: &Map<String, Json>,
         context: &mut Context<'_>,
@@ -237,7 +263,11 @@ impl Worker {
             environment: context.environment.clone(),
             facts,
             sources,
+            limit,
         };
+        // It ends its programs itself; one that cannot is ended by us.
+        self.socket
+            .set_read_timeout(limit.map(|limit| limit + GRACE))?;
         wire::send(&self.socket, &request)?;
         wire::send_files(&self.socket, &files)?;
         self.facts_sent = Some(context.facts.clone());
@@ -290,7 +320,8 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
             facts: &facts,
             output: &mut output,
         };
-        let answer = run_here(&request.module, request.args, &mut context);
+        let run = || run_here(&request.module, request.args, &mut context);
+        let (answer, _) = deadline::within(request.limit, run);
         failed.map_or(Ok(()), Err)?;
         wire::send(&socket, &Reply::of(answer))?;
     }
@@ -347,7 +378,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_is_sudos_and_not_the_agents() {
+    fn the_environment_is_sudos_or_sus_and_not_the_agents() {
         let account = users::User {
             name: "web".to_owned(),
             password: String::new(),
@@ -357,11 +388,15 @@ mod tests {
             home: "/srv/web".to_owned(),
             shell: "/bin/sh".to_owned(),
         };
-        let variables = environment(&account, false, "root");
+        let variables = environment(&account, Method::Sudo, "root");
         assert_eq!(variables["HOME"], "/srv/web");
         assert_eq!(variables["USER"], "web");
         assert_eq!(variables["SUDO_USER"], "root");
         assert!(!variables.contains_key("CARGO_MANIFEST_DIR"), "leaked");
+        let variables = environment(&account, Method::Su, "root");
+        assert_eq!(variables["HOME"], "/srv/web");
+        assert_eq!(variables["LOGNAME"], "web");
+        assert!(!variables.contains_key("SUDO_USER"), "su is not sudo");
     }
 
     #[test]
@@ -375,8 +410,12 @@ mod tests {
             facts: &facts,
             output: &mut |_, _| (),
         };
+        let who = Identity {
+            user: Some("no-such-user".to_owned()),
+            method: Method::Sudo,
+        };
         let failure = Workers::new("root")
-            .run(Some("no-such-user"), "command", &Map::new(), &mut context)
+            .run(&who, None, "command", &Map::new(), &mut context)
             .unwrap_err();
         assert!(failure.msg.contains("no-such-user"), "{}", failure.msg);
     }

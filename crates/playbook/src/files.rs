@@ -4,7 +4,7 @@
 //! message names the file that can be edited, on whichever side it is raised.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Read access to the files of playbooks and roles, by their path on the controller.
 pub trait Files {
@@ -79,6 +79,22 @@ impl Files for Disk {
     }
 }
 
+/// Removes `.` and `..` by name: what links make of them is the affair of who opens the file.
+#[must_use]
+pub fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +106,10 @@ mod tests {
             files.locate(Path::new("/home/ann/site.yml")),
             Path::new("/run/amibake/r1/files/home/ann/site.yml")
         );
+    }
+
+    #[test]
+    fn dots_are_removed_by_name() {
+        assert_eq!(normal(Path::new("/a/./b/../c")), Path::new("/a/c"));
     }
 }

@@ -9,6 +9,7 @@ mod vars;
 
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::files::Disk;
 use amibake_playbook::syntax::{self, Playbook};
 use amibake_protocol::job::{Become, Options};
@@ -144,6 +145,9 @@ impl Args {
         let inventory = hosts::inventory(&self.target, &self.playbook)?;
         let options = self.options(&inventory)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
+        if chosen.len() > 1 && !playbook.one_host.is_empty() {
+            return Err(Failure::usage(Diagnostics(playbook.one_host)));
+        }
         run::run(&self, &playbook, chosen, cx).await
     }
 
@@ -164,6 +168,7 @@ impl Args {
         let options = syntax::Options {
             roles_path: self.roles_path.clone(),
             collections_path: self.collections_path.clone(),
+            local: self.target.local,
             ..syntax::Options::default()
         };
         let playbook = syntax::parse(&Disk::here(), &path, &options).map_err(Failure::usage)?;

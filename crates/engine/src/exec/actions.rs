@@ -12,13 +12,14 @@ use super::censor::Secrets;
 use super::eval;
 use super::model::{Around, Task};
 use super::module_call::Call;
+use super::outcome::{Attempt, Fields};
 use super::run::Run;
-use super::task::{Attempt, Fields};
 use super::vars::Reach;
 use crate::facts;
 use crate::module::{Failure, Outcome};
 
-/// Everything an action needs to know about its task.
+/// A task at work: everything there is to know about it.
+#[derive(Clone, Copy)]
 pub(super) struct Doing<'t> {
     pub(super) task: &'t Rc<Task>,
     pub(super) around: &'t Rc<Around>,
@@ -43,37 +44,52 @@ fn full(action: &str) -> String {
     }
 }
 
+/// What the executor does without a module.
+const OWN: &[&str] = &[
+    "assert",
+    "debug",
+    "fail",
+    "gather_facts",
+    "import_role",
+    "import_tasks",
+    "include_role",
+    "include_tasks",
+    "include_vars",
+    "meta",
+    "pause",
+    "ping",
+    "set_fact",
+    "setup",
+    "wait_for_connection",
+];
+
+/// Returns whether the executor does `action` itself.
+#[must_use]
+pub fn does(action: &str) -> bool {
+    OWN.contains(&bare(action))
+}
+
 impl Run<'_> {
     /// Does what the task says, once.
-    pub(super) fn act(
-        &self,
-        task: &Rc<Task>,
-        around: &Rc<Around>,
-        reach: &Reach,
-        index: u32,
-    ) -> Attempt {
-        let doing = Doing {
-            task,
-            around,
-            reach,
-            index,
-        };
+    pub(super) fn act(&self, doing: &Doing<'_>) -> Attempt {
+        let task = doing.task;
         let done = match bare(&task.action) {
-            "debug" => self.debug(&doing),
-            "set_fact" => self.set_fact(&doing),
-            "assert" => self.assert(&doing),
-            "fail" => self.fail(&doing),
-            "pause" => self.pause_action(&doing),
-            "include_vars" => self.include_vars(&doing),
-            "include_tasks" => self.find_tasks(&doing),
-            "include_role" => self.find_role(&doing),
-            "setup" | "gather_facts" => self.setup(&doing),
+            "debug" => self.debug(doing),
+            "set_fact" => self.set_fact(doing),
+            "assert" => self.assert(doing),
+            "fail" => self.fail(doing),
+            "pause" => self.pause_action(doing),
+            "include_vars" => self.include_vars(doing),
+            "include_tasks" => self.find_tasks(doing),
+            "include_role" => self.find_role(doing),
+            "setup" | "gather_facts" => self.setup(doing),
             "wait_for_connection" => Ok(plain(json!({"changed": false, "elapsed": 0}))),
             "add_host" | "group_by" => Err(format!(
                 "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
                 task.action
             )),
-            _ => self.module(&doing),
+            "ping" => self.ping(doing),
+            _ => self.module(doing),
         };
         done.unwrap_or_else(Attempt::failed)
     }
@@ -269,6 +285,15 @@ impl Run<'_> {
         ))
     }
 
+    fn ping(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let args = self.json_args(doing)?;
+        match args.get("data") {
+            Some(data) if data == "crash" => Err("boom".to_owned()),
+            Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
+            None => Ok(plain(json!({"changed": false, "ping": "pong"}))),
+        }
+    }
+
     fn pause_action(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
         let args = self.args(doing)?;
         let number = |name: &str| args.get(name).and_then(|v| eval::number(&v));
@@ -282,7 +307,7 @@ impl Run<'_> {
                 Some(&doing.task.place),
             );
         }
-        super::task::pause(Duration::from_secs(seconds));
+        super::attempt::pause(Duration::from_secs(seconds));
         Ok(plain(json!({
             "changed": false, "rc": 0, "stderr": "", "echo": true, "delta": seconds, "user_input": "",
             "stdout": format!("Paused for {seconds}.0 seconds"),
@@ -338,18 +363,6 @@ impl Run<'_> {
 
     /// Runs a module, under the task's identity.
     fn module(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        if let Some(seconds) = &doing.task.asynchronous
-            && self.number(seconds, doing.reach, doing.around)? > 0
-        {
-            let poll = match &doing.task.poll {
-                Some(poll) => self.number(poll, doing.reach, doing.around)?,
-                None => 15,
-            };
-            // With a poll interval the task is waited for, which is what happens anyway.
-            if poll == 0 {
-                return Err("async with poll: 0 is not supported yet".to_owned());
-            }
-        }
         let spec = spec::find(&doing.task.action)
             .ok_or_else(|| format!("The module {} was not found", doing.task.action))?;
         let call = self.prepare(doing, spec)?;
@@ -364,7 +377,7 @@ impl Run<'_> {
             }
         }
         let index = doing.index;
-        let hidden = self.is_censored(doing.task, doing.around, doing.reach);
+        let hidden = self.is_censored(doing);
         let mut output = |stream, line: &str| {
             if hidden {
                 return;

@@ -19,7 +19,7 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
     let files = run.project.files;
     match entry {
         Entry::Playbook { path, .. } => {
-            let plays = read(run, syntax::read_playbook(files, path))?;
+            let plays = read(run, syntax::read_playbook(files, path, &options(run)))?;
             plays.iter().map(play).collect()
         }
         Entry::Role { path, .. } => {
@@ -34,7 +34,10 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
         }
         Entry::Tasks { path, text, .. } => {
             let document = yaml::parse(path, text.as_bytes()).map_err(|e| Stop(e.to_string()))?;
-            let steps = read(run, syntax::read_tasks(files, path, &document.root))?;
+            let steps = read(
+                run,
+                syntax::read_tasks(files, path, &document.root, &options(run)),
+            )?;
             let mut play = whole_play(path);
             play.tasks = nodes(&steps)?;
             Ok(vec![play])
@@ -44,7 +47,10 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
 
 /// Reads a task file: a list of tasks and blocks.
 pub(super) fn tasks(run: &Run<'_>, path: &Path) -> Result<Vec<Node>, Stop> {
-    nodes(&read(run, syntax::read_task_file(run.project.files, path))?)
+    nodes(&read(
+        run,
+        syntax::read_task_file(run.project.files, path, &options(run)),
+    )?)
 }
 
 /// What a role's `meta/main.yml` says.
@@ -56,7 +62,10 @@ pub(super) struct Meta {
 
 /// Reads a role's `meta/main.yml`.
 pub(super) fn meta(run: &Run<'_>, path: &Path) -> Result<Meta, Stop> {
-    let meta = read(run, syntax::read_meta(run.project.files, path))?;
+    let meta = read(
+        run,
+        syntax::read_meta(run.project.files, path, &options(run)),
+    )?;
     let truth = meta.allow_duplicates.as_ref().map(value).transpose()?;
     Ok(Meta {
         dependencies: meta
@@ -80,6 +89,13 @@ pub(super) fn variables(run: &Run<'_>, path: &Path) -> Result<Dict, Stop> {
             "{} must hold a mapping of variables",
             path.display()
         ))),
+    }
+}
+
+fn options(run: &Run<'_>) -> syntax::Options {
+    syntax::Options {
+        local: run.options.local,
+        ..syntax::Options::default()
     }
 }
 
@@ -177,6 +193,7 @@ fn task(read: &syntax::Task) -> Result<Task, Stop> {
         keywords: keywords(&read.keywords)?,
         args: dict(&read.args.named)?,
         more_args: read.args.template.as_ref().map(value).transpose()?,
+        refused: read.refused.as_ref().map(ToString::to_string),
         ..Task::new(&read.action, place(&read.span))
     };
     let mut control = Dict::new();

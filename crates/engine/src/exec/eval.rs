@@ -109,13 +109,24 @@ impl Run<'_> {
         reach: &Reach,
         around: &Rc<Around>,
     ) -> Result<bool, String> {
+        let (held, warnings) = self.condition_quietly(value, reach, around);
+        for warning in warnings {
+            self.warn(warning, None);
+        }
+        held
+    }
+
+    /// Decides a condition, and returns what should be said about it.
+    pub(super) fn condition_quietly(
+        &self,
+        value: &Value,
+        reach: &Reach,
+        around: &Rc<Around>,
+    ) -> (Result<bool, String>, Vec<String>) {
         let outside = Controllers::new(self, around, reach);
         let templar = Templar::new(reach, &outside);
         let held = templar.condition(value);
-        for warning in templar.take_warnings() {
-            self.warn(warning, None);
-        }
-        held.map_err(|e| {
+        let held = held.map_err(|e| {
             let prefix = "Error while evaluating conditional: ";
             let message = e
                 .message
@@ -123,7 +134,8 @@ impl Run<'_> {
                 .unwrap_or(&e.message)
                 .to_owned();
             format!("{prefix}{message}")
-        })
+        });
+        (held, templar.take_warnings())
     }
 
     /// Renders a template file with the options of its task.
@@ -150,7 +162,7 @@ impl Run<'_> {
         around: &Rc<Around>,
     ) -> Result<Vec<Value>, Error> {
         let outside = Controllers::new(self, around, reach);
-        outside.loop_items(lookup, terms)
+        Templar::new(reach, &outside).lookup(lookup, terms)
     }
 }
 

@@ -10,9 +10,9 @@ use super::actions::{Doing, plain};
 use super::convert;
 use super::eval;
 use super::model::{Around, Play};
+use super::outcome::Attempt;
 use super::run::{Run, Stop};
 use super::search;
-use super::task::Attempt;
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
 pub(super) fn load_vars_files(run: &Run<'_>, play: &Play, around: &Rc<Around>) -> Result<(), Stop> {

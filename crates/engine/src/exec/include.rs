@@ -11,12 +11,11 @@ use super::convert;
 use super::eval;
 use super::handlers::folder_of;
 use super::model::{Around, Keywords, Node, RoleUse, Task};
+use super::outcome::{Attempt, Fields};
 use super::role::Role;
 use super::roles::{self, Use};
 use super::run::{Flow, Run, Stop};
 use super::search;
-use super::task::{Attempt, Fields};
-use super::vars::Reach;
 
 /// What an include is about to run.
 #[derive(Clone)]
@@ -121,13 +120,9 @@ impl Run<'_> {
     }
 
     /// `import_tasks`: the tasks of the file stand here, under all keywords of the import.
-    pub(super) fn import_tasks(
-        &self,
-        task: &Rc<Task>,
-        around: &Rc<Around>,
-        reach: &Reach,
-    ) -> Result<Flow, Stop> {
-        let args = self.import_args(task, around, reach)?;
+    pub(super) fn import_tasks(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
+        let (task, around) = (doing.task, doing.around);
+        let args = self.args(doing).map_err(Stop)?;
         let file = args
             .get("_raw_params")
             .or_else(|| args.get("file"))
@@ -139,13 +134,9 @@ impl Run<'_> {
     }
 
     /// `import_role`: the role's tasks stand here, under all keywords of the import.
-    pub(super) fn import_role(
-        &self,
-        task: &Rc<Task>,
-        around: &Rc<Around>,
-        reach: &Reach,
-    ) -> Result<Flow, Stop> {
-        let args = self.import_args(task, around, reach)?;
+    pub(super) fn import_role(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
+        let (task, around) = (doing.task, doing.around);
+        let args = self.args(doing).map_err(Stop)?;
         let (used, mut how) = role_of(task, &args, around).map_err(Stop)?;
         how.public = args
             .get("public")
@@ -158,21 +149,6 @@ impl Run<'_> {
         }
         self.handlers.borrow_mut().add_role(&role, &inner);
         self.role(&role, &inner)
-    }
-
-    fn import_args(
-        &self,
-        task: &Rc<Task>,
-        around: &Rc<Around>,
-        reach: &Reach,
-    ) -> Result<Dict, Stop> {
-        let doing = Doing {
-            task,
-            around,
-            reach,
-            index: self.index.get(),
-        };
-        self.args(&doing).map_err(Stop)
     }
 
     /// Finds a task file: beside the including file first, then as Ansible goes on.
@@ -214,11 +190,11 @@ fn found(doing: &Doing<'_>, fields: Fields, what: What, args: &Dict) -> Attempt 
         .map_or_else(Keywords::default, |apply| applied(&apply));
     Attempt {
         fields,
-        include: Some(Found {
+        includes: vec![Found {
             what,
             params,
             apply,
-        }),
+        }],
         ..Attempt::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use amibake_playbook::template::{Error, Kwargs, Outside, Scope, Templar};
+use amibake_playbook::template::{Error, Kwargs, Outside};
 use amibake_playbook::value::{self, Dict, Value};
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
@@ -42,6 +42,24 @@ const THEIRS: &[&str] = &[
     "env", "pipe", "lines", "password", "unvault", "ini", "csvfile",
 ];
 
+/// Who answers a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The machine that the playbook runs on.
+    Target,
+    /// Amibake itself.
+    Controller,
+}
+
+/// Returns who answers the lookup `name`, if anybody does.
+#[must_use]
+pub fn lookup_is_answered_by(name: &str) -> Option<Side> {
+    if OURS.contains(&name) {
+        return Some(Side::Target);
+    }
+    THEIRS.contains(&name).then_some(Side::Controller)
+}
+
 /// The controller's side, as one task's templates see it.
 pub(super) struct Controllers<'r, 'a> {
     run: &'r Run<'a>,
@@ -53,11 +71,6 @@ impl<'r, 'a> Controllers<'r, 'a> {
     /// Returns what templates of a task in these surroundings see.
     pub(super) fn new(run: &'r Run<'a>, around: &'r Rc<Around>, reach: &'r Reach) -> Self {
         Self { run, around, reach }
-    }
-
-    /// Runs the lookup of a loop. Terms are rendered and a list.
-    pub(super) fn loop_items(&self, lookup: &str, terms: &[Value]) -> Result<Vec<Value>, Error> {
-        self.lookup(lookup, terms, &Kwargs::default(), None)
     }
 
     fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
@@ -219,38 +232,6 @@ impl<'r, 'a> Controllers<'r, 'a> {
         Err(Error::failed("No file was found when using first_found."))
     }
 
-    fn variables(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
-        let each = |term: &Value| {
-            let name = term.to_string();
-            match (self.reach.get(&name), options.get("default")) {
-                (Some(value), _) if value.is_latent() => {
-                    Templar::new(self.reach, self).render(&value)
-                }
-                (Some(value), _) => Ok(value),
-                (None, Some(default)) => Ok(default.clone()),
-                (None, None) => Err(Error::failed(format!(
-                    "No variable named '{name}' was found."
-                ))),
-            }
-        };
-        terms.iter().map(each).collect()
-    }
-
-    fn names(&self, terms: &[Value]) -> Result<Vec<Value>, Error> {
-        use amibake_playbook::pyre::{Flags, Regex};
-        let names = self.reach.names();
-        let mut found = Vec::new();
-        for term in terms {
-            let regex = Regex::new(&term.to_string(), Flags::default())
-                .map_err(|e| Error::failed(e.to_string()))?;
-            let fits = names
-                .iter()
-                .filter(|name| regex.is_match(name.as_bytes()).unwrap_or(false));
-            found.extend(fits.map(Value::str));
-        }
-        Ok(found)
-    }
-
     /// Asks the controller. The place is the expression's, or the task's that needs it.
     fn ask(
         &self,
@@ -297,29 +278,9 @@ impl Outside for Controllers<'_, '_> {
             "template" => self.template(terms, options),
             "fileglob" => self.fileglob(terms),
             "first_found" => self.first_found(terms, options),
-            "vars" => self.variables(terms, options),
-            "varnames" => self.names(terms),
             "inventory_hostnames" => Ok(vec![Value::str(&self.run.options.inventory_hostname)]),
-            "list" => Ok(terms.to_vec()),
-            "items" => Ok(flat(terms, 1)),
             "flattened" => Ok(flat(terms, usize::MAX)),
-            "indexed_items" => Ok(indexed(&flat(terms, 1))),
-            "dict" => pairs(terms),
-            "together" => Ok(together(terms)),
-            "nested" | "cartesian" => Ok(nested(terms)),
-            "sequence" => terms
-                .iter()
-                .map(|t| sequence(t, options))
-                .collect::<Result<Vec<_>, _>>()
-                .map(|s| s.concat()),
             "subelements" => subelements(terms),
-            "env" => {
-                let value = |term: &Value| {
-                    let found = self.environment(&term.to_string(), place)?;
-                    Ok(Value::from(found.unwrap_or_default()))
-                };
-                terms.iter().map(value).collect()
-            }
             "random_choice" => Ok(random(terms, self)),
             name if THEIRS.contains(&name) => self.ask(name, terms, options, place),
             _ => Err(Error::failed(format!("lookup plugin ({name}) not found"))),
@@ -402,169 +363,6 @@ fn flat(terms: &[Value], depth: usize) -> Vec<Value> {
     terms.iter().flat_map(one).collect()
 }
 
-fn indexed(items: &[Value]) -> Vec<Value> {
-    let pair = |(at, item): (usize, &Value)| {
-        Value::tuple(vec![
-            Value::Int(i64::try_from(at).unwrap_or(0)),
-            item.clone(),
-        ])
-    };
-    items.iter().enumerate().map(pair).collect()
-}
-
-fn pairs(terms: &[Value]) -> Result<Vec<Value>, Error> {
-    let mut pairs = Vec::new();
-    for term in terms {
-        let Some(dict) = term.as_dict() else {
-            return Err(Error::failed(format!(
-                "the 'dict' lookup plugin expects a dictionary, got '{term}' of type {}",
-                term.type_name()
-            )));
-        };
-        for (key, value) in dict.entries() {
-            pairs.push(Value::dict([
-                ("key", key.value().clone()),
-                ("value", value),
-            ]));
-        }
-    }
-    Ok(pairs)
-}
-
-fn together(terms: &[Value]) -> Vec<Value> {
-    let lists: Vec<Vec<Value>> = terms
-        .iter()
-        .map(|t| eval::items(t).unwrap_or_else(|| vec![t.clone()]))
-        .collect();
-    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
-    (0..longest)
-        .map(|at| {
-            Value::list(
-                lists
-                    .iter()
-                    .map(|list| list.get(at).cloned().unwrap_or_default())
-                    .collect(),
-            )
-        })
-        .collect()
-}
-
-fn nested(terms: &[Value]) -> Vec<Value> {
-    let mut rows: Vec<Vec<Value>> = vec![Vec::new()];
-    for term in terms {
-        let items = eval::items(term).unwrap_or_else(|| vec![term.clone()]);
-        rows = rows
-            .iter()
-            .flat_map(|row| {
-                items.iter().map(move |item| {
-                    let mut row = row.clone();
-                    row.push(item.clone());
-                    row
-                })
-            })
-            .collect();
-    }
-    rows.into_iter().map(Value::list).collect()
-}
-
-/// `start=1 end=5 stride=2 format=web%02d`, or `count=3`, or `1-5/2:web%02d`.
-fn sequence(term: &Value, options: &Kwargs) -> Result<Vec<Value>, Error> {
-    let text = term.to_string();
-    let mut fields: Vec<(String, String)> = options
-        .iter()
-        .map(|(k, v)| (k.clone(), v.to_string()))
-        .collect();
-    if text.contains('=') {
-        let pairs = text
-            .split_whitespace()
-            .filter_map(|word| word.split_once('='));
-        fields.extend(pairs.map(|(k, v)| (k.to_owned(), v.trim_matches(['"', '\'']).to_owned())));
-    } else if !text.is_empty() {
-        let (range, format) = text.split_once(':').unwrap_or((&text, "%d"));
-        let (range, stride) = range.split_once('/').unwrap_or((range, "1"));
-        let (start, end) = range.split_once('-').unwrap_or(("1", range));
-        for (key, value) in [
-            ("start", start),
-            ("end", end),
-            ("stride", stride),
-            ("format", format),
-        ] {
-            fields.push((key.to_owned(), value.to_owned()));
-        }
-    }
-    let get = |name: &str| {
-        fields
-            .iter()
-            .rev()
-            .find(|(k, _)| k == name)
-            .map(|(_, v)| v.as_str())
-    };
-    let number = |name: &str| -> Result<Option<i64>, Error> {
-        get(name)
-            .map(|text| {
-                let parsed = text
-                    .strip_prefix("0x")
-                    .map_or_else(|| text.parse(), |hex| i64::from_str_radix(hex, 16));
-                parsed.map_err(|_| Error::failed(format!("can't parse {name}={text} as integer")))
-            })
-            .transpose()
-    };
-    let start = number("start")?.unwrap_or(1);
-    let count = number("count")?;
-    let given = number("stride")?;
-    let end = match (number("end")?, count) {
-        (Some(end), None) => end,
-        (None, Some(0)) => return Ok(Vec::new()),
-        (None, Some(count)) => start + count * given.unwrap_or(1) - given.unwrap_or(1),
-        (Some(_), Some(_)) => {
-            return Err(Error::failed(
-                "can't specify both count and end in with_sequence",
-            ));
-        }
-        (None, None) => return Err(Error::failed("must specify count or end in with_sequence")),
-    };
-    let stride = given.unwrap_or(1);
-    if stride > 0 && end < start {
-        return Err(Error::failed("to count backwards make stride negative"));
-    }
-    if stride < 0 && end > start {
-        return Err(Error::failed("to count forward don't make stride negative"));
-    }
-    let format = get("format").unwrap_or("%d");
-    let mut items = Vec::new();
-    let mut n = start;
-    while stride != 0 && ((stride > 0 && n <= end) || (stride < 0 && n >= end)) {
-        items.push(Value::from(formatted(format, n)?));
-        n += stride;
-    }
-    Ok(items)
-}
-
-/// Formats one number as Python's `%d`, `%02d`, `%x` do.
-fn formatted(format: &str, n: i64) -> Result<String, Error> {
-    let bad = || Error::failed(format!("bad formatting string: {format}"));
-    let (before, spec) = format.split_once('%').ok_or_else(bad)?;
-    let end = spec
-        .find(|c: char| c.is_ascii_alphabetic())
-        .ok_or_else(bad)?;
-    let (width, kind) = (&spec[..end], &spec[end..=end]);
-    let zero = width.starts_with('0');
-    let width: usize = width.trim_start_matches('0').parse().unwrap_or(0);
-    let shown = match kind {
-        "x" => format!("{n:x}"),
-        "X" => format!("{n:X}"),
-        "o" => format!("{n:o}"),
-        "d" | "i" | "s" => n.to_string(),
-        _ => return Err(bad()),
-    };
-    let padded = if zero {
-        format!("{shown:0>width$}")
-    } else {
-        format!("{shown:>width$}")
-    };
-    Ok(format!("{before}{padded}{}", &spec[end + 1..]))
-}
-
 fn subelements(terms: &[Value]) -> Result<Vec<Value>, Error> {
     let (Some(list), Some(path)) = (terms.first(), terms.get(1)) else {
         return Err(Error::failed(
@@ -620,49 +418,4 @@ fn random(terms: &[Value], outside: &dyn Outside) -> Vec<Value> {
     outside.entropy(&mut bytes);
     let at = usize::try_from(u64::from_ne_bytes(bytes) % (items.len().max(1) as u64)).unwrap_or(0);
     items.get(at).cloned().into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(text: &str) -> String {
-        let items = sequence(&Value::str(text), &Kwargs::default()).unwrap();
-        Value::list(items).repr()
-    }
-
-    #[test]
-    fn a_sequence_counts_as_it_is_told() {
-        assert_eq!(run("start=0 end=4 stride=2"), "['0', '2', '4']");
-        assert_eq!(run("count=2"), "['1', '2']");
-        assert_eq!(
-            run("start=1 end=3 format=web%02d.x"),
-            "['web01.x', 'web02.x', 'web03.x']"
-        );
-        assert_eq!(run("4-2/-1"), "['4', '3', '2']");
-    }
-
-    #[test]
-    fn nested_lists_are_crossed_in_order() {
-        let terms = [
-            Value::list(vec![Value::Int(1), Value::Int(2)]),
-            Value::list(vec![Value::str("a"), Value::str("b")]),
-        ];
-        assert_eq!(
-            Value::list(nested(&terms)).repr(),
-            "[[1, 'a'], [1, 'b'], [2, 'a'], [2, 'b']]"
-        );
-    }
-
-    #[test]
-    fn together_fills_the_shorter_list_with_none() {
-        let terms = [
-            Value::list(vec![Value::Int(1), Value::Int(2)]),
-            Value::list(vec![Value::str("a")]),
-        ];
-        assert_eq!(
-            Value::list(together(&terms)).repr(),
-            "[[1, 'a'], [2, None]]"
-        );
-    }
 }

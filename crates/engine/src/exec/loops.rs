@@ -1,37 +1,30 @@
-//! The loop of a task: what `loop_control` says, and how the items' results make one.
-//!
-//! Which items there are, and running them, is `task`'s.
+//! The loop of a task: its items, what `loop_control` says, and how the items' results make one.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use amibake_playbook::value::{Dict, Value};
-use amibake_protocol::event::Status;
+use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
-use super::model::Around;
+use super::actions::Doing;
+use super::model::Loop;
+use super::outcome::{Attempt, Fields, item_status, shown, shown_diff};
 use super::run::Run;
-use super::task::{Attempt, Ended, Fields, single};
-use super::vars::Reach;
 
 /// `loop_control`, read.
-pub(super) struct Control {
-    pub(super) variable: String,
+struct Control {
+    variable: String,
     index: Option<String>,
-    pub(super) label: Value,
-    pub(super) pause: Duration,
+    label: Value,
+    pause: Duration,
     extended: bool,
     all_items: bool,
-    pub(super) break_when: Vec<Value>,
+    break_when: Vec<Value>,
 }
 
 impl Control {
-    pub(super) fn read(
-        run: &Run<'_>,
-        control: &Dict,
-        reach: &Reach,
-        around: &Rc<Around>,
-    ) -> Result<Self, String> {
+    fn read(run: &Run<'_>, control: &Dict, doing: &Doing<'_>) -> Result<Self, String> {
+        let (reach, around) = (doing.reach, doing.around);
         let text = |key: &str| match control.get(key) {
             None => Ok(None),
             Some(value) => run
@@ -65,7 +58,7 @@ impl Control {
     }
 
     /// Sets the loop's variables for the item at `at`.
-    pub(super) fn set(&self, local: &Dict, items: &[Value], at: usize) {
+    fn set(&self, local: &Dict, items: &[Value], at: usize) {
         local.set("ansible_loop_var", Value::str(&self.variable));
         local.set(&self.variable, items[at].clone());
         if let Some(index) = &self.index {
@@ -100,7 +93,7 @@ impl Control {
     }
 
     /// Adds to a result which item it is of.
-    pub(super) fn mark(&self, fields: &mut Fields, local: &Dict, item: &Value) {
+    fn mark(&self, fields: &mut Fields, local: &Dict, item: &Value) {
         let json = |value: &Value| super::eval::raw_json(value);
         fields.insert(self.variable.clone(), json(item));
         fields.insert("ansible_loop_var".to_owned(), json!(self.variable));
@@ -121,7 +114,130 @@ fn count(n: usize) -> Value {
     Value::Int(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
-pub(super) fn empty_loop() -> Ended {
+impl Run<'_> {
+    /// Runs a task through its loop, if it has one.
+    pub(super) fn perform(&self, doing: &Doing<'_>) -> Attempt {
+        let Some(looping) = &doing.task.looping else {
+            return self.attempt(doing, None);
+        };
+        match self.items(looping, doing) {
+            Ok(items) if items.is_empty() => empty_loop(),
+            Ok(items) => self.each(looping, &items, doing),
+            // Conditions are looked at before anybody hears of it.
+            Err(failure) => self.attempt(doing, Some(*failure)),
+        }
+    }
+
+    /// Returns the items of a loop, or the failure to find them.
+    fn items(&self, looping: &Loop, doing: &Doing<'_>) -> Result<Vec<Value>, Box<Attempt>> {
+        let fail =
+            |e: &dyn std::fmt::Display| Box::new(Attempt::failed(format!("Task failed: {e}")));
+        let over = self
+            .render(&looping.over, doing.reach, doing.around)
+            .map_err(|e| fail(&e.message))?;
+        let items = super::eval::items(&over);
+        let items = match (&looping.lookup, items) {
+            (Some(lookup), terms) => {
+                let terms = terms.unwrap_or_else(|| vec![over]);
+                self.with_lookup(lookup, &terms, doing.reach, doing.around)
+                    .map_err(|e| unlisted(&e.message))?
+            }
+            (None, Some(items)) => items,
+            (None, None) => {
+                return Err(unlisted(&format!(
+                    "The `loop` value must resolve to a 'list', not '{}'.",
+                    over.type_name()
+                )));
+            }
+        };
+        Ok(items.iter().map(super::eval::without_tuples).collect())
+    }
+
+    fn each(&self, looping: &Loop, items: &[Value], doing: &Doing<'_>) -> Attempt {
+        let control = match Control::read(self, &looping.control, doing) {
+            Ok(control) => control,
+            Err(message) => return Attempt::failed(message),
+        };
+        let task = doing.task;
+        if doing.reach.has(&control.variable) {
+            let used = &control.variable;
+            self.warn(
+                format!("The loop variable '{used}' is already in use."),
+                Some(&task.place),
+            );
+        }
+        let mut attempts = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 && control.pause > Duration::ZERO {
+                super::attempt::pause(control.pause);
+            }
+            let own = doing.reach.clone();
+            control.set(&own.local, items, at);
+            let doing = Doing {
+                reach: &own,
+                ..*doing
+            };
+            let mut attempt = self.attempt(&doing, None);
+            Self::publish(task, &own, &attempt.fields);
+            control.mark(&mut attempt.fields, &own.local, item);
+            self.item_finished(&doing, &control, &mut attempt);
+            let stop = self.breaks(&control, &doing);
+            attempts.push(attempt);
+            own.local.remove(&control.variable.as_str().into());
+            if stop || self.controller.borrow().cancelled() {
+                break;
+            }
+        }
+        collect(attempts)
+    }
+
+    fn breaks(&self, control: &Control, doing: &Doing<'_>) -> bool {
+        let held = |c: &Value| {
+            self.condition(c, doing.reach, doing.around)
+                .unwrap_or(false)
+        };
+        !control.break_when.is_empty() && control.break_when.iter().all(held)
+    }
+
+    fn item_finished(&self, doing: &Doing<'_>, control: &Control, attempt: &mut Attempt) {
+        let label = match self.render(&control.label, doing.reach, doing.around) {
+            Ok(label) => label.to_string(),
+            Err(e) => {
+                attempt.fields.insert("failed".to_owned(), json!(true));
+                let msg = format!("Failed to template loop_control.label: {}", e.message);
+                attempt.fields.insert("msg".to_owned(), json!(msg));
+                String::new()
+            }
+        };
+        if super::actions::bare(&doing.task.action) == "include_tasks"
+            && !attempt.is("failed")
+            && !attempt.is("skipped")
+        {
+            return;
+        }
+        let label = if attempt.censored {
+            "(censored)".to_owned()
+        } else {
+            label
+        };
+        self.emit(Event::ItemFinished {
+            index: doing.index,
+            label,
+            status: item_status(attempt),
+            result: shown(&attempt.fields, attempt.censored),
+            diff: shown_diff(&attempt.diff, attempt.censored),
+        });
+    }
+}
+
+/// The failure to find the items of a loop, which changed nothing and does not say so.
+fn unlisted(message: &str) -> Box<Attempt> {
+    let mut attempt = Attempt::failed(message);
+    attempt.fields.shift_remove("changed");
+    Box::new(attempt)
+}
+
+fn empty_loop() -> Attempt {
     let mut attempt = Attempt::default();
     attempt.fields.insert("changed".to_owned(), json!(false));
     attempt.fields.insert("skipped".to_owned(), json!(true));
@@ -129,11 +245,11 @@ pub(super) fn empty_loop() -> Ended {
         .fields
         .insert("skipped_reason".to_owned(), json!("No items in the list"));
     attempt.fields.insert("results".to_owned(), json!([]));
-    single(attempt)
+    attempt
 }
 
 /// Folds the items' results into the task's, as Ansible's loop does.
-pub(super) fn collect(attempts: Vec<Attempt>) -> Ended {
+fn collect(attempts: Vec<Attempt>) -> Attempt {
     let any = |flag: &str| attempts.iter().any(|a| a.is(flag));
     let all_skipped = attempts.iter().all(|a| a.is("skipped"));
     let failed = any("failed");
@@ -175,7 +291,7 @@ pub(super) fn collect(attempts: Vec<Attempt>) -> Ended {
             }
         }
     }
-    Ended {
+    Attempt {
         fields,
         diff: Vec::new(),
         censored: attempts.iter().any(|a| a.censored),
@@ -185,16 +301,6 @@ pub(super) fn collect(attempts: Vec<Attempt>) -> Ended {
             .all(|a| a.ignored)
             && failed,
         notify,
-        includes: attempts.into_iter().filter_map(|a| a.include).collect(),
-    }
-}
-
-pub(super) fn item_status(attempt: &Attempt) -> Status {
-    match () {
-        () if attempt.is("failed") && attempt.ignored => Status::Ignored,
-        () if attempt.is("failed") => Status::Failed,
-        () if attempt.is("skipped") => Status::Skipped,
-        () if attempt.is("changed") => Status::Changed,
-        () => Status::Ok,
+        includes: attempts.into_iter().flat_map(|a| a.includes).collect(),
     }
 }

@@ -4,30 +4,19 @@ use std::rc::Rc;
 
 use super::actions::Doing;
 use super::eval;
-use super::model::{Around, Task};
+use super::model::Around;
 use super::run::{Flow, Run, Stop};
-use super::vars::Reach;
 
 impl Run<'_> {
     /// Does a `meta` task. It has no result and counts nowhere.
-    pub(super) fn meta(
-        &self,
-        task: &Rc<Task>,
-        around: &Rc<Around>,
-        reach: &Reach,
-    ) -> Result<Flow, Stop> {
-        let doing = Doing {
-            task,
-            around,
-            reach,
-            index: self.index.get(),
-        };
-        let args = self.written_args(&doing).map_err(Stop)?;
+    pub(super) fn meta(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
+        let around = doing.around;
+        let args = self.written_args(doing).map_err(Stop)?;
         let what = args
             .get("_raw_params")
             .map_or_else(String::new, |raw| raw.to_string());
         // Ansible flushes handlers whatever `when` says, with a warning.
-        if what != "flush_handlers" && !self.holds(task, around, reach)? {
+        if what != "flush_handlers" && !self.is_wanted(doing)? {
             return Ok(Flow::Next);
         }
         match what.as_str() {
@@ -48,10 +37,11 @@ impl Run<'_> {
     }
 
     /// Returns whether all conditions of a task hold.
-    fn holds(&self, task: &Task, around: &Rc<Around>, reach: &Reach) -> Result<bool, Stop> {
-        for condition in around.gathered(&task.keywords, |k| &k.when) {
-            let held = self.condition(&condition, reach, around);
-            if !held.map_err(|e| Stop(format!("{}:{}: {e}", task.place.file, task.place.line)))? {
+    fn is_wanted(&self, doing: &Doing<'_>) -> Result<bool, Stop> {
+        let place = &doing.task.place;
+        for condition in doing.around.gathered(&doing.task.keywords, |k| &k.when) {
+            let held = self.holds(&condition, doing);
+            if !held.map_err(|e| Stop(format!("{}:{}: {e}", place.file, place.line)))? {
                 return Ok(false);
             }
         }

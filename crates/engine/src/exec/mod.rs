@@ -4,7 +4,9 @@
 //! worth is [`amibake_playbook`]'s, what a module does is [`crate::modules`]'s.
 
 mod actions;
+mod attempt;
 mod censor;
+mod conclude;
 mod convert;
 mod eval;
 mod files;
@@ -17,6 +19,7 @@ mod meta;
 mod model;
 mod module_call;
 mod options;
+mod outcome;
 mod play;
 mod role;
 mod roles;
@@ -26,6 +29,8 @@ mod tags;
 mod task;
 mod vars;
 
+pub use actions::does;
+pub use lookup::{Side, lookup_is_answered_by};
 pub use options::{Become, Controller, Entry, Options, Project};
 
 use amibake_protocol::event::Recap;

@@ -110,6 +110,8 @@ pub(super) struct Task {
     pub(super) listen: Vec<Value>,
     pub(super) asynchronous: Option<Value>,
     pub(super) poll: Option<Value>,
+    /// Why it fails when it is reached: it asks for what is not here.
+    pub(super) refused: Option<String>,
     pub(super) place: Place,
 }
 
@@ -131,6 +133,7 @@ impl Task {
             listen: Vec::new(),
             asynchronous: None,
             poll: None,
+            refused: None,
             place,
         }
     }

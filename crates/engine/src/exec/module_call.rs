@@ -1,6 +1,7 @@
 //! One call of a module: its checked arguments, its sources, whom it runs as.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use amibake_playbook::spec::ModuleSpec;
 use amibake_playbook::value::{Dict, Value};
@@ -9,11 +10,12 @@ use serde_json::{Map, Value as Json};
 
 use super::actions::{Doing, bare};
 use super::eval;
+use super::model::Keywords;
 use super::run::Run;
 use crate::module::{Context, Failure, Outcome};
 use crate::modules;
 use crate::source::Source;
-use crate::worker::Workers;
+use crate::worker::{Identity, Method, Workers};
 
 /// A call, ready to run.
 pub(super) struct Call {
@@ -23,8 +25,8 @@ pub(super) struct Call {
     diff: bool,
     environment: Vec<(String, String)>,
     sources: BTreeMap<String, Source>,
-    /// The user it runs as; `None` is the login user.
-    user: Option<String>,
+    who: Identity,
+    limit: Option<Duration>,
 }
 
 impl Call {
@@ -49,12 +51,23 @@ impl Call {
             facts,
             output,
         };
-        let answer = workers.run(self.user.as_deref(), self.name, &self.args, &mut context);
+        let answer = workers.run(&self.who, self.limit, self.name, &self.args, &mut context);
         // A user's groups are those of the process that was started for it.
         if matches!(self.name, "ansible.builtin.user" | "ansible.builtin.group") {
             workers.forget();
         }
         answer
+    }
+}
+
+/// Reads `become_method`.
+fn become_method(name: Option<&String>) -> Result<Method, String> {
+    match name.map(|name| bare(name)) {
+        None | Some("sudo") => Ok(Method::Sudo),
+        Some("su") => Ok(Method::Su),
+        Some(other) => Err(format!(
+            "become_method: {other} is not supported: there are sudo and su"
+        )),
     }
 }
 
@@ -85,7 +98,8 @@ impl Run<'_> {
             )?,
             environment: self.environment(doing)?.into_iter().collect(),
             sources,
-            user: self.identity(doing)?,
+            who: self.identity(doing)?,
+            limit: self.time_limit(doing)?.map(|limit| limit.time),
         })
     }
 
@@ -114,42 +128,46 @@ impl Run<'_> {
         Ok(merged)
     }
 
-    /// Returns the user a task runs as; `None` is whoever we are.
-    fn identity(&self, doing: &Doing<'_>) -> Result<Option<String>, String> {
+    /// Returns whom a task runs as.
+    fn identity(&self, doing: &Doing<'_>) -> Result<Identity, String> {
         let own = &doing.task.keywords;
         let delegate = doing.around.nearest(own, |k| k.delegate_to.clone());
         if let Some(host) = delegate {
             self.allow_delegation(&host, doing)?;
         }
-        let value = |name: &str, value: Option<Value>| {
+        let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
             let named = amibake_playbook::template::Scope::get(doing.reach, name);
-            match named.or(value) {
+            match named.or(doing.around.nearest(own, |k| pick(k).clone())) {
                 Some(value) => self
                     .render(&value, doing.reach, doing.around)
                     .map_err(|e| format!("Task failed: {}", e.message))
-                    .map(Some),
+                    .map(|value| Some(value).filter(|v| !matches!(v, Value::None | Value::Omit))),
                 None => Ok(None),
             }
         };
-        let becomes = value(
-            "ansible_become",
-            doing.around.nearest(own, |k| k.become_.clone()),
-        )?
-        .map_or(self.options.privilege.always, |b| {
+        let options = &self.options;
+        let becomes = value("ansible_become", &|k| &k.become_)?;
+        let becomes = becomes.map_or(options.privilege.always, |b| {
             eval::truth(&b).unwrap_or(false)
         });
-        let become_user = value(
-            "ansible_become_user",
-            doing.around.nearest(own, |k| k.become_user.clone()),
-        )?
-        .map(|user| user.to_string())
-        .or_else(|| self.options.privilege.user.clone());
-        let wanted = if becomes {
-            become_user.unwrap_or_else(|| "root".to_owned())
+        let method = value("ansible_become_method", &|k| &k.become_method)?;
+        let method = method.map(|method| method.to_string());
+        let method = become_method(method.as_ref().or(options.privilege.method.as_ref()))?;
+        let user = if becomes {
+            let user = value("ansible_become_user", &|k| &k.become_user)?;
+            let user = user.map(|user| user.to_string());
+            let user = user.or_else(|| options.privilege.user.clone());
+            user.unwrap_or_else(|| "root".to_owned())
         } else {
-            self.options.login_user.clone()
+            // Ansible's local connection logs in as nobody else either.
+            let remote = value("ansible_user", &|k| &k.remote_user)?;
+            let remote = remote.filter(|_| !options.local);
+            remote.map_or_else(|| options.login_user.clone(), |user| user.to_string())
         };
-        Ok((!wanted.is_empty()).then_some(wanted))
+        Ok(Identity {
+            user: (!user.is_empty()).then_some(user),
+            method,
+        })
     }
 
     fn allow_delegation(&self, host: &Value, doing: &Doing<'_>) -> Result<(), String> {

@@ -237,6 +237,19 @@ fn candidates(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Vec<PathBuf> {
         all.push(below(&dir.join("collections")));
         all.extend(run.options.collections_path.iter().map(|root| below(root)));
     }
+    for collection in searched(around) {
+        if let (Some((space, collection)), false) =
+            (collection.split_once('.'), name.contains(['.', '/']))
+        {
+            let below = Path::new("ansible_collections")
+                .join(space)
+                .join(collection);
+            let below = below.join("roles").join(name);
+            all.push(dir.join("collections").join(&below));
+            let roots = run.options.collections_path.iter();
+            all.extend(roots.map(|root| root.join(&below)));
+        }
+    }
     all.push(dir.join("roles").join(name));
     all.extend(run.options.roles_path.iter().map(|root| root.join(name)));
     all.push(dir.join(name));
@@ -246,6 +259,21 @@ fn candidates(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Vec<PathBuf> {
         }
     }
     all
+}
+
+/// Returns the collections whose roles are known by their short names here.
+fn searched(around: &Rc<Around>) -> Vec<String> {
+    let named = around
+        .chain()
+        .find(|around| !around.keywords.collections.is_empty());
+    named.map_or_else(Vec::new, |around| {
+        around
+            .keywords
+            .collections
+            .iter()
+            .flat_map(eval::texts)
+            .collect()
+    })
 }
 
 fn shown_name(name: &str) -> String {

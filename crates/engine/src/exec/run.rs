@@ -215,6 +215,12 @@ impl<'a> Run<'a> {
 
     fn play_name(&self, play: &Play, around: &Rc<Around>) -> String {
         let reach = self.vars.reach(around, None);
+        let hidden = play.keywords.no_log.as_ref();
+        if hidden.is_some_and(|value| self.boolean(value, &reach, around).unwrap_or(true))
+            && let Some(name) = &play.keywords.name
+        {
+            return name.to_string();
+        }
         let shown = play.keywords.name.as_ref().unwrap_or(&play.hosts);
         match shown {
             Value::List(hosts) => {

@@ -1,8 +1,10 @@
 //! Where the controller's files are looked for: the role's folders, the task's, the play's.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+pub(super) use amibake_playbook::files::normal;
 
 use super::actions::Doing;
 use super::model::Around;
@@ -75,21 +77,6 @@ fn candidates(run: &Run<'_>, around: &Rc<Around>, kind: &str, name: &str) -> Vec
     all
 }
 
-/// Removes `.` and `..` by name: links are the controller's affair.
-pub(super) fn normal(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::CurDir => {}
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 impl Run<'_> {
     /// Opens a file, or everything in a folder, for the module that puts it on this machine.
     pub(super) fn open_source(
@@ -156,15 +143,5 @@ impl Run<'_> {
         let bytes = self.project.files.read(path);
         let bytes = bytes.map_err(|e| format!("could not read {}: {e}", path.display()))?;
         String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dots_are_removed_by_name() {
-        assert_eq!(normal(Path::new("/a/./b/../c")), Path::new("/a/c"));
     }
 }

@@ -33,11 +33,11 @@ impl ActionModule for WaitFor {
             return Ok(skipped());
         }
         let wait = Wait::read(args)?;
-        std::thread::sleep(seconds(args.int("delay")));
+        crate::deadline::sleep(seconds(args.int("delay")));
         let state = args.required("state")?;
         let groups = match state {
             _ if wait.port.is_none() && wait.path.is_none() && state != "drained" => {
-                std::thread::sleep(seconds(args.int("timeout")));
+                crate::deadline::sleep(seconds(args.int("timeout")));
                 (json!([]), json!({}))
             }
             "absent" | "stopped" => wait.until_stopped()?,
@@ -125,7 +125,7 @@ impl<'a> Wait<'a> {
             path,
             search: search.transpose()?,
             start,
-            end: start + seconds(args.int("timeout")),
+            end: start + crate::deadline::at_most(seconds(args.int("timeout"))),
             connect_timeout: seconds(args.int("connect_timeout")),
             sleep: seconds(args.int("sleep")),
         })
@@ -145,7 +145,7 @@ impl<'a> Wait<'a> {
             if let Some(answer) = done()? {
                 return Ok(answer);
             }
-            std::thread::sleep(self.sleep);
+            crate::deadline::sleep(self.sleep);
         }
         let msg = self.args.str("msg").map_or_else(late, str::to_owned);
         Err(Failure::new(msg).with("elapsed", self.elapsed()))

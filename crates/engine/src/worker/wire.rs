@@ -38,6 +38,8 @@ pub(super) struct Request {
     /// `None` is: as with the last task.
     pub(super) facts: Option<Map<String, Json>>,
     pub(super) sources: Vec<(String, Packed)>,
+    /// How long it may take.
+    pub(super) limit: Option<std::time::Duration>,
 }
 
 /// A source as it travels; files and bytes take one descriptor each, in order.

@@ -1,87 +1,234 @@
-//! Which keywords are valid where, as the classes of ansible-core 2.19 declare them.
+//! The keywords of ansible-core 2.19: where each is valid, and what becomes of it here.
+//!
+//! `docs/playbooks.md` shows this table. What values of a keyword are refused is [`super::support`]'s.
 
-/// What plays, roles, blocks and tasks share.
-const COMMON: &[&str] = &[
-    "any_errors_fatal",
-    "become",
-    "become_exe",
-    "become_flags",
-    "become_method",
-    "become_user",
-    "check_mode",
-    "collections",
-    "connection",
-    "debugger",
-    "diff",
-    "environment",
-    "ignore_errors",
-    "ignore_unreachable",
-    "module_defaults",
-    "name",
-    "no_log",
-    "port",
-    "remote_user",
-    "run_once",
-    "tags",
-    "throttle",
-    "timeout",
-    "vars",
+use Place::{Block, Handler, ImportPlaybook, Play, Role, Task};
+use Support::{NoEffect, OneHost, Partly, Refused, Works};
+
+/// What becomes of a keyword.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// As in Ansible.
+    Works,
+    /// As in Ansible for one host, which it hardly matters to; with several it is refused.
+    OneHost,
+    /// Some values work; others are refused where they stand.
+    Partly,
+    /// It changes nothing here; a warning says so.
+    NoEffect,
+    /// Refused where it stands.
+    Refused,
+}
+
+impl Support {
+    /// Returns the words of the table for it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Works => "works",
+            OneHost => "one host",
+            Partly => "partly",
+            NoEffect => "no effect, with a warning",
+            Refused => "refused",
+        }
+    }
+}
+
+/// A keyword.
+#[derive(Debug, Clone, Copy)]
+pub struct Keyword {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub places: &'static [Place],
+    /// What becomes of it.
+    pub support: Support,
+    /// What a reader should know besides.
+    pub note: &'static str,
+}
+
+const fn keyword(
+    name: &'static str,
+    places: &'static [Place],
+    support: Support,
+    note: &'static str,
+) -> Keyword {
+    Keyword {
+        name,
+        places,
+        support,
+        note,
+    }
+}
+
+/// Where what plays, roles, blocks and tasks share may stand.
+const ALL: &[Place] = &[Play, Block, Task, Handler, Role, ImportPlaybook];
+const TASKS: &[Place] = &[Task, Handler];
+const DELEGATING: &[Place] = &[Block, Task, Handler, Role];
+
+/// Every keyword of plays, roles, blocks, tasks and handlers.
+pub const KEYWORDS: &[Keyword] = &[
+    keyword("action", TASKS, Works, ""),
+    keyword("always", &[Block], Works, ""),
+    keyword("any_errors_fatal", ALL, OneHost, ""),
+    keyword("args", TASKS, Works, ""),
+    keyword(
+        "async",
+        TASKS,
+        Partly,
+        "a limit on the time of the task, which is waited for; with `poll: 0` it is refused",
+    ),
+    keyword("become", ALL, Works, ""),
+    keyword(
+        "become_exe",
+        ALL,
+        Partly,
+        "`sudo` and `su`, also by path: neither program is run",
+    ),
+    keyword(
+        "become_flags",
+        ALL,
+        Partly,
+        "`-H`, `-S`, `-n`: what Ansible gives `sudo` by itself",
+    ),
+    keyword(
+        "become_method",
+        ALL,
+        Partly,
+        "`sudo` and `su`: the environment is the one each gives; no password is asked for",
+    ),
+    keyword("become_user", ALL, Works, ""),
+    keyword("block", &[Block], Works, ""),
+    keyword("changed_when", TASKS, Works, ""),
+    keyword("check_mode", ALL, Works, ""),
+    keyword(
+        "collections",
+        &[Play, Block, Task, Handler, Role],
+        Works,
+        "",
+    ),
+    keyword(
+        "connection",
+        ALL,
+        Partly,
+        "`ssh` and its kin; `local` with `--local` only",
+    ),
+    keyword("debugger", ALL, Partly, "`never`"),
+    keyword("delay", TASKS, Works, ""),
+    keyword(
+        "delegate_facts",
+        DELEGATING,
+        NoEffect,
+        "a task is delegated to its own host only",
+    ),
+    keyword(
+        "delegate_to",
+        DELEGATING,
+        Partly,
+        "the host itself; with `--local` also `localhost`",
+    ),
+    keyword("diff", ALL, Works, ""),
+    keyword("environment", ALL, Works, ""),
+    keyword("fact_path", &[Play], Works, ""),
+    keyword("failed_when", TASKS, Works, ""),
+    keyword("force_handlers", &[Play], Works, ""),
+    keyword("gather_facts", &[Play], Works, ""),
+    keyword("gather_subset", &[Play], Works, ""),
+    keyword(
+        "gather_timeout",
+        &[Play],
+        NoEffect,
+        "facts are read without waiting for programs",
+    ),
+    keyword("handlers", &[Play], Works, ""),
+    keyword("hosts", &[Play], Works, ""),
+    keyword("ignore_errors", ALL, Works, ""),
+    keyword(
+        "ignore_unreachable",
+        ALL,
+        NoEffect,
+        "tasks run on the host itself, which they cannot fail to reach",
+    ),
+    keyword(
+        "import_playbook",
+        &[ImportPlaybook],
+        Partly,
+        "a name that is a template is refused; `vars`, `when` and `tags` reach the plays",
+    ),
+    keyword("listen", &[Handler], Works, ""),
+    keyword("local_action", TASKS, Partly, "as `delegate_to: localhost`"),
+    keyword("loop", TASKS, Works, ""),
+    keyword("loop_control", TASKS, Works, ""),
+    keyword("max_fail_percentage", &[Play], OneHost, ""),
+    keyword(
+        "module_defaults",
+        ALL,
+        Partly,
+        "by module; groups (`group/aws`) are refused",
+    ),
+    keyword("name", ALL, Works, ""),
+    keyword(
+        "no_log",
+        ALL,
+        Works,
+        "also hides what templates put into the name of the task",
+    ),
+    keyword("notify", &[Block, Task, Handler], Works, ""),
+    keyword("order", &[Play], OneHost, ""),
+    keyword("poll", TASKS, Partly, "see `async`"),
+    keyword(
+        "port",
+        ALL,
+        Refused,
+        "`ansible_port` in the inventory, or `--host ADDRESS:PORT`",
+    ),
+    keyword("post_tasks", &[Play], Works, ""),
+    keyword("pre_tasks", &[Play], Works, ""),
+    keyword("register", TASKS, Works, ""),
+    keyword(
+        "remote_user",
+        ALL,
+        Works,
+        "tasks run as that user by the agent, which must be root to do so; the log-in itself is the command line's",
+    ),
+    keyword("rescue", &[Block], Works, ""),
+    keyword("retries", TASKS, Works, ""),
+    keyword("role", &[Role], Works, ""),
+    keyword("roles", &[Play], Works, ""),
+    keyword("run_once", ALL, OneHost, ""),
+    keyword("serial", &[Play], OneHost, ""),
+    keyword(
+        "strategy",
+        &[Play],
+        Partly,
+        "`linear`, `free` and `host_pinned`, which are the same for one host; each host runs by itself",
+    ),
+    keyword("tags", ALL, Works, ""),
+    keyword("tasks", &[Play], Works, ""),
+    keyword("throttle", ALL, OneHost, ""),
+    keyword(
+        "timeout",
+        ALL,
+        Works,
+        "programs that the task started are ended with it",
+    ),
+    keyword("until", TASKS, Works, ""),
+    keyword("user", &[Play], Works, "`remote_user`"),
+    keyword("vars", ALL, Works, ""),
+    keyword("vars_files", &[Play], Works, ""),
+    keyword(
+        "vars_prompt",
+        &[Play],
+        Refused,
+        "give the variables with `-e`",
+    ),
+    keyword(
+        "when",
+        &[Block, Task, Handler, Role, ImportPlaybook],
+        Works,
+        "",
+    ),
 ];
-
-const PLAY: &[&str] = &[
-    "fact_path",
-    "force_handlers",
-    "gather_facts",
-    "gather_subset",
-    "gather_timeout",
-    "handlers",
-    "hosts",
-    "max_fail_percentage",
-    "order",
-    "post_tasks",
-    "pre_tasks",
-    "roles",
-    "serial",
-    "strategy",
-    "tasks",
-    "user",
-    "vars_files",
-    "vars_prompt",
-];
-
-const BLOCK: &[&str] = &[
-    "always",
-    "block",
-    "delegate_facts",
-    "delegate_to",
-    "notify",
-    "rescue",
-    "when",
-];
-
-const TASK: &[&str] = &[
-    "action",
-    "args",
-    "async",
-    "changed_when",
-    "delay",
-    "delegate_facts",
-    "delegate_to",
-    "failed_when",
-    "local_action",
-    "loop",
-    "loop_control",
-    "notify",
-    "poll",
-    "register",
-    "retries",
-    "until",
-    "when",
-];
-
-const ROLE: &[&str] = &["delegate_facts", "delegate_to", "role", "when"];
-
-const IMPORT_PLAYBOOK: &[&str] = &["import_playbook", "when"];
 
 /// What `include_tasks` and `include_role` take besides themselves.
 pub(super) const INCLUDE: &[&str] = &[
@@ -115,7 +262,7 @@ pub(super) const LOOP_CONTROL: &[&str] = &[
 ];
 
 /// What `with_` may be followed by.
-pub(super) const LOOKUPS: &[&str] = &[
+pub const LOOKUPS: &[&str] = &[
     "config",
     "csvfile",
     "dict",
@@ -163,12 +310,18 @@ pub(super) const BOOLEANS: &[&str] = &[
 
 /// Where a keyword stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
+    /// A play.
     Play,
+    /// A block.
     Block,
+    /// A task.
     Task,
+    /// A handler.
     Handler,
+    /// A role where it is used.
     Role,
+    /// `import_playbook`.
     ImportPlaybook,
 }
 
@@ -186,15 +339,8 @@ impl Place {
 
     /// Returns the keywords valid here.
     pub(super) fn keywords(self) -> impl Iterator<Item = &'static str> {
-        let (own, more): (&[&str], &[&str]) = match self {
-            Self::Play => (PLAY, &[]),
-            Self::Block => (BLOCK, &[]),
-            Self::Task => (TASK, &[]),
-            Self::Handler => (TASK, &["listen"]),
-            Self::Role => (ROLE, &[]),
-            Self::ImportPlaybook => (IMPORT_PLAYBOOK, &[]),
-        };
-        COMMON.iter().chain(own).chain(more).copied()
+        let valid = KEYWORDS.iter().filter(move |k| k.places.contains(&self));
+        valid.map(|keyword| keyword.name)
     }
 
     pub(super) fn knows(self, name: &str) -> bool {

@@ -3,7 +3,7 @@
 use crate::spec::{self, ModuleSpec};
 
 /// What the executor does itself, without parameters to check.
-const STATEMENTS: &[&str] = &[
+pub const STATEMENTS: &[&str] = &[
     "include_tasks",
     "import_tasks",
     "include_role",
@@ -186,7 +186,10 @@ pub(super) enum Name {
 
 pub(super) fn name(name: &str) -> Name {
     if let Some(spec) = spec::find(name) {
-        return Name::Module(spec);
+        return match spec::NOT_YET.contains(&spec.name) {
+            true => Name::Missing,
+            false => Name::Module(spec),
+        };
     }
     let bare = bare(name);
     if STATEMENTS.contains(&bare) {
@@ -213,6 +216,9 @@ pub(super) fn bare(name: &str) -> &str {
 
 /// Returns the fully qualified name of a name known to Ansible.
 pub(super) fn full(name: &str) -> String {
+    if let Some(spec) = spec::find(name) {
+        return spec.name.to_owned();
+    }
     if BUILTIN.contains(&bare(name)) {
         return format!("ansible.builtin.{}", bare(name));
     }

@@ -13,6 +13,7 @@ mod reach;
 mod read;
 mod role;
 mod sources;
+mod support;
 mod task;
 mod walk;
 
@@ -23,9 +24,12 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 use crate::spec::ModuleSpec;
 use crate::yaml::{self, Node};
+pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support};
+pub use known::STATEMENTS;
 pub use list::{Listed, list};
 pub use read::{Meta, Read, read_meta, read_playbook, read_task_file, read_tasks};
 pub use sources::{SIZE_LIMIT, SourcesError, sources};
+pub use support::BECOME_METHODS;
 
 /// What is known when a playbook is parsed, besides its files.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +42,8 @@ pub struct Options {
     /// `distribution_release`, `distribution_version`, `distribution_major_version`,
     /// `architecture`. Empty if there is no target yet.
     pub facts: BTreeMap<String, String>,
+    /// Whether the target is the machine that this runs on.
+    pub local: bool,
 }
 
 /// A playbook with all that it reaches.
@@ -57,6 +63,8 @@ pub struct Playbook {
     pub folders: BTreeSet<PathBuf>,
     /// Whether some file name is a template, so that the files needed cannot all be told.
     pub templated: bool,
+    /// What makes it a playbook for one host at a time: keywords for which hosts wait for others.
+    pub one_host: Vec<Diagnostic>,
 }
 
 /// Keywords as written, in order, with what stands around them applied by whoever runs them.
@@ -156,6 +164,8 @@ pub struct Task {
     pub span: Span,
     /// For `import_tasks` and `import_role`: what stands in its place.
     pub imported: Vec<Step>,
+    /// Why it cannot be run, if it was read by itself: what else would be an error.
+    pub refused: Option<Diagnostic>,
 }
 
 /// The arguments of a task.

@@ -33,16 +33,24 @@ pub struct Meta {
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn read_playbook(files: &dyn Files, path: &Path) -> Result<Read<Vec<Play>>, Diagnostics> {
-    with(files, path, |walk| walk.playbook(path))
+pub fn read_playbook(
+    files: &dyn Files,
+    path: &Path,
+    options: &Options,
+) -> Result<Read<Vec<Play>>, Diagnostics> {
+    with(files, path, options, |walk| walk.playbook(path))
 }
 
 /// Reads a file of tasks, or of handlers.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_task_file(files: &dyn Files, path: &Path) -> Result<Read<Vec<Step>>, Diagnostics> {
-    with(files, path, |walk| match load(walk, path) {
+pub fn read_task_file(
+    files: &dyn Files,
+    path: &Path,
+    options: &Options,
+) -> Result<Read<Vec<Step>>, Diagnostics> {
+    with(files, path, options, |walk| match load(walk, path) {
         Some(root) => walk.steps(&root, "a file of tasks", true),
         None => Vec::new(),
     })
@@ -56,16 +64,23 @@ pub fn read_tasks(
     files: &dyn Files,
     path: &Path,
     tasks: &Node,
+    options: &Options,
 ) -> Result<Read<Vec<Step>>, Diagnostics> {
-    with(files, path, |walk| walk.steps(tasks, "tasks", false))
+    with(files, path, options, |walk| {
+        walk.steps(tasks, "tasks", false)
+    })
 }
 
 /// Reads a role's `meta/main.yml`.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn read_meta(files: &dyn Files, path: &Path) -> Result<Read<Meta>, Diagnostics> {
-    with(files, path, |walk| match load(walk, path) {
+pub fn read_meta(
+    files: &dyn Files,
+    path: &Path,
+    options: &Options,
+) -> Result<Read<Meta>, Diagnostics> {
+    with(files, path, options, |walk| match load(walk, path) {
         Some(root) => walk.meta(&root),
         None => Meta::default(),
     })
@@ -74,10 +89,10 @@ pub fn read_meta(files: &dyn Files, path: &Path) -> Result<Read<Meta>, Diagnosti
 fn with<T>(
     files: &dyn Files,
     path: &Path,
+    options: &Options,
     read: impl FnOnce(&mut Walk<'_>) -> T,
 ) -> Result<Read<T>, Diagnostics> {
-    let options = Options::default();
-    let mut walk = Walk::new(files, &options, path.parent().unwrap_or(Path::new("")));
+    let mut walk = Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
     walk.follow = Follow::Nothing;
     let it = read(&mut walk);
     let warnings = walk.finish(Vec::new())?.warnings;

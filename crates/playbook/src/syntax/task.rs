@@ -65,7 +65,7 @@ impl Walk<'_> {
             keywords.push(("delegate_to".to_owned(), localhost));
         }
         let args = self.arguments(&action, given.as_ref(), &keywords)?;
-        let task = Task {
+        let mut task = Task {
             name: node.get("name").and_then(Node::scalar_text),
             role: self.role.last().map(|(name, _)| name.clone()),
             spec: match known::name(&action) {
@@ -77,8 +77,10 @@ impl Walk<'_> {
             keywords,
             span: span.clone(),
             imported: Vec::new(),
+            refused: None,
         };
         self.check_task(&task, place);
+        task.refused = self.refused.first().cloned();
         Some(task)
     }
 
@@ -156,23 +158,12 @@ impl Walk<'_> {
 
     /// Complains of modules that are not here, unless they cannot be reached.
     fn check_action(&mut self, name: &str, key: &Node) {
-        if self.follow == Follow::Nothing {
-            return;
-        }
         let message = match known::name(name) {
             Name::Module(_) | Name::Statement | Name::Unknown => return,
             Name::Missing => format!("`{}` is not in amibake yet", known::full(name)),
             Name::Foreign => format!("`{name}` is not a module that amibake has"),
         };
-        let complaint = Diagnostic::new(&key.span, message);
-        match self.reach {
-            Reach::No => {}
-            Reach::Undecided => self
-                .out
-                .warnings
-                .push(complaint.hint("the run fails if this task is reached")),
-            Reach::Yes => self.error(complaint),
-        }
+        self.refuse(Diagnostic::new(&key.span, message));
     }
 
     /// `action: copy src=a dest=b`, `action: {module: copy, src: a}`, and the same for `local_action`.
@@ -289,6 +280,7 @@ impl Walk<'_> {
 
     fn check_task(&mut self, task: &Task, place: Place) {
         self.check_keywords(&task.keywords, place);
+        self.check_waited_for(task);
         let loops = task
             .keywords
             .iter()
@@ -330,7 +322,8 @@ impl Walk<'_> {
     }
 
     /// Checks the values of keywords as far as they are literal.
-    pub(super) fn check_keywords(&mut self, keywords: &Keywords, _place: Place) {
+    pub(super) fn check_keywords(&mut self, keywords: &Keywords, place: Place) {
+        self.check_support(keywords, place);
         for (name, value) in keywords {
             let boolean = keywords::BOOLEANS.contains(&name.as_str());
             if boolean

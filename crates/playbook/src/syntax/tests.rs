@@ -75,7 +75,7 @@ fn imports_roles_and_their_dependencies_are_walked_and_bundled() {
     let dir = project(&[
         (
             "site.yml",
-            "- hosts: all\n  tags: t\n  roles: [{role: web, tags: [w], port: 80}]\n  tasks:\n    - import_tasks: more.yml\n      tags: m\n",
+            "- hosts: all\n  tags: t\n  roles: [{role: web, tags: [w], http_port: 80}]\n  tasks:\n    - import_tasks: more.yml\n      tags: m\n",
         ),
         ("more.yml", "- debug: msg=hi\n- meta: flush_handlers\n"),
         ("roles/web/meta/main.yml", "dependencies: [base]\n"),
@@ -135,4 +135,138 @@ fn a_circle_of_dependencies_is_refused() {
     .unwrap_err()
     .to_string();
     assert!(shown.contains("depends on itself"), "{shown}");
+}
+
+#[test]
+fn what_is_not_supported_is_a_warning_where_only_the_run_can_tell_whether_it_is_reached() {
+    let text = "- hosts: all\n  tasks:\n    - command: ls\n      delegate_to: localhost\n      when: x | bool\n";
+    let playbook = parsed(&[("site.yml", text)]).unwrap();
+    let shown = playbook.warnings[0].to_string();
+    assert!(
+        shown.contains("site.yml:4:20: `delegate_to: localhost` is not supported"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("the run fails if this is reached"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn with_local_this_machine_is_the_target() {
+    let text = "- hosts: all\n  connection: local\n  tasks:\n    - local_action: command ls\n";
+    let dir = project(&[("site.yml", text)]);
+    let options = Options {
+        local: true,
+        ..Options::default()
+    };
+    let site = dir.path().join("site.yml");
+    let playbook = parse(&Disk::here(), &site, &options).unwrap();
+    assert!(playbook.warnings.is_empty(), "{:?}", playbook.warnings);
+}
+
+#[test]
+fn what_makes_hosts_wait_for_one_another_is_told_apart() {
+    let text = "- hosts: all\n  serial: 1\n  any_errors_fatal: false\n  tasks:\n    - debug:\n      run_once: true\n";
+    let playbook = parsed(&[("site.yml", text)]).unwrap();
+    let shown: Vec<String> = playbook
+        .one_host
+        .iter()
+        .map(|wrong| wrong.message.clone())
+        .collect();
+    let words = "is not supported for several hosts: each runs by itself";
+    assert_eq!(
+        shown,
+        [format!("`serial` {words}"), format!("`run_once` {words}")]
+    );
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    let text = "- hosts: all\n  gather_timeout: 5\n  ignore_unreachable: false\n  tasks: []\n";
+    let playbook = parsed(&[("site.yml", text)]).unwrap();
+    let [warning] = &playbook.warnings[..] else {
+        panic!("{:?}", playbook.warnings);
+    };
+    assert!(
+        warning
+            .to_string()
+            .contains("site.yml:2:19: `gather_timeout` has no effect")
+    );
+}
+
+#[test]
+fn an_imported_play_has_the_tags_and_variables_of_its_import() {
+    let playbook = parsed(&[
+        (
+            "site.yml",
+            "- import_playbook: b.yml\n  tags: t\n  vars: {a: 1, b: 1}\n",
+        ),
+        (
+            "b.yml",
+            "- hosts: all\n  vars: {b: 2}\n  tasks: [debug: ]\n",
+        ),
+    ])
+    .unwrap();
+    let tags = &list(&playbook.plays[0])[0].tags;
+    assert!(tags.contains("t"));
+    let vars = playbook.plays[0].keywords.iter().find(|(k, _)| k == "vars");
+    let vars = &vars.unwrap().1;
+    let number = |name: &str| vars.get(name).and_then(crate::yaml::Node::as_i64);
+    assert_eq!((number("a"), number("b")), (Some(1), Some(2)));
+}
+
+#[test]
+fn a_file_read_by_itself_says_of_a_task_why_it_cannot_run() {
+    let text =
+        "- block:\n    - debug: {msg: a}\n  port: 1\n- dnf: {name: a}\n  when: x\n- debug:\n";
+    let dir = project(&[("tasks.yml", text)]);
+    let path = dir.path().join("tasks.yml");
+    let read = read_task_file(&Disk::here(), &path, &Options::default()).unwrap();
+    let why = |step: &Step| match step {
+        Step::Task(task) => task.refused.as_ref().map(|wrong| wrong.message.clone()),
+        Step::Block(block) => match &block.block[0] {
+            Step::Task(task) => task.refused.as_ref().map(|wrong| wrong.message.clone()),
+            Step::Block(_) => None,
+        },
+    };
+    let all: Vec<Option<String>> = read.it.iter().map(why).collect();
+    assert_eq!(
+        all,
+        [
+            Some("`port` is not supported".to_owned()),
+            Some("`ansible.builtin.dnf` is not in amibake yet".to_owned()),
+            None
+        ]
+    );
+}
+
+proptest::proptest! {
+    /// Arbitrary keys and values where a playbook has its own.
+    #[test]
+    fn any_playbook_is_parsed_or_refused(
+        words in proptest::collection::vec(
+            "(hosts|tasks|block|rescue|when|loop|vars|roles|debug|command|meta|include_tasks|import_role|action|local_action|args|\
+              tags|name|become|delegate_to|serial|async|poll|[a-z{}%'\"=/ .:,-]{0,12})",
+            2..24,
+        ),
+        shape in proptest::collection::vec(0_u8..6, 24),
+    ) {
+        let mut text = String::from("- hosts: all\n  tasks:\n");
+        for (word, shape) in words.iter().zip(shape) {
+            let quoted = word.replace('\'', "''");
+            text += &match shape {
+                0 => format!("    - '{quoted}': \n"),
+                1 => format!("      '{quoted}': x\n"),
+                2 => format!("    - {word}: [a, '{quoted}']\n"),
+                3 => format!("      {word}: {{'{quoted}': 1}}\n"),
+                4 => format!("    - {word}\n"),
+                _ => format!("  {word}: '{quoted}'\n"),
+            };
+        }
+        let dir = project(&[("site.yml", &text)]);
+        let site = dir.path().join("site.yml");
+        let _ = parse(&Disk::here(), &site, &Options::default());
+        let _ = read_playbook(&Disk::here(), &site, &Options::default());
+    }
 }

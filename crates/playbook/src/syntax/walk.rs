@@ -8,6 +8,7 @@ use super::role::From;
 use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known, load};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
+pub(super) use crate::files::normal;
 use crate::yaml::{Kind, Node};
 
 /// Files included in one another deeper than this are taken for a circle.
@@ -35,6 +36,8 @@ pub(super) struct Walk<'a> {
     /// Task files and playbooks being read, innermost last.
     pub(super) within: Vec<PathBuf>,
     pub(super) reach: Reach,
+    /// What the plays, blocks and tasks being read ask for that is not here, outermost first.
+    pub(super) refused: Vec<Diagnostic>,
 }
 
 pub(super) fn empty_play(span: &Span) -> Play {
@@ -64,6 +67,7 @@ impl<'a> Walk<'a> {
             role: Vec::new(),
             within: Vec::new(),
             reach: Reach::Yes,
+            refused: Vec::new(),
         }
     }
 
@@ -183,6 +187,7 @@ impl<'a> Walk<'a> {
 
     fn play(&mut self, node: &Node) -> Play {
         let lists = ["pre_tasks", "tasks", "post_tasks", "handlers", "roles"];
+        let outside = self.refused.len();
         let keywords = self.keywords(node, Place::Play, &lists);
         self.check_play(node);
         let mut part = |name: &str| match node.get(name) {
@@ -197,6 +202,7 @@ impl<'a> Walk<'a> {
             .get("roles")
             .map(|list| self.roles(list))
             .unwrap_or_default();
+        self.refused.truncate(outside);
         let hosts = node.get("hosts").map(hosts_text).unwrap_or_default();
         Play {
             name: node
@@ -223,10 +229,6 @@ impl<'a> Walk<'a> {
                 self.error(hosts.unexpected("`hosts`", "a pattern of hosts"));
             }
             Some(_) => {}
-        }
-        if let Some(prompt) = node.get("vars_prompt").filter(|p| !p.is_null()) {
-            let wrong = Diagnostic::new(&prompt.span, "`vars_prompt` is not supported");
-            self.error(wrong.hint("give the variables with `-e`"));
         }
         if let Some(files) = node.get("vars_files") {
             self.vars_files(files);
@@ -325,6 +327,7 @@ impl<'a> Walk<'a> {
         }
         let before = self.reach;
         self.reach = self.narrowed(node);
+        let outside = self.refused.len();
         let block = ["block", "rescue", "always"]
             .iter()
             .any(|k| node.get(k).is_some());
@@ -334,6 +337,7 @@ impl<'a> Walk<'a> {
             self.task(node, handlers)
                 .map(|task| Step::Task(Box::new(task)))
         };
+        self.refused.truncate(outside);
         self.reach = before;
         step
     }
@@ -586,20 +590,4 @@ fn hosts_text(hosts: &Node) -> String {
 
 pub(super) fn missing(name: &Node, path: &Path) -> Diagnostic {
     Diagnostic::new(&name.span, format!("there is no file {}", path.display()))
-}
-
-/// Removes `.` and `..` by name.
-pub(super) fn normal(path: &Path) -> PathBuf {
-    use std::path::Component;
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::CurDir => {}
-            other => out.push(other),
-        }
-    }
-    out
 }

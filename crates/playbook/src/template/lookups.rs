@@ -2,7 +2,7 @@
 
 use super::eval::Machine;
 use super::{Error, ErrorKind, Kwargs};
-use crate::value::{Dict, Value};
+use crate::value::Value;
 
 /// Runs the lookup `name` if it is one of these.
 pub(super) fn run(
@@ -23,7 +23,7 @@ pub(super) fn run(
         }),
         "vars" => vars(machine, terms, options),
         "varnames" => varnames(machine, terms),
-        "nested" => nested(machine, terms),
+        "nested" | "cartesian" => nested(machine, terms),
         "together" => together(machine, terms),
         "sequence" if terms.is_empty() => sequence(machine, &Value::str(""), options),
         "sequence" => terms
@@ -47,7 +47,10 @@ fn dict(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
         let Value::Dict(dict) = term else {
-            return Err(Error::failed("with_dict expects a dict"));
+            return Err(Error::failed(format!(
+                "the 'dict' lookup plugin expects a dictionary, got '{term}' of type {}",
+                term.type_name()
+            )));
         };
         machine.meter.items(dict.len() * 2)?;
         for (key, value) in dict.entries() {
@@ -70,6 +73,14 @@ fn items(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
         }
     }
     Ok(out)
+}
+
+/// Returns a list's items; anything else is a list of one.
+fn items_or_one(machine: &Machine<'_>, term: &Value) -> Result<Vec<Value>, Error> {
+    match term {
+        Value::Str(_) => Ok(vec![term.clone()]),
+        term => machine.items(term).or_else(|_| Ok(vec![term.clone()])),
+    }
 }
 
 fn vars(machine: &Machine<'_>, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
@@ -114,7 +125,7 @@ fn varnames(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error>
 fn nested(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out: Vec<Vec<Value>> = vec![Vec::new()];
     for term in terms {
-        let items = machine.items(term)?;
+        let items = items_or_one(machine, term)?;
         machine.meter.items(
             out.len()
                 .saturating_mul(items.len())
@@ -134,7 +145,7 @@ fn nested(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
 fn together(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let lists = terms
         .iter()
-        .map(|term| machine.items(term))
+        .map(|term| items_or_one(machine, term))
         .collect::<Result<Vec<_>, _>>()?;
     let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
     machine.meter.items(longest.saturating_mul(lists.len()))?;
@@ -151,77 +162,112 @@ fn together(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error>
 
 /// `sequence`: `start=1 end=5 stride=2 format=web%02d`, or `1-5/2:web%02d`.
 fn sequence(machine: &Machine<'_>, term: &Value, options: &Kwargs) -> Result<Vec<Value>, Error> {
-    let given = Dict::new();
-    for (key, value) in options {
-        given.set(key, value.clone());
-    }
-    let text = term.to_string();
-    if text.contains('=') {
-        for pair in text.split_whitespace() {
-            if let Some((key, value)) = pair.split_once('=') {
-                given.set(key, Value::str(value));
-            }
-        }
-    } else {
-        short_sequence(&text, &given);
-    }
-    let number = |key: &str| {
-        let value = given.get(key)?.to_string();
-        match value.strip_prefix("0x") {
-            Some(digits) => i64::from_str_radix(digits, 16).ok(),
-            None => value.trim().parse::<i64>().ok(),
-        }
+    let given = sequence_fields(&term.to_string(), options)?;
+    let get = |name: &str| {
+        let found = given.iter().rev().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
     };
-    let start = number("start").unwrap_or(1);
-    let stride = number("stride").unwrap_or_else(|| {
-        if number("end").is_some_and(|end| end < start) {
-            -1
-        } else {
-            1
+    let number = |name: &str| get(name).map(|text| whole(name, text)).transpose();
+    let start = number("start")?.unwrap_or(1);
+    let stride = number("stride")?.unwrap_or(1);
+    let end = match (number("end")?, number("count")?) {
+        (None, None) => return Err(Error::failed("must specify count or end in with_sequence")),
+        (Some(_), Some(_)) => {
+            let both = "can't specify both count and end in with_sequence";
+            return Err(Error::failed(both));
         }
-    });
-    let end = match (number("end"), number("count")) {
-        (Some(end), _) => end,
+        (Some(end), None) => end,
         (None, Some(0)) => return Ok(Vec::new()),
-        (None, Some(count)) => start.saturating_add((count - 1).saturating_mul(stride)),
-        (None, None) => {
-            return Err(Error::failed("must specify count or end in with_sequence"));
-        }
+        (None, Some(count)) => start
+            .saturating_add(count.saturating_mul(stride))
+            .saturating_sub(1),
     };
-    let format = given
-        .get("format")
-        .map_or_else(|| "%d".to_owned(), |f| f.to_string());
+    if stride > 0 && end < start {
+        return Err(Error::failed("to count backwards make stride negative"));
+    }
+    if stride < 0 && end > start {
+        return Err(Error::failed("to count forward don't make stride negative"));
+    }
+    let format = get("format").unwrap_or("%d");
+    if format.matches('%').count() != 1 {
+        return Err(Error::failed(format!("bad formatting string: {format}")));
+    }
     let mut out = Vec::new();
     let mut at = start;
     while stride > 0 && at <= end || stride < 0 && at >= end {
         machine.meter.items(1)?;
-        out.push(Value::from(super::format::percent(
-            &format,
-            &Value::Int(at),
-        )?));
-        at = at.saturating_add(stride);
+        let text = super::format::percent(format, &Value::Int(at)).map_err(|_| {
+            let format = Value::str(format).repr();
+            Error::failed(format!("problem formatting {at} with {format}"))
+        })?;
+        out.push(Value::from(text));
+        let Some(next) = at.checked_add(stride) else {
+            break;
+        };
+        at = next;
     }
     Ok(out)
 }
 
-fn short_sequence(text: &str, given: &Dict) {
-    let (range, format) = text
-        .split_once(':')
-        .map_or((text, None), |(r, f)| (r, Some(f)));
-    let (range, stride) = range
-        .split_once('/')
-        .map_or((range, None), |(r, s)| (r, Some(s)));
-    let (start, end) = range
-        .split_once('-')
-        .map_or((None, range), |(s, e)| (Some(s), e));
-    for (key, value) in [
-        ("start", start),
-        ("end", Some(end)),
-        ("stride", stride),
-        ("format", format),
-    ] {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            given.set(key, Value::str(value));
+/// Returns the fields of a sequence, options first.
+fn sequence_fields(text: &str, options: &Kwargs) -> Result<Vec<(String, String)>, Error> {
+    let mut fields: Vec<(String, String)> = options
+        .iter()
+        .map(|(key, value)| (key.clone(), value.to_string()))
+        .collect();
+    if let Some(short) = short_sequence(text) {
+        fields.extend(short);
+        return Ok(fields);
+    }
+    let pairs = crate::syntax::free_form::parse_kv(text, false).map_err(|error| {
+        let text = Value::str(text).repr();
+        let unknown = "unknown error parsing with_sequence arguments";
+        Error::failed(format!("{unknown}: {text}. Error was: {error}"))
+    })?;
+    let known = ["start", "end", "stride", "count", "format"];
+    match pairs.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        Some((key, _)) => Err(Error::failed(format!(
+            "unrecognized arguments to with_sequence: ['{key}']"
+        ))),
+        None => {
+            fields.extend(pairs);
+            Ok(fields)
         }
     }
+}
+
+fn whole(name: &str, text: &str) -> Result<i64, Error> {
+    text.trim().parse().map_err(|_| {
+        Error::failed(format!(
+            "Config '{name}' for 'sequence' lookup plugin from 'Direct' has an invalid value: Invalid value provided for \
+             'integer': '{text}'"
+        ))
+    })
+}
+
+/// Reads `start-end/stride:format`, of which all but the end may be left out.
+fn short_sequence(text: &str) -> Option<Vec<(String, String)>> {
+    let (range, format) = match text.split_once(':') {
+        Some((range, format)) => (range, Some(format)),
+        None => (text, None),
+    };
+    let (range, stride) = match range.split_once('/') {
+        Some((range, stride)) => (range, Some(stride)),
+        None => (range, None),
+    };
+    let (start, end) = match range.split_once('-') {
+        Some((start, end)) => (Some(start), end),
+        None => (None, range),
+    };
+    let is_number = |text: &str| {
+        let digits = text.trim_start_matches("0x");
+        !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit())
+    };
+    let numbers = [("start", start), ("end", Some(end)), ("stride", stride)];
+    if !numbers.iter().all(|(_, text)| text.is_none_or(is_number)) {
+        return None;
+    }
+    let given = numbers.into_iter().chain([("format", format)]);
+    let fields = given.filter_map(|(key, text)| Some((key.to_owned(), text?.to_owned())));
+    Some(fields.collect())
 }

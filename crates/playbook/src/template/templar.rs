@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::eval::{Frame, Machine, defined};
 use super::file::{self, FileOptions};
 use super::limits::Limits;
-use super::{Error, ErrorKind, Outside, Scope, cache, finalize};
+use super::{Error, ErrorKind, Kwargs, Outside, Scope, cache, finalize};
 use crate::value::{Place, Source, Value};
 
 /// Renders templates against variables.
@@ -61,6 +61,18 @@ impl<'a> Templar<'a> {
     /// Renders text that the author wrote.
     pub fn render_str(&self, text: &str, place: Option<&Place>) -> Result<Value, Error> {
         self.render(&Value::authored(text, place.cloned()))
+    }
+
+    /// Runs the lookup of a `with_*` loop; its terms are rendered.
+    pub fn lookup(&self, name: &str, terms: &[Value]) -> Result<Vec<Value>, Error> {
+        let options = Kwargs::default();
+        let bare = name.strip_prefix("ansible.builtin.").unwrap_or(name);
+        super::lookups::run(&self.machine(), bare, terms, &options)
+            .unwrap_or_else(|| self.outside.lookup(bare, terms, &options, None))
+            .map_err(|mut error| {
+                error.message = format!("The lookup plugin '{bare}' failed: {}", error.message);
+                error
+            })
     }
 
     /// Evaluates a bare expression, as in `debug: var=…` or `until`.

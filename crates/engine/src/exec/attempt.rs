@@ -1,0 +1,271 @@
+//! One execution of a task: its conditions, its retries, how long it may take, what
+//! `changed_when` and `failed_when` make of its result.
+
+use std::time::Duration;
+
+use amibake_playbook::value::Value;
+use amibake_protocol::event::Event;
+use serde_json::{Value as Json, json};
+
+use super::actions::Doing;
+use super::model::Task;
+use super::outcome::{Attempt, Fields, skipped, truth};
+use super::run::Run;
+use super::vars::Reach;
+use crate::deadline;
+
+/// How long an execution may take, and what is said if it takes longer.
+pub(super) struct TimeLimit {
+    pub(super) time: Duration,
+    seconds: i64,
+    asynchronous: bool,
+}
+
+impl TimeLimit {
+    /// Returns the result of what took longer.
+    fn exceeded(&self) -> Attempt {
+        if self.asynchronous {
+            return Attempt::failed("Timeout exceeded");
+        }
+        let msg = format!("Task failed: Timed out after {} second(s).", self.seconds);
+        let mut attempt = Attempt::failed(msg);
+        let period = json!({ "period": self.seconds });
+        attempt.fields.insert("timedout".to_owned(), period);
+        attempt
+    }
+}
+
+impl Run<'_> {
+    /// Runs a task once: conditions first, then the action with its retries.
+    pub(super) fn attempt(&self, doing: &Doing<'_>, loop_error: Option<Attempt>) -> Attempt {
+        let censored = self.is_censored(doing);
+        let mut attempt = self.attempt_shown(doing, loop_error);
+        attempt.censored = censored || truth(&attempt.fields, "_ansible_no_log");
+        attempt.fields.shift_remove("_ansible_no_log");
+        attempt.ignored = self.ignores_errors(doing);
+        attempt
+    }
+
+    fn attempt_shown(&self, doing: &Doing<'_>, loop_error: Option<Attempt>) -> Attempt {
+        let task = doing.task;
+        for condition in doing.around.gathered(&task.keywords, |k| &k.when) {
+            match self.holds(&condition, doing) {
+                Ok(true) => {}
+                Ok(false) => return skipped(&condition),
+                Err(e) => {
+                    return loop_error
+                        .unwrap_or_else(|| Attempt::failed(format!("Task failed: {e}")));
+                }
+            }
+        }
+        if let Some(error) = loop_error {
+            return error;
+        }
+        if let Some(refused) = &task.refused {
+            return Attempt::failed(refused.clone());
+        }
+        let mut attempt = self.retried(doing).unwrap_or_else(Attempt::failed);
+        for name in doing.around.gathered(&task.keywords, |k| &k.notify) {
+            match self.render(&name, doing.reach, doing.around) {
+                Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
+                Err(e) => return Attempt::failed(format!("Task failed: {}", e.message)),
+            }
+        }
+        attempt
+    }
+
+    /// Runs the action until `until` holds or the tries are used up.
+    fn retried(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
+        let (task, reach, around) = (doing.task, doing.reach, doing.around);
+        let number = |value: &Option<Value>| match value {
+            None => Ok(None),
+            Some(value) => self.number(value, reach, around).map(Some),
+        };
+        let retries = match number(&task.retries)? {
+            Some(n) => 1 + u32::try_from(n.max(0)).unwrap_or(u32::MAX - 1),
+            None if task.until.is_empty() => 1,
+            None => 4,
+        };
+        let delay = number(&task.delay)?.map_or(5, |n| u64::try_from(n).unwrap_or(1));
+        let mut last = Attempt::default();
+        for n in 1..=retries {
+            last = self.once(doing, (retries > 1).then_some(n));
+            if retries == 1 {
+                return Ok(last);
+            }
+            Self::publish(task, reach, &last.fields);
+            let done = if task.until.is_empty() {
+                !last.is("failed")
+            } else {
+                self.all_hold(&task.until, doing)
+                    .map_err(|e| format!("Task failed: {e}"))?
+            };
+            if done {
+                return Ok(last);
+            }
+            if n < retries {
+                last.fields.insert("retries".to_owned(), json!(retries));
+                self.emit(Event::TaskRetrying {
+                    index: doing.index,
+                    retries_left: retries - n,
+                });
+                pause(Duration::from_secs(delay));
+            }
+        }
+        last.fields
+            .insert("attempts".to_owned(), json!(retries - 1));
+        last.fields.insert("failed".to_owned(), json!(true));
+        last.fields.entry("msg").or_insert_with(|| json!(""));
+        Ok(last)
+    }
+
+    /// Makes a result visible to the task's own conditions.
+    pub(super) fn publish(task: &Task, reach: &Reach, fields: &Fields) {
+        if let Some(name) = &task.register {
+            reach
+                .local
+                .set(name, Value::from_json(&Json::Object(fields.clone())));
+        }
+    }
+
+    /// Runs the action once and applies `changed_when` and `failed_when`.
+    fn once(&self, doing: &Doing<'_>, number: Option<u32>) -> Attempt {
+        let (task, reach) = (doing.task, doing.reach);
+        let limit = match self.time_limit(doing) {
+            Ok(limit) => limit,
+            Err(message) => return Attempt::failed(message),
+        };
+        let time = limit.as_ref().map(|limit| limit.time);
+        let (mut attempt, over) = deadline::within(time, || self.act(doing));
+        if let Some(limit) = limit {
+            if over {
+                attempt = limit.exceeded();
+            }
+            if limit.asynchronous {
+                let job = format!("j{}", doing.index);
+                attempt
+                    .fields
+                    .insert("ansible_job_id".to_owned(), json!(job));
+                attempt.fields.insert("started".to_owned(), json!(true));
+                attempt.fields.insert("finished".to_owned(), json!(true));
+            }
+        }
+        if !attempt.includes.is_empty() {
+            return attempt;
+        }
+        if !attempt.fields.contains_key("failed") {
+            let bad = matches!(attempt.fields.get("rc"), Some(rc) if *rc != json!(0) && *rc != json!("0"));
+            attempt.fields.insert("failed".to_owned(), json!(bad));
+        }
+        if let Some(n) = number {
+            attempt.fields.insert("attempts".to_owned(), json!(n));
+        }
+        attempt
+            .fields
+            .entry("changed")
+            .or_insert_with(|| json!(false));
+        Self::publish(task, reach, &attempt.fields);
+        if !attempt.fields.contains_key("skipped") {
+            self.judge(doing, &mut attempt.fields);
+        }
+        attempt
+    }
+
+    fn judge(&self, doing: &Doing<'_>, fields: &mut Fields) {
+        let task = doing.task;
+        if !task.changed_when.is_empty() {
+            match self.all_hold(&task.changed_when, doing) {
+                Ok(changed) => {
+                    fields.insert("changed".to_owned(), json!(changed));
+                }
+                Err(message) => {
+                    fields.insert("failed".to_owned(), json!(true));
+                    fields.insert("changed_when_result".to_owned(), json!(message));
+                    return;
+                }
+            }
+            Self::publish(task, doing.reach, fields);
+        }
+        if task.failed_when.is_empty() {
+            return;
+        }
+        let judged = self.all_hold(&task.failed_when, doing);
+        fields.insert(
+            "failed".to_owned(),
+            json!(*judged.as_ref().unwrap_or(&true)),
+        );
+        let result = judged.map_or_else(Json::from, Json::from);
+        fields.insert("failed_when_result".to_owned(), result);
+    }
+
+    /// Returns whether `no_log` hides what this task shows.
+    pub(super) fn is_censored(&self, doing: &Doing<'_>) -> bool {
+        let value = doing
+            .around
+            .nearest(&doing.task.keywords, |k| k.no_log.clone());
+        // What cannot be evaluated is kept secret.
+        value.is_some_and(|value| {
+            self.boolean(&value, doing.reach, doing.around)
+                .unwrap_or(true)
+        })
+    }
+
+    fn ignores_errors(&self, doing: &Doing<'_>) -> bool {
+        let value = doing
+            .around
+            .nearest(&doing.task.keywords, |k| k.ignore_errors.clone());
+        value.is_some_and(|value| {
+            self.boolean(&value, doing.reach, doing.around)
+                .unwrap_or(false)
+        })
+    }
+
+    /// Decides a condition of a task. What is said about it is hidden with the task.
+    pub(super) fn holds(&self, condition: &Value, doing: &Doing<'_>) -> Result<bool, String> {
+        let held = self.condition_quietly(condition, doing.reach, doing.around);
+        if !self.is_censored(doing) {
+            for warning in held.1 {
+                self.warn(warning, Some(&doing.task.place));
+            }
+        }
+        held.0
+    }
+
+    fn all_hold(&self, conditions: &[Value], doing: &Doing<'_>) -> Result<bool, String> {
+        for condition in conditions {
+            if !self.holds(condition, doing)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns how long the action may take: `timeout`, or the time that `async` gives it.
+    pub(super) fn time_limit(&self, doing: &Doing<'_>) -> Result<Option<TimeLimit>, String> {
+        let task = doing.task;
+        let seconds = |value: Option<Value>| match value {
+            None => Ok(0),
+            Some(value) => self.number(&value, doing.reach, doing.around),
+        };
+        let timeout = seconds(doing.around.nearest(&task.keywords, |k| k.timeout.clone()))?;
+        let patience = seconds(task.asynchronous.clone())?;
+        if patience > 0 && task.poll.is_some() && seconds(task.poll.clone())? == 0 {
+            return Err("async with poll: 0 is not supported: every task is waited for".to_owned());
+        }
+        let shorter = patience > 0 && (timeout <= 0 || patience < timeout);
+        let seconds = if shorter { patience } else { timeout };
+        Ok(u64::try_from(seconds)
+            .ok()
+            .filter(|seconds| *seconds > 0)
+            .map(|time| TimeLimit {
+                time: Duration::from_secs(time),
+                seconds,
+                asynchronous: shorter,
+            }))
+    }
+}
+
+/// Waits. The run has nothing else to do meanwhile.
+pub(super) fn pause(duration: Duration) {
+    deadline::sleep(duration);
+}

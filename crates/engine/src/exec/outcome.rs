@@ -1,0 +1,110 @@
+//! What a task came to: the result of one execution, that of the whole task, what of it may leave.
+
+use amibake_playbook::value::Value;
+use amibake_protocol::event::{Diff, Status};
+use serde_json::{Map, Value as Json, json};
+
+use super::censor::{self, NO_LOG};
+
+/// The fields of a result.
+pub(super) type Fields = Map<String, Json>;
+
+/// What one execution of a task (one item of its loop), or all of them, came to.
+#[derive(Default, Clone)]
+pub(super) struct Attempt {
+    pub(super) fields: Fields,
+    pub(super) diff: Vec<Diff>,
+    /// Whether nothing of it may be shown.
+    pub(super) censored: bool,
+    pub(super) ignored: bool,
+    /// Handlers it notifies if the task changed something.
+    pub(super) notify: Vec<String>,
+    /// What includes found to include, in the order of the loop.
+    pub(super) includes: Vec<super::include::Found>,
+}
+
+impl Attempt {
+    /// Returns a failure that says `msg`.
+    pub(super) fn failed(msg: impl Into<String>) -> Self {
+        let mut fields = Fields::new();
+        fields.insert("failed".to_owned(), json!(true));
+        fields.insert("msg".to_owned(), json!(msg.into()));
+        fields.insert("changed".to_owned(), json!(false));
+        Self {
+            fields,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is(&self, flag: &str) -> bool {
+        truth(&self.fields, flag)
+    }
+}
+
+/// Returns whether a field is true.
+pub(super) fn truth(fields: &Fields, flag: &str) -> bool {
+    match fields.get(flag) {
+        Some(Json::Bool(truth)) => *truth,
+        Some(Json::String(text)) => {
+            matches!(text.to_lowercase().as_str(), "true" | "yes" | "1" | "on")
+        }
+        Some(Json::Number(n)) => n.as_i64() != Some(0),
+        _ => false,
+    }
+}
+
+/// Returns the result of a task whose condition does not hold.
+pub(super) fn skipped(condition: &Value) -> Attempt {
+    let mut fields = Fields::new();
+    fields.insert("changed".to_owned(), json!(false));
+    fields.insert("skipped".to_owned(), json!(true));
+    fields.insert(
+        "skip_reason".to_owned(),
+        json!("Conditional result was False"),
+    );
+    fields.insert(
+        "false_condition".to_owned(),
+        super::eval::raw_json(condition),
+    );
+    Attempt {
+        fields,
+        ..Attempt::default()
+    }
+}
+
+/// What of a result may leave.
+pub(super) fn shown(fields: &Fields, censored: bool) -> Fields {
+    if censored {
+        let mut hidden = Fields::new();
+        hidden.insert("censored".to_owned(), json!(NO_LOG));
+        for kept in ["changed", "attempts", "retries"] {
+            if let Some(value) = fields.get(kept) {
+                hidden.insert(kept.to_owned(), value.clone());
+            }
+        }
+        return hidden;
+    }
+    let mut shown = fields.clone();
+    // Those are the event's status.
+    shown.retain(|name, _| name != "failed" && name != "skipped");
+    shown
+        .iter_mut()
+        .for_each(|(_, value)| censor::hide_url_passwords(value));
+    shown
+}
+
+/// Likewise of diffs.
+pub(super) fn shown_diff(diff: &[Diff], censored: bool) -> Vec<Diff> {
+    if censored { Vec::new() } else { diff.to_vec() }
+}
+
+/// Returns what an item of a loop came to.
+pub(super) fn item_status(attempt: &Attempt) -> Status {
+    match () {
+        () if attempt.is("failed") && attempt.ignored => Status::Ignored,
+        () if attempt.is("failed") => Status::Failed,
+        () if attempt.is("skipped") => Status::Skipped,
+        () if attempt.is("changed") => Status::Changed,
+        () => Status::Ok,
+    }
+}

@@ -1,0 +1,120 @@
+//! The tables of `docs/playbooks.md` are what the code says. `BLESS=1` writes them anew.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use amibake_engine::{exec, modules};
+use amibake_playbook::{spec, syntax};
+
+fn keywords() -> String {
+    let mut table = "| keyword | of | here | |\n|---|---|---|---|\n".to_owned();
+    for keyword in syntax::KEYWORDS {
+        let places: Vec<String> = keyword
+            .places
+            .iter()
+            .map(|place| format!("{place:?}").to_lowercase())
+            .collect();
+        let places = match places.len() {
+            6 => "all".to_owned(),
+            _ => places
+                .join(", ")
+                .replace("importplaybook", "import_playbook"),
+        };
+        let (name, here) = (keyword.name, keyword.support.words());
+        let _infallible = writeln!(table, "| `{name}` | {places} | {here} | {} |", keyword.note);
+    }
+    table
+}
+
+fn module_table() -> String {
+    let mut rows: Vec<(String, &str)> = spec::all()
+        .map(|module| {
+            let here = match spec::NOT_YET.contains(&module.name) {
+                true => "not yet",
+                false => "works",
+            };
+            (module.name.to_owned(), here)
+        })
+        .collect();
+    let statements = syntax::STATEMENTS.iter();
+    rows.extend(statements.map(|name| (format!("ansible.builtin.{name}"), "works")));
+    rows.sort();
+    rows.dedup();
+    let mut table = "| module | here |\n|---|---|\n".to_owned();
+    for (name, here) in rows {
+        let _infallible = writeln!(table, "| `{name}` | {here} |");
+    }
+    table
+}
+
+fn lookups() -> String {
+    let mut table = "| lookup | answered by |\n|---|---|\n".to_owned();
+    let mut names: Vec<&str> = syntax::LOOKUPS.to_vec();
+    names.sort_unstable();
+    for name in names {
+        let by = match exec::lookup_is_answered_by(name) {
+            Some(exec::Side::Target) => "the target, from the playbook's files and variables",
+            Some(exec::Side::Controller) => "the controller, if the playbook has it there",
+            None => "nobody: the task fails",
+        };
+        let _infallible = writeln!(table, "| `{name}` | {by} |");
+    }
+    table
+}
+
+fn differences() -> String {
+    let listed = include_str!("../../playbook/tests/spike/differs.txt");
+    let mut out = String::new();
+    for line in listed.lines().skip(1).filter(|line| !line.is_empty()) {
+        let _infallible = match line.strip_prefix("# ") {
+            Some(reason) => writeln!(out, "- {reason}"),
+            None => writeln!(out, "  - `{}`", &line[2..]),
+        };
+    }
+    out
+}
+
+/// Returns `text` with what stands between two marks replaced.
+fn with(text: &str, mark: &str, table: &str) -> String {
+    let (begin, end) = (
+        format!("<!-- {mark} -->\n"),
+        format!("<!-- end of {mark} -->"),
+    );
+    let from = text.find(&begin).unwrap() + begin.len();
+    let to = text.find(&end).unwrap();
+    format!("{}{table}{}", &text[..from], &text[to..])
+}
+
+#[test]
+fn the_tables_of_the_documentation_are_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/playbooks.md");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let mut wanted = written.clone();
+    for (mark, table) in [
+        ("keywords", keywords()),
+        ("modules", module_table()),
+        ("lookups", lookups()),
+        ("differences", differences()),
+    ] {
+        wanted = with(&wanted, mark, &table);
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    } else {
+        assert!(written == wanted, "docs/playbooks.md is behind: BLESS=1");
+    }
+}
+
+#[test]
+fn a_module_is_written_or_said_not_to_be() {
+    for module in spec::all() {
+        let written = modules::find(module.name).is_some() || exec::does(module.name);
+        let said = spec::NOT_YET.contains(&module.name);
+        assert!(written != said, "{} is written: {written}", module.name);
+    }
+    for statement in syntax::STATEMENTS {
+        assert!(exec::does(statement), "{statement}");
+    }
+}

@@ -1,0 +1,188 @@
+//! What ansible-core takes and this program does not: said where it stands, never passed over.
+//!
+//! A keyword whose value would need what is not here is refused, unless the facts known beforehand
+//! make it unreachable. If they do not tell, the run refuses it when it gets there.
+
+use super::keywords::{KEYWORDS, Place, Support};
+use super::known;
+use super::reach::Reach;
+use super::walk::{Follow, Walk};
+use super::{Keywords, Task};
+use crate::diagnostic::Diagnostic;
+use crate::yaml::{Kind, Node, truth};
+
+/// Names of the machine that amibake itself runs on.
+const CONTROLLER: &[&str] = &["localhost", "127.0.0.1", "::1"];
+const STRATEGIES: &[&str] = &["linear", "free", "host_pinned"];
+const ORDERS: &[&str] = &[
+    "inventory",
+    "sorted",
+    "reverse_sorted",
+    "reverse_inventory",
+    "shuffle",
+];
+const CONNECTIONS: &[&str] = &["ssh", "smart", "paramiko", "paramiko_ssh"];
+/// The ways to become another user.
+pub const BECOME_METHODS: &[&str] = &["sudo", "su"];
+const FLAGS: &[&str] = &["-H", "-S", "-n"];
+
+impl Walk<'_> {
+    /// Refuses what of `keywords` would not be done.
+    pub(super) fn check_support(&mut self, keywords: &Keywords, place: Place) {
+        for (name, value) in keywords {
+            if value.is_null() {
+                continue;
+            }
+            let Some(keyword) = KEYWORDS.iter().find(|k| k.name == name) else {
+                continue;
+            };
+            if place == Place::ImportPlaybook && !matches!(name.as_str(), "vars" | "when" | "tags")
+            {
+                let wrong =
+                    format!("`{name}` has no effect on import_playbook, in Ansible neither");
+                self.warn(Diagnostic::new(&value.span, wrong));
+                continue;
+            }
+            match keyword.support {
+                Support::Works => {}
+                Support::OneHost => self.for_one_host(name, value),
+                Support::NoEffect if is_false(value) => {}
+                Support::NoEffect => {
+                    let wrong = format!("`{name}` has no effect: {}", keyword.note);
+                    self.warn(Diagnostic::new(&value.span, wrong));
+                }
+                Support::Partly => self.check_value(name, value),
+                Support::Refused => {
+                    let wrong = format!("`{name}` is not supported");
+                    self.refuse(Diagnostic::new(&value.span, wrong).hint(keyword.note));
+                }
+            }
+        }
+    }
+
+    fn warn(&mut self, warning: Diagnostic) {
+        if self.follow == Follow::Everything && self.reach != Reach::No {
+            self.out.warnings.push(warning);
+        }
+    }
+
+    /// Refuses something, as far as it can be reached.
+    pub(super) fn refuse(&mut self, complaint: Diagnostic) {
+        match (self.follow, self.reach) {
+            (_, Reach::No) => {}
+            (Follow::Nothing, _) => self.refused.push(complaint),
+            (Follow::Everything, Reach::Undecided) => {
+                let hint = match &complaint.hint {
+                    Some(hint) => format!("{hint}; the run fails if this is reached"),
+                    None => "the run fails if this is reached".to_owned(),
+                };
+                self.out.warnings.push(complaint.hint(hint));
+            }
+            (Follow::Everything, Reach::Yes) => self.error(complaint),
+        }
+    }
+
+    /// Notes what would need the hosts to wait for one another.
+    fn for_one_host(&mut self, name: &str, value: &Node) {
+        if name == "order" && !value.is_template() {
+            let order = value.scalar_text().unwrap_or_default();
+            if !ORDERS.contains(&order.as_str()) {
+                let wrong = format!("`order` must be one of {}", ORDERS.join(", "));
+                let wrong = Diagnostic::new(&value.span, wrong);
+                self.error(wrong.nearest(&order, ORDERS.iter().copied()));
+            }
+        }
+        if !is_false(value) && self.reach != Reach::No {
+            let wrong = format!("`{name}` is not supported for several hosts: each runs by itself");
+            let wrong = Diagnostic::new(&value.span, wrong);
+            self.out
+                .one_host
+                .push(wrong.hint("choose one with `--limit`"));
+        }
+    }
+
+    fn check_value(&mut self, name: &str, value: &Node) {
+        let text = value.scalar_text().unwrap_or_default();
+        let bare = known::bare(&text);
+        let program = text.rsplit('/').next().unwrap_or_default();
+        let template = value.is_template();
+        let (fits, hint) = match name {
+            // Who becomes whom is decided when the task runs, and refused there.
+            "become_method" => (
+                template || BECOME_METHODS.contains(&bare),
+                "there are `sudo` and `su`",
+            ),
+            "become_exe" => (
+                BECOME_METHODS.contains(&program),
+                "no program is run to become another user",
+            ),
+            "become_flags" => (
+                text.split_whitespace().all(|flag| FLAGS.contains(&flag)),
+                "no program is run to become another user",
+            ),
+            "connection" => (
+                CONNECTIONS.contains(&bare) || (bare == "local" && self.options.local),
+                "a play runs on its hosts; with `--local` on this machine",
+            ),
+            "debugger" => (text == "never", "nobody is asked while tasks run"),
+            "strategy" => (
+                STRATEGIES.contains(&bare),
+                "each host runs by itself, which for one host is `linear` and `free` alike",
+            ),
+            "delegate_to" => (
+                template
+                    || self.options.local
+                    || !CONTROLLER.contains(&text.as_str())
+                    || self.follow == Follow::Nothing,
+                "a task runs on its own host; with `--local` that is this machine",
+            ),
+            "module_defaults" => return self.check_defaults(value),
+            // `async` and `poll` go together, and `local_action` is a delegation.
+            _ => return,
+        };
+        if !fits {
+            let wrong = format!("`{name}: {text}` is not supported");
+            self.refuse(Diagnostic::new(&value.span, wrong).hint(hint));
+        }
+    }
+
+    fn check_defaults(&mut self, value: &Node) {
+        let groups: Vec<Node> = value
+            .as_map()
+            .unwrap_or_default()
+            .iter()
+            .map(|(key, _)| key.clone())
+            .filter(|key| key.as_str().is_some_and(|key| key.starts_with("group/")))
+            .collect();
+        for key in groups {
+            let wrong = "`module_defaults` of a group are not supported";
+            self.refuse(Diagnostic::new(&key.span, wrong).hint("name the modules"));
+        }
+    }
+
+    /// Refuses a task that nobody would wait for.
+    pub(super) fn check_waited_for(&mut self, task: &Task) {
+        let given = |name: &str| {
+            let found = task.keywords.iter().find(|(key, _)| key == name);
+            found.map(|(_, node)| node).filter(|node| !node.is_null())
+        };
+        let zero = |node: &Node| node.scalar_text().is_some_and(|text| text.trim() == "0");
+        if let (Some(limit), Some(poll)) = (given("async"), given("poll"))
+            && zero(poll)
+            && !zero(limit)
+        {
+            let wrong = "`poll: 0` is not supported: every task is waited for";
+            self.refuse(Diagnostic::new(&poll.span, wrong));
+        }
+    }
+}
+
+/// Returns whether a value says that a keyword is off.
+fn is_false(value: &Node) -> bool {
+    match &value.kind {
+        Kind::Null => true,
+        Kind::Seq(items) => items.is_empty(),
+        Kind::Map(pairs) => pairs.is_empty(),
+        _ => value.scalar_text().and_then(|text| truth(&text)) == Some(false),
+    }
+}
