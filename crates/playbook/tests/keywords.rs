@@ -1,7 +1,5 @@
 //! The table of keywords is that of ansible-core (`keywords/ask_ansible.py` asks it).
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use amibake_playbook::syntax::KEYWORDS;

@@ -195,7 +195,8 @@ fn sequence(machine: &Machine<'_>, term: &Value, options: &Kwargs) -> Result<Vec
     let mut out = Vec::new();
     let mut at = start;
     while stride > 0 && at <= end || stride < 0 && at >= end {
-        machine.meter.items(1)?;
+        // Formatting is some steps, and a text is more than its place in the list.
+        machine.meter.items(4)?;
         let text = super::format::percent(format, &Value::Int(at)).map_err(|_| {
             let format = Value::str(format).repr();
             Error::failed(format!("problem formatting {at} with {format}"))

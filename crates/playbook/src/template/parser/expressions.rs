@@ -15,7 +15,9 @@ impl Parser {
 
     fn choice(&mut self) -> Result<Expr, Error> {
         let mut expr = self.or()?;
+        let mut links = 0;
         while self.eat_name("if") {
+            self.link(&mut links)?;
             let condition = self.or()?;
             let otherwise = match self.eat_name("else") {
                 true => Some(Box::new(self.expression()?)),
@@ -28,7 +30,9 @@ impl Parser {
 
     pub(super) fn or(&mut self) -> Result<Expr, Error> {
         let mut left = self.and()?;
+        let mut links = 0;
         while self.eat_name("or") {
+            self.link(&mut links)?;
             left = Expr::Or(Box::new(left), Box::new(self.and()?));
         }
         Ok(left)
@@ -36,7 +40,9 @@ impl Parser {
 
     fn and(&mut self) -> Result<Expr, Error> {
         let mut left = self.not()?;
+        let mut links = 0;
         while self.eat_name("and") {
+            self.link(&mut links)?;
             left = Expr::And(Box::new(left), Box::new(self.not()?));
         }
         Ok(left)
@@ -82,7 +88,9 @@ impl Parser {
 
     fn sum(&mut self) -> Result<Expr, Error> {
         let mut left = self.concat()?;
+        let mut links = 0;
         loop {
+            self.link(&mut links)?;
             let operator = match self.peek() {
                 Token::Op("+") => Operator::Add,
                 Token::Op("-") => Operator::Sub,
@@ -107,7 +115,9 @@ impl Parser {
 
     fn product(&mut self) -> Result<Expr, Error> {
         let mut left = self.power()?;
+        let mut links = 0;
         loop {
+            self.link(&mut links)?;
             let operator = match self.peek() {
                 Token::Op("*") => Operator::Mul,
                 Token::Op("/") => Operator::Div,
@@ -123,7 +133,9 @@ impl Parser {
     /// In Jinja2 a sign binds tighter than a power, and powers group from the left.
     fn power(&mut self) -> Result<Expr, Error> {
         let mut left = self.unary(true)?;
+        let mut links = 0;
         while self.eat_op("**") {
+            self.link(&mut links)?;
             left = Expr::Binary(Operator::Pow, Box::new(left), Box::new(self.unary(true)?));
         }
         Ok(left)
@@ -270,7 +282,9 @@ impl Parser {
     }
 
     fn postfix(&mut self, mut node: Expr) -> Result<Expr, Error> {
+        let mut links = 0;
         loop {
+            self.link(&mut links)?;
             node = match self.peek() {
                 Token::Op("." | "[") => self.subscript(node)?,
                 Token::Op("(") => self.call(node)?,
@@ -280,7 +294,9 @@ impl Parser {
     }
 
     fn filters(&mut self, mut node: Expr) -> Result<Expr, Error> {
+        let mut links = 0;
         loop {
+            self.link(&mut links)?;
             node = match self.peek() {
                 Token::Op("|") => {
                     self.at += 1;

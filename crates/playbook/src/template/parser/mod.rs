@@ -11,6 +11,8 @@ use crate::template::Error;
 
 /// Nesting beyond this is refused before it can exhaust the stack.
 const DEPTH_LIMIT: usize = 60;
+/// Longer chains than this nobody writes.
+const LINK_LIMIT: usize = 200;
 
 /// Reads a whole template.
 pub(super) fn template(text: &str, syntax: &Syntax) -> Result<Vec<Stmt>, Error> {
@@ -123,6 +125,15 @@ impl Parser {
             Token::End => "end of template".to_owned(),
         };
         crate::value::repr_str(&text)
+    }
+
+    /// Counts one more link of a chain (`a + b + c`, `a | f | g`): it nests as its value is made.
+    fn link(&self, links: &mut usize) -> Result<(), Error> {
+        *links += 1;
+        if *links > LINK_LIMIT {
+            return self.fail("the template is nested too deeply");
+        }
+        Ok(())
     }
 
     /// Runs `parse` one level deeper.
