@@ -192,7 +192,7 @@ impl Args {
 /// Everything that is wrong with it and what it reaches, in the order found.
 pub fn parse(files: &dyn Files, path: &Path, options: &Options) -> Result<Playbook, Diagnostics> {
     let mut walk = walk::Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
-    let plays = walk.playbook(path);
+    let plays = walk.playbook(path, None);
     walk.finish(plays)
 }
 

@@ -38,7 +38,7 @@ pub fn read_playbook(
     path: &Path,
     options: &Options,
 ) -> Result<Read<Vec<Play>>, Diagnostics> {
-    with(files, path, options, |walk| walk.playbook(path))
+    with(files, path, options, |walk| walk.playbook(path, None))
 }
 
 /// Reads a file of tasks, or of handlers.

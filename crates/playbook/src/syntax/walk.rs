@@ -104,12 +104,14 @@ impl<'a> Walk<'a> {
         true
     }
 
-    pub(super) fn playbook(&mut self, path: &Path) -> Vec<Play> {
+    /// `import` is where another playbook names this one.
+    pub(super) fn playbook(&mut self, path: &Path, import: Option<&Span>) -> Vec<Play> {
+        let span = import.cloned().unwrap_or_else(|| Span::whole(path));
         if self.within.iter().any(|p| p == path) {
-            self.error(Diagnostic::new(&Span::whole(path), "imports itself"));
+            self.error(Diagnostic::new(&span, "this playbook imports itself"));
             return Vec::new();
         }
-        if !self.enter(path, &Span::whole(path)) {
+        if !self.enter(path, &span) {
             return Vec::new();
         }
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -168,7 +170,7 @@ impl<'a> Walk<'a> {
         }
         let before = self.reach;
         self.reach = self.narrowed(&node);
-        let mut plays = self.playbook(&path);
+        let mut plays = self.playbook(&path, Some(&name.span));
         self.reach = before;
         for play in &mut plays {
             hand_down(&keywords, &mut play.keywords);
