@@ -6,6 +6,8 @@ snapshots to roots on disk, and the rules EC2 enforces and moto does not. The wi
 
 import base64
 import copy
+import ipaddress
+import json
 import shutil
 import threading
 import time
@@ -47,16 +49,26 @@ class Delays:
     interface: float = 0.5  # that a terminated instance's interface lingers
 
 
+@dataclass
+class Ways:
+    """How this cloud differs from a good one; settable over the control interface."""
+
+    given_host_keys: bool = True  # user data's `ssh_keys` is followed, else the machine makes its own
+    public_addresses: bool = True  # instances get one
+    seen_as: list | None = None  # the addresses that machines see this host come from, if not its own
+
+
 class Cloud:
     """All machines and disks of the account."""
 
     def __init__(self, state: Path, base_root: Path, network: Network, region: str):
         self.state, self.network, self.region = state, network, region
-        self.delays = Delays()
+        self.delays, self.ways = Delays(), Ways()
         self.roots: dict[str, Path] = {}
         self.machines: dict[str, Machine] = {}
         self.lock = threading.RLock()
         self._install_base(base_root)
+        self._open_default_vpc()
         patch(self)
 
     @property
@@ -74,6 +86,22 @@ class Cloud:
         parameter = Parameter(DEFAULT_ACCOUNT_ID, BASE_PARAMETER, ami.id, "String", None, None, None,
                               utcnow(), 1, "aws:ec2:image")
         ssm_backends[DEFAULT_ACCOUNT_ID][self.region]._parameters[BASE_PARAMETER].append(parameter)
+
+    def _open_default_vpc(self) -> None:
+        """An account's default VPC routes to the internet; moto's does not."""
+        vpc = self.backend.default_vpc.id
+        gateway = self.backend.create_internet_gateway()
+        self.backend.attach_internet_gateway(gateway.id, vpc)
+        main = next(t for t in self.backend.route_tables.values() if t.vpc_id == vpc)
+        self.backend.create_route(main.id, "0.0.0.0/0", gateway_id=gateway.id)
+
+    def private_subnet(self) -> str:
+        """Makes a subnet of the default VPC without a route to the internet."""
+        backend = self.backend
+        vpc = backend.default_vpc.id
+        subnet = backend.create_subnet(vpc, "172.31.240.0/24", availability_zone=f"{self.region}a")
+        backend.associate_route_table(backend.create_route_table(vpc).id, subnet_id=subnet.id)
+        return subnet.id
 
     def root_of(self, image_id: str) -> Path:
         ami = self.backend.amis.get(image_id)
@@ -93,19 +121,32 @@ class Cloud:
         if key is not None and key.public_key:
             metadata["public-keys/0/openssh-key"] = key.public_key.strip()
         user_data = base64.b64decode(instance.user_data.as_bytes()) if instance.user_data else b""
+        if not self.ways.given_host_keys:
+            user_data = without_host_keys(user_data)
         machine = Machine(self.network, self.state / "machines" / instance.id,
                           self.root_of(instance.image_id), metadata, user_data)
         self.machines[instance.id] = machine
         nic = instance.nics[0]
-        nic.private_ip_address = nic.public_ip = machine.address
+        nic.private_ip_address = machine.address
+        nic.public_ip = machine.address if self.ways.public_addresses else None
         nic.delete_on_termination = True
         instance.born = time.monotonic()
+        self.guard()
         self.start(instance)
 
     def start(self, instance: Instance) -> None:
         set_state(instance, "pending", 0)
         self.machines[instance.id].start(lambda: self.went_down(instance))
         later(self.delays.pending, lambda: instance.state == "pending" and set_state(instance, "running", 16))
+
+    def guard(self) -> None:
+        """Lets this host reach the SSH port of those machines whose security groups admit it."""
+        here = [ipaddress.ip_address(a) for a in self.ways.seen_as or []] or self.network.addresses()
+        for instance in self.backend.all_instances():
+            machine = self.machines.get(instance.id)
+            if machine:
+                groups = [group for nic in instance.nics.values() for group in nic.group_set]
+                self.network.admit(machine.address, any(admits(group, here) for group in groups))
 
     def went_down(self, instance: Instance) -> None:
         """The machine is off: asked for, or by the guest itself."""
@@ -192,6 +233,23 @@ def later(seconds: float, action) -> None:
 
 def set_state(instance: Instance, name: str, code: int) -> None:
     instance._state = InstanceState(name, code)
+
+
+def without_host_keys(user_data: bytes) -> bytes:
+    head, _, config = user_data.partition(b"\n")
+    config = json.loads(config)
+    del config["ssh_keys"]
+    return head + b"\n" + json.dumps(config).encode()
+
+
+def admits(group, addresses: list) -> bool:
+    """Whether one of the addresses may open a connection to port 22."""
+    for rule in group.ingress_rules:
+        cidr = rule.ip_range.get("CidrIp")
+        ssh = rule.ip_protocol == "-1" or (rule.ip_protocol == "tcp" and int(rule.from_port) <= 22 <= int(rule.to_port))
+        if ssh and cidr and any(address in ipaddress.ip_network(cidr, strict=False) for address in addresses):
+            return True
+    return False
 
 
 def finish(ami: Ami) -> None:
@@ -386,6 +444,14 @@ def patch_rules(cloud: Cloud) -> None:
         return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(),
                              "Output": base64.b64encode(text).decode()})
 
+    authorize = SecurityGroupBackend.authorize_security_group_ingress
+
+    def authorize_ingress(self, *args, **kwargs):
+        answer = authorize(self, *args, **kwargs)
+        cloud.guard()
+        return answer
+
+    SecurityGroupBackend.authorize_security_group_ingress = authorize_ingress
     KeyPairBackend.import_key_pair = import_key
     SecurityGroupBackend.delete_security_group = delete_security_group
     EBSBackend.delete_snapshot = delete

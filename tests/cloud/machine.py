@@ -15,6 +15,9 @@ from pathlib import Path
 
 from network import Network
 
+# nspawn's exit status when its guest reboots: whoever started it starts it again.
+REBOOT = 133
+
 HERE = Path(__file__).parent
 
 
@@ -36,6 +39,7 @@ class Machine:
         self.metadata = metadata | {"local-ipv4": self.address, "public-ipv4": self.address,
                                     "mac": network.mac(self.name)}
         self.user_data = user_data
+        self._off = False
         self._nspawn: subprocess.Popen | None = None
         self._imds: subprocess.Popen | None = None
         self._lower = lower
@@ -55,6 +59,11 @@ class Machine:
     def console(self) -> Path:
         return self.folder / "console.log"
 
+    @property
+    def pid(self) -> int | None:
+        """The guest's first process, as this host numbers it."""
+        return next(iter(children(self._nspawn.pid)), None) if self._nspawn else None
+
     def console_text(self) -> bytes:
         """What EC2's console would show: nspawn's own words and cloud-init's."""
         sources = (self.console, self.root / "var/log/cloud-init-output.log")
@@ -63,17 +72,21 @@ class Machine:
     def start(self, on_exit) -> None:
         """Boots; `on_exit()` is called once the machine is down, whoever turned it off."""
         self._start_imds()
+        self._off = False
+        self._boot()
+        threading.Thread(target=self._watch, args=(on_exit,), daemon=True).start()
+
+    def _boot(self) -> None:
         argv = ["systemd-nspawn", "-q", "-b", "-D", str(self.root), "-M", self.name, "--register=no",
                 "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--console=pipe",
                 f"--network-namespace-path=/run/netns/{self.name}"]
         with open(self.console, "ab") as console:
             self._nspawn = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console,
                                             stderr=console, start_new_session=True)
-        threading.Thread(target=self._watch, args=(self._nspawn, on_exit), daemon=True).start()
 
-    @staticmethod
-    def _watch(process: subprocess.Popen, on_exit) -> None:
-        process.wait()
+    def _watch(self, on_exit) -> None:
+        while self._nspawn.wait() == REBOOT and not self._off:
+            self._boot()
         on_exit()
 
     def _start_imds(self) -> None:
@@ -86,11 +99,13 @@ class Machine:
 
     def power_off(self, grace: float = 20) -> None:
         """Asks for a clean power-off, then insists."""
+        self._off = True
         self._end(self._nspawn, signal.SIGTERM, grace)
         self.kill()
 
     def kill(self) -> None:
         """Pulls the plug: on the guest's first process, which would outlive nspawn."""
+        self._off = True
         for _ in range(50):
             if self._nspawn is None or self._nspawn.poll() is not None:
                 break

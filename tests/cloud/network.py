@@ -4,6 +4,7 @@ Owns every address, link, namespace and firewall rule; what has the number N of 
 name is this cloud's. Two clouds at once take different numbers.
 """
 
+import ipaddress
 import socket
 import subprocess
 from pathlib import Path
@@ -49,6 +50,14 @@ class Network:
             type nat hook postrouting priority srcnat;
             ip saddr 10.78.{self.number}.0/24 ip daddr != 10.78.{self.number}.0/24 masquerade
           }}
+          # Machines whose security groups do not admit this host. SSH alone is guarded: tests ask
+          # the machines for other things too.
+          set closed {{ type ipv4_addr; }}
+          chain in {{
+            type filter hook output priority filter;
+            ct state established accept
+            ip daddr @closed tcp dport 22 drop
+          }}
         }}"""
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
@@ -69,6 +78,20 @@ class Network:
         run(*inside, "addr", "add", "169.254.169.254/32", "dev", "lo")
         run(*inside, "route", "add", "default", "via", self.gateway)
         return address
+
+    @staticmethod
+    def addresses() -> list:
+        """Every IPv4 address of this host: its machines see it come from one of them."""
+        lines = run("ip", "-4", "-o", "addr", "show").stdout.splitlines()
+        return [ipaddress.ip_interface(line.split()[3]).ip for line in lines]
+
+    def admit(self, address: str, may: bool) -> None:
+        """Whether new connections from here to the SSH port of `address` get through."""
+        set_ = ("ip", self.table, "closed")
+        if may:
+            run("nft", "delete", "element", *set_, f"{{ {address} }}", check=False)
+        else:
+            run("nft", "add", "element", *set_, f"{{ {address} }}")
 
     def mac(self, name: str) -> str:
         return run("ip", "netns", "exec", name, "cat", "/sys/class/net/eth0/address").stdout.strip()

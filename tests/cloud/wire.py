@@ -170,11 +170,30 @@ class Wire:
             setattr(self.cloud.delays, name, float(seconds))
         return asdict(self.cloud.delays)
 
+    def on_ways(self, value):
+        for name, way in value.items():
+            setattr(self.cloud.ways, name, way)
+        self.cloud.guard()
+        return asdict(self.cloud.ways)
+
+    def on_gateway(self, _):
+        """This host's address as the machines reach it."""
+        return self.cloud.network.gateway
+
+    def on_private_subnet(self, _):
+        return self.cloud.private_subnet()
+
+    def on_states(self, _):
+        """Every instance that EC2 still lists, with its state and the reason."""
+        return {i.id: [i.state, getattr(i.state_reason, "code", None) or ""]
+                for i in self.cloud.backend.all_instances()}
+
     def on_roots(self, _):
         return {snapshot: str(root) for snapshot, root in self.cloud.roots.items()}
 
     def on_machines(self, _):
-        return {i: {"address": m.address, "root": str(m.root), "namespace": m.name, "console": str(m.console)}
+        return {i: {"address": m.address, "root": str(m.root), "namespace": m.name, "console": str(m.console),
+                    "pid": str(m.pid)}
                 for i, m in self.cloud.machines.items()}
 
     def on_cut(self, value):

@@ -3,6 +3,9 @@
 #![expect(dead_code, reason = "every test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub(crate) mod running;
+pub(crate) mod sealed;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -132,6 +135,55 @@ impl Cloud {
     /// Returns the running machines: instance id to address, root, namespace.
     pub(crate) fn machines(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         serde_json::from_value(self.control("machines", None)).unwrap()
+    }
+
+    /// Runs a command on a running machine as its root, beside everything that runs there.
+    pub(crate) fn inside(&self, instance: &str, command: &str) -> Output {
+        let pid = &self.machines()[instance]["pid"];
+        Command::new("nsenter")
+            .args([
+                "--target", pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+            ])
+            .args(["/bin/sh", "-c", command])
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output()
+            .unwrap()
+    }
+
+    /// Returns the one machine that runs.
+    pub(crate) fn only_machine(&self) -> String {
+        let machines = self.machines();
+        assert_eq!(machines.len(), 1, "{machines:?}");
+        machines.into_keys().next().unwrap()
+    }
+
+    /// Launches an image as any other client of EC2 does, and returns the instance's id.
+    pub(crate) fn launch(&self, image: &str, user_data: &str) -> String {
+        let client = r#"
+import boto3, os, sys
+ec2 = boto3.client("ec2", endpoint_url=sys.argv[1], region_name="eu-west-1")
+answer = ec2.run_instances(ImageId=sys.argv[2], UserData=sys.argv[3], MinCount=1, MaxCount=1, InstanceType="t3.small")
+print(answer["Instances"][0]["InstanceId"])
+"#;
+        let output = Command::new(needed("AMIBAKE_TEST_PYTHON"))
+            .args(["-c", client, &self.url, image, user_data])
+            .env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    }
+
+    /// Takes a machine's network away, or gives it back.
+    pub(crate) fn cut(&self, instance: &str, cut: bool) {
+        self.control("cut", Some(json!({"instance": instance, "cut": cut})));
+    }
+
+    /// Returns each instance's state and why it has it, terminated ones too.
+    pub(crate) fn states(&self) -> BTreeMap<String, [String; 2]> {
+        serde_json::from_value(self.control("states", None)).unwrap()
     }
 
     /// Returns where the disk of a snapshot lies.
