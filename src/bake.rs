@@ -18,22 +18,33 @@ use crate::guest::{gate, prepare, seal};
 use crate::interrupt::Interrupt;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
-use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Trust};
+use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Silence, Trust};
 use crate::target::{Candidate, Cx, Fault, Finished, Machine, Role, Target, TargetError};
 
-/// How long a machine lives after its timer was renewed, should the controller die.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// How long the run's things live in the account after their expiry was renewed.
+const EXPIRY: Duration = Duration::from_secs(60 * 60);
 
-/// How often the machine's timer and the account's expiry are set back.
+/// How often the account's expiry is set back.
 const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// A machine's timer is set back this often before it would run out.
+const RENEWALS: u32 = 6;
+
+/// A machine that is silent is a reason to look for our own address, this often.
+const ADMIT_EVERY: Duration = Duration::from_secs(10);
 
 /// What runs playbooks on a machine: the agent's side.
 #[async_trait]
 pub(crate) trait Hands: Send + Sync {
     /// Runs the plan's steps.
-    async fn provision(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure>;
+    async fn provision(
+        &self,
+        link: &Link,
+        plan: &BakePlan,
+        machine: &Machine,
+    ) -> Result<(), Failure>;
     /// Runs the plan's tests.
-    async fn test(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure>;
+    async fn test(&self, link: &Link, plan: &BakePlan, machine: &Machine) -> Result<(), Failure>;
 }
 
 /// Everything a bake works with.
@@ -46,6 +57,8 @@ pub(crate) struct Workshop<'a> {
     pub(crate) events: &'a Events,
     /// Whether to stop.
     pub(crate) interrupt: &'a Interrupt,
+    /// Told when a machine that should answer is silent.
+    pub(crate) silence: Silence,
 }
 
 /// What came of a bake. Both, when the image is finished and something temporary stays.
@@ -76,6 +89,7 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
         tokio::select! {
             made = make(plan, shop, &ledger) => made,
             never = renew_expiry(plan, shop) => match never {},
+            never = admit(plan, shop) => match never {},
         }
     })
     .catch_unwind();
@@ -178,10 +192,10 @@ async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<F
     let link = meet(plan, shop, &builder).await?;
     let phase = shop.events.phase(Phase::Provision);
     let limit = plan.builder.timeouts.provision;
-    let working = shop.hands.provision(&link, plan);
+    let working = shop.hands.provision(&link, plan, &builder);
     let provisioned = tokio::select! {
         provisioned = tokio::time::timeout(limit, working) => provisioned,
-        never = renew_timer(&link, shop) => match never {},
+        never = renew_timer(&link, plan, shop) => match never {},
     };
     match provisioned {
         Ok(provisioned) => provisioned?,
@@ -190,11 +204,14 @@ async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<F
     phase.finish(None);
 
     let phase = shop.events.phase(Phase::Seal);
-    prepare::renew_timer(&link, LIFETIME)
+    prepare::renew_timer(&link, plan.builder.timeouts.unattended)
         .await
         .map_err(Failure::new)?;
     let sealed = seal::seal(&link).await.map_err(Failure::new)?;
     link.close().await;
+    if !sealed.residue.is_empty() {
+        return Err(gate_failed(&sealed.residue, "is still there after sealing"));
+    }
     phase.finish(None);
 
     let phase = shop.events.phase(Phase::Capture);
@@ -228,13 +245,31 @@ async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<F
 }
 
 /// Keeps the machine from ending itself, for as long as it is polled.
-async fn renew_timer(link: &Link, shop: &Workshop<'_>) -> Infallible {
+async fn renew_timer(link: &Link, plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
+    let lifetime = plan.builder.timeouts.unattended;
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        if let Err(error) = prepare::renew_timer(link, LIFETIME).await {
+        if let Err(error) = prepare::renew_timer(link, lifetime).await {
             let message = format!("the machine's own timer could not be renewed: {error}");
             shop.events.warn(message);
         }
+        tokio::time::sleep(lifetime / RENEWALS).await;
+    }
+}
+
+/// Follows this machine's address while another is silent, for as long as it is polled: a laptop
+/// has changed its network, a router its address.
+async fn admit(plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
+    let mut said = false;
+    loop {
+        shop.silence.met().await;
+        if let Err(error) = shop.target.admit(plan).await
+            && !said
+        {
+            said = true; // the network may be away: once is enough
+            let message = format!("the machine is silent, and {error}");
+            shop.events.warn(message);
+        }
+        tokio::time::sleep(ADMIT_EVERY).await;
     }
 }
 
@@ -243,7 +278,7 @@ async fn renew_timer(link: &Link, shop: &Workshop<'_>) -> Infallible {
 async fn renew_expiry(plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        if let Err(error) = shop.target.renew(plan, 2 * LIFETIME).await {
+        if let Err(error) = shop.target.renew(plan, EXPIRY).await {
             let message = format!("the run's expiry could not be renewed: {error}");
             shop.events.warn(message);
         }
@@ -258,6 +293,17 @@ async fn meet(plan: &BakePlan, shop: &Workshop<'_>, builder: &Machine) -> Result
     ready(plan, shop, &link, &phase, Role::Builder).await?;
     phase.finish(None);
     Ok(link)
+}
+
+/// Both halves of the gate, the sealed root and the booted candidate, say no in one way.
+fn gate_failed(found: &[String], what: &str) -> Failure {
+    let found: Vec<String> = found
+        .iter()
+        .map(|thing| format!("{thing} {what}").trim_end().to_owned())
+        .collect();
+    Failure::new(format!("the image failed its gate: {}", found.join("; ")))
+        .of_kind(Exit::GateFailed)
+        .with_hint("nothing was published; what the playbooks or the image's units put there, sealing could not take")
 }
 
 async fn ready(
@@ -309,15 +355,13 @@ async fn judge(
         shop.events.warn(warning);
     }
     if !findings.failures.is_empty() {
-        let found = findings.failures.join("; ");
-        return Err(
-            Failure::new(format!("the image failed its gate: {found}")).of_kind(Exit::GateFailed)
-        );
+        return Err(gate_failed(&findings.failures, ""));
     }
-    shop.hands
-        .test(&link, plan)
-        .await
-        .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
+    let tested = tokio::select! {
+        tested = shop.hands.test(&link, plan, &machine) => tested,
+        never = renew_timer(&link, plan, shop) => match never {},
+    };
+    tested.map_err(|failure| failure.of_kind(Exit::GateFailed))?;
     link.close().await;
     shop.target.dismiss(&machine).await.map_err(failed)?;
     phase.finish(None);
@@ -335,20 +379,19 @@ async fn connect(plan: &BakePlan, shop: &Workshop<'_>, machine: &Machine) -> Res
             ..Login::default()
         },
         jump: None,
+        silence: shop.silence.clone(),
     };
     let patience = Patience::until(plan.builder.timeouts.connect);
     match ssh::connect(destination, patience, shop.events).await {
         Ok(link) => Ok(link),
         Err(error) => {
-            let hint = error.hint();
-            let known = shop.target.diagnose(machine).await.join("\n");
+            let mut hints: Vec<String> = error.hint().into_iter().collect();
+            // Another machine answered: what ours is like explains nothing.
+            if !error.is_mistaken_identity() {
+                hints.extend(shop.target.diagnose(machine).await);
+            }
             let mut failure = Failure::new(error);
-            failure.hint = Some(
-                [hint.unwrap_or_default(), known]
-                    .join("\n")
-                    .trim()
-                    .to_owned(),
-            );
+            failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
             Err(failure)
         }
     }

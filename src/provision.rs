@@ -26,6 +26,7 @@ use crate::guest::gate;
 use crate::manifest::Provision;
 use crate::plan::BakePlan;
 use crate::ssh::Link;
+use crate::target::Machine;
 
 /// All that travels to the builder.
 pub(crate) struct Work {
@@ -67,16 +68,37 @@ pub(crate) struct Crew<'a> {
 
 #[async_trait]
 impl Hands for Crew<'_> {
-    async fn provision(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure> {
+    async fn provision(
+        &self,
+        link: &Link,
+        plan: &BakePlan,
+        machine: &Machine,
+    ) -> Result<(), Failure> {
         let entries = self.work.entries.clone();
         if entries.is_empty() {
             return Ok(());
         }
         let ended = self.run(link, plan, entries, &self.work.bundle).await?;
-        judge(&ended, "provisioning failed")
+        let Some(why) = why(&ended) else {
+            return Ok(());
+        };
+        let message = match &ended.failed {
+            Some(task) => format!(
+                "task {} `{}` failed on {} ({}:{})",
+                task.index, task.name, machine.id, task.place.file, task.place.line
+            ),
+            None => format!("provisioning failed on {}", machine.id),
+        };
+        let failure = Failure::new(Unsuccessful {
+            message,
+            source: why,
+        });
+        Err(failure.with_hint(
+            "`--on-error keep` leaves the machine for a look at it, until its own timer ends it",
+        ))
     }
 
-    async fn test(&self, link: &Link, plan: &BakePlan) -> Result<(), Failure> {
+    async fn test(&self, link: &Link, plan: &BakePlan, machine: &Machine) -> Result<(), Failure> {
         let Some(text) = gate::test_tasks(&plan.tests) else {
             return Ok(());
         };
@@ -88,8 +110,18 @@ impl Hands for Crew<'_> {
         let ended = self
             .run(link, plan, vec![tests], &Bundle::default())
             .await?;
-        judge(&ended, "the image failed its tests")
-            .map_err(|failure| failure.of_kind(Exit::GateFailed))
+        let Some(why) = why(&ended) else {
+            return Ok(());
+        };
+        let message = match &ended.failed {
+            Some(test) => format!("the image failed its test on {}: {}", machine.id, test.name),
+            None => format!("the image's tests failed on {}", machine.id),
+        };
+        let failure = Failure::new(Unsuccessful {
+            message,
+            source: why,
+        });
+        Err(failure.of_kind(Exit::GateFailed))
     }
 }
 
@@ -115,15 +147,30 @@ impl Crew<'_> {
     }
 }
 
-/// The report has shown which task failed; what is said here is that the image is not made.
-fn judge(ended: &Ended, what: &str) -> Result<(), Failure> {
-    if let Some(error) = &ended.error {
-        return Err(Failure::new(format!("{what}: {error}")));
-    }
-    match ended.recap.failed {
-        0 => Ok(()),
-        _ => Err(Failure::new(what.to_owned())),
-    }
+/// A run that did not end well, and the machine's own words for why.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Unsuccessful {
+    message: String,
+    source: Why,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Why(String);
+
+/// Returns why a run did not end well, if so.
+fn why(ended: &Ended) -> Option<Why> {
+    let task = || match &ended.failed {
+        Some(task) => task.why.clone(),
+        None => "a task failed".to_owned(),
+    };
+    let why = match (&ended.error, ended.recap.failed) {
+        (Some(error), _) => error.clone(),
+        (None, 0) => return None,
+        (None, _) => task(),
+    };
+    Some(Why(why))
 }
 
 /// Returns what an agent's failure means for the command.

@@ -1,7 +1,6 @@
 //! The link to the builder, in whole builds: whom it trusts, and what it survives.
 
 #![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod support;
 

@@ -14,7 +14,7 @@ pub(crate) use tell::run_telling;
 
 use std::time::Duration;
 
-use amibake_protocol::event::{Event, Recap};
+use amibake_protocol::event::{Event, Place, Recap};
 use amibake_protocol::frame::{self, FrameError};
 use amibake_protocol::job::{Entry, Options};
 use amibake_protocol::message::{Job, RunId, RunState, ToAgent, ToController};
@@ -139,6 +139,21 @@ pub(crate) struct Ended {
     pub(crate) error: Option<String>,
     /// Asks that were refused: a sound run has none.
     pub(crate) refused_asks: u64,
+    /// The task that failed last, for who follows the events of the run.
+    pub(crate) failed: Option<FailedTask>,
+}
+
+/// A task that failed, and nothing caught it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FailedTask {
+    /// Number of the task in its run.
+    pub(crate) index: u32,
+    /// As Ansible prints it.
+    pub(crate) name: String,
+    /// Where it stands.
+    pub(crate) place: Place,
+    /// Its result's `msg`, and what the command said last.
+    pub(crate) why: String,
 }
 
 /// Runs `order` on the machine behind `transport`, through cut links, and passes its events on.
@@ -315,6 +330,7 @@ fn finished(event: &Event, following: &Following) -> Option<Ended> {
             recap: *recap,
             error: error.clone(),
             refused_asks: following.refused,
+            failed: None,
         }),
         _ => None,
     }

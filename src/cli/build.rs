@@ -18,6 +18,7 @@ use crate::exit::{Answer, Failure};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
 use crate::provision::{self, Crew, Work};
+use crate::ssh::Silence;
 use crate::target::Target;
 use crate::target::container::Container;
 
@@ -186,6 +187,7 @@ async fn bake(job: &Job, programs: &Programs, cx: &Context) -> Baked {
         hands: &crew,
         events: &events,
         interrupt: &cx.interrupt,
+        silence: Silence::default(),
     };
     bake::bake(&job.plan, &shop).await
 }

@@ -194,6 +194,7 @@ mod tests {
     fn sealed() -> Sealed {
         Sealed {
             units: vec!["ssh.service enabled".into(), "cron.service disabled".into()],
+            residue: Vec::new(),
         }
     }
 

@@ -10,17 +10,21 @@ use crate::transport::Transport;
 pub(crate) struct Sealed {
     /// Units and whether they are enabled, as `systemctl list-unit-files` prints them.
     pub(crate) units: Vec<String>,
+    /// What would not go: an image with any of it is none.
+    pub(crate) residue: Vec<String>,
 }
 
 /// Seals the machine and returns what to compare the candidate with.
 pub(crate) async fn seal(link: &dyn Transport) -> Result<Sealed, GuestError> {
     let said = script(link, "sealing", SEAL).await?;
-    let units = said
-        .lines()
-        .filter_map(|l| l.strip_prefix("unit "))
-        .map(str::to_owned)
-        .collect();
-    Ok(Sealed { units })
+    let lines = |kind: &str| -> Vec<String> {
+        let lines = said.lines().filter_map(|l| l.strip_prefix(kind));
+        lines.map(str::to_owned).collect()
+    };
+    Ok(Sealed {
+        units: lines("unit "),
+        residue: lines("residue "),
+    })
 }
 
 /// Prints the enabled-state of each unit file, one a line.
@@ -43,7 +47,12 @@ for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-
   systemctl unmask --runtime "$unit" >/dev/null 2>&1 || true
 done
 "#,
-    "systemctl daemon-reload >/dev/null 2>&1 || true\n",
+    r#"
+# The seed that was read at boot would be written again on the way down.
+mkdir -p /run/systemd/system/systemd-random-seed.service.d
+printf '[Service]\nExecStop=\n' > /run/systemd/system/systemd-random-seed.service.d/amibake.conf
+systemctl daemon-reload >/dev/null 2>&1 || true
+"#,
     units!(),
     r#"
 # From here on nothing is written to the disk's journal.
@@ -101,10 +110,23 @@ find /var/log -type f -size +0 -exec truncate --size 0 {} +
 rm -rf /var/lib/amibake /run/amibake
 sync
 
-# What is left is asked for, not assumed.
-[ ! -s /etc/machine-id ] || fail "/etc/machine-id is not empty"
-ls /etc/ssh/ssh_host_* >/dev/null 2>&1 && fail "host keys are still there"
-[ ! -e /var/lib/cloud/instances ] || fail "cloud-init's state is still there"
+# What is left is asked for, not assumed: a file may be immutable, or held by a mount.
+for path in /etc/ssh/ssh_host_* /etc/ssh/amibake_new_key* /var/lib/amibake /run/amibake /var/lib/cloud/instance \
+  /var/lib/cloud/instances /var/lib/cloud/data /var/lib/cloud/sem /etc/netplan/50-cloud-init.yaml \
+  /etc/network/interfaces.d/50-cloud-init* /etc/systemd/network/10-cloud-init-*.network \
+  /etc/udev/rules.d/70-persistent-net.rules /etc/sudoers.d/90-cloud-init-users /var/lib/systemd/random-seed \
+  /var/lib/systemd/credential.secret /var/lib/dhcp/*.lease* /var/lib/dhclient/*.lease* /var/lib/ubuntu-advantage/private \
+  /var/lib/apt/lists/*_Packages* /var/log/journal/*/*.journal; do
+  if [ -e "$path" ] || [ -L "$path" ]; then echo "residue $path"; fi
+done
+cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
+  for file in authorized_keys authorized_keys2; do
+    [ -e "$home/.ssh/$file" ] && echo "residue $home/.ssh/$file"
+  done
+  [ -e "$home/.bash_history" ] && echo "residue $home/.bash_history"
+done
+[ -e /etc/machine-id ] || echo "residue /etc/machine-id (it must be there, and empty)"
+[ ! -s /etc/machine-id ] || echo "residue /etc/machine-id"
 exit 0
 "#
 );

@@ -1,6 +1,7 @@
 //! `builder:`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::{Kind, Node};
@@ -25,6 +26,9 @@ const KEYS: &[&str] = &[
     "timeouts",
     "spot",
 ];
+
+/// A machine may be slow to boot, and is told nothing before it answers.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
 pub(super) fn builder(node: Option<&Node>, variables: &Variables) -> Result<Builder, Diagnostic> {
     let usual = Builder::default();
@@ -153,13 +157,29 @@ fn timeouts(node: Option<&Node>) -> Result<Timeouts, Diagnostic> {
     };
     let fields = node.fields(
         "`timeouts`",
-        &["launch", "connect", "provision", "image", "total"],
+        &[
+            "launch",
+            "connect",
+            "provision",
+            "image",
+            "total",
+            "unattended",
+        ],
     )?;
+    let unattended = read::duration(&fields, "unattended")?.unwrap_or(usual.unattended);
+    if unattended < SHORTEST_LIFE {
+        return Err(Diagnostic::new(
+            &fields.get("unattended").unwrap_or(node).span,
+            format!("`unattended` must be at least {}s", SHORTEST_LIFE.as_secs()),
+        )
+        .hint("a machine is told that it is still wanted six times in that time"));
+    }
     Ok(Timeouts {
         launch: read::duration(&fields, "launch")?.unwrap_or(usual.launch),
         connect: read::duration(&fields, "connect")?.unwrap_or(usual.connect),
         provision: read::duration(&fields, "provision")?.unwrap_or(usual.provision),
         image: read::duration(&fields, "image")?.unwrap_or(usual.image),
         total: read::duration(&fields, "total")?.unwrap_or(usual.total),
+        unattended,
     })
 }

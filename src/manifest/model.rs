@@ -143,6 +143,8 @@ pub(crate) struct Timeouts {
     pub image: Duration,
     /// The whole bake. The machine ends itself soon after.
     pub total: Duration,
+    /// How long a machine lives that nobody comes back for.
+    pub unattended: Duration,
 }
 
 impl Default for Timeouts {
@@ -154,6 +156,7 @@ impl Default for Timeouts {
             provision: minutes(60),
             image: minutes(60),
             total: minutes(180),
+            unattended: minutes(30),
         }
     }
 }

@@ -2,18 +2,23 @@
 
 use std::fmt::Write as _;
 
+use super::text::printable_lines;
 use crate::exit::Failure;
 
 /// Renders a failure as STYLE.md shows it.
 pub(super) fn render(failure: &Failure) -> String {
-    let mut text = format!("error: {}\n", failure.error);
+    let mut text = format!("error: {}\n", printable_lines(&failure.error.to_string()));
     let mut cause = failure.error.source();
     while let Some(error) = cause {
-        let _infallible = writeln!(text, "  caused by: {}", indented(&error.to_string()));
+        let _infallible = writeln!(
+            text,
+            "  caused by: {}",
+            indented(&printable_lines(&error.to_string()))
+        );
         cause = error.source();
     }
     if let Some(hint) = &failure.hint {
-        let _infallible = writeln!(text, "hint: {hint}");
+        let _infallible = writeln!(text, "hint: {}", printable_lines(hint));
     }
     for leftover in &failure.left_behind {
         let _infallible = writeln!(

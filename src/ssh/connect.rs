@@ -8,6 +8,7 @@ use std::time::Duration;
 use russh::client::{self, Handle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::SshError;
@@ -42,6 +43,18 @@ impl Patience {
     }
 }
 
+/// Somebody who wants to know that nothing comes back from a host: packets may be dropped on the
+/// way, since this machine has another address now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Silence(Arc<Notify>);
+
+impl Silence {
+    /// Returns once a try to connect has met silence, since the last time this returned.
+    pub(crate) async fn met(&self) {
+        self.0.notified().await;
+    }
+}
+
 /// An authenticated session, and those of the hosts it goes through.
 pub(super) struct Session {
     pub(super) handle: Handle<Judge>,
@@ -73,6 +86,9 @@ pub(super) async fn open(
             Err(error) if !error.may_pass() || patience.total.is_zero() => return Err(error),
             Err(error) => error,
         };
+        if error.is_silence() {
+            destination.silence.0.notify_one();
+        }
         if Instant::now() + pause(tries) >= deadline {
             return Err(SshError::GaveUp {
                 label: destination.label(),

@@ -238,6 +238,31 @@ impl SshError {
         }
     }
 
+    /// Returns whether nothing came back at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Connect { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+            ),
+            _ => false,
+        }
+    }
+
+    /// Returns whether somebody answered who is not whom we meant.
+    pub(crate) fn is_mistaken_identity(&self) -> bool {
+        match self {
+            Self::HostKey(_) => true,
+            Self::Jump { source, .. } | Self::GaveUp { source, .. } => {
+                source.is_mistaken_identity()
+            }
+            _ => false,
+        }
+    }
+
     /// Returns what the user can do.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {

@@ -16,7 +16,7 @@ mod resolve;
 #[cfg(test)]
 mod sshd;
 
-pub(crate) use connect::{Patience, connect};
+pub(crate) use connect::{Patience, Silence, connect};
 pub(crate) use error::SshError;
 pub(crate) use host_key::Trust;
 pub(crate) use key::{KeyPair, PublicLine};
@@ -43,6 +43,8 @@ pub(crate) struct Destination {
     pub(crate) login: Login,
     /// The host through which to connect.
     pub(crate) jump: Option<Box<Destination>>,
+    /// Told of each try that met no answer at all.
+    pub(crate) silence: Silence,
 }
 
 /// What may prove us, in the order in which it is tried: `keys`, then the agent's keys that belong
@@ -77,6 +79,7 @@ impl Destination {
                 ..Login::default()
             },
             jump: None,
+            silence: Silence::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::config::{self, Asked, HostConfig, expand_home};
 use super::host_key::{Acquaintance, Trust};
 use super::known_hosts::KnownHosts;
-use super::{Destination, Login, PublicLine, SshError};
+use super::{Destination, Login, PublicLine, Silence, SshError};
 
 /// What the command line says, which wins over the files.
 #[derive(Debug, Clone, Default)]
@@ -103,6 +103,7 @@ fn resolve(
         port: names.port,
         user: names.user,
         jump,
+        silence: Silence::default(),
     })
 }
 

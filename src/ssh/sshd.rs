@@ -78,6 +78,7 @@ impl Sshd {
                 ..Login::default()
             },
             jump: None,
+            silence: Silence::default(),
         }
     }
 

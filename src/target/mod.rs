@@ -114,6 +114,10 @@ pub(crate) trait Target: Send + Sync {
     /// tail of its console.
     async fn diagnose(&self, machine: &Machine) -> Vec<String>;
 
+    /// Lets this machine in again, from the address it has now: a machine that was reached, or
+    /// should be, has fallen silent.
+    async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError>;
+
     /// Stops the sealed builder and makes a candidate of it.
     async fn capture(
         &self,

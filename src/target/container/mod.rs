@@ -169,6 +169,10 @@ impl Target for Container {
         Ok(machine)
     }
 
+    async fn admit(&self, _plan: &BakePlan) -> Result<(), TargetError> {
+        Ok(()) // nothing is in between
+    }
+
     async fn diagnose(&self, machine: &Machine) -> Vec<String> {
         let folder = self.machines().get(&machine.id).map(|m| m.folder.clone());
         let Some(folder) = folder else {

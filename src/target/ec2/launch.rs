@@ -16,11 +16,11 @@ use crate::manifest::{Arch, Connect, Volume};
 use crate::plan::BakePlan;
 use crate::target::{Base, Cx, Keys, Machine, Role, TargetError};
 
-/// How long a machine lives when nobody renews its timer.
-const UNRENEWED: Duration = Duration::from_secs(30 * 60);
-
 /// How long a new instance may stay invisible to DescribeInstances.
 const INVISIBLE: Duration = Duration::from_secs(60);
+
+/// How long a running instance may be without the address that is wanted.
+const WITHOUT_ADDRESS: Duration = Duration::from_secs(20);
 
 /// One rung of the capacity ladder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Ec2 {
             .user_data
             .as_deref()
             .filter(|_| role == Role::Builder);
-        let user_data = user_data::render(&keys, UNRENEWED, own)?;
+        let user_data = user_data::render(&keys, plan.builder.timeouts.unattended, own)?;
         let image = self.image(&base.id).await?;
         let network = self.network(plan).await?;
         let groups = self.security_groups(plan, &network.vpc_id, cx).await?;
@@ -187,6 +187,7 @@ impl Ec2 {
     ) -> Result<Instance, TargetError> {
         let (connect, limit) = (plan.builder.connect, plan.builder.timeouts.launch);
         let started = tokio::time::Instant::now();
+        let mut without_address = None;
         loop {
             let found = self.instance(id).await?;
             let age = started.elapsed();
@@ -206,6 +207,14 @@ impl Ec2 {
                     .into());
                 }
                 Wait::Longer(state) => cx.phase.progress(format!("{id} is {state}"), None),
+                Wait::Address => {
+                    let since = *without_address.get_or_insert(age);
+                    if age > since + WITHOUT_ADDRESS {
+                        return Err(no_address(id, connect));
+                    }
+                    cx.phase
+                        .progress(format!("{id} is without an address yet"), None);
+                }
             }
             if age > limit {
                 let what = id.to_owned();
@@ -378,6 +387,8 @@ fn size(instance_type: &str) -> u32 {
 #[derive(Debug, PartialEq, Eq)]
 enum Wait {
     Done,
+    /// It runs, and has not got its address.
+    Address,
     Longer(String),
     Dead {
         state: String,
@@ -408,13 +419,24 @@ fn judge(instance: Option<&Instance>, connect: Connect, age: Duration) -> Wait {
     };
     match state {
         "running" if address(instance, connect).is_some() => Wait::Done,
-        "running" => Wait::Longer("without an address yet".into()),
+        "running" => Wait::Address,
         "pending" => Wait::Longer("pending".into()),
         other => Wait::Dead {
             state: other.to_owned(),
             reason: reason(),
         },
     }
+}
+
+fn no_address(id: &str, connect: Connect) -> TargetError {
+    let (kind, hint) = match connect {
+        Connect::PublicIp => (
+            "public",
+            "its subnet gives none: name another in builder.subnet, or use `connect: private-ip` from inside the network",
+        ),
+        Connect::PrivateIp => ("private", "name another subnet in builder.subnet"),
+    };
+    TargetError::new(format!("{id} runs and has no {kind} address")).with_hint(hint)
 }
 
 fn address(instance: &Instance, connect: Connect) -> Option<String> {
@@ -472,7 +494,7 @@ mod tests {
         );
         assert!(matches!(
             judge(Some(&running), Connect::PublicIp, Duration::ZERO),
-            Wait::Longer(_)
+            Wait::Address
         ));
     }
 

@@ -2,6 +2,8 @@
 //!
 //! This file holds the clients and tells the trait's story; its neighbours do the parts.
 
+mod caller;
+mod diagnose;
 mod error;
 mod image;
 mod launch;
@@ -27,6 +29,7 @@ use super::{Base, Candidate, Cx, Finished, Machine, Role, Target, TargetError};
 use crate::ledger::Undo;
 use crate::plan::BakePlan;
 use crate::run::rfc3339;
+use caller::Echo;
 use error::Ec2Error;
 
 /// How often EC2 is asked at first.
@@ -42,6 +45,7 @@ pub(crate) struct Ec2 {
     ec2: aws_sdk_ec2::Client,
     ssm: aws_sdk_ssm::Client,
     sts: aws_sdk_sts::Client,
+    echo: Echo,
     poll: Duration,
     state: Mutex<State>,
 }
@@ -50,6 +54,8 @@ pub(crate) struct Ec2 {
 #[derive(Debug, Default)]
 struct State {
     group_id: Option<String>,
+    /// Who may reach the port of that group.
+    admitted: Vec<String>,
     keeps_first_image: bool,
 }
 
@@ -75,6 +81,7 @@ impl Ec2 {
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
+            echo: Echo::from_environment(),
             poll: POLL,
             state: Mutex::default(),
         })
@@ -126,28 +133,11 @@ impl Target for Ec2 {
     }
 
     async fn diagnose(&self, machine: &Machine) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Ok(Some(instance)) = self.instance(&machine.id).await {
-            let state = instance
-                .state()
-                .and_then(|s| s.name())
-                .map_or("unknown", |n| n.as_str());
-            lines.push(format!("{} is {state}", machine.id));
-        }
-        let console = self
-            .ec2
-            .get_console_output()
-            .instance_id(&machine.id)
-            .latest(true)
-            .send()
-            .await;
-        let text = console.ok().and_then(|c| c.output).unwrap_or_default();
-        let text = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text.trim())
-            .unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let tail: Vec<&str> = text.lines().rev().take(20).collect();
-        lines.extend(tail.into_iter().rev().map(str::to_owned));
-        lines
+        self.causes(machine).await
+    }
+
+    async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError> {
+        self.admit_again(plan).await
     }
 
     async fn capture(

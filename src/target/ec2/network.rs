@@ -4,6 +4,7 @@ use aws_sdk_ec2::types::{
     IpPermission, IpRange, Ipv6Range, ResourceType, RouteTable, Subnet as Ec2Subnet,
 };
 
+use super::caller::{alone, local_address};
 use super::error::Ec2Error;
 use super::{Ec2, tags};
 use crate::ledger::{Due, Undo};
@@ -64,7 +65,10 @@ impl Ec2 {
         vpc.ok_or_else(|| no_subnet(&self.region))
     }
 
-    async fn routes(&self, subnets: &[Ec2Subnet]) -> Result<Vec<RouteTable>, TargetError> {
+    pub(super) async fn routes(
+        &self,
+        subnets: &[Ec2Subnet],
+    ) -> Result<Vec<RouteTable>, TargetError> {
         let Some(vpc) = subnets.iter().find_map(Ec2Subnet::vpc_id) else {
             return Ok(Vec::new());
         };
@@ -97,7 +101,9 @@ impl Ec2 {
         let sources = self.ingress(plan).await?;
         let id = self.create_group(plan, vpc_id, cx).await?;
         self.open_ssh(&id, plan.builder.port, &sources).await?;
-        self.state().group_id = Some(id.clone());
+        let mut state = self.state();
+        state.group_id = Some(id.clone());
+        state.admitted.extend(sources);
         Ok(vec![id])
     }
 
@@ -200,25 +206,29 @@ impl Ec2 {
         if let Some(cidrs) = &plan.builder.ingress_cidrs {
             return Ok(cidrs.clone());
         }
-        match plan.builder.connect {
-            Connect::PrivateIp => local_address().await.map(|ip| vec![format!("{ip}/32")]),
-            Connect::PublicIp => Err(TargetError::manifest(
-                "this machine's public address is not looked up yet",
-            )
-            .with_hint("name it in builder.ingress_cidrs, as 203.0.113.7/32")),
-        }
+        let address = match plan.builder.connect {
+            Connect::PrivateIp => local_address().await?,
+            Connect::PublicIp => self.echo.public_address().await?,
+        };
+        Ok(vec![alone(address)])
     }
-}
 
-/// Returns the address this machine has on the way to the network outside. Nothing is sent.
-async fn local_address() -> Result<std::net::IpAddr, TargetError> {
-    let unknown =
-        |e| TargetError::new("this machine's own address could not be found out").because(e);
-    let socket = tokio::net::UdpSocket::bind("0.0.0.0:0")
-        .await
-        .map_err(unknown)?;
-    socket.connect("192.0.2.1:9").await.map_err(unknown)?;
-    Ok(socket.local_addr().map_err(unknown)?.ip())
+    /// Lets this machine in from where it is seen now, should that have changed since.
+    pub(super) async fn admit_again(&self, plan: &BakePlan) -> Result<(), TargetError> {
+        let group_id = self.state().group_id.clone();
+        let (Some(group_id), None) = (group_id, &plan.builder.ingress_cidrs) else {
+            return Ok(()); // others have decided who comes in
+        };
+        let mut sources = self.ingress(plan).await?;
+        sources.retain(|source| !self.state().admitted.contains(source));
+        if sources.is_empty() {
+            return Ok(());
+        }
+        self.open_ssh(&group_id, plan.builder.port, &sources)
+            .await?;
+        self.state().admitted.extend(sources);
+        Ok(())
+    }
 }
 
 fn no_subnet(region: &str) -> TargetError {
@@ -246,7 +256,7 @@ fn choose(subnets: &[Ec2Subnet], routes: &[RouteTable], open: bool) -> Option<Ne
 }
 
 /// A subnet without a table of its own follows the VPC's main table.
-fn is_public(subnet: &Ec2Subnet, routes: &[RouteTable]) -> bool {
+pub(super) fn is_public(subnet: &Ec2Subnet, routes: &[RouteTable]) -> bool {
     let own = routes.iter().find(|t| {
         t.associations()
             .iter()

@@ -1,0 +1,127 @@
+//! What an image must not have of its builder: planted there one by one, gone from the image.
+
+#![cfg(feature = "ec2")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use support::{Cloud, sealed};
+
+/// One of each kind, as the things that make them would leave them.
+const PLANTS: [&str; 38] = [
+    "etc/ssh/ssh_host_ecdsa_key",
+    "etc/ssh/ssh_host_rsa_key.pub",
+    "etc/ssh/amibake_new_key",
+    "var/lib/cloud/instances/i-0planted/user-data.txt",
+    "var/lib/cloud/data/instance-id",
+    "var/lib/cloud/sem/config_planted.once",
+    "var/lib/cloud/handlers/planted",
+    "var/lib/cloud/scripts/per-instance/planted",
+    "etc/netplan/50-cloud-init.yaml",
+    "etc/network/interfaces.d/50-cloud-init",
+    "etc/systemd/network/10-cloud-init-eth0.network",
+    "etc/udev/rules.d/70-persistent-net.rules",
+    "etc/sudoers.d/90-cloud-init-users",
+    "var/lib/systemd/random-seed",
+    "var/lib/systemd/credential.secret",
+    "var/lib/dhcp/dhclient.eth0.leases",
+    "var/lib/NetworkManager/internal-eth0.lease",
+    "var/lib/amazon/ssm/registration",
+    "var/lib/ubuntu-advantage/private/machine-token.json",
+    "var/lib/snapd/device/private-keys-v1/planted",
+    "root/.ssh/authorized_keys",
+    "root/.ssh/known_hosts",
+    "home/ubuntu/.ssh/authorized_keys2",
+    "root/.bash_history",
+    "home/ubuntu/.python_history",
+    "root/.viminfo",
+    "root/.ansible/tmp/planted",
+    "home/ubuntu/.sudo_as_admin_successful",
+    "var/lib/apt/lists/planted_Packages",
+    "var/cache/apt/pkgcache.bin",
+    "var/crash/planted.crash",
+    "tmp/planted",
+    "var/tmp/.planted",
+    "var/log/planted.log",
+    "var/log/journal/0123/system.journal",
+    "var/log/apt/history.log.1.gz",
+    "var/lib/amibake/agent",
+    "root/.cache/amibake/planted",
+];
+
+/// The look itself: a disk with one plant is found out, each time by its name.
+#[test]
+fn each_thing_that_must_not_be_there_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (path, text) in [
+        ("etc/machine-id", ""),
+        ("etc/hostname", "localhost\n"),
+        ("var/log/wtmp", "x"),
+    ] {
+        plant(root, path, text);
+    }
+    std::fs::create_dir_all(root.join("var/lib/dbus")).unwrap();
+    symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id")).unwrap();
+    assert_eq!(sealed::residue(root), [""; 0], "a sealed root");
+    for path in PLANTS {
+        plant(root, path, "planted");
+        let found = sealed::residue(root);
+        assert!(
+            found.iter().any(|f| Path::new(path).starts_with(f)),
+            "{path} was not found: {found:?}"
+        );
+        std::fs::remove_file(root.join(path)).unwrap();
+        if let [first] = &found[..]
+            && root.join(first).is_dir()
+        {
+            std::fs::remove_dir_all(root.join(first)).unwrap();
+        }
+        assert_eq!(sealed::residue(root), [""; 0], "after {path}");
+    }
+    plant(root, "etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+    plant(root, "etc/hostname", "ip-10-0-0-7\n");
+    std::fs::remove_file(root.join("var/lib/dbus/machine-id")).unwrap();
+    plant(root, "var/lib/dbus/machine-id", "x");
+    assert_eq!(sealed::residue(root).len(), 3);
+    std::fs::remove_file(root.join("etc/machine-id")).unwrap();
+    assert!(sealed::residue(root).contains(&"etc/machine-id is not there".to_owned()));
+}
+
+#[test]
+fn a_builder_with_one_of_everything_becomes_a_sealed_image() {
+    let cloud = Cloud::start();
+    let plants = PLANTS.map(|path| format!("/{path}")).join(" ");
+    let manifest = format!(
+        r#"
+name: sealed
+source: {{ubuntu: "24.04"}}
+builder: {{region: eu-west-1, instance_type: [t3.small], connect: private-ip}}
+provision:
+  - tasks:
+      - name: Plant one of everything
+        ansible.builtin.shell: |
+          set -e
+          for file in {plants}; do
+            mkdir -p "$(dirname "$file")"; echo '# planted' > "$file"
+          done
+          echo ip-10-0-0-7 > /etc/hostname
+          rm -f /var/lib/dbus/machine-id; cp /etc/machine-id /var/lib/dbus/machine-id
+          echo kept > /etc/kept
+image: {{name: "sealed-{{{{ build_time }}}}"}}
+"#
+    );
+    cloud.start_build(&manifest).wait().ended(0);
+    let root = cloud.root_of(&cloud.inventory()["snapshots"][0]);
+    assert!(root.join("etc/kept").exists(), "it was provisioned");
+    assert_eq!(sealed::residue(&root), [""; 0]);
+}
+
+fn plant(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
