@@ -106,7 +106,7 @@ provision:
         ansible.builtin.shell: |
           set -e
           for file in {plants}; do
-            mkdir -p "$(dirname "$file")"; echo '# planted' > "$file"
+            mkdir -p "$(dirname "$file")"; echo '# planted' >> "$file"
           done
           echo ip-10-0-0-7 > /etc/hostname
           rm -f /var/lib/dbus/machine-id; cp /etc/machine-id /var/lib/dbus/machine-id

@@ -1,0 +1,281 @@
+//! The example application, baked on EC2 as its own manifest says, and launched again from the
+//! account by somebody else.
+
+#![cfg(feature = "ec2")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use support::{Cloud, sealed, text, wait_for};
+
+/// The repository that the builder clones: the example, and one route more, which fails.
+struct Repository {
+    server: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+const ROUTE: &str = r#"
+    @app.get("/boom")
+    def boom():
+        raise RuntimeError("as wanted")
+
+    return app
+"#;
+
+impl Repository {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source/examples/hello-web");
+        std::fs::create_dir_all(&source).unwrap();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello-web");
+        for file in ["app.py", "requirements.txt"] {
+            std::fs::copy(example.join(file), source.join(file)).unwrap();
+        }
+        let app = std::fs::read_to_string(source.join("app.py")).unwrap();
+        let app = app
+            .trim_end()
+            .strip_suffix("    return app")
+            .unwrap()
+            .to_owned();
+        std::fs::write(source.join("app.py"), app + ROUTE.trim_start_matches('\n')).unwrap();
+        let git = r"
+            set -e
+            cd source
+            git -c init.defaultBranch=main init -q
+            git add .
+            git -c user.name=t -c user.email=t@example.com commit -q -m example
+            git clone -q --bare . ../source.git
+            git -C ../source.git update-server-info
+        ";
+        let made = Command::new("sh")
+            .args(["-c", git])
+            .current_dir(folder.path())
+            .status();
+        assert!(made.unwrap().success());
+        let free = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let server = Command::new("python3")
+            .args(["-m", "http.server", &port.to_string()])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            server,
+            port,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        let _ended = self.server.kill();
+        let _ended = self.server.wait();
+    }
+}
+
+/// What the machines of the build had that nobody may have after it.
+#[derive(Default)]
+struct Traces {
+    host_keys: BTreeSet<String>,
+    login_keys: BTreeSet<String>,
+    agent: Option<u64>,
+}
+
+impl Traces {
+    fn collect(&mut self, cloud: &Cloud) {
+        for machine in cloud.machines().into_values() {
+            let root = PathBuf::from(&machine["root"]);
+            let key = |path: &str| {
+                let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+                text.split_whitespace().nth(1).map(str::to_owned)
+            };
+            self.host_keys
+                .extend(key("etc/ssh/ssh_host_ed25519_key.pub"));
+            self.login_keys
+                .extend(key("home/ubuntu/.ssh/authorized_keys"));
+            let agents = std::fs::read_dir(root.join("var/lib/amibake"));
+            for file in agents.into_iter().flatten().flatten() {
+                self.agent = file.metadata().ok().map(|m| m.len()).or(self.agent);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_example_becomes_an_image_that_serves_and_tells_nothing_of_its_builder() {
+    let cloud = Cloud::start();
+    let before = cloud.inventory();
+    let repository = Repository::start();
+    let (image, traces) = build(&cloud, &repository);
+
+    let after = cloud.inventory();
+    for (kind, had) in &before {
+        let more = usize::from(kind == "images" || kind == "snapshots");
+        assert_eq!(
+            after[kind].len(),
+            had.len() + more,
+            "{kind}: {:?}",
+            after[kind]
+        );
+    }
+    assert_eq!(after["images"], [image.as_str()]);
+    let root = cloud.root_of(&after["snapshots"][0]);
+    assert_eq!(sealed::residue(&root), [""; 0]);
+    assert_untraced(&root, &traces);
+
+    let mut host_keys = traces.host_keys;
+    for boot in ["first", "second"] {
+        let instance = cloud.launch(&image, "#cloud-config\nruncmd: [[touch, /etc/fresh]]\n");
+        assert_serves(&cloud, &instance);
+        let disk = PathBuf::from(&cloud.machines()[&instance]["root"]);
+        wait_for("its own user data", Duration::from_mins(2), || {
+            disk.join("etc/fresh").exists()
+        });
+        let key = std::fs::read_to_string(disk.join("etc/ssh/ssh_host_ed25519_key.pub")).unwrap();
+        let key = key.split_whitespace().nth(1).unwrap().to_owned();
+        assert!(
+            host_keys.insert(key),
+            "the {boot} boot has a host key that was there before"
+        );
+        assert_ne!(
+            std::fs::read_to_string(disk.join("etc/machine-id")).unwrap(),
+            ""
+        );
+    }
+}
+
+/// Builds the example's own manifest, from where it lies; watches the machines meanwhile.
+fn build(cloud: &Cloud, repository: &Repository) -> (String, Traces) {
+    let gateway = cloud.control("gateway", None);
+    let gateway = gateway.as_str().unwrap();
+    let url = format!("http://{gateway}:{}/source.git", repository.port);
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello-web/manifest.yaml");
+    let mut command = cloud.amibake(["build"]);
+    command
+        .arg(manifest)
+        .args(["--var", &format!("repository={url}")])
+        .env("AMIBAKE_CHECKIP_URL", echo(gateway));
+    let mut running = cloud.run(&mut command);
+    let mut traces = Traces::default();
+    while running.runs() {
+        traces.collect(cloud);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let built = running.wait().ended(0);
+    let image = built.stdout.trim_end_matches('\n');
+    assert!(
+        image.starts_with("ami-") && !image.contains('\n'),
+        "stdout: {:?}",
+        built.stdout
+    );
+    (image.to_owned(), traces)
+}
+
+/// Says that this host is seen as `address`.
+fn echo(address: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{address}",
+        address.len()
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _request = stream.read(&mut [0; 4096]);
+            let _gone = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+fn assert_untraced(root: &Path, traces: &Traces) {
+    assert!(
+        traces.host_keys.len() >= 2,
+        "the user data's, the guest's own: {:?}",
+        traces.host_keys
+    );
+    assert!(!traces.login_keys.is_empty());
+    let size = traces.agent.expect("the agent was seen");
+    for trace in traces.host_keys.iter().chain(&traces.login_keys) {
+        assert_eq!(grep(root, trace), "", "{trace}");
+    }
+    // The bundle's text: the playbook's own words.
+    assert_eq!(
+        grep(root, "Create the account that runs the application"),
+        ""
+    );
+    let find = Command::new("find")
+        .arg(root)
+        .args(["-type", "f", "-size", &format!("{size}c")])
+        .output();
+    assert_eq!(
+        text(&find.unwrap().stdout),
+        "",
+        "a file as long as the agent"
+    );
+    let link = root.join("var/lib/dbus/machine-id");
+    assert_eq!(
+        std::fs::read_link(link).unwrap(),
+        Path::new("/etc/machine-id")
+    );
+}
+
+fn grep(root: &Path, what: &str) -> String {
+    let output = Command::new("grep")
+        .args(["-rlaF", "--devices=skip", "-e", what])
+        .arg(root)
+        .output();
+    text(&output.unwrap().stdout)
+}
+
+fn assert_serves(cloud: &Cloud, instance: &str) {
+    let address = cloud.machines()[instance]["address"].clone();
+    let get = |path: &str| -> (String, String) {
+        let url = format!("http://{address}:8080{path}");
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--max-time",
+                "5",
+                "--noproxy",
+                "*",
+                "--write-out",
+                "\n%{http_code} %{content_type}",
+                &url,
+            ])
+            .output()
+            .unwrap();
+        let answer = text(&output.stdout);
+        let (body, status) = answer.rsplit_once('\n').unwrap_or(("", ""));
+        (status.to_owned(), body.to_owned())
+    };
+    wait_for("the application", Duration::from_mins(5), || {
+        get("/healthz").0.starts_with("200")
+    });
+    for (path, status, field, value) in [
+        ("/", "200", "instance", instance),
+        ("/healthz", "200", "status", "ok"),
+        ("/nowhere", "404", "error", "Not Found"),
+        ("/boom", "500", "error", "Internal Server Error"),
+    ] {
+        let (said, body) = get(path);
+        assert_eq!(said, format!("{status} application/json"), "{path}: {body}");
+        let json: Json = serde_json::from_str(&body).unwrap();
+        assert_eq!(json[field], value, "{path}: {body}");
+    }
+    assert!(get("/").1.contains("Hello"));
+}
