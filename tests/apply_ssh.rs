@@ -22,6 +22,38 @@ const PLAY: &str = r#"
       changed_when: false
     - name: It is that user
       ansible.builtin.assert: {that: who.stdout == 'daemon'}
+    - name: The same by su
+      ansible.builtin.shell: echo "$(id -un) ${SUDO_USER-nobody} $LOGNAME"
+      become_user: daemon
+      become_method: su
+      register: who
+      check_mode: false
+      changed_when: false
+    - name: It has another environment
+      ansible.builtin.assert: {that: who.stdout == 'daemon nobody daemon'}
+    - name: The same as the one who logs in
+      ansible.builtin.command: id -un
+      become: false
+      remote_user: daemon
+      register: who
+      check_mode: false
+      changed_when: false
+    - name: It is that user too
+      ansible.builtin.assert: {that: who.stdout == 'daemon'}
+    - name: What takes too long is ended, whoever runs it
+      ansible.builtin.shell: sleep 6543 & wait
+      become_user: daemon
+      timeout: 5
+      register: slow
+      check_mode: false
+      changed_when: false
+      failed_when: "'Timed out after 5' not in slow.msg"
+    - name: Nothing of it is left
+      ansible.builtin.shell: for p in /proc/[0-9]*/cmdline; do tr '\0' ' ' <$p; echo; done | grep "sleep 654[3]"
+      register: left
+      check_mode: false
+      changed_when: false
+      failed_when: left.rc == 0
 "#;
 
 const FAILS: &str = r#"
@@ -70,7 +102,7 @@ fn a_second_apply_changes_nothing_and_check_changes_nothing_at_all() {
 
     let first = expect_exit(plain.apply(PLAY).args(["--host-key", &key]), 0);
     assert!(
-        text(&first.stdout).contains("ok=4    changed=1"),
+        text(&first.stdout).contains("ok=10   changed=1"),
         "{}",
         text(&first.stdout)
     );
@@ -78,7 +110,7 @@ fn a_second_apply_changes_nothing_and_check_changes_nothing_at_all() {
 
     let second = expect_exit(plain.apply(PLAY).args(["--host-key", &key]), 0);
     assert!(
-        text(&second.stdout).contains("ok=4    changed=0"),
+        text(&second.stdout).contains("ok=10   changed=0"),
         "{}",
         text(&second.stdout)
     );
