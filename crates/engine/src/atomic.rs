@@ -166,10 +166,8 @@ fn in_place(dest: &Path, content: &Source) -> Result<(), Failure> {
 /// Runs the validation command on the new file.
 fn judge(validate: &Validate, new: &Path, environment: &[(String, String)]) -> Result<(), Failure> {
     if !validate.command.contains("%s") {
-        return Err(Failure::new(format!(
-            "validate must contain %s: {}",
-            validate.command
-        )));
+        let msg = format!("validate must contain %s: {}", validate.command);
+        return Err(with_checksum(Failure::new(msg), validate));
     }
     give(&validate.attributes, new)?;
     let line = validate
@@ -220,6 +218,10 @@ fn refusal(validate: &Validate, output: &std::process::Output) -> Failure {
         .with("exit_status", rc)
         .with("stdout", String::from_utf8_lossy(&output.stdout))
         .with("stderr", stderr);
+    with_checksum(failure, validate)
+}
+
+fn with_checksum(failure: Failure, validate: &Validate) -> Failure {
     match &validate.checksum {
         Some(checksum) => failure.with("checksum", checksum.as_str()),
         None => failure,

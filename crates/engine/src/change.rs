@@ -29,6 +29,13 @@ pub enum Change {
         /// The argument vector.
         argv: Vec<String>,
     },
+    /// Run `sysctl`, which may refuse a parameter and yet exit well.
+    Sysctl {
+        /// The argument vector.
+        argv: Vec<String>,
+        /// How the failure begins: `setting NAME failed`.
+        failing: String,
+    },
     /// A step of a user's plan.
     Account(Step),
     /// Remove the file or link at `path`.
@@ -171,6 +178,7 @@ pub fn apply(changes: &[Change], context: &mut Context<'_>) -> Result<(), Failur
 fn apply_one(change: &Change, context: &mut Context<'_>) -> Result<(), Failure> {
     match change {
         Change::Run { argv } => run(argv, context),
+        Change::Sysctl { argv, failing } => sysctl(argv, failing, context),
         Change::Account(step) => account::take(step, context),
         Change::Remove { path } => told("remove", path, fs::remove_file(path)),
         Change::RemoveTree { path } => {
@@ -282,6 +290,27 @@ fn set_times(
         let msg = format!("Error while updating modification or access time: {e}");
         Failure::new(msg).with("path", path.to_string_lossy())
     })
+}
+
+/// Runs `sysctl` in no language but C's: what it refused is told by its words alone.
+fn sysctl(argv: &[String], failing: &str, context: &mut Context<'_>) -> Result<(), Failure> {
+    let program = required_bin("sysctl", context)?;
+    let mut command = Command::new(std::iter::once(&program).chain(argv));
+    for name in ["LANG", "LC_ALL", "LC_MESSAGES"] {
+        command = command.env(name, "C");
+    }
+    let ran = command.run(context).map_err(|e| e.failure(&command))?;
+    let refused = |line: &str| {
+        let said = line.strip_prefix("sysctl: setting key \"");
+        said.is_some_and(|said| {
+            said.ends_with("\": Invalid argument") || said.ends_with("\": Read-only file system")
+        })
+    };
+    if ran.rc == 0 && !ran.stderr.lines().any(refused) {
+        return Ok(());
+    }
+    let (out, err) = (ran.stdout, ran.stderr);
+    Err(Failure::new(format!("{failing}: {out}{err}")))
 }
 
 /// Runs a program; its stderr is the failure's message, as Ansible's modules report it.

@@ -114,6 +114,10 @@ pub trait StateModule: Sync {
             .filter_map(crate::change::Change::diff)
             .collect()
     }
+    /// Adds to a failure of applying the plan what Ansible's module answers with it.
+    fn failed(&self, _want: &Self::Want, failure: Failure) -> Failure {
+        failure
+    }
     /// Returns sentences for the author.
     fn warnings(&self, _want: &Self::Want, _now: &Self::Now) -> Vec<String> {
         Vec::new()

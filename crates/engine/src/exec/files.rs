@@ -121,17 +121,22 @@ impl Run<'_> {
         self.walk(&folder, 1, depth, &mut files)?;
         let keep = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let extension = path
-                .extension()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
             let fits = matching
                 .as_ref()
                 .is_none_or(|pattern| found_in(pattern, &name));
-            extensions.contains(&extension) && !ignored.iter().any(|i| found_in(i, &name)) && fits
+            !ignored.iter().any(|i| found_in(i, &name)) && fits
         };
         files.retain(keep);
+        // Ansible passes over what `ignore_files` names, and stops at any other ending.
+        let valid = |path: &&PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let ending = name.rsplit('.').next().unwrap_or_default();
+            extensions.iter().any(|extension| extension == ending)
+        };
+        if let Some(wrong) = files.iter().find(|path| !valid(path)) {
+            let (wrong, valid) = (wrong.display(), extensions.join(", "));
+            return Err(format!("{wrong} does not have a valid extension: {valid}"));
+        }
         Ok(files)
     }
 

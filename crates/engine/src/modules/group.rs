@@ -82,6 +82,11 @@ impl StateModule for Group {
         Ok(vec![Change::Run { argv }])
     }
 
+    fn failed(&self, want: &Want, mut failure: Failure) -> Failure {
+        failure.result.remove("rc");
+        failure.with("name", want.name.as_str())
+    }
+
     fn result(&self, want: &Want, now: &Now, context: &Context<'_>) -> Map<String, Json> {
         let mut result = Map::new();
         if context.check && want.present != now.gid.is_some() {

@@ -150,7 +150,7 @@ impl<M: StateModule> ErasedState for M {
             Vec::new()
         };
         if !context.check {
-            change::apply(&changes, context)?;
+            change::apply(&changes, context).map_err(|failure| self.failed(&want, failure))?;
         }
         Ok(Outcome {
             changed: !changes.is_empty(),

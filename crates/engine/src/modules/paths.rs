@@ -78,11 +78,21 @@ pub(super) fn missing(path: &Path) -> io::Result<(Option<Meta>, Vec<PathBuf>)> {
 }
 
 /// Returns the name of a dated copy, as Ansible makes it: `PATH.PID.YYYY-MM-DD@HH:MM:SS~`.
+///
+/// Ansible's modules have a process each; here one makes several copies a second, so the number
+/// goes on from ours until the name is free.
 pub(super) fn backup_name(path: &Path) -> PathBuf {
     let now = jiff::Zoned::now().strftime("%Y-%m-%d@%H:%M:%S");
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.{now}~", std::process::id()));
-    PathBuf::from(name)
+    let named = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}.{now}~"));
+        PathBuf::from(name)
+    };
+    let numbers = std::process::id()..;
+    let free = numbers
+        .map(named)
+        .find(|name| name.symlink_metadata().is_err());
+    free.unwrap_or_else(|| named(u32::MAX))
 }
 
 /// Writes `value` as Ansible shows mappings in a diff: sorted, four spaces.

@@ -83,7 +83,8 @@ impl StateModule for Sysctl {
         };
         let stale = !same(now.live.as_deref(), &want.value);
         let mut changes = Vec::new();
-        if want.set && want.present && stale && now.live.is_some() {
+        // What the kernel does not know is set too, and so fails, as in Ansible.
+        if want.set && want.present && stale {
             changes.push(set(want));
         }
         if rewrite {
@@ -120,26 +121,38 @@ impl StateModule for Sysctl {
 }
 
 fn set(want: &Want) -> Change {
-    let mut argv = vec!["sysctl".to_owned()];
-    argv.extend(want.ignore_errors.then(|| "-e".to_owned()));
+    let mut argv: Vec<String> = want
+        .ignore_errors
+        .then(|| "-e".to_owned())
+        .into_iter()
+        .collect();
     argv.push("-w".to_owned());
     argv.push(format!("{}={}", want.name, want.value));
-    Change::Run { argv }
+    Change::Sysctl {
+        argv,
+        failing: format!("setting {} failed", want.name),
+    }
 }
 
 fn load(want: &Want) -> Change {
-    let mut argv = vec!["sysctl".to_owned()];
-    argv.extend(want.ignore_errors.then(|| "-e".to_owned()));
+    let mut argv: Vec<String> = want
+        .ignore_errors
+        .then(|| "-e".to_owned())
+        .into_iter()
+        .collect();
     argv.push("-p".to_owned());
     argv.push(want.file.to_string_lossy().into_owned());
-    Change::Run { argv }
+    Change::Sysctl {
+        argv,
+        failing: "Failed to reload sysctl".to_owned(),
+    }
 }
 
 /// Truths are written as the kernel writes them.
 fn value(given: &str) -> String {
     match given.to_lowercase().as_str() {
-        "y" | "yes" | "on" | "1" | "true" | "t" | "1.0" => "1".to_owned(),
-        "n" | "no" | "off" | "0" | "false" | "f" | "0.0" => "0".to_owned(),
+        "y" | "yes" | "on" | "1" | "true" | "t" => "1".to_owned(),
+        "n" | "no" | "off" | "0" | "false" | "f" => "0".to_owned(),
         _ => given.trim().to_owned(),
     }
 }
@@ -249,7 +262,7 @@ mod tests {
         let changes = plan(&want("2", true), "1\n", "kernel.kptr_restrict=2\n");
         assert!(matches!(
             changes[..],
-            [Change::Run { .. }, Change::Run { .. }]
+            [Change::Sysctl { .. }, Change::Sysctl { .. }]
         ));
     }
 

@@ -137,7 +137,10 @@ fn check_rules(spec: &ModuleSpec, named: &[(String, Node)], span: &Span) -> Vec<
         }
     }
     for set in spec.required_one_of {
-        if !free && !set.iter().any(|name| given(name)) {
+        // As in Ansible a default counts as given: `apt` with `clean` alone is fine.
+        let any =
+            |name: &&str| given(name) || spec.param(name).is_some_and(|p| p.default.is_some());
+        if !free && !set.iter().any(any) {
             wrong.push(format!("{} needs one of {}", spec.name, set.join(", ")));
         }
     }

@@ -3,11 +3,13 @@
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
+use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
 
+use super::candidates::Spec;
 use super::get::{self, Get};
 use super::{apt_command, dpkg, version};
 
@@ -28,8 +30,13 @@ pub(super) fn install(
         } else {
             deb.to_owned()
         };
-        if !is_installed(&path, context)? {
-            wanted.push(path);
+        match there(&path, context)? {
+            Some(Ordering::Equal) => {}
+            // dpkg would put the older one in its place.
+            Some(Ordering::Greater) if !args.bool("force") && !args.bool("allow_downgrade") => {
+                return Err(Failure::new("A later version is already installed"));
+            }
+            _ => wanted.push(path),
         }
     }
     if wanted.is_empty() {
@@ -40,14 +47,78 @@ pub(super) fn install(
         };
         return Ok(get::report(&nothing, false, false));
     }
-    // apt-get takes a name with a slash for a file, and fetches what it depends on.
-    let files = wanted.iter().map(|path| {
-        std::path::absolute(path)
-            .map_or_else(|_| path.clone(), |path| path.to_string_lossy().into_owned())
-    });
-    Get::install(args, context.check)
-        .packages(files.collect())
-        .run(args, context)
+    let needed = missing(&wanted, args, context)?;
+    let mut before = Outcome::default();
+    if !needed.is_empty() {
+        let get = Get::install(args, context.check).packages(needed.clone());
+        before = get.run(args, context)?;
+        if !context.check {
+            // As in Ansible they count as asked for.
+            let specs: Result<Vec<_>, _> = needed.iter().map(|name| Spec::parse(name)).collect();
+            super::keep(&specs?, context)?;
+        }
+    }
+    unpack(&wanted, before, args, context)
+}
+
+/// Returns the packages that the files depend on and that are not there: what apt would install
+/// beside them.
+fn missing(
+    paths: &[String],
+    args: &Args,
+    context: &mut Context<'_>,
+) -> Result<Vec<String>, Failure> {
+    // apt-get takes a name with a slash for a file.
+    let files: Vec<String> = paths
+        .iter()
+        .map(|path| {
+            let absolute = std::path::absolute(path);
+            absolute.map_or_else(|_| path.clone(), |path| path.to_string_lossy().into_owned())
+        })
+        .collect();
+    let mut argv = vec!["apt-get", "-y", "--simulate", "--allow-downgrades"];
+    if args.opt_bool("install_recommends") != Some(true) {
+        argv.push("--no-install-recommends");
+    }
+    argv.push("install");
+    argv.extend(files.iter().map(String::as_str));
+    let ran = apt_command(argv).checked(context)?;
+    let own = |line: &&str| !line.contains(" local-deb ");
+    let chosen = ran.stdout.lines().filter(|line| line.starts_with("Inst "));
+    let names = chosen.filter(own).filter_map(|line| line.split(' ').nth(1));
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// Has dpkg unpack the files and set them up.
+fn unpack(
+    paths: &[String],
+    before: Outcome,
+    args: &Args,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Failure> {
+    let options = args.str("dpkg_options").unwrap_or_default().split(',');
+    let mut argv = vec!["dpkg".to_owned()];
+    argv.extend(options.map(|option| format!("--{option}")));
+    argv.extend(context.check.then(|| "--simulate".to_owned()));
+    argv.extend(args.bool("force").then(|| "--force-all".to_owned()));
+    argv.push("-i".to_owned());
+    argv.extend(paths.iter().cloned());
+    let shown = argv.join(" ");
+    let ran = get::run(argv, None, args, context).map_err(|mut failure| {
+        failure.msg = format!("{shown} failed");
+        failure.result.remove("rc");
+        failure
+    })?;
+    let mut outcome = get::report(&ran, true, context.diff);
+    for name in ["stdout", "stderr"] {
+        let text = |outcome: &Outcome| match outcome.result.get(name) {
+            Some(Json::String(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let both = text(&before) + &text(&outcome);
+        outcome.result.insert(name.to_owned(), Json::from(both));
+    }
+    Ok(outcome)
 }
 
 /// Fetches with apt's own helper, which knows its proxies and certificates.
@@ -73,7 +144,14 @@ fn download(
     Ok(path)
 }
 
-fn is_installed(path: &str, context: &mut Context<'_>) -> Result<bool, Failure> {
+/// Compares what is installed of a file's package with the file; `None` without any.
+fn there(path: &str, context: &mut Context<'_>) -> Result<Option<Ordering>, Failure> {
+    if let Err(e) = std::fs::File::open(path) {
+        let (number, reason) = (e.raw_os_error().unwrap_or_default(), reason_of(&e));
+        return Err(Failure::new(format!(
+            "Unable to install package: E:Could not open file {path} - open ({number}: {reason})"
+        )));
+    }
     let argv = [
         "dpkg-deb",
         "--showformat=${Package}\\n${Version}\\n${Architecture}\\n",
@@ -96,5 +174,14 @@ fn is_installed(path: &str, context: &mut Context<'_>) -> Result<bool, Failure> 
         format!("{name}:{architecture}")
     };
     let installed = status.installed(&key);
-    Ok(installed.is_some_and(|have| version::compare(have, wanted) == Ordering::Equal))
+    Ok(installed.map(|have| version::compare(have, wanted)))
+}
+
+/// The system's words for an error, without Rust's `(os error 2)`.
+fn reason_of(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }

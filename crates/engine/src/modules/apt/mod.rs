@@ -71,6 +71,8 @@ impl ActionModule for Apt {
         let outcome = install(&packages, state, args, context);
         match outcome {
             Ok(outcome) => Ok(cache.report(outcome)),
+            // As in Ansible a name that is none says nothing of the cache.
+            Err(failure) if is_about_names(&failure) => Err(failure),
             Err(failure) => Err(failure
                 .with("cache_updated", cache.updated)
                 .with("cache_update_time", cache.time)),
@@ -180,7 +182,11 @@ fn choose_real(
         return Ok(None);
     }
     let fits = installed.is_some_and(|version| spec.accepts(version));
-    let best = offer.and_then(|offer| spec.best(offer));
+    let best = offer.and_then(|offer| match (&spec.wanted, installed) {
+        // Ansible holds only what is installed against a minimum.
+        (Wanted::AtLeast(_), None) => offer.candidate.clone(),
+        _ => spec.best(offer),
+    });
     let best = best.filter(|best| installed != Some(best.as_str()));
     match best {
         Some(best) if !fits || latest => Ok(Some(format!("{}={best}", spec.name))),
@@ -192,6 +198,15 @@ fn choose_real(
         None if fits => Ok(None),
         None => Err(no_candidate(spec)),
     }
+}
+
+fn is_about_names(failure: &Failure) -> bool {
+    let about = [
+        "No package matching ",
+        "No package(s) matching ",
+        "invalid package spec",
+    ];
+    about.iter().any(|about| failure.msg.starts_with(about))
 }
 
 fn no_candidate(spec: &Spec) -> Failure {

@@ -144,7 +144,11 @@ fn refuse(want: &Want, item: &Item) -> Result<(), Failure> {
     if !item.missing.is_empty() && !makes_folders {
         let folder = item.dest.parent().unwrap_or(&item.dest);
         let msg = format!("Destination directory {} does not exist", folder.display());
-        return Err(Failure::new(msg));
+        let mut failure = Failure::new(msg);
+        if item.like.is_none() {
+            failure = failure.with("checksum", item.checksum.as_str());
+        }
+        return Err(failure);
     }
     Ok(())
 }

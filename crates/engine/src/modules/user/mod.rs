@@ -50,6 +50,7 @@ pub(super) struct Want {
     force: bool,
     remove: bool,
     ssh_key: Option<SshKey>,
+    check: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +120,7 @@ impl StateModule for User {
             uid_max: args.int("uid_max"),
             force: args.bool("force"),
             remove: args.bool("remove"),
+            check: context.check,
             ..Want::default()
         };
         if args.has("groups") {
@@ -167,7 +169,16 @@ impl StateModule for User {
     }
 
     fn plan(&self, want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
+        if want.check && want.present && now.user.is_none() {
+            // As Ansible: nothing is asked of groups that an earlier task would have made.
+            let argv = vec!["useradd".to_owned(), want.name.clone()];
+            return Ok(vec![Change::Run { argv }]);
+        }
         plan::plan(want, now)
+    }
+
+    fn failed(&self, want: &Want, failure: Failure) -> Failure {
+        failure.with("name", want.name.as_str())
     }
 
     fn result(&self, want: &Want, now: &Now, context: &Context<'_>) -> Map<String, Json> {
