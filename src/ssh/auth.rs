@@ -2,10 +2,12 @@
 //!
 //! A key is offered before it is used, so that a passphrase is asked for only when it is needed.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
@@ -18,17 +20,22 @@ use russh::keys::{
 };
 use russh::{MethodSet, Signer};
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 
 use super::Destination;
 use super::connect::protocol;
-use super::error::{IdentityError, SshError};
+use super::deadline::Deadline;
+use super::error::{EXPOSED, IdentityError, NOTHING, SshError};
 use super::host_key::Judge;
 use super::key::fingerprint;
+use crate::event::Events;
 
 /// The state of one login.
 struct Attempt<'a> {
     handle: &'a mut Handle<Judge>,
     to: &'a Destination,
+    deadline: &'a Deadline,
+    events: &'a Events,
     tried: Vec<String>,
     methods: MethodSet,
 }
@@ -36,15 +43,38 @@ struct Attempt<'a> {
 /// A key file whose private half is read when the server wants it.
 struct Identity {
     path: PathBuf,
+    /// Permission bits.
+    mode: u32,
+    /// Whose file it is.
+    owner: u32,
     public: PublicKey,
     text: String,
 }
 
-/// Logs in with the first key that the server takes.
-pub(super) async fn log_in(handle: &mut Handle<Judge>, to: &Destination) -> Result<(), SshError> {
+impl Identity {
+    /// Asks what `ssh` asks: files of other owners are theirs to protect.
+    fn is_exposed(&self) -> bool {
+        self.owner == rustix::process::getuid().as_raw() && self.mode & 0o077 != 0
+    }
+}
+
+/// Keys that were decrypted, by their file: nobody likes to type a passphrase for every host and
+/// again after a cut link.
+static UNLOCKED: LazyLock<Mutex<HashMap<PathBuf, PrivateKey>>> = LazyLock::new(Mutex::default);
+
+/// Logs in with the first key that the server takes. `deadline` stands still while a passphrase
+/// is asked for.
+pub(super) async fn log_in(
+    handle: &mut Handle<Judge>,
+    to: &Destination,
+    deadline: &Deadline,
+    events: &Events,
+) -> Result<(), SshError> {
     let mut attempt = Attempt {
         handle,
         to,
+        deadline,
+        events,
         tried: Vec::new(),
         methods: MethodSet::empty(),
     };
@@ -52,10 +82,17 @@ pub(super) async fn log_in(handle: &mut Handle<Judge>, to: &Destination) -> Resu
         return Ok(());
     }
     let identities = read_identities(to)?;
-    if attempt.agent(&identities).await? || attempt.files(&identities).await? {
-        return Ok(());
+    let accepted = match attempt.agent(&identities).await {
+        Ok(false) => attempt.files(&identities).await,
+        ended => ended,
+    };
+    match accepted {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(attempt.refused()),
+        // sshd hangs up after so many keys, which is its way to refuse the next one.
+        Err(SshError::Protocol { .. }) if attempt.tried.len() > 1 => Err(attempt.refused()),
+        Err(error) => Err(error),
     }
-    Err(attempt.refused())
 }
 
 impl Attempt<'_> {
@@ -133,6 +170,10 @@ impl Attempt<'_> {
             if self.has_tried(&identity.public) {
                 continue;
             }
+            if identity.is_exposed() {
+                self.leave_out(identity);
+                continue;
+            }
             let hash = self.hash_for(&identity.public).await?;
             self.tried.push(describe(
                 &identity.public,
@@ -140,6 +181,7 @@ impl Attempt<'_> {
             ));
             let mut signer = FileSigner {
                 identity,
+                deadline: self.deadline,
                 may_prompt: self.to.login.may_prompt,
             };
             let answer = self
@@ -151,15 +193,29 @@ impl Attempt<'_> {
                     &mut signer,
                 )
                 .await
-                .map_err(|source| SshError::Identity {
-                    path: identity.path.clone(),
-                    source,
+                .map_err(|source| match source {
+                    IdentityError::Ended(_) => protocol(self.to, russh::Error::Disconnect),
+                    source => SshError::Identity {
+                        path: identity.path.clone(),
+                        source,
+                    },
                 })?;
             if self.accepted(answer) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// As `ssh` does with a private key that others can read: it is as good as published.
+    fn leave_out(&mut self, identity: &Identity) {
+        let path = identity.path.display();
+        self.events.warn(format!(
+            "the private key {path} is not used: its mode {:04o} lets others read it",
+            identity.mode
+        ));
+        self.tried
+            .push(describe(&identity.public, &format!("{path}, {EXPOSED}")));
     }
 
     fn has_tried(&self, key: &PublicKey) -> bool {
@@ -190,15 +246,17 @@ impl Attempt<'_> {
     }
 
     fn refused(self) -> SshError {
-        if self.handle.is_closed() {
+        let hung_up = self.handle.is_closed();
+        if hung_up && self.tried.len() < 2 {
             return protocol(self.to, russh::Error::Disconnect);
         }
         let methods: Vec<&str> = self.methods.iter().map(Into::into).collect();
         SshError::Refused {
             label: self.to.label(),
             tried: self.tried,
+            hung_up,
             methods: if methods.is_empty() {
-                "nothing more".into()
+                NOTHING.into()
             } else {
                 methods.join(", ")
             },
@@ -232,6 +290,7 @@ fn read_identities(to: &Destination) -> Result<Vec<Identity>, SshError> {
 /// The public half is in the file itself, or, of an old format that is encrypted, beside it.
 fn read_identity(path: &Path) -> Result<Identity, IdentityError> {
     let text = fs::read_to_string(path).map_err(IdentityError::Read)?;
+    let found = fs::metadata(path).map_err(IdentityError::Read)?;
     let public = match PrivateKey::from_openssh(&text) {
         Ok(key) => key.public_key().clone(),
         Err(_) => match decode_secret_key(&text, None) {
@@ -241,6 +300,8 @@ fn read_identity(path: &Path) -> Result<Identity, IdentityError> {
     };
     Ok(Identity {
         path: path.to_owned(),
+        mode: found.mode() & 0o7777,
+        owner: found.uid(),
         public,
         text,
     })
@@ -256,6 +317,7 @@ fn public_beside(path: &Path) -> Option<PublicKey> {
 /// Signs with a key file, decrypting it first where that is needed.
 struct FileSigner<'a> {
     identity: &'a Identity,
+    deadline: &'a Deadline,
     may_prompt: bool,
 }
 
@@ -268,13 +330,13 @@ impl Signer for FileSigner<'_> {
         hash: Option<HashAlg>,
         to_sign: Vec<u8>,
     ) -> Result<Vec<u8>, IdentityError> {
-        let key = self.unlock()?;
+        let key = self.unlock().await?;
         sign(&key, hash, to_sign)
     }
 }
 
 impl FileSigner<'_> {
-    fn unlock(&self) -> Result<PrivateKey, IdentityError> {
+    async fn unlock(&self) -> Result<PrivateKey, IdentityError> {
         let text = &self.identity.text;
         match decode_secret_key(text, None) {
             Ok(key) if !key.is_encrypted() => return Ok(key),
@@ -282,19 +344,38 @@ impl FileSigner<'_> {
             Err(error) if !text.contains("ENCRYPTED") => return Err(IdentityError::Format(error)),
             Err(_) => {}
         }
+        // One question at a time, and for hosts that need the same key one question.
+        self.deadline.stopped(self.unlocked()).await
+    }
+
+    async fn unlocked(&self) -> Result<PrivateKey, IdentityError> {
+        let mut unlocked = UNLOCKED.lock().await;
+        if let Some(key) = unlocked.get(&self.identity.path)
+            && key.public_key().key_data() == self.identity.public.key_data()
+        {
+            return Ok(key.clone());
+        }
         if !self.may_prompt {
             return Err(IdentityError::NoTerminal);
         }
-        let question = format!("Passphrase for {}: ", self.identity.path.display());
-        for _ in 0..3 {
-            let passphrase =
-                rpassword::prompt_password(&question).map_err(|_| IdentityError::NoTerminal)?;
-            if let Ok(key) = decode_secret_key(text, Some(&passphrase)) {
-                return Ok(key);
-            }
-        }
-        Err(IdentityError::WrongPassphrase)
+        let (text, path) = (self.identity.text.clone(), self.identity.path.clone());
+        let asked = tokio::task::spawn_blocking(move || ask_passphrase(&text, &path)).await;
+        let key = asked.map_err(|_| IdentityError::NoTerminal)??;
+        unlocked.insert(self.identity.path.clone(), key.clone());
+        Ok(key)
     }
+}
+
+fn ask_passphrase(text: &str, path: &Path) -> Result<PrivateKey, IdentityError> {
+    let question = format!("Passphrase for {}: ", path.display());
+    for _ in 0..3 {
+        let passphrase =
+            rpassword::prompt_password(&question).map_err(|_| IdentityError::NoTerminal)?;
+        if let Ok(key) = decode_secret_key(text, Some(&passphrase)) {
+            return Ok(key);
+        }
+    }
+    Err(IdentityError::WrongPassphrase)
 }
 
 /// Appends the signature to what it signs, as russh wants it.

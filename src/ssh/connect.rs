@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, Handle};
+use russh::ChannelStream;
+use russh::client::{self, Handle, Msg};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::error::SshError;
+use super::deadline::Deadline;
+use super::error::{SshError, Stage};
 use super::host_key::{Judge, preferred};
 use super::link::Link;
 use super::{Destination, auth};
@@ -55,11 +57,20 @@ impl Silence {
     }
 }
 
+/// How long a silent peer is left alone before it has to show that it lives; a fourth silence in
+/// a row ends the session.
+const KEEP_ALIVE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+
 /// An authenticated session, and those of the hosts it goes through.
 pub(super) struct Session {
     pub(super) handle: Handle<Judge>,
     _through: Option<Box<Session>>,
+    _line: Option<Line>,
 }
+
+/// A TCP connection that ends with its last user here, whatever still waits to read from it: a
+/// peer that hangs in the key exchange would keep its socket for ever.
+struct Line(std::net::TcpStream);
 
 /// Connects and logs in; what fails for the moment only is tried again while there is patience.
 pub(crate) async fn connect(
@@ -78,12 +89,21 @@ pub(super) async fn open(
     events: &Events,
 ) -> Result<Session, SshError> {
     let deadline = Instant::now() + patience.total;
-    let mut tries = 0;
+    let (mut tries, mut before) = (0, None);
     loop {
         tries += 1;
-        let error = match try_once(destination, patience.per_try, events).await {
+        let time = match patience.total.is_zero() {
+            true => patience.per_try,
+            // The last try must not outlive the deadline of all.
+            false => patience.per_try.min(deadline - Instant::now()),
+        };
+        let error = match try_once(destination, time, events).await {
             Ok(session) => return Ok(session),
             Err(error) if !error.may_pass() || patience.total.is_zero() => return Err(error),
+            // A last try that was cut short says less than the one before.
+            Err(error @ SshError::TimedOut { .. }) if time < patience.per_try => {
+                before.take().unwrap_or(error)
+            }
             Err(error) => error,
         };
         if error.is_silence() {
@@ -97,6 +117,7 @@ pub(super) async fn open(
                 source: Box::new(error),
             });
         }
+        before = Some(error);
         sleep(pause(tries)).await;
     }
 }
@@ -110,44 +131,72 @@ fn pause(tries: u32) -> Duration {
     }
 }
 
-async fn try_once(
-    destination: &Destination,
-    time: Duration,
-    events: &Events,
-) -> Result<Session, SshError> {
-    // A prompt for a passphrase may take a person longer than any network.
-    let mut session = match timeout(time, shake_hands(destination, time, events)).await {
-        Ok(session) => session?,
-        Err(_) => return Err(timed_out(destination, time)),
-    };
-    auth::log_in(&mut session.handle, destination).await?;
-    Ok(session)
-}
-
+/// One try, each host on the way with `time` of its own.
+///
 /// Boxed, since a jump host is itself connected to in this way.
-fn shake_hands<'a>(
+fn try_once<'a>(
     destination: &'a Destination,
     time: Duration,
     events: &'a Events,
 ) -> BoxFuture<'a, Result<Session, SshError>> {
     Box::pin(async move {
-        let Some(jump) = &destination.jump else {
-            let stream = dial(destination).await?;
-            return exchange_keys(destination, stream, None, events).await;
+        let through = match &destination.jump {
+            None => None,
+            Some(jump) => match try_once(jump, time, events).await {
+                Ok(session) => Some(Box::new(session)),
+                Err(source) => return Err(lost(jump, source)),
+            },
         };
-        let lost = |source| SshError::Jump {
-            label: jump.label(),
-            source: Box::new(source),
+        let deadline = Deadline::after(time);
+        let late = |stage| timed_out(destination, stage, time);
+        let mut session = match through {
+            None => {
+                let stream = deadline.within(dial(destination)).await;
+                let stream = stream.ok_or_else(|| late(Stage::Connect))??;
+                let line = Line::of(&stream);
+                let session = exchange_keys(destination, stream, events);
+                let handle = deadline.within(session).await;
+                let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;
+                Session::new(handle, None, line)
+            }
+            Some(through) => {
+                let opened = deadline.within(forward(destination, &through)).await;
+                let stream = opened.ok_or_else(|| late(Stage::Connect))??;
+                let session = exchange_keys(destination, stream, events);
+                let handle = deadline.within(session).await;
+                let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;
+                Session::new(handle, Some(through), None)
+            }
         };
-        let through = try_once(jump, time, events).await.map_err(lost)?;
-        let stream = through
-            .handle
-            .channel_open_direct_tcpip(&*destination.host, destination.port.into(), "127.0.0.1", 0)
-            .await
-            .map_err(|source| lost(protocol(jump, source)))?
-            .into_stream();
-        exchange_keys(destination, stream, Some(Box::new(through)), events).await
+        let login = auth::log_in(&mut session.handle, destination, &deadline, events);
+        let login = deadline.within(login).await;
+        login.ok_or_else(|| late(Stage::Login))??;
+        Ok(session)
     })
+}
+
+fn lost(jump: &Destination, source: SshError) -> SshError {
+    SshError::Jump {
+        label: jump.label(),
+        source: Box::new(source),
+    }
+}
+
+/// Asks the jump host for a connection to the destination.
+async fn forward(
+    destination: &Destination,
+    through: &Session,
+) -> Result<ChannelStream<Msg>, SshError> {
+    let (host, port) = (&*destination.host, destination.port.into());
+    let channel = through
+        .handle
+        .channel_open_direct_tcpip(host, port, "127.0.0.1", 0)
+        .await;
+    match (channel, &destination.jump) {
+        (Ok(channel), _) => Ok(channel.into_stream()),
+        (Err(source), Some(jump)) => Err(lost(jump, protocol(jump, source))),
+        (Err(source), None) => Err(protocol(destination, source)),
+    }
 }
 
 /// Opens a TCP connection to the first address that answers.
@@ -181,9 +230,8 @@ async fn dial(destination: &Destination) -> Result<TcpStream, SshError> {
 async fn exchange_keys<S>(
     destination: &Destination,
     stream: S,
-    through: Option<Box<Session>>,
     events: &Events,
-) -> Result<Session, SshError>
+) -> Result<Handle<Judge>, SshError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -193,23 +241,21 @@ where
         trust: destination.trust.clone(),
         events: events.clone(),
     };
-    let handle = client::connect_stream(Arc::new(settings(destination)), stream, judge)
+    client::connect_stream(Arc::new(settings(destination)), stream, judge)
         .await
         .map_err(|error| match error {
             SshError::Russh(source) => protocol(destination, source),
             told => told,
-        })?;
-    Ok(Session {
-        handle,
-        _through: through,
-    })
+        })
 }
 
 fn settings(destination: &Destination) -> client::Config {
     client::Config {
         preferred: preferred(&destination.trust, &destination.host, destination.port),
-        keepalive_interval: Some(Duration::from_secs(15)),
+        keepalive_interval: Some(KEEP_ALIVE),
         keepalive_max: 3,
+        // A peer that takes no more bytes cannot be sent a keep-alive either.
+        inactivity_timeout: Some(KEEP_ALIVE * 8),
         // The window is what a slow link may have under way; the packet is as large as sshd takes.
         window_size: 8 * 1024 * 1024,
         maximum_packet_size: 65_535,
@@ -225,10 +271,35 @@ pub(super) fn protocol(destination: &Destination, source: russh::Error) -> SshEr
     }
 }
 
-fn timed_out(destination: &Destination, after: Duration) -> SshError {
+fn timed_out(destination: &Destination, stage: Stage, after: Duration) -> SshError {
     SshError::TimedOut {
         host: destination.host.clone(),
         port: destination.port,
+        stage,
         after,
+    }
+}
+
+impl Line {
+    fn of(stream: &TcpStream) -> Option<Self> {
+        use std::os::fd::AsFd;
+        let again = stream.as_fd().try_clone_to_owned().ok()?;
+        Some(Self(again.into()))
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _gone = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+impl Session {
+    fn new(handle: Handle<Judge>, through: Option<Box<Self>>, line: Option<Line>) -> Self {
+        Self {
+            handle,
+            _through: through,
+            _line: line,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong between here and a shell there, and what to do about it.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,13 +28,15 @@ pub(crate) enum SshError {
         /// Refused, no route, …
         source: io::Error,
     },
-    /// Nothing came back at all.
-    #[error("{host} port {port} did not answer within {after:?}")]
+    /// It hangs.
+    #[error("{host} port {port} {stage} within {after:?}")]
     TimedOut {
         /// As given.
         host: String,
         /// The port.
         port: u16,
+        /// What it did not get done.
+        stage: Stage,
         /// How long it was given.
         after: Duration,
     },
@@ -52,6 +55,8 @@ pub(crate) enum SshError {
         tried: Vec<String>,
         /// What the server would take: `publickey,password`.
         methods: String,
+        /// Whether it hung up, as sshd does after `MaxAuthTries`.
+        hung_up: bool,
     },
     /// A key file cannot be used.
     #[error("the key {} cannot be used", path.display())]
@@ -113,6 +118,27 @@ pub(crate) enum SshError {
     /// What russh raised inside its own callbacks; never leaves this module.
     #[error("the SSH protocol failed")]
     Russh(#[from] russh::Error),
+}
+
+/// What a host that hangs was at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing came back at all.
+    Connect,
+    /// It took the connection, and no session came of it.
+    KeyExchange,
+    /// It has proven itself, and neither takes nor refuses us.
+    Login,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "did not answer",
+            Self::KeyExchange => "took the connection, but spoke no complete SSH greeting",
+            Self::Login => "proved itself, but did not decide about the login",
+        })
+    }
 }
 
 /// A host that did not prove itself. Nothing was sent to it.
@@ -210,6 +236,11 @@ pub(crate) enum IdentityError {
     Ended(#[from] russh::SendError),
 }
 
+/// What a server takes that was not asked, or that has hung up.
+pub(super) const NOTHING: &str = "nothing more";
+/// How a key that is readable for others is marked among those tried.
+pub(super) const EXPOSED: &str = "not used: others can read it";
+
 fn tried_list(tried: &[String]) -> String {
     match tried {
         [] => "none, there is no key".to_owned(),
@@ -268,18 +299,56 @@ impl SshError {
         match self {
             Self::Resolve { .. } => Some("check the spelling, DNS and `HostName` in ~/.ssh/config".into()),
             Self::Connect { source, .. } => Some(connect_hint(source)),
-            Self::TimedOut { .. } => Some(
-                "packets are dropped on the way: a firewall, a security group, or a machine that is off".into(),
-            ),
+            Self::TimedOut { stage, .. } => Some(stage_hint(*stage).into()),
             Self::HostKey(error) => Some(error.hint()),
+            Self::Refused { hung_up: true, .. } => Some(
+                "it counts every key that is offered (MaxAuthTries): name the right one with --identity and `IdentitiesOnly yes`".into(),
+            ),
+            Self::Refused { tried, .. } if tried.iter().any(|tried| tried.contains(EXPOSED)) => {
+                Some("`chmod 600` the key: others can read it".into())
+            }
+            Self::Refused { methods, .. } if methods != NOTHING && !methods.contains("publickey") => Some(
+                "this server takes no keys, and amibake logs in with nothing else: see `PubkeyAuthentication` in its sshd_config".into(),
+            ),
             Self::Refused { label, .. } => Some(format!(
                 "put the public key into ~/.ssh/authorized_keys of {label}, or give the right one with --identity"
             )),
             Self::Identity { source, .. } => identity_hint(source),
             Self::Jump { source, .. } | Self::GaveUp { source, .. } => source.hint(),
             Self::Key(_) => Some("it is a line of /etc/ssh/ssh_host_*_key.pub on the host".into()),
-            Self::Protocol { .. } | Self::Config { .. } | Self::Read { .. } | Self::Russh(_) => None,
+            Self::Protocol { source, .. } | Self::Russh(source) => protocol_hint(source).map(str::to_owned),
+            Self::Config { .. } | Self::Read { .. } => None,
         }
+    }
+}
+
+fn stage_hint(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => {
+            "packets are dropped on the way: a firewall, a security group, or a machine that is off"
+        }
+        Stage::KeyExchange => {
+            "another service may listen on that port, or the machine is overloaded: try `ssh -v`"
+        }
+        Stage::Login => {
+            "something its sshd asks (PAM, a directory, DNS) hangs there: see the machine's log"
+        }
+    }
+}
+
+fn protocol_hint(error: &russh::Error) -> Option<&'static str> {
+    match error {
+        russh::Error::Version => Some("what answers on that port is no SSH server"),
+        russh::Error::IO(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            protocol_hint(&russh::Error::Disconnect)
+        }
+        russh::Error::Disconnect | russh::Error::HUP => {
+            Some("it hung up: too many connections at once, or it does not want this address")
+        }
+        russh::Error::NoCommonAlgo { .. } => {
+            Some("its sshd offers only algorithms that are too old: see `ssh -v`")
+        }
+        _ => None,
     }
 }
 

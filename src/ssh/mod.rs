@@ -7,14 +7,19 @@
 mod auth;
 mod config;
 mod connect;
+mod deadline;
 mod error;
 mod host_key;
 mod key;
 mod known_hosts;
 mod link;
+#[cfg(test)]
+mod odd_servers;
 mod resolve;
 #[cfg(test)]
 mod sshd;
+#[cfg(test)]
+mod ways;
 
 pub(crate) use connect::{Patience, Silence, connect};
 pub(crate) use error::SshError;

@@ -32,11 +32,11 @@ pub(crate) struct Overrides {
 
 /// Who and where we are.
 #[derive(Debug, Clone)]
-struct Here {
-    home: PathBuf,
-    user: String,
-    config_files: Vec<PathBuf>,
-    agent: Option<PathBuf>,
+pub(super) struct Here {
+    pub(super) home: PathBuf,
+    pub(super) user: String,
+    pub(super) config_files: Vec<PathBuf>,
+    pub(super) agent: Option<PathBuf>,
 }
 
 impl Here {
@@ -66,7 +66,7 @@ pub(crate) fn destination(
     Ok((destination, warnings))
 }
 
-fn resolve(
+pub(super) fn resolve(
     host: &str,
     overrides: &Overrides,
     here: &Here,

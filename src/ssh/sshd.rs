@@ -18,20 +18,20 @@ use crate::event::{self, Events};
 use crate::transport::{Exit, Transport as _};
 
 /// A running sshd, and what is needed to log in to it.
-struct Sshd {
+pub(super) struct Sshd {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
     folder: TempDir,
-    host_key: PublicLine,
+    pub(super) host_key: PublicLine,
 }
 
 impl Sshd {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::with("")
     }
 
     /// Starts an sshd with more lines of configuration.
-    fn with(more: &str) -> Self {
+    pub(super) fn with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["host", "login"] {
@@ -62,12 +62,12 @@ impl Sshd {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A destination with the pinned key and the login key's file.
-    fn destination(&self) -> Destination {
+    pub(super) fn destination(&self) -> Destination {
         Destination {
             host: "127.0.0.1".into(),
             port: self.port,
@@ -108,7 +108,7 @@ impl Drop for Sshd {
     }
 }
 
-fn keygen(args: &[&str]) {
+pub(super) fn keygen(args: &[&str]) {
     let done = Command::new("ssh-keygen").arg("-q").args(args).status();
     assert!(done.unwrap().success(), "ssh-keygen {args:?}");
 }
@@ -118,7 +118,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn events() -> Events {
+pub(super) fn events() -> Events {
     event::channel().0
 }
 
@@ -127,11 +127,11 @@ const PATIENCE: Patience = Patience {
     per_try: Duration::from_secs(10),
 };
 
-async fn link(destination: Destination) -> Link {
+pub(super) async fn link(destination: Destination) -> Link {
     connect(destination, PATIENCE, &events()).await.unwrap()
 }
 
-async fn failure(destination: Destination) -> SshError {
+pub(super) async fn failure(destination: Destination) -> SshError {
     // The server may still be starting, so the deadline matters; what counts is the last failure.
     let patience = Patience::until(Duration::from_secs(3));
     match connect(destination, patience, &events()).await {
@@ -142,7 +142,7 @@ async fn failure(destination: Destination) -> SshError {
 }
 
 /// Runs a command to its end.
-async fn run(link: &Link, command: &str) -> (String, String, Exit) {
+pub(super) async fn run(link: &Link, command: &str) -> (String, String, Exit) {
     let mut channel = link.exec(command).await.unwrap();
     drop(channel.stdin);
     let (mut out, mut err) = (String::new(), String::new());
@@ -360,13 +360,13 @@ impl Sshd {
 }
 
 /// An ssh-agent of our own.
-struct Agent {
+pub(super) struct Agent {
     child: Child,
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
 }
 
 impl Agent {
-    async fn holding(folder: &Path, key: &Path) -> Self {
+    pub(super) async fn holding(folder: &Path, key: &Path) -> Self {
         let socket = folder.join("agent");
         let child = Command::new("ssh-agent")
             .args(["-D", "-a", socket.to_str().unwrap()])
@@ -375,13 +375,17 @@ impl Agent {
             .unwrap();
         let agent = Self { child, socket };
         wait_until(|| agent.socket.exists()).await;
+        agent.add(key);
+        agent
+    }
+
+    pub(super) fn add(&self, key: &Path) {
         let added = Command::new("ssh-add")
             .arg("-q")
             .arg(key)
-            .env("SSH_AUTH_SOCK", &agent.socket)
+            .env("SSH_AUTH_SOCK", &self.socket)
             .status();
         assert!(added.unwrap().success());
-        agent
     }
 }
 
