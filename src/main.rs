@@ -29,6 +29,7 @@ mod secret;
 mod ssh;
 mod target;
 mod transport;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -48,7 +49,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => run(cli, &runtime).into(),
+        Ok(runtime) => {
+            let exit = run(cli, &runtime);
+            // A question that nobody answers any more must not hold the end back.
+            runtime.shutdown_background();
+            exit.into()
+        }
         Err(error) => {
             report::failure(&exit::Failure::new(error));
             Exit::Failed.into()

@@ -154,7 +154,7 @@ impl Asks {
         let known = bundle.items().iter().any(|item| item.path == path);
         let is_text = path.metadata().is_ok_and(|m| m.len() <= TEXT_BYTES);
         match known && is_text && bundle.holds(path) {
-            true => std::fs::read_to_string(path).map_err(|e| e.to_string()),
+            true => bundle.text_of(path).map_err(|e| e.to_string()),
             false => Err(format!("{} is no file of this run", place.file)),
         }
     }

@@ -5,12 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use amibake_protocol::bundle::{self, Hash, Item, ItemKind, LARGE_BYTES};
 
+use crate::secret::Secret;
+use crate::vault::Vault;
+
+/// The largest file that is looked at for a vault.
+const MOST_VAULTED: u64 = 64 << 20;
 /// Folders that never belong to a bundle.
 const LEFT_OUT: [&str; 4] = [".git", "__pycache__", ".tox", ".venv"];
 
@@ -19,7 +24,17 @@ const LEFT_OUT: [&str; 4] = [".git", "__pycache__", ".tox", ".venv"];
 pub(crate) struct Bundle {
     roots: Vec<PathBuf>,
     items: Vec<Item>,
-    contents: BTreeMap<Hash, (u64, PathBuf)>,
+    contents: BTreeMap<Hash, (u64, Content)>,
+    vault: Vault,
+}
+
+/// Where a content is.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// In this file.
+    File(PathBuf),
+    /// Here: no file has it, since the vault is opened in memory only.
+    Opened(Secret<Vec<u8>>),
 }
 
 /// Why files cannot be bundled.
@@ -44,8 +59,14 @@ pub(crate) enum CollectError {
 impl Bundle {
     /// Reads everything below `roots`: absolute files or folders that must exist.
     pub(crate) fn of(roots: &[PathBuf]) -> Result<Self, CollectError> {
+        Self::opened(roots, &Vault::default())
+    }
+
+    /// Does the same, with what `vault` opens in place of what lies there.
+    pub(crate) fn opened(roots: &[PathBuf], vault: &Vault) -> Result<Self, CollectError> {
         let mut bundle = Self {
             roots: roots.to_vec(),
+            vault: vault.clone(),
             ..Self::default()
         };
         let mut seen: Vec<&PathBuf> = roots.iter().collect();
@@ -68,10 +89,21 @@ impl Bundle {
         &self.items
     }
 
-    /// Returns every content once: its hash, its size, a file that has it.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = (&Hash, u64, &Path)> {
+    /// Returns every content once: its hash, its size, where it is.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&Hash, u64, &Content)> {
         let all = self.contents.iter();
-        all.map(|(hash, (size, path))| (hash, *size, path.as_path()))
+        all.map(|(hash, (size, content))| (hash, *size, content))
+    }
+
+    /// Returns the text of a file as it travels.
+    pub(crate) fn text_of(&self, path: &Path) -> io::Result<String> {
+        let item = self.items.iter().find(|item| item.path == path);
+        if let Some(ItemKind::File { hash, .. }) = item.map(|item| &item.kind)
+            && let Some((_, Content::Opened(bytes))) = self.contents.get(hash)
+        {
+            return String::from_utf8(bytes.expose().clone()).map_err(io::Error::other);
+        }
+        fs::read_to_string(path)
     }
 
     /// Returns whether `path` is a file that was left out only for its size.
@@ -151,11 +183,16 @@ impl Bundle {
 
     fn add_file(&mut self, path: &Path, found: &Metadata) -> io::Result<()> {
         let size = found.len();
-        let kind = if size > LARGE_BYTES {
+        let kind = if let Some(bytes) = self.open(path)? {
+            let (hash, size) = (Hash::of(&bytes), bytes.len() as u64);
+            let content = Content::Opened(Secret::new(bytes));
+            self.contents.entry(hash.clone()).or_insert((size, content));
+            ItemKind::File { hash, size }
+        } else if size > LARGE_BYTES {
             ItemKind::Large { size }
         } else {
             let hash = Hash::of_reader(&mut File::open(path)?)?;
-            let content = (size, path.to_path_buf());
+            let content = (size, Content::File(path.to_path_buf()));
             self.contents.entry(hash.clone()).or_insert(content);
             ItemKind::File { hash, size }
         };
@@ -165,6 +202,23 @@ impl Bundle {
             kind,
         });
         Ok(())
+    }
+}
+
+impl Bundle {
+    /// Returns the content of a file that the vault locks.
+    fn open(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        if self.vault.is_empty() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MOST_VAULTED)
+            .read_to_end(&mut bytes)?;
+        match Vault::concerns(&bytes) {
+            true => self.vault.read(bytes).map(Some).map_err(io::Error::other),
+            false => Ok(None),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::secret::Secret;
 use crate::transport::Transport;
 use asks::Asks;
-use collect::Bundle;
+use collect::{Bundle, Content};
 use program::Programs;
 use wire::Wire;
 
@@ -254,10 +254,13 @@ async fn send_job(
         items: order.bundle.items().to_vec(),
     };
     wire.send(&ToAgent::Job(Box::new(job))).await?;
-    for (hash, size, path) in order.bundle.contents() {
+    for (hash, size, content) in order.bundle.contents() {
         let hash = hash.clone();
         wire.send(&ToAgent::Content { hash, size }).await?;
-        wire.send_file(path, size).await?;
+        match content {
+            Content::File(path) => wire.send_file(path, size).await?,
+            Content::Opened(bytes) => wire.send_bytes(bytes.expose()).await?,
+        }
     }
     following.launched = true;
     wire.send(&ToAgent::Launch).await

@@ -148,6 +148,13 @@ impl Wire {
         self.sender.send_file(path, size).await
     }
 
+    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        for part in bytes.chunks(BLOB_BYTES) {
+            self.sender.raw(&frame::encode_blob(part)).await?;
+        }
+        self.sender.flush().await
+    }
+
     /// Reads the first message.
     pub(super) async fn message(&mut self) -> Incoming {
         match read(&mut self.stdout).await {

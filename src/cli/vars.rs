@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::exit::Failure;
 use crate::inventory;
 use crate::manifest::Given;
+use crate::vault::Opened;
 
 /// Values of the manifest's variables.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,7 +34,7 @@ impl VarArgs {
 }
 
 fn read(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let vars = inventory::vars_file(file).map_err(Failure::usage)?;
+    let vars = inventory::vars_file(file, &Opened::default()).map_err(Failure::usage)?;
     vars.into_iter()
         .map(|(name, value)| match value {
             Json::String(text) => Ok((name, text)),

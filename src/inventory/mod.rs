@@ -13,8 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::Diagnostic;
-use amibake_playbook::files::{Disk, Files};
 use serde_json::{Map, Value as Json};
+
+use crate::vault::Opened;
+use amibake_playbook::files::Files as _;
 
 /// Variables by name.
 pub(crate) type Vars = Map<String, Json>;
@@ -22,6 +24,7 @@ pub(crate) type Vars = Map<String, Json>;
 /// Hosts, groups and their variables.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inventory {
+    files: Opened,
     hosts: Vec<String>,
     host_vars: BTreeMap<String, Vars>,
     groups: BTreeMap<String, Group>,
@@ -90,9 +93,12 @@ impl From<Diagnostic> for InventoryError {
 
 impl Inventory {
     /// Reads the inventory file at `path`.
-    pub(crate) fn read(path: &Path) -> Result<Self, InventoryError> {
-        let mut inventory = Self::default();
-        let bytes = std::fs::read(path).map_err(|source| InventoryError::Read {
+    pub(crate) fn read(path: &Path, files: &Opened) -> Result<Self, InventoryError> {
+        let mut inventory = Self {
+            files: files.clone(),
+            ..Self::default()
+        };
+        let bytes = files.read(path).map_err(|source| InventoryError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -109,8 +115,11 @@ impl Inventory {
     }
 
     /// Returns an inventory of hosts without groups.
-    pub(crate) fn of(hosts: impl IntoIterator<Item = String>) -> Self {
-        let mut inventory = Self::default();
+    pub(crate) fn of(hosts: impl IntoIterator<Item = String>, files: &Opened) -> Self {
+        let mut inventory = Self {
+            files: files.clone(),
+            ..Self::default()
+        };
         for host in hosts {
             inventory.add_host(&host);
         }
@@ -122,13 +131,13 @@ impl Inventory {
         let mut groups: Vec<String> = self.groups.keys().cloned().collect();
         groups.push("all".into());
         for name in groups {
-            let vars = yaml::vars_files(&folder.join("group_vars"), &name)?;
+            let vars = yaml::vars_files(&self.files, &folder.join("group_vars"), &name)?;
             if !vars.is_empty() {
                 self.groups.entry(name).or_default().vars.extend(vars);
             }
         }
         for name in &self.hosts {
-            let vars = yaml::vars_files(&folder.join("host_vars"), name)?;
+            let vars = yaml::vars_files(&self.files, &folder.join("host_vars"), name)?;
             self.host_vars.entry(name.clone()).or_default().extend(vars);
         }
         Ok(())
@@ -285,11 +294,6 @@ fn expand(name: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Returns the files of this machine, through which the language reads.
-fn disk() -> impl Files {
-    Disk::here()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,7 +366,7 @@ all:
         for (name, text) in [("hosts", INI), ("hosts.yml", YAML)] {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();
-            let mut ours = Inventory::read(&path).unwrap();
+            let mut ours = Inventory::read(&path, &Opened::default()).unwrap();
             ours.add_vars_of(folder.path()).unwrap();
             let lonely = ours.host("lonely");
             assert_eq!(merged(&lonely)["mine"], 1);
@@ -382,7 +386,7 @@ all:
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hosts");
         fs::write(&path, INI).unwrap();
-        let inventory = Inventory::read(&path).unwrap();
+        let inventory = Inventory::read(&path, &Opened::default()).unwrap();
         let web = inventory.host("web02.example.com");
         assert_eq!(web.group_names, ["prod", "web"]);
         assert_eq!(web.host_vars["http_port"], 80);
@@ -399,7 +403,7 @@ all:
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hosts");
         fs::write(&path, INI).unwrap();
-        let inventory = Inventory::read(&path).unwrap();
+        let inventory = Inventory::read(&path, &Opened::default()).unwrap();
         let hosts = |pattern: &str| inventory.matching(pattern).unwrap().0.join(" ");
         let webs = "web01.example.com web02.example.com web03.example.com";
         assert_eq!(hosts("all"), format!("lonely {webs} db-a db-b"));

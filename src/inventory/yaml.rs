@@ -5,7 +5,8 @@ use std::path::Path;
 use amibake_playbook::yaml::{self, Kind, Node};
 use serde_json::{Number, Value as Json};
 
-use super::{Inventory, InventoryError, Vars, disk, expand};
+use super::{Inventory, InventoryError, Vars, expand};
+use crate::vault::Opened;
 
 pub(super) fn read(
     inventory: &mut Inventory,
@@ -91,7 +92,11 @@ fn children(inventory: &mut Inventory, parent: &str, node: &Node) -> Result<(), 
 }
 
 /// Reads the variables of `name` in a `group_vars` or `host_vars` folder: a file, or a folder.
-pub(super) fn vars_files(folder: &Path, name: &str) -> Result<Vars, InventoryError> {
+pub(super) fn vars_files(
+    files: &Opened,
+    folder: &Path,
+    name: &str,
+) -> Result<Vars, InventoryError> {
     let mut vars = Vars::new();
     if name.contains('/') || name.starts_with('.') {
         return Ok(vars);
@@ -108,14 +113,14 @@ pub(super) fn vars_files(folder: &Path, name: &str) -> Result<Vars, InventoryErr
             .collect();
         paths.sort();
         for path in paths {
-            vars.extend(vars_file(&path)?);
+            vars.extend(vars_file(&path, files)?);
         }
         return Ok(vars);
     }
     for extension in ["", ".yml", ".yaml", ".json"] {
         let path = folder.join(format!("{name}{extension}"));
         if path.is_file() {
-            vars.extend(vars_file(&path)?);
+            vars.extend(vars_file(&path, files)?);
             break;
         }
     }
@@ -134,8 +139,8 @@ fn has_vars(path: &Path) -> bool {
 }
 
 /// Reads a file of variables: a mapping, or nothing.
-pub(crate) fn vars_file(path: &Path) -> Result<Vars, InventoryError> {
-    object(&yaml::load(&disk(), path)?.root)
+pub(crate) fn vars_file(path: &Path, files: &Opened) -> Result<Vars, InventoryError> {
+    object(&yaml::load(files, path)?.root)
 }
 
 /// Reads variables given as text, in JSON or YAML.
@@ -158,8 +163,15 @@ pub(super) fn object(node: &Node) -> Result<Vars, InventoryError> {
 fn json(node: &Node) -> Result<Json, InventoryError> {
     if node.tag.as_deref() == Some("!vault") {
         return Err(InventoryError::Unsupported {
-            what: format!("vault ({}:{})", node.span.file().display(), node.span.line),
+            what: format!(
+                "vaulted text without --vault-password-file ({}:{})",
+                node.span.file().display(),
+                node.span.line
+            ),
         });
+    }
+    if let (Some("!unsafe"), Kind::Str(text)) = (node.tag.as_deref(), &node.kind) {
+        return Ok(Json::String(untemplated(text)));
     }
     Ok(match &node.kind {
         Kind::Null => Json::Null,
@@ -174,6 +186,14 @@ fn json(node: &Node) -> Result<Json, InventoryError> {
         Kind::Seq(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
         Kind::Map(_) => Json::Object(object(node)?),
     })
+}
+
+/// Variables travel as JSON, where every text may be a template: one that is none says so.
+fn untemplated(text: &str) -> String {
+    match ["{{", "{%", "{#"].iter().any(|begin| text.contains(begin)) {
+        true => format!("{{% raw %}}{text}{{% endraw %}}"),
+        false => text.to_owned(),
+    }
 }
 
 /// Returns what Python's `literal_eval` makes of a text, or the text.

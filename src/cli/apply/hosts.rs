@@ -1,5 +1,6 @@
 //! Which hosts are meant, what applies to each, and where each is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use amibake_protocol::job::Options;
@@ -9,6 +10,7 @@ use super::{Context, TargetArgs, folder_of};
 use crate::exit::Failure;
 use crate::inventory::{Host, Inventory, Vars};
 use crate::ssh::{self, Destination, Overrides, PublicLine, SshError, parse_address};
+use crate::vault::Opened;
 
 /// A host that is to be run on.
 #[derive(Debug)]
@@ -38,11 +40,15 @@ impl Chosen {
 }
 
 /// Reads the inventory, or makes one of `--host` or `--local`.
-pub(super) fn inventory(target: &TargetArgs, playbook: &Path) -> Result<Inventory, Failure> {
+pub(super) fn inventory(
+    target: &TargetArgs,
+    playbook: &Path,
+    files: &Opened,
+) -> Result<Inventory, Failure> {
     let mut inventory = match &target.inventory {
-        Some(path) => Inventory::read(path).map_err(Failure::usage)?,
-        None if target.local => Inventory::of(["localhost".to_owned()]),
-        None => Inventory::of(target.host.iter().map(|host| parse_address(host).1)),
+        Some(path) => Inventory::read(path, files).map_err(Failure::usage)?,
+        None if target.local => Inventory::of(["localhost".to_owned()], files),
+        None => Inventory::of(target.host.iter().map(|host| parse_address(host).1), files),
     };
     if let Some(path) = &target.inventory {
         inventory
@@ -71,9 +77,14 @@ pub(super) fn choose(
     if names.is_empty() {
         return Err(Failure::usage(format!("no host matches `{pattern}`")));
     }
-    let mut chosen = Vec::new();
+    let (mut chosen, mut warnings) = (Vec::new(), BTreeSet::new());
     for name in names {
-        chosen.push(one(target, &inventory.host(&name), shared, cx)?);
+        let host = inventory.host(&name);
+        chosen.push(one(target, &host, shared, &mut warnings)?);
+    }
+    // What a file says about fifty hosts is said once.
+    for warning in warnings {
+        cx.events.warn(warning);
     }
     Ok(chosen)
 }
@@ -82,7 +93,7 @@ fn one(
     target: &TargetArgs,
     host: &Host,
     shared: &Options,
-    cx: &Context,
+    warnings: &mut BTreeSet<String>,
 ) -> Result<Chosen, Failure> {
     let mut vars = host.all_vars.clone();
     vars.extend(host.group_vars.clone());
@@ -91,7 +102,7 @@ fn one(
     let local = target.local || text(&vars, "ansible_connection").as_deref() == Some("local");
     let destination = match local {
         true => None,
-        false => Some(destination(target, host, &vars, cx)?),
+        false => Some(destination(target, host, &vars, warnings)?),
     };
     let options = Options {
         login_user: destination
@@ -115,7 +126,7 @@ fn destination(
     target: &TargetArgs,
     host: &Host,
     vars: &Vars,
-    cx: &Context,
+    warnings: &mut BTreeSet<String>,
 ) -> Result<Destination, Failure> {
     let typed = target.host.iter().map(|text| parse_address(text));
     let (user, _, port) = typed
@@ -135,10 +146,8 @@ fn destination(
         accept_new: target.accept_new_host_key,
         may_prompt: std::io::IsTerminal::is_terminal(&std::io::stdin()),
     };
-    let (destination, warnings) = ssh::destination(&host.name, &overrides).map_err(refused)?;
-    for warning in warnings {
-        cx.events.about(&host.name).warn(warning);
-    }
+    let (destination, noticed) = ssh::destination(&host.name, &overrides).map_err(refused)?;
+    warnings.extend(noticed);
     Ok(destination)
 }
 

@@ -10,13 +10,13 @@ mod vars;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::Diagnostics;
-use amibake_playbook::files::Disk;
 use amibake_playbook::syntax::{self, Playbook};
 use amibake_protocol::job::{Become, Options};
 
 use super::{Context, Form, Reporting};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
+use crate::vault::{Opened, VaultArgs};
 
 /// Run a playbook on existing machines
 #[derive(Debug, clap::Args)]
@@ -60,9 +60,8 @@ pub(crate) struct Args {
     /// Confirm each task
     #[arg(long)]
     step: bool,
-    /// File with the vault's password
-    #[arg(long, value_name = "FILE")]
-    vault_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    vault: VaultArgs,
     /// Print one JSON object per event to stdout
     #[arg(long)]
     json: bool,
@@ -137,25 +136,24 @@ impl Args {
 
     pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
         self.refuse_what_is_missing()?;
-        let playbook = self.parse(cx)?;
+        let vault = self.vault.vault().map_err(Failure::usage)?;
+        let files = Opened::with(&vault);
+        let playbook = self.parse(&files, cx)?;
         if self.choice.list_tasks || self.choice.list_tags {
             let text = list::render(&self.playbook, &playbook, self.choice.list_tags);
             return Ok(Answer::text(text));
         }
-        let inventory = hosts::inventory(&self.target, &self.playbook)?;
-        let options = self.options(&inventory)?;
+        let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;
+        let options = self.options(&inventory, &files)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
         if chosen.len() > 1 && !playbook.one_host.is_empty() {
             return Err(Failure::usage(Diagnostics(playbook.one_host)));
         }
-        run::run(&self, &playbook, chosen, cx).await
+        run::run(&self, &playbook, &files, chosen, cx).await
     }
 
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        let missing = [
-            (self.step, "--step"),
-            (self.vault_password_file.is_some(), "--vault-password-file"),
-        ];
+        let missing = [(self.step, "--step")];
         match missing.iter().find(|(given, _)| *given) {
             Some((_, name)) => Err(Failure::usage(format!("{name} is not supported yet"))),
             None => Ok(()),
@@ -163,7 +161,7 @@ impl Args {
     }
 
     /// Parses the playbook and all that it reaches.
-    fn parse(&self, cx: &Context) -> Result<Playbook, Failure> {
+    fn parse(&self, files: &Opened, cx: &Context) -> Result<Playbook, Failure> {
         let path = std::path::absolute(&self.playbook).map_err(Failure::usage)?;
         let options = syntax::Options {
             roles_path: self.roles_path.clone(),
@@ -171,7 +169,7 @@ impl Args {
             local: self.target.local,
             ..syntax::Options::default()
         };
-        let playbook = syntax::parse(&Disk::here(), &path, &options).map_err(Failure::usage)?;
+        let playbook = syntax::parse(files, &path, &options).map_err(Failure::usage)?;
         for warning in &playbook.warnings {
             cx.events.warn(warning.to_string());
         }
@@ -179,7 +177,7 @@ impl Args {
     }
 
     /// The options that all hosts share.
-    fn options(&self, inventory: &Inventory) -> Result<Options, Failure> {
+    fn options(&self, inventory: &Inventory, files: &Opened) -> Result<Options, Failure> {
         Ok(Options {
             check: self.check,
             diff: self.diff,
@@ -187,7 +185,7 @@ impl Args {
             skip_tags: self.choice.skip_tags.clone(),
             start_at_task: self.choice.start_at_task.clone(),
             force_handlers: self.force_handlers,
-            extra_vars: vars::merge(&self.extra_vars)?,
+            extra_vars: vars::merge(&self.extra_vars, files)?,
             privilege: Become {
                 always: self.privileged,
                 user: Some(self.become_user.clone()),

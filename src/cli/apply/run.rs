@@ -1,6 +1,6 @@
 //! The run itself: every host by itself and at the same time, each through its own agent.
 
-use amibake_playbook::files::{Disk, Files};
+use amibake_playbook::files::Files as _;
 use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::yaml::{self, Kind, Node};
 use amibake_protocol::event::Recap;
@@ -19,6 +19,7 @@ use crate::exit::{Answer, Exit, Failure};
 use crate::secret::Secret;
 use crate::ssh::{self, Patience, SshError};
 use crate::transport::{Local, Transport};
+use crate::vault::Opened;
 
 /// How many hosts are run on at the same time.
 const FORKS: usize = 50;
@@ -59,10 +60,11 @@ struct NotRun {
 pub(super) async fn run(
     args: &Args,
     playbook: &Playbook,
+    files: &Opened,
     chosen: Vec<Chosen>,
     cx: &Context,
 ) -> Result<Answer, Failure> {
-    let work = Work::of(args, playbook, &chosen)?;
+    let work = Work::of(args, playbook, files, &chosen)?;
     let ends: Vec<(Exit, Option<Failure>)> = stream::iter(&chosen)
         .map(|host| on_host(&work, host, cx))
         .buffer_unordered(FORKS)
@@ -80,21 +82,27 @@ pub(super) async fn run(
 }
 
 impl Work {
-    fn of(args: &Args, playbook: &Playbook, chosen: &[Chosen]) -> Result<Self, Failure> {
+    fn of(
+        args: &Args,
+        playbook: &Playbook,
+        files: &Opened,
+        chosen: &[Chosen],
+    ) -> Result<Self, Failure> {
         let path = std::path::absolute(&args.playbook).map_err(Failure::usage)?;
-        let files =
-            syntax::sources(&Disk::here(), playbook, syntax::SIZE_LIMIT).map_err(Failure::usage)?;
+        let sources =
+            syntax::sources(files, playbook, syntax::SIZE_LIMIT).map_err(Failure::usage)?;
+        refuse_decrypt(files, playbook)?;
         Ok(Self {
             programs: Programs::find().map_err(Failure::new)?,
             entry: Entry::Playbook {
                 path,
                 vars: serde_json::Map::new(),
             },
-            bundle: Bundle::of(&files).map_err(Failure::usage)?,
+            bundle: Bundle::opened(&sources, files.vault()).map_err(Failure::usage)?,
             asks: Asks::default(),
             needs_root: args.privileged
                 || becomes_in_vars(chosen)
-                || playbook.files.iter().any(|file| becomes_in(file)),
+                || playbook.files.iter().any(|file| becomes_in(files, file)),
             password: password(args)?,
         })
     }
@@ -149,9 +157,38 @@ fn becomes_in_vars(chosen: &[Chosen]) -> bool {
 /// Returns whether anything in a file of the playbook becomes another user.
 ///
 /// Only then is the agent started as root: others may run on machines without `sudo`.
-fn becomes_in(path: &std::path::Path) -> bool {
-    let disk = Disk::here();
-    disk.is_file(path) && yaml::load(&disk, path).is_ok_and(|document| becomes(&document.root))
+fn becomes_in(files: &Opened, path: &std::path::Path) -> bool {
+    files.is_file(path) && yaml::load(files, path).is_ok_and(|document| becomes(&document.root))
+}
+
+/// Everything encrypted is opened before it travels: what shall stay encrypted would not.
+fn refuse_decrypt(files: &Opened, playbook: &Playbook) -> Result<(), Failure> {
+    if files.vault().is_empty() {
+        return Ok(());
+    }
+    for path in playbook.files.iter().filter(|path| files.is_file(path)) {
+        if let Ok(document) = yaml::load(files, path)
+            && let Some(at) = keeps_encrypted(&document.root)
+        {
+            let place = format!("{}:{}", path.display(), at.span.line);
+            return Err(Failure::usage(format!(
+                "{place}: `decrypt: false` is not supported together with a vault password"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn keeps_encrypted(node: &Node) -> Option<&Node> {
+    match &node.kind {
+        Kind::Map(pairs) => pairs.iter().find_map(|(key, value)| {
+            let named = key.scalar_text();
+            let is_it = named.as_deref() == Some("decrypt") && value.kind == Kind::Bool(false);
+            is_it.then_some(key).or_else(|| keeps_encrypted(value))
+        }),
+        Kind::Seq(items) => items.iter().find_map(keeps_encrypted),
+        _ => None,
+    }
 }
 
 fn becomes(node: &Node) -> bool {

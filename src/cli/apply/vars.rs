@@ -7,19 +7,20 @@ use serde_json::Value as Json;
 
 use crate::exit::Failure;
 use crate::inventory::{Vars, vars_file, vars_text};
+use crate::vault::Opened;
 
 /// Merges all that was given; later ones win.
-pub(super) fn merge(given: &[String]) -> Result<Vars, Failure> {
+pub(super) fn merge(given: &[String], files: &Opened) -> Result<Vars, Failure> {
     let mut vars = Vars::new();
     for text in given {
-        vars.extend(one(text)?);
+        vars.extend(one(text, files)?);
     }
     Ok(vars)
 }
 
-fn one(text: &str) -> Result<Vars, Failure> {
+fn one(text: &str, files: &Opened) -> Result<Vars, Failure> {
     if let Some(file) = text.strip_prefix('@') {
-        return vars_file(Path::new(file)).map_err(Failure::usage);
+        return vars_file(Path::new(file), files).map_err(Failure::usage);
     }
     if text.starts_with(['{', '[']) {
         return vars_text(text).map_err(Failure::usage);
@@ -46,8 +47,8 @@ mod tests {
     #[test]
     fn later_variables_win_and_keep_their_types() {
         let given = ["a=1 b='x y'", r#"{"a": 2, "l": [1]}"#].map(str::to_owned);
-        let vars = Json::Object(merge(&given).unwrap());
+        let vars = Json::Object(merge(&given, &Opened::default()).unwrap());
         assert_eq!(vars, json!({"a": 2, "b": "x y", "l": [1]}));
-        assert!(merge(&["nonsense".to_owned()]).is_err());
+        assert!(merge(&["nonsense".to_owned()], &Opened::default()).is_err());
     }
 }
