@@ -13,9 +13,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::{Request, Response, Uri};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy};
 
 use crate::args::Args;
+use crate::resolve::Names;
 use crate::run_command::variable;
 
 /// A request as the arguments of `uri` and `get_url` describe it.
@@ -279,7 +281,11 @@ impl Call {
             .proxy(self.proxy())
             .tls_config(tls)
             .build();
-        Ok(Agent::new_with_config(config))
+        Ok(Agent::with_parts(
+            config,
+            DefaultConnector::new(),
+            Names::default(),
+        ))
     }
 
     fn proxy(&self) -> Option<Proxy> {

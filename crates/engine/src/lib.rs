@@ -12,6 +12,7 @@ pub mod facts;
 mod http;
 pub mod module;
 pub mod modules;
+mod resolve;
 pub mod run_command;
 pub mod source;
 pub mod users;

@@ -89,6 +89,30 @@ pub fn group_by_id(gid: u32) -> Option<Group> {
     found.or_else(|| group_line(&getent("group", &gid.to_string())?))
 }
 
+/// Returns the groups that `initgroups` gives a user besides its primary one: those of the files,
+/// then those that only the name service switch knows.
+#[must_use]
+pub fn groups_of(name: &str) -> Vec<u32> {
+    let listed = groups();
+    let listed = listed
+        .iter()
+        .filter(|group| group.members.iter().any(|member| member == name));
+    let mut gids: Vec<u32> = listed.map(|group| group.gid).collect();
+    // Its answer is the name, then the numbers.
+    let answer = match beyond_files("initgroups") || beyond_files("group") {
+        true => getent_of("initgroups", name).unwrap_or_default(),
+        false => String::new(),
+    };
+    for gid in answer.split_whitespace().skip(1) {
+        if let Ok(gid) = gid.parse()
+            && !gids.contains(&gid)
+        {
+            gids.push(gid);
+        }
+    }
+    gids
+}
+
 /// Returns all groups of `/etc/group`, in its order.
 #[must_use]
 pub fn groups() -> Arc<Vec<Group>> {
@@ -197,7 +221,14 @@ fn answers() -> std::sync::MutexGuard<'static, Answers> {
 
 /// Asks the name service switch, where it knows more than the files.
 fn getent(database: &'static str, key: &str) -> Option<String> {
-    if key.is_empty() || key.starts_with('-') || !beyond_files(database) {
+    match beyond_files(database) {
+        true => getent_of(database, key),
+        false => None,
+    }
+}
+
+fn getent_of(database: &'static str, key: &str) -> Option<String> {
+    if key.is_empty() || key.starts_with('-') {
         return None;
     }
     let known = answers().get(&(database, key.to_owned())).cloned();

@@ -193,9 +193,9 @@ fn spawn(account: &users::User, method: Method, login_user: &str) -> io::Result<
 /// Returns the groups that `initgroups` would give: the primary one and those that list the user.
 fn groups_of(account: &users::User) -> Vec<u32> {
     let mut groups = vec![account.gid];
-    for group in users::groups().iter() {
-        if group.members.contains(&account.name) && !groups.contains(&group.gid) {
-            groups.push(group.gid);
+    for gid in users::groups_of(&account.name) {
+        if !groups.contains(&gid) {
+            groups.push(gid);
         }
     }
     groups

@@ -1,7 +1,7 @@
 //! `wait_for`: waits for a port, a file, a text in either, or for time to pass.
 
 use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
+use crate::resolve;
 
 mod drain;
 
@@ -239,7 +240,7 @@ impl<'a> Wait<'a> {
         let left = self.end.saturating_duration_since(Instant::now());
         let timeout = self.connect_timeout.min(left).max(Duration::from_millis(1));
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in (self.host, self.port.unwrap_or(0)).to_socket_addrs()? {
+        for address in resolve::addresses(self.host, self.port.unwrap_or(0))? {
             match TcpStream::connect_timeout(&address, timeout) {
                 Ok(stream) => return Ok(stream),
                 Err(e) => last = e,

@@ -1,8 +1,9 @@
 //! Counts a port's connections, from the kernel's tables.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::module::Failure;
+use crate::resolve;
 
 /// Which connections count.
 pub(super) struct Filter {
@@ -70,7 +71,7 @@ impl Filter {
 }
 
 fn resolve(host: &str) -> Vec<IpAddr> {
-    let found = (host, 0).to_socket_addrs().into_iter().flatten();
+    let found = resolve::addresses(host, 0).unwrap_or_default().into_iter();
     found.map(|address| address.ip()).collect()
 }
 
