@@ -107,6 +107,9 @@ pub(crate) struct Report {
     /// What happened.
     #[serde(flatten)]
     pub(crate) event: Event,
+    /// How much memory it takes, roughly.
+    #[serde(skip)]
+    pub(crate) bytes: usize,
 }
 
 /// The sending end of the channel. Cheap to clone.
@@ -124,15 +127,17 @@ pub(crate) struct Reports {
     backlog: Arc<Backlog>,
 }
 
-/// How many events wait to be shown.
+/// How many bytes of events wait to be shown.
 #[derive(Debug, Default)]
 struct Backlog {
     waiting: AtomicUsize,
     shrunk: Notify,
 }
 
-/// As many events may wait before [`Events::room`] holds back those who read from a host.
-const BACKLOG: usize = 1_000;
+/// As much may wait before [`Events::room`] holds back those who read from a host.
+const BACKLOG: usize = 4 << 20;
+/// What an event is counted as at least.
+const LEAST_BYTES: usize = 1 << 10;
 
 /// Returns the two ends of a new channel.
 pub(crate) fn channel() -> (Events, Reports) {
@@ -157,18 +162,25 @@ impl Events {
 
     /// Sends an event. Without a receiver it is lost: nobody is there to be told.
     pub(crate) fn send(&self, event: Event) {
+        self.send_heavy(event, LEAST_BYTES);
+    }
+
+    fn send_heavy(&self, event: Event, bytes: usize) {
         let report = Report {
             time_ms: unix_ms(),
             about: Arc::clone(&self.about),
             event,
+            bytes: bytes.max(LEAST_BYTES),
         };
-        self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
+        self.backlog
+            .waiting
+            .fetch_add(report.bytes, Ordering::Relaxed);
         let _unheard = self.sender.send(Some(report));
     }
 
-    /// Sends what happened on the host this is about.
-    pub(crate) fn host(&self, event: HostEvent) {
-        self.send(Event::Host(event));
+    /// Sends what happened on the host this is about, and takes about as many `bytes`.
+    pub(crate) fn host(&self, event: HostEvent, bytes: usize) {
+        self.send_heavy(Event::Host(event), bytes);
     }
 
     /// Waits until the reporter has caught up. Whoever reads events from a host asks for room
@@ -224,8 +236,10 @@ impl Reports {
     }
 
     fn shrink(&self, report: Option<Report>) -> Option<Report> {
-        if report.is_some() {
-            self.backlog.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(report) = &report {
+            self.backlog
+                .waiting
+                .fetch_sub(report.bytes, Ordering::Relaxed);
             self.backlog.shrunk.notify_waiters();
         }
         report
@@ -316,6 +330,7 @@ mod tests {
             time_ms: 1,
             about: Arc::from("web1"),
             event: Event::Host(HostEvent::PlayStarted { name: "all".into() }),
+            bytes: 0,
         };
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(
@@ -327,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_waits_for_room() {
         let (events, mut reports) = channel();
-        for _ in 0..=BACKLOG {
+        for _ in 0..=BACKLOG / LEAST_BYTES {
             events.warn("x");
         }
         let waiting = tokio::spawn({

@@ -12,6 +12,8 @@ mod wire;
 
 pub(crate) use tell::run_telling;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use amibake_protocol::event::{Event, Place, Recap};
@@ -19,6 +21,7 @@ use amibake_protocol::frame::{self, FrameError};
 use amibake_protocol::job::{Entry, Options};
 use amibake_protocol::message::{Job, RunId, RunState, ToAgent, ToController};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
@@ -34,6 +37,12 @@ const MAX_EVENTS: u64 = 5_000_000;
 const MAX_EVENT_BYTES: u64 = 4 << 30;
 /// The most questions one run may ask.
 const MAX_ASKS: u64 = 10_000;
+/// How often the agent hears that this side still follows: it ends a run that nobody follows.
+const WORD: Duration = Duration::from_mins(1);
+/// How often one file is sent on request.
+const MAX_SENT: u32 = 8;
+/// How long a run may go on that was told to stop: the agent itself takes half a minute at most.
+const LAST_TASK: Duration = Duration::from_mins(1);
 /// Events are acknowledged by this many.
 const ACK_EVERY: u64 = 256;
 /// How often a cut link is mended without an event having come.
@@ -95,6 +104,12 @@ pub(crate) enum AgentError {
     /// The target sent more than a run can have to say.
     #[error("the machine sent more {0} than any run does; it is not believed any longer")]
     TooMuch(&'static str),
+    /// It was told to stop and does not.
+    #[error("the machine was told to stop and did not say that it has")]
+    NotStopped,
+    /// The user wants to stop, and nothing runs there yet.
+    #[error("interrupted before the run began")]
+    Interrupted,
     /// Another controller attached to this run.
     #[error("another amibake took over this run")]
     TakenOver,
@@ -117,17 +132,28 @@ impl AgentError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Sudo(_) => Some("give the password with -K or --become-password-file"),
+            Self::NotStopped => {
+                Some("look there for processes of amibake-agent, and units named amibake-*")
+            }
             Self::NoAgent(_) => Some("build it with `cargo xtask agent`, or use a release"),
             Self::Link(_)
             | Self::NotStarted(_)
             | Self::Protocol(_)
             | Self::OutOfPlace(_)
             | Self::TooMuch(_)
+            | Self::Interrupted
             | Self::TakenOver
             | Self::Died(_)
             | Self::Bundle { .. } => None,
         }
     }
+}
+
+/// An event, and about how much memory it takes.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub(crate) event: Event,
+    pub(crate) bytes: usize,
 }
 
 /// How a run ended by itself.
@@ -162,7 +188,7 @@ pub(crate) struct FailedTask {
 pub(crate) async fn run(
     transport: &dyn Transport,
     order: &Order<'_>,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<Weighed>,
     cancel: &CancellationToken,
 ) -> Result<Ended, AgentError> {
     let mut following = Following::new();
@@ -190,6 +216,10 @@ struct Following {
     bytes: u64,
     asked: u64,
     refused: u64,
+    /// Tasks whose end was told.
+    tasks: u64,
+    /// How often each file was sent on request.
+    sent: BTreeMap<PathBuf, u32>,
     /// Whether the job was sent whole: then it may have been started.
     launched: bool,
 }
@@ -202,6 +232,8 @@ impl Following {
             bytes: 0,
             asked: 0,
             refused: 0,
+            tasks: 0,
+            sent: BTreeMap::new(),
             launched: false,
         }
     }
@@ -210,16 +242,31 @@ impl Following {
 async fn connect_and_follow(
     transport: &dyn Transport,
     order: &Order<'_>,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<Weighed>,
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
+    let wire = tokio::select! {
+        wire = open(transport, order, following) => wire?,
+        // What was not launched is forgotten there with the connection.
+        () = cancel.cancelled(), if !following.launched => return Err(AgentError::Interrupted),
+    };
+    follow(wire, order, events, cancel, following).await
+}
+
+/// Gets the agent to know the run: as a new one, or as the one that it has.
+async fn open(
+    transport: &dyn Transport,
+    order: &Order<'_>,
+    following: &mut Following,
+) -> Result<Wire, AgentError> {
     let command = script::start(&following.run, order.programs, &order.privilege);
     let channel = transport.exec(&command).await.map_err(AgentError::Link)?;
     let mut wire = Wire::new(channel);
+    let silent = |_| AgentError::NotStarted("the machine said nothing".to_owned());
     tokio::time::timeout(FIRST_WORDS, wire.ready(order, &following.run))
         .await
-        .map_err(|_| AgentError::NotStarted("the machine said nothing".to_owned()))??;
+        .map_err(silent)??;
     wire.send(&ToAgent::Open {
         run: following.run.clone(),
         from: following.next,
@@ -229,7 +276,8 @@ async fn connect_and_follow(
     if first {
         send_job(&mut wire, order, following).await?;
     }
-    match wire.message().await?.0 {
+    let answer = tokio::time::timeout(FIRST_WORDS, wire.message()).await;
+    match answer.map_err(silent)??.0 {
         ToController::Hello { state } if first || state == RunState::Known => {}
         ToController::Hello { .. } if following.next == 0 => {
             send_job(&mut wire, order, following).await?;
@@ -239,7 +287,7 @@ async fn connect_and_follow(
         }
         other => return Err(unexpected(&other)),
     }
-    follow(wire, order, events, cancel, following).await
+    Ok(wire)
 }
 
 /// Sends everything at once: a new run needs no answer before it starts.
@@ -269,22 +317,29 @@ async fn send_job(
 async fn follow(
     wire: Wire,
     order: &Order<'_>,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::Sender<Weighed>,
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
     let (mut sender, mut incoming, last) = wire.split();
     let given = asks::given(&order.options, &order.entries);
-    let mut cancelled = false;
+    let mut gives_up = None;
+    let mut word = tokio::time::interval(WORD);
     let mut acked = following.next;
     loop {
         let message = tokio::select! {
             message = incoming.recv() => message,
-            () = cancel.cancelled(), if !cancelled => {
-                cancelled = true;
+            () = cancel.cancelled(), if gives_up.is_none() => {
+                gives_up = Some(Instant::now() + LAST_TASK);
                 sender.send(&ToAgent::Cancel).await?;
                 continue;
             }
+            _ = word.tick() => {
+                acked = following.next;
+                sender.send(&ToAgent::Ack { seq: acked }).await?;
+                continue;
+            }
+            () = until(gives_up) => return Err(AgentError::NotStopped),
         };
         let Some(message) = message else {
             return Err(last.explain().await);
@@ -293,8 +348,9 @@ async fn follow(
         match message {
             ToController::Event { seq, event } => {
                 following.take(seq, bytes)?;
-                let finished = finished(&event, following);
-                let _ = events.send(event).await; // whoever listened may have gone
+                let finished = following.note(&event)?;
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let _ = events.send(Weighed { event, bytes }).await; // whoever listened may have gone
                 if let Some(ended) = finished {
                     sender.send(&ToAgent::Done).await?;
                     let _ = tokio::time::timeout(FAREWELL, drain(&mut incoming)).await;
@@ -308,9 +364,7 @@ async fn follow(
             ToController::Ask { id, ask } => {
                 following.count_ask()?;
                 let answer = order.asks.answer(&ask, order.bundle, &given).await;
-                if let asks::Answered::Refused(_) = answer {
-                    following.refused += 1;
-                }
+                let answer = following.allow(answer);
                 sender.answer(id, answer).await?;
             }
             ToController::TakenOver => return Err(AgentError::TakenOver),
@@ -323,20 +377,15 @@ async fn follow(
     }
 }
 
-async fn drain(incoming: &mut mpsc::Receiver<Result<(ToController, u64), AgentError>>) {
-    while let Some(Ok(_)) = incoming.recv().await {}
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
-fn finished(event: &Event, following: &Following) -> Option<Ended> {
-    match event {
-        Event::Finished { recap, error } => Some(Ended {
-            recap: *recap,
-            error: error.clone(),
-            refused_asks: following.refused,
-            failed: None,
-        }),
-        _ => None,
-    }
+async fn drain(incoming: &mut mpsc::Receiver<Result<(ToController, u64), AgentError>>) {
+    while let Some(Ok(_)) = incoming.recv().await {}
 }
 
 fn unexpected(message: &ToController) -> AgentError {
@@ -363,6 +412,47 @@ impl Following {
             return Err(AgentError::TooMuch("events"));
         }
         Ok(())
+    }
+
+    /// Remembers what was told, and returns the end when it comes.
+    fn note(&mut self, event: &Event) -> Result<Option<Ended>, AgentError> {
+        match event {
+            Event::TaskFinished { .. } => self.tasks += 1,
+            Event::Finished { recap, error } => {
+                let claimed = recap.ok + recap.failed + recap.skipped + recap.rescued;
+                if claimed > 0 && self.tasks == 0 && error.is_none() {
+                    return Err(AgentError::OutOfPlace(format!(
+                        "it claims to have run {claimed} tasks and told of none"
+                    )));
+                }
+                return Ok(Some(Ended {
+                    recap: *recap,
+                    error: error.clone(),
+                    refused_asks: self.refused,
+                    failed: None,
+                }));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// A sound run wants a file once, and again after a cut link.
+    fn allow(&mut self, answer: asks::Answered) -> asks::Answered {
+        let answer = match answer {
+            asks::Answered::File { path, .. } if self.sent_often(&path) => {
+                asks::Answered::Refused(format!("{} was sent often enough", path.display()))
+            }
+            answer => answer,
+        };
+        self.refused += u64::from(matches!(answer, asks::Answered::Refused(_)));
+        answer
+    }
+
+    fn sent_often(&mut self, path: &std::path::Path) -> bool {
+        let times = self.sent.entry(path.to_path_buf()).or_default();
+        *times += 1;
+        *times > MAX_SENT
     }
 
     fn count_ask(&mut self) -> Result<(), AgentError> {

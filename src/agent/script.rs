@@ -29,7 +29,16 @@ m=$(uname -m)
 case $m in x86_64|amd64) k=$x;; aarch64|arm64) k=$a;; *) k=-;; esac
 if [ "$k" = - ]; then echo "amibake $run none $m"; exit 0; fi
 h=${k%:*}; n=${k#*:}
-if [ "$(id -u)" = 0 ]; then d=/var/lib/amibake; b=/run/amibake; else d=$HOME/.cache/amibake; b=/dev/shm/amibake-$(id -u); fi
+u=$(id -u); d=/var/lib/amibake; b=/run/amibake
+if [ "$u" != 0 ]; then
+  b=/dev/shm/amibake-$u
+  for d in "$HOME/.cache/amibake" "/var/tmp/amibake-$u" "/tmp/amibake-$u" "/dev/shm/amibake-bin-$u" ''; do
+    [ "$d" ] || { echo "no folder of this user may hold programs (noexec)" >&2; exit 1; }
+    t=$d/.try-$$
+    mkdir -p "$d" 2>/dev/null; [ -O "$d" ] && [ ! -L "$d" ] && chmod 700 "$d" && printf '#!/bin/sh\n' 2>/dev/null >"$t" && chmod 700 "$t" || continue
+    if "$t" 2>/dev/null; then rm -f "$t"; break; fi; rm -f "$t"
+  done
+fi
 f=$d/agent-$h
 mkdir -p "$d" && chmod 700 "$d" || exit 1
 if ! { [ -f "$f" ] && [ "$(sha256sum <"$f")" = "$h  -" ]; }; then

@@ -5,12 +5,12 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentError, Ended, FailedTask, Order, run};
+use super::{AgentError, Ended, FailedTask, Order, Weighed, run};
 use crate::event::Events;
 use crate::transport::Transport;
 
 /// How many events may be under way between the two.
-const UNDER_WAY: usize = 64;
+const UNDER_WAY: usize = 2;
 
 /// How much of a reason is kept.
 const REASON_CAP_BYTES: usize = 2000;
@@ -33,9 +33,9 @@ pub(crate) async fn run_telling(
 }
 
 /// Returns the task that failed last.
-async fn tell(mut happened: mpsc::Receiver<Event>, events: &Events) -> Option<FailedTask> {
+async fn tell(mut happened: mpsc::Receiver<Weighed>, events: &Events) -> Option<FailedTask> {
     let (mut task, mut failed) = (None, None);
-    while let Some(event) = happened.recv().await {
+    while let Some(Weighed { event, bytes }) = happened.recv().await {
         events.room().await;
         match &event {
             Event::TaskStarted {
@@ -65,7 +65,7 @@ async fn tell(mut happened: mpsc::Receiver<Event>, events: &Events) -> Option<Fa
             }
             _ => {}
         }
-        events.host(event);
+        events.host(event, bytes);
     }
     failed
 }

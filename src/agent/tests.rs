@@ -163,7 +163,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {
         let mut finished = Vec::new();
-        while let Some(event) = events.recv().await {
+        while let Some(Weighed { event, .. }) = events.recv().await {
             if let Event::TaskFinished { index, .. } = event {
                 finished.push(index);
             }

@@ -16,6 +16,8 @@ use crate::transport::{BoxFuture, Channel, Exit};
 
 /// How much a login may say before the script does.
 const NOISE_BYTES: usize = 64 << 10;
+/// How long one piece may wait to be taken.
+const STALLED: Duration = Duration::from_mins(2);
 /// How much of standard error is kept.
 const STDERR_BYTES: usize = 16 << 10;
 
@@ -169,7 +171,7 @@ impl Wire {
 
     /// Parts it for following: messages are read by a task of their own, few in advance.
     pub(super) fn split(self) -> (Sender, mpsc::Receiver<Incoming>, Last) {
-        let (to, incoming) = mpsc::channel(2);
+        let (to, incoming) = mpsc::channel(1);
         let mut stdout = self.stdout;
         tokio::spawn(async move {
             loop {
@@ -189,10 +191,14 @@ impl Wire {
 }
 
 fn decode(frame: &Frame) -> Incoming {
-    let bytes = match frame {
-        Frame::Message(body) | Frame::Blob(body) => body.len() as u64,
+    let weight = match frame {
+        Frame::Message(body) => frame::weight(body),
+        Frame::Blob(body) => body.len(),
     };
-    Ok((frame.message()?, bytes))
+    if weight > frame::MAX_WEIGHT {
+        return Err(AgentError::TooMuch("data in one message"));
+    }
+    Ok((frame.message()?, weight as u64))
 }
 
 /// Reads one frame; a link that ends, even inside a frame, is `None`: it can be mended.
@@ -202,6 +208,9 @@ async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Agen
         return Ok(None);
     }
     let Header { kind, len } = Header::parse(header)?;
+    if len > frame::MAX_WEIGHT {
+        return Err(AgentError::TooMuch("data in one message"));
+    }
     let mut body = Vec::new();
     let got = from.take(len as u64).read_to_end(&mut body).await;
     if got.is_err() || body.len() < len {
@@ -254,8 +263,16 @@ impl Sender {
         }
     }
 
+    /// Writes in pieces, each of which must be taken in time: a machine that reads nothing more
+    /// would be waited for without end.
     async fn raw(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
-        self.0.write_all(bytes).await.map_err(AgentError::Link)
+        for part in bytes.chunks(BLOB_BYTES) {
+            tokio::time::timeout(STALLED, self.0.write_all(part))
+                .await
+                .unwrap_or_else(|_| Err(io::Error::other("it takes nothing more")))
+                .map_err(AgentError::Link)?;
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), AgentError> {

@@ -335,6 +335,7 @@ mod tests {
                 time_ms: 0,
                 about: Arc::from(host),
                 event: Event::Host(event),
+                bytes: 0,
             });
         }
         text
@@ -430,6 +431,7 @@ mod tests {
                 causes: vec!["web1 port 22 cannot be reached".into(), "refused".into()],
                 hint: Some("is sshd running?".into()),
             },
+            bytes: 0,
         });
         assert!(text.starts_with("fatal: [web1]: UNREACHABLE! => web1 port 22 cannot"));
         assert!(plain.end().contains("unreachable=1"));

@@ -208,7 +208,9 @@ fn bounded(output: &str) -> String {
 
 /// Returns text without control characters: a host must not draw on the user's terminal.
 pub(super) fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() || c == '\t';
+    // Marks of direction make a line read as another than it is.
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |c: char| c == '\t' || !c.is_control() && !turns(c);
     text.chars()
         .map(|c| if harmless(c) { c } else { '\u{fffd}' })
         .collect()

@@ -334,17 +334,38 @@ impl Plain {
 
     /// Writes a playbook and returns the command that applies it.
     pub(crate) fn apply(&self, playbook: &str) -> Command {
+        self.apply_as("ubuntu", playbook)
+    }
+
+    /// Does the same for another login user.
+    pub(crate) fn apply_as(&self, user: &str, playbook: &str) -> Command {
+        self.apply_to(&format!("{user}@{}", self.address), playbook)
+    }
+
+    /// Does the same for a host as it is written on the command line.
+    pub(crate) fn apply_to(&self, host: &str, playbook: &str) -> Command {
         let path = self.folder.path().join("play.yml");
         std::fs::write(&path, playbook).unwrap();
         let mut command = amibake(self.folder.path(), ["apply"]);
         let key = self.folder.path().join("key");
-        let host = format!("ubuntu@{}", self.address);
         command
             .arg(path)
-            .args(["--host", &host])
+            .args(["--host", host])
             .arg("--identity")
             .arg(key);
         command
+    }
+
+    /// Returns the folder of its key and of the playbook.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Reads a file of its disk, as it sees it: `/tmp` may be a file system of its own.
+    pub(crate) fn read(&self, path: &str) -> String {
+        let output = self.ssh(&format!("sudo cat /{path}"));
+        assert!(output.status.success(), "{path}: {}", text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// Returns its host key as the command line takes it.

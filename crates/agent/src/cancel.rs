@@ -39,6 +39,24 @@ pub(crate) fn cancel(hub: &Arc<Hub>) {
     });
 }
 
+/// Cancels a run whose controller has not been heard for `alone`: it was killed, or its machine is
+/// gone, and nobody will ever ask what became of the run and of the secrets in its folder.
+pub(crate) fn unless_heard(hub: &Arc<Hub>, alone: Duration) {
+    let hub = hub.clone();
+    thread::spawn(move || {
+        loop {
+            let left = hub.with(|state| alone.checked_sub(state.heard.elapsed()));
+            let Some(left) = left else {
+                return cancel(&hub);
+            };
+            let ended = hub.wait(left, |state| state.finished.then_some(()));
+            if ended.is_some() {
+                return;
+            }
+        }
+    });
+}
+
 /// Ends every descendant but the workers, whose tasks then fail by themselves.
 fn end_commands() {
     amibake_engine::run_command::cancel();
@@ -88,4 +106,35 @@ fn descends(pid: i32, from: i32, parents: &HashMap<i32, i32>) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::EventLog;
+
+    #[test]
+    fn a_run_that_nobody_follows_any_more_is_cancelled_and_one_that_is_followed_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let hub = |name: &str| {
+            let log = EventLog::create(&temp.path().join(name)).unwrap();
+            Arc::new(Hub::new(log))
+        };
+        let (left, followed) = (hub("left"), hub("followed"));
+        for hub in [&left, &followed] {
+            unless_heard(hub, Duration::from_millis(300));
+        }
+        for _ in 0..20 {
+            followed.with(|state| state.heard = Instant::now());
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert!(left.with(|state| state.cancelled));
+        assert!(!followed.with(|state| state.cancelled));
+        for hub in [&left, &followed] {
+            hub.event(Event::Finished {
+                recap: Recap::default(),
+                error: None,
+            });
+        }
+    }
 }

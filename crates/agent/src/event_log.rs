@@ -11,7 +11,7 @@ use amibake_protocol::message::ToController;
 use rustix::fs::{FallocateFlags, fallocate};
 use serde_json::Value as Json;
 
-/// Text in a result is cut to this when the event would not fit into a frame.
+/// Text in a result is cut to this when the event would be too heavy for the controller.
 const CUT_BYTES: usize = 64 << 10;
 /// Acknowledged events are given back to the memory in pieces of this size.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -59,11 +59,12 @@ impl EventLog {
             seq,
             event: event.clone(),
         }) {
-            Err(FrameError::TooLong { .. }) => frame::encode(&ToController::Event {
+            Ok(bytes) if frame::weight(&bytes) <= frame::MAX_WEIGHT => bytes,
+            Ok(_) | Err(FrameError::TooLong { .. }) => frame::encode(&ToController::Event {
                 seq,
                 event: shortened(event),
             })?,
-            encoded => encoded?,
+            Err(error) => return Err(error),
         };
         let at = self.end();
         self.file.write_all_at(&bytes, at).map_err(FrameError::Io)?;
@@ -112,8 +113,8 @@ fn shortened(mut event: Event) -> Event {
         Event::TaskFinished { result, diff, .. } | Event::ItemFinished { result, diff, .. } => {
             result.values_mut().for_each(cut);
             diff.clear();
-            if serde_json::to_vec(result).map_or(0, |bytes| bytes.len()) > frame::MAX_BODY_BYTES / 2
-            {
+            let weight = serde_json::to_vec(result).map_or(0, |bytes| frame::weight(&bytes));
+            if weight > frame::MAX_WEIGHT / 2 {
                 result.clear();
                 result.insert("msg".to_owned(), "the result is too long to show".into());
             }

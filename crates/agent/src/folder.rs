@@ -10,8 +10,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{AgentError, io};
 
-/// How long the folder of a run that nobody fetched is kept.
-const KEPT: Duration = Duration::from_hours(24);
+/// How long the folder of a run whose process died is kept: longer than a controller tries to
+/// come back to hear of it.
+const KEPT: Duration = Duration::from_mins(30);
 
 /// The folder of one run: private, on tmpfs.
 #[derive(Debug, Clone)]

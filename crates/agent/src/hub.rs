@@ -26,6 +26,8 @@ pub(crate) struct State {
     /// Grows with every attachment and detachment; a thread whose number is old stops.
     pub(crate) generation: u64,
     pub(crate) attached: bool,
+    /// When a controller said something for the last time.
+    pub(crate) heard: Instant,
     /// The question that waits for its answer.
     pub(crate) pending: Option<(u64, Ask)>,
     asked: u64,
@@ -46,6 +48,7 @@ impl Hub {
             log,
             generation: 0,
             attached: false,
+            heard: Instant::now(),
             pending: None,
             asked: 0,
             answer: None,
@@ -136,6 +139,7 @@ impl State {
     pub(crate) fn attach(&mut self) -> u64 {
         self.generation += 1;
         self.attached = true;
+        self.heard = Instant::now();
         self.generation
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use amibake_engine::exec::{self, Project};
@@ -20,14 +20,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::asking::Attached;
 use crate::bundle_files::BundleFiles;
-use crate::cancel::cancel;
+use crate::cancel::{self, cancel};
 use crate::event_log::EventLog;
 use crate::folder::RunFolder;
 use crate::hub::{Hub, State};
 use crate::{AgentError, io};
 
-/// How long a run that ended waits for a controller before only its folder is left.
-const LINGER: Duration = Duration::from_mins(10);
+/// How long a run that ended waits for a controller before it and its folder go.
+const LINGER: Duration = Duration::from_mins(20);
+/// How long a run goes on without a word from any controller, which says something each minute.
+const ALONE: Duration = Duration::from_mins(20);
 /// Events written to a connection at once.
 const PIECE_BYTES: u64 = 1 << 20;
 /// The largest file a `fetch` sends.
@@ -81,12 +83,12 @@ fn serve(folder: &RunFolder) -> Result<(), AgentError> {
     let log = EventLog::create(&folder.events()).map_err(io("create", &folder.events()))?;
     let hub = Arc::new(Hub::new(log));
     listen(folder, &hub)?;
+    cancel::unless_heard(&hub, ALONE);
     run_job(folder, &job, &hub);
-    let taken = hub.wait(LINGER, |state| state.done.then_some(()));
-    if taken.is_some() {
-        folder.remove().map_err(io("remove", folder.path()))?;
-    }
-    Ok(())
+    // Opened vaults and files of the playbook; only the events may still be wanted.
+    let _ = fs::remove_dir_all(folder.files());
+    hub.wait(LINGER, |state| state.done.then_some(()));
+    folder.remove().map_err(io("remove", folder.path()))
 }
 
 fn take_job(folder: &RunFolder) -> Result<Job, AgentError> {
@@ -232,6 +234,7 @@ fn read_in(folder: &RunFolder, hub: &Arc<Hub>, mut from: &UnixStream) -> Result<
         let Some(frame) = frame::read(&mut from)? else {
             return Ok(());
         };
+        hub.with(|state| state.heard = Instant::now());
         match frame.message()? {
             ToAgent::Ack { seq } => hub.with(|state| state.log.acknowledge(seq)),
             ToAgent::Cancel => cancel(hub),

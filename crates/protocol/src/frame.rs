@@ -11,6 +11,10 @@ use serde::de::DeserializeOwned;
 pub const HEADER_BYTES: usize = 5;
 /// The longest body of a frame.
 pub const MAX_BODY_BYTES: usize = 8 << 20;
+/// The most that a message to the controller may weigh; see [`weight`].
+pub const MAX_WEIGHT: usize = 2 << 20;
+/// What one value inside a message takes in memory, generously.
+const VALUE_BYTES: usize = 96;
 /// How much of a file one frame carries; small enough that other messages get between.
 pub const BLOB_BYTES: usize = 256 << 10;
 
@@ -163,6 +167,23 @@ fn assemble_bytes(kind: Kind, body: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Returns how much memory a JSON message takes once it is read, without reading it: a body of a
+/// few megabytes can hold millions of tiny values.
+#[must_use]
+pub fn weight(body: &[u8]) -> usize {
+    let (mut values, mut in_text, mut escaped) = (1_usize, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    body.len() + values * VALUE_BYTES
+}
+
 /// Reads one frame; `None` is the end between two frames. Never reads past the frame, so that
 /// another reader may go on with the same stream.
 pub fn read(from: &mut impl Read) -> Result<Option<Frame>, FrameError> {
@@ -251,6 +272,35 @@ mod tests {
         fn any_bytes_are_frames_or_an_error(bytes: Vec<u8>) {
             let mut rest = bytes.as_slice();
             while let Ok(Some(_)) = read(&mut rest) {}
+        }
+
+        #[test]
+        fn any_bytes_have_a_weight_not_below_their_own(bytes: Vec<u8>) {
+            prop_assert!(weight(&bytes) > bytes.len());
+        }
+
+        #[test]
+        fn a_stream_may_be_cut_and_split_anywhere(text: String, content: Vec<u8>, at: prop::sample::Index) {
+            let mut wire = encode(&text).unwrap();
+            write_content(&mut wire, &mut content.as_slice()).unwrap();
+            let at = at.index(wire.len() + 1);
+            // Split: what arrives in pieces reads as what arrives at once.
+            let mut whole = wire.as_slice();
+            let mut split = (&wire[..at]).chain(&wire[at..]);
+            loop {
+                let (one, other) = (read(&mut whole).unwrap(), read(&mut split).unwrap());
+                prop_assert_eq!(&one, &other);
+                if one.is_none() {
+                    break;
+                }
+            }
+            // Cut: never a frame that was not sent, never a panic.
+            let mut cut = &wire[..at];
+            let mut frames = 0;
+            while let Ok(Some(_)) = read(&mut cut) {
+                frames += 1;
+            }
+            prop_assert!(frames <= 1 + content.len().div_ceil(BLOB_BYTES));
         }
 
         #[test]

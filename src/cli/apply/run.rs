@@ -216,7 +216,9 @@ async fn on_host(work: &Work, host: &Chosen, cx: &Context) -> (Exit, Option<Fail
             let failed = ended.recap.failed > 0 || ended.error.is_some();
             (if failed { Exit::Failed } else { Exit::Done }, None)
         }
-        Err(HostError::Interrupted) => (Exit::Interrupted, None),
+        Err(HostError::Interrupted | HostError::Agent(AgentError::Interrupted)) => {
+            (Exit::Interrupted, None)
+        }
         Err(HostError::Ssh(error)) => {
             let hint = error.hint();
             unreachable(&events, &error, hint)

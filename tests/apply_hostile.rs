@@ -1,0 +1,244 @@
+//! `apply` against machines that lie, over real SSH: nothing of the controller is read or written,
+//! its memory stays small, and the user is told what the machine did.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{amibake, text, wait_for};
+
+/// What the whole program may take, in KiB.
+const MOST_MEMORY: u64 = 64 << 10;
+
+const PLAY: &str = r#"
+- hosts: all
+  tasks:
+    - name: A file of the target, however it looks
+      ansible.builtin.copy: {content: x, dest: /etc/shadow}
+    - name: A variable
+      ansible.builtin.debug: {msg: "{{ lookup('env', 'HOME') }}"}
+"#;
+
+/// A loopback sshd that runs the hostile agent in place of every command.
+struct Hostile {
+    sshd: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Hostile {
+    fn start(mode: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["host", "login"] {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(at(name));
+            assert!(keygen.status().unwrap().success());
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/agent.py");
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+             StrictModes no\nUsePAM no\nForceCommand /usr/bin/python3 {} {mode} {}\n",
+            at("host").display(),
+            at("login.pub").display(),
+            agent.display(),
+            folder.path().display(),
+        );
+        std::fs::write(at("config"), config).unwrap();
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        let sshd = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(at("config"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("sshd", Duration::from_mins(1), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        let files = at("play/files");
+        std::fs::create_dir_all(&files).unwrap();
+        std::fs::write(at("play/site.yml"), PLAY).unwrap();
+        std::fs::write(files.join("small"), "small").unwrap();
+        std::fs::write(files.join("large"), vec![7; 5 << 20]).unwrap();
+        std::fs::write(at("secret"), "canary-of-the-controller").unwrap();
+        Self { sshd, port, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = amibake(self.folder.path(), ["apply"]);
+        let key = std::fs::read_to_string(self.path("host.pub")).unwrap();
+        command
+            .arg(self.path("play/site.yml"))
+            .args(["--host", &format!("root@127.0.0.1:{}", self.port)])
+            .args(["--host-key", key.trim()])
+            .arg("--identity")
+            .arg(self.path("login"))
+            .env("AWS_SECRET_ACCESS_KEY", "canary-of-the-controller")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `apply`, which must fail soon, in little memory and without a raw escape.
+    fn apply(&self, more: &[&str]) -> (Output, String) {
+        let (output, peak) = watched(self.command().args(more));
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(peak < MOST_MEMORY, "{peak} KiB\n{:.2000}", said);
+        assert!(!said.contains("canary"), "{:.2000}", said);
+        for forbidden in ['\u{1b}', '\u{7}', '\u{202e}'] {
+            // JSON is for programs: control characters are escaped there, marks of direction not.
+            let is_raw = forbidden.is_control() || !more.contains(&"--json");
+            assert!(
+                !is_raw || !said.contains(forbidden),
+                "{forbidden:?} in {said:?}"
+            );
+        }
+        (output, said)
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        let _ = self.sshd.kill();
+        let _ = self.sshd.wait();
+    }
+}
+
+/// Runs a command to its end and returns the most memory it ever held, in KiB.
+fn watched(command: &mut Command) -> (Output, u64) {
+    let child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let watch = std::thread::spawn(move || {
+        let (mut peak, since) = (0, Instant::now());
+        while let Ok(text) = std::fs::read_to_string(&status) {
+            let Some(line) = text.lines().find_map(|line| line.strip_prefix("VmHWM:")) else {
+                break; // it has ended and is not waited for yet
+            };
+            peak = line.trim().trim_end_matches(" kB").parse().unwrap();
+            assert!(since.elapsed() < Duration::from_mins(5), "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        peak
+    });
+    let output = child.wait_with_output().unwrap();
+    (output, watch.join().unwrap())
+}
+
+/// The machine breaks the protocol in some way, and the user is told in which.
+#[track_caller]
+fn breaks(mode: &str, told: &str) {
+    let (output, said) = Hostile::start(mode).apply(&[]);
+    assert_eq!(output.status.code(), Some(1), "{mode}: {said}");
+    assert!(said.contains(told), "{mode}: {said}");
+}
+
+#[test]
+fn noise_and_forged_numbers_are_told_apart() {
+    breaks("endless-line", "too much before its answer");
+    breaks("garbage", "the machine broke the protocol");
+    breaks("huge-frame", "announced a frame of 4294967295 bytes");
+    breaks("blobs", "more data in one message than any run does");
+    breaks("tiny-values", "more data in one message than any run does");
+    breaks("forged-number", "event 7 came instead of event 1");
+    breaks("claims", "claims to have run 5 tasks and told of none");
+}
+
+#[test]
+fn a_machine_that_closes_in_the_middle_and_knows_nothing_afterwards_is_a_failure() {
+    breaks("closes", "its folder is gone");
+}
+
+#[test]
+fn gigabytes_of_results_pass_through_without_filling_the_memory() {
+    for more in [&["--json"][..], &["-vvv"]] {
+        let (output, _) = Hostile::start("gigabytes").apply(more);
+        assert_eq!(output.status.code(), Some(0), "{:?}", more);
+    }
+}
+
+#[test]
+fn nothing_a_machine_says_reaches_the_terminal_raw() {
+    for mode in ["escapes", "died", "failed", "stderr", "architecture"] {
+        for more in [&[][..], &["-vvv", "--diff"], &["--json"]] {
+            let (output, said) = Hostile::start(mode).apply(more);
+            assert_eq!(output.status.code(), Some(1), "{mode}: {said}");
+        }
+    }
+}
+
+#[test]
+fn forged_questions_are_refused_and_leave_no_trace() {
+    let hostile = Hostile::start("asks");
+    std::os::unix::fs::symlink(hostile.path("secret"), hostile.path("play/link")).unwrap();
+    let (_, said) = hostile.apply(&[]);
+    let answers = std::fs::read_to_string(hostile.path("answers")).unwrap();
+    let mut count = 0;
+    for line in answers.lines() {
+        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(answer["reply"]["reply"], "refused", "{line:.500}");
+        count += 1;
+    }
+    assert_eq!(count, 17, "{said}");
+    assert!(!answers.contains("canary"));
+    assert!(
+        said.contains("17 questions of the machine were refused"),
+        "{said}"
+    );
+    assert!(!hostile.path("ran").exists());
+    assert!(!Path::new("/etc/cron.d/evil").exists());
+}
+
+#[test]
+fn one_file_is_not_sent_again_and_again() {
+    let hostile = Hostile::start("same-file");
+    hostile.apply(&[]);
+    let sent = std::fs::read_to_string(hostile.path("sent")).unwrap();
+    assert_eq!(sent, "8");
+}
+
+#[test]
+fn a_run_that_never_ends_is_left_when_the_user_says_so() {
+    let hostile = Hostile::start("never");
+    let child = hostile.command().spawn().unwrap();
+    wait_for("the run", Duration::from_mins(1), || {
+        hostile.path("following").exists()
+    });
+    std::thread::sleep(Duration::from_secs(1)); // its event travels
+    interrupt(child.id());
+    let since = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(90));
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("did not say that it has"), "{said}");
+}
+
+#[test]
+fn a_machine_that_reads_nothing_can_be_left_at_once() {
+    let hostile = Hostile::start("deaf");
+    let child = hostile.command().spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    interrupt(child.id());
+    let since = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(20));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+}
+
+fn interrupt(pid: u32) {
+    let sent = Command::new("kill")
+        .args(["-INT", &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}

@@ -1,0 +1,188 @@
+"""A machine that lies: it answers amibake's command with a hostile agent's words.
+
+Started by sshd in place of the command (ForceCommand): a mode and a folder for notes are the
+arguments. What the controller answers to questions is noted as one JSON line each in `answers`.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+MODE, FOLDER = sys.argv[1], Path(sys.argv[2])
+RUN = re.search(r"'(r[0-9a-f]{16})'", os.environ["SSH_ORIGINAL_COMMAND"])[1]
+IN, OUT = sys.stdin.buffer, sys.stdout.buffer
+ESCAPE = "\x1b]0;pwned\x07\x1b[2J\u202egpj.exe"
+
+
+def frame(kind: bytes, body: bytes) -> bytes:
+    return (len(body) + 1).to_bytes(4, "big") + kind + body
+
+
+def send(message: dict) -> None:
+    OUT.write(frame(b"j", json.dumps(message).encode()))
+    OUT.flush()
+
+
+def read() -> tuple[bytes, bytes]:
+    header = IN.read(5)
+    if len(header) < 5:
+        sys.exit(0)
+    return header[4:], IN.read(int.from_bytes(header[:4], "big") - 1)
+
+
+def receive() -> dict:
+    """Returns the next message, contents left out."""
+    while True:
+        kind, body = read()
+        if kind == b"j":
+            return json.loads(body)
+
+
+class Told:
+    """The events, with their numbers."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def event(self, **fields) -> None:
+        send({"to-controller": "event", "seq": self.next, "event": fields})
+        self.next += 1
+
+    def task(self, name: str, result: dict) -> None:
+        place = {"file": "/x.yml", "line": 1, "column": 1}
+        index = self.next
+        self.event(event="task-started", index=index, name=name, module="command", handler=False, place=place)
+        self.event(event="task-finished", index=index, status="ok", result=result, diff=[], elapsed_ms=1)
+
+    def finished(self, ok: int = 1, error: str | None = None) -> None:
+        recap = {"ok": ok, "changed": 0, "unreachable": 0, "failed": 0, "skipped": 0, "rescued": 0, "ignored": 0}
+        self.event(event="finished", recap=recap, error=error)
+
+
+def ask(number: int, **fields) -> dict:
+    send({"to-controller": "ask", "id": number, "ask": fields})
+    while True:
+        message = receive()
+        if message["to-agent"] == "answer":
+            with (FOLDER / "answers").open("a") as notes:
+                notes.write(json.dumps({"ask": fields, "reply": message["reply"]}) + "\n")
+            return message["reply"]
+
+
+def questions(job: dict) -> list[dict]:
+    playbook = job["entries"][0]["path"]
+    folder = os.path.dirname(playbook)
+    place = lambda line: {"file": playbook, "line": line, "column": 1}
+    files = ["/etc/shadow", f"{folder}/../secret", f"{folder}/link", "secret", f"{folder}/files/../../secret",
+             "/etc/passwd", f"{folder}/files/small"]
+    lookups = [("env", ["AWS_SECRET_ACCESS_KEY"], 1), ("env", ["HOME"], 2000), ("pipe", ["id"], 1),
+               ("lines", ["id"], 1), ("file", ["/etc/shadow"], 1), ("password", ["/etc/shadow"], 1),
+               ("pipe", ["touch " + str(FOLDER / "ran")], 1), ("env", ["A" * 100_000], 1)]
+    asks = [{"ask": "file", "place": place(1), "path": path} for path in files]
+    asks += [{"ask": "lookup", "place": place(line), "plugin": plugin, "terms": terms, "options": {}}
+             for plugin, terms, line in lookups]
+    asks += [{"ask": "lookup", "place": {"file": "/etc/passwd", "line": 1, "column": 1}, "plugin": "env",
+              "terms": ["HOME"], "options": {}},
+             {"ask": "fetch", "place": place(1), "src": "/etc/hostname", "dest": "/etc/cron.d/evil", "flat": True}]
+    return asks
+
+
+def main() -> None:
+    if MODE == "endless-line":
+        while True:
+            OUT.write(b"x" * 65536)
+    if MODE == "stderr":
+        os.write(2, (ESCAPE + "\n").encode() * 100_000)
+        sys.exit(1)
+    if MODE == "architecture":
+        OUT.write(f"amibake {RUN} none {ESCAPE}\n".encode())
+        OUT.flush()
+        sys.exit(0)
+    OUT.write(f"amibake {RUN} have\n".encode())
+    OUT.flush()
+    if MODE == "deaf":
+        time.sleep(600)
+    opened = receive()
+    assert opened["to-agent"] == "open"
+    again = (FOLDER / "connected").exists()
+    (FOLDER / "connected").touch()
+    send({"to-controller": "hello", "state": {"state": "unknown"}})
+    if again:
+        sys.exit(0)
+    job = receive()
+    while receive()["to-agent"] != "launch":
+        pass
+    told = Told()
+    if MODE == "garbage":
+        while True:
+            OUT.write(os.urandom(65536))
+    elif MODE == "huge-frame":
+        OUT.write(b"\xff\xff\xff\xffj")
+        while True:
+            OUT.write(b"[" * 65536)
+    elif MODE == "gigabytes":
+        told.event(event="play-started", name="x")
+        for _ in range(300):
+            told.task("big", {"stdout": "x" * 1_500_000})
+        told.finished(300)
+    elif MODE == "tiny-values":
+        told.event(event="play-started", name="x")
+        while True:
+            told.task("tiny", {"values": [0] * 500_000})
+    elif MODE == "blobs":
+        while True:
+            OUT.write(frame(b"b", b"x" * (8 << 20)))
+    elif MODE == "forged-number":
+        told.event(event="play-started", name="x")
+        told.next = 7
+        told.finished()
+    elif MODE == "asks":
+        told.event(event="play-started", name="x")
+        for number, question in enumerate(questions(job)):
+            ask(number, **question)
+        told.task("asked", {})
+        told.finished()
+    elif MODE == "same-file":
+        told.event(event="play-started", name="x")
+        folder = os.path.dirname(job["entries"][0]["path"])
+        place = {"file": job["entries"][0]["path"], "line": 1, "column": 1}
+        replies = [ask(number, ask="file", place=place, path=f"{folder}/files/large")["reply"] for number in range(100)]
+        (FOLDER / "sent").write_text(str(replies.count("file")))
+        told.task("asked", {})
+        told.finished()
+    elif MODE == "never":
+        told.event(event="play-started", name="x")
+        (FOLDER / "following").touch()
+        time.sleep(600)
+    elif MODE == "closes":
+        told.event(event="play-started", name="x")
+    elif MODE == "escapes":
+        told.event(event="play-started", name=ESCAPE)
+        told.event(event="warning", message=ESCAPE, place={"file": ESCAPE, "line": 1, "column": 1})
+        told.task(ESCAPE, {"msg": ESCAPE, "stdout": ESCAPE, ESCAPE: ESCAPE})
+        index = told.next
+        place = {"file": ESCAPE, "line": 1, "column": 1}
+        told.event(event="task-started", index=index, name=ESCAPE, module=ESCAPE, handler=False, place=place)
+        told.event(event="task-output", index=index, stream="stdout", line=ESCAPE)
+        diff = [{"before_header": ESCAPE, "after_header": ESCAPE, "before": ESCAPE, "after": ESCAPE + "x"}]
+        told.event(event="item-finished", index=index, label=ESCAPE, status="failed", result={"msg": ESCAPE}, diff=diff)
+        told.event(event="task-finished", index=index, status="failed", result={"msg": ESCAPE, "stderr": ESCAPE},
+                   diff=diff, elapsed_ms=1)
+        told.finished(error=ESCAPE)
+    elif MODE == "died":
+        send({"to-controller": "died", "last_words": ESCAPE})
+    elif MODE == "failed":
+        send({"to-controller": "failed", "reason": ESCAPE})
+    elif MODE == "claims":
+        told.event(event="play-started", name="x")
+        told.finished(ok=5)
+    time.sleep(600)
+
+
+try:
+    main()
+except BrokenPipeError:
+    pass
