@@ -5,6 +5,8 @@
 //! the bundle left it out for its size: a path that is merely written in the playbook (`dest:
 //! /etc/shadow`) names a file of the target.
 
+use std::fs::OpenOptions;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,8 @@ const FILE_BYTES: u64 = 4 << 30;
 pub(crate) struct Asks {
     /// Whether lookups may run commands on this machine (`--allow-pipe`).
     pub(crate) allow_pipe: bool,
+    /// Whether the user confirms each task (`--step`).
+    pub(crate) step: bool,
     /// Inline texts that are no files of their own: the manifest's tasks, by the file named.
     pub(crate) texts: Vec<(PathBuf, String)>,
 }
@@ -65,6 +69,8 @@ impl Asks {
                 let written = self.written_at(place, bundle, given);
                 self.lookup(&written, plugin, terms).await
             }
+            Ask::Confirm { name } if self.step => confirm(name).await,
+            Ask::Confirm { .. } => Err("--step was not given".to_owned()),
             Ask::File { path, .. } => Self::file(path, bundle),
             Ask::Fetch { .. } => Err("fetch is not supported yet".to_owned()),
         };
@@ -187,6 +193,24 @@ fn texts_in<'a>(value: &'a Json, found: &mut Vec<&'a str>) {
 /// Returns whether `line` is in reach of a place; line 0 stands for the whole file.
 fn is_near(place: &Place, line: u32) -> bool {
     place.line == 0 || (place.line..=place.line.saturating_add(REACH)).contains(&line)
+}
+
+/// Asks the user on the terminal, in Ansible's words.
+async fn confirm(name: &str) -> Result<Answered, String> {
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    let question = format!("Perform task: TASK: {name} (N)o/(y)es/(c)ontinue: ");
+    let asked = tokio::task::spawn_blocking(move || on_terminal(&question)).await;
+    let answer = asked.map_err(|e| e.to_string())?;
+    let answer = answer.map_err(|e| format!("no terminal to ask on: {e}"))?;
+    Ok(Answered::Value(answer.trim().to_lowercase().into()))
+}
+
+fn on_terminal(question: &str) -> io::Result<String> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    terminal.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(terminal).read_line(&mut answer)?;
+    Ok(answer)
 }
 
 async fn commands(plugin: &str, terms: &[&str]) -> Result<Answered, String> {

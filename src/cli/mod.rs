@@ -60,6 +60,8 @@ pub(crate) enum Form {
     Human,
     /// For people, on stdout, where Ansible's users look for it.
     HumanOnStdout,
+    /// The same, never with bars: something else asks on the terminal.
+    LinesOnStdout,
     /// One JSON object a line, on stderr: stdout is for the result.
     JsonOnStderr,
     /// One JSON object a line, on stdout: the events are the result.

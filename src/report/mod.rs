@@ -70,14 +70,17 @@ enum Shown {
 
 impl Shown {
     fn new(reporting: Reporting) -> Self {
-        let stdout = matches!(reporting.form, Form::JsonOnStdout | Form::HumanOnStdout);
+        let stdout = matches!(
+            reporting.form,
+            Form::JsonOnStdout | Form::HumanOnStdout | Form::LinesOnStdout
+        );
         match reporting.form {
             Form::JsonOnStdout | Form::JsonOnStderr => Self::Json { stdout },
-            Form::Human | Form::HumanOnStdout => {
+            Form::Human | Form::HumanOnStdout | Form::LinesOnStdout => {
                 let terminal = is_terminal(stdout);
                 let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
                 let paint = Paint(terminal && colours);
-                if terminal {
+                if terminal && reporting.form != Form::LinesOnStdout {
                     Self::Live(Box::new(Live::new(paint, reporting.verbosity, stdout)))
                 } else {
                     let plain = Box::new(Plain::new(paint, reporting.verbosity));
@@ -91,7 +94,7 @@ impl Shown {
         match self {
             Self::Json { stdout } => {
                 let line = serde_json::to_string(report).unwrap_or_default();
-                write(*stdout, &(line + "\n"));
+                write(*stdout, &(text::escaped(&line) + "\n"));
             }
             Self::Plain { plain, stdout } => write(*stdout, &plain.render(report)),
             Self::Live(live) => live.show(report),

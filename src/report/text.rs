@@ -134,7 +134,7 @@ fn formatted(value: &Map<String, Json>, format: impl Formatter) -> String {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, format);
     match value.serialize(&mut serializer) {
-        Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(()) => printable_lines(&String::from_utf8_lossy(&bytes)),
         Err(_) => String::new(),
     }
 }
@@ -208,12 +208,28 @@ fn bounded(output: &str) -> String {
 
 /// Returns text without control characters: a host must not draw on the user's terminal.
 pub(super) fn printable(text: &str) -> String {
-    // Marks of direction make a line read as another than it is.
-    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let harmless = |c: char| c == '\t' || !c.is_control() && !turns(c);
     text.chars()
-        .map(|c| if harmless(c) { c } else { '\u{fffd}' })
+        .map(|c| if is_harmless(c) { c } else { '\u{fffd}' })
         .collect()
+}
+
+/// Returns a line of JSON, in which what could draw on a terminal is written as an escape: JSON
+/// asks that only of the oldest control characters.
+pub(super) fn escaped(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_harmless(c) {
+            true => line.push(c),
+            false => line.push_str(&format!("\\u{:04x}", c as u32)),
+        }
+    }
+    line
+}
+
+fn is_harmless(c: char) -> bool {
+    // Marks of direction make a line read as another than it is.
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c == '\t' || !c.is_control() && !turns
 }
 
 /// Returns a diff as Ansible's `--diff` prints it.

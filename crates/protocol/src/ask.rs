@@ -25,6 +25,11 @@ pub enum Ask {
         /// Its keyword arguments.
         options: Map<String, Json>,
     },
+    /// Whether a task is to be run (`--step`): `y`, `n`, or `c` for this one and all others.
+    Confirm {
+        /// `role : name`, templated.
+        name: String,
+    },
     /// A file of the controller that the bundle left out.
     File {
         /// The task that needs it.

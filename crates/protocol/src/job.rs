@@ -59,6 +59,8 @@ pub struct Options {
     pub skip_tags: Vec<String>,
     /// `--start-at-task`.
     pub start_at_task: Option<String>,
+    /// `--step`: each task is confirmed.
+    pub step: bool,
     /// `--force-handlers`.
     pub force_handlers: bool,
     /// `-e`, merged; they win over everything.

@@ -125,17 +125,16 @@ struct ChoiceArgs {
 impl Args {
     pub(super) fn reporting(&self) -> Reporting {
         Reporting {
-            form: if self.json {
-                Form::JsonOnStdout
-            } else {
-                Form::HumanOnStdout
+            form: match (self.json, self.step) {
+                (true, _) => Form::JsonOnStdout,
+                (false, true) => Form::LinesOnStdout,
+                (false, false) => Form::HumanOnStdout,
             },
             verbosity: self.verbose,
         }
     }
 
     pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
-        self.refuse_what_is_missing()?;
         let vault = self.vault.vault().map_err(Failure::usage)?;
         let files = Opened::with(&vault);
         let playbook = self.parse(&files, cx)?;
@@ -149,15 +148,11 @@ impl Args {
         if chosen.len() > 1 && !playbook.one_host.is_empty() {
             return Err(Failure::usage(Diagnostics(playbook.one_host)));
         }
-        run::run(&self, &playbook, &files, chosen, cx).await
-    }
-
-    fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        let missing = [(self.step, "--step")];
-        match missing.iter().find(|(given, _)| *given) {
-            Some((_, name)) => Err(Failure::usage(format!("{name} is not supported yet"))),
-            None => Ok(()),
+        if self.step && chosen.len() > 1 {
+            return Err(Failure::usage("--step is for one host at a time")
+                .with_hint("choose one with --limit"));
         }
+        run::run(&self, &playbook, &files, chosen, cx).await
     }
 
     /// Parses the playbook and all that it reaches.
@@ -184,6 +179,7 @@ impl Args {
             tags: self.choice.tags.clone(),
             skip_tags: self.choice.skip_tags.clone(),
             start_at_task: self.choice.start_at_task.clone(),
+            step: self.step,
             force_handlers: self.force_handlers,
             extra_vars: vars::merge(&self.extra_vars, files)?,
             privilege: Become {

@@ -99,7 +99,10 @@ impl Work {
                 vars: serde_json::Map::new(),
             },
             bundle: Bundle::opened(&sources, files.vault()).map_err(Failure::usage)?,
-            asks: Asks::default(),
+            asks: Asks {
+                step: args.step,
+                ..Asks::default()
+            },
             needs_root: args.privileged
                 || becomes_in_vars(chosen)
                 || playbook.files.iter().any(|file| becomes_in(files, file)),

@@ -58,6 +58,8 @@ pub(super) struct Run<'a> {
     pub(super) completed: RefCell<BTreeSet<String>>,
     /// `--start-at-task`, until it is found.
     pub(super) start_at: RefCell<Option<String>>,
+    /// Whether each task is confirmed first.
+    pub(super) stepping: Cell<bool>,
     /// The processes that tasks of other users run in.
     pub(super) workers: RefCell<Workers>,
     /// Facts as modules see them, without their prefix.
@@ -103,6 +105,7 @@ impl<'a> Run<'a> {
             handlers: RefCell::new(Handlers::default()),
             completed: RefCell::new(BTreeSet::new()),
             start_at: RefCell::new(options.start_at_task.clone()),
+            stepping: Cell::new(options.step),
             workers: RefCell::new(Workers::new(&options.login_user)),
             module_facts: RefCell::default(),
         }

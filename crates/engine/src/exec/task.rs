@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use amibake_playbook::value::Value;
+use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 
 use super::actions::Doing;
@@ -45,7 +46,30 @@ impl Run<'_> {
         if !handler && self.is_before_start(&doing) {
             return Ok(Flow::Next);
         }
+        if !handler && !self.is_confirmed(&doing) {
+            return Ok(Flow::Next);
+        }
         self.ordinary(doing, handler)
+    }
+
+    /// Asks the user under `--step`, as Ansible does: no by default, and `continue` for the rest.
+    fn is_confirmed(&self, doing: &Doing<'_>) -> bool {
+        if !self.stepping.get() {
+            return true;
+        }
+        let name = self.task_name(doing);
+        let answer = self.controller.borrow_mut().ask(Ask::Confirm { name });
+        let Answer::Value { value } = answer else {
+            return false;
+        };
+        match value.as_str().unwrap_or_default() {
+            "c" | "continue" => {
+                self.stepping.set(false);
+                true
+            }
+            "y" | "yes" => true,
+            _ => false,
+        }
     }
 
     fn ordinary(&self, mut doing: Doing<'_>, handler: bool) -> Result<Flow, Stop> {
