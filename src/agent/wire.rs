@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use amibake_protocol::frame::{self, BLOB_BYTES, Frame, HEADER_BYTES, Header};
 use amibake_protocol::message::{Reply, RunId, ToAgent, ToController};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::asks::Answered;
@@ -29,6 +30,7 @@ pub(super) struct Wire {
     sender: Sender,
     stdout: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
     last: Last,
+    asked_again: Arc<Notify>,
 }
 
 /// The way to the agent.
@@ -69,11 +71,19 @@ pub(super) async fn give_password(to: &mut Stdin, privilege: &Privilege) -> io::
     Ok(())
 }
 
-/// Reads what fits; the rest is read and forgotten, so that the writer never blocks.
-pub(super) async fn read_some(from: &mut (dyn AsyncRead + Send + Unpin)) -> String {
+/// Reads what fits; the rest is read and forgotten, so that the writer never blocks. Says when
+/// `sudo` asks for the second time: the first password was wrong, and there is no other.
+async fn read_some(from: &mut (dyn AsyncRead + Send + Unpin), asked_again: &Notify) -> String {
     let (mut kept, mut part) = (Vec::new(), vec![0; 4096]);
     while let Ok(n @ 1..) = from.read(&mut part).await {
         kept.extend_from_slice(&part[..n]);
+        if String::from_utf8_lossy(&kept)
+            .matches(script::PROMPT)
+            .count()
+            > 1
+        {
+            asked_again.notify_one();
+        }
         if kept.len() > STDERR_BYTES {
             kept.drain(..kept.len() - STDERR_BYTES);
         }
@@ -84,14 +94,17 @@ pub(super) async fn read_some(from: &mut (dyn AsyncRead + Send + Unpin)) -> Stri
 impl Wire {
     pub(super) fn new(channel: Channel) -> Self {
         let mut stderr = channel.stderr;
+        let asked_again = Arc::new(Notify::new());
+        let told = Arc::clone(&asked_again);
         Self {
             sender: Sender(channel.stdin),
             stdout: BufReader::new(channel.stdout),
             last: Last {
-                stderr: tokio::spawn(async move { read_some(&mut *stderr).await }),
+                stderr: tokio::spawn(async move { read_some(&mut *stderr, &told).await }),
                 exit: channel.exit,
                 spoke: false,
             },
+            asked_again,
         }
     }
 
@@ -103,7 +116,13 @@ impl Wire {
         let mark = format!("amibake {run} ");
         let mut noise = NOISE_BYTES;
         loop {
-            let line = self.line(&mut noise).await?;
+            let asked_again = Arc::clone(&self.asked_again);
+            let line = tokio::select! {
+                line = self.line(&mut noise) => line?,
+                () = asked_again.notified() => {
+                    return Err(AgentError::Sudo("the password was not accepted".to_owned()));
+                }
+            };
             let Some(at) = line.find(&mark) else { continue };
             let said: Vec<&str> = line[at + mark.len()..].split_whitespace().collect();
             match said.as_slice() {

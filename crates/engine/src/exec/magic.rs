@@ -105,14 +105,15 @@ pub(super) fn enter(run: &Run<'_>, folder: &Path, vars: &Map<String, Json>) {
     run.vars.beside.clear();
     // The playbook's own group_vars and host_vars, weakest first.
     let groups = std::iter::once("all").chain(run.options.group_names.iter().map(String::as_str));
-    for (kind, name) in groups
-        .map(|g| ("group_vars", g))
-        .chain([("host_vars", host.as_str())])
-    {
+    let read = |kind: &str, name: &str| {
         if let Err(stop) = read_beside(run, &folder.join(kind).join(name)) {
             run.warn(stop.0, None);
         }
-    }
+    };
+    groups.for_each(|name| read("group_vars", name));
+    // What the inventory says of the host itself is nearer than what is said of any group.
+    add(&run.vars.beside, &run.options.host_vars);
+    read("host_vars", host);
 }
 
 /// Moves to the folder of the playbook a play stands in: an imported one may be elsewhere.
