@@ -135,7 +135,7 @@ struct Backlog {
 }
 
 /// As much may wait before [`Events::room`] holds back those who read from a host.
-const BACKLOG: usize = 4 << 20;
+const BACKLOG: usize = 2 << 20;
 /// What an event is counted as at least.
 const LEAST_BYTES: usize = 1 << 10;
 

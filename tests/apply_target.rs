@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::{Plain, expect_exit, text, wait_for};
 
-const AS_ROOT: &str = r#"
+const AS_ROOT: &str = r"
 - hosts: all
   become: true
   gather_facts: false
@@ -17,7 +17,7 @@ const AS_ROOT: &str = r#"
       register: who
       changed_when: false
     - ansible.builtin.assert: {that: who.stdout == 'root'}
-"#;
+";
 
 const AS_LOGIN: &str = r#"
 - hosts: all
@@ -43,7 +43,7 @@ for u in carol dave; do
   useradd -m -s /bin/bash $u; mkdir -p /home/$u/.ssh
   cp /home/ubuntu/.ssh/authorized_keys /home/$u/.ssh/; chown -R $u:$u /home/$u/.ssh; chmod 700 /home/$u/.ssh
 done
-echo 'carol:the-right-word-4711' | chpasswd
+chpasswd < /root/word; rm /root/word
 echo 'carol ALL=(ALL:ALL) ALL' > /etc/sudoers.d/carol; chmod 440 /etc/sudoers.d/carol
 ";
 
@@ -58,6 +58,13 @@ fn root(plain: &Plain, script: &str) -> String {
     text(&output.stdout)
 }
 
+/// Makes the users. The password comes in a file: sudo notes the commands it is given.
+fn people(plain: &Plain) {
+    let word = "carol:the-right-word-4711\n";
+    std::fs::write(plain.root.join("root/word"), word).expect("its disk is here");
+    root(plain, PEOPLE);
+}
+
 /// Applies as another user, who logs in with the same key.
 fn apply_as(plain: &Plain, user: &str, play: &str) -> Command {
     let mut command = plain.apply_as(user, play);
@@ -70,7 +77,7 @@ fn the_agent_runs_where_nothing_else_may_be_executed_and_is_shipped_once() {
     let plain = Plain::start();
     root(
         &plain,
-        "mount -o remount,noexec /run; mount -t tmpfs -o noexec,mode=1777 tmpfs /tmp; \
+        "systemctl stop apt-daily.timer apt-daily-upgrade.timer apt-daily.service; mount -o remount,noexec /run; mount -t tmpfs -o noexec,mode=1777 tmpfs /tmp; \
          mount --bind /home /home; mount -o remount,bind,noexec /home; ! /run/true 2>/dev/null",
     );
     let received = || -> u64 {
@@ -87,7 +94,8 @@ fn the_agent_runs_where_nothing_else_may_be_executed_and_is_shipped_once() {
     let before = received();
     expect_exit(&mut apply_as(&plain, "ubuntu", AS_ROOT), 0);
     let again = received() - before;
-    assert!(again < 100_000, "{again} bytes");
+    // The machine hears of other things as well; the agent has three megabytes.
+    assert!(again < 500_000, "{again} bytes");
 
     let found = root(
         &plain,
@@ -108,12 +116,12 @@ fn the_agent_runs_where_nothing_else_may_be_executed_and_is_shipped_once() {
     assert_eq!(sum, name);
 
     // A user without any right, whose home takes no programs either.
-    root(&plain, PEOPLE);
+    people(&plain);
     let mut apply = apply_as(&plain, "dave", AS_LOGIN);
     expect_exit(apply.args(["-e", "expected=dave"]), 0);
     let found = root(
         &plain,
-        "ls -ld /var/tmp/amibake-* | cut -c1-10; ls /run/amibake; pgrep -u dave amibake || echo none",
+        "ls -ld /var/tmp/amibake-* | cut -c1-10; ls /run/amibake; pgrep -u dave || echo none",
     );
     assert_eq!(found, "drwx------\nnone\n");
     let mut apply = apply_as(&plain, "dave", AS_ROOT);
@@ -139,7 +147,7 @@ const WHO: &str = r#"
 #[test]
 fn another_user_has_its_groups_home_and_the_environment_of_sudo() {
     let plain = Plain::start();
-    root(&plain, PEOPLE);
+    people(&plain);
     let output = expect_exit(apply_as(&plain, "ubuntu", WHO).arg("--json"), 0);
     let told = text(&output.stdout);
     let event = told
@@ -240,7 +248,7 @@ const WATCHED: &str = r#"
 #[test]
 fn sudo_gets_its_password_and_nobody_else_does() {
     let plain = Plain::start();
-    root(&plain, PEOPLE);
+    people(&plain);
     let passwords = tempfile::tempdir().unwrap();
     let file = |name: &str, word: &str| {
         let path = passwords.path().join(name);
@@ -349,7 +357,7 @@ fn an_interrupt_ends_the_run_on_the_machine_too() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stdout));
     wait_for("the end of the run", Duration::from_mins(1), || {
-        root(&plain, "pgrep -x sleep; pgrep amibake; systemctl list-units --all --plain --no-legend \"amibake-*\"; ls /run/amibake; true").is_empty()
+        root(&plain, "pgrep -x sleep; pgrep -f \"[e]xe serve\"; systemctl list-units --all --plain --no-legend \"amibake-*\"; ls /run/amibake; true").is_empty()
     });
     assert!(!plain.root.join("root/never").exists());
 }
@@ -387,7 +395,7 @@ fn a_run_whose_controller_was_killed_goes_on_and_what_is_left_is_swept() {
     // Its process dies too; the next run removes the rest once it is old.
     root(
         &plain,
-        "pkill -KILL amibake; touch -d \"1 hour ago\" /run/amibake/r*",
+        "pkill -KILL -f \"[e]xe serve\"; sleep 1; touch -d \"1 hour ago\" /run/amibake/r*",
     );
     expect_exit(&mut apply_as(&plain, "ubuntu", AS_ROOT), 0);
     assert_eq!(root(&plain, "ls /run/amibake"), "");
@@ -400,7 +408,7 @@ fn where_there_is_no_systemd_the_run_is_detached_all_the_same() {
     root(
         &plain,
         "mkdir -p /run/sshd; systemd-run --quiet --collect -p KillMode=process unshare --mount sh -c \
-         \"mount -t tmpfs tmpfs /run/systemd && exec /usr/sbin/sshd -D -p 2222 -o UsePAM=no\"",
+         \"mount -t tmpfs tmpfs /run/systemd && exec /usr/sbin/sshd -D -p 2222\"",
     );
     let running = plain
         .apply_to(&format!("ubuntu@{}:2222", plain.address), GOES_ON)
@@ -416,10 +424,14 @@ fn where_there_is_no_systemd_the_run_is_detached_all_the_same() {
     );
     assert_eq!(units, "0\n1\n");
     // The session is cut, the run is not.
-    root(&plain, "pkill -KILL -f \"sshd: ubuntu\"");
+    // This session is among those that go.
+    plain.ssh("sudo pkill -KILL -f 'sshd: ubuntu'");
     let output = running.wait_with_output().unwrap();
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("changed=2"), "{said}");
-    assert_eq!(root(&plain, "ls /run/amibake; pgrep amibake; true"), "");
+    assert_eq!(
+        root(&plain, "ls /run/amibake; pgrep -f \"[e]xe serve\"; true"),
+        ""
+    );
 }

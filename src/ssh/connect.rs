@@ -257,7 +257,7 @@ fn settings(destination: &Destination) -> client::Config {
         // A peer that takes no more bytes cannot be sent a keep-alive either.
         inactivity_timeout: Some(KEEP_ALIVE * 8),
         // The window is what a slow link may have under way; the packet is as large as sshd takes.
-        window_size: 8 * 1024 * 1024,
+        window_size: 2 * 1024 * 1024,
         maximum_packet_size: 65_535,
         nodelay: true,
         ..client::Config::default()

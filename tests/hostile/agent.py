@@ -14,7 +14,14 @@ from pathlib import Path
 MODE, FOLDER = sys.argv[1], Path(sys.argv[2])
 RUN = re.search(r"'(r[0-9a-f]{16})'", os.environ["SSH_ORIGINAL_COMMAND"])[1]
 IN, OUT = sys.stdin.buffer, sys.stdout.buffer
-ESCAPE = "\x1b]0;pwned\x07\x1b[2J\u202egpj.exe"
+ESCAPE = "\x1b]0;pwned\x07\x1b[2J\x9b2J\u202egpj.exe"
+
+
+def linger() -> None:
+    """Says nothing more, as long as its session lives."""
+    session = os.getppid()
+    while os.getppid() == session:
+        time.sleep(0.2)
 
 
 def frame(kind: bytes, body: bytes) -> bytes:
@@ -104,7 +111,8 @@ def main() -> None:
     OUT.write(f"amibake {RUN} have\n".encode())
     OUT.flush()
     if MODE == "deaf":
-        time.sleep(600)
+        (FOLDER / "deaf").touch()
+        linger()
     opened = receive()
     assert opened["to-agent"] == "open"
     again = (FOLDER / "connected").exists()
@@ -126,7 +134,7 @@ def main() -> None:
     elif MODE == "gigabytes":
         told.event(event="play-started", name="x")
         for _ in range(300):
-            told.task("big", {"stdout": "x" * 1_500_000})
+            told.task("big", {"stdout": "x" * 900_000})
         told.finished(300)
     elif MODE == "tiny-values":
         told.event(event="play-started", name="x")
@@ -156,9 +164,10 @@ def main() -> None:
     elif MODE == "never":
         told.event(event="play-started", name="x")
         (FOLDER / "following").touch()
-        time.sleep(600)
+        linger()
     elif MODE == "closes":
         told.event(event="play-started", name="x")
+        sys.exit(0)
     elif MODE == "escapes":
         told.event(event="play-started", name=ESCAPE)
         told.event(event="warning", message=ESCAPE, place={"file": ESCAPE, "line": 1, "column": 1})
@@ -179,7 +188,7 @@ def main() -> None:
     elif MODE == "claims":
         told.event(event="play-started", name="x")
         told.finished(ok=5)
-    time.sleep(600)
+    linger()
 
 
 try:

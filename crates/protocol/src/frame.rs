@@ -12,7 +12,7 @@ pub const HEADER_BYTES: usize = 5;
 /// The longest body of a frame.
 pub const MAX_BODY_BYTES: usize = 8 << 20;
 /// The most that a message to the controller may weigh; see [`weight`].
-pub const MAX_WEIGHT: usize = 2 << 20;
+pub const MAX_WEIGHT: usize = 1 << 20;
 /// What one value inside a message takes in memory, generously.
 const VALUE_BYTES: usize = 96;
 /// How much of a file one frame carries; small enough that other messages get between.
