@@ -272,7 +272,7 @@ impl SshError {
     /// Returns whether nothing came back at all.
     pub(crate) fn is_silence(&self) -> bool {
         match self {
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { stage, .. } => *stage == Stage::Connect,
             Self::Connect { source, .. } => matches!(
                 source.kind(),
                 io::ErrorKind::TimedOut
