@@ -174,7 +174,11 @@ fn too_slow(what: &str, limit: &str) -> Failure {
 
 async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<Finished, Failure> {
     let phase = shop.events.phase(Phase::Resolve);
-    let base = shop.target.resolve(plan).await.map_err(failed)?;
+    let cx = Cx {
+        ledger,
+        phase: &phase,
+    };
+    let base = shop.target.resolve(plan, &cx).await.map_err(failed)?;
     phase.finish(Some(format!("{} ({})", base.id, base.name)));
 
     let phase = shop.events.phase(Phase::Launch);

@@ -103,6 +103,13 @@ fn file(
     variables: &Variables,
 ) -> Result<Source, Diagnostic> {
     let checksum = read::text(fields, "checksum", variables)?;
+    if let (Some(sum), Some(node)) = (&checksum, fields.get("checksum")) {
+        let hex = sum.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let message = format!("`{sum}` is no checksum such as sha256:9f86d0…");
+            return Err(Diagnostic::new(&node.span, message));
+        }
+    }
     if location.contains("://") && checksum.is_none() {
         return Err(Diagnostic::new(
             &fields.node.span,

@@ -89,3 +89,27 @@ fn inline_tasks_keep_their_lines_and_their_templates() {
     assert_eq!(yaml, "\n\n\n\n      - debug:\n          msg: \"{{ x }}\"\n");
     assert_eq!(vars["x"], 1);
 }
+
+#[test]
+fn a_checksum_is_checked_when_the_manifest_is_read() {
+    let image = |source: &str| {
+        let text = format!("name: web\nsource: {{{source}}}\n");
+        let path = Path::new("/m/web.yaml");
+        let root = yaml::parse(path, text.as_bytes()).unwrap().root;
+        parse(path, &root, TargetKind::Container, &Given::default())
+    };
+    let sum = "0f".repeat(32);
+    image(&format!(
+        "image: \"http://x/r.tar\", checksum: \"sha256:{sum}\""
+    ))
+    .unwrap();
+    image("image: root.tar").unwrap();
+    for bad in [
+        format!("image: root.tar, checksum: \"{sum}\""),
+        "image: root.tar, checksum: \"sha256:0f\"".to_owned(),
+        "image: \"http://x/r.tar\"".to_owned(),
+    ] {
+        let said = image(&bad).expect_err(&bad).to_string();
+        assert!(said.contains("checksum"), "{said}");
+    }
+}

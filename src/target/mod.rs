@@ -98,8 +98,9 @@ pub(crate) struct Finished {
 /// Where machines and images come from.
 #[async_trait]
 pub(crate) trait Target: Send + Sync {
-    /// Finds what `plan` starts from, and looks at everything that would fail later. Only reads.
-    async fn resolve(&self, plan: &BakePlan) -> Result<Base, TargetError>;
+    /// Finds what `plan` starts from, and looks at everything that would fail later. In the cloud
+    /// it only reads; here it makes a base root that is not there yet.
+    async fn resolve(&self, plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError>;
 
     /// Starts a machine from `base` and returns when it has an address. SSH may not answer yet.
     async fn launch(

@@ -1,7 +1,12 @@
-//! Looks into an image's disk, offline, for everything that EC2.md's "sealed root" lists.
+//! What every image is, on whichever target it was made: sealed, looked into offline for everything
+//! that EC2.md's "sealed root" lists, and able to boot by itself.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::wait_for;
 
 /// Paths of which none may be in an image; `*` stands for any name.
 const ABSENT: [&str; 46] = [
@@ -144,4 +149,38 @@ fn fits(name: &str, part: &str) -> bool {
             starts.into_iter().any(|i| fits(&rest[i..], after))
         }),
     }
+}
+
+/// Boots a copy of the disk without any user data, and sees it make itself new host keys.
+pub(crate) fn assert_boots_alone(root: &Path) {
+    let copy = tempfile::tempdir().unwrap();
+    let disk = copy.path().join("root");
+    let copied = Command::new("cp").arg("-a").arg(root).arg(&disk).status();
+    assert!(copied.unwrap().success());
+    let mut machine = Command::new("systemd-nspawn")
+        .args([
+            "--quiet",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--link-journal=no",
+            "--private-network",
+            "--console=pipe",
+        ])
+        .arg("--directory")
+        .arg(&disk)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("new host keys", Duration::from_secs(240), || {
+        disk.join("etc/ssh/ssh_host_ed25519_key").exists()
+    });
+    assert!(machine.try_wait().unwrap().is_none(), "it is up");
+    Command::new("kill")
+        .args(["-TERM", &machine.id().to_string()])
+        .status()
+        .unwrap();
+    machine.wait().unwrap();
 }

@@ -1,16 +1,20 @@
 //! What the container target needs of this host: root, tools, and running them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 use super::super::TargetError;
 use super::host_arch;
 use crate::manifest::Arch;
 
 /// The tools, and the Debian package each is in.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 9] = [
     ("systemd-nspawn", "systemd-container"),
     ("mmdebstrap", "mmdebstrap"),
     ("ip", "iproute2"),
@@ -18,6 +22,8 @@ const TOOLS: [(&str, &str); 7] = [
     ("tar", "tar"),
     ("zstd", "zstd"),
     ("mount", "mount"),
+    ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
 ];
 
 /// Looks at everything that would fail later.
@@ -46,7 +52,8 @@ pub(super) fn check(arch: Arch) -> Result<(), TargetError> {
         ))
         .with_hint(format!("apt-get install {}", missing.join(" "))));
     }
-    nested()
+    nested()?;
+    not_on_an_overlay()
 }
 
 /// Makes a namespace of each kind and mounts in it: what cannot work is told before anything is made.
@@ -75,6 +82,24 @@ fn nested() -> Result<(), TargetError> {
     .with_hint("use a machine, or a virtual machine, with Debian or Ubuntu"))
 }
 
+/// A machine's disk is an overlay, whose upper layer cannot lie on another: Docker's own disk.
+fn not_on_an_overlay() -> Result<(), TargetError> {
+    let home = Path::new(super::HOME);
+    let there = home.ancestors().find(|path| path.is_dir());
+    let found = there.and_then(|path| rustix::fs::statfs(path).ok());
+    if found.is_none_or(|found| found.f_type != OVERLAY) {
+        return Ok(());
+    }
+    Err(TargetError::manifest(format!(
+        "{} is on an overlay, as in a Docker container: machines cannot have their disks there",
+        home.display()
+    ))
+    .with_hint(format!("mount a volume at {}", home.display())))
+}
+
+/// `OVERLAYFS_SUPER_MAGIC` of statfs(2).
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
+
 fn on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -82,14 +107,15 @@ fn on_path(tool: &str) -> bool {
         .any(|dir| dir.join(tool).is_file())
 }
 
-/// Runs a tool to its end.
+/// Runs a tool to its end. It ends with us, however we end.
 pub(super) async fn run<I, S>(program: &str, args: I) -> Result<(), TargetError>
 where
     I: IntoIterator<Item = S>,
     S: AsRef<OsStr>,
 {
     let failed = || TargetError::new(format!("`{program}` failed"));
-    let output = Command::new(program)
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", program])
         .args(args)
         // An interrupted bake must not leave its tools running.
         .kill_on_drop(true)
@@ -101,6 +127,18 @@ where
     }
     let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(failed().because(format!("{}: {stderr}", output.status)))
+}
+
+/// Runs a tool that starts others and mounts: none of that outlives it.
+pub(super) async fn run_apart<I, S>(program: &str, args: I) -> Result<(), TargetError>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    let apart = ["--pid", "--mount-proc", "--fork", "--kill-child", program];
+    let mut words: Vec<OsString> = apart.iter().map(OsString::from).collect();
+    words.extend(args.into_iter().map(|word| word.as_ref().to_owned()));
+    run("unshare", words).await
 }
 
 /// Makes a folder and those above it, for root alone to list.
@@ -122,29 +160,87 @@ pub(super) async fn unmount(path: &Path) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Ends a container that another process started, by its name.
-pub(super) async fn end_by_name(name: &str) -> Result<(), TargetError> {
-    let wanted = format!("--machine={}", machine_name(name));
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let nspawn = command.starts_with(b"systemd-nspawn\0");
-        if nspawn
-            && command
-                .split(|b| *b == 0)
-                .any(|arg| arg == wanted.as_bytes())
-        {
-            let pid = entry.file_name().to_string_lossy().into_owned();
-            run("kill", ["-TERM", &pid]).await?;
-            wait_for_end(&entry.path()).await;
+/// How long a machine whose plug is pulled may take to be gone.
+const GONE: Duration = Duration::from_secs(20);
+
+/// How long nspawn may take to see that its guest is gone, and to tidy up after itself.
+const NOTICED: Duration = Duration::from_secs(3);
+
+/// Ends the machine in `folder` at once, without asking it: for one that is thrown away.
+///
+/// The guest's processes are killed, not nspawn: killed alone, it would leave its guest running,
+/// and killed by anybody it is not there to be asked.
+pub(super) async fn pull_the_plug(name: &str, folder: &Path) -> Result<(), TargetError> {
+    let begin = Instant::now();
+    loop {
+        let (guests, nspawn) = (guests(folder), nspawn(name));
+        if guests.is_empty() && nspawn.is_none() {
+            forget(name);
+            return Ok(());
         }
+        if begin.elapsed() > GONE {
+            let message = format!("the processes of container {name} cannot be killed");
+            return Err(TargetError::new(message));
+        }
+        let overdue = nspawn.filter(|_| begin.elapsed() > NOTICED);
+        for pid in guests.into_iter().chain(overdue) {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+        sleep(Duration::from_millis(30)).await;
     }
-    Ok(())
 }
 
-async fn wait_for_end(process: &Path) {
-    let deadline = tokio::time::Instant::now() + super::POWER_OFF;
-    while process.exists() && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+/// Returns the nspawn that runs the machine `name`, whoever started it.
+fn nspawn(name: &str) -> Option<Pid> {
+    let wanted = format!("--machine={}", machine_name(name));
+    processes().find(|pid| {
+        let command = std::fs::read(proc(*pid, "cmdline")).unwrap_or_default();
+        command.starts_with(b"systemd-nspawn\0")
+            && command.split(|b| *b == 0).any(|a| a == wanted.as_bytes())
+    })
+}
+
+/// Returns the processes whose root is the overlay of the machine in `folder`.
+fn guests(folder: &Path) -> Vec<Pid> {
+    let layer = format!("upperdir={},", folder.join("upper").display());
+    let ours = namespace(rustix::process::getpid());
+    let of_machine = |pid: &Pid| {
+        let mounts = std::fs::read_to_string(proc(*pid, "mountinfo")).unwrap_or_default();
+        let root = mounts
+            .lines()
+            .find(|line| line.split(' ').nth(4) == Some("/"));
+        root.is_some_and(|line| line.contains(&layer))
+    };
+    processes()
+        .filter(|pid| namespace(*pid) != ours)
+        .filter(of_machine)
+        .collect()
+}
+
+/// Returns the mount namespace of a process, by its inode.
+fn namespace(pid: Pid) -> Option<u64> {
+    std::fs::metadata(proc(pid, "ns/mnt"))
+        .ok()
+        .map(|found| found.ino())
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+}
+
+fn proc(pid: Pid, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{file}"))
+}
+
+/// Removes what an nspawn that was killed could not: it keeps folders by its machine's name.
+pub(super) fn forget(name: &str) {
+    let entries = std::fs::read_dir("/run/systemd/nspawn")
+        .into_iter()
+        .flatten();
+    for kind in entries.flatten() {
+        let left = kind.path().join(machine_name(name));
+        let _not_there = std::fs::remove_dir_all(left);
     }
 }
 

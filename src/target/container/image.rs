@@ -1,8 +1,10 @@
 //! A container's image: the root as a tarball, and a result file beside it.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 
 use super::super::TargetError;
 use super::host::{make_folder, run};
@@ -46,10 +48,8 @@ pub(super) fn publish(
     let failed = |e: std::io::Error| {
         TargetError::new(format!("could not publish {}", tarball.display())).because(e)
     };
-    let mut hash = Sha256::new();
-    let mut file = std::fs::File::open(candidate).map_err(failed)?;
-    let size_bytes = std::io::copy(&mut file, &mut hash).map_err(failed)?;
-    let digest: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let size_bytes = candidate.metadata().map_err(failed)?.len();
+    let digest = sha256(candidate).map_err(failed)?;
     let result = serde_json::json!({
         "image": tarball,
         "name": plan.image.name,
@@ -61,4 +61,18 @@ pub(super) fn publish(
     });
     std::fs::write(result_path(tarball), format!("{result:#}\n")).map_err(failed)?;
     std::fs::rename(candidate, tarball).map_err(failed)
+}
+
+/// Returns a file's SHA-256 in hexadecimal digits.
+pub(super) fn sha256(file: &Path) -> io::Result<String> {
+    let mut file = File::open(file)?;
+    let (mut hash, mut buffer) = (Context::new(&SHA256), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hash.update(&buffer[..n]),
+        }
+    }
+    let digest = hash.finish();
+    Ok(digest.as_ref().iter().map(|b| format!("{b:02x}")).collect())
 }

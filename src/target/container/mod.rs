@@ -26,6 +26,9 @@ use crate::plan::BakePlan;
 use host::run;
 use network::Network;
 
+/// Where machines, and by default images, are.
+const HOME: &str = "/var/lib/amibake";
+
 /// How long a container may take to power itself off.
 const POWER_OFF: Duration = Duration::from_secs(90);
 
@@ -50,7 +53,7 @@ struct Running {
 impl Container {
     /// Returns the target, its folders below `/var/lib/amibake`, images in `images` if given.
     pub(crate) fn new(images: Option<PathBuf>) -> Self {
-        let home = Path::new("/var/lib/amibake");
+        let home = Path::new(HOME);
         Self {
             images: images.unwrap_or_else(|| home.join("images")),
             machines: home.join("machines"),
@@ -74,43 +77,46 @@ impl Container {
         }
     }
 
-    /// Powers the container off and waits until it is.
+    /// Powers the container off and waits until it is: what it has yet to write is written.
     async fn power_off(&self, name: &str) -> Result<(), TargetError> {
         let Some(mut running) = self.machines().remove(name) else {
-            return host::end_by_name(name).await;
+            let message = format!("container {name} is not this process's to power off");
+            return Err(TargetError::new(message));
         };
         let ended = end(&mut running.nspawn, name).await;
         self.machines().insert(name.to_owned(), running);
+        // One that did not listen.
+        host::pull_the_plug(name, &self.machines.join(name)).await?;
         ended
+    }
+
+    /// Ends a container that is thrown away.
+    async fn kill(&self, name: &str) -> Result<(), TargetError> {
+        host::pull_the_plug(name, &self.machines.join(name)).await
     }
 }
 
 /// Asks nspawn, which powers its container off when it is terminated.
+///
+/// # Errors
+/// When nspawn is no more: the machine was not shut down, and what it had to write is not written.
 async fn end(nspawn: &mut Child, name: &str) -> Result<(), TargetError> {
-    let Some(pid) = nspawn.id() else {
-        return Ok(());
-    };
+    let gone = || TargetError::new(format!("container {name} ended by itself"));
+    let asked = nspawn.try_wait().is_ok_and(|ended| ended.is_none());
+    let pid = nspawn.id().filter(|_| asked).ok_or_else(gone)?;
     run("kill", ["-TERM", &pid.to_string()]).await?;
     match tokio::time::timeout(POWER_OFF, nspawn.wait()).await {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            // Killed alone, nspawn would leave its guest running.
-            let guests = tokio::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-            for guest in guests.await.unwrap_or_default().split_whitespace() {
-                let _gone = run("kill", ["-KILL", guest]).await;
-            }
-            nspawn.kill().await.map_err(|e| {
-                TargetError::new(format!("container {name} could not be killed")).because(e)
-            })
-        }
+        Ok(Ok(status)) if status.code().is_none() => Err(gone()),
+        _ => Ok(()),
     }
 }
 
 #[async_trait]
 impl Target for Container {
-    async fn resolve(&self, plan: &BakePlan) -> Result<Base, TargetError> {
+    async fn resolve(&self, plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError> {
         host::check(plan.arch)?;
-        root::base(&plan.source, plan.arch).await
+        self.image_of(plan)?;
+        root::base(plan, cx).await
     }
 
     async fn launch(
@@ -123,13 +129,9 @@ impl Target for Container {
         let name = format!("amibake-{}-{role}", plan.run);
         let folder = self.machines.join(&name);
         let keys = Keys::make()?;
-        let user = plan
-            .builder
-            .user
-            .clone()
-            .unwrap_or_else(|| "amibake".to_owned());
-
         let lowers = self.lowers(base);
+        let user = plan.builder.user.clone();
+        let user = user.unwrap_or_else(|| seed::usual_user(plan, &lowers));
         cx.ledger.owe(
             Due::Always,
             Undo::RemovePath {
@@ -137,7 +139,7 @@ impl Target for Container {
             },
         )?;
         let merged = mount(&folder, &lowers).await?;
-        seed::write(&merged, &name, &user, &keys)?;
+        seed::write(&folder.join("seed"), &name, &user, &keys)?;
 
         let network = Network::take()?;
         cx.ledger.owe(
@@ -198,8 +200,7 @@ impl Target for Container {
         self.power_off(&builder.id).await?;
         let folder = self.machines.join(&builder.id);
         let merged = folder.join("root");
-        root::untrust_host(&merged).await?;
-        seed::remove(&merged)?;
+        root::unprepare(&merged).await?;
 
         let tarball = self
             .images
@@ -227,7 +228,7 @@ impl Target for Container {
 
     async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError> {
         // Quick enough to wait for; the overlay stays until the ledger is unwound.
-        self.power_off(&machine.id).await
+        self.kill(&machine.id).await
     }
 
     async fn publish(
@@ -236,18 +237,14 @@ impl Target for Container {
         candidate: &Candidate,
         cx: &Cx<'_>,
     ) -> Result<Finished, TargetError> {
-        let path = self.images.join(format!("{}.tar.zst", plan.image.name));
-        if path.exists() {
-            return Err(
-                TargetError::new(format!("{} exists already", path.display()))
-                    .with_hint("put {{ build_time }} into image.name, or remove the file"),
-            );
-        }
+        let path = self.image_of(plan)?;
         for made in [path.clone(), image::result_path(&path)] {
             cx.ledger
                 .owe(Due::OnFailure, Undo::RemovePath { path: made })?;
         }
-        image::publish(plan, &candidate.base.name, Path::new(&candidate.id), &path)?;
+        let root = self.lowers(&candidate.base).pop().unwrap_or_default();
+        let base = root.file_name().unwrap_or_default().to_string_lossy();
+        image::publish(plan, &base, Path::new(&candidate.id), &path)?;
         Ok(Finished {
             id: path.display().to_string(),
             name: plan.image.name.clone(),
@@ -261,7 +258,7 @@ impl Target for Container {
 
     async fn pay(&self, undo: &Undo, _learned: &[String]) -> Result<(), TargetError> {
         match undo {
-            Undo::StopContainer { name } => self.power_off(name).await,
+            Undo::StopContainer { name } => self.kill(name).await,
             Undo::RemoveNetwork { name } => network::remove(name).await,
             Undo::RemovePath { path } => self.remove(path).await,
             Undo::TerminateInstance { .. }
@@ -275,6 +272,17 @@ impl Target for Container {
 }
 
 impl Container {
+    /// Returns where the plan's image will be, which must be free.
+    fn image_of(&self, plan: &BakePlan) -> Result<PathBuf, TargetError> {
+        let path = self.images.join(format!("{}.tar.zst", plan.image.name));
+        if path.exists() {
+            let message = format!("{} exists already", path.display());
+            return Err(TargetError::manifest(message)
+                .with_hint("put {{ build_time }} into image.name, or remove the file"));
+        }
+        Ok(path)
+    }
+
     /// Removes a file, or a machine's folder once its container is down.
     async fn remove(&self, path: &Path) -> Result<(), TargetError> {
         if let Some(name) = path
@@ -282,20 +290,28 @@ impl Container {
             .and_then(|n| n.to_str())
             .filter(|_| path.starts_with(&self.machines))
         {
-            self.power_off(name).await?;
+            self.kill(name).await?;
             // A candidate lies on the builder's layer: lazily, so the order does not matter.
             host::unmount(&path.join("root")).await?;
         }
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(path)
-        } else {
-            std::fs::remove_file(path)
-        };
-        match removed {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(TargetError::new(format!("could not remove {}", path.display())).because(e))
+        let mut tries = 0;
+        loop {
+            let removed = match path.symlink_metadata() {
+                Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+                Ok(_) => std::fs::remove_file(path),
+                Err(gone) => Err(gone),
+            };
+            tries += 1;
+            match removed {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                // What was writing there has been killed, and may not be gone yet.
+                Err(_) if tries < 20 => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(e) => {
+                    let message = format!("could not remove {}", path.display());
+                    return Err(TargetError::new(message).because(e));
+                }
+                Ok(()) => return Ok(()),
             }
-            _ => Ok(()),
         }
     }
 }
@@ -352,6 +368,11 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &Network) -> Result<C
         .arg(format!(
             "--bind-ro={}:/etc/resolv.conf",
             host::resolver().display()
+        ))
+        .arg(format!(
+            "--bind-ro={}:{}",
+            folder.join("seed").display(),
+            seed::PLACE
         ))
         .stdin(Stdio::null())
         .stderr(console.try_clone().map_err(failed)?)

@@ -1,12 +1,18 @@
-//! Base roots: Debian or Ubuntu by mmdebstrap, made once and kept.
+//! Base roots: a suite of Debian or Ubuntu by mmdebstrap, or a root tarball. Made once and kept.
+//!
+//! A root is somebody else's: what is done in one is done by its own programs in a container
+//! ([`inside`]), so that no link in it leads us to a file of this host.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::super::{Base, TargetError};
-use super::host::{make_folder, run};
+use super::super::{Base, Cx, TargetError};
+use super::host::{forget, make_folder, run, run_apart};
+use super::image::sha256;
+use crate::ledger::{Due, Undo};
 use crate::manifest::{Arch, Source};
+use crate::plan::BakePlan;
 
 /// What a server image has that mmdebstrap's `minbase` has not.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,sudo,cloud-init,python3,iproute2,\
@@ -18,48 +24,124 @@ datasource_list: [ NoCloud, None ]
 locale: C.UTF-8
 apt_preserve_sources_list: true
 network: {config: disabled}
-system_info:
-  default_user: {name: amibake, lock_passwd: true, gecos: amibake, groups: [adm, sudo], \
-sudo: [\"ALL=(ALL) NOPASSWD:ALL\"], shell: /bin/bash}
 ";
 
-/// Returns the root that `source` names, made now if it is not there yet.
-pub(super) async fn base(source: &Source, arch: Arch) -> Result<Base, TargetError> {
-    let suite = suite(source)?;
-    let recipe = format!(
-        "{suite} {arch} {PACKAGES} {CLOUD_CONFIG} {} hosts",
-        host_certificates_digest()
-    );
-    let digest: String = Sha256::digest(recipe)
-        .iter()
-        .take(6)
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    let name = format!("{suite}-{arch}-{digest}");
+/// Makes a root one to boot from. Its argument is cloud-init's configuration.
+const PREPARE: &str = r#"
+set -eu
+mkdir -p /etc/cloud/cloud.cfg.d
+printf '%s' "$1" >/etc/cloud/cloud.cfg.d/90_container.cfg
+# The container gets its own at boot; a link of the root would lead nowhere yet.
+rm -f /etc/resolv.conf
+: >/etc/resolv.conf
+echo localhost >/etc/hostname
+# mmdebstrap makes none, and not every resolver knows this name by itself.
+[ -s /etc/hosts ] || printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >/etc/hosts
+: >/etc/machine-id
+rm -f /etc/ssh/ssh_host_*
+# By its date the emptied folder would pass for a fresh cache.
+[ ! -d /var/lib/apt/lists ] || touch --date=@0 /var/lib/apt/lists
+for file in /run/host-certificates/*.crt; do
+  [ -e "$file" ] || continue
+  cp "$file" "/usr/local/share/ca-certificates/amibake-host-${file##*/}"
+  found=yes
+done
+[ -z "${found-}" ] || update-ca-certificates --fresh >/dev/null
+"#;
+
+/// Takes out of a stopped machine what was the builder's alone.
+const UNPREPARE: &str = r"
+set -eu
+rmdir /var/lib/cloud/seed/nocloud /var/lib/cloud/seed 2>/dev/null || :
+for file in /usr/local/share/ca-certificates/amibake-host-*; do
+  [ -e $file ] || continue
+  rm -f $file
+  found=yes
+done
+[ -z ${found-} ] || update-ca-certificates --fresh >/dev/null
+";
+
+/// What a root is made of.
+enum Recipe {
+    /// By mmdebstrap, which knows the mirror and the keys of each suite.
+    Suite(String),
+    /// Unpacked.
+    Tarball {
+        /// A path, or a URL.
+        location: String,
+        /// SHA-256 in hexadecimal digits.
+        checksum: String,
+    },
+}
+
+/// Returns the root that `plan` starts from, made now if it is not there yet.
+pub(super) async fn base(plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError> {
+    let recipe = Recipe::of(plan)?;
+    let name = recipe.name(plan.arch);
     let path = Path::new("/var/cache/amibake/roots").join(&name);
     if !path.is_dir() {
-        make(&suite, arch, &path).await?;
+        let doing = match &recipe {
+            Recipe::Suite(suite) => {
+                format!("making the base root of {suite}, once (about a minute)")
+            }
+            Recipe::Tarball { location, .. } => format!("unpacking {location}, once"),
+        };
+        cx.phase.progress(doing, None);
+        make(&recipe, plan, &path, cx).await?;
     }
     Ok(Base {
         id: path.display().to_string(),
         name,
-        arch,
+        arch: plan.arch,
     })
 }
 
-/// Returns the suite's code name; mmdebstrap knows the mirror and the keys of each.
-fn suite(source: &Source) -> Result<String, TargetError> {
-    match source {
-        Source::Debian(suite) => Ok(suite.clone()),
-        Source::Ubuntu(release) => Ok(ubuntu_code_name(release)),
-        Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) => Err(TargetError::manifest(
-            "the container target cannot start from an AMI",
-        )
-        .with_hint("say `targets: {container: {source: {debian: bookworm}}}`")),
-        Source::Image { .. } => Err(TargetError::manifest(
-            "the container target starts from a suite, not yet from an image",
-        )),
+impl Recipe {
+    fn of(plan: &BakePlan) -> Result<Self, TargetError> {
+        match &plan.source {
+            Source::Debian(suite) => Ok(Self::Suite(suite.clone())),
+            Source::Ubuntu(release) => Ok(Self::Suite(ubuntu_code_name(release))),
+            Source::Image { location, checksum } => tarball(plan, location, checksum.as_deref()),
+            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) => Err(TargetError::manifest(
+                "the container target cannot start from an AMI",
+            )
+            .with_hint("say `targets: {container: {source: {debian: bookworm}}}`")),
+        }
     }
+
+    /// Returns the root's name, which another recipe does not have.
+    fn name(&self, arch: Arch) -> String {
+        let made_of = match self {
+            Self::Suite(suite) => format!("{suite} {arch} {PACKAGES}"),
+            Self::Tarball { checksum, .. } => checksum.clone(),
+        };
+        let digest = Sha256::digest(format!(
+            "{made_of} {CLOUD_CONFIG} {PREPARE} {}",
+            host_certificates_digest()
+        ));
+        let digest: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        match self {
+            Self::Suite(suite) => format!("{suite}-{arch}-{digest}"),
+            Self::Tarball { .. } => format!("image-{arch}-{digest}"),
+        }
+    }
+}
+
+fn tarball(plan: &BakePlan, location: &str, checksum: Option<&str>) -> Result<Recipe, TargetError> {
+    let remote = location.contains("://");
+    let beside = plan.manifest.parent().unwrap_or(Path::new("."));
+    let location = if remote {
+        location.to_owned()
+    } else {
+        beside.join(location).display().to_string()
+    };
+    let checksum = match checksum.and_then(|sum| sum.strip_prefix("sha256:")) {
+        Some(sum) => sum.to_lowercase(),
+        None => sha256(Path::new(&location)).map_err(|e| {
+            TargetError::manifest(format!("source.image {location} cannot be read")).because(e)
+        })?,
+    };
+    Ok(Recipe::Tarball { location, checksum })
 }
 
 fn ubuntu_code_name(release: &str) -> String {
@@ -74,19 +156,32 @@ fn ubuntu_code_name(release: &str) -> String {
 }
 
 /// Makes a root under another name first: a half-made one never appears at `path`.
-async fn make(suite: &str, arch: Arch, path: &Path) -> Result<(), TargetError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    make_folder(folder)?;
-    remove_half_made(folder);
-    let work = path.with_extension(format!("making-{}", std::process::id()));
-    let made = fill(suite, arch, &work).await;
-    if made.is_err() {
-        let _ = std::fs::remove_dir_all(&work); // the error to tell is the one before
+async fn make(
+    recipe: &Recipe,
+    plan: &BakePlan,
+    path: &Path,
+    cx: &Cx<'_>,
+) -> Result<(), TargetError> {
+    make_folder(path.parent().unwrap_or(Path::new("/")))?;
+    let work = path.with_extension(format!("making-{}", plan.run));
+    let undo = Undo::RemovePath { path: work.clone() };
+    cx.ledger.owe(Due::Always, undo)?;
+    make_folder(&work)?;
+    let root = work.join("root");
+    match recipe {
+        Recipe::Suite(suite) => debootstrap(suite, plan.arch, &root).await?,
+        Recipe::Tarball { location, checksum } => unpack(location, checksum, &work, &root).await?,
     }
-    made?;
-    match std::fs::rename(&work, path) {
+    let certificates = format!("--bind-ro={HOST_CERTIFICATES}:/run/host-certificates");
+    let has_some = !host_certificates().is_empty();
+    let bind: Vec<&str> = has_some
+        .then_some(certificates.as_str())
+        .into_iter()
+        .collect();
+    inside(&root, &bind, PREPARE, &[CLOUD_CONFIG]).await?;
+    match std::fs::rename(&root, path) {
         // Another process was faster; its root is as good.
-        Err(_) if path.is_dir() => std::fs::remove_dir_all(&work),
+        Err(_) if path.is_dir() => Ok(()),
         other => other,
     }
     .map_err(|e| {
@@ -94,26 +189,13 @@ async fn make(suite: &str, arch: Arch, path: &Path) -> Result<(), TargetError> {
     })
 }
 
-/// Removes what processes that are no more left unfinished.
-fn remove_half_made(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let maker = path
-            .extension()
-            .and_then(|e| e.to_str()?.strip_prefix("making-"));
-        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = std::fs::remove_dir_all(&path); // in the way of nothing but the disk
-        }
-    }
-}
-
-async fn fill(suite: &str, arch: Arch, work: &Path) -> Result<(), TargetError> {
+async fn debootstrap(suite: &str, arch: Arch, root: &Path) -> Result<(), TargetError> {
     let (include, architecture) = (
         format!("--include={PACKAGES}"),
         format!("--architectures={arch}"),
     );
-    let target = work.display().to_string();
-    run(
+    let target = root.display().to_string();
+    run_apart(
         "mmdebstrap",
         [
             "--quiet",
@@ -124,55 +206,114 @@ async fn fill(suite: &str, arch: Arch, work: &Path) -> Result<(), TargetError> {
             &target,
         ],
     )
-    .await?;
-    write(work, "etc/cloud/cloud.cfg.d/90_amibake.cfg", CLOUD_CONFIG)?;
-    // mmdebstrap copies the host's; the container gets its own at boot.
-    write(work, "etc/resolv.conf", "")?;
-    write(work, "etc/hostname", "localhost\n")?;
-    // mmdebstrap makes none, and not every resolver knows this name by itself.
-    write(
-        work,
-        "etc/hosts",
-        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
-    )?;
-    write(work, "etc/machine-id", "")?;
-    for key in glob_host_keys(work) {
-        std::fs::remove_file(&key).map_err(|e| {
-            TargetError::new(format!("could not remove {}", key.display())).because(e)
-        })?;
+    .await
+}
+
+/// Unpacks a tarball that has been checked.
+async fn unpack(
+    location: &str,
+    checksum: &str,
+    work: &Path,
+    root: &Path,
+) -> Result<(), TargetError> {
+    let file = fetched(location, work).await?;
+    let found = sha256(&file)
+        .map_err(|e| TargetError::new(format!("could not read {}", file.display())).because(e))?;
+    if found != checksum {
+        let message = format!("{location} has the checksum sha256:{found}, not sha256:{checksum}");
+        return Err(TargetError::new(message));
     }
-    // mmdebstrap empties the lists; by its date the folder would pass for a fresh cache.
-    let lists = work.join("var/lib/apt/lists").display().to_string();
-    run("touch", ["--date=@0", &lists]).await?;
-    trust_host(work).await
-}
-
-fn write(root: &Path, path: &str, text: &str) -> Result<(), TargetError> {
-    let path = root.join(path);
-    std::fs::write(&path, text)
-        .map_err(|e| TargetError::new(format!("could not write {}", path.display())).because(e))
-}
-
-fn glob_host_keys(root: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root.join("etc/ssh"))
+    make_folder(root)?;
+    let (file, target) = (file.display().to_string(), root.display().to_string());
+    run(
+        "tar",
+        [
+            "--extract",
+            "--file",
+            &file,
+            "--directory",
+            &target,
+            "--preserve-permissions",
+        ]
         .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|e| e.path())
-        .filter(|p| {
-            p.file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("ssh_host_"))
-        })
-        .collect()
+        .chain([
+            "--numeric-owner",
+            "--acls",
+            "--xattrs",
+            "--xattrs-include=*",
+        ]),
+    )
+    .await
 }
 
-const LOCAL_CERTIFICATES: &str = "usr/local/share/ca-certificates";
+/// Returns the tarball's file: itself, or what was fetched from its URL.
+async fn fetched(location: &str, work: &Path) -> Result<PathBuf, TargetError> {
+    if !location.contains("://") {
+        return Ok(PathBuf::from(location));
+    }
+    let file = work.join("image");
+    let to = file.display().to_string();
+    let options = [
+        "--fail",
+        "--location",
+        "--silent",
+        "--show-error",
+        "--output",
+    ];
+    run("curl", options.into_iter().chain([to.as_str(), location])).await?;
+    Ok(file)
+}
 
+/// Takes out of a stopped machine's root what was put there for building.
+pub(super) async fn unprepare(root: &Path) -> Result<(), TargetError> {
+    inside(root, &[], UNPREPARE, &[]).await
+}
+
+/// Runs a script in a container of its own over `root`, without a network.
+async fn inside(
+    root: &Path,
+    options: &[&str],
+    script: &str,
+    arguments: &[&str],
+) -> Result<(), TargetError> {
+    let root = format!("--directory={}", root.display());
+    // nspawn keeps a folder by this name, which a second one of it would share.
+    let name = format!("amibake-inside-{:08x}", random()?);
+    let machine = format!("--machine={name}");
+    let fixed = [
+        "--quiet",
+        "--as-pid2",
+        "--register=no",
+        "--keep-unit",
+        "--link-journal=no",
+        "--private-network",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--pipe",
+        &machine,
+        &root,
+    ];
+    let mut words = fixed.to_vec();
+    words.extend(options);
+    words.extend(["/bin/sh", "-c", script, "sh"]);
+    words.extend(arguments);
+    let done = run_apart("systemd-nspawn", words).await;
+    forget(&name);
+    done
+}
+
+fn random() -> Result<u32, TargetError> {
+    getrandom::u32().map_err(|e| TargetError::new("no random name for a container").because(e))
+}
+
+const HOST_CERTIFICATES: &str = "/usr/local/share/ca-certificates";
+
+/// Returns the certificates this host's administrator added. The builder trusts them: behind a
+/// company's proxy nothing can be installed otherwise. They do not stay in the image.
 fn host_certificates() -> Vec<PathBuf> {
-    let folder = Path::new("/").join(LOCAL_CERTIFICATES);
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(HOST_CERTIFICATES).into_iter().flatten();
     let mut paths: Vec<PathBuf> = entries
+        .flatten()
         .map(|e| e.path())
         .filter(|p| p.extension().is_some_and(|e| e == "crt"))
         .collect();
@@ -186,58 +327,4 @@ fn host_certificates_digest() -> String {
         hash.update(std::fs::read(path).unwrap_or_default());
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Lets the builder trust the certificates this host's administrator added: behind a company's
-/// proxy nothing can be installed otherwise. They do not stay in the image ([`untrust_host`]).
-async fn trust_host(root: &Path) -> Result<(), TargetError> {
-    let certificates = host_certificates();
-    for path in &certificates {
-        let name = path.file_name().unwrap_or_default();
-        let to = root
-            .join(LOCAL_CERTIFICATES)
-            .join(format!("amibake-host-{}", name.to_string_lossy()));
-        std::fs::copy(path, &to).map_err(|e| {
-            TargetError::new(format!("could not copy {}", path.display())).because(e)
-        })?;
-    }
-    if certificates.is_empty() {
-        Ok(())
-    } else {
-        update_certificates(root).await
-    }
-}
-
-/// Removes from a stopped machine what [`trust_host`] put there.
-pub(super) async fn untrust_host(root: &Path) -> Result<(), TargetError> {
-    let entries = std::fs::read_dir(root.join(LOCAL_CERTIFICATES))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let ours: Vec<PathBuf> = entries
-        .map(|e| e.path())
-        .filter(|p| {
-            p.file_name()
-                .is_some_and(|n| n.to_string_lossy().starts_with("amibake-host-"))
-        })
-        .collect();
-    for path in &ours {
-        std::fs::remove_file(path).map_err(|e| {
-            TargetError::new(format!("could not remove {}", path.display())).because(e)
-        })?;
-    }
-    if ours.is_empty() {
-        Ok(())
-    } else {
-        update_certificates(root).await
-    }
-}
-
-async fn update_certificates(root: &Path) -> Result<(), TargetError> {
-    let root = root.display().to_string();
-    run(
-        "chroot",
-        [root.as_str(), "update-ca-certificates", "--fresh"],
-    )
-    .await
 }

@@ -1,23 +1,46 @@
 //! A container's first words from us, through cloud-init as on EC2: who may log in, and the host
-//! key it proves itself with. They lie in the root before it boots.
+//! key it proves itself with. They lie beside the root, and are mounted in it while it runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::LineEnding;
 
 use super::super::{Keys, TargetError};
+use crate::manifest::Source;
+use crate::plan::BakePlan;
 
-const SEED: &str = "var/lib/cloud/seed/nocloud";
+/// Where cloud-init finds it.
+pub(super) const PLACE: &str = "/var/lib/cloud/seed/nocloud";
 
-/// Writes the seed into a root that has not booted.
-pub(super) fn write(root: &Path, name: &str, user: &str, keys: &Keys) -> Result<(), TargetError> {
+/// Returns the user that images of this kind have: `debian`, `ubuntu`.
+pub(super) fn usual_user(plan: &BakePlan, lowers: &[PathBuf]) -> String {
+    let named = match &plan.source {
+        Source::Ubuntu(_) => Some("ubuntu".to_owned()),
+        Source::Debian(_) => Some("debian".to_owned()),
+        Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) => None,
+        Source::Image { .. } => lowers.last().and_then(|root| distribution(root)),
+    };
+    named.unwrap_or_else(|| "amibake".to_owned())
+}
+
+/// Reads the distribution's name; most roots have it at this place, and a link is not followed.
+fn distribution(root: &Path) -> Option<String> {
+    let file = root.join("usr/lib/os-release");
+    let text = std::fs::read_to_string(file).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("ID="))?;
+    let id = id.trim_matches(['"', '\'']);
+    let fits = !id.is_empty() && id.bytes().all(|b| b.is_ascii_lowercase());
+    fits.then(|| id.to_owned())
+}
+
+/// Writes the seed to `folder`.
+pub(super) fn write(folder: &Path, name: &str, user: &str, keys: &Keys) -> Result<(), TargetError> {
     let bad =
         |e: russh::keys::ssh_key::Error| TargetError::new("a key could not be written").because(e);
     let private = keys.host.to_openssh(LineEnding::LF).map_err(bad)?;
     let user_data = serde_json::json!({
         "users": [{
             "name": user,
-            "gecos": "amibake",
             "groups": ["adm", "sudo"],
             "shell": "/bin/bash",
             "lock_passwd": true,
@@ -31,8 +54,7 @@ pub(super) fn write(root: &Path, name: &str, user: &str, keys: &Keys) -> Result<
         },
     });
     let meta_data = serde_json::json!({ "instance-id": name, "local-hostname": "builder" });
-    let folder = root.join(SEED);
-    let written = std::fs::create_dir_all(&folder)
+    let written = std::fs::create_dir_all(folder)
         // JSON is YAML.
         .and_then(|()| {
             std::fs::write(
@@ -43,15 +65,4 @@ pub(super) fn write(root: &Path, name: &str, user: &str, keys: &Keys) -> Result<
         .and_then(|()| std::fs::write(folder.join("meta-data"), format!("{meta_data}\n")));
     written
         .map_err(|e| TargetError::new(format!("could not write {}", folder.display())).because(e))
-}
-
-/// Removes the seed from a stopped machine: an image has none.
-pub(super) fn remove(root: &Path) -> Result<(), TargetError> {
-    let folder = root.join("var/lib/cloud/seed");
-    match std::fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(TargetError::new(format!("could not remove {}", folder.display())).because(e))
-        }
-        _ => Ok(()),
-    }
 }

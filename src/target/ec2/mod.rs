@@ -102,7 +102,7 @@ impl Ec2 {
 
 #[async_trait]
 impl Target for Ec2 {
-    async fn resolve(&self, plan: &BakePlan) -> Result<Base, TargetError> {
+    async fn resolve(&self, plan: &BakePlan, _cx: &Cx<'_>) -> Result<Base, TargetError> {
         let source = self.source_image(&plan.source, plan.arch).await?;
         self.state().keeps_first_image = image::has_products(&source);
         let taken = self

@@ -1,0 +1,242 @@
+//! A manifest becomes a root tarball on this host, and nothing else stays of the run, however it
+//! ends.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use support::here::{Here, assert_nothing_left, kill, processes};
+use support::sealed::{assert_boots_alone, residue};
+use support::{amibake, expect_exit, text};
+
+const MANIFEST: &str = r#"
+name: small
+variables:
+  canary: {sensitive: true}
+source: {debian: bookworm}
+provision:
+  - vars: {canary: "{{ canary }}"}
+    tasks:
+      - name: Leave a mark
+        ansible.builtin.copy: {content: "baked\n", dest: /etc/mark, mode: "0644"}
+      - name: Use a secret
+        ansible.builtin.command: {cmd: "echo {{ canary }}"}
+        no_log: true
+test:
+  - command: {run: "cat /etc/mark", contains: baked}
+image: {name: "small-{{ build_time }}"}
+"#;
+
+const CANARY: &str = "canary-5f3a9c";
+
+/// An image, which goes with the test.
+struct Image(PathBuf);
+
+impl Image {
+    fn result(&self) -> PathBuf {
+        PathBuf::from(self.0.display().to_string().replace(".tar.zst", ".json"))
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(self.result());
+    }
+}
+
+/// Takes the image's path from a build's stdout, which holds nothing else.
+fn image(stdout: &[u8]) -> Image {
+    let stdout = text(stdout);
+    let path = stdout.strip_suffix('\n').expect("a line");
+    let plain = path.starts_with("/var/lib/amibake/images/") && path.ends_with(".tar.zst");
+    assert!(plain && !path.contains('\n'), "stdout: {stdout:?}");
+    Image(PathBuf::from(path))
+}
+
+fn unpack(image: &Image, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    let mut tar = Command::new("tar");
+    tar.args(["--xattrs", "--numeric-owner", "--zstd", "-xpf"]);
+    let unpacked = tar.arg(&image.0).arg("-C").arg(to).status().unwrap();
+    assert!(unpacked.success());
+}
+
+fn occurrences(of: &str, below: &Path) -> String {
+    let found = Command::new("grep").args(["-rl", of]).arg(below).output();
+    text(&found.unwrap().stdout)
+}
+
+#[test]
+fn a_manifest_becomes_a_root_tarball_which_another_can_start_from() {
+    let here = Here::new();
+    let manifest = here.manifest(MANIFEST);
+    let mut build = here.build(&manifest);
+    let output = expect_exit(build.env("AMIBAKE_VAR_canary", CANARY), 0);
+    let image = image(&output.stdout);
+    assert!(!text(&output.stderr).contains(CANARY));
+    assert!(here.debts().is_empty(), "the journal goes with the debts");
+
+    let result: Json = serde_json::from_slice(&std::fs::read(image.result()).unwrap()).unwrap();
+    let sum = Command::new("sha256sum").arg(&image.0).output().unwrap();
+    assert_eq!(result["sha256"], text(&sum.stdout)[..64]);
+    assert_eq!(result["image"], image.0.to_str().unwrap());
+
+    let root = here.folder().join("root");
+    unpack(&image, &root);
+    let mark = std::fs::read_to_string(root.join("etc/mark")).unwrap();
+    assert_eq!(mark, "baked\n");
+    assert_eq!(occurrences(CANARY, &root), "", "the secret is in the image");
+    assert_eq!(residue(&root), [""; 0]);
+    assert_boots_alone(&root);
+
+    starts_another(&here, &image, result["sha256"].as_str().unwrap());
+}
+
+/// A tarball is a source too, if it is the one that was meant.
+fn starts_another(here: &Here, base: &Image, sum: &str) {
+    let manifest = |sum: &str| {
+        here.manifest(&format!(
+            "name: second\n\
+             source: {{image: {}, checksum: \"sha256:{sum}\"}}\n\
+             test: [{{command: {{run: cat /etc/mark, contains: baked}}}}]\n\
+             image: {{name: \"second-{{{{ build_time }}}}\"}}\n",
+            base.0.display()
+        ))
+    };
+    let refused = expect_exit(&mut here.build(&manifest(&"0".repeat(64))), 1);
+    assert!(text(&refused.stderr).contains("has the checksum sha256:"));
+    let output = expect_exit(&mut here.build(&manifest(sum)), 0);
+    let second = image(&output.stdout);
+    let result: Json = serde_json::from_slice(&std::fs::read(second.result()).unwrap()).unwrap();
+    let made_from = Path::new("/var/cache/amibake/roots").join(result["base"].as_str().unwrap());
+    assert!(made_from.join("etc/mark").exists());
+    std::fs::remove_dir_all(made_from).unwrap();
+}
+
+#[test]
+fn the_example_is_valid_on_every_target() {
+    let home = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello-web/manifest.yaml");
+    for target in ["ec2", "container"] {
+        let mut validate = amibake(home.path(), ["validate", "--target", target]);
+        let output = expect_exit(validate.arg(&example), 0);
+        assert_eq!(
+            (text(&output.stdout), text(&output.stderr)),
+            Default::default()
+        );
+    }
+}
+
+#[cfg(feature = "ec2")]
+#[test]
+fn the_same_manifest_builds_on_both_targets() {
+    let text_of_both = r#"
+name: both
+source: {ubuntu: "24.04"}
+targets: {container: {source: {debian: bookworm}}}
+builder: {region: eu-west-1, instance_type: [t3.small], connect: private-ip}
+provision:
+  - tasks:
+      - name: Leave a mark
+        ansible.builtin.copy: {content: "{{ ansible_facts.distribution }}\n", dest: /etc/mark, mode: "0644"}
+test:
+  - command: {run: "cat /etc/mark", contains: Debian}
+image: {name: "both-{{ build_time }}"}
+"#;
+    let here = Here::new();
+    let output = expect_exit(&mut here.build(&here.manifest(text_of_both)), 0);
+    let tarball = image(&output.stdout);
+    let root = here.folder().join("root");
+    unpack(&tarball, &root);
+
+    let cloud = support::Cloud::start();
+    let manifest = cloud.manifest(text_of_both);
+    expect_exit(cloud.amibake(["build"]).arg(manifest), 0);
+    let snapshot = &cloud.inventory()["snapshots"][0];
+    for root in [root, cloud.root_of(snapshot)] {
+        let mark = std::fs::read_to_string(root.join("etc/mark")).unwrap();
+        assert_eq!(mark, "Debian\n");
+    }
+}
+
+const SLOW: &str = r#"
+name: killed
+source: {debian: bookworm}
+provision:
+  - tasks:
+      - name: Take a moment
+        ansible.builtin.command: {cmd: sleep 5}
+image: {name: "killed-{{ build_time }}"}
+"#;
+
+#[test]
+fn interrupted_it_leaves_nothing_and_exits_130() {
+    for (phase, signal) in [
+        ("connect", "INT"),
+        ("provision", "TERM"),
+        ("capture", "HUP"),
+    ] {
+        let here = Here::new();
+        let mut build = here.start(&here.manifest(SLOW));
+        let debts = build.until_phase(phase);
+        build.signal(signal);
+        let (status, said) = build.end();
+        assert_eq!(status.code(), Some(130), "SIG{signal} in {phase}:\n{said}");
+        assert!(here.debts().is_empty(), "SIG{signal} in {phase}");
+        assert_nothing_left(&debts, false, &format!("after SIG{signal} in {phase}"));
+    }
+}
+
+#[test]
+fn killed_anywhere_it_leaves_nothing_that_reap_does_not_remove() {
+    for phase in [
+        "launch",
+        "connect",
+        "provision",
+        "seal",
+        "capture",
+        "test",
+        "publish",
+    ] {
+        let here = Here::new();
+        let mut build = here.start(&here.manifest(SLOW));
+        build.until_phase(phase);
+        if phase == "launch" {
+            // In the middle of it: the network is being made.
+            build.until("a mount", |_| true);
+        }
+        build.signal("KILL");
+        build.end();
+        let debts = here.debts();
+        expect_exit(&mut amibake(here.folder(), ["reap"]), 0);
+        assert!(here.debts().is_empty(), "{phase}");
+        assert_nothing_left(&debts, false, &format!("by reap after SIGKILL in {phase}"));
+    }
+}
+
+/// Its guest lives on when nspawn is killed: an image of a machine that was not shut down is none.
+#[test]
+fn a_machine_whose_nspawn_was_killed_becomes_no_image_and_goes() {
+    let here = Here::new();
+    let mut build = here.start(&here.manifest(SLOW));
+    let debts = build.until("the task", |event| {
+        event["event"] == "task-started" && event["name"] == "Take a moment"
+    });
+    let stop = debts
+        .iter()
+        .find(|d| d["undo"] == "stop-container")
+        .unwrap();
+    let machine = format!("--machine={}", stop["name"].as_str().unwrap());
+    let nspawn = processes(&machine);
+    assert_eq!(nspawn.len(), 1, "{nspawn:?}");
+    kill("KILL", nspawn[0]);
+    let (status, said) = build.end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert_nothing_left(&debts, false, "of a machine without its nspawn");
+}
