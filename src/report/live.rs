@@ -7,6 +7,8 @@ use std::time::Duration;
 use amibake_protocol::event::{Event as HostEvent, Status};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use terminal_size::{Width, terminal_size_of};
+
 use super::plain::{Plain, phase_word};
 use super::text::{self, Colour, Paint};
 use crate::event::{Event, Report};
@@ -17,12 +19,17 @@ const SLOWEST: usize = 5;
 /// A task faster than this is nobody's concern.
 const SLOW_MS: u64 = 500;
 
+/// Characters of a host's or build's name at the front of its bar.
+const NAME: usize = 24;
+
 /// Bars for what runs, and lines for what stays.
 pub(super) struct Live {
     bars: MultiProgress,
     running: HashMap<Arc<str>, ProgressBar>,
     plain: Plain,
     paint: Paint,
+    utf8: bool,
+    columns: usize,
     verbosity: u8,
     names: HashMap<(Arc<str>, u32), String>,
     done: HashMap<Arc<str>, u32>,
@@ -30,17 +37,15 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(paint: Paint, verbosity: u8, stdout: bool) -> Self {
-        let target = if stdout {
-            ProgressDrawTarget::stdout()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
+    /// Draws on `target`; `utf8` says that it shows more than ASCII.
+    pub(super) fn new(paint: Paint, utf8: bool, verbosity: u8, target: ProgressDrawTarget) -> Self {
         Self {
             bars: MultiProgress::with_draw_target(target),
             running: HashMap::new(),
             plain: Plain::new(paint, verbosity),
             paint,
+            utf8,
+            columns: text::WIDTH,
             verbosity,
             names: HashMap::new(),
             done: HashMap::new(),
@@ -51,6 +56,11 @@ impl Live {
     /// Shows one event.
     pub(super) fn show(&mut self, report: &Report) {
         let about = &report.about;
+        // The window may have been resized.
+        if let Some((Width(columns), _)) = terminal_size_of(std::io::stderr()) {
+            self.columns = columns.into();
+            self.plain.fit(self.columns.saturating_sub(1));
+        }
         match &report.event {
             Event::PhaseStarted { phase } => self.now(about, phase_word(*phase)),
             Event::PhaseProgress {
@@ -90,7 +100,9 @@ impl Live {
             _ => {}
         }
         let text = self.plain.render(report);
-        if !self.is_passing(&report.event) {
+        if self.is_passing(&report.event) {
+            self.plain.forget_heading();
+        } else {
             self.print(&text);
         }
     }
@@ -106,7 +118,9 @@ impl Live {
             .sort_by_key(|(elapsed, _)| std::cmp::Reverse(*elapsed));
         if !self.slowest.is_empty() {
             let mut text = String::from("slowest tasks:\n");
+            let room = self.columns.saturating_sub(16).max(NAME);
             for (elapsed, name) in self.slowest.iter().take(SLOWEST) {
+                let name = text::shortened(name, room);
                 text += &format!("  {:>12}  {name}\n", text::seconds(*elapsed));
             }
             self.print(&text);
@@ -119,6 +133,7 @@ impl Live {
             && matches!(
                 event,
                 Event::PhaseStarted { .. }
+                    | Event::PhaseProgress { .. }
                     | Event::Host(
                         HostEvent::TaskStarted { .. }
                             | HostEvent::ItemFinished {
@@ -175,13 +190,9 @@ impl Live {
     /// Says what a host or a build is doing now; its clock starts anew.
     fn now(&mut self, about: &Arc<str>, doing: &str) {
         let done = self.done.get(about).copied().unwrap_or(0);
+        let style = self.style();
         let bar = self.running.entry(Arc::clone(about)).or_insert_with(|| {
-            let bar = self.bars.add(ProgressBar::new_spinner());
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {prefix:.dim} {wide_msg} {elapsed:.dim}")
-            {
-                bar.set_style(style);
-            }
+            let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
@@ -190,9 +201,25 @@ impl Live {
         } else {
             String::new()
         };
-        bar.set_prefix(format!("{about}{count}"));
-        bar.set_message(doing.to_owned());
+        let name = text::shortened(&text::printable(about), NAME);
+        let (prefix, doing) = (format!("{name}{count}"), doing.to_owned());
+        let shown = |text: String| if self.utf8 { text } else { text::ascii(&text) };
+        bar.set_prefix(shown(prefix));
+        bar.set_message(shown(doing));
         bar.reset_elapsed();
+    }
+
+    fn style(&self) -> ProgressStyle {
+        let template = match self.paint {
+            Paint(true) => "{spinner} {prefix:.dim} {wide_msg} {elapsed:.dim}",
+            Paint(false) => "{spinner} {prefix} {wide_msg} {elapsed}",
+        };
+        let style = ProgressStyle::with_template(template);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        match self.utf8 {
+            true => style,
+            false => style.tick_chars("-\\|/ "),
+        }
     }
 
     fn over(&mut self, about: &Arc<str>) {
@@ -204,7 +231,11 @@ impl Live {
 
     fn print(&self, text: &str) {
         if !text.is_empty() {
-            let _gone = self.bars.println(text.trim_end_matches('\n'));
+            let text = text.trim_end_matches('\n');
+            let _gone = match self.utf8 {
+                true => self.bars.println(text),
+                false => self.bars.println(text::ascii(text)),
+            };
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::cli::{Form, Reporting};
 use crate::event::{self, Events, Report, Reports};
 use crate::exit::{Answer, Failure};
 
+use indicatif::ProgressDrawTarget;
 use live::Live;
 use plain::Plain;
 use text::Paint;
 
 /// Prints a failure to stderr.
 pub(crate) fn failure(failure: &Failure) {
-    write(false, &error::render(failure));
+    say(false, &error::render(failure));
 }
 
 /// Shows events as they come, in a thread of its own: a slow terminal holds nobody up.
@@ -81,7 +82,16 @@ impl Shown {
                 let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
                 let paint = Paint(terminal && colours);
                 if terminal && reporting.form != Form::LinesOnStdout {
-                    Self::Live(Box::new(Live::new(paint, reporting.verbosity, stdout)))
+                    let target = match stdout {
+                        true => ProgressDrawTarget::stdout(),
+                        false => ProgressDrawTarget::stderr(),
+                    };
+                    Self::Live(Box::new(Live::new(
+                        paint,
+                        utf8(),
+                        reporting.verbosity,
+                        target,
+                    )))
                 } else {
                     let plain = Box::new(Plain::new(paint, reporting.verbosity));
                     Self::Plain { plain, stdout }
@@ -96,7 +106,7 @@ impl Shown {
                 let line = serde_json::to_string(report).unwrap_or_default();
                 write(*stdout, &(text::escaped(&line) + "\n"));
             }
-            Self::Plain { plain, stdout } => write(*stdout, &plain.render(report)),
+            Self::Plain { plain, stdout } => say(*stdout, &plain.render(report)),
             Self::Live(live) => live.show(report),
         }
     }
@@ -104,7 +114,7 @@ impl Shown {
     fn end(&mut self) {
         match self {
             Self::Json { .. } => {}
-            Self::Plain { plain, stdout } => write(*stdout, &plain.end()),
+            Self::Plain { plain, stdout } => say(*stdout, &plain.end()),
             Self::Live(live) => live.end(),
         }
     }
@@ -115,6 +125,26 @@ fn is_terminal(stdout: bool) -> bool {
         std::io::stdout().is_terminal()
     } else {
         std::io::stderr().is_terminal()
+    }
+}
+
+/// Returns whether people's locale shows more than ASCII. One that is not set says nothing.
+fn utf8() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL")
+        .or_else(|| set("LC_CTYPE"))
+        .or_else(|| set("LANG"));
+    locale.is_none_or(|name| {
+        let name = name.to_lowercase();
+        name.contains("utf-8") || name.contains("utf8")
+    })
+}
+
+/// Writes words for people.
+fn say(stdout: bool, words: &str) {
+    match utf8() {
+        true => write(stdout, words),
+        false => write(stdout, &text::ascii(words)),
     }
 }
 
@@ -140,5 +170,111 @@ pub(crate) fn answer(answer: &Answer) {
     }
     for failure in &answer.failures {
         self::failure(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use amibake_protocol::event::{Event as HostEvent, Place, Recap, Status};
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::event::{Event, Phase};
+
+    fn build() -> Vec<Report> {
+        let phase = |phase| Event::PhaseStarted { phase };
+        let done = |phase, elapsed_ms, summary: Option<&str>| Event::PhaseFinished {
+            phase,
+            ok: true,
+            elapsed_ms,
+            summary: summary.map(str::to_owned),
+        };
+        let doing = |percent| Event::PhaseProgress {
+            phase: Phase::Capture,
+            message: "snap-0abc is pending".into(),
+            percent,
+        };
+        let started = HostEvent::TaskStarted {
+            index: 1,
+            name: "web : Install Python".into(),
+            module: "ansible.builtin.apt".into(),
+            handler: false,
+            place: Place {
+                file: "/p/web/tasks/main.yml".into(),
+                line: 2,
+                column: 3,
+            },
+        };
+        let finished = HostEvent::TaskFinished {
+            index: 1,
+            status: Status::Changed,
+            result: Map::from_iter([("changed".to_owned(), json!(true))]),
+            diff: Vec::new(),
+            elapsed_ms: 31_000,
+        };
+        let recap = |ok, changed| {
+            Event::Host(HostEvent::Finished {
+                recap: Recap {
+                    ok,
+                    changed,
+                    ..Recap::default()
+                },
+                error: None,
+            })
+        };
+        let events = [
+            phase(Phase::Launch),
+            done(Phase::Launch, 2_100, Some("i-0abc at 10.0.0.7")),
+            phase(Phase::Provision),
+            Event::Host(HostEvent::PlayStarted { name: "all".into() }),
+            Event::Host(started),
+            Event::Host(finished),
+            recap(1, 1),
+            done(Phase::Provision, 31_400, None),
+            phase(Phase::Capture),
+            doing(None),
+            doing(Some(10)),
+            doing(Some(10)),
+            doing(Some(60)),
+            done(Phase::Capture, 64_000, Some("ami-0def")),
+            Event::Warning {
+                message: "unit cron.service has failed".into(),
+                place: None,
+            },
+            recap(2, 0),
+            Event::ImageReady {
+                image_id: "ami-0123".into(),
+                name: "web-1".into(),
+            },
+        ];
+        let report = |event| Report {
+            time_ms: 1_700_000_000_000,
+            about: Arc::from("web"),
+            event,
+        };
+        events.into_iter().map(report).collect()
+    }
+
+    #[test]
+    fn a_build_in_plain_lines() {
+        let mut plain = Plain::new(Paint(false), 0);
+        let lines: Vec<String> = build().iter().map(|report| plain.render(report)).collect();
+        insta::assert_snapshot!(lines.concat() + &plain.end());
+    }
+
+    #[test]
+    fn a_build_in_json() {
+        let line = |report: &Report| serde_json::to_string(report).unwrap();
+        let lines: Vec<String> = build().iter().map(line).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn words_for_a_terminal_without_utf8_are_ascii() {
+        assert_eq!(text::ascii("launch… Käse ✓"), "launch... K?se ?");
+        assert_eq!(text::shortened("a-long-host-name", 8), "a-long-…");
+        assert_eq!(text::shortened("short", 8), "short");
     }
 }

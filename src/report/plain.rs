@@ -22,6 +22,9 @@ pub(super) struct Plain {
     tasks: HashMap<(Arc<str>, u32), Task>,
     plays: Vec<String>,
     recaps: BTreeMap<Arc<str>, Recap>,
+    /// What each build said last of its progress: it is asked often, and says it once.
+    progress: HashMap<Arc<str>, String>,
+    width: usize,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,19 @@ impl Plain {
             tasks: HashMap::new(),
             plays: Vec::new(),
             recaps: BTreeMap::new(),
+            progress: HashMap::new(),
+            width: text::WIDTH,
         }
+    }
+
+    /// Draws headings for a terminal of this many columns.
+    pub(super) fn fit(&mut self, columns: usize) {
+        self.width = columns.min(text::WIDTH);
+    }
+
+    /// Lets the next result of a task print its heading: the one before was not shown.
+    pub(super) fn forget_heading(&mut self) {
+        self.heading.clear();
     }
 
     /// Returns the lines for one event.
@@ -48,9 +63,11 @@ impl Plain {
         let about = &report.about;
         match &report.event {
             Event::PhaseStarted { phase } => self.phase(about, *phase, "…".into()),
-            Event::PhaseProgress { phase, message, .. } if self.verbosity > 0 => {
-                self.phase(about, *phase, format!(": {message}"))
-            }
+            Event::PhaseProgress {
+                phase,
+                message,
+                percent,
+            } => self.progress(about, *phase, message, *percent),
             Event::PhaseFinished {
                 phase,
                 ok,
@@ -60,7 +77,7 @@ impl Plain {
             Event::HostConnected { elapsed_ms } if self.verbosity > 0 => {
                 format!("connected: [{about}] in {}\n", text::seconds(*elapsed_ms))
             }
-            Event::PhaseProgress { .. } | Event::HostConnected { .. } => String::new(),
+            Event::HostConnected { .. } => String::new(),
             Event::HostUnreachable { causes, hint } => {
                 self.unreachable(about, causes, hint.as_deref())
             }
@@ -79,11 +96,31 @@ impl Plain {
         if self.recaps.is_empty() {
             return String::new();
         }
-        let mut text = text::banner("PLAY RECAP");
+        let mut text = text::banner("PLAY RECAP", self.width);
         for (host, recap) in &self.recaps {
             text += &text::recap_line(host, recap, self.paint);
         }
         text + "\n"
+    }
+
+    /// Says what a phase does when it does something else; each per cent only with `-v`.
+    fn progress(
+        &mut self,
+        about: &Arc<str>,
+        phase: Phase,
+        message: &str,
+        percent: Option<u8>,
+    ) -> String {
+        let message = text::printable(message);
+        let line = match percent {
+            Some(percent) if self.verbosity > 0 => format!(": {message} {percent} %"),
+            _ => format!(": {message}"),
+        };
+        let last = self.progress.insert(Arc::clone(about), line.clone());
+        if last.as_ref() == Some(&line) {
+            return String::new();
+        }
+        self.phase(about, phase, line)
     }
 
     fn phase(&self, about: &str, phase: Phase, rest: String) -> String {
@@ -154,7 +191,8 @@ impl Plain {
             } => self.finished(host, *index, *status, result, diff),
             HostEvent::Warning { message, place } => self.warning(message, place.as_ref()),
             HostEvent::Finished { recap, error } => {
-                self.recaps.insert(Arc::clone(host), *recap);
+                // A build has two runs: what makes the image, and its tests.
+                text::add(self.recaps.entry(Arc::clone(host)).or_default(), recap);
                 error.as_ref().map_or_else(String::new, |error| {
                     let line = format!("fatal: [{host}]: {}", text::printable_lines(error));
                     self.paint.paint(Colour::Red, &line) + "\n"
@@ -170,7 +208,7 @@ impl Plain {
             return String::new();
         }
         self.plays.push(heading.clone());
-        text::banner(&heading)
+        text::banner(&heading, self.width)
     }
 
     fn task(
@@ -204,7 +242,7 @@ impl Plain {
             return String::new();
         }
         heading.clone_into(&mut self.heading);
-        text::banner(heading)
+        text::banner(heading, self.width)
     }
 
     fn outcome(

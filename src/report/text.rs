@@ -47,10 +47,33 @@ impl Paint {
     }
 }
 
+/// How wide headings are where there is room: Ansible's 79 columns.
+pub(super) const WIDTH: usize = 79;
+
 /// Returns a heading filled up with stars, after an empty line, as Ansible prints it.
-pub(super) fn banner(title: &str) -> String {
-    let stars = 79_usize.saturating_sub(title.chars().count()).max(3);
+pub(super) fn banner(title: &str, width: usize) -> String {
+    let stars = width.saturating_sub(title.chars().count()).max(3);
     format!("\n{title} {}\n", "*".repeat(stars))
+}
+
+/// Adds the figures of another run on the same host.
+pub(super) fn add(sum: &mut Recap, recap: &Recap) {
+    sum.ok += recap.ok;
+    sum.changed += recap.changed;
+    sum.unreachable |= recap.unreachable;
+    sum.failed += recap.failed;
+    sum.skipped += recap.skipped;
+    sum.rescued += recap.rescued;
+    sum.ignored += recap.ignored;
+}
+
+/// Cuts text that is longer than `limit` characters, showing that.
+pub(super) fn shortened(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(limit.saturating_sub(1)).collect();
+    kept + "…"
 }
 
 /// Returns the colour of an outcome.
@@ -304,6 +327,19 @@ pub(super) fn seconds(elapsed_ms: u64) -> String {
     }
 }
 
+/// Returns text in ASCII, for terminals and logs that have nothing else.
+pub(super) fn ascii(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '…' => plain.push_str("..."),
+            c if c.is_ascii() => plain.push(c),
+            _ => plain.push('?'),
+        }
+    }
+    plain
+}
+
 /// As [`printable`], of several lines.
 pub(super) fn printable_lines(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(printable).collect();
@@ -316,7 +352,7 @@ mod tests {
 
     #[test]
     fn headings_and_figures_are_as_wide_as_ansible_makes_them() {
-        assert_eq!(banner("PLAY RECAP").trim_end().chars().count(), 81);
+        assert_eq!(banner("PLAY RECAP", WIDTH).trim_end().chars().count(), 81);
         let line = recap_line("web1", &Recap::default(), Paint(false));
         assert_eq!(
             line,
