@@ -89,6 +89,9 @@ pub(crate) enum AgentError {
     /// The target has an architecture without an agent.
     #[error("there is no agent for this machine's architecture, {0}")]
     NoAgent(String),
+    /// There is none.
+    #[error("there is no agent for any machine")]
+    NoAgents,
     /// The command that starts the agent ended instead.
     #[error("the agent could not be started: {0}")]
     NotStarted(String),
@@ -135,7 +138,9 @@ impl AgentError {
             Self::NotStopped => {
                 Some("look there for processes of amibake-agent, and units named amibake-*")
             }
-            Self::NoAgent(_) => Some("build it with `cargo xtask agent`, or use a release"),
+            Self::NoAgent(_) | Self::NoAgents => {
+                Some("build it with `cargo xtask agent`, or use a release")
+            }
             Self::Link(_)
             | Self::NotStarted(_)
             | Self::Protocol(_)

@@ -1,5 +1,6 @@
 //! The agents this program can ship: embedded, or files beside it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 /// One agent, ready to be shipped.
 pub(crate) struct Program {
     hash: Hash,
-    packed: Vec<u8>,
+    packed: Cow<'static, [u8]>,
 }
 
 impl Program {
@@ -31,9 +32,10 @@ impl Program {
     /// Reads the agent in the file `path`.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let bytes = std::fs::read(path)?;
+        let packed = packed_beside(path).map_or_else(|| gzip(&bytes), Ok)?;
         Ok(Self {
             hash: Hash::of(&bytes),
-            packed: gzip(&bytes)?,
+            packed: packed.into(),
         })
     }
 }
@@ -48,7 +50,7 @@ impl Programs {
         let mut found = Self::default();
         for (architecture, hash, packed) in EMBEDDED {
             let hash = Hash::try_from((*hash).to_owned()).map_err(io::Error::other)?;
-            let packed = packed.to_vec();
+            let packed = Cow::Borrowed(*packed);
             found.0.insert(architecture, Program { hash, packed });
         }
         for architecture in ["x86_64", "aarch64"] {
@@ -65,6 +67,14 @@ impl Programs {
     /// Returns the agent for `architecture`.
     pub(crate) fn get(&self, architecture: &str) -> Option<&Program> {
         self.0.get(architecture)
+    }
+
+    /// Says now, before any machine is asked what it is, that there is no agent at all.
+    pub(crate) fn require_some(&self) -> Result<(), AgentError> {
+        match self.0.is_empty() {
+            true => Err(AgentError::NoAgents),
+            false => Ok(()),
+        }
     }
 
     /// Says now, before anything is launched, that an agent is missing.
@@ -87,6 +97,15 @@ fn beside(architecture: &str) -> Option<PathBuf> {
         folder.join("../../agent").join(&name),
     ];
     candidates.into_iter().find(|path| path.is_file())
+}
+
+/// Reads what was compressed when the agent was built, unless the agent is newer. The machine
+/// checks what it unpacks.
+fn packed_beside(program: &Path) -> Option<Vec<u8>> {
+    let packed = PathBuf::from(format!("{}.gz", program.display()));
+    let made = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+    let fresh = made(&packed)? >= made(program)?;
+    fresh.then(|| std::fs::read(&packed).ok()).flatten()
 }
 
 /// Compresses with the `gzip` command; agents of a release are compressed already.

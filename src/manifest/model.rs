@@ -55,6 +55,7 @@ pub(crate) enum TargetKind {
     /// A systemd-nspawn container.
     Container,
     /// A QEMU machine.
+    #[value(hide = true)] // until it works
     Vm,
 }
 

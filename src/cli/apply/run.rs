@@ -89,11 +89,22 @@ impl Work {
         chosen: &[Chosen],
     ) -> Result<Self, Failure> {
         let path = std::path::absolute(&args.playbook).map_err(Failure::usage)?;
+        let programs = Programs::find().map_err(Failure::new)?;
+        let found = match args.target.local {
+            true => programs.require(std::env::consts::ARCH),
+            false => programs.require_some(),
+        };
+        found.map_err(|error| {
+            let hint = error.hint();
+            let mut failure = Failure::usage(error);
+            failure.hint = hint.map(str::to_owned);
+            failure
+        })?;
         let sources =
             syntax::sources(files, playbook, syntax::SIZE_LIMIT).map_err(Failure::usage)?;
         refuse_decrypt(files, playbook)?;
         Ok(Self {
-            programs: Programs::find().map_err(Failure::new)?,
+            programs,
             entry: Entry::Playbook {
                 path,
                 vars: serde_json::Map::new(),

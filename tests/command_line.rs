@@ -1,0 +1,95 @@
+//! What the command line says: help, and to those who mistype. Golden: `INSTA_UPDATE=always` writes
+//! what is said now.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::{amibake, expect_exit, text};
+
+/// Returns how a command ended and all it said.
+fn said(home: &Path, line: &str) -> String {
+    let output = amibake(home, line.split(' ')).output().unwrap();
+    let home = home.to_str().unwrap();
+    let said = |bytes: &[u8]| text(bytes).replace(home, "HOME");
+    format!(
+        "$ amibake {line}\n{}{}exit {}\n",
+        said(&output.stdout),
+        said(&output.stderr),
+        output.status.code().unwrap()
+    )
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let home = tempfile::tempdir().unwrap();
+    for command in ["", "apply", "build", "reap", "validate"] {
+        let line = format!("{command} --help");
+        insta::assert_snapshot!(format!("help {command}"), said(home.path(), line.trim()));
+    }
+}
+
+#[test]
+fn who_mistypes_is_told_what_was_meant() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("web.yaml"), "name: web\nsorce: {}\n").unwrap();
+    let lines = [
+        "bild web.yaml",
+        "build",
+        "build --targt container web.yaml",
+        "build --target cloud web.yaml",
+        "build --target container nowhere.yaml",
+        "build --target container web.yaml",
+        "build --target vm web.yaml",
+        "build --target container --var name web.yaml",
+        "build --target container --var-file nowhere.yaml web.yaml",
+        "validate nowhere.yaml",
+        "validate .",
+        "validate web.yaml",
+        "apply site.yml",
+        "apply nowhere.yml --local",
+        "apply site.yml --local --host web1",
+        "reap --run web",
+    ];
+    let said: Vec<String> = lines.iter().map(|line| said(home.path(), line)).collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn the_version_is_a_result() {
+    let home = tempfile::tempdir().unwrap();
+    let output = expect_exit(&mut amibake(home.path(), ["--version"]), 0);
+    let version = format!("amibake {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&output.stdout), version);
+}
+
+/// An architecture without an agent is told before anything is launched, and how to get one.
+#[test]
+fn a_missing_agent_is_told_before_anything_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    let alone = home.path().join("amibake");
+    std::fs::copy(env!("CARGO_BIN_EXE_amibake"), &alone).unwrap();
+    let manifest = "name: web\nsource: {debian: bookworm}\n";
+    std::fs::write(home.path().join("web.yaml"), manifest).unwrap();
+    std::fs::write(home.path().join("site.yml"), "- hosts: all\n  tasks: []\n").unwrap();
+    let runs: [&[&str]; 3] = [
+        &["build", "--target", "container", "web.yaml"],
+        &["apply", "site.yml", "--local"],
+        &["apply", "site.yml", "--host", "192.0.2.1"],
+    ];
+    for run in runs {
+        let mut command = Command::new(&alone);
+        let command = command.args(run).current_dir(home.path()).env_clear();
+        let command = command
+            .env("HOME", home.path())
+            .env("PATH", "/usr/sbin:/usr/bin");
+        let output = expect_exit(command, 2);
+        let said = text(&output.stderr);
+        assert!(said.contains("there is no agent for"), "{run:?}: {said}");
+        assert!(said.contains("cargo xtask agent"), "{run:?}: {said}");
+        assert!(!home.path().join(".local").exists(), "no journal: {run:?}");
+    }
+}
