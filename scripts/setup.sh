@@ -4,7 +4,9 @@
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/amibake
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 
-say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+say() {
+  if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m==> %s\033[0m\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi
+}
 die() { printf 'error: %s\n' "$1" >&2; shift; for line; do printf 'hint: %s\n' "$line" >&2; done; exit 1; }
 
 # Runs a command as root, through sudo where we are not.
@@ -12,21 +14,43 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Says what cannot work here before anything is compiled.
+root_how() {
+  if [ "$(id -u)" = 0 ]; then echo "you are root"; else echo "by sudo, which may ask for your password"; fi
+}
+
+# Says what cannot work here before anything is installed or compiled.
 need_machine() {
-  [ "$(uname -s)" = Linux ] || die "this needs Linux; it is $(uname -s)" "use a Debian or Ubuntu machine"
+  [ "$(uname -s)" = Linux ] || die "this needs Linux; it is $(uname -s)" "use a Debian or Ubuntu machine, or a virtual one"
+  case $(uname -m) in x86_64 | aarch64) ;; *) die "this needs an x86_64 or aarch64 processor; it is $(uname -m)" ;; esac
   command -v apt-get >/dev/null || die "apt-get is not here: this needs Debian or Ubuntu"
   [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || die "neither root nor sudo is here" "run it as root, or install sudo"
+  [ "$(id -u)" = 0 ] || sudo -v || die "sudo does not let you become root" "run it as root, or ask for the right to use sudo"
   as_root unshare --mount --net --pid --uts --ipc --fork mount -t tmpfs none /mnt 2>/dev/null ||
-    die "root may not make namespaces and mounts here: Docker and WSL 1 do not let it" \
-      "use a machine or a virtual machine with Debian or Ubuntu"
+    die "root may not make namespaces and mounts here$(where_we_are)" \
+      "use a machine or a virtual machine with Debian or Ubuntu" \
+      "in Docker: --privileged, and a volume at /var/lib/amibake"
+  as_root unshare --mount sh -c 'mount -t tmpfs none /mnt && mkdir /mnt/l /mnt/u /mnt/w /mnt/m &&
+    mount -t overlay overlay -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m' 2>/dev/null ||
+    die "this kernel mounts no overlays$(where_we_are)" "modprobe overlay, or use another machine"
+  local folder=/var/lib/amibake
+  [ -d "$folder" ] || folder=/var/lib
+  [ "$(stat -f -c %T "$folder")" != overlayfs ] ||
+    die "/var/lib/amibake would lie on an overlay$(where_we_are): machines cannot have their disks there" \
+      "mount a volume at /var/lib/amibake"
+}
+
+where_we_are() {
+  if [ -e /.dockerenv ] || [ -e /run/.containerenv ]; then echo ": this seems to be a Docker or Podman container"
+  elif grep -qi microsoft /proc/version; then echo ": this seems to be WSL, of which only WSL 2 can"
+  fi
 }
 
 need_rust() {
   local wanted have
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  command -v cargo >/dev/null || [ ! -e "$HOME/.cargo/env" ] || source "$HOME/.cargo/env"
   command -v cargo >/dev/null || die "Rust is not here; $wanted or newer is needed" \
-    "see https://rustup.rs"
+    "see https://rustup.rs, then run this again"
   have=$(rustc --version | cut -d' ' -f2)
   [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ] ||
     die "Rust $have is here; $wanted or newer is needed" "rustup update stable"
