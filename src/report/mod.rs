@@ -253,6 +253,7 @@ mod tests {
             time_ms: 1_700_000_000_000,
             about: Arc::from("web"),
             event,
+            bytes: 0,
         };
         events.into_iter().map(report).collect()
     }
