@@ -27,7 +27,7 @@ def machines(base: Path, count: int):
                 identity = f"i-{number:017x}"
                 metadata = {"instance-id": identity, "ami-id": "ami-0", "instance-type": "t3.small",
                             "placement/availability-zone": "eu-west-1a", "hostname": f"m{number}", "local-hostname": f"m{number}"}
-                machine = Machine(network, folder / identity, base, metadata, user_data.encode())
+                machine = Machine(network, folder / identity, [base], metadata, user_data.encode())
                 started.append(machine)
                 machine.start(lambda: None)
             for machine in started:

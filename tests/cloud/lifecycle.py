@@ -30,7 +30,7 @@ from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import random_ami_id
 from moto.ssm.models import Parameter, ssm_backends
 
-from machine import Machine
+from machine import Disk, Machine
 from network import Network
 
 CANONICAL = "099720109477"
@@ -42,7 +42,7 @@ BASE_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd6
 class Delays:
     """Seconds that EC2 takes; settable over the control interface."""
 
-    visible: float = 0.4  # until a new instance is listed
+    visible: float = 0.4  # until a new instance, image or group is known everywhere
     pending: float = 0.5  # until a booting instance is `running`
     image: float = 1.0  # until an image is `available`, the copying of the disk aside
     snapshot: float = 0.3  # until an image's snapshot is listed
@@ -64,9 +64,10 @@ class Cloud:
     def __init__(self, state: Path, base_root: Path, network: Network, region: str):
         self.state, self.network, self.region = state, network, region
         self.delays, self.ways = Delays(), Ways()
-        self.roots: dict[str, Path] = {}
+        self.disks: dict[str, Disk] = {}  # by snapshot
         self.machines: dict[str, Machine] = {}
         self.lock = threading.RLock()
+        self._born: dict[str, float] = {}
         self._install_base(base_root)
         self._open_default_vpc()
         patch(self)
@@ -75,6 +76,14 @@ class Cloud:
     def backend(self):
         return ec2_backends[DEFAULT_ACCOUNT_ID][self.region]
 
+    def born(self, thing_id: str) -> None:
+        """From now on it takes a while until all of EC2 knows the thing."""
+        self._born[thing_id] = time.monotonic()
+
+    def hidden(self, thing_id: str) -> bool:
+        born = self._born.get(thing_id)
+        return born is not None and time.monotonic() - born < self.delays.visible
+
     def _install_base(self, root: Path) -> None:
         ami = Ami(self.backend, "ami-0ba5e0ba5e0ba5e00", name=BASE_NAME, description="test base",
                   owner_id=CANONICAL, owner_alias="amazon", public=True, virtualization_type="hvm",
@@ -82,7 +91,7 @@ class Cloud:
                   root_device_name="/dev/sda1", boot_mode="uefi-preferred")
         finish(ami)
         self.backend.amis[ami.id] = ami
-        self.roots[ami.ebs_snapshot.id] = root
+        self.disks[ami.ebs_snapshot.id] = Disk([root])
         parameter = Parameter(DEFAULT_ACCOUNT_ID, BASE_PARAMETER, ami.id, "String", None, None, None,
                               utcnow(), 1, "aws:ec2:image")
         ssm_backends[DEFAULT_ACCOUNT_ID][self.region]._parameters[BASE_PARAMETER].append(parameter)
@@ -103,13 +112,13 @@ class Cloud:
         backend.associate_route_table(backend.create_route_table(vpc).id, subnet_id=subnet.id)
         return subnet.id
 
-    def root_of(self, image_id: str) -> Path:
+    def disk_of(self, image_id: str) -> Disk:
         ami = self.backend.amis.get(image_id)
         if ami is None:
             raise error("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
         if ami.state != "available":
             raise error("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
-        return self.roots[ami.ebs_snapshot.id]
+        return self.disks[ami.ebs_snapshot.id]
 
     def boot(self, instance: Instance) -> None:
         """Gives a new instance its machine."""
@@ -124,13 +133,13 @@ class Cloud:
         if not self.ways.given_host_keys:
             user_data = without_host_keys(user_data)
         machine = Machine(self.network, self.state / "machines" / instance.id,
-                          self.root_of(instance.image_id), metadata, user_data)
+                          self.disk_of(instance.image_id).layers, metadata, user_data)
         self.machines[instance.id] = machine
         nic = instance.nics[0]
         nic.private_ip_address = machine.address
         nic.public_ip = machine.address if self.ways.public_addresses else None
         nic.delete_on_termination = True
-        instance.born = time.monotonic()
+        self.born(instance.id)
         self.guard()
         self.start(instance)
 
@@ -174,46 +183,74 @@ class Cloud:
             machine.discard()
         set_state(instance, "terminated", 48)
         time.sleep(self.delays.interface)
+        reason = instance.state_reason
         with self.lock:
             ORIGINAL["terminate"](instance)
+        instance.state_reason = reason  # moto's is always the user
 
-    def make_image(self, ami: Ami, instance: Instance) -> None:
-        """Copies the disk behind a new image; image and snapshot become what they are meanwhile."""
+    def make_image(self, ami: Ami, machine: Machine) -> None:
+        """Copies the disk behind a new image; image and snapshot become what they are meanwhile.
+
+        The snapshot comes to be even where the image goes first, and the machine with it.
+        """
         snapshot = ami.ebs_snapshot
-        root = self.state / "roots" / snapshot.id
-        self.machines[instance.id].copy_root(root)
-        self.roots[snapshot.id] = root
-        time.sleep(self.delays.snapshot)
-        self.backend.snapshots[snapshot.id] = snapshot
-        ami.bdm_ready = True
-        time.sleep(max(0.0, self.delays.image - self.delays.snapshot))
+        later(self.delays.snapshot, lambda: self._list_snapshot(ami))
+        since = time.monotonic()
+        self.disks[snapshot.id] = machine.copy_disk(self.state / "disks" / snapshot.id)
+        time.sleep(max(0.0, self.delays.image - (time.monotonic() - since), self.delays.snapshot))
         snapshot.status = "completed"
         if ami.state == "pending":
             ami.state = "available"
+        if snapshot.listed and snapshot.id not in self.backend.snapshots:
+            self.delete_disk(snapshot.id)  # it was deleted while the disk was copied
 
-    def delete_root(self, snapshot_id: str) -> None:
-        root = self.roots.pop(snapshot_id, None)
-        if root and root.is_relative_to(self.state):
-            shutil.rmtree(root, ignore_errors=True)
+    def _list_snapshot(self, ami: Ami) -> None:
+        self.backend.snapshots[ami.ebs_snapshot.id] = ami.ebs_snapshot
+        ami.ebs_snapshot.listed = ami.bdm_ready = True
+
+    def delete_disk(self, snapshot_id: str) -> None:
+        disk = self.disks.pop(snapshot_id, None)
+        if disk:
+            disk.discard()
 
     def inventory(self) -> dict[str, list[str]]:
-        """What the account holds and pays for; terminated instances are left out, as bills do."""
+        """What the account holds and pays for.
+
+        An instance that is `shutting-down` or `terminated` is left out, with the volumes and
+        interfaces that go with it: nobody can stop it from going or hurry it, and it is not billed.
+        A security group is held by such an interface and so stays in until that is gone.
+        """
         ec2 = self.backend
         own = lambda things: sorted(t.id for t in things if t.owner_id == DEFAULT_ACCOUNT_ID)
+        ending = [i for i in ec2.all_instances() if i.state in ("shutting-down", "terminated")]
+        going = {i.id for i in ending}
+        for instance in ending:
+            going |= {n.id for n in instance.nics.values() if n.delete_on_termination}
+            going |= {d.volume_id for d in instance.block_device_mapping.values() if d.delete_on_termination}
+        stay = lambda things: sorted(set(things) - going)
         return {
-            "instances": sorted(i.id for i in ec2.all_instances() if i.state != "terminated"),
+            "instances": stay(i.id for i in ec2.all_instances()),
             "images": own(ec2.amis.values()),
             "snapshots": own(ec2.snapshots.values()),
-            "volumes": sorted(ec2.volumes),
+            "volumes": stay(ec2.volumes),
             "security_groups": sorted(g for groups in ec2.groups.values() for g in groups),
-            "interfaces": sorted(ec2.enis),
+            "interfaces": stay(ec2.enis),
             "key_pairs": sorted(ec2.key_pairs),
             "launch_templates": sorted(ec2.launch_templates),
         }
 
+    def expire(self) -> int:
+        """Lets the time of every `amibake:expires` tag have passed; returns how many there are."""
+        dated = [tags for tags in self.backend.tags.values() if tags.get("amibake:expires", "never") != "never"]
+        for tags in dated:
+            tags["amibake:expires"] = "2020-01-01T00:00:00Z"
+        return len(dated)
+
     def close(self) -> None:
         for machine in list(self.machines.values()):
             machine.discard()
+        for snapshot in list(self.disks):
+            self.delete_disk(snapshot)
         self.network.close()
         shutil.rmtree(self.state, ignore_errors=True)
 
@@ -264,6 +301,12 @@ def check_name(backend, name: str) -> None:
             raise error("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {ami.id}")
 
 
+def check_group(cloud: Cloud, backend, group_id: str) -> None:
+    """moto would make a group with an id that it does not know."""
+    if backend.get_security_group_from_id(group_id) is None or cloud.hidden(group_id):
+        raise error("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
+
+
 def tags_for(specifications: list, kind: str) -> dict[str, str]:
     chosen = [s for s in specifications if s["ResourceType"] == kind]
     return {tag["Key"]: tag["Value"] for s in chosen for tag in s["Tags"]}
@@ -291,22 +334,27 @@ def patch(cloud: Cloud) -> None:
 def patch_instances(cloud: Cloud) -> None:
     ORIGINAL.update(stop=Instance.stop, terminate=Instance.terminate, run=InstanceBackend.run_instances,
                     describe=InstanceBackend.describe_instances,
-                    by_id=InstanceBackend.get_reservations_by_instance_ids)
+                    by_id=InstanceBackend.get_reservations_by_instance_ids,
+                    many=InstanceBackend.get_multi_instances_by_id)
 
     def run_instances(self, image_id, count, user_data, security_group_names, **kwargs):
-        cloud.root_of(image_id)
+        cloud.disk_of(image_id)
         for mapping in kwargs.get("block_device_mappings") or []:
             fill_from_image(mapping, self.amis[image_id])
         interface_tags = (kwargs.get("tags") or {}).get("network-interface", {})
-        reservation = ORIGINAL["run"](self, image_id, count, user_data, security_group_names, **kwargs)
+        with cloud.lock:  # no group is deleted between the look at it and its use
+            for nic in kwargs.get("nics") or []:
+                for group_id in nic.get("Groups") or []:
+                    check_group(cloud, self, group_id)
+            reservation = ORIGINAL["run"](self, image_id, count, user_data, security_group_names, **kwargs)
         for instance in reservation.instances:
             instance.nics[0].add_tags(interface_tags)
             cloud.boot(instance)
         return reservation
 
     def hidden(instance) -> bool:
-        born = getattr(instance, "born", None)  # set when it has its machine
-        return born is None or time.monotonic() - born < cloud.delays.visible
+        ended = instance.state in ("shutting-down", "terminated")
+        return (instance.id not in cloud.machines and not ended) or cloud.hidden(instance.id)
 
     def describe_instances(self, filters=None):
         return visible(ORIGINAL["describe"](self, filters))
@@ -325,6 +373,13 @@ def patch_instances(cloud: Cloud) -> None:
             if instance.id in instance_ids and hidden(instance):
                 raise error("InvalidInstanceID.NotFound", f"The instance ID '{instance.id}' does not exist")
         return ORIGINAL["by_id"](self, instance_ids, filters)
+
+    def many(self, instance_ids, filters=None):
+        """The instances that a changing call names: one that is not known fails them all."""
+        for instance in ORIGINAL["many"](self, instance_ids):
+            if hidden(instance):
+                raise error("InvalidInstanceID.NotFound", f"The instance ID '{instance.id}' does not exist")
+        return ORIGINAL["many"](self, instance_ids, filters)
 
     def stop(self):
         previous = copy.copy(self._state)
@@ -352,6 +407,7 @@ def patch_instances(cloud: Cloud) -> None:
     InstanceBackend.run_instances = run_instances
     InstanceBackend.describe_instances = describe_instances
     InstanceBackend.get_reservations_by_instance_ids = by_id
+    InstanceBackend.get_multi_instances_by_id = many
     Instance.stop, Instance.start, Instance.terminate = stop, start, terminate
     # Judged in run_instances, where the image is known.
     InstanceResponse._validate_block_device_mapping = staticmethod(lambda mapping: None)
@@ -373,10 +429,23 @@ def patch_images(cloud: Cloud) -> None:
         ami.ebs_snapshot.add_tags(tags_for(tag_specifications, "snapshot"))
         ami.ebs_snapshot.status = "pending"
         ami.ebs_snapshot.encrypted = True
+        ami.ebs_snapshot.listed = False
         del self.snapshots[ami.ebs_snapshot.id]
+        cloud.born(ami.id)
         self.amis[ami.id] = ami
-        threading.Thread(target=cloud.make_image, args=(ami, instance), daemon=True).start()
+        machine = cloud.machines[instance.id]
+        threading.Thread(target=cloud.make_image, args=(ami, machine), daemon=True).start()
         return ami
+
+    describe_all, deregister = AmiBackend.describe_images, AmiBackend.deregister_image
+
+    def describe_images(self, *args, **kwargs):
+        return [ami for ami in describe_all(self, *args, **kwargs) if not cloud.hidden(ami.id)]
+
+    def deregister_image(self, ami_id):
+        if cloud.hidden(ami_id):
+            raise error("InvalidAMIID.NotFound", f"The image id '[{ami_id}]' does not exist")
+        return deregister(self, ami_id)
 
     def register_image(self):
         backend, get = self.ec2_backend, self._get_param
@@ -397,6 +466,7 @@ def patch_images(cloud: Cloud) -> None:
         del backend.snapshots[ami.ebs_snapshot.id]
         ami.ebs_snapshot = snapshot
         ami.add_tags(tags_for(get("TagSpecifications", []), "image"))
+        cloud.born(ami.id)
         backend.amis[ami.id] = ami
         return ActionResult({"ImageId": ami.id})
 
@@ -406,7 +476,17 @@ def patch_images(cloud: Cloud) -> None:
             ebs["SnapshotId"] = self.ebs_snapshot.id
         return [{"DeviceName": self.root_device_name, "Ebs": ebs}]
 
+    filter_value = Ami.get_filter_value
+
+    def get_filter_value(self, filter_name, method_name=None):
+        if filter_name == "block-device-mapping.snapshot-id":
+            return self.ebs_snapshot.id if self.bdm_ready else None
+        return filter_value(self, filter_name, method_name)
+
     AmiBackend.create_image = create_image
+    Ami.get_filter_value = get_filter_value
+    AmiBackend.describe_images = describe_images
+    AmiBackend.deregister_image = deregister_image
     AmisResponse.register_image = register_image
     Ami.block_device_mappings = property(mappings)
 
@@ -421,11 +501,30 @@ def patch_rules(cloud: Cloud) -> None:
         key.material_public = public_key_material  # instances are given it
         return key
 
+    create_group, describe_groups = SecurityGroupBackend.create_security_group, SecurityGroupBackend.describe_security_groups
+    authorize = SecurityGroupBackend.authorize_security_group_ingress
+
+    def create_security_group(self, name, description, *args, **kwargs):
+        group = create_group(self, name, description, *args, **kwargs)
+        cloud.born(group.id)
+        return group
+
+    def describe_security_groups(self, *args, **kwargs):
+        return [g for g in describe_groups(self, *args, **kwargs) if not cloud.hidden(g.id)]
+
+    def authorize_security_group_ingress(self, group_name_or_id, *args, **kwargs):
+        check_group(cloud, self, group_name_or_id)
+        answer = authorize(self, group_name_or_id, *args, **kwargs)
+        cloud.guard()
+        return answer
+
     def delete_security_group(self, name=None, group_id=None):
-        used = (g.id for eni in self.enis.values() for g in eni.group_set)
-        if group_id in used:
-            raise error("DependencyViolation", f"resource {group_id} has a dependent object")
-        return delete_group(self, name, group_id)
+        with cloud.lock:
+            check_group(cloud, self, group_id)
+            used = (g.id for eni in list(self.enis.values()) for g in eni.group_set)
+            if group_id in used:
+                raise error("DependencyViolation", f"resource {group_id} has a dependent object")
+            return delete_group(self, name, group_id)
 
     def delete(self, snapshot_id):
         for ami in self.amis.values():
@@ -434,7 +533,7 @@ def patch_rules(cloud: Cloud) -> None:
         if snapshot_id in self.snapshots:
             self.snapshots[snapshot_id].from_ami = None  # asked above, for registered images too
         snapshot = delete_snapshot(self, snapshot_id)
-        cloud.delete_root(snapshot_id)
+        cloud.delete_disk(snapshot_id)
         return snapshot
 
     def get_console_output(self):
@@ -444,15 +543,10 @@ def patch_rules(cloud: Cloud) -> None:
         return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(),
                              "Output": base64.b64encode(text).decode()})
 
-    authorize = SecurityGroupBackend.authorize_security_group_ingress
-
-    def authorize_ingress(self, *args, **kwargs):
-        answer = authorize(self, *args, **kwargs)
-        cloud.guard()
-        return answer
-
-    SecurityGroupBackend.authorize_security_group_ingress = authorize_ingress
     KeyPairBackend.import_key_pair = import_key
+    SecurityGroupBackend.create_security_group = create_security_group
+    SecurityGroupBackend.describe_security_groups = describe_security_groups
+    SecurityGroupBackend.authorize_security_group_ingress = authorize_security_group_ingress
     SecurityGroupBackend.delete_security_group = delete_security_group
     EBSBackend.delete_snapshot = delete
     General.get_console_output = get_console_output

@@ -28,10 +28,36 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def mount_overlay(where: Path, layers: list[Path], *more: str) -> None:
+    options = ",".join(["lowerdir=" + ":".join(map(str, layers)), *more])
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(where)], check=True)
+
+
+def unmount(where: Path) -> None:
+    subprocess.run(["umount", "-l", str(where)], check=False, capture_output=True)
+
+
+class Disk:
+    """What a snapshot holds: layers, nearest first, of which the first is its own."""
+
+    def __init__(self, layers: list[Path], folder: Path | None = None):
+        self.layers, self.folder = layers, folder
+
+    @property
+    def root(self) -> Path:
+        """The whole of it, to be looked at."""
+        return self.folder / "root" if self.folder else self.layers[0]
+
+    def discard(self) -> None:
+        if self.folder:
+            unmount(self.root)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
 class Machine:
     """A machine that can be started, stopped, copied and thrown away."""
 
-    def __init__(self, network: Network, folder: Path, lower: Path, metadata: dict, user_data: bytes):
+    def __init__(self, network: Network, folder: Path, layers: list[Path], metadata: dict, user_data: bytes):
         self.network = network
         self.folder = folder
         self.name = f"amib{network.number}-{folder.name[-8:]}"
@@ -42,14 +68,11 @@ class Machine:
         self._off = False
         self._nspawn: subprocess.Popen | None = None
         self._imds: subprocess.Popen | None = None
-        self._lower = lower
+        self._layers = layers
+        self._disk = threading.Lock()  # held while it is copied
         for part in ("upper", "work", "root"):
             (folder / part).mkdir(parents=True)
-        self._mount()
-
-    def _mount(self) -> None:
-        options = f"lowerdir={self._lower},upperdir={self.folder}/upper,workdir={self.folder}/work"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True)
+        mount_overlay(self.root, layers, f"upperdir={folder}/upper", f"workdir={folder}/work")
 
     @property
     def root(self) -> Path:
@@ -125,19 +148,22 @@ class Machine:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
 
-    def copy_root(self, to: Path) -> None:
-        """Copies the disk as it is now."""
-        to.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-a", "--reflink=auto", str(self.root), str(to)], check=True)
-        for leftover in (to / "run", to / "tmp"):
+    def copy_disk(self, to: Path) -> Disk:
+        """Copies the disk as it is now: what is not of the layers below is this machine's."""
+        with self._disk:
+            (to / "root").mkdir(parents=True)
+            subprocess.run(["cp", "-a", str(self.folder / "upper"), str(to / "layer")], check=True)
+        for leftover in (to / "layer/run", to / "layer/tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
-            leftover.mkdir(mode=0o755)
-        os.chmod(to / "tmp", 0o1777)
+        disk = Disk([to / "layer", *self._layers], to)
+        mount_overlay(disk.root, disk.layers)
+        return disk
 
     def discard(self) -> None:
-        """Removes everything of the machine."""
+        """Removes everything of the machine, when no copy of its disk is under way."""
         self.kill()
-        subprocess.run(["umount", "-l", str(self.root)], check=False, capture_output=True)
+        with self._disk:
+            unmount(self.root)
         self.network.detach(self.name)
         for trace in Path("/run/systemd/nspawn").glob(f"*/{self.name}"):
             shutil.rmtree(trace, ignore_errors=True)

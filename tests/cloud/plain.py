@@ -20,7 +20,7 @@ def main() -> None:
     user_data = f"#cloud-config\nssh_authorized_keys: ['{key}']\n".encode()
     network = Network()
     with tempfile.TemporaryDirectory(prefix="amibake-plain-") as folder:
-        machine = Machine(network, Path(folder) / f"i-{network.number:08d}", base, METADATA, user_data)
+        machine = Machine(network, Path(folder) / f"i-{network.number:08d}", [base], METADATA, user_data)
         try:
             machine.start(lambda: None)
             print(machine.address, machine.root, flush=True)

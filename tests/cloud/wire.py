@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from urllib.parse import parse_qs
 
 IGNORED_BY_TOKENS = ("Version",)
+AFTER = ("hold", "drop")  # what happens when EC2 has acted
 
 
 @dataclass
@@ -29,10 +30,17 @@ class Fault:
     hit: int = 0
     released: threading.Event = field(default_factory=threading.Event, repr=False)
     waiting: bool = False
+    done: int = 0  # calls it took that EC2 is through with
 
-    def takes(self, action: str) -> bool:
-        """Whether this call is one the fault is for; counts it."""
-        if action != self.action or self.hit >= self.times:
+    def takes(self, action: str, done: bool | None = None) -> bool:
+        """Whether this call is one the fault is for; counts it.
+
+        `done` is None before EC2 acts, then whether it did as asked: the first answer that is held
+        or dropped is one to a call that was done.
+        """
+        if action != self.action or self.hit >= self.times or (self.kind in AFTER) != (done is not None):
+            return False
+        if done is False and self.hit == 0:
             return False
         self.nth -= 1
         if self.nth > 0:
@@ -61,17 +69,23 @@ class Wire:
         if environ["PATH_INFO"].startswith("/_cloud/"):
             return self.control(environ["PATH_INFO"][8:], body, start_response)
         action, params = self.action_of(environ, body)
-        fault = self.note(action, params)
-        if fault and fault.kind == "error":
-            return self.refuse(fault, start_response)
-        if fault and fault.kind == "slow":
-            time.sleep(fault.seconds)
-        if fault and fault.kind == "hold-before":
-            self.hold(fault)
+        with self.lock:
+            self.calls.append({"action": action, "time": time.time(), "params": params})
+        before = self.fault(action)
+        if before and before.kind == "error":
+            before.done += 1
+            return self.refuse(before, start_response)
+        if before and before.kind == "slow":
+            time.sleep(before.seconds)
+        if before and before.kind == "hold-before":
+            self.hold(before)
         status, headers, answer = self.perform(environ, action, params)
-        if fault and fault.kind == "hold":
-            self.hold(fault)
-        if fault and fault.kind == "drop":
+        after = self.fault(action, done=status.startswith("200"))
+        for fault in filter(None, (before, after)):
+            fault.done += 1
+        if after and after.kind == "hold":
+            self.hold(after)
+        if after and after.kind == "drop":
             environ["werkzeug.socket"].shutdown(2)
             return []
         start_response(status, headers)
@@ -85,10 +99,9 @@ class Wire:
         params = {k: v[0] for k, v in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()}
         return params.get("Action", environ["PATH_INFO"]), params
 
-    def note(self, action: str, params: dict) -> Fault | None:
+    def fault(self, action: str, done: bool | None = None) -> Fault | None:
         with self.lock:
-            self.calls.append({"action": action, "time": time.time(), "params": params})
-            return next((f for f in self.faults if f.takes(action)), None)
+            return next((f for f in self.faults if f.takes(action, done)), None)
 
     def hold(self, fault: Fault) -> None:
         fault.waiting = True
@@ -165,6 +178,9 @@ class Wire:
     def on_inventory(self, _):
         return self.cloud.inventory()
 
+    def on_expire(self, _):
+        return self.cloud.expire()
+
     def on_delays(self, value):
         for name, seconds in value.items():
             setattr(self.cloud.delays, name, float(seconds))
@@ -189,7 +205,7 @@ class Wire:
                 for i in self.cloud.backend.all_instances()}
 
     def on_roots(self, _):
-        return {snapshot: str(root) for snapshot, root in self.cloud.roots.items()}
+        return {snapshot: str(disk.root) for snapshot, disk in self.cloud.disks.items()}
 
     def on_machines(self, _):
         return {i: {"address": m.address, "root": str(m.root), "namespace": m.name, "console": str(m.console),

@@ -119,18 +119,15 @@ impl Cloud {
 
     /// Waits until the fault for `action` holds a call.
     pub(crate) fn wait_until_held(&self, action: &str) {
-        wait_for(
-            &format!("a call of {action}"),
-            Duration::from_mins(2),
-            || {
-                let faults = self.control("faults", None);
-                faults
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .any(|f| f["action"] == action && f["waiting"] == true)
-            },
-        );
+        let what = format!("a call of {action}");
+        wait_for(&what, Duration::from_mins(2), || self.is_held(action));
+    }
+
+    /// Returns whether the fault for `action` holds a call.
+    pub(crate) fn is_held(&self, action: &str) -> bool {
+        let faults = self.control("faults", None);
+        let mut faults = faults.as_array().unwrap().iter();
+        faults.any(|f| f["action"] == action && f["waiting"] == true)
     }
 
     /// Returns the running machines: instance id to address, root, namespace.
