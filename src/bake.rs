@@ -6,26 +6,29 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
-use crate::event::{Event, Events, Phase, Running};
-use crate::exit::{Exit, Failure, Leftover};
+use crate::event::{Event, Events, Phase};
+use crate::exit::{Exit, Failure};
 use crate::guest::{gate, prepare, seal};
 use crate::interrupt::Interrupt;
+use crate::keep::Door;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
 use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Silence, Trust};
 use crate::target::{Candidate, Cx, Fault, Finished, Machine, Role, Target, TargetError};
+use crate::transport::Transport;
 
 /// How long the run's things live in the account after their expiry was renewed.
 const EXPIRY: Duration = Duration::from_secs(60 * 60);
 
 /// How often the account's expiry is set back.
-const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// A machine's timer is set back this often before it would run out.
 const RENEWALS: u32 = 6;
@@ -57,8 +60,12 @@ pub(crate) struct Workshop<'a> {
     pub(crate) events: &'a Events,
     /// Whether to stop.
     pub(crate) interrupt: &'a Interrupt,
+    /// Where journals lie, and the keys of what is kept.
+    pub(crate) state_folder: &'a Path,
     /// Told when a machine that should answer is silent.
     pub(crate) silence: Silence,
+    /// How often the expiry of what it makes is set back.
+    pub(crate) renew_every: Duration,
 }
 
 /// What came of a bake. Both, when the image is finished and something temporary stays.
@@ -81,15 +88,21 @@ impl From<Failure> for Baked {
 
 /// Bakes one image and pays what is due, come what may.
 pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
-    let ledger = match Ledger::open(&plan.run) {
+    let ledger = match Ledger::open(shop.state_folder, &plan.run) {
         Ok(ledger) => ledger,
         Err(error) => return Failure::new(error).into(),
     };
+    let bake = Bake {
+        plan,
+        shop,
+        ledger,
+        door: Mutex::new(None),
+    };
     let making = AssertUnwindSafe(async {
         tokio::select! {
-            made = make(plan, shop, &ledger) => made,
-            never = renew_expiry(plan, shop) => match never {},
-            never = admit(plan, shop) => match never {},
+            made = bake.make() => made,
+            never = bake.renew_expiry() => match never {},
+            never = bake.admit() => match never {},
         }
     })
     .catch_unwind();
@@ -100,58 +113,320 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
         () = tokio::time::sleep(plan.builder.timeouts.total) => Err(too_slow("the bake", "total")),
     };
     match outcome {
-        Err(failure) if plan.on_error == OnError::Keep && failure.kind != Exit::Interrupted => {
-            keep(failure, &ledger).into()
-        }
-        outcome => settle(outcome, shop, &ledger).await,
+        Err(failure) if bake.keeps(&failure) => bake.keep(failure).await.into(),
+        outcome => bake.settle(outcome).await,
     }
 }
 
-/// Unwinds the ledger; what stays is added to the answer.
-async fn settle(outcome: Result<Finished, Failure>, shop: &Workshop<'_>, ledger: &Ledger) -> Baked {
-    let end = match outcome {
-        Ok(_) => BakeEnd::Succeeded,
-        Err(_) => BakeEnd::Failed,
-    };
-    let phase = shop.events.phase(Phase::Teardown);
-    let unwound = ledger.unwind(shop.target, end, &shop.interrupt.abort).await;
-    for why in &unwound.why {
-        shop.events.warn(why.clone());
+/// One bake under way.
+struct Bake<'a> {
+    plan: &'a BakePlan,
+    shop: &'a Workshop<'a>,
+    ledger: Ledger,
+    /// The way into the machine that can be logged in to, while there is one.
+    door: Mutex<Option<Door>>,
+}
+
+impl Bake<'_> {
+    async fn make(&self) -> Result<Finished, Failure> {
+        let Self { plan, shop, .. } = self;
+        let cx = self.begin(Phase::Resolve);
+        let base = shop.target.resolve(plan, &cx).await.map_err(failed)?;
+        cx.phase
+            .finish(Some(format!("{} ({})", base.id, base.name)));
+
+        let cx = self.begin(Phase::Launch);
+        let builder = shop.target.launch(plan, &base, Role::Builder, &cx).await;
+        let builder = builder.map_err(failed)?;
+        cx.phase
+            .finish(Some(format!("{} at {}", builder.id, builder.host)));
+
+        let link = self.meet(&builder).await?;
+        let cx = self.begin(Phase::Provision);
+        let limit = plan.builder.timeouts.provision;
+        let working = tokio::time::timeout(limit, shop.hands.provision(&link, plan, &builder));
+        self.renewing(&link, working)
+            .await
+            .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
+        cx.phase.finish(None);
+
+        let sealed = self.seal(&link).await?;
+
+        let cx = self.begin(Phase::Capture);
+        let candidate = shop.target.capture(plan, &builder, &cx).await;
+        let candidate = candidate.map_err(failed)?;
+        cx.phase.finish(Some(candidate.id.clone()));
+
+        self.judge(&candidate, &sealed).await?;
+
+        let cx = self.begin(Phase::Publish);
+        let done = shop.target.publish(plan, &candidate, &cx).await;
+        let done = done.map_err(failed)?;
+        cx.phase.finish(Some(done.id.clone()));
+        let (image_id, name) = (done.id.clone(), done.name.clone());
+        shop.events.send(Event::ImageReady { image_id, name });
+        Ok(done)
     }
-    let clean = unwound.leftovers.is_empty();
-    if clean {
-        phase.finish(None);
+
+    /// Begins a phase, with what the target's part of it may use.
+    fn begin(&self, phase: Phase) -> Cx<'_> {
+        Cx {
+            ledger: &self.ledger,
+            phase: self.shop.events.phase(phase),
+        }
     }
-    match outcome {
-        Ok(image) => Baked {
-            failure: (!clean).then(|| left(&image, unwound.leftovers)),
-            image: Some(image),
-        },
-        Err(mut failure) => {
+
+    /// Connects to the builder and returns when its first task may run.
+    async fn meet(&self, builder: &Machine) -> Result<Link, Failure> {
+        let cx = self.begin(Phase::Connect);
+        self.open(Some(Door::of(builder)));
+        let link = self.connect(builder).await?;
+        let line = rekey(&link).await?;
+        self.open(Some(Door::of(builder).pinned(line)));
+        self.ready(&link, &cx, Role::Builder).await?;
+        cx.phase.finish(None);
+        Ok(link)
+    }
+
+    /// Takes from the machine what must not be in an image: nobody can log in to it any more.
+    async fn seal(&self, link: &Link) -> Result<seal::Sealed, Failure> {
+        let cx = self.begin(Phase::Seal);
+        prepare::renew_timer(link, self.plan.builder.timeouts.unattended)
+            .await
+            .map_err(Failure::new)?;
+        let sealed = seal::seal(link).await.map_err(Failure::new)?;
+        self.open(None);
+        link.close().await;
+        if !sealed.residue.is_empty() {
+            return Err(gate_failed(&sealed.residue, "is still there after sealing"));
+        }
+        cx.phase.finish(None);
+        Ok(sealed)
+    }
+
+    /// Boots the candidate and looks at it.
+    async fn judge(&self, candidate: &Candidate, sealed: &seal::Sealed) -> Result<(), Failure> {
+        let Self { plan, shop, .. } = self;
+        let cx = self.begin(Phase::Test);
+        let base = &candidate.base;
+        let machine = shop.target.launch(plan, base, Role::Candidate, &cx).await;
+        let machine = machine.map_err(failed)?;
+        self.open(Some(Door::of(&machine)));
+        let link = self.connect(&machine).await?;
+        self.ready(&link, &cx, Role::Candidate).await?;
+        let looking = self.look(&link, &machine, sealed);
+        self.renewing(&link, looking).await?;
+        link.close().await;
+        shop.target.dismiss(&machine).await.map_err(failed)?;
+        self.open(None);
+        cx.phase.finish(None);
+        Ok(())
+    }
+
+    /// The gate, then the manifest's tests.
+    async fn look(
+        &self,
+        link: &Link,
+        machine: &Machine,
+        sealed: &seal::Sealed,
+    ) -> Result<(), Failure> {
+        let login = machine.login_key.public_key().to_openssh();
+        let findings = gate::look(link, sealed, &login.unwrap_or_default()).await;
+        let findings = findings.map_err(Failure::new)?;
+        for warning in findings.warnings {
+            self.shop.events.warn(warning);
+        }
+        if !findings.failures.is_empty() {
+            return Err(gate_failed(&findings.failures, ""));
+        }
+        let tested = self.shop.hands.test(link, self.plan, machine).await;
+        tested.map_err(|failure| failure.of_kind(Exit::GateFailed))
+    }
+
+    async fn connect(&self, machine: &Machine) -> Result<Link, Failure> {
+        let destination = Destination {
+            host: machine.host.clone(),
+            port: machine.port,
+            user: machine.user.clone(),
+            trust: Trust::Exact(vec![machine.host_key.clone()]),
+            login: Login {
+                keys: vec![Arc::new(machine.login_key.clone())],
+                ..Login::default()
+            },
+            jump: None,
+            silence: self.shop.silence.clone(),
+        };
+        let patience = Patience::until(self.plan.builder.timeouts.connect);
+        match ssh::connect(destination, patience, self.shop.events).await {
+            Ok(link) => Ok(link),
+            Err(error) => {
+                let mut hints: Vec<String> = error.hint().into_iter().collect();
+                // Another machine answered: what ours is like explains nothing.
+                if !error.is_mistaken_identity() {
+                    hints.extend(self.shop.target.diagnose(machine).await);
+                }
+                let mut failure = Failure::new(error);
+                failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn ready(&self, link: &Link, cx: &Cx<'_>, role: Role) -> Result<(), Failure> {
+        cx.phase
+            .progress("waiting for the first boot to finish", None);
+        let limit = self.plan.builder.timeouts.connect;
+        let ready = prepare::wait_until_ready(link, limit, role).await;
+        for warning in ready.map_err(Failure::new)?.warnings {
+            self.shop.events.warn(warning);
+        }
+        Ok(())
+    }
+
+    /// Does `work` on a machine and keeps that from ending itself meanwhile.
+    async fn renewing<T>(&self, link: &dyn Transport, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = self.renew_timer(link) => match never {},
+        }
+    }
+
+    /// Keeps the machine from ending itself, for as long as it is polled.
+    async fn renew_timer(&self, link: &dyn Transport) -> Infallible {
+        let lifetime = self.plan.builder.timeouts.unattended;
+        loop {
+            if let Err(error) = prepare::renew_timer(link, lifetime).await {
+                let message = format!("the machine's own timer could not be renewed: {error}");
+                self.shop.events.warn(message);
+            }
+            tokio::time::sleep(lifetime / RENEWALS).await;
+        }
+    }
+
+    /// Follows this machine's address while another is silent, for as long as it is polled: a
+    /// laptop has changed its network, a router its address.
+    async fn admit(&self) -> Infallible {
+        let mut said = false;
+        loop {
+            self.shop.silence.met().await;
+            if let Err(error) = self.shop.target.admit(self.plan).await
+                && !said
+            {
+                said = true; // the network may be away: once is enough
+                let message = format!("the machine is silent, and {error}");
+                self.shop.events.warn(message);
+            }
+            tokio::time::sleep(ADMIT_EVERY).await;
+        }
+    }
+
+    /// Keeps the run's things from expiring, for as long as it is polled: no longer than
+    /// `timeouts.total`.
+    async fn renew_expiry(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(self.shop.renew_every).await;
+            if let Err(error) = self.shop.target.renew(self.plan, EXPIRY).await {
+                let message = format!("the run's expiry could not be renewed: {error}");
+                self.shop.events.warn(message);
+            }
+        }
+    }
+
+    /// Unwinds the ledger; what stays is added to the answer.
+    async fn settle(&self, outcome: Result<Finished, Failure>) -> Baked {
+        let Self { shop, ledger, .. } = self;
+        let end = match outcome {
+            Ok(_) => BakeEnd::Succeeded,
+            Err(_) => BakeEnd::Failed,
+        };
+        let phase = shop.events.phase(Phase::Teardown);
+        let unwound = ledger.unwind(shop.target, end, &shop.interrupt.abort).await;
+        for why in &unwound.why {
+            shop.events.warn(why.clone());
+        }
+        let clean = unwound.leftovers.is_empty();
+        if clean {
+            phase.finish(None);
+        }
+        let (image, failure) = match outcome {
+            Ok(image) => {
+                let left = "is finished, and something temporary is not gone";
+                let failure = (!clean).then(|| Failure::new(format!("{} {left}", image.id)));
+                (Some(image), failure)
+            }
+            Err(failure) => (None, Some(failure)),
+        };
+        let failure = failure.map(|mut failure| {
+            if unwound.aborted && !clean {
+                failure.kind = Exit::Aborted;
+            }
             failure.cleaned_up =
                 (clean && ledger.was_used()).then(|| "everything temporary is gone".to_owned());
             failure.left_behind.extend(unwound.leftovers);
-            failure.into()
+            failure
+        });
+        Baked { image, failure }
+    }
+
+    /// An interrupted bake is not looked at: whoever interrupts wants it gone.
+    fn keeps(&self, failure: &Failure) -> bool {
+        self.plan.on_error == OnError::Keep
+            && failure.kind != Exit::Interrupted
+            && !self.ledger.outstanding(BakeEnd::Failed).is_empty()
+    }
+
+    /// The user wants to look at what failed: all of it stays, named, until its own timer ends it.
+    async fn keep(&self, mut failure: Failure) -> Failure {
+        let Self { plan, shop, .. } = self;
+        let lifetime = plan.builder.timeouts.unattended;
+        if let Err(error) = shop.target.renew(plan, EXPIRY.max(2 * lifetime)).await {
+            let message = format!("the run's expiry could not be renewed: {error}");
+            shop.events.warn(message);
         }
+        let mut hints: Vec<String> = failure.hint.take().into_iter().collect();
+        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        match door.as_ref().map(|d| d.write(shop.state_folder, &plan.run)) {
+            Some(Ok(command)) => hints.push(format!(
+                "the machine stays for {} minutes at most, then it ends itself; log in with\n{command}",
+                lifetime.as_secs().div_ceil(60)
+            )),
+            Some(Err(error)) => {
+                let message = format!("the login key of what is kept could not be written: {error}");
+                shop.events.warn(message);
+            }
+            None => {}
+        }
+        let reap = self.ledger.reap_command(&plan.run);
+        hints.push(format!("`{reap}` removes all that is kept"));
+        failure.hint = Some(hints.join("\n"));
+        let left = self.ledger.outstanding(BakeEnd::Failed);
+        failure.left_behind.extend(left);
+        failure
+    }
+
+    fn open(&self, door: Option<Door>) {
+        *self.door.lock().unwrap_or_else(PoisonError::into_inner) = door;
     }
 }
 
-fn left(image: &Finished, leftovers: Vec<Leftover>) -> Failure {
-    let message = format!(
-        "{} is finished, and something temporary is not gone",
-        image.id
-    );
-    let mut failure = Failure::new(message);
-    failure.left_behind = leftovers;
-    failure
+/// Both halves of the gate, the sealed root and the booted candidate, say no in one way.
+fn gate_failed(found: &[String], what: &str) -> Failure {
+    let found: Vec<String> = found
+        .iter()
+        .map(|thing| format!("{thing} {what}").trim_end().to_owned())
+        .collect();
+    Failure::new(format!("the image failed its gate: {}", found.join("; ")))
+        .of_kind(Exit::GateFailed)
+        .with_hint("nothing was published; what the playbooks or the image's units put there, sealing could not take")
 }
 
-/// The user wants to look at what failed: it stays, named, until its own timer ends it.
-fn keep(mut failure: Failure, ledger: &Ledger) -> Failure {
-    failure
-        .left_behind
-        .extend(ledger.outstanding(BakeEnd::Failed));
-    failure
+/// The key in the user data is known to whoever can read that: the guest makes itself another.
+/// Returns it as one line.
+async fn rekey(link: &Link) -> Result<String, Failure> {
+    let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
+    let key: PublicLine = line.parse().map_err(Failure::new)?;
+    link.repin(&[key]).await;
+    Ok(line)
 }
 
 /// Returns the failure of a command that was told to stop.
@@ -172,243 +447,6 @@ fn too_slow(what: &str, limit: &str) -> Failure {
     Failure::new(format!("{what} took longer than builder.timeouts.{limit}"))
 }
 
-async fn make(plan: &BakePlan, shop: &Workshop<'_>, ledger: &Ledger) -> Result<Finished, Failure> {
-    let phase = shop.events.phase(Phase::Resolve);
-    let cx = Cx {
-        ledger,
-        phase: &phase,
-    };
-    let base = shop.target.resolve(plan, &cx).await.map_err(failed)?;
-    phase.finish(Some(format!("{} ({})", base.id, base.name)));
-
-    let phase = shop.events.phase(Phase::Launch);
-    let cx = Cx {
-        ledger,
-        phase: &phase,
-    };
-    let builder = shop
-        .target
-        .launch(plan, &base, Role::Builder, &cx)
-        .await
-        .map_err(failed)?;
-    phase.finish(Some(format!("{} at {}", builder.id, builder.host)));
-
-    let link = meet(plan, shop, &builder).await?;
-    let phase = shop.events.phase(Phase::Provision);
-    let limit = plan.builder.timeouts.provision;
-    let working = shop.hands.provision(&link, plan, &builder);
-    let provisioned = tokio::select! {
-        provisioned = tokio::time::timeout(limit, working) => provisioned,
-        never = renew_timer(&link, plan, shop) => match never {},
-    };
-    match provisioned {
-        Ok(provisioned) => provisioned?,
-        Err(_) => return Err(too_slow("provisioning", "provision")),
-    }
-    phase.finish(None);
-
-    let phase = shop.events.phase(Phase::Seal);
-    prepare::renew_timer(&link, plan.builder.timeouts.unattended)
-        .await
-        .map_err(Failure::new)?;
-    let sealed = seal::seal(&link).await.map_err(Failure::new)?;
-    link.close().await;
-    if !sealed.residue.is_empty() {
-        return Err(gate_failed(&sealed.residue, "is still there after sealing"));
-    }
-    phase.finish(None);
-
-    let phase = shop.events.phase(Phase::Capture);
-    let cx = Cx {
-        ledger,
-        phase: &phase,
-    };
-    let candidate = shop
-        .target
-        .capture(plan, &builder, &cx)
-        .await
-        .map_err(failed)?;
-    phase.finish(Some(candidate.id.clone()));
-
-    judge(plan, shop, ledger, &candidate, &sealed).await?;
-
-    let phase = shop.events.phase(Phase::Publish);
-    let cx = Cx {
-        ledger,
-        phase: &phase,
-    };
-    let done = shop
-        .target
-        .publish(plan, &candidate, &cx)
-        .await
-        .map_err(failed)?;
-    phase.finish(Some(done.id.clone()));
-    let (image_id, name) = (done.id.clone(), done.name.clone());
-    shop.events.send(Event::ImageReady { image_id, name });
-    Ok(done)
-}
-
-/// Keeps the machine from ending itself, for as long as it is polled.
-async fn renew_timer(link: &Link, plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
-    let lifetime = plan.builder.timeouts.unattended;
-    loop {
-        if let Err(error) = prepare::renew_timer(link, lifetime).await {
-            let message = format!("the machine's own timer could not be renewed: {error}");
-            shop.events.warn(message);
-        }
-        tokio::time::sleep(lifetime / RENEWALS).await;
-    }
-}
-
-/// Follows this machine's address while another is silent, for as long as it is polled: a laptop
-/// has changed its network, a router its address.
-async fn admit(plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
-    let mut said = false;
-    loop {
-        shop.silence.met().await;
-        if let Err(error) = shop.target.admit(plan).await
-            && !said
-        {
-            said = true; // the network may be away: once is enough
-            let message = format!("the machine is silent, and {error}");
-            shop.events.warn(message);
-        }
-        tokio::time::sleep(ADMIT_EVERY).await;
-    }
-}
-
-/// Keeps the run's things from expiring, for as long as it is polled: no longer than
-/// `timeouts.total`.
-async fn renew_expiry(plan: &BakePlan, shop: &Workshop<'_>) -> Infallible {
-    loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        if let Err(error) = shop.target.renew(plan, EXPIRY).await {
-            let message = format!("the run's expiry could not be renewed: {error}");
-            shop.events.warn(message);
-        }
-    }
-}
-
-/// Connects to the builder and returns when its first task may run.
-async fn meet(plan: &BakePlan, shop: &Workshop<'_>, builder: &Machine) -> Result<Link, Failure> {
-    let phase = shop.events.phase(Phase::Connect);
-    let link = connect(plan, shop, builder).await?;
-    rekey(&link).await?;
-    ready(plan, shop, &link, &phase, Role::Builder).await?;
-    phase.finish(None);
-    Ok(link)
-}
-
-/// Both halves of the gate, the sealed root and the booted candidate, say no in one way.
-fn gate_failed(found: &[String], what: &str) -> Failure {
-    let found: Vec<String> = found
-        .iter()
-        .map(|thing| format!("{thing} {what}").trim_end().to_owned())
-        .collect();
-    Failure::new(format!("the image failed its gate: {}", found.join("; ")))
-        .of_kind(Exit::GateFailed)
-        .with_hint("nothing was published; what the playbooks or the image's units put there, sealing could not take")
-}
-
-async fn ready(
-    plan: &BakePlan,
-    shop: &Workshop<'_>,
-    link: &Link,
-    phase: &Running,
-    role: Role,
-) -> Result<(), Failure> {
-    phase.progress("waiting for the first boot to finish", None);
-    let ready = prepare::wait_until_ready(link, plan.builder.timeouts.connect, role)
-        .await
-        .map_err(Failure::new)?;
-    for warning in ready.warnings {
-        shop.events.warn(warning);
-    }
-    Ok(())
-}
-
-/// Boots the candidate and looks at it.
-async fn judge(
-    plan: &BakePlan,
-    shop: &Workshop<'_>,
-    ledger: &Ledger,
-    candidate: &Candidate,
-    sealed: &seal::Sealed,
-) -> Result<(), Failure> {
-    let phase = shop.events.phase(Phase::Test);
-    let cx = Cx {
-        ledger,
-        phase: &phase,
-    };
-    let machine = shop
-        .target
-        .launch(plan, &candidate.base, Role::Candidate, &cx)
-        .await
-        .map_err(failed)?;
-    let link = connect(plan, shop, &machine).await?;
-    ready(plan, shop, &link, &phase, Role::Candidate).await?;
-    let login = machine
-        .login_key
-        .public_key()
-        .to_openssh()
-        .unwrap_or_default();
-    let findings = gate::look(&link, sealed, &login)
-        .await
-        .map_err(Failure::new)?;
-    for warning in findings.warnings {
-        shop.events.warn(warning);
-    }
-    if !findings.failures.is_empty() {
-        return Err(gate_failed(&findings.failures, ""));
-    }
-    let tested = tokio::select! {
-        tested = shop.hands.test(&link, plan, &machine) => tested,
-        never = renew_timer(&link, plan, shop) => match never {},
-    };
-    tested.map_err(|failure| failure.of_kind(Exit::GateFailed))?;
-    link.close().await;
-    shop.target.dismiss(&machine).await.map_err(failed)?;
-    phase.finish(None);
-    Ok(())
-}
-
-async fn connect(plan: &BakePlan, shop: &Workshop<'_>, machine: &Machine) -> Result<Link, Failure> {
-    let destination = Destination {
-        host: machine.host.clone(),
-        port: machine.port,
-        user: machine.user.clone(),
-        trust: Trust::Exact(vec![machine.host_key.clone()]),
-        login: Login {
-            keys: vec![Arc::new(machine.login_key.clone())],
-            ..Login::default()
-        },
-        jump: None,
-        silence: shop.silence.clone(),
-    };
-    let patience = Patience::until(plan.builder.timeouts.connect);
-    match ssh::connect(destination, patience, shop.events).await {
-        Ok(link) => Ok(link),
-        Err(error) => {
-            let mut hints: Vec<String> = error.hint().into_iter().collect();
-            // Another machine answered: what ours is like explains nothing.
-            if !error.is_mistaken_identity() {
-                hints.extend(shop.target.diagnose(machine).await);
-            }
-            let mut failure = Failure::new(error);
-            failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
-            Err(failure)
-        }
-    }
-}
-
-/// The key in the user data is known to whoever can read that: the guest makes itself another.
-async fn rekey(link: &Link) -> Result<(), Failure> {
-    let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
-    let key: PublicLine = line.parse().map_err(Failure::new)?;
-    link.repin(&[key]).await;
-    Ok(())
-}
-
 /// Returns what a target's error means for the command.
 pub(crate) fn failed(error: TargetError) -> Failure {
     let hint = error.hint().map(str::to_owned);
@@ -420,3 +458,6 @@ pub(crate) fn failed(error: TargetError) -> Failure {
     failure.hint = hint;
     failure
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     GateFailed,
     /// Interrupted, and nothing is left behind.
     Interrupted,
+    /// Interrupted again while it cleaned up: what is left behind was named.
+    Aborted,
     /// Something was left behind.
     LeftBehind,
 }
@@ -31,7 +33,7 @@ impl Exit {
             Self::Usage => 2,
             Self::LeftBehind => 3,
             Self::GateFailed => 4,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Aborted => 130,
         }
     }
 }
@@ -127,9 +129,10 @@ impl Failure {
         self
     }
 
-    /// Returns the exit this failure asks for: leftovers outrank everything.
+    /// Returns the exit this failure asks for: leftovers outrank everything, unless the user chose
+    /// to leave them.
     pub(crate) fn exit(&self) -> Exit {
-        if self.left_behind.is_empty() {
+        if self.left_behind.is_empty() || self.kind == Exit::Aborted {
             self.kind
         } else {
             Exit::LeftBehind
@@ -163,5 +166,15 @@ mod tests {
         assert_eq!(answer.exit().code(), 4);
         answer.failures.push(left);
         assert_eq!(answer.exit().code(), 3);
+    }
+
+    #[test]
+    fn what_a_second_interrupt_leaves_does_not_hide_it() {
+        let mut aborted = Failure::new("interrupted").of_kind(Exit::Aborted);
+        aborted.left_behind.push(Leftover {
+            what: "x".into(),
+            remove_with: "amibake reap".into(),
+        });
+        assert_eq!(aborted.exit().code(), 130);
     }
 }

@@ -4,7 +4,7 @@
 mod journal;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Leftover;
 use crate::run::RunId;
 use crate::target::{Role, Target};
+use crate::transport::BoxFuture;
 use journal::Journal;
 use journal::Record;
-pub(crate) use journal::{JournalError, dead_runs};
+pub(crate) use journal::{DeadRun, JournalError, dead_runs, state_folder};
 
 /// When a debt is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub(crate) enum Undo {
         region: String,
         /// Whose they are.
         run: RunId,
+        /// How many there will be, where that is known: one for each of the builder's volumes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<usize>,
     },
     /// Here: power a container off.
     StopContainer {
@@ -115,7 +119,7 @@ impl Undo {
             Self::DeregisterImage { region, name, .. } => {
                 format!("{} in {region}", named("image", name))
             }
-            Self::DeleteSnapshots { region, run } => {
+            Self::DeleteSnapshots { region, run, .. } => {
                 format!(
                     "{} in {region}",
                     named("snapshot", &format!("of run {run}"))
@@ -129,14 +133,19 @@ impl Undo {
 
     /// Returns whether it is about something of this host.
     pub(crate) fn is_local(&self) -> bool {
+        self.region().is_none()
+    }
+
+    /// Returns the region it is about, if it is about EC2.
+    pub(crate) fn region(&self) -> Option<&str> {
         match self {
+            Self::TerminateInstance { region, .. }
+            | Self::DeleteSecurityGroup { region, .. }
+            | Self::DeregisterImage { region, .. }
+            | Self::DeleteSnapshots { region, .. } => Some(region),
             Self::StopContainer { .. } | Self::RemoveNetwork { .. } | Self::RemovePath { .. } => {
-                true
+                None
             }
-            Self::TerminateInstance { .. }
-            | Self::DeleteSecurityGroup { .. }
-            | Self::DeregisterImage { .. }
-            | Self::DeleteSnapshots { .. } => false,
         }
     }
 
@@ -160,9 +169,9 @@ impl Undo {
                 Self::TerminateInstance { region, run, .. }
                 | Self::DeleteSecurityGroup { region, run, .. }
                 | Self::DeregisterImage { region, run, .. }
-                | Self::DeleteSnapshots { region, run },
+                | Self::DeleteSnapshots { region, run, .. },
                 None,
-            ) => format!("amibake reap --run {run} --region {region}"),
+            ) => reap_command(run, Some(region)),
             (Self::StopContainer { name }, _) => format!("machinectl poweroff {name}"),
             (Self::RemoveNetwork { name }, _) => format!("ip netns delete {name}"),
             (Self::RemovePath { path }, _) => format!("rm -rf {}", path.display()),
@@ -181,6 +190,8 @@ struct Debt {
     undo: Undo,
     learned: Vec<String>,
     paid: bool,
+    /// Cancelled when the call that incurs it was answered, or never will be.
+    answered: Option<CancellationToken>,
 }
 
 /// The debts of one run. Cheap to clone; all clones are one ledger.
@@ -200,24 +211,65 @@ struct Inner {
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 impl Ledger {
-    /// Opens the journal of `run` in the state folder.
-    pub(crate) fn open(run: &RunId) -> Result<Self, JournalError> {
-        let journal = Journal::create(&journal::state_folder()?, run)?;
-        Ok(Self::over(journal))
-    }
-
-    fn over(journal: Journal) -> Self {
+    /// Opens the journal of `run` in `folder`.
+    pub(crate) fn open(folder: &Path, run: &RunId) -> Result<Self, JournalError> {
         let inner = Inner {
             debts: Vec::new(),
-            journal,
+            journal: Journal::create(folder, run)?,
         };
-        Self {
+        Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
-        }
+        })
     }
 
     /// Journals a debt, then holds it. Comes before the request that incurs it.
     pub(crate) fn owe(&self, due: Due, undo: Undo) -> io::Result<DebtId> {
+        self.hold(due, undo, None)
+    }
+
+    /// Owes, then makes the call that creates the thing and learns its name.
+    ///
+    /// The call is a task of its own: an interrupted bake drops its wait and not the call, so that
+    /// unwinding hears the answer. An answer that `refused` settles the debt, since nothing came
+    /// to be; where there is none, the debt stays and unwinding looks for the thing.
+    pub(crate) async fn create<E>(
+        &self,
+        due: Due,
+        undo: Undo,
+        refused: fn(&E) -> bool,
+        call: BoxFuture<'static, Result<String, E>>,
+    ) -> Result<(DebtId, String), E>
+    where
+        E: From<io::Error> + Send + 'static,
+    {
+        let answered = CancellationToken::new();
+        let id = self.hold(due, undo, Some(answered.clone()))?;
+        let ledger = self.clone();
+        let calling = tokio::spawn(async move {
+            let _told = answered.drop_guard();
+            let made = call.await;
+            match &made {
+                Ok(name) => ledger.learn(id, name)?,
+                Err(error) if refused(error) => ledger.settle(id)?,
+                Err(_) => {}
+            }
+            made
+        });
+        match calling.await {
+            Ok(made) => made.map(|name| (id, name)),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(ended) => Err(io::Error::other(ended).into()),
+            },
+        }
+    }
+
+    fn hold(
+        &self,
+        due: Due,
+        undo: Undo,
+        answered: Option<CancellationToken>,
+    ) -> io::Result<DebtId> {
         let mut inner = self.lock();
         let id = DebtId(inner.debts.len());
         inner.journal.append(&Record::Owe {
@@ -231,6 +283,7 @@ impl Ledger {
             undo,
             learned: Vec::new(),
             paid: false,
+            answered,
         });
         Ok(id)
     }
@@ -268,6 +321,12 @@ impl Ledger {
         self.due(end).iter().map(leftover).collect()
     }
 
+    /// Returns the command that pays all debts of `run`, whose ledger this is.
+    pub(crate) fn reap_command(&self, run: &RunId) -> String {
+        let inner = self.lock();
+        reap_command(run, inner.debts.iter().find_map(|d| d.undo.region()))
+    }
+
     /// Pays what is due, all of it at once, past any failure: each undo sends its request and then
     /// waits, and one that needs another first waits for it. Returns what is still owed.
     ///
@@ -279,28 +338,63 @@ impl Ledger {
         abort: &CancellationToken,
     ) -> Unwound {
         let due = self.due(end);
-        let paying = join_all(due.iter().map(|debt| self.pay(target, debt)));
+        let paying = join_all(due.iter().map(|debt| self.pay(target, debt.id)));
+        let mut aborted = false;
         let why = tokio::select! {
             why = paying => why.into_iter().flatten().collect(),
-            () = abort.cancelled() => vec!["cleaning up was interrupted".to_owned()],
+            () = abort.cancelled() => {
+                aborted = true;
+                vec!["cleaning up was interrupted".to_owned()]
+            }
             () = tokio::time::sleep(PATIENCE) => vec!["cleaning up took too long".to_owned()],
         };
         let leftovers = self.outstanding(end);
         if leftovers.is_empty() {
             self.lock().journal.remove();
         }
-        Unwound { leftovers, why }
+        Unwound {
+            leftovers,
+            why,
+            aborted,
+        }
     }
 
-    async fn pay(&self, target: &dyn Target, debt: &Debt) -> Option<String> {
-        match target.pay(&debt.undo, &debt.learned).await {
-            Ok(()) => self.settle(debt.id).err().map(|e| e.to_string()),
+    /// Pays one debt; returns why it could not.
+    async fn pay(&self, target: &dyn Target, id: DebtId) -> Option<String> {
+        let debt = self.unpaid(id)?;
+        let looking = target.pay(&debt.undo, &debt.learned);
+        let paid = match &debt.answered {
+            // The answer may come while the thing is looked for: whichever is first.
+            Some(answered) if debt.learned.is_empty() && !answered.is_cancelled() => {
+                tokio::select! {
+                    biased;
+                    () = answered.cancelled() => None,
+                    paid = looking => Some(paid),
+                }
+            }
+            _ => Some(looking.await),
+        };
+        let (debt, paid) = match paid {
+            Some(paid) => (debt, paid),
+            None => {
+                let debt = self.unpaid(id)?;
+                let paid = target.pay(&debt.undo, &debt.learned).await;
+                (debt, paid)
+            }
+        };
+        match paid {
+            Ok(()) => self.settle(id).err().map(|e| e.to_string()),
             Err(error) => Some(format!(
                 "{}: {}",
                 debt.undo.what(&debt.learned),
                 chain(&error)
             )),
         }
+    }
+
+    fn unpaid(&self, id: DebtId) -> Option<Debt> {
+        let inner = self.lock();
+        inner.debts.get(id.0).filter(|debt| !debt.paid).cloned()
     }
 
     /// Newest first, so that requests go out in that order too.
@@ -327,6 +421,13 @@ pub(crate) struct Unwound {
     pub(crate) leftovers: Vec<Leftover>,
     /// Why, a sentence each.
     pub(crate) why: Vec<String>,
+    /// Whether the user did not want to wait for the end of it.
+    pub(crate) aborted: bool,
+}
+
+fn reap_command(run: &RunId, region: Option<&str>) -> String {
+    let region = region.map(|r| format!(" --region {r}")).unwrap_or_default();
+    format!("amibake reap --run {run}{region}")
 }
 
 fn leftover(debt: &Debt) -> Leftover {

@@ -19,6 +19,7 @@ mod exit;
 mod guest;
 mod interrupt;
 mod inventory;
+mod keep;
 mod ledger;
 mod manifest;
 mod plan;

@@ -24,7 +24,7 @@ use crate::event::Events;
 use crate::exit::{Exit, Failure};
 use crate::guest::gate;
 use crate::manifest::Provision;
-use crate::plan::BakePlan;
+use crate::plan::{BakePlan, OnError};
 use crate::ssh::Link;
 use crate::target::Machine;
 
@@ -93,9 +93,12 @@ impl Hands for Crew<'_> {
             message,
             source: why,
         });
-        Err(failure.with_hint(
-            "`--on-error keep` leaves the machine for a look at it, until its own timer ends it",
-        ))
+        Err(match plan.on_error {
+            OnError::Destroy => failure.with_hint(
+                "`--on-error keep` leaves the machine for a look at it, until its own timer ends it",
+            ),
+            OnError::Keep => failure,
+        })
     }
 
     async fn test(&self, link: &Link, plan: &BakePlan, machine: &Machine) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use super::{Context, Form, Reporting};
 use crate::agent::program::Programs;
 use crate::bake::{self, Baked, Workshop};
 use crate::exit::{Answer, Failure};
+use crate::ledger;
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
 use crate::provision::{self, Crew, Work};
@@ -182,12 +183,18 @@ async fn bake(job: &Job, programs: &Programs, cx: &Context) -> Baked {
         events: &events,
         cancel: &cx.interrupt.cancel,
     };
+    let state_folder = match ledger::state_folder() {
+        Ok(folder) => folder,
+        Err(error) => return Failure::new(error).into(),
+    };
     let shop = Workshop {
         target: &*target,
         hands: &crew,
         events: &events,
         interrupt: &cx.interrupt,
         silence: Silence::default(),
+        state_folder: &state_folder,
+        renew_every: bake::RENEW_EVERY,
     };
     bake::bake(&job.plan, &shop).await
 }

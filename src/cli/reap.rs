@@ -3,11 +3,16 @@
 use futures_util::future::join_all;
 
 use super::{Context, Form, Reporting};
+#[cfg(feature = "ec2")]
+use crate::bake::failed;
+use crate::bake::interrupted;
 use crate::exit::{Answer, Failure, Leftover};
-use crate::ledger::{self, Undo};
+use crate::ledger::{self, DeadRun, Undo};
 use crate::run::RunId;
 use crate::target::Target;
 use crate::target::container::Container;
+#[cfg(feature = "ec2")]
+use crate::target::ec2::Ec2;
 
 /// Remove what killed builds left behind
 #[derive(Debug, clap::Args)]
@@ -35,29 +40,42 @@ impl Args {
     }
 
     pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+        tokio::select! {
+            biased;
+            // What is half removed is found again by the next `reap`.
+            () = cx.interrupt.cancel.cancelled() => Err(interrupted()),
+            answer = self.reap(cx) => answer,
+        }
+    }
+
+    async fn reap(&self, cx: &Context) -> Result<Answer, Failure> {
         let mut answer = Answer::default();
-        self.reap_here(cx, &mut answer).await?;
+        let paid = self.reap_here(cx, &mut answer).await?;
         #[cfg(feature = "ec2")]
-        self.reap_ec2(cx, &mut answer).await?;
+        let paid = self.reap_ec2(paid, cx, &mut answer).await?;
+        #[cfg(not(feature = "ec2"))]
+        let paid = paid.into_iter().filter(is_local);
+        if !self.dry_run {
+            paid.into_iter().for_each(DeadRun::forget);
+        }
         Ok(answer)
     }
 
-    /// A journal that nobody holds is a dead run's.
-    async fn reap_here(&self, cx: &Context, answer: &mut Answer) -> Result<(), Failure> {
+    /// A journal that nobody holds is a dead run's. Returns those of which nothing is left here.
+    async fn reap_here(&self, cx: &Context, answer: &mut Answer) -> Result<Vec<DeadRun>, Failure> {
         let container = Container::new(None);
+        let mut paid = Vec::new();
         for dead in ledger::dead_runs().map_err(Failure::new)? {
             if self.run.as_ref().is_some_and(|run| *run != dead.run) {
                 continue;
             }
             let local = dead.owed.iter().filter(|(undo, _)| undo.is_local());
             let local: Vec<Debt> = local.cloned().rev().collect();
-            let paid = self.pay(&container, &local, cx, answer).await;
-            // What is owed to EC2 is in its tags.
-            if paid && !self.dry_run && (self.run.is_some() || local.len() == dead.owed.len()) {
-                dead.forget();
+            if self.pay(&container, &local, cx, answer).await {
+                paid.push(dead);
             }
         }
-        Ok(())
+        Ok(paid)
     }
 
     /// Pays all at once; returns whether nothing is left.
@@ -101,33 +119,63 @@ impl Args {
 
 #[cfg(feature = "ec2")]
 impl Args {
-    async fn reap_ec2(&self, cx: &Context, answer: &mut Answer) -> Result<(), Failure> {
-        use crate::bake::failed;
-        use crate::target::ec2::Ec2;
-
+    /// Pays what is owed to EC2, by its tags. Returns those of the dead runs of which nothing is
+    /// left there either.
+    async fn reap_ec2(
+        &self,
+        dead: Vec<DeadRun>,
+        cx: &Context,
+        answer: &mut Answer,
+    ) -> Result<Vec<DeadRun>, Failure> {
         let here = match Ec2::new(self.region.as_deref()).await {
             Ok(ec2) => ec2,
             // A host without AWS has its containers reaped nevertheless.
-            Err(_) if self.region.is_none() && !answer.text.is_empty() => return Ok(()),
+            Err(_) if self.region.is_none() && !answer.text.is_empty() => {
+                return Ok(dead.into_iter().filter(is_local).collect());
+            }
             Err(error) => return Err(failed(error)),
         };
         if self.region.is_some() {
-            return self.reap_region(&here, cx, answer).await;
+            self.reap_region(&here, cx, answer).await?;
+            return Ok(self.paid(dead, &[here]).await);
         }
+        let mut reaped = Vec::new();
         for region in here.enabled_regions().await.map_err(failed)? {
             let there = Ec2::new(Some(&region)).await.map_err(failed)?;
-            if let Err(failure) = self.reap_region(&there, cx, answer).await {
-                answer.failures.push(failure);
+            match self.reap_region(&there, cx, answer).await {
+                Ok(()) => reaped.push(there),
+                Err(failure) => answer.failures.push(failure),
             }
         }
-        Ok(())
+        Ok(self.paid(dead, &reaped).await)
+    }
+
+    /// Returns the runs that owe nothing in any region: those that were looked at have nothing of
+    /// theirs, expired or not.
+    async fn paid(&self, dead: Vec<DeadRun>, reaped: &[Ec2]) -> Vec<DeadRun> {
+        let mut paid = Vec::new();
+        for run in dead {
+            let mut left = false;
+            for region in run.owed.iter().filter_map(|(undo, _)| undo.region()) {
+                left |= match reaped.iter().find(|ec2| ec2.region() == region) {
+                    Some(ec2) => {
+                        !matches!(&ec2.orphans(Some(&run.run)).await, Ok(o) if o.is_empty())
+                    }
+                    None => true,
+                };
+            }
+            if !left {
+                paid.push(run);
+            }
+        }
+        paid
     }
 
     /// A run that was killed in the middle of a call may have made what is listed a moment later:
     /// it is over when nothing is found twice.
     async fn reap_region(
         &self,
-        ec2: &crate::target::ec2::Ec2,
+        ec2: &Ec2,
         cx: &Context,
         answer: &mut Answer,
     ) -> Result<(), Failure> {
@@ -148,13 +196,18 @@ impl Args {
         Ok(())
     }
 
-    async fn ec2_debts(&self, ec2: &crate::target::ec2::Ec2) -> Result<Vec<Debt>, Failure> {
+    async fn ec2_debts(&self, ec2: &Ec2) -> Result<Vec<Debt>, Failure> {
         let now = time::OffsetDateTime::now_utc();
         let found = ec2.orphans(self.run.as_ref()).await;
-        let found = found.map_err(crate::bake::failed)?;
+        let found = found.map_err(failed)?;
         let due = found
             .into_iter()
             .filter(|o| self.run.is_some() || o.expires.is_some_and(|at| at < now));
-        Ok(due.map(|o| (o.undo, vec![o.id])).collect())
+        Ok(due.map(|o| (o.undo, o.id.into_iter().collect())).collect())
     }
+}
+
+/// Returns whether a run owes nothing to EC2.
+fn is_local(dead: &DeadRun) -> bool {
+    dead.owed.iter().all(|(undo, _)| undo.is_local())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{DebtId, Due, Undo};
+use crate::keep;
 use crate::run::RunId;
 
 /// Why a journal could not be used.
@@ -93,7 +94,7 @@ impl Journal {
 }
 
 /// Returns where journals lie: `$XDG_STATE_HOME/amibake`.
-pub(super) fn state_folder() -> Result<PathBuf, JournalError> {
+pub(crate) fn state_folder() -> Result<PathBuf, JournalError> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())
@@ -138,8 +139,11 @@ pub(crate) struct DeadRun {
 }
 
 impl DeadRun {
-    /// Removes the journal: all is paid.
+    /// Removes the journal, and the keys of what was kept: all is paid.
     pub(crate) fn forget(self) {
+        if let Some(folder) = self.path.parent() {
+            keep::forget(folder, &self.run);
+        }
         let _stays = std::fs::remove_file(&self.path);
     }
 }

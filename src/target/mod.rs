@@ -148,12 +148,20 @@ pub(crate) trait Target: Send + Sync {
     async fn pay(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError>;
 }
 
+/// Returns the last lines of a console or a log.
+fn tail(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let mut lines: Vec<String> = text.lines().rev().take(20).map(str::to_owned).collect();
+    lines.reverse();
+    lines
+}
+
 /// What a target's work may use.
 pub(crate) struct Cx<'a> {
     /// Where debts go before the call that makes them.
     pub(crate) ledger: &'a Ledger,
     /// The phase under way, for saying how far it is.
-    pub(crate) phase: &'a Running,
+    pub(crate) phase: Running,
 }
 
 /// Why a target could not do its part.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::process::{Child, Command};
 
-use super::{Base, Candidate, Cx, Finished, Keys, Machine, Role, Target, TargetError};
+use super::{Base, Candidate, Cx, Finished, Keys, Machine, Role, Target, TargetError, tail};
 use crate::ledger::{Due, Undo};
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
@@ -183,9 +183,7 @@ impl Target for Container {
         let mut lines = Vec::new();
         for log in ["console.log", "root/var/log/cloud-init-output.log"] {
             let text = std::fs::read(folder.join(log)).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let tail: Vec<&str> = text.lines().rev().take(20).collect();
-            lines.extend(tail.into_iter().rev().map(str::to_owned));
+            lines.extend(tail(&text));
         }
         lines
     }

@@ -15,11 +15,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::caller::{alone, local_address};
 use super::network::is_public;
-use super::{Ec2, tags};
-use crate::target::Machine;
-
-/// How much of the console is shown.
-const CONSOLE_LINES: usize = 20;
+use super::{Ec2, launch, tags};
+use crate::target::{Machine, tail};
 
 /// A port that answers go back to: Linux and Windows both use it for connections of their own.
 const EPHEMERAL: u16 = 50_000;
@@ -99,21 +96,19 @@ impl Ec2 {
         let answer = request.send().await;
         let text = answer.ok().and_then(|c| c.output).unwrap_or_default();
         let text = BASE64_STANDARD.decode(text.trim()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let tail: Vec<&str> = text.lines().rev().take(CONSOLE_LINES).collect();
+        let tail = tail(&text);
         let mut lines = Vec::new();
         if !tail.is_empty() {
             lines.push("the end of its console:".to_owned());
         }
-        lines.extend(tail.into_iter().rev().map(|line| format!("  {line}")));
+        lines.extend(tail.into_iter().map(|line| format!("  {line}")));
         lines
     }
 }
 
 /// A machine that runs is as it should be.
 fn state(instance: &Instance) -> Option<String> {
-    let state = instance.state()?.name()?.as_str();
-    let reason = instance.state_reason().and_then(|r| r.message());
+    let (state, reason) = (launch::state(instance), launch::reason(instance));
     let id = instance.instance_id().unwrap_or_default();
     (state != "running").then(|| match reason {
         Some(reason) => format!("{id} is {state}: {reason}"),

@@ -39,6 +39,9 @@ pub(crate) enum Ec2Error {
         /// EC2's reason.
         reason: Option<String>,
     },
+    /// What was about to be made could not be written down first.
+    #[error("the journal could not be written")]
+    Journal(#[from] std::io::Error),
     /// The time is over.
     #[error("{what} was not {wanted} within {} s", after.as_secs())]
     TooSlow {
@@ -89,20 +92,45 @@ impl Ec2Error {
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Refused { code, .. } => Some(code),
-            Self::NoAnswer { .. } | Self::DeadEnd { .. } | Self::TooSlow { .. } => None,
+            Self::NoAnswer { .. }
+            | Self::DeadEnd { .. }
+            | Self::Journal(_)
+            | Self::TooSlow { .. } => None,
         }
     }
 
-    /// Returns whether EC2 said no for good: what was asked for has not come to be.
+    /// Returns whether EC2 said no: what was asked for has not come to be.
     pub(super) fn is_refusal(&self) -> bool {
-        self.code().is_some_and(|code| !is_transient(code))
+        self.code().is_some_and(|code| !is_broken(code))
     }
 
-    /// Returns whether EC2 does not know the thing.
+    /// Returns whether the same call may be answered otherwise a little later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => is_broken(code) || is_throttled(code),
+            Self::NoAnswer { .. } => true,
+            Self::DeadEnd { .. } | Self::TooSlow { .. } | Self::Journal(_) => false,
+        }
+    }
+
+    /// Returns whether EC2 does not know the thing: it is gone, or so new that not all of EC2 has
+    /// heard of it.
     pub(super) fn is_not_found(&self) -> bool {
-        self.code().is_some_and(|c| {
-            c.ends_with(".NotFound") || c == "InvalidAMIID.Unavailable" || c == "ParameterNotFound"
-        })
+        self.code()
+            .is_some_and(|c| c.ends_with(".NotFound") || c == "ParameterNotFound")
+    }
+
+    /// Returns whether the thing was there, and is not any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.code() == Some("InvalidAMIID.Unavailable")
+    }
+
+    /// Returns whether something else that is on its way out still needs the thing.
+    pub(super) fn is_in_use(&self) -> bool {
+        matches!(
+            self.code(),
+            Some("DependencyViolation" | "InvalidSnapshot.InUse")
+        )
     }
 
     fn hint(&self) -> Option<String> {
@@ -114,7 +142,7 @@ impl Ec2Error {
                         .into(),
                 );
             }
-            Self::DeadEnd { .. } => return None,
+            Self::DeadEnd { .. } | Self::Journal(_) => return None,
             Self::TooSlow { .. } => return Some("builder.timeouts makes the wait longer".into()),
         };
         let hint = match code {
@@ -173,17 +201,23 @@ pub(super) fn is_capacity(code: &str) -> bool {
     )
 }
 
-fn is_transient(code: &str) -> bool {
+/// Returns whether EC2 failed by itself: whether the thing was done is not known.
+fn is_broken(code: &str) -> bool {
     matches!(
         code,
         "InternalError"
             | "InternalFailure"
             | "ServiceUnavailable"
             | "Unavailable"
-            | "RequestLimitExceeded"
-            | "Throttling"
-            | "ThrottlingException"
             | "RequestTimeout"
+    )
+}
+
+/// Returns whether too much was asked in too short a time: the thing was not done.
+fn is_throttled(code: &str) -> bool {
+    matches!(
+        code,
+        "RequestLimitExceeded" | "Throttling" | "ThrottlingException"
     )
 }
 
@@ -203,9 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn a_transient_no_is_no_proof_that_nothing_came_to_be() {
-        assert!(refused("InvalidAMIID.NotFound").is_refusal());
+    fn a_failure_of_ec2_is_no_proof_that_nothing_came_to_be_and_a_throttled_call_is() {
+        assert!(refused("UnauthorizedOperation").is_refusal());
         assert!(!refused("InternalError").is_refusal());
+        assert!(refused("RequestLimitExceeded").is_refusal());
+    }
+
+    #[test]
+    fn what_is_transient_is_asked_again_and_a_plain_no_is_not() {
+        assert!(refused("InternalError").is_transient());
+        assert!(refused("RequestLimitExceeded").is_transient());
+        assert!(!refused("UnauthorizedOperation").is_transient());
     }
 
     #[test]

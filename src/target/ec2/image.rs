@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState, ImdsSupportValues,
-    ResourceType, Snapshot, TpmSupportValues,
+    Instance, ResourceType, Snapshot, TpmSupportValues,
 };
 
 use super::error::Ec2Error;
-use super::{Ec2, tags};
-use crate::ledger::{Due, Undo};
+use super::wait::{Wait, Wanted};
+use super::{Ec2, launch, tags};
+use crate::ledger::{DebtId, Due, Undo};
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
 use crate::target::{Base, Candidate, Cx, Finished, Machine, TargetError};
+use crate::transport::BoxFuture;
 
 /// How long a stop may take; large machines are slow to end.
 const STOP: Duration = Duration::from_secs(20 * 60);
@@ -25,13 +27,13 @@ impl Ec2 {
         builder: &Machine,
         cx: &Cx<'_>,
     ) -> Result<Candidate, TargetError> {
-        self.stop(&builder.id, cx).await?;
-        let (region, run) = (self.region.clone(), plan.run.clone());
+        let stopped = self.stop(&builder.id, cx).await?;
         let name = self.first_name(plan);
         // The snapshots go after the image that uses them, so their debt is the older one.
         let snapshots = Undo::DeleteSnapshots {
-            region: region.clone(),
-            run: run.clone(),
+            region: self.region.clone(),
+            run: plan.run.clone(),
+            expected: disks_of(&stopped),
         };
         let snapshots = cx.ledger.owe(Due::OnFailure, snapshots)?;
         let due = if self.keeps_first_image() {
@@ -39,29 +41,37 @@ impl Ec2 {
         } else {
             Due::Always
         };
-        let debt = cx.ledger.owe(
-            due,
-            Undo::DeregisterImage {
-                region,
-                run,
-                name: name.clone(),
-            },
-        )?;
-        let id = match self.create_image(plan, &builder.id, &name).await {
-            Ok(id) => id,
-            Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => {
-                let found = self.find_image(&plan.run, &name).await?;
-                found.and_then(|i| i.image_id).ok_or(error)?
-            }
+        let request = self
+            .ec2
+            .create_image()
+            .instance_id(&builder.id)
+            .name(&name)
+            .set_description(plan.image.description.clone())
+            .tag_specifications(tags::specification(
+                ResourceType::Image,
+                &tags::image(plan, "candidate"),
+            ))
+            .tag_specifications(tags::specification(
+                ResourceType::Snapshot,
+                &tags::image(plan, "snapshot"),
+            ));
+        let ec2 = self.clone();
+        let call = Box::pin(async move {
+            let answer = request.send().await;
+            let answer = answer.map_err(|e| ec2.refused("CreateImage", e));
+            answer.map(|a| a.image_id)
+        });
+        let made = self.new_image(plan, &name, due, call, cx).await;
+        let (debt, id) = match made {
+            Ok(made) => made,
             Err(error) => {
                 if error.is_refusal() {
-                    cx.ledger.settle(debt)?;
                     cx.ledger.settle(snapshots)?;
                 }
                 return Err(self.explain(error).await);
             }
         };
-        cx.ledger.learn(debt, &id)?;
+        self.state().candidate = Some(debt);
         let image = self.wait_until_available(plan, &id, cx).await?;
         for snapshot in snapshots_of(&image) {
             cx.ledger.learn(snapshots, &snapshot)?;
@@ -74,73 +84,64 @@ impl Ec2 {
         Ok(Candidate { id, base })
     }
 
-    async fn stop(&self, id: &str, cx: &Cx<'_>) -> Result<(), TargetError> {
-        let request = self.ec2.stop_instances().instance_ids(id);
-        request
-            .send()
-            .await
-            .map_err(|e| self.refused("StopInstances", e))?;
-        let started = tokio::time::Instant::now();
-        loop {
-            let found = self.instance(id).await?;
-            let state = found
-                .as_ref()
-                .and_then(|i| i.state())
-                .and_then(|s| s.name())
-                .map_or("unknown", |n| n.as_str())
-                .to_owned();
-            match state.as_str() {
-                "stopped" => return Ok(()),
-                "terminated" | "shutting-down" => {
-                    let what = id.to_owned();
-                    return Err(Ec2Error::DeadEnd {
-                        what,
-                        state,
-                        wanted: "stopped",
-                        reason: None,
-                    }
-                    .into());
-                }
-                _ if started.elapsed() > STOP => {
-                    let what = id.to_owned();
-                    return Err(Ec2Error::TooSlow {
-                        what,
-                        wanted: "stopped",
-                        after: STOP,
-                    }
-                    .into());
-                }
-                _ => cx.phase.progress(format!("{id} is {state}"), None),
-            }
-            tokio::time::sleep(self.poll).await;
-        }
-    }
-
-    async fn create_image(
+    /// Owes an image and makes the call that makes it. A name that is taken is an answer that was
+    /// lost: the SDK has asked again.
+    async fn new_image(
         &self,
         plan: &BakePlan,
-        instance_id: &str,
         name: &str,
-    ) -> Result<String, Ec2Error> {
-        let request = self
-            .ec2
-            .create_image()
-            .instance_id(instance_id)
-            .name(name)
-            .set_description(plan.image.description.clone())
-            .tag_specifications(tags::specification(
-                ResourceType::Image,
-                &tags::image(plan, "candidate"),
-            ))
-            .tag_specifications(tags::specification(
-                ResourceType::Snapshot,
-                &tags::image(plan, "snapshot"),
-            ));
-        let answer = request
-            .send()
+        due: Due,
+        call: BoxFuture<'static, Result<Option<String>, Ec2Error>>,
+        cx: &Cx<'_>,
+    ) -> Result<(DebtId, String), Ec2Error> {
+        let undo = Undo::DeregisterImage {
+            region: self.region.clone(),
+            run: plan.run.clone(),
+            name: name.to_owned(),
+        };
+        let (ec2, run, name) = (self.clone(), plan.run.clone(), name.to_owned());
+        let call = Box::pin(async move {
+            let id = match call.await {
+                Ok(id) => id.unwrap_or_default(),
+                Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => {
+                    let found = ec2.look(|| ec2.find_image(&run, &name)).await?;
+                    found.into_iter().next().ok_or(error)?
+                }
+                Err(error) => return Err(error),
+            };
+            ec2.born(&id);
+            Ok(id)
+        });
+        cx.ledger
+            .create(due, undo, Ec2Error::is_refusal, call)
             .await
-            .map_err(|e| self.refused("CreateImage", e))?;
-        Ok(answer.image_id.unwrap_or_default())
+    }
+
+    /// Stops the builder; returns it as it is then.
+    async fn stop(&self, id: &str, cx: &Cx<'_>) -> Result<Instance, TargetError> {
+        let answer = self.ec2.stop_instances().instance_ids(id).send().await;
+        if let Err(error) = answer {
+            return Err(self.explain(self.refused("StopInstances", error)).await);
+        }
+        let wanted = Wanted {
+            what: id,
+            state: "stopped",
+            limit: STOP,
+        };
+        self.wait(wanted, cx, |_| async move {
+            let Some(found) = self.instance(id).await? else {
+                return Ok(Wait::Longer("not visible".into(), None));
+            };
+            Ok(match launch::state(&found) {
+                "stopped" => Wait::Done(found),
+                state @ ("terminated" | "shutting-down") => Wait::Dead {
+                    state: state.to_owned(),
+                    reason: launch::reason(&found),
+                },
+                state => Wait::Longer(state.to_owned(), None),
+            })
+        })
+        .await
     }
 
     async fn wait_until_available(
@@ -149,59 +150,27 @@ impl Ec2 {
         id: &str,
         cx: &Cx<'_>,
     ) -> Result<Image, TargetError> {
-        let limit = plan.builder.timeouts.image;
-        let started = tokio::time::Instant::now();
-        loop {
-            let found = self
-                .images(vec![tags::filter("image-id", [id])])
-                .await?
-                .into_iter()
-                .next();
-            let state = found.as_ref().and_then(Image::state).cloned();
-            match (found, state) {
-                (Some(image), Some(ImageState::Available)) => return Ok(image),
-                (
-                    Some(image),
-                    Some(
-                        ImageState::Failed
-                        | ImageState::Error
-                        | ImageState::Invalid
-                        | ImageState::Deregistered,
-                    ),
-                ) => {
-                    let state = image
-                        .state()
-                        .map_or("failed", ImageState::as_str)
-                        .to_owned();
-                    let reason = image
-                        .state_reason()
-                        .and_then(|r| r.message())
-                        .map(str::to_owned);
-                    return Err(Ec2Error::DeadEnd {
-                        what: id.to_owned(),
-                        state,
-                        wanted: "available",
-                        reason,
+        let wanted = Wanted {
+            what: id,
+            state: "available",
+            limit: plan.builder.timeouts.image,
+        };
+        self.wait(wanted, cx, |_| async move {
+            let found = self.images(vec![tags::filter("image-id", [id])]).await?;
+            Ok(match found.into_iter().next() {
+                Some(image) if image.state() == Some(&ImageState::Available) => Wait::Done(image),
+                Some(image) if has_failed(&image) => {
+                    let state = image.state().map_or("failed", ImageState::as_str);
+                    let reason = image.state_reason().and_then(|r| r.message());
+                    Wait::Dead {
+                        state: state.to_owned(),
+                        reason: reason.map(str::to_owned),
                     }
-                    .into());
                 }
-                _ => {
-                    let percent = self.snapshot_progress(plan).await;
-                    cx.phase.progress(format!("{id} is pending"), percent);
-                }
-            }
-            if started.elapsed() > limit {
-                return Err(Ec2Error::TooSlow {
-                    what: id.to_owned(),
-                    wanted: "available",
-                    after: limit,
-                }
-                .into());
-            }
-            // Two minutes in, the snapshot is the slow kind.
-            let slow = started.elapsed() > Duration::from_secs(120);
-            tokio::time::sleep(if slow { self.poll * 4 } else { self.poll }).await;
-        }
+                _ => Wait::Longer("pending".into(), self.snapshot_progress(plan).await),
+            })
+        })
+        .await
     }
 
     /// Returns how far the slowest of the run's snapshots is. Not knowing is no failure.
@@ -247,15 +216,15 @@ impl Ec2 {
         Ok(answer.snapshots.unwrap_or_default())
     }
 
+    /// Returns the run's image of this name, if it is there.
     pub(super) async fn find_image(
         &self,
         run: &crate::run::RunId,
         name: &str,
-    ) -> Result<Option<Image>, Ec2Error> {
-        let found = self
-            .images(vec![tags::of_run(run), tags::filter("name", [name])])
-            .await?;
-        Ok(found.into_iter().next())
+    ) -> Result<Vec<String>, Ec2Error> {
+        let filters = vec![tags::of_run(run), tags::filter("name", [name])];
+        let found = self.images(filters).await?;
+        Ok(found.into_iter().filter_map(|i| i.image_id).collect())
     }
 
     /// Registers the candidate's snapshots under the final name, then lets the candidate go.
@@ -279,26 +248,21 @@ impl Ec2 {
                 .filter_map(|s| s.snapshot_id),
         );
         if id != candidate.id {
-            self.deregister(&candidate.id).await?;
+            if let Err(error) = self.deregister(&candidate.id).await {
+                return Err(self.explain(error).await);
+            }
+            if let Some(debt) = self.state().candidate.take() {
+                cx.ledger.settle(debt)?;
+            }
         }
         let last = [
             (tags::STATE, "released"),
             (tags::EXPIRES, "never"),
             (tags::ROLE, "image"),
         ];
-        let last = last
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        let request = self
-            .ec2
-            .create_tags()
-            .set_resources(Some(released))
-            .set_tags(Some(tags::list(&last)));
-        request
-            .send()
-            .await
-            .map_err(|e| self.refused("CreateTags", e))?;
+        if let Err(error) = self.tag(released, &last).await {
+            return Err(self.explain(error).await);
+        }
         Ok(Finished { id, name })
     }
 
@@ -309,23 +273,10 @@ impl Ec2 {
         cx: &Cx<'_>,
     ) -> Result<String, TargetError> {
         let image = self.image(&candidate.id).await?;
-        let (region, run, name) = (
-            self.region.clone(),
-            plan.run.clone(),
-            plan.image.name.clone(),
-        );
-        let debt = cx.ledger.owe(
-            Due::OnFailure,
-            Undo::DeregisterImage {
-                region,
-                run,
-                name: name.clone(),
-            },
-        )?;
         let request = self
             .ec2
             .register_image()
-            .name(&name)
+            .name(&plan.image.name)
             .set_description(plan.image.description.clone().or(image.description.clone()))
             .set_architecture(image.architecture.clone())
             .set_root_device_name(image.root_device_name.clone())
@@ -350,24 +301,17 @@ impl Ec2 {
                 ResourceType::Image,
                 &tags::image(plan, "image"),
             ));
-        let id = match request
-            .send()
-            .await
-            .map_err(|e| self.refused("RegisterImage", e))
-        {
-            Ok(answer) => answer.image_id.unwrap_or_default(),
-            Err(error) => match self.find_image(&plan.run, &name).await? {
-                // Ours: the first answer was lost.
-                Some(image) => image.image_id.unwrap_or_default(),
-                None => {
-                    if error.is_refusal() {
-                        cx.ledger.settle(debt)?;
-                    }
-                    return Err(self.explain(error).await);
-                }
-            },
+        let ec2 = self.clone();
+        let call = Box::pin(async move {
+            let answer = request.send().await;
+            let answer = answer.map_err(|e| ec2.refused("RegisterImage", e));
+            answer.map(|a| a.image_id)
+        });
+        let made = self.new_image(plan, &plan.image.name, Due::OnFailure, call, cx);
+        let id = match made.await {
+            Ok((_, id)) => id,
+            Err(error) => return Err(self.explain(error).await),
         };
-        cx.ledger.learn(debt, &id)?;
         self.wait_until_available(plan, &id, cx).await?;
         Ok(id)
     }
@@ -428,6 +372,21 @@ fn mappings(image: &Image, plan: &BakePlan) -> Vec<BlockDeviceMapping> {
                 .build()
         })
         .collect()
+}
+
+fn has_failed(image: &Image) -> bool {
+    matches!(
+        image.state(),
+        Some(
+            ImageState::Failed | ImageState::Error | ImageState::Invalid | ImageState::Deregistered
+        )
+    )
+}
+
+/// Returns how many volumes an instance has, if EC2 says so: its image will have as many snapshots.
+fn disks_of(instance: &Instance) -> Option<usize> {
+    let mapped = instance.block_device_mappings().iter();
+    Some(mapped.filter(|m| m.ebs().is_some()).count()).filter(|n| *n > 0)
 }
 
 /// Returns the ids of an image's snapshots.

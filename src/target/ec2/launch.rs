@@ -1,5 +1,6 @@
 //! From a plan to a running instance with an address: the capacity ladder, RunInstances, waiting.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{
@@ -10,14 +11,13 @@ use aws_sdk_ec2::types::{
 
 use super::error::{Ec2Error, is_capacity};
 use super::network::Network;
-use super::{Ec2, tags, user_data};
-use crate::ledger::{DebtId, Due, Undo};
+use super::wait::{Wait, Wanted};
+use super::{Ec2, YOUNG, tags, user_data};
+use crate::ledger::{Due, Undo};
 use crate::manifest::{Arch, Connect, Volume};
 use crate::plan::BakePlan;
 use crate::target::{Base, Cx, Keys, Machine, Role, TargetError};
-
-/// How long a new instance may stay invisible to DescribeInstances.
-const INVISIBLE: Duration = Duration::from_secs(60);
+use crate::transport::BoxFuture;
 
 /// How long a running instance may be without the address that is wanted.
 const WITHOUT_ADDRESS: Duration = Duration::from_secs(20);
@@ -48,10 +48,6 @@ impl Ec2 {
         let image = self.image(&base.id).await?;
         let network = self.network(plan).await?;
         let groups = self.security_groups(plan, &network.vpc_id, cx).await?;
-        let (region, run) = (self.region.clone(), plan.run.clone());
-        let debt = cx
-            .ledger
-            .owe(Due::Always, Undo::TerminateInstance { region, run, role })?;
         let request = Request {
             plan,
             image: &image,
@@ -59,11 +55,12 @@ impl Ec2 {
             user_data: &user_data,
             groups: &groups,
         };
-        let id = self.climb(&request, &network, debt, cx).await?;
-        cx.ledger.learn(debt, &id)?;
+        let id = self.climb(&request, &network, cx).await?;
         let instance = self.wait_until_running(plan, &id, cx).await?;
+        let connect = plan.builder.connect;
+        let host = address(&instance, connect).ok_or_else(|| no_address(&id, connect))?;
         Ok(Machine {
-            host: address(&instance, plan.builder.connect).unwrap_or_default(),
+            host,
             id,
             port: plan.builder.port,
             user: plan
@@ -76,12 +73,11 @@ impl Ec2 {
         })
     }
 
-    /// Tries types and subnets in order, on the capacity errors only.
+    /// Tries types and subnets in order, on the capacity errors only. Each try is a debt.
     async fn climb(
         &self,
         request: &Request<'_>,
         network: &Network,
-        debt: DebtId,
         cx: &Cx<'_>,
     ) -> Result<String, TargetError> {
         let mut last = None;
@@ -89,8 +85,13 @@ impl Ec2 {
             .iter()
             .enumerate()
         {
-            match self.run_instances(request, rung, index + 1).await {
-                Ok(id) => return Ok(id),
+            let (region, run) = (self.region.clone(), request.plan.run.clone());
+            let role = request.role;
+            let undo = Undo::TerminateInstance { region, run, role };
+            let call = self.run_instances(request, rung, index + 1);
+            let refused = Ec2Error::is_refusal;
+            match cx.ledger.create(Due::Always, undo, refused, call).await {
+                Ok((_, id)) => return Ok(id),
                 Err(error) if error.code().is_some_and(is_capacity) => {
                     cx.phase.progress(
                         format!(
@@ -103,27 +104,22 @@ impl Ec2 {
                     );
                     last = Some(error);
                 }
-                Err(error) => {
-                    if error.is_refusal() {
-                        cx.ledger.settle(debt)?;
-                    }
-                    return Err(self.explain(error).await);
-                }
+                Err(error) => return Err(self.explain(error).await),
             }
         }
-        cx.ledger.settle(debt)?;
         Err(last.map_or_else(
             || TargetError::manifest("builder.instance_type is an empty list"),
             Into::into,
         ))
     }
 
-    async fn run_instances(
+    /// Returns the call that starts the machine. It borrows nothing, so that it outlives the bake.
+    fn run_instances(
         &self,
         request: &Request<'_>,
         rung: &Rung,
         attempt: usize,
-    ) -> Result<String, Ec2Error> {
+    ) -> BoxFuture<'static, Result<String, Ec2Error>> {
         let plan = request.plan;
         let role = request.role.to_string();
         let mut labels = tags::temporary(plan, &role);
@@ -167,66 +163,42 @@ impl Ec2 {
                     .build(),
             );
         }
-        let answer = call
-            .send()
-            .await
-            .map_err(|e| self.refused("RunInstances", e))?;
-        let id = answer
-            .instances
-            .unwrap_or_default()
-            .into_iter()
-            .find_map(|i| i.instance_id);
-        Ok(id.unwrap_or_default())
+        let (ec2, groups) = (self.clone(), request.groups.to_vec());
+        Box::pin(async move {
+            let answer = ec2
+                .once_known(&groups, || {
+                    let (ec2, sending) = (&ec2, call.clone().send());
+                    Box::pin(
+                        async move { sending.await.map_err(|e| ec2.refused("RunInstances", e)) },
+                    )
+                })
+                .await?;
+            let made = answer.instances.unwrap_or_default();
+            let id = made.into_iter().find_map(|i| i.instance_id);
+            let id = id.unwrap_or_default();
+            ec2.born(&id);
+            Ok(id)
+        })
     }
 
+    /// Waits until an instance runs; it has its address then, or will not get one.
     async fn wait_until_running(
         &self,
         plan: &BakePlan,
         id: &str,
         cx: &Cx<'_>,
     ) -> Result<Instance, TargetError> {
-        let (connect, limit) = (plan.builder.connect, plan.builder.timeouts.launch);
-        let started = tokio::time::Instant::now();
-        let mut without_address = None;
-        loop {
+        let wanted = Wanted {
+            what: id,
+            state: "running",
+            limit: plan.builder.timeouts.launch,
+        };
+        let (connect, bare) = (plan.builder.connect, &OnceLock::new());
+        self.wait(wanted, cx, |age| async move {
             let found = self.instance(id).await?;
-            let age = started.elapsed();
-            match judge(found.as_ref(), connect, age) {
-                Wait::Done => {
-                    return found
-                        .ok_or_else(|| TargetError::new("an instance that is there is not"));
-                }
-                Wait::Dead { state, reason } => {
-                    let what = id.to_owned();
-                    return Err(Ec2Error::DeadEnd {
-                        what,
-                        state,
-                        wanted: "running",
-                        reason,
-                    }
-                    .into());
-                }
-                Wait::Longer(state) => cx.phase.progress(format!("{id} is {state}"), None),
-                Wait::Address => {
-                    let since = *without_address.get_or_insert(age);
-                    if age > since + WITHOUT_ADDRESS {
-                        return Err(no_address(id, connect));
-                    }
-                    cx.phase
-                        .progress(format!("{id} is without an address yet"), None);
-                }
-            }
-            if age > limit {
-                let what = id.to_owned();
-                return Err(Ec2Error::TooSlow {
-                    what,
-                    wanted: "running",
-                    after: limit,
-                }
-                .into());
-            }
-            tokio::time::sleep(self.poll).await;
-        }
+            Ok(judge(found, connect, age, bare))
+        })
+        .await
     }
 
     /// Returns the instance with this id, by filter: an unknown id is no error then.
@@ -304,7 +276,8 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The root is stated always, so that it is encrypted and goes with the machine. The candidate
+    /// The manifest's volumes, then those of the image that it does not speak of: all are stated,
+    /// so that all are encrypted and go with the machine, whatever the image says. The candidate
     /// takes its volumes as the image has them.
     fn volumes(&self) -> Vec<BlockDeviceMapping> {
         let root = self.image.root_device_name().unwrap_or("/dev/sda1");
@@ -312,17 +285,22 @@ impl Request<'_> {
             Role::Builder => &self.plan.builder.volumes,
             Role::Candidate => &[],
         };
-        let mut mappings: Vec<_> = stated
-            .iter()
-            .map(|volume| self.mapping(root, volume))
-            .collect();
-        if !stated
-            .iter()
-            .any(|v| v.device.as_deref().is_none_or(|d| d == root))
-        {
-            mappings.push(self.mapping(root, &Volume::default()));
+        let disks = self.image.block_device_mappings().iter();
+        let mapped = disks.filter(|m| m.ebs().is_some());
+        let mut devices: Vec<&str> = mapped.filter_map(|m| m.device_name()).collect();
+        if !devices.contains(&root) {
+            devices.push(root);
         }
-        mappings
+        let is_stated = |device: &str| {
+            let mut stated = stated.iter().map(|v| v.device.as_deref().unwrap_or(root));
+            stated.any(|d| d == device)
+        };
+        let others = devices.iter().filter(|d| !is_stated(d)).map(|d| Volume {
+            device: Some((*d).to_owned()),
+            ..Volume::default()
+        });
+        let all = stated.iter().cloned().chain(others);
+        all.map(|volume| self.mapping(root, &volume)).collect()
     }
 
     fn mapping(&self, root: &str, volume: &Volume) -> BlockDeviceMapping {
@@ -383,47 +361,31 @@ fn size(instance_type: &str) -> u32 {
     times.map_or(u32::MAX, |n: u32| n.saturating_add(5)) // metal is the largest
 }
 
-/// What a look at an instance says.
-#[derive(Debug, PartialEq, Eq)]
-enum Wait {
-    Done,
-    /// It runs, and has not got its address.
-    Address,
-    Longer(String),
-    Dead {
-        state: String,
-        reason: Option<String>,
-    },
-}
-
-/// Decides on one answer. An instance that is not there yet may be invisible for a while.
-fn judge(instance: Option<&Instance>, connect: Connect, age: Duration) -> Wait {
+/// Decides on one answer. An instance that is not there yet may be invisible for a while; one that
+/// runs, and has been `bare` of its address for long, will not get one.
+fn judge(
+    instance: Option<Instance>,
+    connect: Connect,
+    age: Duration,
+    bare: &OnceLock<Duration>,
+) -> Wait<Instance> {
     let Some(instance) = instance else {
-        if age < INVISIBLE {
-            return Wait::Longer("not visible yet".into());
+        if age < YOUNG {
+            return Wait::Longer("not visible yet".into(), None);
         }
         return Wait::Dead {
             state: "unknown to EC2".into(),
             reason: None,
         };
     };
-    let state = instance
-        .state()
-        .and_then(|s| s.name())
-        .map_or("unknown", |n| n.as_str());
-    let reason = || {
-        instance
-            .state_reason()
-            .and_then(|r| r.message())
-            .map(str::to_owned)
-    };
-    match state {
-        "running" if address(instance, connect).is_some() => Wait::Done,
-        "running" => Wait::Address,
-        "pending" => Wait::Longer("pending".into()),
+    match state(&instance) {
+        "running" if address(&instance, connect).is_some() => Wait::Done(instance),
+        "running" if age > *bare.get_or_init(|| age) + WITHOUT_ADDRESS => Wait::Done(instance),
+        "running" => Wait::Longer("without an address yet".into(), None),
+        "pending" => Wait::Longer("pending".into(), None),
         other => Wait::Dead {
             state: other.to_owned(),
-            reason: reason(),
+            reason: reason(&instance),
         },
     }
 }
@@ -437,6 +399,18 @@ fn no_address(id: &str, connect: Connect) -> TargetError {
         Connect::PrivateIp => ("private", "name another subnet in builder.subnet"),
     };
     TargetError::new(format!("{id} runs and has no {kind} address")).with_hint(hint)
+}
+
+/// Returns an instance's state as EC2 spells it.
+pub(super) fn state(instance: &Instance) -> &str {
+    let state = instance.state().and_then(|s| s.name());
+    state.map_or("unknown", |name| name.as_str())
+}
+
+/// Returns why it is in that state, if EC2 says so.
+pub(super) fn reason(instance: &Instance) -> Option<String> {
+    let reason = instance.state_reason()?;
+    reason.message().map(str::to_owned)
 }
 
 fn address(instance: &Instance, connect: Connect) -> Option<String> {
@@ -464,6 +438,11 @@ mod tests {
             .build()
     }
 
+    fn judged(instance: Option<Instance>, seconds: u64) -> Wait<Instance> {
+        let age = Duration::from_secs(seconds);
+        judge(instance, Connect::PrivateIp, age, &OnceLock::new())
+    }
+
     #[test]
     fn sizes_are_in_order() {
         let in_order = [
@@ -480,29 +459,31 @@ mod tests {
 
     #[test]
     fn an_instance_that_is_not_visible_yet_is_waited_for_but_not_for_ever() {
-        let at = |seconds| judge(None, Connect::PrivateIp, Duration::from_secs(seconds));
-        assert!(matches!(at(5), Wait::Longer(_)));
-        assert!(matches!(at(61), Wait::Dead { .. }));
+        assert!(matches!(judged(None, 5), Wait::Longer(..)));
+        assert!(matches!(judged(None, 61), Wait::Dead { .. }));
     }
 
     #[test]
     fn a_running_instance_needs_the_address_that_was_asked_for() {
         let running = instance(InstanceStateName::Running);
         assert_eq!(
-            judge(Some(&running), Connect::PrivateIp, Duration::ZERO),
-            Wait::Done
+            judged(Some(running.clone()), 0),
+            Wait::Done(running.clone())
         );
-        assert!(matches!(
-            judge(Some(&running), Connect::PublicIp, Duration::ZERO),
-            Wait::Address
-        ));
+        let bare = OnceLock::new();
+        let at = |seconds| {
+            let age = Duration::from_secs(seconds);
+            judge(Some(running.clone()), Connect::PublicIp, age, &bare)
+        };
+        assert!(matches!(at(30), Wait::Longer(..)));
+        assert!(matches!(at(50), Wait::Longer(..)));
+        assert_eq!(at(51), Wait::Done(running.clone()), "it will not get one");
     }
 
     #[test]
     fn a_machine_that_died_says_why() {
         let dead = instance(InstanceStateName::Terminated);
-        let Wait::Dead { state, reason } = judge(Some(&dead), Connect::PrivateIp, Duration::ZERO)
-        else {
+        let Wait::Dead { state, reason } = judged(Some(dead), 0) else {
             panic!("a terminated instance is dead");
         };
         assert_eq!(

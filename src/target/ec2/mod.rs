@@ -13,29 +13,45 @@ mod source;
 mod tags;
 mod undo;
 mod user_data;
+mod wait;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::{Base, Candidate, Cx, Finished, Machine, Role, Target, TargetError};
-use crate::ledger::Undo;
+use crate::ledger::{DebtId, Undo};
 use crate::plan::BakePlan;
-use crate::run::rfc3339;
+use crate::run::{RunId, rfc3339};
 use caller::Echo;
 use error::Ec2Error;
 
 /// How often EC2 is asked at first.
 const POLL: Duration = Duration::from_secs(2);
 
-/// EC2 in one region, for one bake.
+/// How long after it was made a thing may be unknown to a part of EC2.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// How long one try of a call may take: a link that died in silence is noticed, and the SDK asks
+/// again.
+const PER_TRY: Duration = Duration::from_secs(60);
+
+/// How often the SDK tries a call that is throttled or got no answer.
+const TRIES: u32 = 5;
+
+/// EC2 in one region, for one bake. Cheap to clone; all clones are one.
+#[derive(Clone)]
 #[expect(
     clippy::struct_field_names,
     reason = "a client is named after its service"
@@ -47,7 +63,7 @@ pub(crate) struct Ec2 {
     sts: aws_sdk_sts::Client,
     echo: Echo,
     poll: Duration,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 /// What one step of a bake leaves for the next.
@@ -57,6 +73,21 @@ struct State {
     /// Who may reach the port of that group.
     admitted: Vec<String>,
     keeps_first_image: bool,
+    /// The candidate's debt, which publishing pays.
+    candidate: Option<DebtId>,
+    /// When EC2 answered with an id.
+    born: HashMap<String, Instant>,
+    /// What could not be removed: who waits for it waits in vain.
+    stuck: HashSet<(RunId, Holder)>,
+}
+
+/// What must go before something else of its run can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    /// It holds its security group.
+    Instance,
+    /// It holds its snapshots.
+    Image,
 }
 
 impl Ec2 {
@@ -67,7 +98,14 @@ impl Ec2 {
                 tls::rustls_provider::CryptoMode::Ring,
             ))
             .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(PER_TRY)
+                    .build(),
+            );
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
@@ -83,12 +121,37 @@ impl Ec2 {
             sts: aws_sdk_sts::Client::new(&config),
             echo: Echo::from_environment(),
             poll: POLL,
-            state: Mutex::default(),
+            state: Arc::default(),
         })
+    }
+
+    /// Returns the region's name.
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Remembers that EC2 has just made the thing with this id.
+    fn born(&self, id: &str) {
+        self.state().born.insert(id.to_owned(), Instant::now());
+    }
+
+    /// Returns whether EC2 may not know the thing yet, although it made it.
+    fn is_young(&self, id: &str) -> bool {
+        let born = self.state().born.get(id).copied();
+        born.is_some_and(|at| at.elapsed() < YOUNG)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes tags over what is there, on all of `ids` at once.
+    async fn tag(&self, ids: Vec<String>, tags: &[(&str, &str)]) -> Result<(), Ec2Error> {
+        let pairs = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let request = self.ec2.create_tags().set_resources(Some(ids));
+        let request = request.set_tags(Some(tags::list(&pairs.collect())));
+        let answer = request.send().await;
+        answer.map(drop).map_err(|e| self.refused("CreateTags", e))
     }
 
     fn refused<E, R>(&self, operation: &'static str, error: SdkError<E, R>) -> Ec2Error
@@ -150,7 +213,7 @@ impl Target for Ec2 {
     }
 
     async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError> {
-        self.terminate(std::slice::from_ref(&machine.id)).await?;
+        self.terminate(&machine.id).await?;
         Ok(())
     }
 
@@ -165,7 +228,12 @@ impl Target for Ec2 {
 
     async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError> {
         let mut ids: Vec<String> = self.state().group_id.iter().cloned().collect();
-        let instances = self.instances(vec![tags::of_run(&plan.run)]).await?;
+        let alive = ["pending", "running", "stopping", "stopped"];
+        let filters = vec![
+            tags::of_run(&plan.run),
+            tags::filter("instance-state-name", alive),
+        ];
+        let instances = self.instances(filters).await?;
         ids.extend(instances.into_iter().filter_map(|i| i.instance_id));
         let images = self.images(vec![tags::of_run(&plan.run)]).await?;
         ids.extend(images.into_iter().filter_map(|i| i.image_id));
@@ -175,16 +243,7 @@ impl Target for Ec2 {
             return Ok(());
         }
         let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
-        let tag = [(tags::EXPIRES.to_owned(), expires)].into();
-        let request = self
-            .ec2
-            .create_tags()
-            .set_resources(Some(ids))
-            .set_tags(Some(tags::list(&tag)));
-        request
-            .send()
-            .await
-            .map_err(|e| self.refused("CreateTags", e))?;
+        self.tag(ids, &[(tags::EXPIRES, &expires)]).await?;
         Ok(())
     }
 

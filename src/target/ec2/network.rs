@@ -115,37 +115,61 @@ impl Ec2 {
     ) -> Result<String, TargetError> {
         let name = tags::group_name(&plan.run);
         let (region, run) = (self.region.clone(), plan.run.clone());
-        let debt = cx.ledger.owe(
-            Due::Always,
-            Undo::DeleteSecurityGroup {
-                region,
-                run,
-                name: name.clone(),
-            },
-        )?;
-        let request = self.ec2.create_security_group();
-        let request = request
-            .group_name(&name)
-            .description("SSH to a machine of amibake")
-            .vpc_id(vpc_id);
+        let undo = Undo::DeleteSecurityGroup {
+            region,
+            run,
+            name: name.clone(),
+        };
         let tags =
             tags::specification(ResourceType::SecurityGroup, &tags::temporary(plan, "group"));
-        let id = match request.tag_specifications(tags).send().await {
-            Ok(answer) => answer.group_id.unwrap_or_default(),
-            Err(error) => {
-                let error = self.refused("CreateSecurityGroup", error);
+        let request = self
+            .ec2
+            .create_security_group()
+            .group_name(&name)
+            .description("SSH to a machine of amibake")
+            .vpc_id(vpc_id)
+            .tag_specifications(tags);
+        let (ec2, run) = (self.clone(), plan.run.clone());
+        let call = Box::pin(async move {
+            let answer = request.send().await;
+            let id = match answer.map_err(|e| ec2.refused("CreateSecurityGroup", e)) {
+                Ok(answer) => answer.group_id.unwrap_or_default(),
                 // The first answer was lost and the SDK asked again.
-                if error.code() != Some("InvalidGroup.Duplicate") {
-                    if error.is_refusal() {
-                        cx.ledger.settle(debt)?;
-                    }
-                    return Err(error.into());
+                Err(error) if error.code() == Some("InvalidGroup.Duplicate") => {
+                    let found = ec2.look(|| ec2.find_group(&run, &name)).await?;
+                    found.into_iter().next().ok_or(error)?
                 }
-                self.find_group(&plan.run, &name).await?.ok_or(error)?
+                Err(error) => return Err(error),
+            };
+            ec2.born(&id);
+            Ok(id)
+        });
+        let refused = Ec2Error::is_refusal;
+        match cx.ledger.create(Due::Always, undo, refused, call).await {
+            Ok((_, id)) => Ok(id),
+            Err(error) => Err(self.explain(error).await),
+        }
+    }
+
+    /// Makes a call about things that were just made, again while EC2 has not heard of them
+    /// everywhere.
+    pub(super) async fn once_known<T, F, R>(
+        &self,
+        ids: &[String],
+        mut call: F,
+    ) -> Result<T, Ec2Error>
+    where
+        F: FnMut() -> R,
+        R: Future<Output = Result<T, Ec2Error>>,
+    {
+        loop {
+            match call().await {
+                Err(error) if error.is_not_found() && ids.iter().any(|id| self.is_young(id)) => {
+                    tokio::time::sleep(self.poll / 4).await;
+                }
+                answer => return answer,
             }
-        };
-        cx.ledger.learn(debt, &id)?;
-        Ok(id)
+        }
     }
 
     async fn open_ssh(
@@ -170,21 +194,26 @@ impl Ec2 {
             .authorize_security_group_ingress()
             .group_id(group_id)
             .ip_permissions(rule.build());
-        match request
-            .send()
-            .await
-            .map_err(|e| self.refused("AuthorizeSecurityGroupIngress", e))
-        {
-            Err(error) if error.code() != Some("InvalidPermission.Duplicate") => Err(error.into()),
+        let made = self
+            .once_known(&[group_id.to_owned()], || async {
+                let answer = request.clone().send().await;
+                answer.map_err(|e| self.refused("AuthorizeSecurityGroupIngress", e))
+            })
+            .await;
+        match made {
+            Err(error) if error.code() != Some("InvalidPermission.Duplicate") => {
+                Err(self.explain(error).await)
+            }
             _ => Ok(()),
         }
     }
 
+    /// Returns the run's group of this name, if it is there.
     pub(super) async fn find_group(
         &self,
         run: &crate::run::RunId,
         name: &str,
-    ) -> Result<Option<String>, Ec2Error> {
+    ) -> Result<Vec<String>, Ec2Error> {
         let request = self.ec2.describe_security_groups();
         let request = request
             .filters(tags::of_run(run))
@@ -197,7 +226,8 @@ impl Ec2 {
             .security_groups
             .unwrap_or_default()
             .into_iter()
-            .find_map(|g| g.group_id))
+            .filter_map(|g| g.group_id)
+            .collect())
     }
 
     /// Returns who may reach the builder: whom the manifest names, or this machine as the builder

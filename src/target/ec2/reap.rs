@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Tag};
+use aws_sdk_ec2::types::{Filter, ImageState, Tag};
 use time::OffsetDateTime;
 
-use super::{Ec2, image, tags};
+use super::{Ec2, image, launch, tags};
 use crate::ledger::Undo;
 use crate::run::{RunId, parse_rfc3339};
 use crate::target::{Role, TargetError};
@@ -24,8 +24,8 @@ const SLACK: Duration = Duration::from_secs(300);
 pub(crate) struct Orphan {
     /// What removes it.
     pub(crate) undo: Undo,
-    /// Its id.
-    pub(crate) id: String,
+    /// Its id; `None` for what may yet appear.
+    pub(crate) id: Option<String>,
     /// When its run would have renewed it; `None` when the tag is missing or no time.
     pub(crate) expires: Option<OffsetDateTime>,
 }
@@ -67,10 +67,9 @@ impl Ec2 {
             let attempt = attempt.and_then(|a| a.parse().ok()).unwrap_or(1);
             let ours = tags::token(&run, role, attempt, &self.region);
             let made = instance.launch_time().map(aws_smithy_types::DateTime::secs);
-            let state = instance.state().and_then(|s| s.name());
             if instance.client_token() == Some(ours.as_str())
                 && in_time(&run, made)
-                && state.is_some_and(|s| s.as_str() != "terminated")
+                && launch::state(&instance) != "terminated"
             {
                 let region = self.region.clone();
                 let undo = Undo::TerminateInstance { region, run, role };
@@ -107,7 +106,20 @@ impl Ec2 {
             };
             let made = image.creation_date().and_then(parse_rfc3339);
             if in_time(&run, made.map(OffsetDateTime::unix_timestamp)) {
-                let (region, name) = (self.region.clone(), image.name.unwrap_or_default());
+                let region = self.region.clone();
+                if image.state() == Some(&ImageState::Pending) {
+                    // Its snapshots may not be listed yet, and would appear when it is gone.
+                    let (region, run) = (region.clone(), run.clone());
+                    let expected = None;
+                    let undo = Undo::DeleteSnapshots {
+                        region,
+                        run,
+                        expected,
+                    };
+                    let id = None;
+                    found.push(Orphan { undo, id, expires });
+                }
+                let name = image.name.unwrap_or_default();
                 let undo = Undo::DeregisterImage { region, run, name };
                 found.extend(orphan(undo, image.image_id, expires));
             }
@@ -128,7 +140,12 @@ impl Ec2 {
             let id = snapshot.snapshot_id.clone().unwrap_or_default();
             if in_time(&run, made) && !self.is_in_released_image(&id).await? {
                 let region = self.region.clone();
-                let undo = Undo::DeleteSnapshots { region, run };
+                let expected = None;
+                let undo = Undo::DeleteSnapshots {
+                    region,
+                    run,
+                    expected,
+                };
                 found.extend(orphan(undo, snapshot.snapshot_id, expires));
             }
         }
@@ -149,7 +166,7 @@ impl Ec2 {
 }
 
 fn orphan(undo: Undo, id: Option<String>, expires: Option<OffsetDateTime>) -> Option<Orphan> {
-    let id = id?;
+    let id = Some(id?);
     Some(Orphan { undo, id, expires })
 }
 

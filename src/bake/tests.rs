@@ -1,0 +1,309 @@
+//! What a bake does beside its story: keeping its things alive, and hearing answers that come late.
+//! Targets and machines are made up; the clock is real, and short.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, duplex};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::event::{self, Reports};
+use crate::ledger::{Due, Undo};
+use crate::manifest::{self, Given, TargetKind};
+use crate::plan;
+use crate::target::Base;
+use crate::transport::{self, BoxFuture, Channel};
+
+const RENEW_EVERY: Duration = Duration::from_millis(20);
+
+/// A target that never gets further than its first machine.
+#[derive(Default)]
+struct Stuck {
+    renewals: AtomicUsize,
+    launch: Option<Answer>,
+    launching: CancellationToken,
+    paid: Mutex<Vec<Vec<String>>>,
+}
+
+/// What EC2 says to RunInstances, and when.
+struct Answer {
+    when: Mutex<Option<oneshot::Receiver<Result<String, io::Error>>>>,
+}
+
+#[async_trait]
+impl Target for Stuck {
+    async fn resolve(&self, plan: &BakePlan, _cx: &Cx<'_>) -> Result<Base, TargetError> {
+        if self.launch.is_none() {
+            std::future::pending::<()>().await;
+        }
+        Ok(Base {
+            id: "base".into(),
+            name: "base".into(),
+            arch: plan.arch,
+        })
+    }
+
+    async fn launch(
+        &self,
+        plan: &BakePlan,
+        _base: &Base,
+        role: Role,
+        cx: &Cx<'_>,
+    ) -> Result<Machine, TargetError> {
+        let answer = self.launch.as_ref().unwrap().when.lock().unwrap().take();
+        let answer = answer.unwrap();
+        let undo = Undo::TerminateInstance {
+            region: "eu-west-1".into(),
+            run: plan.run.clone(),
+            role,
+        };
+        self.launching.cancel();
+        let call = Box::pin(async { answer.await.unwrap() });
+        let made = cx.ledger.create(Due::Always, undo, |_| true, call).await;
+        made.map_err(|e| TargetError::new("refused").because(e))?;
+        std::future::pending().await
+    }
+
+    async fn diagnose(&self, _machine: &Machine) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn admit(&self, _plan: &BakePlan) -> Result<(), TargetError> {
+        unreachable!("nothing is silent")
+    }
+
+    async fn capture(
+        &self,
+        _plan: &BakePlan,
+        _builder: &Machine,
+        _cx: &Cx<'_>,
+    ) -> Result<Candidate, TargetError> {
+        unreachable!("it has no machine")
+    }
+
+    async fn dismiss(&self, _machine: &Machine) -> Result<(), TargetError> {
+        unreachable!("it has no machine")
+    }
+
+    async fn publish(
+        &self,
+        _plan: &BakePlan,
+        _candidate: &Candidate,
+        _cx: &Cx<'_>,
+    ) -> Result<Finished, TargetError> {
+        unreachable!("it has no candidate")
+    }
+
+    /// The second renewal fails.
+    async fn renew(&self, _plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError> {
+        assert_eq!(lifetime, EXPIRY);
+        match self.renewals.fetch_add(1, Ordering::SeqCst) {
+            1 => Err(TargetError::new("throttled")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Without an id it looks for ever.
+    async fn pay(&self, _undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
+        if learned.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        self.paid.lock().unwrap().push(learned.to_vec());
+        Ok(())
+    }
+}
+
+struct NoHands;
+
+#[async_trait]
+impl Hands for NoHands {
+    async fn provision(
+        &self,
+        _link: &Link,
+        _plan: &BakePlan,
+        _machine: &Machine,
+    ) -> Result<(), Failure> {
+        unreachable!("there is no machine")
+    }
+
+    async fn test(
+        &self,
+        _link: &Link,
+        _plan: &BakePlan,
+        _machine: &Machine,
+    ) -> Result<(), Failure> {
+        unreachable!("there is no machine")
+    }
+}
+
+/// A machine that takes every script but the second, and remembers them.
+#[derive(Clone, Default)]
+struct Guest {
+    scripts: Arc<Mutex<Vec<String>>>,
+}
+
+impl Guest {
+    fn count(&self) -> usize {
+        self.scripts.lock().unwrap().len()
+    }
+}
+
+impl Transport for Guest {
+    fn exec<'a>(&'a self, _command: &'a str) -> BoxFuture<'a, io::Result<Channel>> {
+        let scripts = Arc::clone(&self.scripts);
+        Box::pin(async move {
+            let (stdin, mut sent) = duplex(64 * 1024);
+            let exit = Box::pin(async move {
+                let mut script = String::new();
+                sent.read_to_string(&mut script).await?;
+                let mut scripts = scripts.lock().unwrap();
+                scripts.push(script);
+                Ok(transport::Exit::Status(u32::from(scripts.len() == 2)))
+            });
+            Ok(Channel {
+                stdin: Box::new(stdin),
+                stdout: Box::new(tokio::io::empty()),
+                stderr: Box::new(tokio::io::empty()),
+                exit,
+            })
+        })
+    }
+}
+
+/// A plan, and the folder its run's state goes to.
+fn planned(total: Duration) -> (BakePlan, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("manifest.yaml");
+    let text = "name: web\nsource: {ubuntu: '24.04'}\nimage: {name: web}\n";
+    std::fs::write(&path, text).unwrap();
+    let manifest = manifest::load(&path, TargetKind::Ec2, &Given::default()).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    let mut plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now).unwrap();
+    let mut plan = plans.remove(0);
+    plan.builder.timeouts.total = total;
+    (plan, folder)
+}
+
+fn shop<'a>(
+    target: &'a Stuck,
+    events: &'a Events,
+    interrupt: &'a Interrupt,
+    folder: &'a tempfile::TempDir,
+) -> Workshop<'a> {
+    Workshop {
+        target,
+        hands: &NoHands,
+        events,
+        interrupt,
+        state_folder: folder.path(),
+        silence: Silence::default(),
+        renew_every: RENEW_EVERY,
+    }
+}
+
+async fn warnings(events: &Events, mut reports: Reports) -> Vec<String> {
+    events.close();
+    let mut warnings = Vec::new();
+    while let Some(report) = reports.next().await {
+        if let Event::Warning { message, .. } = report.event {
+            warnings.push(message);
+        }
+    }
+    warnings
+}
+
+#[tokio::test]
+async fn the_expiry_is_renewed_while_the_bake_lives_and_no_longer_than_its_whole_time() {
+    let (plan, folder) = planned(Duration::from_millis(500));
+    let (events, reports) = event::channel();
+    let (target, interrupt) = (Stuck::default(), Interrupt::default());
+    let baked = bake(&plan, &shop(&target, &events, &interrupt, &folder)).await;
+    let error = baked.failure.unwrap().error.to_string();
+    assert!(error.contains("builder.timeouts.total"), "{error}");
+    let renewals = target.renewals.load(Ordering::SeqCst);
+    assert!(renewals >= 3, "{renewals}, one of which failed");
+    tokio::time::sleep(5 * RENEW_EVERY).await;
+    assert_eq!(target.renewals.load(Ordering::SeqCst), renewals);
+    let warned = "the run's expiry could not be renewed: throttled";
+    assert_eq!(warnings(&events, reports).await, [warned]);
+}
+
+#[tokio::test]
+async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
+    let (mut plan, folder) = planned(Duration::from_secs(60));
+    plan.builder.timeouts.unattended = Duration::from_secs(1);
+    let (events, reports) = event::channel();
+    let (target, interrupt) = (Stuck::default(), Interrupt::default());
+    let shop = shop(&target, &events, &interrupt, &folder);
+    let bake = Bake {
+        plan: &plan,
+        shop: &shop,
+        ledger: Ledger::open(folder.path(), &plan.run).unwrap(),
+        door: Mutex::new(None),
+    };
+    let guest = Guest::default();
+    let work = async {
+        while guest.count() < 4 {
+            tokio::time::sleep(RENEW_EVERY).await;
+        }
+        "done"
+    };
+    let started = std::time::Instant::now();
+    assert_eq!(bake.renewing(&guest, work).await, "done");
+    let period = plan.builder.timeouts.unattended / RENEWALS;
+    assert!(
+        started.elapsed() >= 3 * period,
+        "{:?}, at once and then each {period:?}",
+        started.elapsed()
+    );
+    let scripts = guest.scripts.lock().unwrap().clone();
+    assert!(scripts.iter().all(|s| s.contains("--on-active=1s")));
+    tokio::time::sleep(2 * period).await;
+    assert_eq!(guest.count(), scripts.len(), "nobody works on it");
+    let warnings = warnings(&events, reports).await;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("the machine's own timer could not be renewed"));
+}
+
+/// Interrupts a bake whose RunInstances is on its way, then has EC2 answer.
+async fn interrupted_before(answer: Result<String, io::Error>) -> (Baked, Vec<Vec<String>>) {
+    let (plan, folder) = planned(Duration::from_secs(60));
+    let (events, _reports) = event::channel();
+    let (sender, receiver) = oneshot::channel();
+    let interrupt = Interrupt::default();
+    let target = Stuck {
+        launch: Some(Answer {
+            when: Mutex::new(Some(receiver)),
+        }),
+        ..Stuck::default()
+    };
+    let shop = shop(&target, &events, &interrupt, &folder);
+    let interrupting = async {
+        target.launching.cancelled().await;
+        interrupt.cancel.cancel();
+        tokio::time::sleep(5 * RENEW_EVERY).await;
+        sender.send(answer).unwrap();
+    };
+    let (baked, ()) = tokio::join!(bake(&plan, &shop), interrupting);
+    let paid = target.paid.lock().unwrap().clone();
+    (baked, paid)
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_the_interrupt_is_heard_and_paid_for() {
+    let (baked, paid) = interrupted_before(Ok("i-1".into())).await;
+    let failure = baked.failure.unwrap();
+    assert_eq!(
+        (failure.exit(), paid),
+        (Exit::Interrupted, vec![vec!["i-1".to_owned()]])
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_after_the_interrupt_leaves_nothing_to_look_for() {
+    let (baked, paid) = interrupted_before(Err(io::Error::other("no capacity"))).await;
+    let failure = baked.failure.unwrap();
+    assert_eq!((failure.exit(), paid), (Exit::Interrupted, Vec::new()));
+}
