@@ -251,7 +251,7 @@ pub(crate) fn wait_for(what: &str, patience: Duration, mut is_true: impl FnMut()
     }
 }
 
-fn needed(variable: &str) -> String {
+pub(crate) fn needed(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which sets it"))
 }
@@ -270,13 +270,21 @@ pub(crate) struct Plain {
 impl Plain {
     /// Boots one and waits until it can be logged in to.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("key");
-        let mut keygen = Command::new("ssh-keygen");
-        keygen
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(&key);
-        assert!(keygen.status().unwrap().success());
+        Self::boot(with_key())
+    }
+
+    /// Boots two that take the same key, at once: what they hold is equal but for their names.
+    pub(crate) fn start_two() -> [Self; 2] {
+        let (one, two) = (with_key(), tempfile::tempdir().unwrap());
+        for name in ["key", "key.pub"] {
+            std::fs::copy(one.path().join(name), two.path().join(name)).unwrap();
+        }
+        let one = std::thread::spawn(|| Self::boot(one));
+        let two = Self::boot(two);
+        [one.join().unwrap(), two]
+    }
+
+    fn boot(folder: tempfile::TempDir) -> Self {
         let public = std::fs::read_to_string(folder.path().join("key.pub")).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/plain.py");
         let mut server = Command::new(needed("AMIBAKE_TEST_PYTHON"))
@@ -298,7 +306,7 @@ impl Plain {
             root,
             folder,
         };
-        wait_for("cloud-init", Duration::from_mins(1), || {
+        wait_for("cloud-init", Duration::from_mins(5), || {
             plain.ssh("cloud-init status --wait").status.success()
         });
         plain
@@ -312,10 +320,12 @@ impl Plain {
         self.answers.read_line(&mut String::new()).unwrap();
     }
 
-    /// Runs a command on it, as its login user, by OpenSSH.
+    /// Runs a command on it, as its login user, by OpenSSH. After two minutes it is ended, and
+    /// has failed with 124.
     pub(crate) fn ssh(&self, command: &str) -> Output {
-        let mut ssh = Command::new("ssh");
-        ssh.arg("-i").arg(self.folder.path().join("key"));
+        let mut ssh = Command::new("timeout");
+        ssh.args(["120", "ssh", "-i"])
+            .arg(self.folder.path().join("key"));
         for option in [
             "BatchMode=yes",
             "StrictHostKeyChecking=no",
@@ -344,14 +354,27 @@ impl Plain {
     pub(crate) fn apply_to(&self, host: &str, playbook: &str) -> Command {
         let path = self.folder.path().join("play.yml");
         std::fs::write(&path, playbook).unwrap();
+        self.apply_path(host, &path)
+    }
+
+    /// Returns the command that applies the playbook in a file.
+    pub(crate) fn apply_file(&self, playbook: &Path) -> Command {
+        self.apply_path(&format!("ubuntu@{}", self.address), playbook)
+    }
+
+    fn apply_path(&self, host: &str, playbook: &Path) -> Command {
         let mut command = amibake(self.folder.path(), ["apply"]);
-        let key = self.folder.path().join("key");
         command
-            .arg(path)
+            .arg(playbook)
             .args(["--host", host])
             .arg("--identity")
-            .arg(key);
+            .arg(self.key());
         command
+    }
+
+    /// Returns the private key of its login user.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.folder.path().join("key")
     }
 
     /// Returns the folder of its key and of the playbook.
@@ -371,6 +394,17 @@ impl Plain {
         let path = self.root.join("etc/ssh/ssh_host_ed25519_key.pub");
         std::fs::read_to_string(path).unwrap().trim().to_owned()
     }
+}
+
+/// Returns a folder with a login key in it.
+fn with_key() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keygen = Command::new("ssh-keygen");
+    keygen
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+        .arg(folder.path().join("key"));
+    assert!(keygen.status().unwrap().success());
+    folder
 }
 
 impl Drop for Plain {
