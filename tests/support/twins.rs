@@ -78,19 +78,6 @@ impl Twins {
         act(&self.ours);
     }
 
-    /// Runs a command on both as root, and insists that it works.
-    pub(crate) fn prepare(&self, command: &str) {
-        let run = |plain: &Plain| {
-            let output = plain.ssh(&format!("sudo sh -c '{command}'"));
-            let said = text(&output.stderr);
-            assert!(output.status.success(), "{command}: {said}");
-        };
-        thread::scope(|scope| {
-            scope.spawn(|| run(&self.theirs));
-            run(&self.ours);
-        });
-    }
-
     /// Runs a playbook on both at once: Ansible's run, then ours.
     pub(crate) fn play(&self, playbook: &Path, more: &[&str]) -> (Run, Run) {
         thread::scope(|scope| {

@@ -1,0 +1,106 @@
+//! Each module answers and acts as real Ansible's: playbooks of many cases, run on twin machines.
+//!
+//! `tests/twin/modules/NAME.yml` are the cases; a new case is a new task there, and no Rust. Each
+//! playbook is run in check mode, then twice for real. `TWIN_CASES=files` runs these alone. Ansible goes by
+//! mitogen, for CI's time; with `TWIN_PIPELINING=1` it goes as it comes.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a long test tells how far it is and what differs, and stops where it cannot go on"
+)]
+
+#[path = "support/inventory.rs"]
+mod inventory;
+mod support;
+#[path = "support/twins.rs"]
+mod twins;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use inventory::IgnoreList;
+use twins::{Carrier, Known, Twins, Volatile};
+
+/// In this order: they share their machines.
+const CASES: &[&str] = &["files", "commands", "accounts"];
+
+#[test]
+fn modules_are_as_ansibles() {
+    let carrier = match std::env::var_os("TWIN_PIPELINING") {
+        Some(_) => Carrier::Pipelining,
+        None => Carrier::Mitogen,
+    };
+    let twins = Twins::start(carrier);
+    let fixtures = fixtures(&twins);
+    let chosen = std::env::var("TWIN_CASES").unwrap_or_default();
+    let chosen: Vec<&str> = chosen.split(',').filter(|name| !name.is_empty()).collect();
+    let cases = CASES.iter();
+    let cases = cases.filter(|name| chosen.is_empty() || chosen.contains(name));
+    let found: usize = cases.map(|name| case(&twins, &fixtures, name)).sum();
+    assert_eq!(found, 0, "differences, told above");
+}
+
+/// Runs one playbook: in check mode, for real, and again; tells and counts what differs.
+fn case(twins: &Twins, fixtures: &Path, name: &str) -> usize {
+    let (ignored, volatile) = (IgnoreList::reviewed(), Volatile::reviewed());
+    let known = Known::reviewed();
+    let playbook = fixtures.join(format!("{name}.yml"));
+    let mut count = 0;
+    for run in ["check", "first", "second"] {
+        let since = Instant::now();
+        let more: &[&str] = if run == "check" {
+            &["--check", "--diff"]
+        } else {
+            &[]
+        };
+        let (theirs, ours) = twins.play(&playbook, more);
+        let said = theirs.said();
+        assert!(
+            !theirs.tasks.is_empty(),
+            "{name}: Ansible ran nothing: {said}"
+        );
+        let tasks = twins.task_differences(&theirs, &ours, &volatile);
+        let differences = tasks.into_iter().chain(twins.differences(&ignored));
+        let found: Vec<String> = differences
+            .filter(|told| !known.covers(name, told))
+            .map(|told| format!("{name} ({run}): {told}"))
+            .collect();
+        found.iter().for_each(|line| eprintln!("{line}"));
+        let took = since.elapsed().as_secs();
+        eprintln!(
+            "{name} ({run}): {} tasks, {} differences, {took} s",
+            theirs.tasks.len(),
+            found.len()
+        );
+        count += found.len();
+    }
+    count
+}
+
+/// Lays the fixtures out, the same on both machines.
+fn fixtures(twins: &Twins) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twin");
+    let folder = twins.folder().join("twin");
+    shell(&format!(
+        "umask 022; cp -r {here}/fixtures {folder}",
+        here = here.display(),
+        folder = folder.display()
+    ));
+    twins.both(|plain| {
+        let to = plain.root.join("opt/twin");
+        shell(&format!("cp -a {} {}", folder.display(), to.display()));
+    });
+    shell(&format!(
+        "cp {}/modules/*.yml {}",
+        here.display(),
+        folder.display()
+    ));
+    folder
+}
+
+fn shell(script: &str) {
+    let status = Command::new("sh").args(["-ec", script]).status().unwrap();
+    assert!(status.success(), "{script}");
+}
