@@ -44,9 +44,10 @@ for path in /etc/ssh/amibake_new_key /etc/systemd/system/amibake* /etc/cron.d/am
   [ -e "$path" ] && echo "residue $path"
 done
 [ -e /run/systemd/shutdown/scheduled ] && echo "shutdown $(tr '\n' ' ' < /run/systemd/shutdown/scheduled)"
-# Timers without a file on the disk: none may have come with the image. Ours of this boot is known.
+# Timers without a file on the disk: none may have come with the image. Ours of this boot, armed by
+# user data and then renewed, is known.
 systemctl list-units --no-legend --no-pager --plain --type=timer --all 2>/dev/null | awk '{ print $1 }' | while read -r timer; do
-  [ "$timer" = amibake-deadman.timer ] && continue
+  case "$timer" in amibake-deadman.timer | amibake-deadman-[0-9]*.timer) continue ;; esac
   case "$(systemctl show -p UnitFileState --value "$timer" 2>/dev/null)" in transient) echo "timer $timer" ;; esac
 done
 systemctl --failed --no-legend --no-pager --plain 2>/dev/null | awk '{ print "failed " $1 }'
