@@ -56,7 +56,8 @@ provision:
     let first = error[0];
     assert!(
         first.contains(" `Check the configuration` failed on i-")
-            && first.ends_with(&format!("({}:11)", manifest.display())),
+            // The line of the module, below the name.
+            && first.ends_with(&format!("({}:12)", manifest.display())),
         "{first}"
     );
     assert_eq!(
