@@ -104,7 +104,10 @@ fn the_agent_runs_where_nothing_else_may_be_executed_and_is_shipped_once() {
     assert_eq!(found, "root:root 700\nroot:root 700\nroot 700\n");
 
     // Somebody changed it: the next run notices, and ships it again.
-    root(&plain, "echo x >> /var/lib/amibake/agent-*");
+    root(
+        &plain,
+        "for f in /var/lib/amibake/agent-*; do echo x >> $f; done",
+    );
     let before = received();
     expect_exit(&mut apply_as(&plain, "ubuntu", AS_ROOT), 0);
     assert!(received() - before > 2_000_000);
