@@ -23,6 +23,7 @@ mod keep;
 mod ledger;
 mod manifest;
 mod plan;
+mod prompt;
 mod provision;
 mod report;
 mod run;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             let exit = run(cli, &runtime);
             // A question that nobody answers any more must not hold the end back.
             runtime.shutdown_background();
+            prompt::restore();
             exit.into()
         }
         Err(error) => {

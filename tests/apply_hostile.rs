@@ -44,7 +44,8 @@ impl Hostile {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/agent.py");
+        let agent =
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/hostile/agent.py");
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
              StrictModes no\nUsePAM no\nForceCommand /usr/bin/python3 {} {mode} {}\n",

@@ -83,8 +83,7 @@ fn hosts_run_at_the_same_time_and_one_that_is_not_there_holds_nobody_up() {
     let public = std::fs::read_to_string(one.folder().join("key.pub")).unwrap();
     let added = two.ssh(&format!("echo '{}' >> .ssh/authorized_keys", public.trim()));
     assert!(added.status.success());
-    for (name, fails, code, theirs_code) in [("hosts", "[]", 1, 4), ("hosts.yml", "['two']", 1, 2)]
-    {
+    for (name, fails, code) in [("hosts", "[]", 1), ("hosts.yml", "['two']", 1)] {
         inventory(at, name, &one, &two);
         let ours = |more: &[&str]| {
             let mut command = amibake(
@@ -120,9 +119,9 @@ fn hosts_run_at_the_same_time_and_one_that_is_not_there_holds_nobody_up() {
             )
             .env("ANSIBLE_STRATEGY", "free");
         let theirs = ansible.output().unwrap();
-        assert_eq!(
-            theirs.status.code(),
-            Some(theirs_code),
+        // Which of its two codes it is, of an unreachable and a failed host, depends on who was last.
+        assert!(
+            matches!(theirs.status.code(), Some(2 | 4)),
             "{}",
             text(&theirs.stdout)
         );

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -306,10 +307,10 @@ fn sudo_gets_its_password_and_nobody_else_does() {
         .collect();
     let mut terminal = Command::new("/usr/bin/python3");
     terminal
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/support/terminal.py"
-        ))
+        .arg(
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+                .join("tests/support/terminal.py"),
+        )
         .args([
             "BECOME password: ",
             "the-right-word-4711",

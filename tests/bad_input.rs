@@ -100,7 +100,7 @@ fn playbooks(folder: &Path) -> Vec<(PathBuf, String)> {
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join(folder);
     let entries = std::fs::read_dir(folder)
         .unwrap()
         .map(|e| e.unwrap().path());

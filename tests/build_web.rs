@@ -36,7 +36,8 @@ impl Repository {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("source/examples/hello-web");
         std::fs::create_dir_all(&source).unwrap();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello-web");
+        let example =
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("examples/hello-web");
         for file in ["app.py", "requirements.txt"] {
             std::fs::copy(example.join(file), source.join(file)).unwrap();
         }
@@ -162,7 +163,8 @@ fn build(cloud: &Cloud, repository: &Repository) -> (String, Traces) {
     let gateway = cloud.control("gateway", None);
     let gateway = gateway.as_str().unwrap();
     let url = format!("http://{gateway}:{}/source.git", repository.port);
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello-web/manifest.yaml");
+    let manifest = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("examples/hello-web/manifest.yaml");
     let mut command = cloud.amibake(["build"]);
     command
         .arg(manifest)

@@ -81,7 +81,7 @@ fn case(twins: &Twins, fixtures: &Path, name: &str) -> usize {
 
 /// Lays the fixtures out, the same on both machines.
 fn fixtures(twins: &Twins) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twin");
+    let here = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/twin");
     let folder = twins.folder().join("twin");
     shell(&format!(
         "umask 022; cp -r {here}/fixtures {folder}",

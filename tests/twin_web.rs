@@ -68,7 +68,7 @@ fn succeeded(run: &Run) {
 /// The application as a repository on both machines, with the same commit.
 fn source(twins: &Twins) {
     let work = twins.folder().join("source");
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let example = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("examples");
     let script = format!(
         "mkdir -p {work} && cp -r {example} {work}/examples && cd {work} && git init -q -b main && git add . &&
          git -c user.name=t -c user.email=t@example.org commit -qm one && git clone -q --bare . ../source.git",
@@ -93,7 +93,7 @@ fn shell(script: &str) {
 
 /// A play with the role as it is in the project.
 fn playbook(twins: &Twins) -> PathBuf {
-    let role = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks/web");
+    let role = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("playbooks/web");
     let folder = twins.folder();
     let (roles, role) = (folder.join("roles"), role.display());
     shell(&format!(

@@ -29,6 +29,7 @@ use super::error::{EXPOSED, IdentityError, NOTHING, SshError};
 use super::host_key::Judge;
 use super::key::fingerprint;
 use crate::event::Events;
+use crate::prompt;
 
 /// The state of one login.
 struct Attempt<'a> {
@@ -369,8 +370,7 @@ impl FileSigner<'_> {
 fn ask_passphrase(text: &str, path: &Path) -> Result<PrivateKey, IdentityError> {
     let question = format!("Passphrase for {}: ", path.display());
     for _ in 0..3 {
-        let passphrase =
-            rpassword::prompt_password(&question).map_err(|_| IdentityError::NoTerminal)?;
+        let passphrase = prompt::secret(&question).map_err(|_| IdentityError::NoTerminal)?;
         if let Ok(key) = decode_secret_key(text, Some(&passphrase)) {
             return Ok(key);
         }

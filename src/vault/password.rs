@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Vault, VaultError};
+use crate::prompt;
 use crate::secret::Secret;
 
 /// How vaults are opened.
@@ -47,7 +48,7 @@ fn ask(label: &str) -> Result<Secret<String>, VaultError> {
         "" => "Vault password: ".to_owned(),
         label => format!("Vault password ({label}): "),
     };
-    let typed = rpassword::prompt_password(question);
+    let typed = prompt::secret(&question);
     let typed = typed.map_err(|_| refused("the prompt", "there is no terminal to ask on"))?;
     checked("the prompt", &typed)
 }

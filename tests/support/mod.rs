@@ -26,7 +26,8 @@ impl Cloud {
     /// Starts it. Needs root and what `./test` installs.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/cloud.py");
+        let script =
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/cloud/cloud.py");
         let mut server = Command::new(needed("AMIBAKE_TEST_PYTHON"))
             .arg(script)
             .args(["--base", &needed("AMIBAKE_TEST_ROOT")])
@@ -286,7 +287,8 @@ impl Plain {
 
     fn boot(folder: tempfile::TempDir) -> Self {
         let public = std::fs::read_to_string(folder.path().join("key.pub")).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/plain.py");
+        let script =
+            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/cloud/plain.py");
         let mut server = Command::new(needed("AMIBAKE_TEST_PYTHON"))
             .arg(script)
             .args([&needed("AMIBAKE_TEST_ROOT"), public.trim()])

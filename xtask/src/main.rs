@@ -233,7 +233,7 @@ fn cargo() -> String {
 }
 
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap());
     here.parent().unwrap_or(here).to_path_buf()
 }
 

@@ -67,7 +67,7 @@ fn replay(name: &str) {
         eprintln!("skipped: changing owners needs root");
         return;
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twin");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/twin");
     let recording = fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
     let recording: Json = serde_json::from_str(&recording).unwrap();
     let cases = fs::read(folder.join(format!("{name}.yml"))).unwrap();

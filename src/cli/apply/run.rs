@@ -16,6 +16,7 @@ use crate::agent::program::Programs;
 use crate::agent::{self, AgentError, Ended, Order, Privilege};
 use crate::event::{Event, Events, millis};
 use crate::exit::{Answer, Exit, Failure};
+use crate::prompt;
 use crate::secret::Secret;
 use crate::ssh::{self, Patience, SshError};
 use crate::transport::{Local, Transport};
@@ -144,7 +145,7 @@ impl Work {
 /// Asks for the password of sudo, or reads it.
 fn password(args: &Args) -> Result<Option<Secret<String>>, Failure> {
     if args.ask_become_pass {
-        let typed = rpassword::prompt_password("BECOME password: ");
+        let typed = prompt::secret("BECOME password: ");
         return typed.map(|text| Some(Secret::new(text))).map_err(|error| {
             Failure::usage(error).with_hint("without a terminal, use --become-password-file")
         });
