@@ -140,6 +140,7 @@ fn hosts_run_at_the_same_time_and_one_that_is_not_there_holds_nobody_up() {
             ("all:!nowhere", 2),
             ("servers:&db", 1),
             ("t*o", 1),
+            ("~t.o", 1),
             ("servers[0]", 1),
         ] {
             let said = ours(&["-l", limit, "-e", "{\"fails\": []}"]);

@@ -56,8 +56,7 @@ provision:
     let first = error[0];
     assert!(
         first.contains(" `Check the configuration` failed on i-")
-            // The line of the module, below the name.
-            && first.ends_with(&format!("({}:12)", manifest.display())),
+            && first.ends_with(&format!("({}:11)", manifest.display())),
         "{first}"
     );
     assert_eq!(

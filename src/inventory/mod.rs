@@ -17,6 +17,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::vault::Opened;
 use amibake_playbook::files::Files as _;
+use amibake_playbook::pyre::ReError;
 
 /// Variables by name.
 pub(crate) type Vars = Map<String, Json>;
@@ -77,6 +78,14 @@ pub(crate) enum InventoryError {
     /// A place in a YAML file.
     #[error("{0}")]
     Yaml(Box<Diagnostic>),
+    /// A host pattern that is no regular expression.
+    #[error("the host pattern `{pattern}` does not work as a regular expression")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        source: ReError,
+    },
     /// Something this program does not do.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -413,6 +422,13 @@ all:
         assert_eq!(hosts("db-*:lonely"), "lonely db-a db-b");
         assert_eq!(hosts("web[0]"), "web01.example.com");
         assert_eq!(hosts("web[1:]"), "web02.example.com web03.example.com");
+        assert_eq!(hosts("~web0[13]"), "web01.example.com web03.example.com");
+        assert_eq!(hosts(r"db:~.*2\.ex"), "web02.example.com db-a db-b");
+        assert_eq!(hosts("~ungr"), "lonely"); // the group
+        assert_eq!(hosts("~al"), hosts("all")); // a group as well
+        assert_eq!(hosts("al*"), hosts("all"));
+        assert_eq!(inventory.matching("~b-").unwrap().1, ["~b-"]);
+        assert!(inventory.matching("~(").is_err());
         assert_eq!(inventory.matching("nobody").unwrap().1, ["nobody"]);
     }
 }

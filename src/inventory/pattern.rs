@@ -1,4 +1,6 @@
-//! Host patterns: `all`, names, groups, globs, `:` and `,`, `!` and `&`, `group[0]`.
+//! Host patterns: `all`, names, groups, globs, `~regex`, `:` and `,`, `!` and `&`, `group[0]`.
+
+use amibake_playbook::pyre::{Flags, ReError, Regex};
 
 use super::{Inventory, InventoryError};
 
@@ -76,10 +78,8 @@ fn one(inventory: &Inventory, part: &str) -> Result<Vec<String>, InventoryError>
     if is_everything(part) {
         return Ok(inventory.hosts.clone());
     }
-    if part.starts_with('~') {
-        return Err(InventoryError::Unsupported {
-            what: format!("the regular expression `{part}` as a host pattern"),
-        });
+    if let Some(regex) = part.strip_prefix('~') {
+        return by_regex(inventory, regex);
     }
     let (name, subscript) = match part.split_once('[') {
         Some((name, rest)) if rest.ends_with(']') && !name.is_empty() => {
@@ -87,7 +87,7 @@ fn one(inventory: &Inventory, part: &str) -> Result<Vec<String>, InventoryError>
         }
         _ => (part, None),
     };
-    let hosts = named(inventory, name);
+    let hosts = named(inventory, name)?;
     match subscript {
         None => Ok(hosts),
         Some(subscript) => slice(&hosts, subscript).ok_or_else(|| InventoryError::Unsupported {
@@ -96,22 +96,43 @@ fn one(inventory: &Inventory, part: &str) -> Result<Vec<String>, InventoryError>
     }
 }
 
-fn named(inventory: &Inventory, name: &str) -> Vec<String> {
+fn named(inventory: &Inventory, name: &str) -> Result<Vec<String>, InventoryError> {
     let pattern = glob::Pattern::new(name);
-    let fits = |candidate: &str| {
-        candidate == name
-            || pattern
-                .as_ref()
-                .is_ok_and(|pattern| pattern.matches(candidate))
+    fitting(inventory, |candidate| {
+        let fits = |pattern: &glob::Pattern| pattern.matches(candidate);
+        Ok(candidate == name || pattern.as_ref().is_ok_and(fits))
+    })
+}
+
+/// As Python's `re.match`: from the start of a name, not necessarily to its end.
+fn by_regex(inventory: &Inventory, regex: &str) -> Result<Vec<String>, InventoryError> {
+    let wrong = |error: ReError| InventoryError::Pattern {
+        pattern: format!("~{regex}"),
+        source: error,
     };
-    let mut hosts: Vec<String> = Vec::new();
+    let compiled = Regex::new(&format!(r"\A(?:{regex})"), Flags::default()).map_err(wrong)?;
+    fitting(inventory, |candidate| {
+        compiled.is_match(candidate.as_bytes()).map_err(wrong)
+    })
+}
+
+/// Returns the members of the groups whose names fit, then the hosts whose names do.
+fn fitting(
+    inventory: &Inventory,
+    fits: impl Fn(&str) -> Result<bool, InventoryError>,
+) -> Result<Vec<String>, InventoryError> {
+    let mut hosts = Vec::new();
     for (group, members) in inventory.groups() {
-        if group != "all" && fits(&group) {
+        if fits(&group)? {
             hosts.extend(members);
         }
     }
-    hosts.extend(inventory.hosts.iter().filter(|host| fits(host)).cloned());
-    hosts
+    for host in &inventory.hosts {
+        if fits(host)? {
+            hosts.push(host.clone());
+        }
+    }
+    Ok(hosts)
 }
 
 /// `[0]`, `[-1]`, `[1:3]` (both ends included), `[1:]`.

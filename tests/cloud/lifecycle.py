@@ -240,7 +240,11 @@ class Cloud:
         }
 
     def expire(self) -> int:
-        """Lets the time of every `amibake:expires` tag have passed; returns how many there are."""
+        """Lets the time of every `amibake:expires` tag have passed; returns how many there are.
+
+        Hours later: by then all of EC2 knows what was made.
+        """
+        self._born.clear()
         dated = [tags for tags in self.backend.tags.values() if tags.get("amibake:expires", "never") != "never"]
         for tags in dated:
             tags["amibake:expires"] = "2020-01-01T00:00:00Z"

@@ -232,8 +232,11 @@ fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
+/// Returns the checkout's folder, by the variable that `cargo run` sets: a program that was compiled
+/// in one checkout may run in another which shares its target folder.
 fn root() -> PathBuf {
-    let here = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "xtask".into());
+    let here = Path::new(&here);
     here.parent().unwrap_or(here).to_path_buf()
 }
 

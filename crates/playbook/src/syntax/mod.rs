@@ -160,8 +160,10 @@ pub struct Task {
     pub args: Args,
     /// Its keywords, `with_*` included.
     pub keywords: Keywords,
-    /// Where it stands.
+    /// Where it begins.
     pub span: Span,
+    /// Where its module is named.
+    pub action_span: Span,
     /// For `import_tasks` and `import_role`: what stands in its place.
     pub imported: Vec<Step>,
     /// Why it cannot be run, if it was read by itself: what else would be an error.

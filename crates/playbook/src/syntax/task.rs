@@ -56,7 +56,7 @@ impl Walk<'_> {
             }
             keywords.push((name.to_owned(), value.clone()));
         }
-        let (action, span, given) = self.action(node, &keywords, &candidates, place)?;
+        let (action, action_span, given) = self.action(node, &keywords, &candidates, place)?;
         if let Some((_, local)) = keywords.iter().find(|(name, _)| name == "local_action") {
             let localhost = Node {
                 kind: Kind::Str("localhost".to_owned()),
@@ -75,7 +75,8 @@ impl Walk<'_> {
             action,
             args,
             keywords,
-            span: span.clone(),
+            span: node.span.clone(),
+            action_span,
             imported: Vec::new(),
             refused: None,
         };
@@ -315,7 +316,7 @@ impl Walk<'_> {
             && let Some(spec) = task.spec
             && !matches!(known::bare(&task.action), "include_vars" | "set_fact")
         {
-            for wrong in args::check(spec, &task.args, &task.span) {
+            for wrong in args::check(spec, &task.args, &task.action_span) {
                 self.error(wrong);
             }
         }

@@ -393,7 +393,7 @@ impl<'a> Walk<'a> {
             .or_else(|| task.args.get("_raw_params"));
         let Some(name) = given else {
             self.error(Diagnostic::new(
-                &task.span,
+                &task.action_span,
                 format!("{} needs the name of a file", task.action),
             ));
             return Vec::new();
@@ -464,7 +464,7 @@ impl<'a> Walk<'a> {
         let given = task.args.get("name").or_else(|| task.args.get("role"));
         let Some(name) = given else {
             self.error(Diagnostic::new(
-                &task.span,
+                &task.action_span,
                 format!("{} needs the `name` of a role", task.action),
             ));
             return Vec::new();
