@@ -18,6 +18,8 @@ use crate::target::{Role, Target};
 use crate::transport::BoxFuture;
 use journal::Journal;
 use journal::Record;
+#[cfg(test)]
+pub(crate) use journal::replay;
 pub(crate) use journal::{DeadRun, JournalError, dead_runs, state_folder};
 
 /// When a debt is due.
@@ -337,17 +339,25 @@ impl Ledger {
         end: BakeEnd,
         abort: &CancellationToken,
     ) -> Unwound {
+        let mut why = Vec::new();
+        if end == BakeEnd::Succeeded
+            && let Err(error) = self.settle_product()
+        {
+            why.push(format!(
+                "the journal does not say that the image is done: {error}"
+            ));
+        }
         let due = self.due(end);
         let paying = join_all(due.iter().map(|debt| self.pay(target, debt.id)));
         let mut aborted = false;
-        let why = tokio::select! {
-            why = paying => why.into_iter().flatten().collect(),
+        tokio::select! {
+            unpaid = paying => why.extend(unpaid.into_iter().flatten()),
             () = abort.cancelled() => {
                 aborted = true;
-                vec!["cleaning up was interrupted".to_owned()]
+                why.push("cleaning up was interrupted".to_owned());
             }
-            () = tokio::time::sleep(PATIENCE) => vec!["cleaning up took too long".to_owned()],
-        };
+            () = tokio::time::sleep(PATIENCE) => why.push("cleaning up took too long".to_owned()),
+        }
         let leftovers = self.outstanding(end);
         if leftovers.is_empty() {
             self.lock().journal.remove();
@@ -357,6 +367,18 @@ impl Ledger {
             why,
             aborted,
         }
+    }
+
+    /// What is due on failure alone is nobody's debt any more, nor `reap`'s if this process dies
+    /// before the rest is paid.
+    fn settle_product(&self) -> io::Result<()> {
+        let product: Vec<DebtId> = {
+            let inner = self.lock();
+            let open = inner.debts.iter().filter(|debt| !debt.paid);
+            let product = open.filter(|debt| debt.due == Due::OnFailure);
+            product.map(|debt| debt.id).collect()
+        };
+        product.into_iter().try_for_each(|id| self.settle(id))
     }
 
     /// Pays one debt; returns why it could not.

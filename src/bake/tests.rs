@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::event::{self, Reports};
-use crate::ledger::{Due, Undo};
+use crate::ledger::{self, Due, Undo};
 use crate::manifest::{self, Given, TargetKind};
 use crate::plan;
 use crate::target::Base;
@@ -306,4 +306,23 @@ async fn a_refusal_that_comes_after_the_interrupt_leaves_nothing_to_look_for() {
     let (baked, paid) = interrupted_before(Err(io::Error::other("no capacity"))).await;
     let failure = baked.failure.unwrap();
     assert_eq!((failure.exit(), paid), (Exit::Interrupted, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_finished_image_is_no_debt_even_if_cleaning_up_is_interrupted() {
+    let (plan, folder) = planned(Duration::from_mins(1));
+    let ledger = Ledger::open(folder.path(), &plan.run).unwrap();
+    let path = |name: &str| Undo::RemovePath { path: name.into() };
+    ledger.owe(Due::OnFailure, path("image.tar.zst")).unwrap();
+    ledger.owe(Due::Always, path("builder")).unwrap();
+    let abort = CancellationToken::new();
+    abort.cancel();
+    let target = Stuck::default();
+    let unwound = ledger.unwind(&target, BakeEnd::Succeeded, &abort).await;
+    assert!(unwound.aborted);
+    assert_eq!(unwound.leftovers.len(), 1);
+    let journal = folder.path().join(format!("{}.journal", plan.run));
+    let owed = ledger::replay(&std::fs::read_to_string(journal).unwrap());
+    let owed: Vec<Undo> = owed.into_iter().map(|(_, undo, _)| undo).collect();
+    assert_eq!(owed, [path("builder")], "what `reap` would remove");
 }

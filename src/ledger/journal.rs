@@ -69,10 +69,16 @@ impl Journal {
             source,
         };
         std::fs::create_dir_all(folder).map_err(failed)?;
+        if path.exists() {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        }
+        // It has its name when it is locked: `reap` takes an unlocked one for a dead run's.
+        let unnamed = folder.join(format!("{run}.new"));
         let mut options = OpenOptions::new();
         let options = options.append(true).create_new(true).mode(0o600);
-        let file = options.open(&path).map_err(failed)?;
+        let file = options.open(&unnamed).map_err(failed)?;
         file.lock().map_err(failed)?;
+        std::fs::rename(&unnamed, &path).map_err(failed)?;
         // The name must be on the disk too.
         File::open(folder)
             .and_then(|f| f.sync_all())
