@@ -130,7 +130,7 @@ impl Ec2 {
         };
         self.wait(wanted, cx, |_| async move {
             let Some(found) = self.instance(id).await? else {
-                return Ok(Wait::Longer("not visible".into(), None));
+                return Ok(self.unseen(id));
             };
             Ok(match launch::state(&found) {
                 "stopped" => Wait::Done(found),
@@ -167,10 +167,22 @@ impl Ec2 {
                         reason: reason.map(str::to_owned),
                     }
                 }
-                _ => Wait::Longer("pending".into(), self.snapshot_progress(plan).await),
+                Some(_) => Wait::Longer("pending".into(), self.snapshot_progress(plan).await),
+                None => self.unseen(id),
             })
         })
         .await
+    }
+
+    /// What EC2 does not list is either so new that not all of EC2 knows it, or somebody removed it.
+    fn unseen<T>(&self, id: &str) -> Wait<T> {
+        if self.is_young(id) {
+            return Wait::Longer("not visible".into(), None);
+        }
+        Wait::Dead {
+            state: "unknown to EC2".into(),
+            reason: Some("was it removed by hand?".into()),
+        }
     }
 
     /// Returns how far the slowest of the run's snapshots is. Not knowing is no failure.
@@ -247,13 +259,12 @@ impl Ec2 {
                 .into_iter()
                 .filter_map(|s| s.snapshot_id),
         );
-        if id != candidate.id {
-            if let Err(error) = self.deregister(&candidate.id).await {
-                return Err(self.explain(error).await);
-            }
-            if let Some(debt) = self.state().candidate.take() {
-                cx.ledger.settle(debt)?;
-            }
+        // What does not go now is unwound: the image is done, whatever becomes of its candidate.
+        if id != candidate.id
+            && matches!(self.deregister(&candidate.id).await, Ok(true))
+            && let Some(debt) = self.state().candidate.take()
+        {
+            cx.ledger.settle(debt)?;
         }
         let last = [
             (tags::STATE, "released"),

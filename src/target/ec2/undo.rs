@@ -168,13 +168,16 @@ impl Ec2 {
     ) -> Result<(), TargetError> {
         let mut gone = BTreeSet::new();
         let (started, mut quiet) = (Instant::now(), Instant::now());
-        while quiet.elapsed() < LOOK && started.elapsed() < PATIENCE {
+        while quiet.elapsed() < LOOK {
             match self.snapshots(run).await {
                 Ok(found) => {
                     for id in found.into_iter().filter_map(|s| s.snapshot_id) {
                         quiet = Instant::now();
-                        if self.delete_snapshot(run, &id).await? {
-                            gone.insert(id);
+                        match self.delete_snapshot(run, &id).await {
+                            Ok(true) => _ = gone.insert(id),
+                            Ok(false) => {}
+                            Err(error) if error.is_transient() => {}
+                            Err(error) => return Err(error.into()),
                         }
                     }
                 }
@@ -183,6 +186,11 @@ impl Ec2 {
             }
             if expected.is_some_and(|all| gone.len() >= all) {
                 break;
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(TargetError::new(
+                    "gave up waiting to delete the run's snapshots",
+                ));
             }
             sleep(self.poll).await;
         }
