@@ -94,3 +94,17 @@ fn a_missing_agent_is_told_before_anything_is_made() {
         assert!(!home.path().join(".local").exists(), "no journal: {run:?}");
     }
 }
+
+/// Nobody is told that all is well without a look at the account.
+#[cfg(feature = "ec2")]
+#[test]
+fn without_aws_reap_says_what_it_could_not_look_at() {
+    let home = tempfile::tempdir().unwrap();
+    for args in [&["reap"][..], &["reap", "--region", "eu-west-1"]] {
+        let mut reap = amibake(home.path(), args);
+        reap.env("AWS_EC2_METADATA_DISABLED", "true");
+        let said = text(&expect_exit(&mut reap, 1).stderr);
+        assert!(said.contains("there are no AWS credentials"), "{said}");
+        assert!(said.contains("AWS_PROFILE"), "{said}");
+    }
+}

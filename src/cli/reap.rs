@@ -13,6 +13,8 @@ use crate::target::Target;
 use crate::target::container::Container;
 #[cfg(feature = "ec2")]
 use crate::target::ec2::Ec2;
+#[cfg(feature = "ec2")]
+use crate::target::{Fault, TargetError};
 
 /// Remove what killed builds left behind
 #[derive(Debug, clap::Args)]
@@ -27,6 +29,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
 }
+
+/// The region that every account of the standard partition has enabled.
+#[cfg(feature = "ec2")]
+const EVERYWHERE: &str = "us-east-1";
 
 /// Something to remove, and what is known of it.
 type Debt = (Undo, Vec<String>);
@@ -127,27 +133,44 @@ impl Args {
         cx: &Context,
         answer: &mut Answer,
     ) -> Result<Vec<DeadRun>, Failure> {
-        let here = match Ec2::new(self.region.as_deref()).await {
-            Ok(ec2) => ec2,
-            // A host without AWS has its containers reaped nevertheless.
-            Err(_) if self.region.is_none() && !answer.text.is_empty() => {
-                return Ok(dead.into_iter().filter(is_local).collect());
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        if self.region.is_some() {
-            self.reap_region(&here, cx, answer).await?;
-            return Ok(self.paid(dead, &[here]).await);
-        }
+        // A host that bakes containers alone need not know AWS. Where nothing was found, nobody
+        // may be told that all is well without a look at the account.
+        let is_local_host = self.region.is_none() && !dead.is_empty() && dead.iter().all(is_local);
         let mut reaped = Vec::new();
-        for region in here.enabled_regions().await.map_err(failed)? {
-            let there = Ec2::new(Some(&region)).await.map_err(failed)?;
-            match self.reap_region(&there, cx, answer).await {
-                Ok(()) => reaped.push(there),
-                Err(failure) => answer.failures.push(failure),
+        match self.regions().await {
+            Ok(regions) => {
+                for ec2 in regions {
+                    match self.reap_region(&ec2, cx, answer).await {
+                        Ok(()) => reaped.push(ec2),
+                        Err(failure) => answer.failures.push(failure),
+                    }
+                }
             }
+            Err(error) if is_local_host => {
+                cx.events
+                    .warn(format!("only this host was looked at: {error}"));
+            }
+            // What was done on this host is told all the same.
+            Err(error) => answer.failures.push(failed(error)),
         }
         Ok(self.paid(dead, &reaped).await)
+    }
+
+    /// Returns the regions to look at: the named one, or all that the account has enabled.
+    async fn regions(&self) -> Result<Vec<Ec2>, TargetError> {
+        if let Some(region) = &self.region {
+            return Ok(vec![Ec2::new(Some(region)).await?]);
+        }
+        // Each region knows the others.
+        let here = match Ec2::new(None).await {
+            Err(error) if error.fault == Fault::Manifest => Ec2::new(Some(EVERYWHERE)).await?,
+            here => here?,
+        };
+        let mut regions = Vec::new();
+        for region in here.enabled_regions().await? {
+            regions.push(Ec2::new(Some(&region)).await?);
+        }
+        Ok(regions)
     }
 
     /// Returns the runs that owe nothing in any region: those that were looked at have nothing of
@@ -180,8 +203,11 @@ impl Args {
         answer: &mut Answer,
     ) -> Result<(), Failure> {
         let mut empty = 0;
+        // What is gone may be listed for a while.
+        let mut paid: Vec<Debt> = Vec::new();
         while empty < 2 {
-            let debts = self.ec2_debts(ec2).await?;
+            let mut debts = self.ec2_debts(ec2).await?;
+            debts.retain(|debt| !paid.contains(debt));
             empty = if debts.is_empty() { empty + 1 } else { 0 };
             if !self.pay(ec2, &debts, cx, answer).await || self.dry_run {
                 return Ok(());
@@ -189,6 +215,7 @@ impl Args {
             if self.run.is_none() && empty > 0 {
                 return Ok(());
             }
+            paid.extend(debts);
             if empty == 1 {
                 tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             }

@@ -1,5 +1,6 @@
 //! What EC2 answered when it was not yes, and what the user can do about it.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_types::error::display::DisplayErrorContext;
@@ -25,6 +26,13 @@ pub(crate) enum Ec2Error {
     /// No answer, or none that could be read. What was asked may have happened.
     #[error("{operation} got no answer in {region}")]
     NoAnswer {
+        operation: &'static str,
+        region: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing was asked: there is nothing to sign it with.
+    #[error("there are no AWS credentials for {operation} in {region}")]
+    NoCredentials {
         operation: &'static str,
         region: String,
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -66,7 +74,14 @@ impl Ec2Error {
         match error {
             SdkError::ServiceError(answer) => {
                 let error = answer.into_err();
-                let code = error.code().unwrap_or("Unknown").to_owned();
+                // A gateway's page, say: EC2 itself has not answered.
+                let Some(code) = error.code().map(str::to_owned) else {
+                    return Self::NoAnswer {
+                        operation,
+                        region,
+                        source: DisplayErrorContext(&error).to_string().into(),
+                    };
+                };
                 let request_id = error.request_id().map(str::to_owned);
                 let mut said = error.message().unwrap_or("no reason was given").to_owned();
                 if let Some(id) = &request_id {
@@ -80,6 +95,11 @@ impl Ec2Error {
                     source: said.into(),
                 }
             }
+            other if lacks_credentials(&other) => Self::NoCredentials {
+                operation,
+                region,
+                source: DisplayErrorContext(&other).to_string().into(),
+            },
             other => Self::NoAnswer {
                 operation,
                 region,
@@ -93,6 +113,7 @@ impl Ec2Error {
         match self {
             Self::Refused { code, .. } => Some(code),
             Self::NoAnswer { .. }
+            | Self::NoCredentials { .. }
             | Self::DeadEnd { .. }
             | Self::Journal(_)
             | Self::TooSlow { .. } => None,
@@ -100,8 +121,12 @@ impl Ec2Error {
     }
 
     /// Returns whether EC2 said no: what was asked for has not come to be.
+    ///
+    /// A throttled call is no proof of that: it is the last of several tries, of which an earlier
+    /// one may have been done and its answer lost.
     pub(super) fn is_refusal(&self) -> bool {
-        self.code().is_some_and(|code| !is_broken(code))
+        let is_proof = |code| !is_broken(code) && !is_throttled(code);
+        self.code().is_some_and(is_proof)
     }
 
     /// Returns whether the same call may be answered otherwise a little later.
@@ -109,7 +134,10 @@ impl Ec2Error {
         match self {
             Self::Refused { code, .. } => is_broken(code) || is_throttled(code),
             Self::NoAnswer { .. } => true,
-            Self::DeadEnd { .. } | Self::TooSlow { .. } | Self::Journal(_) => false,
+            Self::NoCredentials { .. }
+            | Self::DeadEnd { .. }
+            | Self::TooSlow { .. }
+            | Self::Journal(_) => false,
         }
     }
 
@@ -139,6 +167,12 @@ impl Ec2Error {
             Self::NoAnswer { .. } => {
                 return Some(
                     "check the network, AWS_ENDPOINT_URL, and that the region's name is right"
+                        .into(),
+                );
+            }
+            Self::NoCredentials { .. } => {
+                return Some(
+                    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
                         .into(),
                 );
             }
@@ -187,6 +221,12 @@ impl From<Ec2Error> for TargetError {
     }
 }
 
+/// Returns whether no provider of credentials had any, or one of them failed.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<CredentialsError>)
+}
+
 /// Returns whether another type or another subnet may do.
 pub(super) fn is_capacity(code: &str) -> bool {
     matches!(
@@ -213,12 +253,17 @@ fn is_broken(code: &str) -> bool {
     )
 }
 
-/// Returns whether too much was asked in too short a time: the thing was not done.
+/// Returns whether too much was asked in too short a time: the codes for which the SDK waits too.
 fn is_throttled(code: &str) -> bool {
-    matches!(
-        code,
-        "RequestLimitExceeded" | "Throttling" | "ThrottlingException"
-    )
+    code.contains("Throttl")
+        || matches!(
+            code,
+            "RequestLimitExceeded"
+                | "BandwidthLimitExceeded"
+                | "TooManyRequestsException"
+                | "SlowDown"
+                | "PriorRequestNotComplete"
+        )
 }
 
 #[cfg(test)]
@@ -237,10 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_ec2_is_no_proof_that_nothing_came_to_be_and_a_throttled_call_is() {
+    fn a_failure_of_ec2_or_a_throttled_call_is_no_proof_that_nothing_came_to_be() {
         assert!(refused("UnauthorizedOperation").is_refusal());
         assert!(!refused("InternalError").is_refusal());
-        assert!(refused("RequestLimitExceeded").is_refusal());
+        assert!(!refused("RequestLimitExceeded").is_refusal());
+        assert!(!refused("EC2ThrottledException").is_refusal());
     }
 
     #[test]
