@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "every test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub(crate) mod account;
 pub(crate) mod here;
 pub(crate) mod running;
 pub(crate) mod sealed;

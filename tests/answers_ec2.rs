@@ -1,0 +1,79 @@
+//! A build goes on where EC2 acts and its answer is lost, and removes what it never heard of.
+
+#![cfg(feature = "ec2")]
+
+mod support;
+
+use serde_json::json;
+use support::account::{CHANGES, REMOVALS, assert_all_hit, assert_one_image_more, build};
+use support::{Cloud, text};
+
+/// EC2 acts, and the connection is closed before its answer: every changing call once.
+#[test]
+fn when_every_answer_is_lost_once_the_build_goes_on() {
+    let cloud = Cloud::start();
+    let before = cloud.inventory();
+    for (action, times) in CHANGES {
+        for nth in 1..=times {
+            // The call that follows a lost answer is the same again.
+            cloud.fault(action, "drop", json!({"nth": nth}));
+        }
+    }
+    for action in REMOVALS {
+        cloud.fault(action, "drop", json!({}));
+    }
+    let output = build(&cloud, 0);
+    assert!(text(&output.stdout).starts_with("ami-"));
+    assert_all_hit(&cloud);
+    assert_one_image_more(&before, &cloud.inventory());
+}
+
+#[test]
+fn what_was_made_and_never_answered_is_found_and_removed() {
+    let cloud = Cloud::start();
+    let before = cloud.inventory();
+    let slower = json!({"code": "RequestLimitExceeded", "message": "slower", "status": 503, "times": 99, "nth": 2});
+    let (no_answer, throttled) = ("got no answer", "RequestLimitExceeded");
+    for (action, told) in [
+        ("CreateSecurityGroup", no_answer),
+        ("RunInstances", throttled),
+        ("CreateImage", throttled),
+        ("RegisterImage", no_answer),
+    ] {
+        cloud.control("clear", Some(json!({})));
+        if told == throttled {
+            // The last try is refused; the first was done.
+            cloud.fault(action, "drop", json!({}));
+            cloud.fault(action, "error", slower.clone());
+        } else {
+            cloud.fault(action, "drop", json!({"times": 99}));
+        }
+        let output = build(&cloud, 1);
+        assert_all_hit(&cloud);
+        let stderr = text(&output.stderr);
+        let first = stderr.lines().find(|line| line.contains(action));
+        assert!(first.is_some_and(|line| line.contains(told)), "{stderr}");
+        assert_eq!(text(&output.stdout), "", "{action}");
+        assert_eq!(cloud.inventory(), before, "after {action} was not answered");
+    }
+}
+
+#[test]
+fn throttled_it_goes_on() {
+    let cloud = Cloud::start();
+    let before = cloud.inventory();
+    let often = ["DescribeInstances", "DescribeImages", "DescribeSubnets"];
+    for action in CHANGES
+        .map(|(action, _)| action)
+        .iter()
+        .chain(&REMOVALS)
+        .chain(&often)
+    {
+        let slower =
+            json!({"code": "RequestLimitExceeded", "message": "slower", "status": 503, "times": 2});
+        cloud.fault(action, "error", slower);
+    }
+    build(&cloud, 0);
+    assert_all_hit(&cloud);
+    assert_one_image_more(&before, &cloud.inventory());
+}
