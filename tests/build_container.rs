@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use support::here::{Here, assert_nothing_left, kill, processes};
 use support::sealed::{assert_boots_alone, residue};
@@ -240,4 +242,32 @@ fn a_machine_whose_nspawn_was_killed_becomes_no_image_and_goes() {
     let (status, said) = build.end();
     assert_eq!(status.code(), Some(1), "{said}");
     assert_nothing_left(&debts, false, "of a machine without its nspawn");
+}
+
+/// Writes the journal of a run that died when it owed `undo`.
+fn dead_run(here: &Here, undo: &Json) {
+    let folder = here.folder().join("state/amibake");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut record = json!({"record": "owe", "id": 0, "due": "always"});
+    let fields = undo.as_object().unwrap().clone();
+    record.as_object_mut().unwrap().extend(fields);
+    let journal = folder.join("20260727t101500z-0a1b2c.journal");
+    std::fs::write(journal, format!("{record}\n")).unwrap();
+}
+
+#[test]
+fn a_dead_run_s_network_goes_unless_a_living_build_has_its_name() {
+    let here = Here::new();
+    let name = "amibake-253";
+    let made = Command::new("ip").args(["netns", "add", name]).status();
+    assert!(made.unwrap().success());
+    let address = SocketAddr::from_abstract_name(name).unwrap();
+    let living = UnixListener::bind_addr(&address).unwrap();
+    for (living, stays) in [(Some(living), true), (None, false)] {
+        dead_run(&here, &json!({"undo": "remove-network", "name": name}));
+        expect_exit(&mut amibake(here.folder(), ["reap"]), 0);
+        assert!(here.debts().is_empty());
+        let there = Path::new("/run/netns").join(name).exists();
+        assert_eq!(there, stays, "held: {}", living.is_some());
+    }
 }

@@ -13,7 +13,7 @@ mod seed;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +39,8 @@ pub(crate) struct Container {
     /// Where machines live while they do.
     machines: PathBuf,
     running: Mutex<HashMap<String, Running>>,
+    /// Networks by name, held until their debts are paid.
+    networks: Mutex<HashMap<String, Arc<Network>>>,
 }
 
 /// A machine that was started.
@@ -47,7 +49,6 @@ struct Running {
     folder: PathBuf,
     /// Roots below this machine's own layer, nearest first.
     lowers: Vec<PathBuf>,
-    _network: Network,
 }
 
 impl Container {
@@ -57,12 +58,38 @@ impl Container {
         Self {
             images: images.unwrap_or_else(|| home.join("images")),
             machines: home.join("machines"),
-            running: Mutex::new(HashMap::new()),
+            running: Mutex::default(),
+            networks: Mutex::default(),
         }
     }
 
     fn machines(&self) -> MutexGuard<'_, HashMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn networks(&self) -> MutexGuard<'_, HashMap<String, Arc<Network>>> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a machine's network; returns its name, and the machine's address in it.
+    async fn network(&self, cx: &Cx<'_>) -> Result<(String, String), TargetError> {
+        let network = Arc::new(Network::take()?);
+        let (name, address) = (network.name().to_owned(), network.address());
+        self.networks().insert(name.clone(), network.clone());
+        cx.ledger
+            .owe(Due::Always, Undo::RemoveNetwork { name: name.clone() })?;
+        network.create().await?;
+        Ok((name, address))
+    }
+
+    /// Removes a network: one of ours is free for others when it is gone.
+    async fn remove_network(&self, name: &str) -> Result<(), TargetError> {
+        if !self.networks().contains_key(name) {
+            return network::remove_left(name).await;
+        }
+        network::remove(name).await?;
+        self.networks().remove(name);
+        Ok(())
     }
 
     /// Returns the roots that a machine booted from `base` lies on.
@@ -141,21 +168,13 @@ impl Target for Container {
         let merged = mount(&folder, &lowers).await?;
         seed::write(&folder.join("seed"), &name, &user, &keys)?;
 
-        let network = Network::take()?;
-        cx.ledger.owe(
-            Due::Always,
-            Undo::RemoveNetwork {
-                name: network.name().to_owned(),
-            },
-        )?;
-        network.create().await?;
-
+        let (network, address) = self.network(cx).await?;
         cx.ledger
             .owe(Due::Always, Undo::StopContainer { name: name.clone() })?;
         let nspawn = boot(&name, &folder, &merged, &network)?;
         let machine = Machine {
             id: name.clone(),
-            host: network.address(),
+            host: address,
             port: 22,
             user,
             login_key: keys.login,
@@ -165,7 +184,6 @@ impl Target for Container {
             nspawn,
             folder,
             lowers,
-            _network: network,
         };
         self.machines().insert(name, running);
         Ok(machine)
@@ -257,7 +275,7 @@ impl Target for Container {
     async fn pay(&self, undo: &Undo, _learned: &[String]) -> Result<(), TargetError> {
         match undo {
             Undo::StopContainer { name } => self.kill(name).await,
-            Undo::RemoveNetwork { name } => network::remove(name).await,
+            Undo::RemoveNetwork { name } => self.remove_network(name).await,
             Undo::RemovePath { path } => self.remove(path).await,
             Undo::TerminateInstance { .. }
             | Undo::DeleteSecurityGroup { .. }
@@ -343,7 +361,7 @@ async fn mount(folder: &Path, lowers: &[PathBuf]) -> Result<PathBuf, TargetError
 }
 
 /// Boots the container; its console goes to a file in `folder`.
-fn boot(name: &str, folder: &Path, merged: &Path, network: &Network) -> Result<Child, TargetError> {
+fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child, TargetError> {
     let failed = |e: std::io::Error| {
         TargetError::new(format!("container {name} could not be started")).because(e)
     };
@@ -359,10 +377,7 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &Network) -> Result<C
         .args(["--resolv-conf=off", "--console=pipe"])
         .arg(format!("--machine={}", host::machine_name(name)))
         .arg(format!("--directory={}", merged.display()))
-        .arg(format!(
-            "--network-namespace-path=/run/netns/{}",
-            network.name()
-        ))
+        .arg(format!("--network-namespace-path=/run/netns/{network}"))
         .arg(format!(
             "--bind-ro={}:/etc/resolv.conf",
             host::resolver().display()

@@ -4,6 +4,7 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 
 use super::super::TargetError;
 use super::host::run;
@@ -19,11 +20,17 @@ pub(super) struct Network {
 impl Network {
     /// Takes the first free number. Creates nothing.
     pub(super) fn take() -> Result<Self, TargetError> {
+        Self::take_unless(is_there)
+    }
+
+    /// A number that nobody holds and whose network is there is a kept machine's, or a dead run's
+    /// that `reap` removes.
+    fn take_unless(is_there: impl Fn(&str) -> bool) -> Result<Self, TargetError> {
         for number in 1..=254 {
             let name = format!("amibake-{number}");
-            let address = SocketAddr::from_abstract_name(name.as_bytes())
-                .map_err(|e| TargetError::new("no name for a network").because(e))?;
-            if let Ok(held) = UnixListener::bind_addr(&address) {
+            if let Some(held) = hold(&name)?
+                && !is_there(&name)
+            {
                 return Ok(Self {
                     number,
                     name,
@@ -31,9 +38,8 @@ impl Network {
                 });
             }
         }
-        Err(TargetError::new(
-            "254 containers of amibake are running already",
-        ))
+        let message = "254 containers of amibake are running, or were left, already";
+        Err(TargetError::new(message).with_hint("`amibake reap` removes what was left"))
     }
 
     /// Returns the namespace's name.
@@ -111,16 +117,58 @@ fn table(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Removes a network by its name; what is gone already is removed.
+/// Returns whether the network's namespace or link is there.
+fn is_there(name: &str) -> bool {
+    ["/run/netns", "/sys/class/net"]
+        .iter()
+        .any(|folder| Path::new(folder).join(name).exists())
+}
+
+/// Takes a network's name for this process; `None` if a living one has it.
+fn hold(name: &str) -> Result<Option<UnixListener>, TargetError> {
+    let failed = |e| TargetError::new(format!("the name {name} could not be taken")).because(e);
+    let address = SocketAddr::from_abstract_name(name.as_bytes()).map_err(failed)?;
+    match UnixListener::bind_addr(&address) {
+        Ok(held) => Ok(Some(held)),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => Ok(None),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Removes a network that another process left. If a living one has its name by now, that one
+/// began by removing it.
+pub(super) async fn remove_left(name: &str) -> Result<(), TargetError> {
+    let Some(_held) = hold(name)? else {
+        return Ok(());
+    };
+    remove(name).await
+}
+
+/// Removes a network that is ours, by its name; what is gone already is removed.
 pub(super) async fn remove(name: &str) -> Result<(), TargetError> {
-    if std::path::Path::new("/sys/class/net").join(name).exists() {
+    if Path::new("/sys/class/net").join(name).exists() {
         run("ip", ["link", "delete", name]).await?;
     }
-    if std::path::Path::new("/run/netns").join(name).exists() {
+    if Path::new("/run/netns").join(name).exists() {
         run("ip", ["netns", "delete", name]).await?;
     }
     let table = table(name);
     // `destroy` needs a newer nft: adding it first makes deleting it succeed.
     run("nft", ["add", "table", "ip", &table]).await?;
     run("nft", ["delete", "table", "ip", &table]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_there_or_held_is_not_taken() {
+        let is_there = |name: &str| ["amibake-1", "amibake-2"].contains(&name);
+        let first = Network::take_unless(is_there).unwrap();
+        assert!(first.number > 2, "{}", first.name);
+        let second = Network::take_unless(is_there).unwrap();
+        assert!(second.number > first.number, "{}", second.name);
+        assert!(hold(&first.name).unwrap().is_none());
+    }
 }
