@@ -29,8 +29,9 @@ use network::Network;
 /// Where machines, and by default images, are.
 const HOME: &str = "/var/lib/amibake";
 
-/// How long a container may take to power itself off.
-const POWER_OFF: Duration = Duration::from_secs(90);
+/// How long a container may take to power itself off: longer than systemd waits for a unit that
+/// hangs (90 s), which it then kills.
+const POWER_OFF: Duration = Duration::from_secs(5 * 60);
 
 /// Containers on this host.
 pub(crate) struct Container {
@@ -110,11 +111,12 @@ impl Container {
             let message = format!("container {name} is not this process's to power off");
             return Err(TargetError::new(message));
         };
-        let ended = end(&mut running.nspawn, name).await;
+        let ended = end(&mut running.nspawn, name, POWER_OFF).await;
+        let console = std::fs::read(running.folder.join("console.log")).unwrap_or_default();
         self.machines().insert(name.to_owned(), running);
-        // One that did not listen.
+        // One that did not listen, or that nspawn left behind.
         host::pull_the_plug(name, &self.machines.join(name)).await?;
-        ended
+        ended.map_err(|e| e.with_hint(tail(&console).join("\n")))
     }
 
     /// Ends a container that is thrown away.
@@ -126,15 +128,21 @@ impl Container {
 /// Asks nspawn, which powers its container off when it is terminated.
 ///
 /// # Errors
-/// When nspawn is no more: the machine was not shut down, and what it had to write is not written.
-async fn end(nspawn: &mut Child, name: &str) -> Result<(), TargetError> {
+/// When the machine was not shut down, or not in time: what it had to write is not written.
+async fn end(nspawn: &mut Child, name: &str, patience: Duration) -> Result<(), TargetError> {
     let gone = || TargetError::new(format!("container {name} ended by itself"));
     let asked = nspawn.try_wait().is_ok_and(|ended| ended.is_none());
     let pid = nspawn.id().filter(|_| asked).ok_or_else(gone)?;
     run("kill", ["-TERM", &pid.to_string()]).await?;
-    match tokio::time::timeout(POWER_OFF, nspawn.wait()).await {
-        Ok(Ok(status)) if status.code().is_none() => Err(gone()),
-        _ => Ok(()),
+    let Ok(ended) = tokio::time::timeout(patience, nspawn.wait()).await else {
+        let limit = patience.as_secs();
+        let message = format!("container {name} did not power off within {limit} s");
+        return Err(TargetError::new(message));
+    };
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(gone().because(format!("its systemd-nspawn: {status}"))),
+        Err(e) => Err(gone().because(e)),
     }
 }
 
@@ -399,4 +407,38 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child
 /// The architecture of this host, by Debian's name.
 fn host_arch() -> Option<Arch> {
     Arch::parse(std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stands for an nspawn that runs `script`; returns it when its trap is set.
+    async fn nspawn(script: &str) -> Child {
+        let ready = tempfile::tempdir().unwrap();
+        let flag = ready.path().join("ready");
+        let script = format!("{script}; : >{}; while :; do sleep 0.05; done", flag.display());
+        let mut sh = Command::new("sh");
+        let sh = sh.args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
+        while !flag.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        sh
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_was_not_shut_down_in_time_is_no_image() {
+        for (script, patience, said) in [
+            ("trap 'exit 0' TERM", 60_000, None),
+            ("trap '' TERM", 50, Some("did not power off within 0 s")),
+            ("trap 'exit 1' TERM", 60_000, Some("ended by itself")),
+            (":", 60_000, Some("ended by itself")),
+        ] {
+            let mut nspawn = nspawn(script).await;
+            let ended = end(&mut nspawn, "web", Duration::from_millis(patience)).await;
+            let error = ended.err().map(|e| e.to_string());
+            let said = said.map(|s| format!("container web {s}"));
+            assert_eq!(error, said, "{script}");
+        }
+    }
 }
