@@ -6,6 +6,7 @@
 mod support;
 
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,6 +70,10 @@ fn unpack(image: &Image, to: &Path) {
     assert!(unpacked.success());
 }
 
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
 fn occurrences(of: &str, below: &Path) -> String {
     let found = Command::new("grep").args(["-rl", of]).arg(below).output();
     text(&found.unwrap().stdout)
@@ -91,6 +96,10 @@ fn a_manifest_becomes_a_root_tarball_which_another_can_start_from() {
 
     let root = here.folder().join("root");
     unpack(&image, &root);
+    // This host's users have no business in an image, and everybody in its root.
+    let homes = ["/var/lib/amibake", "/var/cache/amibake"].map(Path::new);
+    assert_eq!(homes.map(mode), [0o700; 2]);
+    assert_eq!([mode(&image.0), mode(&root)], [0o600, 0o755]);
     let mark = std::fs::read_to_string(root.join("etc/mark")).unwrap();
     assert_eq!(mark, "baked\n");
     assert_eq!(occurrences(CANARY, &root), "", "the secret is in the image");

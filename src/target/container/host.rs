@@ -1,7 +1,8 @@
 //! What the container target needs of this host: root, tools, and running them.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -141,10 +142,30 @@ where
     run("unshare", words).await
 }
 
-/// Makes a folder and those above it, for root alone to list.
+/// Makes a folder and those above it, for root alone.
 pub(super) fn make_folder(path: &Path) -> Result<(), TargetError> {
-    std::fs::create_dir_all(path)
+    let mut folder = DirBuilder::new();
+    folder
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
         .map_err(|e| TargetError::new(format!("could not make {}", path.display())).because(e))
+}
+
+/// Sets a folder's mode, as `chmod` does.
+pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), TargetError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| {
+        TargetError::new(format!("could not set the mode of {}", path.display())).because(e)
+    })
+}
+
+/// Makes the folders that machines, images and roots are in. There are password hashes, keys and
+/// programs with other people's set-user-id bit in them: nobody but root gets in.
+pub(super) fn make_homes() -> Result<(), TargetError> {
+    [super::HOME, super::CACHE].iter().try_for_each(|home| {
+        make_folder(Path::new(home))?;
+        set_mode(Path::new(home), 0o700)
+    })
 }
 
 /// Unmounts `path` if anything is mounted there.
@@ -259,5 +280,20 @@ pub(super) fn resolver() -> PathBuf {
         upstream.to_owned()
     } else {
         PathBuf::from("/etc/resolv.conf")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_for_root_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let images = home.path().join("amibake/images");
+        make_folder(&images).unwrap();
+        for path in [images.as_path(), images.parent().unwrap()] {
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! A container's image: the root as a tarball, and a result file beside it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
@@ -10,9 +11,12 @@ use super::super::TargetError;
 use super::host::{make_folder, run};
 use crate::plan::BakePlan;
 
-/// Packs a stopped machine's root.
+/// Packs a stopped machine's root, for root alone to read: password hashes and keys are in it.
 pub(super) async fn pack(root: &Path, tarball: &Path) -> Result<(), TargetError> {
     make_folder(tarball.parent().unwrap_or(Path::new("/")))?;
+    let mut file = OpenOptions::new();
+    let made = file.write(true).create_new(true).mode(0o600).open(tarball);
+    made.map_err(|e| TargetError::new(format!("could not make {}", tarball.display())).because(e))?;
     let (root, tarball) = (root.display().to_string(), tarball.display().to_string());
     let kept = [
         "--xattrs",
@@ -75,4 +79,21 @@ pub(super) fn sha256(file: &Path) -> io::Result<String> {
     }
     let digest = hash.finish();
     Ok(digest.as_ref().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[tokio::test]
+    async fn an_image_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let tarball = folder.path().join("images/web.tar.zst");
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        pack(&root, &tarball).await.unwrap();
+        let mode = tarball.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }

@@ -11,6 +11,7 @@ mod root;
 mod seed;
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,9 @@ use network::Network;
 
 /// Where machines, and by default images, are.
 const HOME: &str = "/var/lib/amibake";
+
+/// Where base roots are.
+const CACHE: &str = "/var/cache/amibake";
 
 /// How long a container may take to power itself off: longer than systemd waits for a unit that
 /// hangs (90 s), which it then kills.
@@ -151,6 +155,7 @@ impl Target for Container {
     async fn resolve(&self, plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError> {
         host::check(plan.arch)?;
         self.image_of(plan)?;
+        host::make_homes()?;
         root::base(plan, cx).await
     }
 
@@ -345,6 +350,10 @@ async fn mount(folder: &Path, lowers: &[PathBuf]) -> Result<PathBuf, TargetError
     for part in ["upper", "work", "root"] {
         host::make_folder(&folder.join(part))?;
     }
+    // The upper layer's own mode is that of the merged root.
+    let below = lowers.first().and_then(|root| root.metadata().ok());
+    let mode = below.map_or(0o755, |found| found.mode() & 0o7777);
+    host::set_mode(&folder.join("upper"), mode)?;
     let lowers: Vec<String> = lowers.iter().map(|l| l.display().to_string()).collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
@@ -417,7 +426,10 @@ mod tests {
     async fn nspawn(script: &str) -> Child {
         let ready = tempfile::tempdir().unwrap();
         let flag = ready.path().join("ready");
-        let script = format!("{script}; : >{}; while :; do sleep 0.05; done", flag.display());
+        let script = format!(
+            "{script}; : >{}; while :; do sleep 0.05; done",
+            flag.display()
+        );
         let mut sh = Command::new("sh");
         let sh = sh.args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
         while !flag.exists() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::super::{Base, Cx, TargetError};
-use super::host::{forget, make_folder, run, run_apart};
+use super::host::{forget, make_folder, run, run_apart, set_mode};
 use super::image::sha256;
 use crate::ledger::{Due, Undo};
 use crate::manifest::{Arch, Source};
@@ -78,7 +78,7 @@ enum Recipe {
 pub(super) async fn base(plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError> {
     let recipe = Recipe::of(plan)?;
     let name = recipe.name(plan.arch);
-    let path = Path::new("/var/cache/amibake/roots").join(&name);
+    let path = Path::new(super::CACHE).join("roots").join(&name);
     if !path.is_dir() {
         let doing = match &recipe {
             Recipe::Suite(suite) => {
@@ -224,6 +224,8 @@ async fn unpack(
         return Err(TargetError::new(message));
     }
     make_folder(root)?;
+    // A tarball need not have an entry for its root.
+    set_mode(root, 0o755)?;
     let (file, target) = (file.display().to_string(), root.display().to_string());
     run(
         "tar",
