@@ -77,8 +77,8 @@ fn parse(
 ) -> Result<Manifest, Diagnostics> {
     let fields = root.fields("the manifest", KEYS)?;
     let variables = Variables::read(fields.get("variables"), given)?;
-    let name = fields.require("name")?;
-    let name = read::name(name, &variables)?;
+    let name_node = fields.require("name")?;
+    let name = read::name(name_node, &variables)?;
     let variables = variables.with("name", &name);
     let special = special(fields.get("targets"), target)?;
     let chosen = |key: &str| {
@@ -93,6 +93,10 @@ fn parse(
     };
     let (source, arches) = parts::source(source, target, &variables)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
+    let image_node = chosen("image");
+    let image = parts::image(image_node, &name, &variables)?;
+    let place = image_node.and_then(|own| own.get("name"));
+    parts::check_image_name(&image, target, place.unwrap_or(name_node))?;
     Ok(Manifest {
         path: path.to_path_buf(),
         source,
@@ -100,7 +104,7 @@ fn parse(
         builder: builder::builder(chosen("builder"), &variables)?,
         provision: parts::provision(fields.seq("provision")?, folder, &variables)?,
         tests: parts::tests(fields.seq("test")?, &variables)?,
-        image: parts::image(chosen("image"), &name, &variables)?,
+        image,
         name,
         warnings: Vec::new(),
     })

@@ -373,6 +373,34 @@ pub(super) fn image(
     })
 }
 
+/// Refuses a name that the target would refuse when all the work is done.
+pub(super) fn check_image_name(
+    image: &Image,
+    target: TargetKind,
+    place: &Node,
+) -> Result<(), Diagnostic> {
+    // Another architecture, or another time, is as long.
+    let name = image.filled(Arch::Amd64, "20260727T101500Z").name;
+    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html
+    let ec2 = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    let file = |c: char| c != '/' && !c.is_control();
+    let (fits, must) = match target {
+        TargetKind::Ec2 => (
+            (3..=128).contains(&name.len()) && name.chars().all(ec2),
+            "have 3 to 128 letters, digits, spaces and ()[]./-'@_ on EC2",
+        ),
+        TargetKind::Container | TargetKind::Vm => (
+            (1..=128).contains(&name.len()) && name.chars().all(file),
+            "have 1 to 128 bytes and no `/` where it is a file's name",
+        ),
+    };
+    if fits {
+        return Ok(());
+    }
+    let message = format!("the image's name must {must}, not `{name}`");
+    Err(Diagnostic::new(&place.span, message))
+}
+
 fn encrypt(node: &Node, variables: &Variables) -> Result<Encrypt, Diagnostic> {
     let fields = node.fields("`encrypt`", &["kms_key", "regions"])?;
     read::not_yet(&fields, &["regions"], "image.encrypt")?;

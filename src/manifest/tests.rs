@@ -113,3 +113,35 @@ fn a_checksum_is_checked_when_the_manifest_is_read() {
         assert!(said.contains("checksum"), "{said}");
     }
 }
+
+#[test]
+fn an_image_s_name_is_one_that_its_target_takes() {
+    use TargetKind::{Container, Ec2};
+    let long = "x".repeat(112);
+    for (name, targets) in [
+        ("web-{{ arch }}-{{ build_time }}", &[Ec2, Container][..]),
+        ("web (v1.2) [it's] a_b@c", &[Ec2, Container]),
+        ("teams/web", &[Ec2]),
+        ("/web", &[Ec2]),
+        ("../web", &[Ec2]),
+        ("web:{{ build_time }}", &[Container]),
+        ("wéb", &[Container]),
+        ("we", &[Container]),
+        (&format!("{long}{{{{ build_time }}}}"), &[Ec2, Container]),
+        (&format!("{long}x{{{{ build_time }}}}"), &[]),
+        ("", &[]),
+        ("a\tb", &[]),
+    ] {
+        let text = format!("name: web\nsource: {{ubuntu: \"24.04\"}}\nimage: {{name: {name:?}}}\n");
+        let path = Path::new("/m/web.yaml");
+        let root = yaml::parse(path, text.as_bytes()).unwrap().root;
+        for target in [Ec2, Container] {
+            let parsed = parse(path, &root, target, &Given::default());
+            assert_eq!(
+                parsed.is_ok(),
+                targets.contains(&target),
+                "{name} on {target:?}"
+            );
+        }
+    }
+}
