@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use time::OffsetDateTime;
 
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure};
@@ -383,8 +384,13 @@ impl Bake<'_> {
     async fn keep(&self, mut failure: Failure) -> Failure {
         let Self { plan, shop, .. } = self;
         let lifetime = plan.builder.timeouts.unattended;
-        if let Err(error) = shop.target.renew(plan, EXPIRY.max(2 * lifetime)).await {
+        let expiry = EXPIRY.max(2 * lifetime);
+        if let Err(error) = shop.target.renew(plan, expiry).await {
             let message = format!("the run's expiry could not be renewed: {error}");
+            shop.events.warn(message);
+        }
+        if let Err(error) = self.ledger.keep(OffsetDateTime::now_utc() + expiry) {
+            let message = format!("the next `amibake reap` removes what is kept: {error}");
             shop.events.warn(message);
         }
         let mut hints: Vec<String> = failure.hint.take().into_iter().collect();

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Leftover;
-use crate::run::RunId;
+use crate::run::{RunId, rfc3339};
 use crate::target::{Role, Target};
 use crate::transport::BoxFuture;
 use journal::Journal;
@@ -174,9 +175,11 @@ impl Undo {
                 | Self::DeleteSnapshots { region, run, .. },
                 None,
             ) => reap_command(run, Some(region)),
-            (Self::StopContainer { name }, _) => format!("machinectl poweroff {name}"),
-            (Self::RemoveNetwork { name }, _) => format!("ip netns delete {name}"),
-            (Self::RemovePath { path }, _) => format!("rm -rf {}", path.display()),
+            // Only `reap` knows what here holds on to what, and unmounts.
+            (
+                Self::StopContainer { .. } | Self::RemoveNetwork { .. } | Self::RemovePath { .. },
+                _,
+            ) => "amibake reap".to_owned(),
         }
     }
 }
@@ -205,6 +208,7 @@ pub(crate) struct Ledger {
 
 #[derive(Debug)]
 struct Inner {
+    run: RunId,
     debts: Vec<Debt>,
     journal: Journal,
 }
@@ -216,6 +220,7 @@ impl Ledger {
     /// Opens the journal of `run` in `folder`.
     pub(crate) fn open(folder: &Path, run: &RunId) -> Result<Self, JournalError> {
         let inner = Inner {
+            run: run.clone(),
             debts: Vec::new(),
             journal: Journal::create(folder, run)?,
         };
@@ -313,6 +318,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Journals that nothing is to be paid before `until`, unless somebody names the run.
+    pub(crate) fn keep(&self, until: OffsetDateTime) -> io::Result<()> {
+        let until = rfc3339(until);
+        self.lock().journal.append(&Record::Keep { until })
+    }
+
     /// Returns whether anything was ever owed.
     pub(crate) fn was_used(&self) -> bool {
         !self.lock().debts.is_empty()
@@ -320,7 +331,8 @@ impl Ledger {
 
     /// Returns what is owed whatever the end, and how to remove it.
     pub(crate) fn outstanding(&self, end: BakeEnd) -> Vec<Leftover> {
-        self.due(end).iter().map(leftover).collect()
+        let run = self.lock().run.clone();
+        self.due(end).iter().map(|d| leftover(d, &run)).collect()
     }
 
     /// Returns the command that pays all debts of `run`, whose ledger this is.
@@ -452,10 +464,14 @@ fn reap_command(run: &RunId, region: Option<&str>) -> String {
     format!("amibake reap --run {run}{region}")
 }
 
-fn leftover(debt: &Debt) -> Leftover {
+fn leftover(debt: &Debt, run: &RunId) -> Leftover {
+    let remove_with = match debt.undo.is_local() {
+        true => reap_command(run, None),
+        false => debt.undo.remedy(&debt.learned),
+    };
     Leftover {
         what: debt.undo.what(&debt.learned),
-        remove_with: debt.undo.remedy(&debt.learned),
+        remove_with,
     }
 }
 

@@ -280,3 +280,30 @@ fn a_dead_run_s_network_goes_unless_a_living_build_has_its_name() {
         assert_eq!(there, stays, "held: {}", living.is_some());
     }
 }
+
+#[test]
+fn what_is_kept_stays_until_it_is_named() {
+    let here = Here::new();
+    let impatient = "builder: {timeouts: {connect: 1s}}\nprovision:";
+    let manifest = here.manifest(&SLOW.replace("provision:", impatient));
+    let output = expect_exit(here.build(&manifest).args(["--on-error", "keep"]), 3);
+    let debts = here.debts();
+    let stop = debts.iter().find(|d| d["undo"] == "stop-container");
+    let machine = stop.unwrap()["name"].as_str().unwrap();
+    // Where there is no AWS it fails, having looked here.
+    amibake(here.folder(), ["reap"]).output().unwrap();
+    assert!(!processes(machine).is_empty(), "{machine} is gone");
+
+    let run = machine
+        .trim_start_matches("amibake-")
+        .trim_end_matches("-builder");
+    let stderr = text(&output.stderr);
+    let left: Vec<&str> = stderr
+        .lines()
+        .filter(|l| l.starts_with("left behind: "))
+        .collect();
+    let named = |line: &&str| line.contains(&format!("amibake reap --run {run}"));
+    assert!(left.len() > 2 && left.iter().all(named), "{left:#?}");
+    expect_exit(&mut amibake(here.folder(), ["reap", "--run", run]), 0);
+    assert_nothing_left(&debts, false, "of what was kept");
+}

@@ -70,9 +70,10 @@ impl Args {
     /// A journal that nobody holds is a dead run's. Returns those of which nothing is left here.
     async fn reap_here(&self, cx: &Context, answer: &mut Answer) -> Result<Vec<DeadRun>, Failure> {
         let container = Container::new(None);
+        let now = time::OffsetDateTime::now_utc();
         let mut paid = Vec::new();
         for dead in ledger::dead_runs().map_err(Failure::new)? {
-            if self.run.as_ref().is_some_and(|run| *run != dead.run) {
+            if !dead.is_due(self.run.as_ref(), now) {
                 continue;
             }
             let local = dead.owed.iter().filter(|(undo, _)| undo.is_local());

@@ -144,7 +144,6 @@ const POWER_OFF: &str = "systemctl poweroff --force";
 ///
 /// Boot commands run before sysinit.target, which a timer waits for by default: hence the property
 /// and `--no-block`.
-#[cfg(feature = "ec2")]
 pub(crate) fn arm_timer(lifetime: Duration) -> String {
     format!(
         "systemctl stop 'amibake-deadman*.timer' 2>/dev/null; systemd-run --quiet --collect --no-block \

@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::{DebtId, Due, Undo};
 use crate::keep;
-use crate::run::RunId;
+use crate::run::{RunId, parse_rfc3339};
 
 /// Why a journal could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,11 @@ pub(crate) enum Record {
     Settle {
         /// Which debt.
         id: DebtId,
+    },
+    /// Somebody wants to look at what is there.
+    Keep {
+        /// Until then: `2026-07-27T10:15:00Z`.
+        until: String,
     },
 }
 
@@ -126,11 +132,21 @@ pub(crate) fn replay(text: &str) -> Vec<(Due, Undo, Vec<String>)> {
                 }
             }
             Record::Settle { id } => open.retain(|debt| debt.0 != id),
+            Record::Keep { .. } => {}
         }
     }
     open.into_iter()
         .map(|(_, due, undo, learned)| (due, undo, learned))
         .collect()
+}
+
+/// Returns until when a journal's text says that what is there is kept.
+fn kept_until(text: &str) -> Option<OffsetDateTime> {
+    let mut latest = text.lines().rev();
+    latest.find_map(|line| match serde_json::from_str(line).ok()? {
+        Record::Keep { until } => parse_rfc3339(&until),
+        Record::Owe { .. } | Record::Learn { .. } | Record::Settle { .. } => None,
+    })
 }
 
 /// A run whose process is gone, and what its journal says it owes.
@@ -140,11 +156,21 @@ pub(crate) struct DeadRun {
     pub(crate) run: RunId,
     /// Its debts, oldest first, with what was learned of each.
     pub(crate) owed: Vec<(Undo, Vec<String>)>,
+    kept_until: Option<OffsetDateTime>,
     path: PathBuf,
     _lock: File,
 }
 
 impl DeadRun {
+    /// Returns whether its debts are due: it is the one that was `named`, or none was, and nobody
+    /// wants to look at it any more.
+    pub(crate) fn is_due(&self, named: Option<&RunId>, now: OffsetDateTime) -> bool {
+        match named {
+            Some(run) => *run == self.run,
+            None => self.kept_until.is_none_or(|until| until < now),
+        }
+    }
+
     /// Removes the journal, and the keys of what was kept: all is paid.
     pub(crate) fn forget(self) {
         if let Some(folder) = self.path.parent() {
@@ -176,13 +202,15 @@ fn dead_run(path: PathBuf) -> Option<DeadRun> {
     let run = run.parse().ok()?;
     let lock = File::open(&path).ok()?;
     lock.try_lock().ok()?;
-    let owed = replay(&std::fs::read_to_string(&path).ok()?);
+    let text = std::fs::read_to_string(&path).ok()?;
+    let owed = replay(&text);
     Some(DeadRun {
         run,
         owed: owed
             .into_iter()
             .map(|(_, undo, known)| (undo, known))
             .collect(),
+        kept_until: kept_until(&text),
         path,
         _lock: lock,
     })
@@ -191,7 +219,9 @@ fn dead_run(path: PathBuf) -> Option<DeadRun> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::{BakeEnd, Ledger};
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     fn run() -> RunId {
         "20260727t101500z-0a1b2c".parse().unwrap()
@@ -241,5 +271,33 @@ mod tests {
             Journal::create(folder.path(), &run()).is_err(),
             "a run has one journal"
         );
+    }
+
+    #[test]
+    fn what_is_kept_is_due_when_it_expires_or_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path(), &run()).unwrap();
+        ledger.owe(Due::Always, group()).unwrap();
+        let until = run().began();
+        ledger.keep(until).unwrap();
+        let left = ledger.outstanding(BakeEnd::Failed);
+        let by_name = format!("amibake reap --run {}", run());
+        assert_eq!(left[0].remove_with, by_name);
+        drop(ledger);
+
+        let dead = dead_run(folder.path().join(format!("{}.journal", run()))).unwrap();
+        let (early, late) = (
+            until - Duration::from_secs(1),
+            until + Duration::from_secs(1),
+        );
+        let other = "20260727t101500z-ffffff".parse().unwrap();
+        for (named, now, due) in [
+            (None, early, false),
+            (None, late, true),
+            (Some(&run()), early, true),
+            (Some(&other), late, false),
+        ] {
+            assert_eq!(dead.is_due(named, now), due, "{named:?} at {now}");
+        }
     }
 }

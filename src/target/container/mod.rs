@@ -179,7 +179,8 @@ impl Target for Container {
             },
         )?;
         let merged = mount(&folder, &lowers).await?;
-        seed::write(&folder.join("seed"), &name, &user, &keys)?;
+        let lifetime = plan.builder.timeouts.unattended;
+        seed::write(&folder.join("seed"), &name, &user, &keys, lifetime)?;
 
         let (network, address) = self.network(cx).await?;
         cx.ledger

@@ -1,11 +1,13 @@
 //! A container's first words from us, through cloud-init as on EC2: who may log in, and the host
-//! key it proves itself with. They lie beside the root, and are mounted in it while it runs.
+//! key it proves itself with, and when it ends itself. They lie beside the root, and are mounted in it while it runs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use russh::keys::ssh_key::LineEnding;
 
 use super::super::{Keys, TargetError};
+use crate::guest::prepare::arm_timer;
 use crate::manifest::Source;
 use crate::plan::BakePlan;
 
@@ -33,12 +35,19 @@ fn distribution(root: &Path) -> Option<String> {
     fits.then(|| id.to_owned())
 }
 
-/// Writes the seed to `folder`.
-pub(super) fn write(folder: &Path, name: &str, user: &str, keys: &Keys) -> Result<(), TargetError> {
+/// Writes the seed to `folder`; the machine ends itself after `lifetime`, unless that is renewed.
+pub(super) fn write(
+    folder: &Path,
+    name: &str,
+    user: &str,
+    keys: &Keys,
+    lifetime: Duration,
+) -> Result<(), TargetError> {
     let bad =
         |e: russh::keys::ssh_key::Error| TargetError::new("a key could not be written").because(e);
     let private = keys.host.to_openssh(LineEnding::LF).map_err(bad)?;
     let user_data = serde_json::json!({
+        "bootcmd": [["sh", "-c", arm_timer(lifetime)]],
         "users": [{
             "name": user,
             "groups": ["adm", "sudo"],
@@ -65,4 +74,21 @@ pub(super) fn write(folder: &Path, name: &str, user: &str, keys: &Keys) -> Resul
         .and_then(|()| std::fs::write(folder.join("meta-data"), format!("{meta_data}\n")));
     written
         .map_err(|e| TargetError::new(format!("could not write {}", folder.display())).because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_nobody_reaches_ends_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::make().unwrap();
+        write(folder.path(), "m", "debian", &keys, Duration::from_secs(90)).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("user-data")).unwrap();
+        let (_, config) = text.split_once('\n').unwrap();
+        let config: serde_json::Value = serde_json::from_str(config).unwrap();
+        let command = config["bootcmd"][0][2].as_str().unwrap();
+        assert!(command.contains("--on-active=90s"), "{command}");
+    }
 }
