@@ -70,8 +70,11 @@ pub(crate) struct Reply {
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
-    #[error("unknown url type: {url}")]
-    UnknownScheme { url: String },
+    #[error("Request failed: <urlopen error unknown url type: {scheme}>")]
+    UnknownScheme { scheme: String },
+    /// The only one here that ends `uri` without a status.
+    #[error("unknown url type: '{url}'")]
+    NoScheme { url: String },
     #[error("could not read the certificates at {}", path.display())]
     Certificates { path: PathBuf, source: io::Error },
     #[error("could not read {}", path.display())]
@@ -186,17 +189,21 @@ impl Call {
     /// Sends it, follows redirects, and returns the last answer whatever its status.
     pub(crate) fn send(&self) -> Result<Reply, HttpError> {
         let agent = self.agent()?;
-        let (mut url, mut method) = (self.url.clone(), self.method.clone());
-        for hop in 0..=10 {
-            let response = self.one(&agent, &url, &method, hop > 0)?;
+        let mut hop = Hop {
+            url: self.url.clone(),
+            method: self.method.clone(),
+            with_body: true,
+            first: true,
+        };
+        let mut cookies = Vec::new();
+        for _ in 0..=10 {
+            let response = self.one(&agent, &hop)?;
+            bake(&mut cookies, &response);
             let status = response.status().as_u16();
-            let Some(next) = self.redirect(status, &method, &url, &response) else {
-                return Ok(reply(url, response));
+            let Some(next) = self.redirect(status, &hop.method, &hop.url, &response) else {
+                return Ok(reply(hop.url, response, cookies));
             };
-            if status == 303 || (matches!(status, 301 | 302) && method == "POST") {
-                "GET".clone_into(&mut method);
-            }
-            url = next;
+            hop = hop.on(status, next);
         }
         Err(HttpError::Loop)
     }
@@ -219,30 +226,39 @@ impl Call {
         (moved && follow).then(|| join(url, location))
     }
 
-    fn one(
-        &self,
-        agent: &Agent,
-        url: &str,
-        method: &str,
-        redirected: bool,
-    ) -> Result<Response<Body>, HttpError> {
+    fn one(&self, agent: &Agent, hop: &Hop) -> Result<Response<Body>, HttpError> {
+        let (url, method) = (hop.url.as_str(), hop.method.as_str());
         let mut request = Request::builder().method(method).uri(url);
         let same_host = host_of(url) == host_of(&self.url);
         for (name, value) in &self.headers {
             let lower = name.to_lowercase();
-            let kept = !redirected
+            let kept = hop.first
                 || (!self.unredirected.contains(&lower) && (same_host || lower != "authorization"));
-            if kept {
+            let of_body = matches!(
+                lower.as_str(),
+                "content-length" | "content-type" | "transfer-encoding"
+            );
+            if kept && (hop.with_body || !of_body) {
                 request = request.header(name, value);
             }
         }
         let bad = |_| HttpError::BadUrl {
             url: url.to_owned(),
         };
-        let bodiless = matches!(method, "GET" | "HEAD") && redirected;
+        let given = |wanted: &str| {
+            let mut names = self.headers.iter().map(|(name, _)| name);
+            names.any(|name| name.eq_ignore_ascii_case(wanted))
+        };
+        let has_body = hop.with_body && !matches!(self.body, Payload::Nothing);
+        if has_body && !given("content-type") {
+            // What urllib says of a body that nobody described.
+            request = request.header("content-type", "application/x-www-form-urlencoded");
+        }
         let answer = match &self.body {
-            Payload::Bytes(bytes) if !bodiless => agent.run(request.body(&bytes[..]).map_err(bad)?),
-            Payload::File(path) if !bodiless => {
+            Payload::Bytes(bytes) if hop.with_body => {
+                agent.run(request.body(&bytes[..]).map_err(bad)?)
+            }
+            Payload::File(path) if hop.with_body => {
                 let file = std::fs::File::open(path).map_err(|source| HttpError::Payload {
                     path: path.clone(),
                     source,
@@ -251,7 +267,7 @@ impl Call {
             }
             _ => agent.run(request.body(()).map_err(bad)?),
         };
-        answer.map_err(|e| failure(&e))
+        answer.map_err(|e| failure(&e, url))
     }
 
     fn agent(&self) -> Result<Agent, HttpError> {
@@ -259,10 +275,16 @@ impl Call {
             .url
             .split_once("://")
             .map(|(scheme, _)| scheme.to_lowercase());
-        if !matches!(scheme.as_deref(), Some("http" | "https")) {
-            return Err(HttpError::UnknownScheme {
-                url: self.url.clone(),
-            });
+        match scheme.as_deref() {
+            Some("http" | "https") => {}
+            Some(other) => {
+                let scheme = other.to_owned();
+                return Err(HttpError::UnknownScheme { scheme });
+            }
+            None => {
+                let url = self.url.clone();
+                return Err(HttpError::NoScheme { url });
+            }
         }
         let tls = match scheme.as_deref() {
             Some("https") => self.tls()?,
@@ -275,6 +297,9 @@ impl Call {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .allow_non_standard_methods(true)
+            // As urllib: nothing is said of what is accepted.
+            .accept("")
+            .accept_encoding("identity")
             .timeout_connect(Some(timeout))
             .timeout_recv_response(Some(timeout))
             .timeout_per_read(Some(timeout))
@@ -393,19 +418,56 @@ fn certificates(path: &Path) -> io::Result<Vec<Certificate<'static>>> {
     Ok(items.collect())
 }
 
-fn reply(url: String, response: Response<Body>) -> Reply {
+/// One request of a chain of redirects.
+struct Hop {
+    url: String,
+    method: String,
+    /// Whether the body and what describes it go along.
+    with_body: bool,
+    first: bool,
+}
+
+impl Hop {
+    /// Returns what is asked after a redirect: 307 and 308 repeat the request, others drop its body, and
+    /// most make it a GET.
+    fn on(self, status: u16, url: String) -> Self {
+        let repeated = matches!(status, 307 | 308);
+        let read = match status {
+            302 | 303 => self.method != "HEAD",
+            301 => self.method == "POST",
+            _ => false,
+        };
+        let method = if read { "GET".to_owned() } else { self.method };
+        Self {
+            url,
+            method,
+            with_body: self.with_body && repeated,
+            first: false,
+        }
+    }
+}
+
+/// Takes the cookies of an answer; of one name the last counts.
+fn bake(cookies: &mut Vec<(String, String)>, response: &Response<Body>) {
+    for value in response.headers().get_all("set-cookie") {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let pair = value
+            .split(';')
+            .next()
+            .and_then(|pair| pair.split_once('='));
+        if let Some((name, value)) = pair {
+            let name = name.trim().to_owned();
+            cookies.retain(|(known, _)| *known != name);
+            cookies.push((name, value.trim().to_owned()));
+        }
+    }
+}
+
+fn reply(url: String, response: Response<Body>, cookies: Vec<(String, String)>) -> Reply {
     let status = response.status();
     let mut headers = BTreeMap::new();
-    let mut cookies = Vec::new();
     for (name, value) in response.headers() {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        if name == "set-cookie" {
-            let pair = value
-                .split(';')
-                .next()
-                .and_then(|pair| pair.split_once('='));
-            cookies.extend(pair.map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned())));
-        }
         headers
             .entry(name.as_str().to_owned())
             .and_modify(|all: &mut String| {
@@ -434,6 +496,11 @@ fn reply(url: String, response: Response<Body>) -> Reply {
 }
 
 impl Reply {
+    /// Whether it is what urllib returns; every other status is an error to it.
+    pub(crate) fn success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
     /// Returns the body as a reader without a limit of size.
     pub(crate) fn reader(&mut self) -> Box<dyn Read> {
         match self.body.take() {
@@ -444,11 +511,19 @@ impl Reply {
 }
 
 /// Says it as Python's urllib does, where users match on it.
-fn failure(error: &ureq::Error) -> HttpError {
+fn failure(error: &ureq::Error, url: &str) -> HttpError {
     let reason = match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            "timed out".to_owned()
+        }
         ureq::Error::Timeout(_) => {
+            let secure = url.to_lowercase().starts_with("https:");
+            let reason = match secure {
+                true => "The read operation timed out",
+                false => "timed out",
+            };
             return HttpError::TimedOut {
-                reason: "The read operation timed out".to_owned(),
+                reason: reason.to_owned(),
             };
         }
         ureq::Error::HostNotFound => "[Errno -2] Name or service not known".to_owned(),
@@ -457,12 +532,22 @@ fn failure(error: &ureq::Error) -> HttpError {
                 "[Errno {code}] {}",
                 nix::errno::Errno::from_raw(code).desc()
             ),
-            None => e.to_string(),
+            None => looked_up(&e.to_string()),
         },
         ureq::Error::ConnectionFailed => "[Errno 111] Connection refused".to_owned(),
         other => other.to_string(),
     };
     HttpError::Failed { reason }
+}
+
+/// Says as glibc does why a name has no address; musl's words are others.
+fn looked_up(error: &str) -> String {
+    let said = |end: &str| error.contains("lookup address") && error.ends_with(end);
+    match () {
+        () if said("Name does not resolve") => "[Errno -2] Name or service not known".to_owned(),
+        () if said("Try again") => "[Errno -3] Temporary failure in name resolution".to_owned(),
+        () => error.to_owned(),
+    }
 }
 
 fn host_of(url: &str) -> Option<String> {
@@ -564,6 +649,25 @@ mod tests {
         assert_eq!(join(base, "y"), "http://h:1/a/y");
         assert_eq!(join(base, "//z/y"), "http://z/y");
         assert_eq!(join("http://h", "y"), "http://h/y");
+    }
+
+    #[test]
+    fn a_redirect_repeats_the_request_or_reads() {
+        let after = |method: &str, status: u16| {
+            let hop = Hop {
+                url: "http://h/a".to_owned(),
+                method: method.to_owned(),
+                with_body: true,
+                first: true,
+            };
+            let hop = hop.on(status, "http://h/b".to_owned());
+            (hop.method, hop.with_body)
+        };
+        assert_eq!(after("POST", 307), ("POST".to_owned(), true));
+        assert_eq!(after("POST", 301), ("GET".to_owned(), false));
+        assert_eq!(after("PUT", 301), ("PUT".to_owned(), false));
+        assert_eq!(after("PUT", 302), ("GET".to_owned(), false));
+        assert_eq!(after("HEAD", 303), ("HEAD".to_owned(), false));
     }
 
     #[test]

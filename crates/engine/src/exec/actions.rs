@@ -69,6 +69,11 @@ pub fn does(action: &str) -> bool {
     OWN.contains(&bare(action))
 }
 
+/// Whether check mode passes an action over before its parameters or its `until` are looked at.
+pub(super) fn is_never_checked(action: &str) -> bool {
+    bare(action) == "uri"
+}
+
 impl Run<'_> {
     /// Does what the task says, once.
     pub(super) fn act(&self, doing: &Doing<'_>) -> Attempt {
@@ -366,6 +371,12 @@ impl Run<'_> {
         let spec = spec::find(&doing.task.action)
             .ok_or_else(|| format!("The module {} was not found", doing.task.action))?;
         let call = self.prepare(doing, spec)?;
+        if call.check && is_never_checked(&doing.task.action) {
+            let action = &doing.task.action;
+            let msg = format!("This action ({action}) does not support check mode.");
+            let fields = json!({"changed": false, "skipped": true, "msg": msg});
+            return Ok(plain(fields));
+        }
         Ok(self.run_call(doing, spec, call))
     }
 

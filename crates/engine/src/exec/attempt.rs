@@ -7,7 +7,7 @@ use amibake_playbook::value::Value;
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
-use super::actions::Doing;
+use super::actions::{Doing, is_never_checked};
 use super::model::Task;
 use super::outcome::{Attempt, Fields, skipped, truth};
 use super::run::Run;
@@ -90,6 +90,10 @@ impl Run<'_> {
         let mut last = Attempt::default();
         for n in 1..=retries {
             last = self.once(doing, (retries > 1).then_some(n));
+            if last.is("skipped") && is_never_checked(&task.action) {
+                last.fields.shift_remove("attempts");
+                return Ok(last);
+            }
             if retries == 1 {
                 return Ok(last);
             }

@@ -21,7 +21,7 @@ use crate::worker::{Identity, Method, Workers};
 pub(super) struct Call {
     name: &'static str,
     pub(super) args: Map<String, Json>,
-    check: bool,
+    pub(super) check: bool,
     diff: bool,
     environment: Vec<(String, String)>,
     sources: BTreeMap<String, Source>,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use amibake_playbook::pyre::{Flags, Regex};
+use nix::errno::Errno;
 use serde_json::{Map, Value as Json, json};
 use tempfile::NamedTempFile;
 
@@ -39,7 +40,7 @@ impl ActionModule for GetUrl {
         let url = args.required("url")?;
         let start = Instant::now();
         let mut fields = first_fields(url, &dest);
-        let expected = expected(args, context).map_err(|f| with(f, &fields))?;
+        let expected = expected(args, context, &fields)?;
         let is_dir = dest.is_dir();
         let mut force = args.bool("force");
         let mut since = None;
@@ -55,7 +56,7 @@ impl ActionModule for GetUrl {
                 .ok()
                 .filter(|_| !force);
         }
-        let download = fetch(args, context, since, &dest)?;
+        let download = fetch(args, context, force, since, &dest)?;
         fields.insert("elapsed".to_owned(), Json::from(start.elapsed().as_secs()));
         let Some(download) = download else {
             let answer = json!({"url": masked(url), "dest": dest.to_string_lossy(), "status_code": 304,
@@ -110,14 +111,18 @@ impl Expected {
 }
 
 /// Reads `sha256:HEX` or `sha256:https://…/SHA256SUMS`.
-fn expected(args: &Args, context: &Context<'_>) -> Result<Option<Expected>, Failure> {
+fn expected(
+    args: &Args,
+    context: &Context<'_>,
+    fields: &Map<String, Json>,
+) -> Result<Option<Expected>, Failure> {
     let given = args.str("checksum").unwrap_or_default();
     if given.is_empty() {
         return Ok(None);
     }
     let Some((algorithm, sum)) = given.split_once(':') else {
         let msg = "The checksum parameter has to be in format <algorithm>:<checksum>";
-        return Err(Failure::new(msg));
+        return Err(with(Failure::new(msg), fields));
     };
     let scheme = sum.split_once("://").map(|(scheme, _)| scheme);
     let hex = match scheme {
@@ -130,7 +135,8 @@ fn expected(args: &Args, context: &Context<'_>) -> Result<Option<Expected>, Fail
         .collect::<String>()
         .to_lowercase();
     if hex.is_empty() || !hex.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(Failure::new("The checksum format is invalid"));
+        let failure = Failure::new("The checksum format is invalid");
+        return Err(with(failure, fields));
     }
     Ok(Some(Expected {
         algorithm: algorithm.to_owned(),
@@ -229,6 +235,7 @@ pub(super) fn give_attributes(
 fn fetch(
     args: &Args,
     context: &Context<'_>,
+    force: bool,
     since: Option<SystemTime>,
     dest: &Path,
 ) -> Result<Option<Download>, Failure> {
@@ -239,7 +246,7 @@ fn fetch(
     if let Some(time) = since.and_then(|time| jiff::Timestamp::try_from(time).ok()) {
         let date = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         call.default_header("If-Modified-Since", &date);
-    } else {
+    } else if force {
         call.default_header("cache-control", "no-cache");
     }
     if args.opt_bool("decompress") == Some(false) {
@@ -275,11 +282,19 @@ fn temporary(args: &Args) -> Result<NamedTempFile, Failure> {
     made.map_err(|e| Failure::new(format!("failed to create temporary content file: {e}")))
 }
 
+/// What a file of the machine itself comes with.
+const NO_STATUS: u16 = 0;
+
 fn local(path: &str, url: &str, dest: &Path) -> Result<Download, Failure> {
     let failed = |e: io::Error| {
-        Failure::new(format!("Request failed: <urlopen error {e}>"))
+        let reason = match e.raw_os_error().map(Errno::from_raw) {
+            Some(code) => format!("[Errno {}] {}: '{path}'", code as i32, code.desc()),
+            None => e.to_string(),
+        };
+        Failure::new(format!("Request failed: <urlopen error {reason}>"))
             .with("url", url)
             .with("dest", dest.to_string_lossy())
+            .with("elapsed", 0)
     };
     let mut from = File::open(path).map_err(failed)?;
     let mut file = NamedTempFile::new().map_err(failed)?;
@@ -287,7 +302,7 @@ fn local(path: &str, url: &str, dest: &Path) -> Result<Download, Failure> {
     Ok(Download {
         file,
         reply: Reply {
-            status: 200,
+            status: NO_STATUS,
             msg: format!("OK ({size} bytes)"),
             url: url.to_owned(),
             headers: std::collections::BTreeMap::new(),
@@ -298,11 +313,13 @@ fn local(path: &str, url: &str, dest: &Path) -> Result<Download, Failure> {
 }
 
 fn unreachable(error: &HttpError, url: &str, dest: &Path) -> Failure {
-    Failure::new(error.told())
-        .with("url", masked(url))
-        .with("dest", dest.to_string_lossy())
-        .with("elapsed", 0)
-        .with("status_code", -1)
+    let failure = Failure::new(error.told()).with("url", masked(url));
+    match error {
+        HttpError::NoScheme { .. } => failure.with("status", -1),
+        _ => failure
+            .with("dest", dest.to_string_lossy())
+            .with("elapsed", 0),
+    }
 }
 
 fn refused(reply: &Reply, url: &str, dest: &Path) -> Failure {
@@ -314,7 +331,7 @@ fn refused(reply: &Reply, url: &str, dest: &Path) -> Failure {
         .with("elapsed", 0)
 }
 
-fn file_name(reply: &Reply) -> String {
+pub(super) fn file_name(reply: &Reply) -> String {
     let header = reply
         .headers
         .get("content-disposition")
@@ -350,16 +367,16 @@ fn place(
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    if !dest.exists() && !folder.exists() {
-        let msg = format!("Destination {} does not exist", folder.display());
-        return Err(with(Failure::new(msg), &fields));
-    }
     let sum = |path: &Path, algorithm| digest::of_file(path, algorithm).ok();
     let (new, old) = (sum(download.file.path(), "sha1"), sum(dest, "sha1"));
     fields.insert("checksum_src".to_owned(), Json::from(new.clone()));
     fields.insert("checksum_dest".to_owned(), Json::from(old.clone()));
     let temporary = download.file.path().to_string_lossy().into_owned();
     fields.insert("src".to_owned(), Json::from(temporary.as_str()));
+    if !dest.exists() && !folder.exists() {
+        let msg = format!("Destination {} does not exist", folder.display());
+        return Err(with(Failure::new(msg), &fields));
+    }
     fields.insert("msg".to_owned(), Json::from(download.reply.msg.as_str()));
     if context.check {
         return Ok(outcome(new != old, fields));
@@ -379,7 +396,8 @@ fn place(
     }
     changed |= give_attributes(args, dest, context)?;
     fields.insert("md5sum".to_owned(), Json::from(sum(dest, "md5")));
-    fields.insert("status_code".to_owned(), Json::from(download.reply.status));
+    let status = Some(download.reply.status).filter(|status| *status != NO_STATUS);
+    fields.insert("status_code".to_owned(), Json::from(status));
     Ok(outcome(changed, fields))
 }
 

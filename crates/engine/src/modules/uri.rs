@@ -11,7 +11,7 @@ use crate::atomic::How;
 use crate::attrs;
 use crate::change::{self, Change, Content};
 use crate::digest;
-use crate::http::{Call, Payload, Redirects, Reply, join, masked};
+use crate::http::{Call, HttpError, Payload, Redirects, Reply, join, masked};
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::modules::{get_url, paths};
 
@@ -21,9 +21,6 @@ pub(super) struct Web;
 
 impl ActionModule for Web {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
-        if context.check {
-            return Ok(skipped());
-        }
         if let Some(answer) = not_needed(args) {
             return Ok(answer);
         }
@@ -32,30 +29,32 @@ impl ActionModule for Web {
         }
         let call = call(args, context)?;
         let start = Instant::now();
-        let mut reply = call.send().map_err(|e| {
-            let msg = format!(
-                "Status code was -1 and not {}: {}",
-                expected_text(args),
-                e.told()
-            );
-            Failure::new(msg)
-                .with("status", -1)
-                .with("url", masked(&call.url))
-                .with("elapsed", start.elapsed().as_secs())
-                .with("redirected", false)
-        })?;
+        let mut reply = call
+            .send()
+            .map_err(|error| unanswered(args, &error, start))?;
         answer(args, context, &mut reply, start)
     }
 }
 
-fn skipped() -> Outcome {
-    let mut outcome = Outcome {
-        skipped: true,
-        ..Outcome::default()
+/// Says why there is no answer.
+fn unanswered(args: &Args, error: &HttpError, start: Instant) -> Failure {
+    let (told, url) = (error.told(), args.str("url").unwrap_or_default());
+    let fields = |msg: String| {
+        Failure::new(msg)
+            .with("status", -1)
+            .with("url", masked(url))
     };
-    let msg = "remote module (ansible.legacy.uri) does not support check mode";
-    outcome.result.insert("msg".to_owned(), Json::from(msg));
-    outcome
+    if matches!(error, HttpError::NoScheme { .. }) {
+        return fields(told);
+    }
+    let wanted = expected_text(args);
+    let failure = fields(format!("Status code was -1 and not {wanted}: {told}"))
+        .with("elapsed", start.elapsed().as_secs())
+        .with("redirected", false);
+    match args.bool("return_content") {
+        true => failure.with("content", ""),
+        false => failure,
+    }
 }
 
 /// Answers for `creates` and `removes`.
@@ -86,25 +85,20 @@ fn call(args: &Args, context: &Context<'_>) -> Result<Call, Failure> {
         Some("none" | "no") => Redirects::None,
         _ => Redirects::Safe,
     };
-    match (
-        args.str("src"),
-        args.raw("body").filter(|body| !body.is_null()),
-    ) {
-        (Some(src), _) => {
-            if !Path::new(src).is_file() {
-                let msg = format!("Unable to open source file {src}");
-                return Err(Failure::new(msg).with("elapsed", 0));
-            }
-            call.body = Payload::File(PathBuf::from(src));
+    let format = args.str("body_format").unwrap_or("raw");
+    let given = args.raw("body").unwrap_or(&Json::Null);
+    let (bytes, kind) = body::encode(given, format)?;
+    if let Some(kind) = kind {
+        call.default_header("Content-Type", &kind);
+    }
+    if let Some(src) = args.str("src") {
+        if !Path::new(src).is_file() {
+            let msg = format!("Unable to open source file {src}");
+            return Err(Failure::new(msg).with("elapsed", 0));
         }
-        (None, Some(given)) => {
-            let (bytes, kind) = body::encode(given, args.str("body_format").unwrap_or("raw"))?;
-            call.body = Payload::Bytes(bytes);
-            if let Some(kind) = kind {
-                call.default_header("Content-Type", &kind);
-            }
-        }
-        (None, None) => {}
+        call.body = Payload::File(PathBuf::from(src));
+    } else if let Some(bytes) = bytes {
+        call.body = Payload::Bytes(bytes);
     }
     let dest = args
         .str("dest")
@@ -145,17 +139,22 @@ fn answer(
         .unwrap_or_default();
     let maybe_json = is_json(&kind);
     let return_content = args.bool("return_content");
+    let shown = maybe_json || return_content || !good;
     let mut fields = first_fields(args, reply);
     let mut content = Vec::new();
     let to_file = args
         .str("dest")
         .filter(|_| good && reply.status != 304)
         .map(str::to_owned);
-    if maybe_json || return_content || !good || to_file.is_some() {
+    if shown || to_file.is_some() || !reply.success() {
         reply.reader().read_to_end(&mut content).map_err(|e| {
             let url = masked(&reply.url);
             Failure::new(format!("HTTP Error while fetching {url}: {e}"))
         })?;
+    }
+    if !shown && !reply.success() {
+        // An error that was expected: Ansible leaves what came with it where it found it.
+        fields.insert("body".to_owned(), Json::from(decoded(&content, "")));
     }
     fields.insert("elapsed".to_owned(), Json::from(start.elapsed().as_secs()));
     let mut changed = false;
@@ -166,9 +165,10 @@ fn answer(
         changed = true;
         fields.insert("path".to_owned(), Json::from(dest.to_string_lossy()));
     } else if let Some(dest) = args.str("dest") {
-        fields.insert("path".to_owned(), Json::from(dest));
+        let dest = named(dest.to_owned(), reply);
+        fields.insert("path".to_owned(), Json::from(dest.to_string_lossy()));
     }
-    let text = String::from_utf8_lossy(&content).into_owned();
+    let text = decoded(&content, &kind);
     if let (true, Ok(parsed)) = (maybe_json, serde_json::from_str::<Json>(&text)) {
         fields.insert("json".to_owned(), parsed);
     }
@@ -200,26 +200,46 @@ fn first_fields(args: &Args, reply: &Reply) -> Map<String, Json> {
     if let Some(location) = reply.headers.get("location") {
         fields.insert("location".to_owned(), Json::from(join(asked, location)));
     }
-    let cookies: Map<String, Json> = reply
-        .cookies
-        .iter()
-        .map(|(name, value)| (name.clone(), Json::from(value.as_str())))
-        .collect();
-    let pairs: Vec<String> = reply
-        .cookies
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
+    let url = match reply.success() {
+        true => reply.url.as_str(),
+        false => asked,
+    };
     let more = json!({
-        "cookies": cookies,
-        "cookies_string": pairs.join("; "),
         "msg": reply.msg,
-        "redirected": reply.url != asked,
+        "redirected": url != asked,
         "status": reply.status,
-        "url": masked(&reply.url),
+        "url": masked(url),
     });
     fields.extend(more.as_object().cloned().unwrap_or_default());
+    if reply.success() {
+        fields.extend(cookies(reply));
+    }
     fields
+}
+
+fn cookies(reply: &Reply) -> Map<String, Json> {
+    let pairs = || reply.cookies.iter();
+    let named = pairs().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
+    let text: Vec<String> = pairs().map(|(k, v)| format!("{k}={v}")).collect();
+    let mut fields = Map::new();
+    fields.insert("cookies".to_owned(), Json::Object(named.collect()));
+    fields.insert("cookies_string".to_owned(), Json::from(text.join("; ")));
+    fields
+}
+
+/// Reads a text in the charset that its content type names: Latin-1, else UTF-8.
+fn decoded(content: &[u8], kind: &str) -> String {
+    let parameters = kind.split(';').skip(1);
+    let charset = parameters
+        .filter_map(|parameter| parameter.trim().strip_prefix("charset="))
+        .map(|charset| charset.trim_matches('"').to_lowercase().replace('_', "-"))
+        .next();
+    match charset.as_deref() {
+        Some("iso-8859-1" | "iso8859-1" | "latin-1" | "latin1" | "l1") => {
+            content.iter().copied().map(char::from).collect()
+        }
+        _ => String::from_utf8_lossy(content).into_owned(),
+    }
 }
 
 fn is_json(kind: &str) -> bool {
@@ -238,7 +258,7 @@ fn is_json(kind: &str) -> bool {
 fn named(dest: String, reply: &Reply) -> PathBuf {
     let path = PathBuf::from(dest);
     match path.is_dir() {
-        true => path.join(get_url::url_name(&reply.url)),
+        true => path.join(get_url::file_name(reply)),
         false => path,
     }
 }
@@ -259,6 +279,13 @@ fn write(dest: &Path, content: &[u8], context: &mut Context<'_>) -> Result<(), F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_read_in_their_charset() {
+        let kind = "text/plain; charset=ISO-8859-1";
+        assert_eq!(decoded(b"gr\xfc\xdf", kind), "grüß");
+        assert_eq!(decoded("grüß".as_bytes(), "text/plain"), "grüß");
+    }
 
     #[test]
     fn json_is_known_by_its_type() {

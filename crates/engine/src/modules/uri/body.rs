@@ -7,21 +7,26 @@ use serde_json::{Map, Value as Json};
 use crate::module::Failure;
 use crate::modules::paths;
 
+/// What is sent, if anything is, and its content type where the format has one.
+type Encoded = (Option<Vec<u8>>, Option<String>);
+
 /// Returns the bytes and, where the format has one, the content type.
-pub(super) fn encode(body: &Json, format: &str) -> Result<(Vec<u8>, Option<String>), Failure> {
+pub(super) fn encode(body: &Json, format: &str) -> Result<Encoded, Failure> {
+    let kind = |kind: &str| Some(kind.to_owned());
+    let given = |text: String| (!body.is_null()).then(|| text.into_bytes());
     match format {
         "json" => {
             let text = body
                 .as_str()
                 .map_or_else(|| paths::python_json(body), str::to_owned);
-            Ok((text.into_bytes(), Some("application/json".to_owned())))
+            Ok((Some(text.into_bytes()), kind("application/json")))
         }
-        "form-urlencoded" => {
-            let kind = Some("application/x-www-form-urlencoded".to_owned());
-            Ok((urlencoded(body)?.into_bytes(), kind))
-        }
-        "form-multipart" => multipart(body),
-        _ => Ok((raw(body).into_bytes(), None)),
+        "form-urlencoded" => Ok((
+            given(urlencoded(body)?),
+            kind("application/x-www-form-urlencoded"),
+        )),
+        "form-multipart" => multipart(body).map(|(bytes, kind)| (Some(bytes), kind)),
+        _ => Ok((given(raw(body)), None)),
     }
 }
 
@@ -36,6 +41,7 @@ fn raw(body: &Json) -> String {
 
 fn urlencoded(body: &Json) -> Result<String, Failure> {
     let pairs: Vec<(String, Json)> = match body {
+        Json::Null => return Ok(String::new()),
         Json::String(text) => return Ok(text.clone()),
         Json::Object(map) => map.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         Json::Array(items) => items.iter().map(pair).collect::<Result<_, _>>()?,
@@ -147,7 +153,10 @@ mod tests {
         let body = json!({"a": "b c", "d": ["1", 2], "e": null, "ü": "&"});
         assert_eq!(urlencoded(&body).unwrap(), "a=b+c&d=1&d=2&%C3%BC=%26");
         let (json, kind) = encode(&json!({"a": [1, true]}), "json").unwrap();
-        assert_eq!(String::from_utf8(json).unwrap(), r#"{"a": [1, true]}"#);
+        assert_eq!(
+            String::from_utf8(json.unwrap()).unwrap(),
+            r#"{"a": [1, true]}"#
+        );
         assert_eq!(kind.as_deref(), Some("application/json"));
     }
 }
