@@ -72,7 +72,7 @@ fn skipped() -> Outcome {
         skipped: true,
         ..Outcome::default()
     };
-    let msg = "remote module (ansible.legacy.wait_for) does not support check mode";
+    let msg = "remote module (ansible.builtin.wait_for) does not support check mode";
     outcome.result.insert("msg".to_owned(), Json::from(msg));
     outcome
 }
