@@ -1,8 +1,8 @@
 //! Each module answers and acts as real Ansible's: playbooks of many cases, run on twin machines.
 //!
-//! `tests/twin/modules/NAME.yml` are the cases; a new case is a new task there, and no Rust. Each
-//! playbook is run in check mode, then twice for real. `TWIN_CASES=files` runs these alone. Ansible goes by
-//! mitogen, for CI's time; with `TWIN_PIPELINING=1` it goes as it comes.
+//! `tests/twin/modules/NAME.yml` are the cases; a new case is a new task there, and no Rust. `TWIN_CASES=uri,apt`
+//! runs these alone (those that need what `apt` installs come after it). Ansible goes by mitogen, for CI's
+//! time; with `TWIN_PIPELINING=1` it goes as it comes.
 
 #![expect(
     clippy::print_stderr,
@@ -23,8 +23,30 @@ use std::time::Instant;
 use inventory::IgnoreList;
 use twins::{Carrier, Known, Twins, Volatile};
 
-/// In this order: they share their machines.
-const CASES: &[&str] = &["files", "commands", "accounts"];
+/// In this order: they share their machines, and `apt` installs what the later ones use.
+const CASES: &[(&str, &[How])] = &[
+    ("files", ALL),
+    ("commands", ALL),
+    ("accounts", ALL),
+    ("services", ALL),
+    ("wait_for", &[How::First]),
+    ("apt", ALL),
+    ("uri", ALL),
+    ("get_url", ALL),
+];
+
+const ALL: &[How] = &[How::Check, How::First, How::Second];
+
+/// How a playbook is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// In check mode, when nothing is there yet.
+    Check,
+    /// For real.
+    First,
+    /// For real, when everything is there.
+    Second,
+}
 
 #[test]
 fn modules_are_as_ansibles() {
@@ -37,23 +59,24 @@ fn modules_are_as_ansibles() {
     let chosen = std::env::var("TWIN_CASES").unwrap_or_default();
     let chosen: Vec<&str> = chosen.split(',').filter(|name| !name.is_empty()).collect();
     let cases = CASES.iter();
-    let cases = cases.filter(|name| chosen.is_empty() || chosen.contains(name));
-    let found: usize = cases.map(|name| case(&twins, &fixtures, name)).sum();
+    let cases = cases.filter(|(name, _)| chosen.is_empty() || chosen.contains(name));
+    let found: usize = cases
+        .map(|(name, runs)| case(&twins, &fixtures, name, runs))
+        .sum();
     assert_eq!(found, 0, "differences, told above");
 }
 
-/// Runs one playbook: in check mode, for real, and again; tells and counts what differs.
-fn case(twins: &Twins, fixtures: &Path, name: &str) -> usize {
+/// Runs one playbook as often as asked; tells and counts what differs.
+fn case(twins: &Twins, fixtures: &Path, name: &str, runs: &[How]) -> usize {
     let (ignored, volatile) = (IgnoreList::reviewed(), Volatile::reviewed());
     let known = Known::reviewed();
     let playbook = fixtures.join(format!("{name}.yml"));
     let mut count = 0;
-    for run in ["check", "first", "second"] {
+    for run in runs {
         let since = Instant::now();
-        let more: &[&str] = if run == "check" {
-            &["--check", "--diff"]
-        } else {
-            &[]
+        let more: &[&str] = match run {
+            How::Check => &["--check", "--diff"],
+            How::First | How::Second => &[],
         };
         let (theirs, ours) = twins.play(&playbook, more);
         let said = theirs.said();
@@ -65,12 +88,12 @@ fn case(twins: &Twins, fixtures: &Path, name: &str) -> usize {
         let differences = tasks.into_iter().chain(twins.differences(&ignored));
         let found: Vec<String> = differences
             .filter(|told| !known.covers(name, told))
-            .map(|told| format!("{name} ({run}): {told}"))
+            .map(|told| format!("{name} ({run:?}): {told}"))
             .collect();
         found.iter().for_each(|line| eprintln!("{line}"));
         let took = since.elapsed().as_secs();
         eprintln!(
-            "{name} ({run}): {} tasks, {} differences, {took} s",
+            "{name} ({run:?}): {} tasks, {} differences, {took} s",
             theirs.tasks.len(),
             found.len()
         );
@@ -79,12 +102,12 @@ fn case(twins: &Twins, fixtures: &Path, name: &str) -> usize {
     count
 }
 
-/// Lays the fixtures out, the same on both machines.
+/// Lays the fixtures out, the same on both machines, and starts their web server.
 fn fixtures(twins: &Twins) -> PathBuf {
     let here = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/twin");
     let folder = twins.folder().join("twin");
     shell(&format!(
-        "umask 022; cp -r {here}/fixtures {folder}",
+        "umask 022; cp -r {here}/fixtures {folder}; {folder}/make {folder}",
         here = here.display(),
         folder = folder.display()
     ));
@@ -97,6 +120,7 @@ fn fixtures(twins: &Twins) -> PathBuf {
         here.display(),
         folder.display()
     ));
+    twins.prepare("systemd-run -q --unit=twin-http python3 /opt/twin/server.py 8099");
     folder
 }
 

@@ -78,6 +78,19 @@ impl Twins {
         act(&self.ours);
     }
 
+    /// Runs a command on both as root, and insists that it works.
+    pub(crate) fn prepare(&self, command: &str) {
+        let run = |plain: &Plain| {
+            let output = plain.ssh(&format!("sudo sh -c '{command}'"));
+            let said = text(&output.stderr);
+            assert!(output.status.success(), "{command}: {said}");
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| run(&self.theirs));
+            run(&self.ours);
+        });
+    }
+
     /// Runs a playbook on both at once: Ansible's run, then ours.
     pub(crate) fn play(&self, playbook: &Path, more: &[&str]) -> (Run, Run) {
         thread::scope(|scope| {
@@ -259,7 +272,7 @@ impl Volatile {
         let kept = result.iter().filter(|(name, _)| {
             !name.starts_with("_ansible_") && !self.0.iter().any(|field| field == *name)
         });
-        let kept = kept.filter(|(_, value)| !is_ansibles_own(value));
+        let kept = kept.filter(|(_, value)| !is_on_the_way(value));
         let sorted = |name: &String, value: &Json| match (SETS.contains(&name.as_str()), value) {
             (true, Json::String(text)) => Json::from(in_order(text)),
             _ => value.clone(),
@@ -299,10 +312,16 @@ fn in_order(words: &str) -> String {
     words.join(" ")
 }
 
-/// Whether a text names a file that is only on the way: of Ansible's temporary folders.
-fn is_ansibles_own(value: &Json) -> bool {
+/// Whether a value is the path of a file that is only on the way.
+fn is_on_the_way(value: &Json) -> bool {
     let text = value.as_str().unwrap_or_default();
-    text.starts_with('/') && (text.contains("/.ansible/tmp/") || text.contains("/ansible/tmp/"))
+    is_temporary(text) && !text.contains(char::is_whitespace)
+}
+
+/// Whether a word is a path below Ansible's temporary folders, or a temporary file of ours.
+fn is_temporary(word: &str) -> bool {
+    let theirs = word.contains("/.ansible/tmp/") || word.contains("/ansible/tmp/");
+    word.starts_with('/') && theirs || word.starts_with("/tmp/.tmp")
 }
 
 /// Whether a line is apt's about a transfer: their order and speed are the network's.
@@ -319,7 +338,18 @@ fn plain(text: &str, address: &str) -> String {
         .fold(text, |text, layer| text.strip_prefix(layer).unwrap_or(text));
     let mut lines: Vec<&str> = said.split('\n').collect();
     lines.retain(|line| !is_apts_speed(line));
-    inventory::without_date(&lines.join("\n").replace(address, "ADDRESS"))
+    let text = lines.join("\n").replace(address, "ADDRESS");
+    let words: Vec<&str> = text
+        .split(' ')
+        .map(|word| {
+            if is_temporary(word) {
+                "TEMPORARY"
+            } else {
+                word
+            }
+        })
+        .collect();
+    inventory::without_date(&words.join(" "))
 }
 
 /// Differences that are meant: `tests/twin/known`, fields of a task's result.
