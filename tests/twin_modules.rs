@@ -33,6 +33,8 @@ const CASES: &[(&str, &[How])] = &[
     ("apt", ALL),
     ("uri", ALL),
     ("get_url", ALL),
+    ("unarchive", ALL),
+    ("sysctl", ALL),
 ];
 
 const ALL: &[How] = &[How::Check, How::First, How::Second];

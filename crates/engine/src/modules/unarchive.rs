@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
 use crate::attrs::{self, Attributes, Meta};
@@ -279,7 +279,13 @@ impl Job<'_> {
         }
         let mut changed = !self.is_unpacked(handler, context)?;
         if changed && !context.check {
-            let ran = self.extract(handler, context)?;
+            let (argv, ran) = self.extract(handler, context)?;
+            let results = json!({
+                "cmd": argv,
+                "rc": ran.rc,
+                "out": ran.stdout,
+                "err": ran.stderr,
+            });
             if ran.rc != 0 {
                 let msg = format!(
                     "failed to unpack {} to {}",
@@ -288,9 +294,9 @@ impl Job<'_> {
                 );
                 let mut failure = Failure::new(msg);
                 failure.result = result;
-                return Err(failure.with("extract_results", Json::Object(ran.fields())));
+                return Err(failure.with("extract_results", results));
             }
-            result.insert("extract_results".to_owned(), Json::Object(ran.fields()));
+            result.insert("extract_results".to_owned(), results);
         }
         if !context.check {
             changed |= self.give_attributes(files, context)?;
@@ -303,12 +309,24 @@ impl Job<'_> {
         })
     }
 
-    fn extract(&self, handler: &Handler, context: &mut Context<'_>) -> Result<Ran, Failure> {
+    /// Unpacks; returns what was run, too.
+    fn extract(
+        &self,
+        handler: &Handler,
+        context: &mut Context<'_>,
+    ) -> Result<(Vec<String>, Ran), Failure> {
         match handler {
             Handler::Tar { program, flag, .. } => {
-                self.tar(program, "--extract", flag, true, context)
+                let argv = self.tar_argv(program, "--extract", flag, true);
+                let ran = self.tar(program, "--extract", flag, true, context)?;
+                Ok((argv, ran))
             }
-            Handler::Zip(program) => zip::extract(self, program, context),
+            Handler::Zip(program) => {
+                let argv = zip::extract_argv(self, program);
+                let command = Command::new(argv.clone()).parsable();
+                let ran = command.run(context).map_err(|e| e.failure(&command))?;
+                Ok((argv, ran))
+            }
         }
     }
 

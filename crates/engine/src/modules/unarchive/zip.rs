@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Job;
 use crate::module::{Context, Failure};
-use crate::run_command::{Command, Ran, bin_path};
+use crate::run_command::{Command, bin_path};
 
 /// Returns the program and the files in the archive, or why it cannot be handled.
 pub(super) fn list(
@@ -102,34 +102,20 @@ fn crc32(path: &Path) -> Option<u32> {
     }
 }
 
-pub(super) fn extract(
-    job: &Job<'_>,
-    program: &str,
-    context: &mut Context<'_>,
-) -> Result<Ran, Failure> {
+/// Returns the command that unpacks.
+pub(super) fn extract_argv(job: &Job<'_>, program: &str) -> Vec<String> {
+    let list = |name: &str| job.args.list(name).into_iter().map(str::to_owned);
     let mut argv = vec![program.to_owned(), "-o".to_owned()];
-    argv.extend(
-        job.args
-            .list("extra_opts")
-            .iter()
-            .map(|option| (*option).to_owned()),
-    );
+    argv.extend(list("extra_opts"));
     argv.push(job.src.to_string_lossy().into_owned());
-    argv.extend(
-        job.args
-            .list("include")
-            .iter()
-            .map(|path| (*path).to_owned()),
-    );
-    let excluded = job.args.list("exclude");
-    if !excluded.is_empty() {
+    if !job.args.list("exclude").is_empty() {
         argv.push("-x".to_owned());
-        argv.extend(excluded.iter().map(|path| (*path).to_owned()));
+        argv.extend(list("exclude"));
     }
+    argv.extend(list("include"));
     argv.push("-d".to_owned());
     argv.push(job.dest.to_string_lossy().into_owned());
-    let command = Command::new(argv).parsable();
-    command.run(context).map_err(|e| e.failure(&command))
+    argv
 }
 
 #[cfg(test)]
