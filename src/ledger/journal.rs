@@ -1,8 +1,8 @@
 //! The journal's file: one JSON record a line, on the disk before the call it is about.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,9 @@ impl Journal {
             path: path.clone(),
             source,
         };
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut state = DirBuilder::new();
+        let made = state.recursive(true).mode(0o700).create(folder);
+        made.map_err(failed)?;
         if path.exists() {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
@@ -259,16 +261,16 @@ mod tests {
 
     #[test]
     fn a_journal_is_its_owner_s_alone_and_locked_while_the_run_lives() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::create(folder.path(), &run()).unwrap();
-        let mode = std::fs::metadata(&journal.path)
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("amibake");
+        let journal = Journal::create(&folder, &run()).unwrap();
+        for (path, mode) in [(&folder, 0o700), (&journal.path, 0o600)] {
+            let found = std::fs::metadata(path).unwrap().permissions();
+            assert_eq!(found.mode() & 0o777, mode, "{}", path.display());
+        }
         assert!(File::open(&journal.path).unwrap().try_lock().is_err());
         assert!(
-            Journal::create(folder.path(), &run()).is_err(),
+            Journal::create(&folder, &run()).is_err(),
             "a run has one journal"
         );
     }
