@@ -35,6 +35,7 @@ const CASES: &[(&str, &[How])] = &[
     ("get_url", ALL),
     ("unarchive", ALL),
     ("sysctl", ALL),
+    ("supervisorctl", &[How::Check, How::First]),
 ];
 
 const ALL: &[How] = &[How::Check, How::First, How::Second];
