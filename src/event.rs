@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use amibake_protocol::event::{Event as HostEvent, Place, Recap};
+use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
@@ -116,6 +117,8 @@ pub(crate) struct Report {
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
     about: Arc<str>,
+    /// What no event may show.
+    mask: Arc<Mask>,
     sender: mpsc::UnboundedSender<Option<Report>>,
     backlog: Arc<Backlog>,
 }
@@ -145,6 +148,7 @@ pub(crate) fn channel() -> (Events, Reports) {
     let backlog = Arc::new(Backlog::default());
     let events = Events {
         about: Arc::from(""),
+        mask: Arc::default(),
         sender,
         backlog: Arc::clone(&backlog),
     };
@@ -160,12 +164,21 @@ impl Events {
         }
     }
 
+    /// Returns the same channel for work with secrets, which it hides.
+    pub(crate) fn masked(&self, mask: Mask) -> Self {
+        Self {
+            mask: Arc::new(mask),
+            ..self.clone()
+        }
+    }
+
     /// Sends an event. Without a receiver it is lost: nobody is there to be told.
     pub(crate) fn send(&self, event: Event) {
         self.send_heavy(event, LEAST_BYTES);
     }
 
-    fn send_heavy(&self, event: Event, bytes: usize) {
+    fn send_heavy(&self, mut event: Event, bytes: usize) {
+        event.mask(&self.mask);
         let report = Report {
             time_ms: unix_ms(),
             about: Arc::clone(&self.about),
@@ -218,6 +231,30 @@ impl Events {
     /// Tells the receiver that nothing follows, whoever still holds a sender.
     pub(crate) fn close(&self) {
         let _unheard = self.sender.send(None);
+    }
+}
+
+impl Event {
+    /// Hides secrets, wherever they are.
+    fn mask(&mut self, mask: &Mask) {
+        match self {
+            Self::PhaseProgress { message, .. } | Self::Warning { message, .. } => {
+                mask.text(message);
+            }
+            Self::PhaseFinished { summary, .. } => summary.iter_mut().for_each(|s| mask.text(s)),
+            Self::HostUnreachable { causes, hint } => {
+                causes
+                    .iter_mut()
+                    .chain(hint)
+                    .for_each(|text| mask.text(text));
+            }
+            Self::ImageReady { image_id, name } => {
+                mask.text(image_id);
+                mask.text(name);
+            }
+            Self::Host(event) => mask.event(event),
+            Self::PhaseStarted { .. } | Self::HostConnected { .. } | Self::HostFinished { .. } => {}
+        }
     }
 }
 
@@ -322,6 +359,27 @@ mod tests {
             &seen[3],
             (_, Event::PhaseFinished { ok: true, .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn no_event_of_work_with_secrets_shows_them() {
+        let (events, mut reports) = channel();
+        let masked = events.about("web").masked(Mask::from_iter(["hunter22"]));
+        let phase = masked.phase(Phase::Launch);
+        phase.progress("hunter22 is pending", None);
+        phase.finish("at hunter22".to_owned());
+        masked.warn("hunter22 is slow");
+        masked.send(Event::HostUnreachable {
+            causes: vec!["no hunter22".into()],
+            hint: Some("try hunter22".into()),
+        });
+        let name = "play hunter22".into();
+        masked.host(HostEvent::PlayStarted { name }, 0);
+        events.close();
+        while let Some(report) = reports.next().await {
+            let said = serde_json::to_string(&report).unwrap();
+            assert!(!said.contains("hunter22"), "{said}");
+        }
     }
 
     #[test]

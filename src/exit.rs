@@ -4,6 +4,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use amibake_protocol::mask::Mask;
+
 /// How the process ends, from best to worst: of several ends, the worst one counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
@@ -122,6 +124,22 @@ impl Failure {
         self
     }
 
+    /// Hides secrets in all that it says.
+    #[must_use]
+    pub(crate) fn masked(mut self, mask: &Mask) -> Self {
+        if mask.is_empty() {
+            return self;
+        }
+        self.error = Box::new(Masked::of(&*self.error, mask));
+        let texts = self.hint.iter_mut().chain(&mut self.cleaned_up);
+        texts.for_each(|text| mask.text(text));
+        for leftover in &mut self.left_behind {
+            mask.text(&mut leftover.what);
+            mask.text(&mut leftover.remove_with);
+        }
+        self
+    }
+
     /// Adds what the user can do.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -140,9 +158,46 @@ impl Failure {
     }
 }
 
+/// An error in its own words, without the secrets in them.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Masked {
+    text: String,
+    source: Option<Box<Masked>>,
+}
+
+impl Masked {
+    fn of(error: &(dyn Error + 'static), mask: &Mask) -> Self {
+        let mut text = error.to_string();
+        mask.text(&mut text);
+        let source = error
+            .source()
+            .map(|source| Box::new(Self::of(source, mask)));
+        Self { text, source }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_causes_and_loses_its_secrets() {
+        let inner = Masked {
+            text: "curl -H hunter22".into(),
+            source: None,
+        };
+        let outer = Masked {
+            text: "task `hunter22` failed".into(),
+            source: Some(Box::new(inner)),
+        };
+        let failure = Failure::new(outer).with_hint("not hunter22");
+        let failure = failure.masked(&Mask::from_iter(["hunter22"]));
+        assert_eq!(failure.error.to_string(), "task `********` failed");
+        let cause = failure.error.source().unwrap().to_string();
+        assert_eq!(cause, "curl -H ********");
+        assert_eq!(failure.hint.unwrap(), "not ********");
+    }
 
     #[test]
     fn leftovers_outrank_an_interrupt_which_outranks_a_gate_which_outranks_a_failure() {

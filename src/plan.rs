@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -45,6 +46,9 @@ pub(crate) struct BakePlan {
     pub(crate) image: Image,
     /// What becomes of the machines when it fails.
     pub(crate) on_error: OnError,
+    /// What nobody may be shown.
+    #[serde(skip)]
+    pub(crate) secrets: Mask,
 }
 
 /// Decides on one bake for each architecture of `manifest`.
@@ -67,6 +71,7 @@ pub(crate) fn bakes(
             tests: manifest.tests.clone(),
             image: manifest.image.filled(*arch, &build_time(now)),
             on_error,
+            secrets: manifest.secrets.clone(),
         })
     };
     manifest.arches.iter().map(bake).collect()

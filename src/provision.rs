@@ -140,7 +140,10 @@ impl Crew<'_> {
             programs: self.programs,
             privilege: Privilege::Root { password: None },
             entries,
-            options: options(&link.user().await, &plan.name),
+            options: Options {
+                secrets: plan.secrets.clone(),
+                ..options(&link.user().await, &plan.name)
+            },
             bundle,
             asks: &self.work.asks,
         };

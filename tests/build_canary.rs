@@ -18,7 +18,7 @@ use serde_json::json;
 use support::running::Running;
 use support::{Cloud, expect_exit, text};
 
-/// `@URL@` is a server that asks for a password. The last task fails if it is told to.
+/// `@URL@` is a server that asks for a password. The last two tasks fail if they are told to.
 const MANIFEST: &str = r#"
 name: canary
 variables:
@@ -47,6 +47,9 @@ provision:
         ansible.builtin.get_url: {url: "@URL@/file", dest: /etc/used-download, mode: "0644", url_username: me, url_password: "{{ secret }}", force_basic_auth: true}
       - name: In an address
         ansible.builtin.uri: {url: "@SECRET_URL@/page", status_code: "{{ wanted | int }}"}
+        ignore_errors: true
+      - name: Said aloud, {{ secret }}
+        ansible.builtin.shell: {cmd: "tee /dev/stderr; test {{ wanted }} = 200", stdin: "{{ secret }}"}
     vars: {secret: "{{ token }}", wanted: "{{ fate }}"}
 image: {name: "canary-{{ build_time }}"}
 "#;
@@ -252,7 +255,7 @@ fn a_failing_task_does_not_tell_its_secret() {
         .wait()
         .ended(1);
     assert!(
-        built.stderr.contains("`In an address` failed on i-"),
+        built.stderr.contains("`Said aloud, ********` failed on i-"),
         "{}",
         built.stderr
     );

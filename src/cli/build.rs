@@ -125,10 +125,11 @@ fn job(plan: BakePlan, several: bool, cx: &Context) -> Result<Job, Failure> {
         true => format!("{} ({})", plan.name, plan.arch),
         false => plan.name.clone(),
     };
-    let work =
-        provision::ready(&plan.provision, &plan.manifest, plan.facts()).map_err(Failure::usage)?;
+    let work = provision::ready(&plan.provision, &plan.manifest, plan.facts());
+    let work = work.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
+    let events = cx.events.about(&label).masked(plan.secrets.clone());
     for warning in &work.warnings {
-        cx.events.about(&label).warn(warning.clone());
+        events.warn(warning.clone());
     }
     Ok(Job { plan, work, label })
 }
@@ -169,10 +170,17 @@ fn no_agent(error: crate::agent::AgentError) -> Failure {
 }
 
 async fn bake(job: &Job, programs: &Programs, cx: &Context) -> Baked {
+    let mut baked = bake_telling(job, programs, cx).await;
+    baked.failure = baked.failure.map(|f| f.masked(&job.plan.secrets));
+    baked
+}
+
+async fn bake_telling(job: &Job, programs: &Programs, cx: &Context) -> Baked {
     if cx.interrupt.cancel.is_cancelled() {
         return bake::interrupted().into();
     }
     let events = cx.events.about(&job.label);
+    let events = events.masked(job.plan.secrets.clone());
     let target = match target(&job.plan).await {
         Ok(target) => target,
         Err(failure) => return failure.into(),

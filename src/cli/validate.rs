@@ -42,10 +42,11 @@ impl Args {
         for bake in
             plan::bakes(&manifest, self.target, OnError::default(), now).map_err(Failure::new)?
         {
-            let work = provision::ready(&bake.provision, &bake.manifest, bake.facts())
-                .map_err(Failure::usage)?;
+            let work = provision::ready(&bake.provision, &bake.manifest, bake.facts());
+            let work = work.map_err(|error| Failure::usage(error).masked(&bake.secrets))?;
+            let events = cx.events.masked(bake.secrets.clone());
             for warning in work.warnings {
-                cx.events.warn(warning);
+                events.warn(warning);
             }
         }
         Ok(Answer::default())

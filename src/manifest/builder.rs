@@ -37,9 +37,6 @@ pub(super) fn builder(node: Option<&Node>, variables: &Variables) -> Result<Buil
     };
     let fields = node.fields("`builder`", KEYS)?;
     read::not_yet(&fields, &["spot"], "builder")?;
-    if let Some(own) = fields.get("user_data") {
-        variables.refuse_secrets(own, "`user_data`")?;
-    }
     let cidrs = fields
         .get("ingress_cidrs")
         .map(|node| cidrs(node, variables))

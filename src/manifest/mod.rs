@@ -10,9 +10,10 @@ mod variables;
 
 use std::path::{Path, PathBuf};
 
-use amibake_playbook::diagnostic::{Diagnostic, Diagnostics};
+use amibake_playbook::diagnostic::{Diagnostic, Diagnostics, Source as Text};
 use amibake_playbook::files::Disk;
-use amibake_playbook::yaml::{self, Node};
+use amibake_playbook::yaml::{self, Fields, Node};
+use amibake_protocol::mask::Mask;
 
 pub(crate) use model::*;
 pub(crate) use variables::Given;
@@ -37,6 +38,8 @@ pub(crate) struct Manifest {
     pub(crate) tests: Vec<Test>,
     /// `image`; `{{ arch }}` and `{{ build_time }}` still stand in it.
     pub(crate) image: Image,
+    /// What hides the values of sensitive variables.
+    pub(crate) secrets: Mask,
     /// What is not wrong but probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -77,9 +80,21 @@ fn parse(
 ) -> Result<Manifest, Diagnostics> {
     let fields = root.fields("the manifest", KEYS)?;
     let variables = Variables::read(fields.get("variables"), given)?;
+    filled(path, root, &fields, target, &variables)
+        .map_err(|wrong| masked(wrong, &variables.mask()).into())
+}
+
+/// Reads all but the variables.
+fn filled(
+    path: &Path,
+    root: &Node,
+    fields: &Fields<'_>,
+    target: TargetKind,
+    variables: &Variables,
+) -> Result<Manifest, Diagnostic> {
     let name_node = fields.require("name")?;
-    let name = read::name(name_node, &variables)?;
-    let variables = variables.with("name", &name);
+    let name = read::name(name_node, variables)?;
+    let variables = variables.clone().with("name", &name);
     let special = special(fields.get("targets"), target)?;
     let chosen = |key: &str| {
         special
@@ -88,8 +103,7 @@ fn parse(
     };
     let Some(source) = chosen("source") else {
         return Err(Diagnostic::new(&root.span, "the manifest has no `source`")
-            .hint("say what to start from: `source: {ubuntu: \"24.04\"}`")
-            .into());
+            .hint("say what to start from: `source: {ubuntu: \"24.04\"}`"));
     };
     let (source, arches) = parts::source(source, target, &variables)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -97,17 +111,34 @@ fn parse(
     let image = parts::image(image_node, &name, &variables)?;
     let place = image_node.and_then(|own| own.get("name"));
     parts::check_image_name(&image, target, place.unwrap_or(name_node))?;
+    let for_machine = variables.for_machine();
     Ok(Manifest {
         path: path.to_path_buf(),
         source,
         arches,
         builder: builder::builder(chosen("builder"), &variables)?,
-        provision: parts::provision(fields.seq("provision")?, folder, &variables)?,
-        tests: parts::tests(fields.seq("test")?, &variables)?,
+        provision: parts::provision(fields.seq("provision")?, folder, &for_machine)?,
+        tests: parts::tests(fields.seq("test")?, &for_machine)?,
         image,
         name,
+        secrets: variables.mask(),
         warnings: Vec::new(),
     })
+}
+
+/// Hides secrets in a complaint, with the line it is about if that has one.
+fn masked(mut wrong: Diagnostic, mask: &Mask) -> Diagnostic {
+    mask.text(&mut wrong.message);
+    wrong.hint.iter_mut().for_each(|hint| mask.text(hint));
+    let span = &mut wrong.span;
+    if span
+        .source
+        .line(span.line)
+        .is_some_and(|line| mask.is_in(line))
+    {
+        span.source = Text::hidden(span.source.path());
+    }
+    wrong
 }
 
 /// Returns what `targets` says of this target.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::Node;
-
-use super::read;
+use amibake_protocol::mask::Mask;
 
 /// Values from outside the manifest, strongest first.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +29,12 @@ impl Given {
 pub(super) struct Variables {
     values: BTreeMap<String, String>,
     sensitive: Vec<String>,
+    /// Whether a text may have the sensitive ones.
+    for_machine: bool,
 }
+
+/// A shorter secret would be found in every other text.
+const SHORTEST_SECRET: usize = 4;
 
 /// Names that have a value only when an image is about to be made.
 const LATER: [&str; 2] = ["arch", "build_time"];
@@ -54,7 +58,11 @@ impl Variables {
                 Some(value) => value.clone(),
                 None => fields.text("default")?.ok_or_else(|| missing(key, name))?,
             };
-            if fields.bool("sensitive")? == Some(true) {
+            // Empty is no secret but the lack of one.
+            if fields.bool("sensitive")? == Some(true) && !value.is_empty() {
+                if value.len() < SHORTEST_SECRET {
+                    return Err(too_short(key, name));
+                }
                 variables.sensitive.push(name.to_owned());
             }
             variables.values.insert(name.to_owned(), value);
@@ -68,7 +76,30 @@ impl Variables {
         self
     }
 
+    /// Returns these variables for texts that nobody but a machine of ours gets.
+    pub(super) fn for_machine(&self) -> Self {
+        Self {
+            for_machine: true,
+            ..self.clone()
+        }
+    }
+
+    /// Returns what hides the sensitive ones.
+    pub(super) fn mask(&self) -> Mask {
+        self.secrets().map(|(_, value)| value).collect()
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        let value = |name| self.values.get(name).map(String::as_str);
+        let names = self.sensitive.iter().map(String::as_str);
+        names.filter_map(move |name| Some((name, value(name)?)))
+    }
+
     /// Returns text with its variables filled in.
+    ///
+    /// # Errors
+    /// A sensitive variable, or its value, in a text that is not for a machine: names, tags and
+    /// descriptions are read by everybody in the account.
     pub(super) fn fill(&self, node: &Node, text: &str) -> Result<String, Diagnostic> {
         let mut filled = String::new();
         let mut rest = text;
@@ -94,29 +125,27 @@ impl Variables {
             rest = after;
         }
         filled.push_str(rest);
-        Ok(filled)
-    }
-
-    /// Refuses a text that names a sensitive variable, or holds its value.
-    pub(super) fn refuse_secrets(&self, node: &Node, what: &str) -> Result<(), Diagnostic> {
-        let text = read::fill(node, what, self)?;
-        for name in &self.sensitive {
-            if self
-                .values
-                .get(name)
-                .is_some_and(|v| !v.is_empty() && text.contains(v.as_str()))
-            {
-                return Err(Diagnostic::new(
-                    &node.span,
-                    format!("{what} holds the sensitive variable `{name}`"),
-                )
-                .hint(
-                    "anybody in the account can read user data; give secrets to a playbook instead",
-                ));
-            }
+        match self.secrets().find(|(_, value)| filled.contains(value)) {
+            Some((name, _)) if !self.for_machine => Err(told(node, name)),
+            _ => Ok(filled),
         }
-        Ok(())
     }
+}
+
+fn too_short(key: &Node, name: &str) -> Diagnostic {
+    Diagnostic::new(
+        &key.span,
+        format!("the sensitive variable `{name}` has less than {SHORTEST_SECRET} bytes"),
+    )
+    .hint("it could not be hidden without hiding parts of everything else")
+}
+
+fn told(node: &Node, name: &str) -> Diagnostic {
+    Diagnostic::new(
+        &node.span,
+        format!("this holds the sensitive variable `{name}`"),
+    )
+    .hint("others can read it here: sensitive variables are for `vars` in `provision`, and for `test`")
 }
 
 fn missing(key: &Node, name: &str) -> Diagnostic {

@@ -6,6 +6,7 @@ use amibake_engine::exec::{self, Controller, Entry, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
+use amibake_protocol::mask::Mask;
 use serde_json::Map;
 
 const SECRET: &str = "hunter2-canary";
@@ -27,7 +28,7 @@ impl Controller for Wire {
 }
 
 /// Runs a play of these tasks and returns what left.
-fn leaving(play: &str) -> Vec<String> {
+fn leaving(play: &str, secrets: Mask) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("site.yml");
     let text = format!("- hosts: all\n  gather_facts: false\n  vars: {{secret: {SECRET}}}\n{play}");
@@ -44,6 +45,7 @@ fn leaving(play: &str) -> Vec<String> {
         inventory_hostname: "localhost".to_owned(),
         local: true,
         diff: true,
+        secrets,
         ..Options::default()
     };
     let mut wire = Wire::default();
@@ -51,50 +53,53 @@ fn leaving(play: &str) -> Vec<String> {
     wire.0
 }
 
+/// Tasks that tell the secret in every way there is.
+const TASKS: &[&str] = &[
+    "name: 'uses {{ secret }}'\n      debug: {msg: a}",
+    "name: 'fails with {{ secret }} and {{ nothing }}'\n      debug: {msg: a}",
+    "debug: {msg: '{{ secret }}'}",
+    "debug: {var: secret}",
+    "command: 'echo {{ secret }}'",
+    "shell: 'echo {{ secret }} >&2; exit 3'",
+    "command: '/no/such/{{ secret }}'",
+    "fail: {msg: '{{ secret }}'}",
+    "assert: {that: secret == 'x', fail_msg: '{{ secret }}'}",
+    "debug: {msg: '{{ secret.nothing.here }}'}",
+    "debug: {msg: \"{{ [secret] | first | int('x') + secret }}\"}",
+    "debug: {msg: a}\n      when: \"{{ secret }}\"",
+    "debug: {msg: a}\n      when: secret",
+    "debug: {msg: a}\n      failed_when: secret ~ 'x'",
+    "debug: {msg: a}\n      when: (secret | from_json) == 1",
+    "debug: {msg: a}\n      loop: ['{{ secret }}', b]",
+    "debug: {msg: a}\n      loop: '{{ secret }}'",
+    "debug: {msg: a}\n      with_sequence: 'count={{ secret }}'",
+    "debug: {msg: a}\n      loop: [1]\n      loop_control: {label: '{{ secret }}'}",
+    "debug: {msg: a}\n      loop: [1]\n      loop_control: {label: '{{ secret.nothing }}'}",
+    "command: 'false'\n      environment: {A: '{{ secret.nothing }}'}",
+    "command: sleep 60\n      timeout: '{{ secret }}'",
+    "command: 'true'\n      changed_when: true\n      notify: '{{ secret }}'",
+    "command: 'true'\n      become: '{{ secret }}'",
+    "command: 'true'\n      become: true\n      become_user: '{{ secret }}'",
+    "command: 'true'\n      delegate_to: '{{ secret }}'",
+    "copy: {content: '{{ secret }}', dest: '{{ playbook_dir }}/copied'}",
+    "lineinfile: {path: '{{ playbook_dir }}/site.yml', line: '# {{ secret }}'}",
+    "set_fact: {other: '{{ secret }}'}",
+    "set_fact: {'{{ secret }}': 1}",
+    "include_vars: '{{ secret }}.yml'",
+    "include_tasks: '{{ secret }}.yml'",
+    "include_role: {name: '{{ secret }}'}",
+    "meta: '{{ secret }}'",
+    "meta: noop\n      when: secret.nothing",
+    "debug: {msg: a}\n      tags: '{{ secret.nothing }}'",
+    "import_tasks: '{{ secret }}.yml'",
+    "import_role: {name: '{{ secret }}'}",
+    "user: {name: '{{ secret }}', uid: '{{ secret }}'}",
+    "command: 'false'\n      until: secret == 1\n      retries: 1\n      delay: 0",
+];
+
 #[test]
 fn what_no_log_hides_is_in_no_event() {
-    for task in [
-        "name: 'uses {{ secret }}'\n      debug: {msg: a}",
-        "name: 'fails with {{ secret }} and {{ nothing }}'\n      debug: {msg: a}",
-        "debug: {msg: '{{ secret }}'}",
-        "debug: {var: secret}",
-        "command: 'echo {{ secret }}'",
-        "shell: 'echo {{ secret }} >&2; exit 3'",
-        "command: '/no/such/{{ secret }}'",
-        "fail: {msg: '{{ secret }}'}",
-        "assert: {that: secret == 'x', fail_msg: '{{ secret }}'}",
-        "debug: {msg: '{{ secret.nothing.here }}'}",
-        "debug: {msg: \"{{ [secret] | first | int('x') + secret }}\"}",
-        "debug: {msg: a}\n      when: \"{{ secret }}\"",
-        "debug: {msg: a}\n      when: secret",
-        "debug: {msg: a}\n      failed_when: secret ~ 'x'",
-        "debug: {msg: a}\n      when: (secret | from_json) == 1",
-        "debug: {msg: a}\n      loop: ['{{ secret }}', b]",
-        "debug: {msg: a}\n      loop: '{{ secret }}'",
-        "debug: {msg: a}\n      with_sequence: 'count={{ secret }}'",
-        "debug: {msg: a}\n      loop: [1]\n      loop_control: {label: '{{ secret }}'}",
-        "debug: {msg: a}\n      loop: [1]\n      loop_control: {label: '{{ secret.nothing }}'}",
-        "command: 'false'\n      environment: {A: '{{ secret.nothing }}'}",
-        "command: sleep 60\n      timeout: '{{ secret }}'",
-        "command: 'true'\n      changed_when: true\n      notify: '{{ secret }}'",
-        "command: 'true'\n      become: '{{ secret }}'",
-        "command: 'true'\n      become: true\n      become_user: '{{ secret }}'",
-        "command: 'true'\n      delegate_to: '{{ secret }}'",
-        "copy: {content: '{{ secret }}', dest: '{{ playbook_dir }}/copied'}",
-        "lineinfile: {path: '{{ playbook_dir }}/site.yml', line: '# {{ secret }}'}",
-        "set_fact: {other: '{{ secret }}'}",
-        "set_fact: {'{{ secret }}': 1}",
-        "include_vars: '{{ secret }}.yml'",
-        "include_tasks: '{{ secret }}.yml'",
-        "include_role: {name: '{{ secret }}'}",
-        "meta: '{{ secret }}'",
-        "meta: noop\n      when: secret.nothing",
-        "debug: {msg: a}\n      tags: '{{ secret.nothing }}'",
-        "import_tasks: '{{ secret }}.yml'",
-        "import_role: {name: '{{ secret }}'}",
-        "user: {name: '{{ secret }}', uid: '{{ secret }}'}",
-        "command: 'false'\n      until: secret == 1\n      retries: 1\n      delay: 0",
-    ] {
+    for task in TASKS {
         for play in [
             format!("  tasks:\n    - {task}\n      no_log: true\n"),
             format!(
@@ -103,7 +108,7 @@ fn what_no_log_hides_is_in_no_event() {
             ),
             format!("  no_log: true\n  tasks:\n    - {task}\n"),
         ] {
-            let left = leaving(&play);
+            let left = leaving(&play, Mask::default());
             let told = left.iter().find(|event| event.contains(SECRET));
             assert_eq!(told, None, "{play}");
             assert!(left.last().unwrap().contains("finished"), "{left:?}");
@@ -112,15 +117,29 @@ fn what_no_log_hides_is_in_no_event() {
 }
 
 #[test]
+fn a_secret_of_the_author_is_in_no_event() {
+    for task in TASKS {
+        let play = format!("  name: 'with {{{{ secret }}}}'\n  tasks:\n    - {task}\n");
+        let left = leaving(&play, Mask::from_iter([SECRET]));
+        let told = left.iter().find(|event| event.contains(SECRET));
+        assert_eq!(told, None, "{play}");
+        assert!(left.last().unwrap().contains("finished"), "{left:?}");
+    }
+}
+
+#[test]
 fn without_no_log_it_is_all_told() {
-    let left =
-        leaving("  tasks:\n    - name: 'uses {{ secret }}'\n      debug: {msg: '{{ secret }}'}\n");
+    let play = "  tasks:\n    - name: 'uses {{ secret }}'\n      debug: {msg: '{{ secret }}'}\n";
+    let left = leaving(play, Mask::default());
     let told = left.iter().filter(|event| event.contains(SECRET)).count();
     assert_eq!(told, 2);
 }
 
 #[test]
 fn a_play_under_no_log_is_called_as_written() {
-    let left = leaving("  name: 'for {{ secret }}'\n  no_log: true\n  tasks: []\n");
+    let left = leaving(
+        "  name: 'for {{ secret }}'\n  no_log: true\n  tasks: []\n",
+        Mask::default(),
+    );
     assert!(left[0].contains("for {{ secret }}"), "{}", left[0]);
 }

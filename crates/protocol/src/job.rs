@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::mask::Mask;
+
 /// One thing to run. `vars` rank as role parameters do: above all but extra vars.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "run", rename_all = "kebab-case")]
@@ -92,4 +94,6 @@ pub struct Options {
     pub roles_path: Vec<PathBuf>,
     /// Folders searched for collections after the playbook's own `collections/`.
     pub collections_path: Vec<PathBuf>,
+    /// What no event may show.
+    pub secrets: Mask,
 }

@@ -8,4 +8,5 @@ pub mod bundle;
 pub mod event;
 pub mod frame;
 pub mod job;
+pub mod mask;
 pub mod message;

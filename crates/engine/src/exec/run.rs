@@ -293,8 +293,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells the controller.
-    pub(super) fn emit(&self, event: Event) {
+    /// Tells the controller, without the secrets of its author.
+    pub(super) fn emit(&self, mut event: Event) {
+        self.options.secrets.event(&mut event);
         self.controller.borrow_mut().event(event);
     }
 
