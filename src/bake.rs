@@ -182,11 +182,22 @@ impl Bake<'_> {
         let cx = self.begin(Phase::Connect);
         self.open(Some(Door::of(builder)));
         let link = self.connect(builder).await?;
-        let line = rekey(&link).await?;
+        let line = self.rekey(&link).await?;
         self.open(Some(Door::of(builder).pinned(line)));
         self.ready(&link, &cx, Role::Builder).await?;
         cx.phase.finish(None);
         Ok(link)
+    }
+
+    /// The key in the user data is known to whoever can read that: the guest makes itself another,
+    /// and proves that new connections see it. Returns it as one line.
+    async fn rekey(&self, link: &Link) -> Result<String, Failure> {
+        let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
+        let key: PublicLine = line.parse().map_err(Failure::new)?;
+        link.repin(&[key]).await;
+        let patience = Patience::until(self.plan.builder.timeouts.connect);
+        link.try_again(patience).await.map_err(Failure::new)?;
+        Ok(line)
     }
 
     /// Takes from the machine what must not be in an image: nobody can log in to it any more.
@@ -428,15 +439,6 @@ fn gate_failed(found: &[String], what: &str) -> Failure {
     Failure::new(format!("the image failed its gate: {}", found.join("; ")))
         .of_kind(Exit::GateFailed)
         .with_hint("nothing was published; what the playbooks or the image's units put there, sealing could not take")
-}
-
-/// The key in the user data is known to whoever can read that: the guest makes itself another.
-/// Returns it as one line.
-async fn rekey(link: &Link) -> Result<String, Failure> {
-    let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
-    let key: PublicLine = line.parse().map_err(Failure::new)?;
-    link.repin(&[key]).await;
-    Ok(line)
 }
 
 /// Returns the failure of a command that was told to stop.

@@ -93,7 +93,8 @@ fi
 /// Makes the guest a new ed25519 host key, which only it knows, and returns its public half as one
 /// line (`ssh-ed25519 AAAA…`). The one from the user data is gone with it.
 pub(crate) async fn new_host_key(link: &dyn Transport) -> Result<String, GuestError> {
-    let line = script(link, "making a new host key", NEW_HOST_KEY).await?;
+    let text = NEW_HOST_KEY.replace("@RESTART@", RESTART_SSHD);
+    let line = script(link, "making a new host key", &text).await?;
     Ok(line.trim().to_owned())
 }
 
@@ -108,11 +109,18 @@ mv /etc/ssh/amibake_new_key /etc/ssh/ssh_host_ed25519_key
 for key in /etc/ssh/ssh_host_*_key; do
   [ "$key" = /etc/ssh/ssh_host_ed25519_key ] || rm -f "$key" "$key.pub"
 done
-# sshd reads its keys when it starts; connections that stand go on.
-if [ -d /run/systemd/system ]; then
-  if systemctl is-active --quiet ssh.socket; then :; else systemctl restart ssh 2>/dev/null || systemctl restart sshd; fi
-fi
+@RESTART@
 cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub
+"#;
+
+/// sshd shows the keys that it loaded when it started (since 9.8; before, each connection read them
+/// anew). Where a socket starts it, it runs since our first connection, and gets the socket again:
+/// that belongs to systemd. Connections that stand go on: only the main process is ended. An sshd
+/// that is started for each connection has nothing to restart.
+const RESTART_SSHD: &str = r#"
+for unit in ssh.service sshd.service; do
+  if systemctl is-active --quiet "$unit" 2>/dev/null; then systemctl restart "$unit"; break; fi
+done
 "#;
 
 /// Sets the machine's own end back to `lifetime` from now. The timer lives in /run alone.
@@ -151,4 +159,30 @@ pub(crate) fn arm_timer(lifetime: Duration) -> String {
          --timer-property=DefaultDependencies=no {POWER_OFF}",
         lifetime.as_secs()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Local;
+
+    #[tokio::test]
+    async fn an_sshd_that_a_socket_started_is_restarted_too() {
+        let on = async |active: &str| {
+            let systemctl = format!(
+                "set -eu\nsystemctl() {{ case \"$*\" in 'is-active --quiet '*) \
+                 case ' {active} ' in *\" $3 \"*) return 0 ;; esac; return 3 ;; *) echo \"$*\" ;; esac; }}\n"
+            );
+            let text = systemctl + RESTART_SSHD;
+            script(&Local, "trying", &text)
+                .await
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        assert_eq!(on("ssh.socket ssh.service").await, "restart ssh.service");
+        assert_eq!(on("ssh.service sshd.service").await, "restart ssh.service");
+        assert_eq!(on("sshd.service").await, "restart sshd.service");
+        assert_eq!(on("sshd.socket").await, "", "one for each connection");
+    }
 }

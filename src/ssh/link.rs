@@ -61,11 +61,7 @@ impl Link {
     }
 
     /// Opens a second session beside this one and drops it: whether the machine can still be
-    /// logged in to, after its sshd, its firewall or its accounts were changed.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "asked for once plays change sshd")
-    )]
+    /// logged in to, after its sshd or its host keys were changed.
     pub(crate) async fn try_again(&self, patience: Patience) -> Result<(), SshError> {
         let destination = self.state.lock().await.destination.clone();
         open(&destination, patience, &self.events).await.map(drop)
