@@ -34,6 +34,9 @@ pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 /// A machine's timer is set back this often before it would run out.
 const RENEWALS: u32 = 6;
 
+/// Sealing stops services, each of which may take its time, and renews nothing meanwhile.
+const SEALING: Duration = Duration::from_secs(30 * 60);
+
 /// A machine that is silent is a reason to look for our own address, this often.
 const ADMIT_EVERY: Duration = Duration::from_secs(10);
 
@@ -146,7 +149,7 @@ impl Bake<'_> {
         let cx = self.begin(Phase::Provision);
         let limit = plan.builder.timeouts.provision;
         let working = tokio::time::timeout(limit, shop.hands.provision(&link, plan, &builder));
-        self.renewing(&link, working)
+        self.renewing(&link, Role::Builder, working)
             .await
             .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
         cx.phase.finish(None);
@@ -203,7 +206,8 @@ impl Bake<'_> {
     /// Takes from the machine what must not be in an image: nobody can log in to it any more.
     async fn seal(&self, link: &Link) -> Result<seal::Sealed, Failure> {
         let cx = self.begin(Phase::Seal);
-        prepare::renew_timer(link, self.plan.builder.timeouts.unattended)
+        let lifetime = self.plan.builder.timeouts.unattended.max(SEALING);
+        prepare::renew_timer(link, &self.plan.run, Role::Builder, lifetime)
             .await
             .map_err(Failure::new)?;
         let sealed = seal::seal(link).await.map_err(Failure::new)?;
@@ -227,7 +231,7 @@ impl Bake<'_> {
         let link = self.connect(&machine).await?;
         self.ready(&link, &cx, Role::Candidate).await?;
         let looking = self.look(&link, &machine, sealed);
-        self.renewing(&link, looking).await?;
+        self.renewing(&link, Role::Candidate, looking).await?;
         link.close().await;
         if let Err(error) = shop.target.dismiss(&machine).await {
             // The image has passed; unwinding removes the machine, or names it.
@@ -247,7 +251,8 @@ impl Bake<'_> {
         sealed: &seal::Sealed,
     ) -> Result<(), Failure> {
         let login = machine.login_key.public_key().to_openssh();
-        let findings = gate::look(link, sealed, &login.unwrap_or_default()).await;
+        let login = login.map_err(Failure::new)?;
+        let findings = gate::look(link, &self.plan.run, sealed, &login).await;
         let findings = findings.map_err(Failure::new)?;
         for warning in findings.warnings {
             self.shop.events.warn(warning);
@@ -288,11 +293,13 @@ impl Bake<'_> {
         }
     }
 
-    async fn ready(&self, link: &Link, cx: &Cx<'_>, role: Role) -> Result<(), Failure> {
+    /// Returns when the first boot has finished; that may take longer than the machine's own timer.
+    async fn ready(&self, link: &dyn Transport, cx: &Cx<'_>, role: Role) -> Result<(), Failure> {
         cx.phase
             .progress("waiting for the first boot to finish", None);
         let limit = self.plan.builder.timeouts.connect;
-        let ready = prepare::wait_until_ready(link, limit, role).await;
+        let waiting = prepare::wait_until_ready(link, limit, role);
+        let ready = self.renewing(link, role, waiting).await;
         for warning in ready.map_err(Failure::new)?.warnings {
             self.shop.events.warn(warning);
         }
@@ -300,18 +307,23 @@ impl Bake<'_> {
     }
 
     /// Does `work` on a machine and keeps that from ending itself meanwhile.
-    async fn renewing<T>(&self, link: &dyn Transport, work: impl Future<Output = T>) -> T {
+    async fn renewing<T>(
+        &self,
+        link: &dyn Transport,
+        role: Role,
+        work: impl Future<Output = T>,
+    ) -> T {
         tokio::select! {
             done = work => done,
-            never = self.renew_timer(link) => match never {},
+            never = self.renew_timer(link, role) => match never {},
         }
     }
 
     /// Keeps the machine from ending itself, for as long as it is polled.
-    async fn renew_timer(&self, link: &dyn Transport) -> Infallible {
+    async fn renew_timer(&self, link: &dyn Transport, role: Role) -> Infallible {
         let lifetime = self.plan.builder.timeouts.unattended;
         loop {
-            if let Err(error) = prepare::renew_timer(link, lifetime).await {
+            if let Err(error) = prepare::renew_timer(link, &self.plan.run, role, lifetime).await {
                 let message = format!("the machine's own timer could not be renewed: {error}");
                 self.shop.events.warn(message);
             }

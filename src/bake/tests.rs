@@ -138,7 +138,8 @@ impl Hands for NoHands {
     }
 }
 
-/// A machine that takes every script but the second, and remembers them.
+/// A machine that takes every script but the second, and remembers them. Its first boot lasts until
+/// its timer was renewed twice.
 #[derive(Clone, Default)]
 struct Guest {
     scripts: Arc<Mutex<Vec<String>>>,
@@ -158,9 +159,16 @@ impl Transport for Guest {
             let exit = Box::pin(async move {
                 let mut script = String::new();
                 sent.read_to_string(&mut script).await?;
-                let mut scripts = scripts.lock().unwrap();
-                scripts.push(script);
-                Ok(transport::Exit::Status(u32::from(scripts.len() == 2)))
+                let boots = script.contains("cloud-init status");
+                let number = {
+                    let mut scripts = scripts.lock().unwrap();
+                    scripts.push(script);
+                    scripts.len()
+                };
+                while boots && scripts.lock().unwrap().len() < number + 2 {
+                    tokio::time::sleep(RENEW_EVERY).await;
+                }
+                Ok(transport::Exit::Status(u32::from(number == 2 && !boots)))
             });
             Ok(Channel {
                 stdin: Box::new(stdin),
@@ -251,7 +259,7 @@ async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
         "done"
     };
     let started = std::time::Instant::now();
-    assert_eq!(bake.renewing(&guest, work).await, "done");
+    assert_eq!(bake.renewing(&guest, Role::Builder, work).await, "done");
     let period = plan.builder.timeouts.unattended / RENEWALS;
     assert!(
         started.elapsed() >= 3 * period,
@@ -265,6 +273,27 @@ async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
     let warnings = warnings(&events, reports).await;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("the machine's own timer could not be renewed"));
+}
+
+#[tokio::test]
+async fn a_machine_does_not_end_itself_while_its_first_boot_is_waited_for() {
+    let (mut plan, folder) = planned(Duration::from_secs(60));
+    plan.builder.timeouts.unattended = Duration::from_millis(600);
+    let (events, _reports) = event::channel();
+    let (target, interrupt) = (Stuck::default(), Interrupt::default());
+    let shop = shop(&target, &events, &interrupt, &folder);
+    let bake = Bake {
+        plan: &plan,
+        shop: &shop,
+        ledger: Ledger::open(folder.path(), &plan.run).unwrap(),
+        door: Mutex::new(None),
+    };
+    let guest = Guest::default();
+    let cx = bake.begin(Phase::Connect);
+    bake.ready(&guest, &cx, Role::Builder).await.unwrap();
+    let scripts = guest.scripts.lock().unwrap().clone();
+    let ours = format!("--description='amibake {} builder'", plan.run);
+    assert!(scripts.iter().filter(|s| s.contains(&ours)).count() >= 2);
 }
 
 /// Interrupts a bake whose RunInstances is on its way, then has EC2 answer.

@@ -5,9 +5,12 @@
 
 use serde_json::{Value as Json, json};
 
+use super::prepare::timer_name;
 use super::seal::{Sealed, units};
-use super::{GuestError, script};
+use super::{GuestError, quote, script};
 use crate::manifest::Test;
+use crate::run::RunId;
+use crate::target::Role;
 use crate::transport::Transport;
 
 /// What was found on the candidate.
@@ -19,15 +22,18 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Looks at the candidate that `link` leads to.
+/// Looks at the candidate of `run` that `link` leads to.
 ///
 /// `login` is the public half of the one key that may be in its authorized keys.
 pub(crate) async fn look(
     link: &dyn Transport,
+    run: &RunId,
     sealed: &Sealed,
     login: &str,
 ) -> Result<Findings, GuestError> {
-    let said = script(link, "looking at the booted candidate", LOOK).await?;
+    let ours = quote(&timer_name(run, Role::Candidate));
+    let text = LOOK.replace("@TIMER@", &ours);
+    let said = script(link, "looking at the booted candidate", &text).await?;
     Ok(judge(&said, sealed, login))
 }
 
@@ -36,7 +42,8 @@ const LOOK: &str = concat!(
 set -u
 cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
   for file in "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2"; do
-    [ -f "$file" ] && sed "s|^|key $file |" "$file"
+    # A last line without its end is a line too, and must not hide in the next file's.
+    [ -f "$file" ] && awk -v file="$file" '{ print "key " file " " $0 }' "$file"
   done
 done
 [ -d /var/lib/amibake ] && echo "residue /var/lib/amibake"
@@ -45,9 +52,9 @@ for path in /etc/ssh/amibake_new_key /etc/systemd/system/amibake* /etc/cron.d/am
 done
 [ -e /run/systemd/shutdown/scheduled ] && echo "shutdown $(tr '\n' ' ' < /run/systemd/shutdown/scheduled)"
 # Timers without a file on the disk: none may have come with the image. Ours of this boot, armed by
-# user data and then renewed, is known.
+# user data and then renewed, is known by its description: anybody may take its name.
 systemctl list-units --no-legend --no-pager --plain --type=timer --all 2>/dev/null | awk '{ print $1 }' | while read -r timer; do
-  case "$timer" in amibake-deadman.timer | amibake-deadman-[0-9]*.timer) continue ;; esac
+  [ "$(systemctl show -p Description --value "$timer" 2>/dev/null)" = @TIMER@ ] && continue
   case "$(systemctl show -p UnitFileState --value "$timer" 2>/dev/null)" in transient) echo "timer $timer" ;; esac
 done
 systemctl --failed --no-legend --no-pager --plain 2>/dev/null | awk '{ print "failed " $1 }'
@@ -87,8 +94,37 @@ fn judge(said: &str, sealed: &Sealed, login: &str) -> Findings {
 /// `rest` is a path and then a line of that file.
 fn is_login_key(rest: &str, login: &str) -> bool {
     let line = rest.split_once(' ').map_or("", |(_, line)| line).trim();
-    let key: Vec<&str> = login.split_whitespace().take(2).collect();
-    line.is_empty() || line.starts_with('#') || line.contains(&key.join(" "))
+    line.is_empty()
+        || line.starts_with('#')
+        || key_of(line).is_some_and(|k| Some(k) == key_of(login))
+}
+
+/// Returns kind and key of a line of `authorized_keys`, without its options and its comment.
+fn key_of(line: &str) -> Option<(&str, &str)> {
+    let is_kind = |word: &&str| {
+        ["ssh-", "ecdsa-", "sk-"]
+            .iter()
+            .any(|p| word.starts_with(p))
+    };
+    let plain = line
+        .split_whitespace()
+        .next()
+        .is_some_and(|word| is_kind(&word));
+    let line = if plain { line } else { after_options(line) };
+    let mut words = line.split_whitespace();
+    Some((words.next().filter(is_kind)?, words.next()?))
+}
+
+/// Skips options as sshd does: to the first space outside of quotes.
+fn after_options(line: &str) -> &str {
+    let (mut quoted, mut escaped) = (false, false);
+    let end = line.find(|c: char| {
+        let quote = c == '"' && !escaped;
+        escaped = c == '\\';
+        quoted ^= quote;
+        c.is_whitespace() && !quoted
+    });
+    end.map_or("", |end| &line[end..])
 }
 
 fn key_place(rest: &str) -> &str {
@@ -191,6 +227,72 @@ fn service_command(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Local;
+
+    #[test]
+    fn only_the_login_key_itself_lets_in() {
+        let login = "ssh-ed25519 AAAA amibake";
+        for ours in [
+            "ssh-ed25519 AAAA",
+            "ssh-ed25519 AAAA somebody",
+            "restrict,command=\"echo \\\"no\\\" ; exit 1\" ssh-ed25519 AAAA x",
+            "# ssh-ed25519 BBBB",
+            "",
+        ] {
+            assert!(is_login_key(&format!("/f {ours}"), login), "{ours}");
+        }
+        for foreign in [
+            "ssh-ed25519 BBBB oldkey /root/.ssh/authorized_keys ssh-ed25519 AAAA amibake",
+            "ssh-ed25519 AAAAA amibake",
+            "command=\"ssh-ed25519 AAAA\" ssh-rsa CCCC",
+            "no-pty ssh-rsa CCCC ssh-ed25519 AAAA",
+            "ssh-ed25519",
+        ] {
+            assert!(!is_login_key(&format!("/f {foreign}"), login), "{foreign}");
+        }
+        assert!(!is_login_key("/f ssh-ed25519 AAAA", ""));
+    }
+
+    #[tokio::test]
+    async fn a_key_file_without_a_last_newline_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = LOOK.lines().find(|l| l.contains("key ")).unwrap();
+        let mut all = String::new();
+        for name in ["one", "two"] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, format!("ssh-ed25519 {name}")).unwrap();
+            all.push_str(&format!("file={}\n{line}\n", file.display()));
+        }
+        let said = script(&Local, "trying", &all).await.unwrap();
+        let keys: Vec<&str> = said
+            .lines()
+            .filter_map(|l| l.rsplit_once(' '))
+            .map(|(_, k)| k)
+            .collect();
+        assert_eq!(keys, ["one", "two"]);
+    }
+
+    #[tokio::test]
+    async fn a_timer_is_ours_by_its_description_and_not_by_its_name() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let with = async |description: &str| {
+            let systemctl = format!(
+                "systemctl() {{ case \"$*\" in list-units*) echo amibake-deadman-1x.timer ;; \
+                 *Description*) echo '{description}' ;; *UnitFileState*) echo transient ;; esac; }}\n"
+            );
+            let text = LOOK.replace("@TIMER@", &quote(&timer_name(&run, Role::Candidate)));
+            let said = script(&Local, "trying", &(systemctl + &text))
+                .await
+                .unwrap();
+            said.lines().any(|l| l == "timer amibake-deadman-1x.timer")
+        };
+        assert!(!with("amibake 20260727t101500z-0a1b2c candidate").await);
+        assert!(
+            with("amibake 20260727t101500z-0a1b2c builder").await,
+            "its user data ran again"
+        );
+        assert!(with("/usr/bin/systemctl poweroff --force").await);
+    }
 
     fn sealed() -> Sealed {
         Sealed {

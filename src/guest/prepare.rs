@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{GuestError, script};
+use super::{GuestError, quote, script};
+use crate::run::RunId;
 use crate::target::Role;
 use crate::transport::Transport;
 
@@ -123,12 +124,20 @@ for unit in ssh.service sshd.service; do
 done
 "#;
 
+/// Returns what the dead-man timer of a machine is described as: the gate knows it by that.
+pub(crate) fn timer_name(run: &RunId, role: Role) -> String {
+    format!("amibake {run} {role}")
+}
+
 /// Sets the machine's own end back to `lifetime` from now. The timer lives in /run alone.
 pub(crate) async fn renew_timer(
     link: &dyn Transport,
+    run: &RunId,
+    role: Role,
     lifetime: Duration,
 ) -> Result<(), GuestError> {
     let text = RENEW
+        .replace("@NAME@", &quote(&timer_name(run, role)))
         .replace("@SECONDS@", &lifetime.as_secs().to_string())
         .replace("@POWER_OFF@", POWER_OFF);
     script(link, "renewing the machine's timer", &text)
@@ -140,7 +149,7 @@ pub(crate) async fn renew_timer(
 const RENEW: &str = r#"
 set -eu
 old=$(systemctl list-units --plain --no-legend --all 'amibake-deadman*.timer' | awk '{ print $1 }')
-systemd-run --quiet --collect --unit="amibake-deadman-$(date +%s%N)" --on-active=@SECONDS@s \
+systemd-run --quiet --collect --unit="amibake-deadman-$(date +%s%N)" --description=@NAME@ --on-active=@SECONDS@s \
   --timer-property=AccuracySec=1s --timer-property=DefaultDependencies=no @POWER_OFF@
 for timer in $old; do systemctl stop "$timer"; done
 "#;
@@ -152,10 +161,11 @@ const POWER_OFF: &str = "systemctl poweroff --force";
 ///
 /// Boot commands run before sysinit.target, which a timer waits for by default: hence the property
 /// and `--no-block`.
-pub(crate) fn arm_timer(lifetime: Duration) -> String {
+pub(crate) fn arm_timer(run: &RunId, role: Role, lifetime: Duration) -> String {
+    let name = quote(&timer_name(run, role));
     format!(
         "systemctl stop 'amibake-deadman*.timer' 2>/dev/null; systemd-run --quiet --collect --no-block \
-         --unit=amibake-deadman --on-active={}s --timer-property=AccuracySec=1s \
+         --unit=amibake-deadman --description={name} --on-active={}s --timer-property=AccuracySec=1s \
          --timer-property=DefaultDependencies=no {POWER_OFF}",
         lifetime.as_secs()
     )

@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use tokio::process::{Child, Command};
 
 use super::{Base, Candidate, Cx, Finished, Keys, Machine, Role, Target, TargetError, tail};
+use crate::guest::prepare::arm_timer;
 use crate::ledger::{Due, Undo};
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
@@ -179,8 +180,8 @@ impl Target for Container {
             },
         )?;
         let merged = mount(&folder, &lowers).await?;
-        let lifetime = plan.builder.timeouts.unattended;
-        seed::write(&folder.join("seed"), &name, &user, &keys, lifetime)?;
+        let timer = arm_timer(&plan.run, role, plan.builder.timeouts.unattended);
+        seed::write(&folder.join("seed"), &name, &user, &keys, &timer)?;
 
         let (network, address) = self.network(cx).await?;
         cx.ledger

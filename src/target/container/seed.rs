@@ -2,12 +2,10 @@
 //! key it proves itself with, and when it ends itself. They lie beside the root, and are mounted in it while it runs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use russh::keys::ssh_key::LineEnding;
 
 use super::super::{Keys, TargetError};
-use crate::guest::prepare::arm_timer;
 use crate::manifest::Source;
 use crate::plan::BakePlan;
 
@@ -35,19 +33,19 @@ fn distribution(root: &Path) -> Option<String> {
     fits.then(|| id.to_owned())
 }
 
-/// Writes the seed to `folder`; the machine ends itself after `lifetime`, unless that is renewed.
+/// Writes the seed to `folder`. `timer` is the command that arms the machine's own end.
 pub(super) fn write(
     folder: &Path,
     name: &str,
     user: &str,
     keys: &Keys,
-    lifetime: Duration,
+    timer: &str,
 ) -> Result<(), TargetError> {
     let bad =
         |e: russh::keys::ssh_key::Error| TargetError::new("a key could not be written").because(e);
     let private = keys.host.to_openssh(LineEnding::LF).map_err(bad)?;
     let user_data = serde_json::json!({
-        "bootcmd": [["sh", "-c", arm_timer(lifetime)]],
+        "bootcmd": [["sh", "-c", timer]],
         "users": [{
             "name": user,
             "groups": ["adm", "sudo"],
@@ -78,13 +76,19 @@ pub(super) fn write(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::guest::prepare::arm_timer;
+    use crate::target::Role;
 
     #[test]
     fn a_machine_that_nobody_reaches_ends_itself() {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::make().unwrap();
-        write(folder.path(), "m", "debian", &keys, Duration::from_secs(90)).unwrap();
+        let run = "20260727t101500z-0a1b2c".parse().unwrap();
+        let timer = arm_timer(&run, Role::Builder, Duration::from_secs(90));
+        write(folder.path(), "m", "debian", &keys, &timer).unwrap();
         let text = std::fs::read_to_string(folder.path().join("user-data")).unwrap();
         let (_, config) = text.split_once('\n').unwrap();
         let config: serde_json::Value = serde_json::from_str(config).unwrap();

@@ -44,7 +44,13 @@ impl Ec2 {
             .user_data
             .as_deref()
             .filter(|_| role == Role::Builder);
-        let user_data = user_data::render(&keys, plan.builder.timeouts.unattended, own)?;
+        let user_data = user_data::render(
+            &keys,
+            &plan.run,
+            role,
+            plan.builder.timeouts.unattended,
+            own,
+        )?;
         let image = self.image(&base.id).await?;
         let network = self.network(plan).await?;
         let groups = self.security_groups(plan, &network.vpc_id, cx).await?;

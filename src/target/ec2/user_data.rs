@@ -7,7 +7,8 @@ use base64::Engine;
 use russh::keys::ssh_key::LineEnding;
 
 use crate::guest::prepare::arm_timer;
-use crate::target::{Keys, TargetError};
+use crate::run::RunId;
+use crate::target::{Keys, Role, TargetError};
 
 /// EC2's limit, before base64.
 const LIMIT_BYTES: usize = 16 * 1024;
@@ -15,10 +16,12 @@ const LIMIT_BYTES: usize = 16 * 1024;
 /// Returns user data as RunInstances takes it, in base64.
 pub(super) fn render(
     keys: &Keys,
+    run: &RunId,
+    role: Role,
     lifetime: Duration,
     own: Option<&str>,
 ) -> Result<String, TargetError> {
-    let ours = cloud_config(keys, lifetime)?;
+    let ours = cloud_config(keys, &arm_timer(run, role, lifetime))?;
     let text = match own {
         None => ours,
         Some(own) => merge(&ours, own)?,
@@ -34,11 +37,11 @@ pub(super) fn render(
 }
 
 /// JSON is YAML: nothing needs quoting by hand.
-fn cloud_config(keys: &Keys, lifetime: Duration) -> Result<String, TargetError> {
+fn cloud_config(keys: &Keys, timer: &str) -> Result<String, TargetError> {
     let unusable = |e| TargetError::new("a key could not be written").because(e);
     let private = keys.host.to_openssh(LineEnding::LF).map_err(unusable)?;
     let config = serde_json::json!({
-        "bootcmd": [["sh", "-c", arm_timer(lifetime)]],
+        "bootcmd": [["sh", "-c", timer]],
         "ssh_authorized_keys": [keys.login.public_key().to_openssh().map_err(unusable)?],
         "ssh_deletekeys": true,
         "ssh_keys": {
@@ -98,7 +101,9 @@ mod tests {
 
     fn decoded(own: Option<&str>) -> String {
         let keys = Keys::make().unwrap();
-        let text = render(&keys, Duration::from_secs(1800), own).unwrap();
+        let run = "20260727t101500z-0a1b2c".parse().unwrap();
+        let half_an_hour = Duration::from_secs(1800);
+        let text = render(&keys, &run, Role::Builder, half_an_hour, own).unwrap();
         String::from_utf8(
             base64::engine::general_purpose::STANDARD
                 .decode(text)
@@ -146,7 +151,9 @@ mod tests {
             "hello".to_owned(),
             format!("#!/bin/sh\n{}", "x".repeat(20_000)),
         ] {
-            let error = render(&keys, Duration::from_secs(60), Some(&own)).unwrap_err();
+            let run = "20260727t101500z-0a1b2c".parse().unwrap();
+            let minute = Duration::from_secs(60);
+            let error = render(&keys, &run, Role::Builder, minute, Some(&own)).unwrap_err();
             assert_eq!(error.fault, crate::target::Fault::Manifest);
         }
     }
