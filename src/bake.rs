@@ -228,11 +228,9 @@ impl Bake<'_> {
         let machine = shop.target.launch(plan, base, Role::Candidate, &cx).await;
         let machine = machine.map_err(failed)?;
         self.open(Some(Door::of(&machine)));
-        let link = self.connect(&machine).await?;
-        self.ready(&link, &cx, Role::Candidate).await?;
-        let looking = self.look(&link, &machine, sealed);
-        self.renewing(&link, Role::Candidate, looking).await?;
-        link.close().await;
+        self.examine(&machine, sealed, &cx)
+            .await
+            .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
         if let Err(error) = shop.target.dismiss(&machine).await {
             // The image has passed; unwinding removes the machine, or names it.
             let message = format!("the candidate's machine has not ended yet: {error}");
@@ -240,6 +238,24 @@ impl Bake<'_> {
         }
         self.open(None);
         cx.phase.finish(None);
+        Ok(())
+    }
+
+    /// Whatever goes wrong here is the image's fault: it does not boot, or cannot be logged in to.
+    async fn examine(
+        &self,
+        machine: &Machine,
+        sealed: &seal::Sealed,
+        cx: &Cx<'_>,
+    ) -> Result<(), Failure> {
+        let link = self.connect(machine).await?;
+        self.ready(&link, cx, Role::Candidate).await?;
+        let limit = self.plan.builder.timeouts.test;
+        let looking = tokio::time::timeout(limit, self.look(&link, machine, sealed));
+        self.renewing(&link, Role::Candidate, looking)
+            .await
+            .unwrap_or_else(|_| Err(too_slow("testing the image", "test")))?;
+        link.close().await;
         Ok(())
     }
 
@@ -260,8 +276,7 @@ impl Bake<'_> {
         if !findings.failures.is_empty() {
             return Err(gate_failed(&findings.failures, ""));
         }
-        let tested = self.shop.hands.test(link, self.plan, machine).await;
-        tested.map_err(|failure| failure.of_kind(Exit::GateFailed))
+        self.shop.hands.test(link, self.plan, machine).await
     }
 
     async fn connect(&self, machine: &Machine) -> Result<Link, Failure> {

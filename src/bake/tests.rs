@@ -25,6 +25,8 @@ struct Stuck {
     launch: Option<Answer>,
     launching: CancellationToken,
     paid: Mutex<Vec<Vec<String>>>,
+    /// What it launches at once, if anything.
+    machine: Option<Machine>,
 }
 
 /// What EC2 says to RunInstances, and when.
@@ -52,6 +54,9 @@ impl Target for Stuck {
         role: Role,
         cx: &Cx<'_>,
     ) -> Result<Machine, TargetError> {
+        if let Some(machine) = &self.machine {
+            return Ok(machine.clone());
+        }
         let answer = self.launch.as_ref().unwrap().when.lock().unwrap().take();
         let answer = answer.unwrap();
         let undo = Undo::TerminateInstance {
@@ -294,6 +299,47 @@ async fn a_machine_does_not_end_itself_while_its_first_boot_is_waited_for() {
     let scripts = guest.scripts.lock().unwrap().clone();
     let ours = format!("--description='amibake {} builder'", plan.run);
     assert!(scripts.iter().filter(|s| s.contains(&ours)).count() >= 2);
+}
+
+#[tokio::test]
+async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
+    let (mut plan, folder) = planned(Duration::from_secs(60));
+    plan.builder.timeouts.connect = Duration::from_secs(1);
+    let (events, _reports) = event::channel();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let keys = crate::target::Keys::make().unwrap();
+    let target = Stuck {
+        machine: Some(Machine {
+            id: "i-1".into(),
+            host: "127.0.0.1".into(),
+            port,
+            user: "ubuntu".into(),
+            host_key: keys.host.public_key().clone(),
+            login_key: keys.login,
+        }),
+        ..Stuck::default()
+    };
+    let interrupt = Interrupt::default();
+    let shop = shop(&target, &events, &interrupt, &folder);
+    let bake = Bake {
+        plan: &plan,
+        shop: &shop,
+        ledger: Ledger::open(folder.path(), &plan.run).unwrap(),
+        door: Mutex::new(None),
+    };
+    let candidate = Candidate {
+        id: "ami-1".into(),
+        base: Base {
+            id: "ami-1".into(),
+            name: "web".into(),
+            arch: plan.arch,
+        },
+    };
+    let failure = bake.judge(&candidate, &seal::Sealed::default()).await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.exit(), Exit::GateFailed, "{}", failure.error);
 }
 
 /// Interrupts a bake whose RunInstances is on its way, then has EC2 answer.

@@ -151,25 +151,51 @@ fn compare_units(before: &[String], now: &[String], findings: &mut Findings) {
 ///
 /// A list of tasks as JSON, which is YAML.
 pub(crate) fn test_tasks(tests: &[Test]) -> Option<String> {
-    let tasks: Vec<Json> = tests.iter().map(task).collect();
+    let tasks: Vec<Json> = tests.iter().flat_map(tasks).collect();
     (!tasks.is_empty()).then(|| Json::from(tasks).to_string())
 }
 
-fn task(test: &Test) -> Json {
+fn tasks(test: &Test) -> Vec<Json> {
     match test {
         Test::Http {
             url,
             status,
             contains,
             within,
-        } => json!({
-            "name": format!("{url} answers {status}"),
-            "ansible.builtin.uri": {"url": url, "status_code": status, "return_content": true, "timeout": 10},
-            "register": "amibake_answer",
-            "until": holds("amibake_answer.content", contains.as_deref(), "amibake_answer is success"),
-            "retries": within.as_secs().max(1),
-            "delay": 1,
+        } => http(url, *status, contains.as_deref(), within.as_secs().max(1)),
+        Test::Service { .. } | Test::Port { .. } | Test::Command { .. } => vec![task(test)],
+    }
+}
+
+/// Tries are many where the server refuses, and few where it hangs: the clock ends them.
+fn http(url: &str, status: u16, contains: Option<&str>, within: u64) -> Vec<Json> {
+    let good = holds(
+        "amibake_answer.content",
+        contains,
+        "amibake_answer is success",
+    );
+    let now = "now(utc=true).timestamp()";
+    vec![
+        json!({
+            "name": format!("{url} has {within} s"),
+            "ansible.builtin.set_fact": {"amibake_end": format!("{{{{ {now} + {within} }}}}")},
         }),
+        json!({
+            "name": format!("{url} answers {status}"),
+            "ansible.builtin.uri": {"url": url, "status_code": status, "return_content": true, "timeout": within.min(10)},
+            "register": "amibake_answer",
+            "failed_when": format!("not ({good})"),
+            "until": format!("amibake_answer is success or {now} >= amibake_end | float"),
+            "retries": within,
+            "delay": 1,
+            "timeout": within.max(10),
+        }),
+    ]
+}
+
+fn task(test: &Test) -> Json {
+    match test {
+        Test::Http { .. } => unreachable!("it has tasks of its own"),
         Test::Service { name, running } => json!({
             "name": format!("service {name} is {}", if *running { "running" } else { "stopped" }),
             "ansible.builtin.shell": service_command(name),
@@ -292,6 +318,31 @@ mod tests {
             "its user data ran again"
         );
         assert!(with("/usr/bin/systemctl poweroff --force").await);
+    }
+
+    #[test]
+    fn an_http_test_ends_by_the_clock() {
+        let test = Test::Http {
+            url: "http://localhost/".into(),
+            status: 200,
+            contains: Some("Hello".into()),
+            within: std::time::Duration::from_secs(60),
+        };
+        let tasks = test_tasks(&[test]).unwrap();
+        let tasks: Json = serde_json::from_str(&tasks).unwrap();
+        let end = tasks[0]["ansible.builtin.set_fact"]["amibake_end"].as_str();
+        assert_eq!(end, Some("{{ now(utc=true).timestamp() + 60 }}"));
+        assert_eq!(tasks[1]["timeout"], 60);
+        let until = tasks[1]["until"].as_str().unwrap();
+        assert!(
+            until.ends_with("now(utc=true).timestamp() >= amibake_end | float"),
+            "{until}"
+        );
+        let failed = tasks[1]["failed_when"].as_str().unwrap();
+        assert!(
+            failed.contains("'Hello' in (amibake_answer.content)"),
+            "{failed}"
+        );
     }
 
     fn sealed() -> Sealed {

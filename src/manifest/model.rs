@@ -140,6 +140,8 @@ pub(crate) struct Timeouts {
     pub connect: Duration,
     /// All of `provision`.
     pub provision: Duration,
+    /// The gate and all of `test`.
+    pub test: Duration,
     /// `CreateImage` until the image is available.
     pub image: Duration,
     /// The whole bake. The machine ends itself soon after.
@@ -155,6 +157,7 @@ impl Default for Timeouts {
             launch: minutes(5),
             connect: minutes(5),
             provision: minutes(60),
+            test: minutes(30),
             image: minutes(60),
             total: minutes(180),
             unattended: minutes(30),
