@@ -34,6 +34,9 @@ pub(crate) struct Args {
     target: TargetKind,
     #[command(flatten)]
     vars: VarArgs,
+    /// Let the playbooks' lookups `pipe` and `lines` run commands on this machine
+    #[arg(long)]
+    allow_pipe: bool,
     /// What becomes of the machine when the build fails
     #[arg(long, value_enum, default_value = "destroy")]
     on_error: OnError,
@@ -112,7 +115,9 @@ impl Args {
                 plan::bakes(&manifest, self.target, self.on_error, now).map_err(Failure::new)?;
             let several = bakes.len() > 1;
             for plan in bakes {
-                jobs.push(job(plan, several, cx)?);
+                let mut job = job(plan, several, cx)?;
+                job.work.asks.allow_pipe = self.allow_pipe;
+                jobs.push(job);
             }
         }
         refuse_equal_names(&jobs)?;

@@ -57,7 +57,7 @@ fn lookups() -> String {
         let by = match exec::lookup_is_answered_by(name) {
             Some(exec::Side::Target) => "the target, from the playbook's files and variables",
             Some(exec::Side::Controller) => "the controller, if the playbook has it there",
-            None => "nobody: the task fails",
+            None => "nobody: `with_` is refused, and a task with it in a template fails",
         };
         let _infallible = writeln!(table, "| `{name}` | {by} |");
     }

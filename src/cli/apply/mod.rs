@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Confirm each task
     #[arg(long)]
     step: bool,
+    /// Let the playbook's lookups `pipe` and `lines` run commands on this machine
+    #[arg(long)]
+    allow_pipe: bool,
     #[command(flatten)]
     vault: VaultArgs,
     /// Print one JSON object per event to stdout

@@ -113,6 +113,7 @@ impl Work {
             bundle: Bundle::opened(&sources, files.vault()).map_err(Failure::usage)?,
             asks: Asks {
                 step: args.step,
+                allow_pipe: args.allow_pipe,
                 ..Asks::default()
             },
             needs_root: args.privileged

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use amibake_playbook::syntax;
 use amibake_playbook::template::{Error, Kwargs, Outside};
 use amibake_playbook::value::{self, Dict, Value};
 use amibake_protocol::ask::{Answer, Ask};
@@ -38,9 +39,7 @@ const OURS: &[&str] = &[
 ];
 
 /// Lookups that only the controller can answer.
-const THEIRS: &[&str] = &[
-    "env", "pipe", "lines", "password", "unvault", "ini", "csvfile",
-];
+const THEIRS: &[&str] = &["env", "pipe", "lines"];
 
 /// Who answers a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +282,9 @@ impl Outside for Controllers<'_, '_> {
             "subelements" => subelements(terms),
             "random_choice" => Ok(random(terms, self)),
             name if THEIRS.contains(&name) => self.ask(name, terms, options, place),
+            name if syntax::UNSUPPORTED_LOOKUPS.contains(&name) => {
+                Err(Error::failed(format!("the {name} lookup is not supported")))
+            }
             _ => Err(Error::failed(format!("lookup plugin ({name}) not found"))),
         }
     }

@@ -261,7 +261,12 @@ pub(super) const LOOP_CONTROL: &[&str] = &[
     "pause",
 ];
 
-/// What `with_` may be followed by.
+/// Lookups of Ansible that are refused.
+pub const UNSUPPORTED_LOOKUPS: &[&str] = &[
+    "config", "csvfile", "filetree", "ini", "password", "unvault", "url",
+];
+
+/// What `with_` may be followed by in Ansible.
 pub const LOOKUPS: &[&str] = &[
     "config",
     "csvfile",

@@ -24,7 +24,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 use crate::spec::ModuleSpec;
 use crate::yaml::{self, Node};
-pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support};
+pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support, UNSUPPORTED_LOOKUPS};
 pub use known::STATEMENTS;
 pub use list::{Listed, list};
 pub use read::{Meta, Read, read_meta, read_playbook, read_task_file, read_tasks};
