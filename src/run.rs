@@ -7,8 +7,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-/// Name of one bake: when it began and six random hex digits, `20260727t101500z-0a1b2c`.
+/// Name of one bake: when it began and sixteen random hex digits, `20260727t101500z-0a1b2c3d4e5f6071`.
 ///
+/// Hundreds of builds may begin in one second, and what they make goes by this name alone.
 /// It is part of tags, names, client tokens and paths, so it is lower-case ASCII.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -16,17 +17,17 @@ pub(crate) struct RunId(String);
 
 /// A text that is no run's name.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not the name of a run, such as 20260727t101500z-0a1b2c")]
+#[error("`{0}` is not the name of a run, such as 20260727t101500z-0a1b2c3d4e5f6071")]
 pub(crate) struct NotARun(String);
 
 impl RunId {
     /// Returns a new name for a run that begins `now`.
     pub(crate) fn new(now: OffsetDateTime) -> Result<Self, getrandom::Error> {
-        let mut random = [0; 3];
+        let mut random = [0; 8];
         getrandom::fill(&mut random)?;
-        let [a, b, c] = random;
         let stamp = build_time(now).to_lowercase();
-        Ok(Self(format!("{stamp}-{a:02x}{b:02x}{c:02x}")))
+        let random = u64::from_be_bytes(random);
+        Ok(Self(format!("{stamp}-{random:016x}")))
     }
 
     /// Returns when the run began, as its name says.
@@ -58,7 +59,8 @@ impl TryFrom<String> for RunId {
     fn try_from(text: String) -> Result<Self, NotARun> {
         let suffix = text.get(16..).and_then(|rest| rest.strip_prefix('-'));
         let random = suffix.is_some_and(|s| {
-            s.len() == 6 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            // Six were all there were once: `reap` still meets them.
+            matches!(s.len(), 6 | 16) && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         });
         if random && parse_stamp(&text).is_some() {
             return Ok(Self(text));
@@ -114,6 +116,7 @@ mod tests {
         let now = datetime!(2026-07-27 10:15:00 UTC);
         let run = RunId::new(now).unwrap();
         assert!(run.as_str().starts_with("20260727t101500z-"), "{run}");
+        assert_eq!(run.as_str().len(), 33, "{run}");
         assert_eq!(run.began(), now);
         assert_eq!(run.to_string().parse::<RunId>().unwrap(), run);
     }
@@ -125,6 +128,8 @@ mod tests {
             "web",
             "20260727t101500z",
             "20260727t101500z-0a1b2G",
+            "20260727t101500z-0a1b2c3",
+            "20260727t101500z-0a1b2c3d4e5f60718",
             "../../etc/passwd00000000",
         ] {
             assert!(text.parse::<RunId>().is_err(), "{text}");
