@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 /// What the user asked of a running command, so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt {
-    /// Cancelled by the first SIGINT, SIGTERM or SIGHUP: stop, clean up, end.
+    /// Cancelled by the first SIGINT, SIGTERM or SIGHUP: stop, clean up, end. Not by one that we
+    /// were started to ignore: `nohup` wants a build to outlive its terminal.
     pub(crate) cancel: CancellationToken,
     /// Cancelled by the second signal *of the same kind* (a runner that sends SIGINT, then SIGTERM
     /// wants the first, sooner): leave the rest behind, say so, end.
@@ -21,11 +22,15 @@ pub(crate) struct Interrupt {
 pub(crate) fn listen() -> Interrupt {
     let interrupt = Interrupt::default();
     let (sender, mut signals) = tokio::sync::mpsc::unbounded_channel();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for kind in [
         SignalKind::interrupt(),
         SignalKind::terminate(),
         SignalKind::hangup(),
-    ] {
+    ]
+    .into_iter()
+    .filter(|kind| !is_ignored(&status, *kind))
+    {
         forward(kind, sender.clone());
     }
     let tokens = interrupt.clone();
@@ -41,6 +46,13 @@ pub(crate) fn listen() -> Interrupt {
     interrupt
 }
 
+/// Returns whether a process with this `status` ignores `kind`; listening would end that.
+fn is_ignored(status: &str, kind: SignalKind) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    ignored.is_some_and(|bits| bits >> (kind.as_raw_value() - 1) & 1 == 1)
+}
+
 /// Sends `kind` each time it arrives. A process that cannot listen keeps the default: it dies.
 fn forward(kind: SignalKind, sender: tokio::sync::mpsc::UnboundedSender<SignalKind>) {
     let Ok(mut arrivals) = signal(kind) else {
@@ -49,4 +61,29 @@ fn forward(kind: SignalKind, sender: tokio::sync::mpsc::UnboundedSender<SignalKi
     tokio::spawn(
         async move { while arrivals.recv().await.is_some() && sender.send(kind).is_ok() {} },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_were_started_to_ignore_is_not_listened_to() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(status, SignalKind::hangup()));
+        assert!(!is_ignored(status, SignalKind::interrupt()));
+        assert!(!is_ignored(status, SignalKind::terminate()));
+        assert!(!is_ignored("", SignalKind::hangup()));
+    }
+
+    #[test]
+    fn nohup_is_seen() {
+        let status = std::process::Command::new("nohup")
+            .args(["cat", "/proc/self/status"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let status = String::from_utf8(status.stdout).unwrap();
+        assert!(is_ignored(&status, SignalKind::hangup()), "{status}");
+    }
 }
