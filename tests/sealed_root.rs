@@ -11,7 +11,7 @@ use std::path::Path;
 use support::{Cloud, sealed};
 
 /// One of each kind, as the things that make them would leave them.
-const PLANTS: [&str; 38] = [
+const PLANTS: [&str; 37] = [
     "etc/ssh/ssh_host_ecdsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
     "etc/ssh/amibake_new_key",
@@ -33,7 +33,6 @@ const PLANTS: [&str; 38] = [
     "var/lib/ubuntu-advantage/private/machine-token.json",
     "var/lib/snapd/device/private-keys-v1/planted",
     "root/.ssh/authorized_keys",
-    "root/.ssh/known_hosts",
     "home/ubuntu/.ssh/authorized_keys2",
     "root/.bash_history",
     "home/ubuntu/.python_history",

@@ -66,7 +66,6 @@ apt-get clean >/dev/null 2>&1 || true
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 # By its date the empty folder would pass for a fresh cache.
 touch --date=@0 /var/lib/apt/lists 2>/dev/null
-rm -f /etc/dpkg/dpkg.cfg.d/amibake /etc/apt/apt.conf.d/*amibake*
 
 # Registrations that name this machine.
 systemctl stop snap.amazon-ssm-agent.amazon-ssm-agent.service amazon-ssm-agent.service >/dev/null 2>&1 || true
@@ -81,14 +80,14 @@ rm -f /var/lib/snapd/device/private-keys-v1/*
 rm -rf /var/lib/cloud/instance /var/lib/cloud/instances /var/lib/cloud/data /var/lib/cloud/sem \
   /var/lib/cloud/handlers /var/lib/cloud/scripts/per-instance/* /run/cloud-init/instance-data*.json
 rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init* /etc/systemd/network/10-cloud-init-*.network \
-  /etc/udev/rules.d/70-persistent-net.rules /etc/sudoers.d/90-cloud-init-users /etc/hostname.amibake
+  /etc/udev/rules.d/70-persistent-net.rules /etc/sudoers.d/90-cloud-init-users
 rm -f /var/lib/dhcp/* /var/lib/dhclient/* /var/lib/NetworkManager/*.lease /run/systemd/netif/leases/*
 
 # Who may log in, and how the machine proves itself.
 rm -f /etc/ssh/ssh_host_* /etc/ssh/amibake_new_key*
 cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
   [ -n "$home" ] && [ "$home" != / ] && [ -d "$home" ] || continue
-  rm -f "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" "$home/.ssh/known_hosts" "$home/.ssh/known_hosts.old"
+  rm -f "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2"
   rm -f "$home/.bash_history" "$home/.zsh_history" "$home/.python_history" "$home/.lesshst" "$home/.viminfo" \
     "$home/.wget-hsts" "$home/.sudo_as_admin_successful" "$home/.ansible_async"
   rm -rf "$home/.ansible" "$home/.cache/amibake"
