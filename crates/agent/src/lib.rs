@@ -1,8 +1,5 @@
 //! What the agent does, by its first argument: `session` talks to a controller over standard
-//! input and output, `serve` runs a job detached from it, `worker` runs tasks as another user,
-//! `purge` removes every trace.
-//!
-//! A library, so that the static `amibake` can be its own agent.
+//! input and output, `serve` runs a job detached from it, `worker` runs tasks as another user.
 
 mod asking;
 mod bundle_files;
@@ -10,7 +7,6 @@ mod cancel;
 mod event_log;
 mod folder;
 mod hub;
-mod purge;
 mod serve;
 mod session;
 
@@ -28,7 +24,6 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         "--version" => version(),
         "session" => session::run(&rest),
         "serve" => serve::run(&rest),
-        "purge" => purge::run(&rest),
         worker::WORKER => worker::serve(&rest).map_err(AgentError::Worker),
         _ => Err(AgentError::Usage),
     };
