@@ -4,7 +4,7 @@
 //! exit code. The only place that knows how things look ([`report`]).
 
 #![cfg_attr(
-    not(feature = "ec2"),
+    not(any(feature = "ec2", test)),
     expect(
         dead_code,
         reason = "a part of the ledger, the runs and the targets serves EC2 alone"
