@@ -20,7 +20,8 @@ pub(crate) struct Ready {
 /// looked at as it boots, and nothing is held there.
 ///
 /// # Errors
-/// [`GuestError::Failed`] when cloud-init failed or the time ran out, with the log's tail.
+/// [`GuestError::Failed`] when the time ran out, with the log's tail. What cloud-init itself could
+/// not do is a warning.
 pub(crate) async fn wait_until_ready(
     link: &dyn Transport,
     patience: Duration,
