@@ -22,11 +22,8 @@ use crate::keep::Door;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
 use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Silence, Trust};
-use crate::target::{Candidate, Cx, Fault, Finished, Machine, Role, Target, TargetError};
+use crate::target::{Candidate, Cx, Fault, Finished, LIFETIME, Machine, Role, Target, TargetError};
 use crate::transport::Transport;
-
-/// How long the run's things live in the account after their expiry was renewed.
-const EXPIRY: Duration = Duration::from_secs(60 * 60);
 
 /// How often the account's expiry is set back.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -103,11 +100,13 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
         door: Mutex::new(None),
     };
     let making = AssertUnwindSafe(async {
-        tokio::select! {
-            made = bake.make() => made,
+        let candidate = tokio::select! {
+            made = bake.make() => made?,
             never = bake.renew_expiry() => match never {},
             never = bake.admit() => match never {},
-        }
+        };
+        // Nobody renews any more: a late answer would put an expiry on what has none.
+        bake.publish(&candidate).await
     })
     .catch_unwind();
     let outcome = tokio::select! {
@@ -132,7 +131,8 @@ struct Bake<'a> {
 }
 
 impl Bake<'_> {
-    async fn make(&self) -> Result<Finished, Failure> {
+    /// Makes an image that has passed.
+    async fn make(&self) -> Result<Candidate, Failure> {
         let Self { plan, shop, .. } = self;
         let cx = self.begin(Phase::Resolve);
         let base = shop.target.resolve(plan, &cx).await.map_err(failed)?;
@@ -162,9 +162,14 @@ impl Bake<'_> {
         cx.phase.finish(Some(candidate.id.clone()));
 
         self.judge(&candidate, &sealed).await?;
+        Ok(candidate)
+    }
 
+    /// Makes it the image.
+    async fn publish(&self, candidate: &Candidate) -> Result<Finished, Failure> {
+        let Self { plan, shop, .. } = self;
         let cx = self.begin(Phase::Publish);
-        let done = shop.target.publish(plan, &candidate, &cx).await;
+        let done = shop.target.publish(plan, candidate, &cx).await;
         let done = done.map_err(failed)?;
         cx.phase.finish(Some(done.id.clone()));
         let (image_id, name) = (done.id.clone(), done.name.clone());
@@ -368,7 +373,7 @@ impl Bake<'_> {
     async fn renew_expiry(&self) -> Infallible {
         loop {
             tokio::time::sleep(self.shop.renew_every).await;
-            if let Err(error) = self.shop.target.renew(self.plan, EXPIRY).await {
+            if let Err(error) = self.shop.target.renew(self.plan, LIFETIME).await {
                 let message = format!("the run's expiry could not be renewed: {error}");
                 self.shop.events.warn(message);
             }
@@ -422,7 +427,7 @@ impl Bake<'_> {
     async fn keep(&self, mut failure: Failure) -> Failure {
         let Self { plan, shop, .. } = self;
         let lifetime = plan.builder.timeouts.unattended;
-        let expiry = EXPIRY.max(2 * lifetime);
+        let expiry = LIFETIME.max(2 * lifetime);
         if let Err(error) = shop.target.renew(plan, expiry).await {
             let message = format!("the run's expiry could not be renewed: {error}");
             shop.events.warn(message);

@@ -8,6 +8,7 @@ use amibake_protocol::message::RunId;
 
 use super::program::Programs;
 use super::{AgentError, Privilege};
+use crate::guest::quote;
 
 /// Ends the lines that come before the script reads: the password, if `sudo` left it there.
 pub(super) const BEGIN: &str = "amibake-begin";
@@ -89,14 +90,9 @@ fn command(inner: &str, privilege: &Privilege, arguments: &[&str]) -> String {
         .chain(arguments)
     {
         line.push(' ');
-        line.push_str(&quoted(word));
+        line.push_str(&quote(word));
     }
     line
-}
-
-/// Quotes a word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Explains what a command that ended too early wrote.

@@ -103,7 +103,7 @@ impl Target for Stuck {
 
     /// The second renewal fails.
     async fn renew(&self, _plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError> {
-        assert_eq!(lifetime, EXPIRY);
+        assert_eq!(lifetime, LIFETIME);
         match self.renewals.fetch_add(1, Ordering::SeqCst) {
             1 => Err(TargetError::new("throttled")),
             _ => Ok(()),

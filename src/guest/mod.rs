@@ -9,6 +9,7 @@ pub(crate) mod seal;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+use crate::target::tail;
 use crate::transport::{Exit, Transport};
 
 /// How much of a script's output is kept; a machine may be hostile.
@@ -62,7 +63,7 @@ pub(crate) async fn script(
     Err(GuestError::Failed {
         doing,
         how,
-        said: tail(&said),
+        said: tail(said.trim().as_bytes()).join("\n"),
     })
 }
 
@@ -88,11 +89,6 @@ async fn read(mut stream: Box<dyn AsyncRead + Send + Unpin>) -> std::io::Result<
         .await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
     Ok(String::from_utf8_lossy(&kept).into_owned())
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.trim().lines().rev().take(20).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 /// Quotes one word for the shell.

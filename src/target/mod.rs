@@ -19,6 +19,9 @@ use crate::manifest::Arch;
 use crate::plan::BakePlan;
 use crate::ssh::KeyPair;
 
+/// How long a run's things live where nobody renews their expiry.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
 /// What a machine is for.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -149,7 +152,7 @@ pub(crate) trait Target: Send + Sync {
 }
 
 /// Returns the last lines of a console or a log.
-fn tail(text: &[u8]) -> Vec<String> {
+pub(crate) fn tail(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     let mut lines: Vec<String> = text.lines().rev().take(20).map(str::to_owned).collect();
     lines.reverse();

@@ -1,7 +1,6 @@
 //! The names, tags and tokens that things of a run carry, and how they are recognised later.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use sha2::{Digest, Sha256};
@@ -9,16 +8,13 @@ use time::OffsetDateTime;
 
 use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
-use crate::target::Role;
+use crate::target::{LIFETIME, Role};
 
 pub(super) const RUN: &str = "amibake:run";
 pub(super) const ROLE: &str = "amibake:role";
 pub(super) const ATTEMPT: &str = "amibake:attempt";
 pub(super) const STATE: &str = "amibake:state";
 pub(super) const EXPIRES: &str = "amibake:expires";
-
-/// How long things live when nobody renews their expiry.
-pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// Returns the tags of something temporary.
 pub(super) fn temporary(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
