@@ -1,6 +1,6 @@
 //! Each module answers and acts as real Ansible's: playbooks of many cases, run on twin machines.
 //!
-//! `tests/twin/modules/NAME.yml` are the cases; a new case is a new task there, and no Rust. `TWIN_CASES=uri,apt`
+//! `tests/twin/modules/NAME.yml` are the cases; a new case is a new task there, and no Rust. `TWIN_CASES=apt,git`
 //! runs these alone (those that need what `apt` installs come after it). Ansible goes by mitogen, for CI's
 //! time; with `TWIN_PIPELINING=1` it goes as it comes.
 
@@ -35,6 +35,7 @@ const CASES: &[(&str, &[How])] = &[
     ("get_url", ALL),
     ("unarchive", ALL),
     ("sysctl", ALL),
+    ("git", ALL),
     ("supervisorctl", &[How::Check, How::First]),
 ];
 

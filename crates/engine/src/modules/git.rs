@@ -1,5 +1,6 @@
 //! `git`: a checkout of a repository, by the `git` command.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
@@ -12,10 +13,8 @@ pub(super) struct Git;
 
 impl ActionModule for Git {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
-        for name in ["archive", "gpg_allowlist"] {
-            if args.str(name).is_some() || !args.list(name).is_empty() {
-                return Err(Failure::new(format!("'{name}' is not supported yet")));
-            }
+        if !args.list("gpg_allowlist").is_empty() {
+            return Err(Failure::new("'gpg_allowlist' is not supported yet"));
         }
         let mut run = Run::new(args, context)?;
         let there = run
@@ -33,6 +32,7 @@ impl ActionModule for Git {
             let head = run.head()?;
             run.set("before", head.as_str().into());
             run.set("after", head.into());
+            run.archive()?;
             return Ok(run.finish());
         }
         let before = if there {
@@ -49,6 +49,7 @@ impl ActionModule for Git {
         let after = Json::from(run.head()?);
         run.changed |= before != after;
         run.set("after", after);
+        run.archive()?;
         Ok(run.finish())
     }
 }
@@ -185,6 +186,13 @@ impl<'r, 'c> Run<'r, 'c> {
         })
     }
 
+    /// Likewise the last step of a checkout, whose failure tells the command too.
+    fn switched(&mut self, what: &str, arguments: &[&str]) -> Result<(), Failure> {
+        let cmd = format!("{} {}", self.git, arguments.join(" "));
+        let ran = self.told(what, arguments);
+        ran.map(|_| ()).map_err(|failure| failure.with("cmd", cmd))
+    }
+
     fn head(&mut self) -> Result<String, Failure> {
         Ok(self
             .git(&["rev-parse", "HEAD"])?
@@ -307,7 +315,11 @@ impl<'r, 'c> Run<'r, 'c> {
             self.checked(&["remote", "add", &remote, &repo])?;
         }
         if let Some(refspec) = args.str("refspec") {
-            self.checked(&["fetch", &remote, refspec])?;
+            let depth = args.int("depth").map(|depth| depth.to_string());
+            let mut argv = vec!["fetch"];
+            argv.extend(depth.iter().flat_map(|depth| ["--depth", depth]));
+            argv.extend([remote.as_str(), refspec]);
+            self.checked(&argv)?;
         }
         Ok(())
     }
@@ -341,9 +353,12 @@ impl<'r, 'c> Run<'r, 'c> {
         let moved = self.follow_remote()?;
         self.set("remote_url_changed", moved.into());
         if self.context.check {
-            let branch = self.head_branch()?;
+            let branch = match self.version.as_str() {
+                "HEAD" => Some(self.head_branch()?),
+                _ => None,
+            };
             let repo = self.repo.clone();
-            let after = self.remote_head(&repo, Some(branch))?;
+            let after = self.remote_head(&repo, branch)?;
             self.changed = before != after || moved;
             self.set("after", after.into());
             return Ok(None);
@@ -379,13 +394,14 @@ impl<'r, 'c> Run<'r, 'c> {
         let mut argv = vec!["fetch".to_owned()];
         let mut refspecs: Vec<String> = Vec::new();
         if let Some(depth) = args.int("depth") {
-            let head = self.head_branch()?;
             if let Some(refspec) = args.str("refspec") {
                 refspecs.push(refspec.to_owned());
             } else if version == "HEAD" {
-                refspecs.push(head);
+                refspecs.push(self.head_branch()?);
             } else if self.is_branch()? {
-                if head != version {
+                // A shallow clone of a tag has no branch at all.
+                let head = self.head_branch().ok();
+                if head.as_ref() != Some(&version) {
                     refspecs.push(format!("+refs/heads/{version}:refs/heads/{version}"));
                 }
                 refspecs.push(format!(
@@ -449,17 +465,13 @@ impl<'r, 'c> Run<'r, 'c> {
             let branch = self.head_branch()?;
             let what = format!("checkout branch {branch}");
             self.told(&what, &["checkout", "--force", &branch])?;
-            self.told(
-                &what,
-                &["reset", "--hard", &format!("{remote}/{branch}"), "--"],
-            )?;
+            let tracked = format!("{remote}/{branch}");
+            self.switched(&what, &["reset", "--hard", &tracked, "--"])?;
         } else if self.is_branch()? {
             self.check_out_branch(&version, &remote)?;
         } else {
-            self.told(
-                &format!("checkout {version}"),
-                &["checkout", "--force", &version],
-            )?;
+            let what = format!("checkout {version}");
+            self.switched(&what, &["checkout", "--force", &version])?;
         }
         if self.args.bool("verify_commit") {
             let what = format!("verify GPG signature of commit/tag \"{version}\"");
@@ -487,15 +499,64 @@ impl<'r, 'c> Run<'r, 'c> {
         }
         let what = format!("checkout {version}");
         if !known {
-            self.told(&what, &["checkout", "--track", "-b", version, &tracked])?;
-            return Ok(());
+            return self.switched(&what, &["checkout", "--track", "-b", version, &tracked]);
         }
         self.told(
             &format!("checkout branch {version}"),
             &["checkout", "--force", version],
         )?;
-        self.told(&what, &["reset", "--hard", &tracked])?;
+        self.switched(&what, &["reset", "--hard", &tracked])
+    }
+
+    /// Packs the version as `archive` wants it; one that is the same already stays.
+    fn archive(&mut self) -> Result<(), Failure> {
+        let Some(path) = self.args.str("archive").map(PathBuf::from) else {
+            return Ok(());
+        };
+        if self.context.check {
+            self.changed = true;
+            return Ok(());
+        }
+        let Some(format) = archive_format(&path) else {
+            let shown = path.display();
+            let msg = format!("Unable to get file extension from archive file name : {shown}");
+            let details = "Please specify archive as filename with extension. File extension can \
+                           be one of ['tar', 'tar.gz', 'zip', 'tgz']";
+            return Err(Failure::new(msg).with("details", details));
+        };
+        if !path.exists() {
+            self.changed = true;
+            return self.pack(format, &path);
+        }
+        let failed = |e: io::Error| Failure::new(format!("Failed to replace the archive: {e}"));
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let new = folder.path().join("archive").with_extension(format);
+        self.pack(format, &new)?;
+        let same = std::fs::read(&new).map_err(failed)? == std::fs::read(&path).map_err(failed)?;
+        if !same && std::fs::rename(&new, &path).is_err() {
+            std::fs::copy(&new, &path).map_err(failed)?;
+        }
+        self.changed = !same;
         Ok(())
+    }
+
+    fn pack(&mut self, format: &str, to: &Path) -> Result<(), Failure> {
+        let (version, to) = (self.version.clone(), to.to_string_lossy().into_owned());
+        let mut argv = vec!["archive", "--format", format, "--output", &to];
+        if let Some(prefix) = self.args.str("archive_prefix") {
+            argv.extend(["--prefix", prefix]);
+        }
+        argv.push(&version);
+        let ran = self.git(&argv)?;
+        if ran.rc == 0 {
+            return Ok(());
+        }
+        let dest = self.dest.clone().unwrap_or_default();
+        let (dest, stderr) = (dest.display(), ran.stderr);
+        let details = format!(
+            "Git archive command failed to create archive {to} using {dest} directory.Error: {stderr}"
+        );
+        Err(Failure::new("Failed to perform archive operation").with("details", details))
     }
 
     fn submodules(&mut self) -> Result<(), Failure> {
@@ -522,6 +583,19 @@ impl<'r, 'c> Run<'r, 'c> {
         }
         Ok(())
     }
+}
+
+/// How git packs by the ending of the archive's name.
+fn archive_format(path: &Path) -> Option<&'static str> {
+    let ending = path.extension()?.to_str()?;
+    let formats = [
+        ("zip", "zip"),
+        ("gz", "tar.gz"),
+        ("tar", "tar"),
+        ("tgz", "tgz"),
+    ];
+    let known = formats.iter().find(|(known, _)| *known == ending);
+    known.map(|(_, format)| *format)
 }
 
 /// Returns the ssh that git is to use: it never asks, and takes the key that was named.
@@ -609,6 +683,24 @@ mod tests {
             run("git", args(&second)).unwrap().result["after"],
             second.as_str()
         );
+    }
+
+    #[test]
+    fn an_archive_is_made_once() {
+        let root = tempfile::tempdir().unwrap();
+        let (up, archive) = (root.path().join("up"), root.path().join("a.tar"));
+        sh(
+            root.path(),
+            "git init -q -b main up; cd up; echo 1 >a; git add a; git commit -qm 1",
+        );
+        let args = json!({"repo": up, "dest": root.path().join("w"), "archive": archive});
+        assert!(run("git", args.clone()).unwrap().changed);
+        let made = std::fs::read(&archive).unwrap();
+        assert!(!made.is_empty());
+        assert!(!run("git", args.clone()).unwrap().changed);
+        std::fs::write(&archive, "something else").unwrap();
+        assert!(run("git", args).unwrap().changed);
+        assert_eq!(std::fs::read(&archive).unwrap(), made);
     }
 
     #[test]
