@@ -36,6 +36,7 @@ const CASES: &[(&str, &[How])] = &[
     ("unarchive", ALL),
     ("sysctl", ALL),
     ("git", ALL),
+    ("pip", ALL),
     ("supervisorctl", &[How::Check, How::First]),
 ];
 

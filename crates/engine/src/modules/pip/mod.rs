@@ -19,7 +19,8 @@ pub(super) struct Pip;
 
 impl ActionModule for Pip {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
-        let task = Task::read(args)?;
+        let mut task = Task::read(args)?;
+        let mut made = None;
         if let Some(environment) = &task.environment
             && !environment.join("bin/activate").exists()
         {
@@ -29,8 +30,12 @@ impl ActionModule for Pip {
                     ..Outcome::default()
                 });
             }
-            let made = make_environment(environment, args, &task, context)?;
-            return install(args, &task, Some(made), context);
+            made = Some(make_environment(environment, args, &task, context)?);
+        }
+        // As in Ansible, what is wrong with the packages is found when the environment is there.
+        task.packages = packages(args, task.version.as_deref())?;
+        if made.is_some() {
+            return install(args, &task, made, context);
         }
         if task.packages.is_empty() && task.requirements.is_none() {
             return Ok(Outcome {
@@ -41,7 +46,9 @@ impl ActionModule for Pip {
         // In check mode Ansible calls a file of requirements changed without looking.
         let looked_at = !(context.check && task.requirements.is_some());
         if looked_at && task.is_settled() {
-            return Ok(task.outcome(false, Json::Array(Vec::new()), "", ""));
+            // What would have been run; an environment can do without pip as long as it is settled.
+            let argv = argv(args, &task, context).unwrap_or_default();
+            return Ok(task.outcome(false, json!(argv), "", ""));
         }
         if context.check {
             return in_check_mode(args, &task, context);
@@ -55,7 +62,7 @@ struct Task {
     state: String,
     environment: Option<PathBuf>,
     chdir: PathBuf,
-    /// As pip is told them.
+    /// As pip is told them; read when the environment is there.
     packages: Vec<String>,
     names: Json,
     version: Option<String>,
@@ -84,7 +91,7 @@ impl Task {
                 .map_or_else(|| PathBuf::from(path), |dir| dir.join(path))
         });
         Ok(Self {
-            packages: packages(args, version.as_deref())?,
+            packages: Vec::new(),
             state,
             environment,
             chdir: chdir.unwrap_or_else(std::env::temp_dir),
@@ -316,12 +323,8 @@ fn list(args: &Args, task: &Task, context: &mut Context<'_>) -> Result<(String, 
     Err(failed(&argv, &ran.stdout, &ran.stderr))
 }
 
-fn install(
-    args: &Args,
-    task: &Task,
-    made: Option<Ran>,
-    context: &mut Context<'_>,
-) -> Result<Outcome, Failure> {
+/// Returns the command that makes it so.
+fn argv(args: &Args, task: &Task, context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let mut argv = pip(args, task, context)?;
     let verb: &[&str] = match task.state.as_str() {
         "absent" => &["uninstall", "-y"],
@@ -335,6 +338,16 @@ fn install(
     if let Some(file) = &task.requirements {
         argv.extend(["-r".to_owned(), file.clone()]);
     }
+    Ok(argv)
+}
+
+fn install(
+    args: &Args,
+    task: &Task,
+    made: Option<Ran>,
+    context: &mut Context<'_>,
+) -> Result<Outcome, Failure> {
+    let argv = argv(args, task, context)?;
     let vcs = ["svn+", "git+", "hg+", "bzr+"];
     let by_list = task.requirements.is_some()
         || task
