@@ -56,6 +56,16 @@ need_rust() {
     die "Rust $have is here; $wanted or newer is needed" "rustup update stable"
 }
 
+# Cargo tells what is up to date by paths within a checkout and times: what was compiled here last in
+# another one is not ours.
+need_own_programs() {
+  [ "$(cat "$cache/checkout" 2>/dev/null || true)" = "$PWD" ] && return
+  [ ! -d "$CARGO_TARGET_DIR" ] ||
+    find "$CARGO_TARGET_DIR" -type d -path '*/.fingerprint/*' \( -name 'amibake*' -o -name 'xtask*' \) -prune -exec rm -rf {} +
+  mkdir -p "$cache"
+  echo "$PWD" >"$cache/checkout"
+}
+
 # Installs the Debian packages that are missing, by name.
 need_packages() {
   local missing=() package

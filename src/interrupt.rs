@@ -18,19 +18,15 @@ pub(crate) struct Interrupt {
     pub(crate) abort: CancellationToken,
 }
 
-/// Starts listening for signals.
+/// Starts listening for signals. Under `nohup`, SIGHUP is none of them.
 pub(crate) fn listen() -> Interrupt {
     let interrupt = Interrupt::default();
     let (sender, mut signals) = tokio::sync::mpsc::unbounded_channel();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ]
-    .into_iter()
-    .filter(|kind| !is_ignored(&status, *kind))
-    {
+    // SIGINT too is ignored by what a script starts with `&`; who sends it there by hand wants an end.
+    let wanted = [SignalKind::interrupt(), SignalKind::terminate()].into_iter();
+    let hangup = Some(SignalKind::hangup()).filter(|kind| !is_ignored(&status, *kind));
+    for kind in wanted.chain(hangup) {
         forward(kind, sender.clone());
     }
     let tokens = interrupt.clone();
@@ -68,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_we_were_started_to_ignore_is_not_listened_to() {
+    fn ignored_signals_are_read_off_the_status() {
         let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
         assert!(is_ignored(status, SignalKind::hangup()));
         assert!(!is_ignored(status, SignalKind::interrupt()));
