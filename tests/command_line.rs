@@ -72,7 +72,11 @@ fn the_version_is_a_result() {
 fn a_missing_agent_is_told_before_anything_is_made() {
     let home = tempfile::tempdir().unwrap();
     let alone = home.path().join("amibake");
-    std::fs::copy(env!("CARGO_BIN_EXE_amibake"), &alone).unwrap();
+    // Not copied by this process: what another test starts meanwhile would hold the file open, and
+    // it could not be run ("text file busy").
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_amibake")).arg(&alone);
+    assert!(copy.status().unwrap().success());
     let manifest = "name: web\nsource: {debian: bookworm}\n";
     std::fs::write(home.path().join("web.yaml"), manifest).unwrap();
     std::fs::write(home.path().join("site.yml"), "- hosts: all\n  tasks: []\n").unwrap();
