@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import machines, ssh
+from pair import machines, ssh
 
 
 def playbook(tasks: int) -> str:
