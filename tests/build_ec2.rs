@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::account::assert_one_image_more;
 use support::sealed::{assert_boots_alone, residue};
 use support::{Cloud, expect_exit, text};
 
@@ -35,15 +36,7 @@ fn a_manifest_becomes_one_image_and_nothing_else() {
     );
 
     let after = cloud.inventory();
-    for (kind, had) in &before {
-        let more = usize::from(kind == "images" || kind == "snapshots");
-        assert_eq!(
-            after[kind].len(),
-            had.len() + more,
-            "{kind}: {:?}",
-            after[kind]
-        );
-    }
+    assert_one_image_more(&before, &after);
     assert_eq!(after["images"], [image]);
 
     let root = cloud.root_of(&after["snapshots"][0]);

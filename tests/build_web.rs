@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use support::account::assert_one_image_more;
 use support::{Cloud, sealed, text, wait_for};
 
 /// The repository that the builder clones: the example, and one route more, which fails.
@@ -123,15 +124,7 @@ fn the_example_becomes_an_image_that_serves_and_tells_nothing_of_its_builder() {
     let (image, traces) = build(&cloud, &repository);
 
     let after = cloud.inventory();
-    for (kind, had) in &before {
-        let more = usize::from(kind == "images" || kind == "snapshots");
-        assert_eq!(
-            after[kind].len(),
-            had.len() + more,
-            "{kind}: {:?}",
-            after[kind]
-        );
-    }
+    assert_one_image_more(&before, &after);
     assert_eq!(after["images"], [image.as_str()]);
     let root = cloud.root_of(&after["snapshots"][0]);
     assert_eq!(sealed::residue(&root), [""; 0]);

@@ -216,6 +216,15 @@ fn shop<'a>(
     }
 }
 
+fn begun<'a>(plan: &'a BakePlan, shop: &'a Workshop<'a>) -> Bake<'a> {
+    Bake {
+        plan,
+        shop,
+        ledger: Ledger::open(shop.state_folder, &plan.run).unwrap(),
+        door: Mutex::new(None),
+    }
+}
+
 async fn warnings(events: &Events, mut reports: Reports) -> Vec<String> {
     events.close();
     let mut warnings = Vec::new();
@@ -250,12 +259,7 @@ async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
     let (events, reports) = event::channel();
     let (target, interrupt) = (Stuck::default(), Interrupt::default());
     let shop = shop(&target, &events, &interrupt, &folder);
-    let bake = Bake {
-        plan: &plan,
-        shop: &shop,
-        ledger: Ledger::open(folder.path(), &plan.run).unwrap(),
-        door: Mutex::new(None),
-    };
+    let bake = begun(&plan, &shop);
     let guest = Guest::default();
     let work = async {
         while guest.count() < 4 {
@@ -287,12 +291,7 @@ async fn a_machine_does_not_end_itself_while_its_first_boot_is_waited_for() {
     let (events, _reports) = event::channel();
     let (target, interrupt) = (Stuck::default(), Interrupt::default());
     let shop = shop(&target, &events, &interrupt, &folder);
-    let bake = Bake {
-        plan: &plan,
-        shop: &shop,
-        ledger: Ledger::open(folder.path(), &plan.run).unwrap(),
-        door: Mutex::new(None),
-    };
+    let bake = begun(&plan, &shop);
     let guest = Guest::default();
     let cx = bake.begin(Phase::Connect);
     bake.ready(&guest, &cx, Role::Builder).await.unwrap();
@@ -323,12 +322,7 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
     };
     let interrupt = Interrupt::default();
     let shop = shop(&target, &events, &interrupt, &folder);
-    let bake = Bake {
-        plan: &plan,
-        shop: &shop,
-        ledger: Ledger::open(folder.path(), &plan.run).unwrap(),
-        door: Mutex::new(None),
-    };
+    let bake = begun(&plan, &shop);
     let candidate = Candidate {
         id: "ami-1".into(),
         base: Base {

@@ -155,18 +155,6 @@ pub(crate) fn test_tasks(tests: &[Test]) -> Option<String> {
     (!tasks.is_empty()).then(|| Json::from(tasks).to_string())
 }
 
-fn tasks(test: &Test) -> Vec<Json> {
-    match test {
-        Test::Http {
-            url,
-            status,
-            contains,
-            within,
-        } => http(url, *status, contains.as_deref(), within.as_secs().max(1)),
-        Test::Service { .. } | Test::Port { .. } | Test::Command { .. } => vec![task(test)],
-    }
-}
-
 /// Tries are many where the server refuses, and few where it hangs: the clock ends them.
 fn http(url: &str, status: u16, contains: Option<&str>, within: u64) -> Vec<Json> {
     let good = holds(
@@ -193,9 +181,14 @@ fn http(url: &str, status: u16, contains: Option<&str>, within: u64) -> Vec<Json
     ]
 }
 
-fn task(test: &Test) -> Json {
-    match test {
-        Test::Http { .. } => unreachable!("it has tasks of its own"),
+fn tasks(test: &Test) -> Vec<Json> {
+    let task = match test {
+        Test::Http {
+            url,
+            status,
+            contains,
+            within,
+        } => return http(url, *status, contains.as_deref(), within.as_secs().max(1)),
         Test::Service { name, running } => json!({
             "name": format!("service {name} is {}", if *running { "running" } else { "stopped" }),
             "ansible.builtin.shell": service_command(name),
@@ -221,7 +214,8 @@ fn task(test: &Test) -> Json {
             "changed_when": false,
             "failed_when": format!("not ({})", holds("amibake_answer.stdout + amibake_answer.stderr", contains.as_deref(), &format!("amibake_answer.rc == {status}"))),
         }),
-    }
+    };
+    vec![task]
 }
 
 /// The text wanted is data: it is written as a Jinja string, and so never an expression.
