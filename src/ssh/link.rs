@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use tokio::io::{AsyncRead, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, BufReader, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -19,6 +19,10 @@ use crate::transport::{BoxFuture, Channel, Exit, Transport};
 
 /// How much of a stream may wait for its reader.
 const PIPE: usize = 256 * 1024;
+
+/// How much of standard input is taken at once: the largest packet that sshd accepts. In smaller
+/// ones a big file takes several times as long, since sshd copies all that it holds for each packet.
+const PACKET: usize = 32 * 1024;
 
 /// How long a cut link is tried again before the next command fails.
 const RECONNECT: Patience = Patience {
@@ -151,13 +155,14 @@ impl AsyncRead for Guarded {
 
 /// Carries standard input, then says that it is at its end.
 async fn feed(
-    mut from: DuplexStream,
+    from: DuplexStream,
     write: Arc<ChannelWriteHalf<Msg>>,
     dropped: CancellationToken,
 ) {
     let mut writer = write.make_writer();
+    let mut from = BufReader::with_capacity(PACKET, from);
     tokio::select! {
-        copied = tokio::io::copy(&mut from, &mut writer) => {
+        copied = tokio::io::copy_buf(&mut from, &mut writer) => {
             if copied.is_ok() {
                 let _closed = write.eof().await;
             }
