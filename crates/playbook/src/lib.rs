@@ -7,6 +7,7 @@ pub mod files;
 pub mod pyre;
 pub mod spec;
 pub mod syntax;
+pub mod tags;
 pub mod template;
 pub mod value;
 pub mod yaml;

@@ -5,24 +5,34 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use amibake_playbook::syntax::{self, Play, Playbook};
+use amibake_playbook::tags::Selection;
 use amibake_playbook::yaml::Node;
 
-pub(super) fn render(path: &Path, playbook: &Playbook, tags_only: bool) -> String {
+/// What of a playbook is printed.
+pub(super) struct Wanted {
+    pub(super) tasks: bool,
+    pub(super) tags: bool,
+    /// Of these tasks.
+    pub(super) of: Selection,
+}
+
+pub(super) fn render(path: &Path, playbook: &Playbook, wanted: &Wanted) -> String {
     let mut text = format!("\nplaybook: {}\n", path.display());
     for (play, number) in playbook.plays.iter().zip(1..) {
         let (name, hosts) = (&play.name, keyword(play, "hosts", ":").unwrap_or_default());
         let tags = keyword(play, "tags", ", ").unwrap_or_default();
         let _infallible = writeln!(text, "\n  play #{number} ({hosts}): {name}\tTAGS: [{tags}]");
-        let tasks = syntax::list(play);
-        if tags_only {
+        let tasks = syntax::list(play, &wanted.of);
+        if wanted.tasks {
+            text += "    tasks:\n";
+            for task in &tasks {
+                let tags = joined(&task.tags);
+                let _infallible = writeln!(text, "      {}\tTAGS: [{tags}]", task.name);
+            }
+        }
+        if wanted.tags {
             let all: BTreeSet<&String> = tasks.iter().flat_map(|task| &task.tags).collect();
             let _infallible = writeln!(text, "      TASK TAGS: [{}]", joined(all));
-            continue;
-        }
-        text += "    tasks:\n";
-        for task in tasks {
-            let tags = joined(&task.tags);
-            let _infallible = writeln!(text, "      {}\tTAGS: [{tags}]", task.name);
         }
     }
     text

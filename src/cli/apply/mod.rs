@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::syntax::{self, Playbook};
+use amibake_playbook::tags::Selection;
 use amibake_protocol::job::{Become, Options};
 
 use super::{Context, Form, Reporting};
@@ -125,6 +126,21 @@ struct ChoiceArgs {
     list_tags: bool,
 }
 
+impl ChoiceArgs {
+    fn listed(&self) -> list::Wanted {
+        let mut tags = self.tags.clone();
+        // As Ansible does: who asks for the tags wants those of tasks that never run, too.
+        if self.list_tags && tags.is_empty() && self.skip_tags.is_empty() {
+            tags.extend(["never", "all"].map(str::to_owned));
+        }
+        list::Wanted {
+            tasks: self.list_tasks,
+            tags: self.list_tags,
+            of: Selection::new(&tags, &self.skip_tags),
+        }
+    }
+}
+
 impl Args {
     pub(super) fn reporting(&self) -> Reporting {
         Reporting {
@@ -142,7 +158,7 @@ impl Args {
         let files = Opened::with(&vault);
         let playbook = self.parse(&files, cx)?;
         if self.choice.list_tasks || self.choice.list_tags {
-            let text = list::render(&self.playbook, &playbook, self.choice.list_tags);
+            let text = list::render(&self.playbook, &playbook, &self.choice.listed());
             return Ok(Answer::text(text));
         }
         let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;

@@ -54,13 +54,8 @@ pub(super) fn set(run: &Run<'_>) {
         "ansible_verbosity",
         Value::Int(i64::from(options.verbosity)),
     );
-    let only = if run.tags.only.is_empty() {
-        vec!["all".to_owned()]
-    } else {
-        run.tags.only.clone()
-    };
-    magic.set("ansible_run_tags", texts(&only));
-    magic.set("ansible_skip_tags", texts(&run.tags.skip));
+    magic.set("ansible_run_tags", texts(run.tags.only()));
+    magic.set("ansible_skip_tags", texts(run.tags.skip()));
     magic.set("ansible_forks", Value::Int(5));
     magic.set("ansible_config_file", Value::None);
     magic.set("ansible_inventory_sources", Value::list(Vec::new()));

@@ -25,7 +25,6 @@ mod role;
 mod roles;
 mod run;
 mod search;
-mod tags;
 mod task;
 mod vars;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use amibake_playbook::tags::Selection;
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::{Event, Place, Recap};
 
@@ -13,7 +14,6 @@ use super::handlers::Handlers;
 use super::model::{Around, Block, Keywords, Node, Play};
 use super::options::{Controller, Entry, Options, Project};
 use super::role::Role;
-use super::tags::Selection;
 use super::vars::Vars;
 use crate::worker::Workers;
 
@@ -73,26 +73,12 @@ impl<'a> Run<'a> {
         options: &'a Options,
         controller: &'a mut dyn Controller,
     ) -> Self {
-        let selection = |tags: &[String]| {
-            let split = |tag: &String| {
-                tag.split(',')
-                    .map(|t| t.trim().to_owned())
-                    .collect::<Vec<_>>()
-            };
-            tags.iter()
-                .flat_map(split)
-                .filter(|tag| !tag.is_empty())
-                .collect()
-        };
         Self {
             project,
             options,
             controller: RefCell::new(controller),
             vars: Vars::default(),
-            tags: Selection {
-                only: selection(&options.tags),
-                skip: selection(&options.skip_tags),
-            },
+            tags: Selection::new(&options.tags, &options.skip_tags),
             recap: Cell::new(Recap::default()),
             index: Cell::new(0),
             at: RefCell::new(Place {

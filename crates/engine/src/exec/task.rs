@@ -1,5 +1,6 @@
 //! One task: whether it is for this run, what it is called, and its way from its start to its end.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -99,7 +100,7 @@ impl Run<'_> {
     }
 
     fn is_selected(&self, doing: &Doing<'_>) -> Result<bool, Stop> {
-        let mut tags = Vec::new();
+        let mut tags = BTreeSet::new();
         for tag in doing.around.gathered(&doing.task.keywords, |k| &k.tags) {
             let rendered = self
                 .render(&tag, doing.reach, doing.around)

@@ -1,22 +1,25 @@
 //! The flat list of tasks with their tags, as `ansible-playbook --list-tasks` prints it.
+//!
+//! It has what a play surely runs: no handlers, and of a block neither `rescue` nor `always`.
 
 use std::collections::BTreeSet;
 
 use super::{Keywords, Play, RoleUse, Step, Task, known};
+use crate::tags::Selection;
 use crate::yaml::{Kind, Node};
 
 /// One line of `--list-tasks`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// `role : name`, or the module if it has no name.
+    /// `role : name`, or the module as it is written if it has no name.
     pub name: String,
     /// Its tags with those it inherits, sorted.
     pub tags: BTreeSet<String>,
 }
 
-/// Lists the tasks of a play in the order in which they run, without handlers.
+/// Lists the tasks of a play that `selection` selects, in the order in which they run.
 #[must_use]
-pub fn list(play: &Play) -> Vec<Listed> {
+pub fn list(play: &Play, selection: &Selection) -> Vec<Listed> {
     let mut out = Vec::new();
     let tags = tags_of(&play.keywords);
     steps(&play.pre_tasks, &tags, &mut out);
@@ -25,6 +28,7 @@ pub fn list(play: &Play) -> Vec<Listed> {
     }
     steps(&play.tasks, &tags, &mut out);
     steps(&play.post_tasks, &tags, &mut out);
+    out.retain(|task| selection.selects(&task.tags));
     out
 }
 
@@ -68,9 +72,7 @@ fn steps(all: &[Step], outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
             Step::Task(one) => task(one, outer, out),
             Step::Block(block) => {
                 let tags = with(outer, &block.keywords);
-                for part in [&block.block, &block.rescue, &block.always] {
-                    steps(part, &tags, out);
-                }
+                steps(&block.block, &tags, out);
             }
         }
     }
@@ -80,13 +82,11 @@ fn task(one: &Task, outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
     let tags = with(outer, &one.keywords);
     match known::bare(&one.action) {
         "import_tasks" | "import_role" => steps(&one.imported, &tags, out),
-        // `--list-tasks` leaves these out.
-        "meta" => {}
         _ => {
-            let name = one.name.clone().unwrap_or_else(|| one.action.clone());
-            let name = match &one.role {
-                Some(role) => format!("{role} : {name}"),
-                None => name,
+            let name = match (&one.role, &one.name) {
+                (Some(role), Some(name)) => format!("{role} : {name}"),
+                (None, Some(name)) => name.clone(),
+                (_, None) => one.action.clone(),
             };
             out.push(Listed { name, tags });
         }

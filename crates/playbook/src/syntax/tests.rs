@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::files::Disk;
+use crate::tags::Selection;
 
 fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -20,6 +21,10 @@ fn parsed(files: &[(&str, &str)]) -> Result<Playbook, Diagnostics> {
         &dir.path().join("site.yml"),
         &Options::default(),
     )
+}
+
+fn everything() -> Selection {
+    Selection::new(&[], &[])
 }
 
 fn message(text: &str) -> String {
@@ -94,7 +99,7 @@ fn imports_roles_and_their_dependencies_are_walked_and_bundled() {
         &Options::default(),
     )
     .unwrap();
-    let listed: Vec<String> = list(&playbook.plays[0])
+    let listed: Vec<String> = list(&playbook.plays[0], &everything())
         .into_iter()
         .map(|l| {
             format!(
@@ -104,7 +109,10 @@ fn imports_roles_and_their_dependencies_are_walked_and_bundled() {
             )
         })
         .collect();
-    assert_eq!(listed, ["base : command t,w", "web : say t,w", "debug m,t"]);
+    assert_eq!(
+        listed,
+        ["command t,w", "web : say t,w", "debug m,t", "meta m,t"]
+    );
     let bundled = sources(&Disk::here(), &playbook, SIZE_LIMIT).unwrap();
     let below: Vec<_> = bundled
         .iter()
@@ -208,7 +216,7 @@ fn an_imported_play_has_the_tags_and_variables_of_its_import() {
         ),
     ])
     .unwrap();
-    let tags = &list(&playbook.plays[0])[0].tags;
+    let tags = &list(&playbook.plays[0], &everything())[0].tags;
     assert!(tags.contains("t"));
     let vars = playbook.plays[0].keywords.iter().find(|(k, _)| k == "vars");
     let vars = &vars.unwrap().1;
