@@ -152,8 +152,8 @@ impl Undo {
         }
     }
 
-    /// Returns the command that removes it.
-    pub(crate) fn remedy(&self, learned: &[String]) -> String {
+    /// Returns the command that removes it; `run` is whose it is, where that is known.
+    pub(crate) fn remedy(&self, learned: &[String], run: Option<&RunId>) -> String {
         let last = learned.last();
         match (self, last) {
             (Self::TerminateInstance { region, .. }, Some(id)) => {
@@ -174,12 +174,12 @@ impl Undo {
                 | Self::DeregisterImage { region, run, .. }
                 | Self::DeleteSnapshots { region, run, .. },
                 None,
-            ) => reap_command(run, Some(region)),
+            ) => reap_command(Some(run), Some(region)),
             // Only `reap` knows what here holds on to what, and unmounts.
             (
                 Self::StopContainer { .. } | Self::RemoveNetwork { .. } | Self::RemovePath { .. },
                 _,
-            ) => "amibake reap".to_owned(),
+            ) => reap_command(run, None),
         }
     }
 }
@@ -338,7 +338,7 @@ impl Ledger {
     /// Returns the command that pays all debts of `run`, whose ledger this is.
     pub(crate) fn reap_command(&self, run: &RunId) -> String {
         let inner = self.lock();
-        reap_command(run, inner.debts.iter().find_map(|d| d.undo.region()))
+        reap_command(Some(run), inner.debts.iter().find_map(|d| d.undo.region()))
     }
 
     /// Pays what is due, all of it at once, past any failure: each undo sends its request and then
@@ -459,19 +459,16 @@ pub(crate) struct Unwound {
     pub(crate) aborted: bool,
 }
 
-fn reap_command(run: &RunId, region: Option<&str>) -> String {
+fn reap_command(run: Option<&RunId>, region: Option<&str>) -> String {
+    let run = run.map(|run| format!(" --run {run}")).unwrap_or_default();
     let region = region.map(|r| format!(" --region {r}")).unwrap_or_default();
-    format!("amibake reap --run {run}{region}")
+    format!("amibake reap{run}{region}")
 }
 
 fn leftover(debt: &Debt, run: &RunId) -> Leftover {
-    let remove_with = match debt.undo.is_local() {
-        true => reap_command(run, None),
-        false => debt.undo.remedy(&debt.learned),
-    };
     Leftover {
         what: debt.undo.what(&debt.learned),
-        remove_with,
+        remove_with: debt.undo.remedy(&debt.learned, Some(run)),
     }
 }
 

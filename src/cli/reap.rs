@@ -78,18 +78,20 @@ impl Args {
             }
             let local = dead.owed.iter().filter(|(undo, _)| undo.is_local());
             let local: Vec<Debt> = local.cloned().rev().collect();
-            if self.pay(&container, &local, cx, answer).await {
+            let run = Some(&dead.run);
+            if self.pay(&container, &local, run, cx, answer).await {
                 paid.push(dead);
             }
         }
         Ok(paid)
     }
 
-    /// Pays all at once; returns whether nothing is left.
+    /// Pays all at once; returns whether nothing is left. `run` is whose they are, if all are one's.
     async fn pay(
         &self,
         target: &dyn Target,
         debts: &[Debt],
+        run: Option<&RunId>,
         cx: &Context,
         answer: &mut Answer,
     ) -> bool {
@@ -111,7 +113,7 @@ impl Args {
             cx.events.warn(format!("{}: {error}", undo.what(known)));
             left_behind.push(Leftover {
                 what: undo.what(known),
-                remove_with: undo.remedy(known),
+                remove_with: undo.remedy(known, run),
             });
         }
         if left_behind.is_empty() {
@@ -210,7 +212,8 @@ impl Args {
             let mut debts = self.ec2_debts(ec2).await?;
             debts.retain(|debt| !paid.contains(debt));
             empty = if debts.is_empty() { empty + 1 } else { 0 };
-            if !self.pay(ec2, &debts, cx, answer).await || self.dry_run {
+            let run = self.run.as_ref();
+            if !self.pay(ec2, &debts, run, cx, answer).await || self.dry_run {
                 return Ok(());
             }
             if self.run.is_none() && empty > 0 {
