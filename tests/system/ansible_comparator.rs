@@ -1,16 +1,11 @@
 //! The comparator of the twin tests reports each difference that is planted, and nothing it may ignore.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-#[path = "support/inventory.rs"]
-mod inventory;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use inventory::{IgnoreList, Inventory, differences};
+use crate::support::inventory::{IgnoreList, Inventory, differences};
 
 /// A root with one of everything that is compared.
 fn plant(root: &Path) {

@@ -6,22 +6,15 @@
 
 #![expect(
     clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a long test tells how far it is and what differs, and stops where it cannot go on"
+    reason = "a long test tells how far it is and what differs"
 )]
-
-#[path = "support/inventory.rs"]
-mod inventory;
-mod support;
-#[path = "support/twins.rs"]
-mod twins;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use inventory::IgnoreList;
-use twins::{Carrier, Known, Twins, Volatile};
+use crate::support::inventory::IgnoreList;
+use crate::support::twins::{Carrier, Known, Twins, Volatile};
 
 type Cases = [(&'static str, &'static [How])];
 

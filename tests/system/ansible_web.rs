@@ -1,20 +1,12 @@
 //! `playbooks/web` ends in the same machine, whether real Ansible or amibake applied it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-#[path = "support/inventory.rs"]
-mod inventory;
-mod support;
-#[path = "support/twins.rs"]
-mod twins;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use inventory::IgnoreList;
-use support::{Plain, text, wait_for};
-use twins::{Carrier, Run, Twins, status_differences};
+use crate::support::inventory::IgnoreList;
+use crate::support::twins::{Carrier, Run, Twins, status_differences};
+use crate::support::{Plain, text, wait_for};
 
 #[test]
 fn the_web_role_makes_the_same_machine_as_ansible_does() {

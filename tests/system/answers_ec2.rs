@@ -1,12 +1,9 @@
 //! A build goes on where EC2 acts and its answer is lost, and removes what it never heard of.
 
-#![cfg(feature = "ec2")]
-
-mod support;
-
 use serde_json::json;
-use support::account::{CHANGES, REMOVALS, assert_all_hit, assert_one_image_more, build};
-use support::{Cloud, text};
+
+use crate::support::account::{CHANGES, REMOVALS, assert_all_hit, assert_one_image_more, build};
+use crate::support::{Cloud, text};
 
 /// EC2 acts, and the connection is closed before its answer: every changing call once.
 #[test]

@@ -1,15 +1,11 @@
 //! `apply` against machines that lie, over real SSH: nothing of the controller is read or written,
 //! its memory stays small, and the user is told what the machine did.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{amibake, text, wait_for};
+use crate::support::{amibake, text, wait_for};
 
 /// What the whole program may take, in KiB: a debug build takes 43 MiB to say hello, and the
 /// machines below send 100 MiB and more.

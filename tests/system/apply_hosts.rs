@@ -1,13 +1,9 @@
 //! Several hosts at the same time, from the inventories that Ansible reads.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::{Plain, amibake, text};
+use crate::support::{Plain, amibake, text};
 
 const PLAY: &str = r#"
 - hosts: web:db:nowhere

@@ -1,11 +1,9 @@
 //! A playbook is applied over SSH to a machine that is real.
 
-mod support;
-
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Plain, expect_exit, text, wait_for};
+use crate::support::{Plain, expect_exit, text, wait_for};
 
 const PLAY: &str = r#"
 - hosts: all

@@ -1,12 +1,9 @@
 //! How the agent gets onto a machine that is real, runs there, and as whom.
 
-mod support;
-
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{Plain, expect_exit, text, wait_for};
+use crate::support::{Plain, expect_exit, on_terminal, text, wait_for};
 
 const AS_ROOT: &str = r"
 - hosts: all
@@ -292,36 +289,17 @@ fn sudo_gets_its_password_and_nobody_else_does() {
         .args(["-q", "-p", "-N", "open sesame", "-f"])
         .arg(&locked);
     assert!(keygen.status().unwrap().success());
-    let mut apply = apply_as(&plain, "carol", AS_ROOT);
-    apply.arg("-K");
-    let args: Vec<_> = apply
-        .get_args()
-        .map(|arg| {
-            if arg == key.as_os_str() {
-                locked.as_os_str()
-            } else {
-                arg
-            }
-            .to_owned()
-        })
-        .collect();
-    let mut terminal = Command::new("/usr/bin/python3");
-    terminal
-        .arg(
-            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
-                .join("tests/support/terminal.py"),
-        )
-        .args([
-            "BECOME password: ",
-            "the-right-word-4711",
-            "Passphrase for ",
-            "open sesame",
-            "--",
-        ])
-        .arg(apply.get_program())
-        .args(args)
+    let apply = apply_as(&plain, "carol", AS_ROOT);
+    let args = apply.get_args();
+    let mut asks = Command::new(apply.get_program());
+    asks.args(args.map(|arg| if arg == key { locked.as_os_str() } else { arg }))
+        .arg("-K")
         .env("HOME", plain.folder());
-    let output = expect_exit(&mut terminal, 0);
+    let answers = [
+        ["BECOME password: ", "the-right-word-4711"],
+        ["Passphrase for ", "open sesame"],
+    ];
+    let output = expect_exit(&mut on_terminal(&asks, &answers), 0);
     let said = text(&output.stdout);
     assert!(
         said.contains("failed=0") && !said.contains("4711") && !said.contains("sesame"),

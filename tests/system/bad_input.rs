@@ -1,17 +1,12 @@
 //! What is wrong with a manifest or a playbook is found before anything is called: the whole corpus
 //! of bad ones, through the real program, beside a server that counts who comes.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use support::{amibake, text};
+use crate::support::{amibake, text};
 
 /// Takes connections to an endpoint that AWS's SDK is sent to, and counts them.
 struct Counter {

@@ -1,11 +1,6 @@
 //! A secret that a build uses in every way there is can be found nowhere afterwards, nor in any
 //! process list meanwhile.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde_json::json;
-use support::running::Running;
-use support::{Cloud, expect_exit, text};
+
+use crate::support::running::Running;
+use crate::support::{Cloud, expect_exit, text};
 
 /// `@URL@` is a server that asks for a password. The last two tasks fail if they are told to.
 const MANIFEST: &str = r#"

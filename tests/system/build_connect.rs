@@ -1,10 +1,5 @@
 //! How a build reaches its builder: who is let in, and what is said when it does not answer.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -12,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use support::running::{Built, Running};
-use support::{Cloud, wait_for};
+
+use crate::support::running::{Built, Running};
+use crate::support::{Cloud, wait_for};
 
 /// No `connect`: by its public address is the default.
 const MANIFEST: &str = r#"

@@ -1,10 +1,6 @@
 //! A manifest becomes a root tarball on this host, and nothing else stays of the run, however it
 //! ends.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -13,9 +9,9 @@ use std::process::Command;
 
 use serde_json::{Value as Json, json};
 
-use support::here::{Here, assert_nothing_left, kill, processes};
-use support::sealed::{assert_boots_alone, residue};
-use support::{amibake, expect_exit, text};
+use crate::support::here::{Here, assert_nothing_left, kill, processes};
+use crate::support::sealed::{assert_boots_alone, residue};
+use crate::support::{amibake, expect_exit, text};
 
 const MANIFEST: &str = r#"
 name: small
@@ -167,7 +163,7 @@ image: {name: "both-{{ build_time }}"}
     let root = here.folder().join("root");
     unpack(&tarball, &root);
 
-    let cloud = support::Cloud::start();
+    let cloud = crate::support::Cloud::start();
     let manifest = cloud.manifest(text_of_both);
     expect_exit(cloud.amibake(["build"]).arg(manifest), 0);
     let snapshot = &cloud.inventory()["snapshots"][0];

@@ -1,12 +1,8 @@
 //! A manifest becomes an AMI, against an EC2 whose instances are real machines.
 
-#![cfg(feature = "ec2")]
-
-mod support;
-
-use support::account::assert_one_image_more;
-use support::sealed::{assert_boots_alone, residue};
-use support::{Cloud, expect_exit, text};
+use crate::support::account::assert_one_image_more;
+use crate::support::sealed::{assert_boots_alone, residue};
+use crate::support::{Cloud, expect_exit, text};
 
 const MANIFEST: &str = r#"
 name: small

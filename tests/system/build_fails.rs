@@ -1,12 +1,9 @@
 //! Builds that fail say why, where and what is left, and leave nothing.
 
-#![cfg(feature = "ec2")]
-
-mod support;
-
 use serde_json::json;
-use support::Cloud;
-use support::running::Built;
+
+use crate::support::Cloud;
+use crate::support::running::Built;
 
 const MANIFEST: &str = r#"
 name: fails

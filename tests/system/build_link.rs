@@ -1,13 +1,10 @@
 //! The link to the builder, in whole builds: whom it trusts, and what it survives.
 
-#![cfg(feature = "ec2")]
-
-mod support;
-
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Cloud, text, wait_for};
+
+use crate::support::{Cloud, text, wait_for};
 
 /// Each task leaves a line on the disk, the first before it waits for a while.
 const MANIFEST: &str = r#"

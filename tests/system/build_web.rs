@@ -1,11 +1,6 @@
 //! The example application, baked on EC2 as its own manifest says, and launched again from the
 //! account by somebody else.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use support::account::assert_one_image_more;
-use support::{Cloud, sealed, text, wait_for};
+
+use crate::support::account::assert_one_image_more;
+use crate::support::{Cloud, sealed, text, wait_for};
 
 /// The repository that the builder clones: the example, and one route more, which fails.
 struct Repository {

@@ -1,14 +1,10 @@
 //! What the command line says: help, and to those who mistype. Golden: `INSTA_UPDATE=always` writes
 //! what is said now.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::{amibake, expect_exit, text};
+use crate::support::{amibake, expect_exit, text};
 
 /// Returns how a command ended and all it said.
 fn said(home: &Path, line: &str) -> String {

@@ -1,15 +1,10 @@
 //! The dead-man timer: a machine that nobody comes back for ends itself, one that somebody cares
 //! for does not, and an image has no timer at all.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::{Cloud, text, wait_for};
+use crate::support::{Cloud, text, wait_for};
 
 /// The shortest period there is.
 const PERIOD: Duration = Duration::from_secs(60);

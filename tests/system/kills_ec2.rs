@@ -3,16 +3,14 @@
 //! Builds that are killed at places spread over a run. A place is a call that the test EC2 holds, or
 //! a state that it is in, so each test knows that it hit what it meant to.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::time::Duration;
 
 use serde_json::json;
-use support::account::{Build, Inventory, assert_one_image_more, is_busy, reach, reap_by_tags};
-use support::{Cloud, expect_exit, text, wait_for};
+
+use crate::support::account::{
+    Build, Inventory, assert_one_image_more, is_busy, reach, reap_by_tags,
+};
+use crate::support::{Cloud, expect_exit, text, wait_for};
 
 /// Where a build is when it is killed.
 #[derive(Debug, Clone, Copy)]

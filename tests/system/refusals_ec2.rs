@@ -1,16 +1,12 @@
 //! A build that EC2 refuses a call tells it, and names what it could not remove.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use serde_json::json;
-use support::account::{CHANGES, MANIFEST, REMOVALS, assert_one_image_more, build};
-use support::{Cloud, expect_exit, text};
+
+use crate::support::account::{CHANGES, MANIFEST, REMOVALS, assert_one_image_more, build};
+use crate::support::{Cloud, expect_exit, text};
 
 /// The sweeps below have a case for each: a new call needs one too.
 #[test]

@@ -1,14 +1,9 @@
 //! What an image must not have of its builder: planted there one by one, gone from the image.
 
-#![cfg(feature = "ec2")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-mod support;
-
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use support::{Cloud, sealed};
+use crate::support::{Cloud, sealed};
 
 /// One of each kind, as the things that make them would leave them.
 const PLANTS: [&str; 37] = [

@@ -1,14 +1,11 @@
 //! An interrupted build cleans up after itself, as far as it is let.
 
-#![cfg(feature = "ec2")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::account::{Build, is_busy, reach, reap_by_tags};
-use support::{Cloud, wait_for};
+
+use crate::support::account::{Build, is_busy, reach, reap_by_tags};
+use crate::support::{Cloud, wait_for};
 
 #[test]
 fn interrupted_it_cleans_up_and_exits_130() {

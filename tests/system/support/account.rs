@@ -1,7 +1,5 @@
 //! Builds in an account whose things are counted: how they end, and what is there afterwards.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

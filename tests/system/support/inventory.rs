@@ -4,8 +4,6 @@
 //! compares two machines goes through [`differences`]. Timestamps and the sizes of directories are not
 //! read at all: they are the clock's and the file system's.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};

@@ -1,12 +1,13 @@
 //! What the whole-program tests share: a test EC2 of their own, and runs of the real binary.
 
-#![expect(dead_code, reason = "every test program uses a part of it")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
+#[cfg(feature = "ec2")]
 pub(crate) mod account;
 pub(crate) mod here;
+pub(crate) mod inventory;
+#[cfg(feature = "ec2")]
 pub(crate) mod running;
 pub(crate) mod sealed;
+pub(crate) mod twins;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -239,6 +240,28 @@ pub(crate) fn expect_exit(command: &mut Command, code: i32) -> Output {
     output
 }
 
+/// Returns a command as one that runs on a terminal of its own, where each question gets its answer.
+pub(crate) fn on_terminal(command: &Command, answers: &[[&str; 2]]) -> Command {
+    let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let mut terminal = Command::new("/usr/bin/python3");
+    terminal
+        .arg(here.join("tests/system/support/terminal.py"))
+        .args(answers.as_flattened())
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => terminal.env(name, value),
+            None => terminal.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        terminal.current_dir(folder);
+    }
+    terminal
+}
+
 /// Returns bytes as text.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -261,7 +284,6 @@ pub(crate) fn needed(variable: &str) -> String {
 /// A machine with SSH and nothing else of a cloud, for one test alone.
 pub(crate) struct Plain {
     server: Child,
-    answers: BufReader<std::process::ChildStdout>,
     /// Where it is.
     pub(crate) address: String,
     /// Its disk.
@@ -304,7 +326,6 @@ impl Plain {
         let (address, root) = (address.to_owned(), PathBuf::from(root));
         let plain = Self {
             server,
-            answers,
             address,
             root,
             folder,
@@ -313,14 +334,6 @@ impl Plain {
             plain.ssh("cloud-init status --wait").status.success()
         });
         plain
-    }
-
-    /// Takes its network away, or gives it back.
-    pub(crate) fn cut(&mut self, cut: bool) {
-        use std::io::Write;
-        let word = if cut { "cut" } else { "mend" };
-        writeln!(self.server.stdin.as_mut().unwrap(), "{word}").unwrap();
-        self.answers.read_line(&mut String::new()).unwrap();
     }
 
     /// Runs a command on it, as its login user, by OpenSSH. After two minutes it is ended, and

@@ -49,11 +49,6 @@ impl Cloud {
 }
 
 impl Running {
-    /// Returns its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Returns what it said so far.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap()

@@ -1,8 +1,5 @@
 //! Two equal machines, one given to real `ansible-playbook`, one to `amibake apply`, and what came of it.
 
-#![expect(dead_code, reason = "every test program uses a part of it")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +8,8 @@ use std::thread;
 
 use serde_json::{Map, Value as Json};
 
-use crate::inventory::{self, IgnoreList, Inventory, differences};
-use crate::support::{Plain, needed, text};
+use super::inventory::{self, IgnoreList, Inventory, differences};
+use super::{Plain, needed, on_terminal, text};
 
 /// The two machines.
 pub(crate) struct Twins {
@@ -100,9 +97,26 @@ impl Twins {
         })
     }
 
-    fn by_ansible(&self, playbook: &Path, more: &[&str]) -> Run {
+    /// Runs a playbook on both, each on a terminal where each question gets its answer.
+    pub(crate) fn play_on_terminal(
+        &self,
+        playbook: &Path,
+        more: &[&str],
+        answers: &[[&str; 2]],
+    ) -> (Output, Output) {
+        let theirs = self.ansible(playbook, more, &self.results_of(playbook));
+        let mut ours = self.ours.apply_file(playbook);
+        ours.args(["--host-key", &self.ours.host_key()]).args(more);
+        let answered = |command: &Command| on_terminal(command, answers).output().unwrap();
+        (answered(&theirs), answered(&ours))
+    }
+
+    fn results_of(&self, playbook: &Path) -> PathBuf {
         let stem = playbook.file_stem().unwrap().to_string_lossy().into_owned();
-        let results = self.folder.path().join(format!("{stem}.results"));
+        self.folder.path().join(format!("{stem}.results"))
+    }
+
+    fn ansible(&self, playbook: &Path, more: &[&str], results: &Path) -> Command {
         let plugins = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
             .join("tests/twin/callback_plugins");
         let python = PathBuf::from(needed("AMIBAKE_TEST_PYTHON"));
@@ -129,13 +143,18 @@ impl Twins {
                 "ANSIBLE_SSH_ARGS",
                 "-o ControlMaster=auto -o ControlPersist=10s -o UserKnownHostsFile=/dev/null",
             )
-            .env("TWIN_RESULTS", &results);
+            .env("TWIN_RESULTS", results);
         if self.carrier == Carrier::Mitogen {
             ansible
                 .env("ANSIBLE_STRATEGY", "mitogen_linear")
                 .env("ANSIBLE_STRATEGY_PLUGINS", mitogen(&python));
         }
-        let output = ansible.output().unwrap();
+        ansible
+    }
+
+    fn by_ansible(&self, playbook: &Path, more: &[&str]) -> Run {
+        let results = self.results_of(playbook);
+        let output = self.ansible(playbook, more, &results).output().unwrap();
         Run {
             exit: output.status.code(),
             tasks: read_ansibles(&fs::read_to_string(&results).unwrap_or_default()),
