@@ -1,7 +1,7 @@
 """`amibake build` with one trivial task beside Packer for the same, on one test EC2 in one run.
 
 Usage: build.py --amibake PROGRAM --base ROOT [--rounds 5] [--image-seconds 0,60]. Prints median wall
-times and the number of EC2 calls. Packer is given a key pair that exists, since it cannot use
+times, the number of EC2 calls, and the peak memory of the process (without Packer's plugins). Packer is given a key pair that exists, since it cannot use
 another (so its CreateKeyPair and DeleteKeyPair are not counted); it keeps a plain image, while
 amibake seals, boots and tests the image too.
 """
@@ -61,14 +61,30 @@ def template(cloud: Cloud, folder: Path) -> Path:
     return path
 
 
-def timed(cloud: Cloud, command: list[str]) -> tuple[float, collections.Counter]:
+def timed(cloud: Cloud, command: list[str]) -> tuple[float, int, collections.Counter]:
+    """Seconds, KiB of memory at its peak, and calls."""
     cloud.control("clear", {})
-    began = time.monotonic()
-    done = subprocess.run(command, env=cloud.environment(), capture_output=True, text=True)
-    took = time.monotonic() - began
-    if done.returncode:
-        sys.exit(f"{command} failed:\n{done.stdout}\n{done.stderr}")
-    return took, collections.Counter(call["action"] for call in cloud.control("calls"))
+    with tempfile.TemporaryFile("w+") as output:
+        began = time.monotonic()
+        child = subprocess.Popen(command, env=cloud.environment(), stdout=output, stderr=output)
+        peak = 0
+        while child.poll() is None:
+            # What `wait4` says would be this Python's, from which the child was forked.
+            peak = max(peak, high_water(child.pid))
+            time.sleep(0.05)
+        took = time.monotonic() - began
+        if child.returncode:
+            output.seek(0)
+            sys.exit(f"{command} failed:\n{output.read()}")
+    return took, peak, collections.Counter(call["action"] for call in cloud.control("calls"))
+
+
+def high_water(process: int) -> int:
+    """KiB of memory that a process has had at most; 0 if it is gone."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return 0
 
 
 def newest_root(cloud: Cloud, before: set[str]) -> Path:
@@ -105,16 +121,17 @@ def measure(options, cloud: Cloud, folder: Path, seconds: float) -> None:
                   "packer": ["packer", "build", "-color=false", str(template(cloud, folder))]}
     print(f"image time {seconds:g} s:")
     times = {name: [] for name in contenders}
-    calls = {}
+    memory, calls = collections.Counter(), {}
     for _ in range(options.rounds):
         for name, command in contenders.items():
             before = set(cloud.control("roots"))
-            took, calls[name] = timed(cloud, command)
+            took, peak, calls[name] = timed(cloud, command)
+            memory[name] = max(memory[name], peak)
             times[name].append(took)
             if not (newest_root(cloud, before) / "etc/mark").exists():
                 sys.exit(f"{name}'s image lacks the mark")
     for name in contenders:
-        print(f"  {name:8} {statistics.median(times[name]):7.2f} s ({min(times[name]):.2f}-{max(times[name]):.2f})   "
+        print(f"  {name:8} {statistics.median(times[name]):7.2f} s ({min(times[name]):.2f}-{max(times[name]):.2f})   {memory[name] / 1024:.0f} MiB   "
               f"{sum(calls[name].values())} calls: " + ", ".join(f"{action} {n}" for action, n in sorted(calls[name].items())))
 
 
