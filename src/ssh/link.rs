@@ -154,11 +154,7 @@ impl AsyncRead for Guarded {
 }
 
 /// Carries standard input, then says that it is at its end.
-async fn feed(
-    from: DuplexStream,
-    write: Arc<ChannelWriteHalf<Msg>>,
-    dropped: CancellationToken,
-) {
+async fn feed(from: DuplexStream, write: Arc<ChannelWriteHalf<Msg>>, dropped: CancellationToken) {
     let mut writer = write.make_writer();
     let mut from = BufReader::with_capacity(PACKET, from);
     tokio::select! {
