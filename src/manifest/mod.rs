@@ -3,6 +3,7 @@
 //! Keys that DESIGN.md promises and nobody has built yet are refused by name, never skipped.
 
 mod builder;
+mod host;
 mod model;
 mod parts;
 mod read;
@@ -15,6 +16,7 @@ use amibake_playbook::files::Disk;
 use amibake_playbook::yaml::{self, Fields, Node};
 use amibake_protocol::mask::Mask;
 
+use host::Host;
 pub(crate) use model::*;
 pub(crate) use variables::Given;
 use variables::Variables;
@@ -67,7 +69,7 @@ pub(crate) fn load(
     };
     let path = std::path::absolute(path).map_err(whole)?;
     let document = yaml::load(&Disk::here(), &path)?;
-    let mut manifest = parse(&path, &document.root, target, given)?;
+    let mut manifest = parse(&path, &document.root, target, given, &Host::here())?;
     manifest.warnings = document.warnings;
     Ok(manifest)
 }
@@ -77,20 +79,21 @@ fn parse(
     root: &Node,
     target: TargetKind,
     given: &Given,
+    host: &Host,
 ) -> Result<Manifest, Diagnostics> {
     let fields = root.fields("the manifest", KEYS)?;
     let variables = Variables::read(fields.get("variables"), given)?;
-    filled(path, root, &fields, target, &variables)
+    filled(path, &fields, target, &variables, host)
         .map_err(|wrong| masked(wrong, &variables.mask()).into())
 }
 
 /// Reads all but the variables.
 fn filled(
     path: &Path,
-    root: &Node,
     fields: &Fields<'_>,
     target: TargetKind,
     variables: &Variables,
+    host: &Host,
 ) -> Result<Manifest, Diagnostic> {
     let name_node = fields.require("name")?;
     let name = read::name(name_node, variables)?;
@@ -101,11 +104,13 @@ fn filled(
             .and_then(|own| own.get(key))
             .or_else(|| fields.get(key))
     };
-    let Some(source) = chosen("source") else {
-        return Err(Diagnostic::new(&root.span, "the manifest has no `source`")
-            .hint("say what to start from: `source: {ubuntu: \"24.04\"}`"));
+    let (source, arches) = match chosen("source") {
+        Some(node) => parts::source(node, target, &variables, host)?,
+        None => (
+            default_source(fields.node, target, host)?,
+            vec![host.arch_for(target)],
+        ),
     };
-    let (source, arches) = parts::source(source, target, &variables)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let image_node = chosen("image");
     let image = parts::image(image_node, &name, &variables)?;
@@ -124,6 +129,17 @@ fn filled(
         secrets: variables.mask(),
         warnings: Vec::new(),
     })
+}
+
+/// Returns what a manifest without `source` starts from: on this host, its own distribution.
+fn default_source(root: &Node, target: TargetKind, host: &Host) -> Result<Source, Diagnostic> {
+    match target {
+        TargetKind::Container => host.source(&root.span),
+        TargetKind::Ec2 | TargetKind::Vm => {
+            Err(Diagnostic::new(&root.span, "the manifest has no `source`")
+                .hint("say what to start from: `source: {ubuntu: \"24.04\"}`"))
+        }
+    }
 }
 
 /// Hides secrets in a complaint, with the line it is about if that has one.

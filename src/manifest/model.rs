@@ -28,6 +28,11 @@ impl Arch {
         }
     }
 
+    /// Returns this host's, if images can be made for it.
+    pub(crate) fn here() -> Option<Self> {
+        Self::parse(std::env::consts::ARCH)
+    }
+
     /// Returns the kernel's name for it: `x86_64`, `aarch64`.
     pub(crate) fn kernel(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::{Fields, Node};
 
+use super::host::Host;
 use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, TargetKind, Test};
 use super::read;
 use super::variables::Variables;
@@ -20,6 +21,7 @@ pub(super) fn source(
     node: &Node,
     target: TargetKind,
     variables: &Variables,
+    host: &Host,
 ) -> Result<(Source, Vec<Arch>), Diagnostic> {
     let known = [
         "ubuntu", "debian", "ami", "ssm", "filter", "image", "arch", "checksum",
@@ -53,7 +55,11 @@ pub(super) fn source(
         "filter" => Source::Filter(filter(fields.require(one)?, variables)?),
         _ => file(&fields, value()?, variables)?,
     };
-    Ok((source, arches(fields.get("arch"), variables)?))
+    let arches = match fields.get("arch") {
+        Some(node) => arches(node, variables)?,
+        None => vec![host.arch_for(target)],
+    };
+    Ok((source, arches))
 }
 
 fn ami(node: &Node, id: String) -> Result<String, Diagnostic> {
@@ -119,10 +125,7 @@ fn file(
     Ok(Source::Image { location, checksum })
 }
 
-fn arches(node: Option<&Node>, variables: &Variables) -> Result<Vec<Arch>, Diagnostic> {
-    let Some(node) = node else {
-        return Ok(vec![Arch::Amd64]);
-    };
+fn arches(node: &Node, variables: &Variables) -> Result<Vec<Arch>, Diagnostic> {
     let arch = |text: &String| {
         Arch::parse(text).ok_or_else(|| {
             let wrong = Diagnostic::new(&node.span, format!("`{text}` is no architecture we know"));

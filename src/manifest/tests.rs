@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// A host of the other architecture than most.
+fn host(os_release: &str) -> Host {
+    Host {
+        arch: Some(Arch::Arm64),
+        os_release: Ok(os_release.to_owned()),
+    }
+}
+
 /// Each `bad/NAME.yaml` is refused with the text of `bad/NAME.err`; a new case is a new pair.
 #[test]
 fn every_bad_manifest_is_refused_in_the_words_beside_it() {
@@ -23,6 +31,7 @@ fn every_bad_manifest_is_refused_in_the_words_beside_it() {
             &root,
             TargetKind::Ec2,
             &Given::default(),
+            &host(""),
         );
         let said = format!("{}\n", said.expect_err(&name.to_string_lossy()));
         let golden = path.with_extension("err");
@@ -46,6 +55,7 @@ fn good(text: &str, target: TargetKind, given: &Given) -> Manifest {
         &yaml::parse(path, text.as_bytes()).unwrap().root,
         target,
         given,
+        &host("ID=debian\nVERSION_CODENAME=trixie\n"),
     )
     .unwrap()
 }
@@ -80,6 +90,63 @@ fn a_target_has_its_own_source() {
 }
 
 #[test]
+fn a_container_is_by_default_as_its_host() {
+    for (source, on_ec2, in_container) in [
+        ("source: {ubuntu: \"24.04\"}", Arch::Amd64, Arch::Arm64),
+        (
+            "source: {ubuntu: \"24.04\", arch: amd64}",
+            Arch::Amd64,
+            Arch::Amd64,
+        ),
+    ] {
+        let text = format!("name: web\n{source}\n");
+        let arches = |target| good(&text, target, &Given::default()).arches;
+        assert_eq!(arches(TargetKind::Ec2), [on_ec2]);
+        assert_eq!(arches(TargetKind::Container), [in_container]);
+    }
+    let of = |os_release| without_source(os_release).map(|m| (m.source, m.arches));
+    let ubuntu = "NAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n";
+    let noble = (Source::Ubuntu("noble".into()), vec![Arch::Arm64]);
+    assert_eq!(of(ubuntu).unwrap(), noble);
+    let debian = of("ID=\"debian\"\nVERSION_CODENAME=\"bookworm\"\n").unwrap();
+    assert_eq!(debian.0, Source::Debian("bookworm".into()));
+}
+
+#[test]
+fn a_container_on_another_host_needs_a_source() {
+    for (os_release, why) in [
+        (
+            "ID=fedora\nVERSION_ID=41\n",
+            "this host is neither Debian nor Ubuntu: /etc/os-release has ID=fedora",
+        ),
+        (
+            "ID=debian\nVERSION_CODENAME=\n",
+            "/etc/os-release has no VERSION_CODENAME",
+        ),
+    ] {
+        let said = without_source(os_release).unwrap_err().to_string();
+        assert!(
+            said.starts_with("/m/web.yaml:1:1: the manifest has no `source`"),
+            "{said}"
+        );
+        assert!(said.contains(why) && said.contains("hint: "), "{said}");
+    }
+}
+
+fn without_source(os_release: &str) -> Result<Manifest, Diagnostics> {
+    let path = Path::new("/m/web.yaml");
+    let root = yaml::parse(path, b"name: web\n").unwrap().root;
+    let given = Given::default();
+    parse(
+        path,
+        &root,
+        TargetKind::Container,
+        &given,
+        &host(os_release),
+    )
+}
+
+#[test]
 fn inline_tasks_keep_their_lines_and_their_templates() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks:\n      - debug:\n          msg: \"{{ x }}\"\n    vars: {x: 1}\ntest: []\n";
     let manifest = good(text, TargetKind::Ec2, &Given::default());
@@ -96,7 +163,13 @@ fn a_checksum_is_checked_when_the_manifest_is_read() {
         let text = format!("name: web\nsource: {{{source}}}\n");
         let path = Path::new("/m/web.yaml");
         let root = yaml::parse(path, text.as_bytes()).unwrap().root;
-        parse(path, &root, TargetKind::Container, &Given::default())
+        parse(
+            path,
+            &root,
+            TargetKind::Container,
+            &Given::default(),
+            &host(""),
+        )
     };
     let sum = "0f".repeat(32);
     image(&format!(
@@ -136,7 +209,7 @@ fn an_image_s_name_is_one_that_its_target_takes() {
         let path = Path::new("/m/web.yaml");
         let root = yaml::parse(path, text.as_bytes()).unwrap().root;
         for target in [Ec2, Container] {
-            let parsed = parse(path, &root, target, &Given::default());
+            let parsed = parse(path, &root, target, &Given::default(), &host(""));
             assert_eq!(
                 parsed.is_ok(),
                 targets.contains(&target),

@@ -11,7 +11,6 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::super::TargetError;
-use super::host_arch;
 use crate::manifest::Arch;
 
 /// The tools, and the Debian package each is in.
@@ -35,7 +34,7 @@ pub(super) fn check(arch: Arch) -> Result<(), TargetError> {
         )
         .with_hint("run it with sudo"));
     }
-    if host_arch() != Some(arch) {
+    if Arch::here() != Some(arch) {
         return Err(TargetError::manifest(format!(
             "a container runs on this host's processor, which is {}, not {arch}",
             std::env::consts::ARCH

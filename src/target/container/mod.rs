@@ -23,7 +23,6 @@ use tokio::process::{Child, Command};
 use super::{Base, Candidate, Cx, Finished, Keys, Machine, Role, Target, TargetError, tail};
 use crate::guest::prepare::arm_timer;
 use crate::ledger::{Due, Undo};
-use crate::manifest::Arch;
 use crate::plan::BakePlan;
 use host::run;
 use network::Network;
@@ -413,11 +412,6 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child
         .process_group(0)
         .spawn()
         .map_err(failed)
-}
-
-/// The architecture of this host, by Debian's name.
-fn host_arch() -> Option<Arch> {
-    Arch::parse(std::env::consts::ARCH)
 }
 
 #[cfg(test)]
