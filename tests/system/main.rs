@@ -13,6 +13,7 @@ mod support;
 
 mod ansible_comparator;
 mod ansible_modules;
+mod ansible_options;
 mod ansible_web;
 #[cfg(feature = "ec2")]
 mod answers_ec2;

@@ -31,7 +31,11 @@ pub(super) fn render(path: &Path, playbook: &Playbook, wanted: &Wanted) -> Strin
             }
         }
         if wanted.tags {
-            let all: BTreeSet<&String> = tasks.iter().flat_map(|task| &task.tags).collect();
+            let mut all: BTreeSet<&str> = tasks
+                .iter()
+                .flat_map(|task| task.tags.iter().map(String::as_str))
+                .collect();
+            all.extend(tags.split(", ").filter(|tag| !tag.is_empty()));
             let _infallible = writeln!(text, "      TASK TAGS: [{}]", joined(all));
         }
     }
@@ -50,7 +54,8 @@ fn keyword(play: &Play, name: &str, between: &str) -> Option<String> {
     }
 }
 
-fn joined<'a>(tags: impl IntoIterator<Item = &'a String>) -> String {
-    let tags: Vec<&str> = tags.into_iter().map(String::as_str).collect();
+fn joined(tags: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let tags: Vec<_> = tags.into_iter().collect();
+    let tags: Vec<&str> = tags.iter().map(AsRef::as_ref).collect();
     tags.join(", ")
 }

@@ -121,6 +121,15 @@ impl Run<'_> {
 
     /// `import_tasks`: the tasks of the file stand here, under all keywords of the import.
     pub(super) fn import_tasks(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
+        let (nodes, inner) = self.imported_tasks(doing)?;
+        self.nodes(&nodes, &inner)
+    }
+
+    /// Returns the tasks of an `import_tasks`, and what is around them.
+    pub(super) fn imported_tasks(
+        &self,
+        doing: &Doing<'_>,
+    ) -> Result<(Vec<Node>, Rc<Around>), Stop> {
         let (task, around) = (doing.task, doing.around);
         let args = self.args(doing).map_err(Stop)?;
         let file = args
@@ -130,7 +139,7 @@ impl Run<'_> {
         let inner = imported(task, around);
         let path = self.task_file(&inner, &file.to_string()).map_err(Stop)?;
         let nodes = convert::tasks(self, &path)?;
-        self.nodes(&nodes, &beside(&inner, &path))
+        Ok((nodes, beside(&inner, &path)))
     }
 
     /// `import_role`: the role's tasks stand here, under all keywords of the import.

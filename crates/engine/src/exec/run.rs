@@ -262,7 +262,8 @@ impl<'a> Run<'a> {
 
     fn block(&self, block: &Block, around: &Rc<Around>) -> Result<Flow, Stop> {
         let inner = around.inner(block.keywords.clone());
-        let rescues = u32::from(!block.rescue.is_empty());
+        // Without a task that the tags select, Ansible takes the block for one without `rescue`.
+        let rescues = u32::from(self.selects_any(&block.rescue, &inner)?);
         self.rescuers.set(self.rescuers.get() + rescues);
         let flow = self.nodes(&block.tasks, &inner);
         self.rescuers.set(self.rescuers.get() - rescues);

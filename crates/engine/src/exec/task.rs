@@ -9,7 +9,7 @@ use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 
 use super::actions::Doing;
-use super::model::{Around, Task};
+use super::model::{Around, Node, Task};
 use super::run::{Flow, Run, Stop};
 use super::vars::Reach;
 
@@ -32,16 +32,20 @@ impl Run<'_> {
             reach: &reach,
             index: self.index.get(),
         };
-        if !handler && !self.is_selected(&doing)? {
-            return Ok(Flow::Next);
-        }
-        let flow = match super::actions::bare(&task.action) {
-            "meta" => Some(self.meta(&doing)),
+        // What is imported is chosen by its own tags, to which the import's were added.
+        let imported = match super::actions::bare(&task.action) {
             "import_tasks" => Some(self.import_tasks(&doing)),
             "import_role" => Some(self.import_role(&doing)),
             _ => None,
         };
-        if let Some(flow) = flow {
+        if let Some(flow) = imported {
+            return flow.map_err(|stop| self.hushed(stop, &doing));
+        }
+        if !handler && !self.is_selected(&doing)? {
+            return Ok(Flow::Next);
+        }
+        if super::actions::bare(&task.action) == "meta" {
+            let flow = self.meta(&doing);
             return flow.map_err(|stop| self.hushed(stop, &doing));
         }
         if !handler && self.is_before_start(&doing) {
@@ -97,6 +101,39 @@ impl Run<'_> {
             .collect();
         reach.local.set("ansible_search_path", Value::list(path));
         reach
+    }
+
+    /// Returns whether the tags select any of these tasks; an imported role is judged by its import.
+    pub(super) fn selects_any(&self, nodes: &[Node], around: &Rc<Around>) -> Result<bool, Stop> {
+        for node in nodes {
+            let selects = match node {
+                Node::Task(task) => {
+                    let doing = Doing {
+                        task,
+                        around,
+                        reach: &self.reach(task, around),
+                        index: self.index.get(),
+                    };
+                    match super::actions::bare(&task.action) {
+                        "import_tasks" => {
+                            let (nodes, inner) = self.imported_tasks(&doing)?;
+                            self.selects_any(&nodes, &inner)?
+                        }
+                        _ => self.is_selected(&doing)?,
+                    }
+                }
+                Node::Block(block) => {
+                    let inner = around.inner(block.keywords.clone());
+                    self.selects_any(&block.tasks, &inner)?
+                        || self.selects_any(&block.rescue, &inner)?
+                        || self.selects_any(&block.always, &inner)?
+                }
+            };
+            if selects {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn is_selected(&self, doing: &Doing<'_>) -> Result<bool, Stop> {
