@@ -43,6 +43,7 @@ mod deadman_ec2;
 mod kills_ec2;
 #[cfg(feature = "ec2")]
 mod refusals_ec2;
+mod scripts;
 #[cfg(feature = "ec2")]
 mod sealed_root;
 #[cfg(feature = "ec2")]

@@ -26,6 +26,56 @@ const TOOLS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
 ];
 
+/// Whose suites mmdebstrap makes roots of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distribution {
+    Debian,
+    Ubuntu,
+}
+
+/// Where packages put the keys that archives are signed with.
+const KEYRINGS: &str = "/usr/share/keyrings";
+
+impl Distribution {
+    /// Returns the keyring that mmdebstrap takes for its suites, and the package it is in, which
+    /// the other one has too and does not install by itself.
+    fn keyring(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Debian => ("debian-archive-keyring.gpg", "debian-archive-keyring"),
+            Self::Ubuntu => ("ubuntu-archive-keyring.gpg", "ubuntu-keyring"),
+        }
+    }
+}
+
+/// Looks for what a distribution's packages are checked with. Without it mmdebstrap fails when it
+/// has asked the mirror, and says no more than apt does.
+pub(super) fn check_keyring(of: Distribution) -> Result<(), TargetError> {
+    keyring(of, Path::new(KEYRINGS), on_path("gpg"))
+}
+
+fn keyring(of: Distribution, folder: &Path, has_gpg: bool) -> Result<(), TargetError> {
+    let (file, package) = of.keyring();
+    // mmdebstrap asks gpg whether apt trusts these keys already.
+    let needed = [(folder.join(file).is_file(), package), (has_gpg, "gpg")];
+    let missing = needed.iter().filter(|(there, _)| !there);
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install {}", missing.join(" "));
+    let hint = match of {
+        Distribution::Ubuntu if missing.contains(&package) => {
+            format!("{install}; Debian 12 has {package} in bookworm-backports")
+        }
+        Distribution::Debian | Distribution::Ubuntu => install,
+    };
+    Err(TargetError::manifest(format!(
+        "the container target lacks {}, by which it knows that packages are {of:?}'s",
+        missing.join(", ")
+    ))
+    .with_hint(hint))
+}
+
 /// Looks at everything that would fail later.
 pub(super) fn check(arch: Arch) -> Result<(), TargetError> {
     if !rustix::process::geteuid().is_root() {
@@ -285,6 +335,25 @@ pub(super) fn resolver() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_is_not_begun_without_the_keys_of_its_packages() {
+        use Distribution::{Debian, Ubuntu};
+        let keyrings = tempfile::tempdir().unwrap();
+        let said = |of, has_gpg| {
+            let error = keyring(of, keyrings.path(), has_gpg).unwrap_err();
+            format!("{error}: {}", error.hint().unwrap())
+        };
+        let ubuntu = said(Ubuntu, true);
+        assert!(ubuntu.contains("lacks ubuntu-keyring,"), "{ubuntu}");
+        let debian = said(Debian, false);
+        let both = "apt-get install debian-archive-keyring gpg";
+        assert!(debian.ends_with(both), "{debian}");
+        std::fs::write(keyrings.path().join("debian-archive-keyring.gpg"), "").unwrap();
+        assert!(said(Debian, false).ends_with("apt-get install gpg"));
+        keyring(Debian, keyrings.path(), true).unwrap();
+        said(Ubuntu, true);
+    }
 
     #[test]
     fn folders_are_for_root_alone() {

@@ -155,8 +155,9 @@ impl Target for Container {
     async fn resolve(&self, plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError> {
         host::check(plan.arch)?;
         self.image_of(plan)?;
+        let recipe = root::recipe(plan)?;
         host::make_homes()?;
-        root::base(plan, cx).await
+        root::base(&recipe, plan, cx).await
     }
 
     async fn launch(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::super::{Base, Cx, TargetError};
-use super::host::{forget, make_folder, run, run_apart, set_mode};
+use super::host::{Distribution, check_keyring, forget, make_folder, run, run_apart, set_mode};
 use super::image::sha256;
 use crate::ledger::{Due, Undo};
 use crate::manifest::{Arch, Source};
@@ -62,9 +62,14 @@ done
 ";
 
 /// What a root is made of.
-enum Recipe {
+pub(super) enum Recipe {
     /// By mmdebstrap, which knows the mirror and the keys of each suite.
-    Suite(String),
+    Suite {
+        /// Whose it is.
+        of: Distribution,
+        /// Its code name.
+        suite: String,
+    },
     /// Unpacked.
     Tarball {
         /// A path, or a URL.
@@ -74,20 +79,33 @@ enum Recipe {
     },
 }
 
-/// Returns the root that `plan` starts from, made now if it is not there yet.
-pub(super) async fn base(plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetError> {
+/// Returns what the root that `plan` starts from is made of: it is there, or can be made.
+pub(super) fn recipe(plan: &BakePlan) -> Result<Recipe, TargetError> {
     let recipe = Recipe::of(plan)?;
+    match &recipe {
+        Recipe::Suite { of, .. } if !recipe.path(plan.arch).is_dir() => check_keyring(*of)?,
+        Recipe::Suite { .. } | Recipe::Tarball { .. } => {}
+    }
+    Ok(recipe)
+}
+
+/// Returns the root by `recipe`, made now if it is not there yet.
+pub(super) async fn base(
+    recipe: &Recipe,
+    plan: &BakePlan,
+    cx: &Cx<'_>,
+) -> Result<Base, TargetError> {
     let name = recipe.name(plan.arch);
-    let path = Path::new(super::CACHE).join("roots").join(&name);
+    let path = recipe.path(plan.arch);
     if !path.is_dir() {
-        let doing = match &recipe {
-            Recipe::Suite(suite) => {
+        let doing = match recipe {
+            Recipe::Suite { suite, .. } => {
                 format!("making the base root of {suite}, once (about a minute)")
             }
             Recipe::Tarball { location, .. } => format!("unpacking {location}, once"),
         };
         cx.phase.progress(doing, None);
-        make(&recipe, plan, &path, cx).await?;
+        make(recipe, plan, &path, cx).await?;
     }
     Ok(Base {
         id: path.display().to_string(),
@@ -99,8 +117,14 @@ pub(super) async fn base(plan: &BakePlan, cx: &Cx<'_>) -> Result<Base, TargetErr
 impl Recipe {
     fn of(plan: &BakePlan) -> Result<Self, TargetError> {
         match &plan.source {
-            Source::Debian(suite) => Ok(Self::Suite(suite.clone())),
-            Source::Ubuntu(release) => Ok(Self::Suite(ubuntu_code_name(release))),
+            Source::Debian(suite) => Ok(Self::Suite {
+                of: Distribution::Debian,
+                suite: suite.clone(),
+            }),
+            Source::Ubuntu(release) => Ok(Self::Suite {
+                of: Distribution::Ubuntu,
+                suite: ubuntu_code_name(release),
+            }),
             Source::Image { location, checksum } => tarball(plan, location, checksum.as_deref()),
             Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) => Err(TargetError::manifest(
                 "the container target cannot start from an AMI",
@@ -109,10 +133,15 @@ impl Recipe {
         }
     }
 
+    /// Returns where the root is kept.
+    fn path(&self, arch: Arch) -> PathBuf {
+        Path::new(super::CACHE).join("roots").join(self.name(arch))
+    }
+
     /// Returns the root's name, which another recipe does not have.
     fn name(&self, arch: Arch) -> String {
         let made_of = match self {
-            Self::Suite(suite) => format!("{suite} {arch} {PACKAGES}"),
+            Self::Suite { suite, .. } => format!("{suite} {arch} {PACKAGES}"),
             Self::Tarball { checksum, .. } => checksum.clone(),
         };
         let digest = Sha256::digest(format!(
@@ -121,7 +150,7 @@ impl Recipe {
         ));
         let digest: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
         match self {
-            Self::Suite(suite) => format!("{suite}-{arch}-{digest}"),
+            Self::Suite { suite, .. } => format!("{suite}-{arch}-{digest}"),
             Self::Tarball { .. } => format!("image-{arch}-{digest}"),
         }
     }
@@ -169,7 +198,7 @@ async fn make(
     make_folder(&work)?;
     let root = work.join("root");
     match recipe {
-        Recipe::Suite(suite) => debootstrap(suite, plan.arch, &root).await?,
+        Recipe::Suite { suite, .. } => debootstrap(suite, plan.arch, &root).await?,
         Recipe::Tarball { location, checksum } => unpack(location, checksum, &work, &root).await?,
     }
     let certificates = format!("--bind-ro={HOST_CERTIFICATES}:/run/host-certificates");

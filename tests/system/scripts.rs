@@ -1,0 +1,57 @@
+//! README's two commands on a machine that has nothing yet, up to the point where they would
+//! install something.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::text;
+
+/// Programs of a machine that lacks every package and can do all that is asked of it.
+const STUBS: [(&str, &str); 5] = [
+    ("apt-get", "exit 100"),
+    ("dpkg-query", "exit 1"),
+    ("stat", "echo ext2/ext3"),
+    ("sudo", "[ \"$1\" = -v ] || exec \"$@\""),
+    ("unshare", "exit 0"),
+];
+
+/// Runs a command of the checkout until it installs packages, which fails; returns what it said.
+fn said_by(script: &str) -> String {
+    let temp = tempfile::tempdir().unwrap();
+    let stubs = temp.path().join("stubs");
+    std::fs::create_dir(&stubs).unwrap();
+    for (name, body) in STUBS {
+        let file = stubs.join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let checkout = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new(Path::new(&checkout).join(script))
+        .env("PATH", format!("{}:{path}", stubs.display()))
+        .env("XDG_CACHE_HOME", temp.path())
+        .env("CARGO_TARGET_DIR", temp.path().join("target"))
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(100), "{said}");
+    assert_eq!(text(&output.stdout), "");
+    said
+}
+
+/// Both make a root of Debian, by the keys that Ubuntu does not have by itself.
+#[test]
+fn both_commands_install_what_debian_s_packages_are_checked_with() {
+    for script in ["try", "test"] {
+        let said = said_by(script);
+        let installed = said
+            .lines()
+            .find_map(|line| line.strip_prefix("==> installing with apt (as root): "))
+            .unwrap_or_else(|| panic!("nothing was installed:\n{said}"));
+        let packages: Vec<&str> = installed.split(' ').collect();
+        for package in ["mmdebstrap", "debian-archive-keyring", "gpg"] {
+            assert!(packages.contains(&package), "{script} lacks {package}");
+        }
+    }
+}
