@@ -40,6 +40,17 @@ fn said_by(script: &str) -> String {
     said
 }
 
+#[test]
+fn both_commands_say_how_long_they_take_and_what_is_done_as_root_before_they_ask_for_it() {
+    for script in ["try", "test"] {
+        let said = said_by(script);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].contains(" minutes on 2 cores"), "{said}");
+        assert!(lines[1].contains("compiling runs as you"), "{said}");
+        assert!(lines[1].contains("need root"), "{said}");
+    }
+}
+
 /// Both make a root of Debian, by the keys that Ubuntu does not have by itself.
 #[test]
 fn both_commands_install_what_debian_s_packages_are_checked_with() {
