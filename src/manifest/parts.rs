@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
-use amibake_playbook::yaml::{Fields, Node};
+use amibake_playbook::yaml::{Fields, Kind, Node};
+use serde_json::Value as Json;
 
 use super::host::Host;
 use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, TargetKind, Test};
@@ -224,17 +225,14 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// Returns tasks as YAML on the very lines where they stand, so that complaints about them name
-/// the right place. Tasks in flow style become JSON, which is YAML, in one line.
+/// the right place. Tasks in flow style come in one line.
 fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
     let span = &tasks.span;
     let indent = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
     let first = span.source.line(span.line).unwrap_or_default();
     let blank = "\n".repeat(usize::try_from(span.line.saturating_sub(1)).unwrap_or(0));
     if first.chars().nth(indent) != Some('-') {
-        return Ok(format!(
-            "{blank}{}\n",
-            read::json(tasks, &Variables::default())?
-        ));
+        return Ok(format!("{blank}{}\n", in_one_line(tasks)?));
     }
     let mut text = blank;
     for number in span.line.. {
@@ -254,6 +252,30 @@ fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Returns a node as YAML in flow style. Its templates are the playbook's, and stay as they are.
+fn in_one_line(node: &Node) -> Result<String, Diagnostic> {
+    let text = match &node.kind {
+        Kind::Seq(items) => {
+            let items: Result<Vec<_>, _> = items.iter().map(in_one_line).collect();
+            format!("[{}]", items?.join(", "))
+        }
+        Kind::Map(pairs) => {
+            let pair = |(key, value): &(Node, Node)| {
+                Ok(format!("{}: {}", in_one_line(key)?, in_one_line(value)?))
+            };
+            let pairs: Result<Vec<_>, Diagnostic> = pairs.iter().map(pair).collect();
+            format!("{{{}}}", pairs?.join(", "))
+        }
+        // As JSON has it, which is YAML.
+        Kind::Str(text) if node.tag.as_deref() != Some("!vault") => Json::from(&**text).to_string(),
+        _ => read::json(node, &Variables::default())?.to_string(),
+    };
+    Ok(match node.tag.as_deref() {
+        Some("!unsafe") => format!("!unsafe {text}"),
+        _ => text,
+    })
 }
 
 pub(super) fn tests(nodes: &[Node], variables: &Variables) -> Result<Vec<Test>, Diagnostic> {

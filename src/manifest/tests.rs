@@ -158,6 +158,23 @@ fn inline_tasks_keep_their_lines_and_their_templates() {
 }
 
 #[test]
+fn tasks_in_flow_style_keep_their_templates_and_tags() {
+    let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{debug: {msg: \"{{ inventory_hostname }}\"}},\n      {name: \"a \\\"b\\\"\", debug: {msg: !unsafe \"{{ x }}\"}, retries: 3, when: [yes, 'a']}]\n";
+    let manifest = good(text, TargetKind::Ec2, &Given::default());
+    let [Provision::Tasks { yaml, .. }] = &manifest.provision[..] else {
+        panic!("one step of tasks");
+    };
+    assert_eq!(
+        yaml.trim_start_matches('\n'),
+        r#"[{"debug": {"msg": "{{ inventory_hostname }}"}}, {"name": "a \"b\"", "debug": {"msg": !unsafe "{{ x }}"}, "retries": 3, "when": [true, "a"]}]
+"#
+    );
+    assert_eq!(yaml.matches('\n').count(), 4, "they are on the fourth line");
+    let path = Path::new("/m/web.yaml");
+    yaml::parse(path, yaml.as_bytes()).unwrap();
+}
+
+#[test]
 fn a_checksum_is_checked_when_the_manifest_is_read() {
     let image = |source: &str| {
         let text = format!("name: web\nsource: {{{source}}}\n");
