@@ -131,32 +131,40 @@ impl Asks {
     /// Returns the lookups written near `place`, or in a text that has no place, each with the
     /// text it stands in.
     fn written_at(&self, place: &Place, bundle: &Bundle, given: &[&str]) -> Vec<(Written, String)> {
-        let text = self.text_at(place, bundle).unwrap_or_default();
-        let mut found = written(&text);
-        found.retain(|lookup| is_near(place, lookup.line));
         let paired = |found: Vec<Written>, text: &str| {
             found
                 .into_iter()
                 .map(|lookup| (lookup, text.to_owned()))
                 .collect::<Vec<_>>()
         };
-        let mut all = paired(found, &text);
+        let mut all = Vec::new();
+        for text in self.texts_at(place, bundle).unwrap_or_default() {
+            let mut found = written(&text);
+            found.retain(|lookup| is_near(place, lookup.line));
+            all.extend(paired(found, &text));
+        }
         for text in given {
             all.extend(paired(written(text), text));
         }
         all
     }
 
-    /// Returns the author's text of the file that `place` names, which must be part of the run.
-    fn text_at(&self, place: &Place, bundle: &Bundle) -> Result<String, String> {
+    /// Returns the author's text of the file that `place` names, which must be part of the run: of
+    /// a manifest, that of each step of tasks, on its own lines.
+    fn texts_at(&self, place: &Place, bundle: &Bundle) -> Result<Vec<String>, String> {
         let path = Path::new(&place.file);
-        if let Some((_, text)) = self.texts.iter().find(|(known, _)| known == path) {
-            return Ok(text.clone());
+        let inline = self.texts.iter().filter(|(known, _)| known == path);
+        let inline: Vec<String> = inline.map(|(_, text)| text.clone()).collect();
+        if !inline.is_empty() {
+            return Ok(inline);
         }
         let known = bundle.items().iter().any(|item| item.path == path);
         let is_text = path.metadata().is_ok_and(|m| m.len() <= TEXT_BYTES);
         match known && is_text && bundle.holds(path) {
-            true => bundle.text_of(path).map_err(|e| e.to_string()),
+            true => bundle
+                .text_of(path)
+                .map(|text| vec![text])
+                .map_err(|e| e.to_string()),
             false => Err(format!("{} is no file of this run", place.file)),
         }
     }
@@ -457,6 +465,31 @@ mod tests {
         assert_eq!(answer, Answered::Value(serde_json::json!([null])));
         let refused = Asks::default().answer(&ask, &bundle, &[]).await;
         assert!(matches!(refused, Answered::Refused(_)));
+    }
+
+    #[tokio::test]
+    async fn each_step_of_inline_tasks_may_ask() {
+        let step = |line: usize, name: &str| {
+            let task = format!("- debug: {{msg: \"{{{{ lookup('env', '{name}') }}}}\"}}\n");
+            let text = format!("{}{task}", "\n".repeat(line - 1));
+            (PathBuf::from("/m/web.yaml"), text)
+        };
+        let asks = Asks {
+            texts: vec![step(5, "AMIBAKE_NOT_SET"), step(9, "AMIBAKE_NEITHER")],
+            ..Asks::default()
+        };
+        let manifest = Path::new("/m/web.yaml");
+        let answer = async |line, name| {
+            let ask = env(manifest, line, name);
+            asks.answer(&ask, &Bundle::default(), &[]).await
+        };
+        let nothing = Answered::Value(serde_json::json!([null]));
+        assert_eq!(answer(5, "AMIBAKE_NOT_SET").await, nothing);
+        assert_eq!(answer(9, "AMIBAKE_NEITHER").await, nothing);
+        for (line, name) in [(9, "AMIBAKE_NOT_SET"), (9, "HOME")] {
+            let answer = answer(line, name).await;
+            assert!(matches!(answer, Answered::Refused(_)), "{answer:?}");
+        }
     }
 
     #[tokio::test]
