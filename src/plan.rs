@@ -7,8 +7,10 @@ use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::manifest::{Arch, Builder, Image, Manifest, Provision, Source, TargetKind, Test};
-use crate::run::{RunId, build_time};
+use crate::manifest::{
+    Arch, Builder, Image, Manifest, Provision, Source, TargetKind, Test, Wanted,
+};
+use crate::run::RunId;
 
 /// What becomes of the machines when a bake fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -42,7 +44,7 @@ pub(crate) struct BakePlan {
     pub(crate) provision: Vec<Provision>,
     /// What the image must pass.
     pub(crate) tests: Vec<Test>,
-    /// What becomes of it; its name is final.
+    /// What becomes of it.
     pub(crate) image: Image,
     /// What becomes of the machines when it fails.
     pub(crate) on_error: OnError,
@@ -51,30 +53,30 @@ pub(crate) struct BakePlan {
     pub(crate) secrets: Mask,
 }
 
-/// Decides on one bake for each architecture of `manifest`.
+/// Decides on one bake for each image of `manifest`.
 pub(crate) fn bakes(
     manifest: &Manifest,
     target: TargetKind,
     on_error: OnError,
     now: OffsetDateTime,
 ) -> Result<Vec<BakePlan>, getrandom::Error> {
-    let bake = |arch: &Arch| {
+    let bake = |wanted: &Wanted| {
         Ok(BakePlan {
             run: RunId::new(now)?,
             name: manifest.name.clone(),
             manifest: manifest.path.clone(),
             target,
-            arch: *arch,
-            source: manifest.source.clone(),
-            builder: manifest.builder.clone(),
-            provision: manifest.provision.clone(),
-            tests: manifest.tests.clone(),
-            image: manifest.image.filled(*arch, &build_time(now)),
+            arch: wanted.arch,
+            source: wanted.source.clone(),
+            builder: wanted.builder.clone(),
+            provision: wanted.provision.clone(),
+            tests: wanted.tests.clone(),
+            image: wanted.image.clone(),
             on_error,
             secrets: manifest.secrets.clone(),
         })
     };
-    manifest.arches.iter().map(bake).collect()
+    manifest.images.iter().map(bake).collect()
 }
 
 impl BakePlan {

@@ -191,8 +191,8 @@ fn planned(total: Duration) -> (BakePlan, tempfile::TempDir) {
     let path = folder.path().join("manifest.yaml");
     let text = "name: web\nsource: {ubuntu: '24.04'}\nimage: {name: web}\n";
     std::fs::write(&path, text).unwrap();
-    let manifest = manifest::load(&path, TargetKind::Ec2, &Given::default()).unwrap();
     let now = time::OffsetDateTime::now_utc();
+    let manifest = manifest::load(&path, TargetKind::Ec2, &Given::default(), now).unwrap();
     let mut plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now).unwrap();
     let mut plan = plans.remove(0);
     plan.builder.timeouts.total = total;

@@ -107,7 +107,8 @@ impl Args {
         let now = OffsetDateTime::now_utc();
         let mut jobs = Vec::new();
         for path in &self.manifests {
-            let manifest = manifest::load(path, self.target, &given).map_err(Failure::usage)?;
+            let manifest =
+                manifest::load(path, self.target, &given, now).map_err(Failure::usage)?;
             for warning in &manifest.warnings {
                 cx.events.warn(warning.headline());
             }

@@ -33,12 +33,12 @@ impl Args {
 
     pub(super) fn run(self, cx: &Context) -> Result<Answer, Failure> {
         let given = self.vars.given()?;
+        let now = OffsetDateTime::now_utc();
         let manifest =
-            manifest::load(&self.manifest, self.target, &given).map_err(Failure::usage)?;
+            manifest::load(&self.manifest, self.target, &given, now).map_err(Failure::usage)?;
         for warning in &manifest.warnings {
             cx.events.warn(warning.headline());
         }
-        let now = OffsetDateTime::now_utc();
         for bake in
             plan::bakes(&manifest, self.target, OnError::default(), now).map_err(Failure::new)?
         {

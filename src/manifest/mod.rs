@@ -15,35 +15,54 @@ use amibake_playbook::diagnostic::{Diagnostic, Diagnostics, Source as Text};
 use amibake_playbook::files::Disk;
 use amibake_playbook::yaml::{self, Fields, Node};
 use amibake_protocol::mask::Mask;
+use time::OffsetDateTime;
 
+use crate::run::build_time;
 use host::Host;
+
 pub(crate) use model::*;
 pub(crate) use variables::Given;
 use variables::Variables;
 
-/// A manifest for one target, its variables filled in; what depends on the architecture is left.
+/// A manifest for one target, its variables filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
     /// Where it was read.
     pub(crate) path: PathBuf,
     /// `name`.
     pub(crate) name: String,
+    /// What is made: an image for each of `source.arch`.
+    pub(crate) images: Vec<Wanted>,
+    /// What hides the values of sensitive variables.
+    pub(crate) secrets: Mask,
+    /// What is not wrong but probably not meant.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// What a manifest says of one image.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its architecture, which each text below may have named.
+    pub(crate) arch: Arch,
     /// `source`, or the target's own.
     pub(crate) source: Source,
-    /// `source.arch`, one image each.
-    pub(crate) arches: Vec<Arch>,
     /// `builder`.
     pub(crate) builder: Builder,
     /// `provision`.
     pub(crate) provision: Vec<Provision>,
     /// `test`.
     pub(crate) tests: Vec<Test>,
-    /// `image`; `{{ arch }}` and `{{ build_time }}` still stand in it.
+    /// `image`.
     pub(crate) image: Image,
-    /// What hides the values of sensitive variables.
-    pub(crate) secrets: Mask,
-    /// What is not wrong but probably not meant.
-    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// What a manifest is read for.
+struct Purpose<'a> {
+    target: TargetKind,
+    given: &'a Given,
+    host: Host,
+    /// `{{ build_time }}`.
+    build_time: String,
 }
 
 const KEYS: &[&str] = &[
@@ -57,11 +76,12 @@ const KEYS: &[&str] = &[
     "image",
 ];
 
-/// Reads the manifest at `path` for `target`. Nothing is called.
+/// Reads the manifest at `path` for `target`, to be built at `now`. Nothing is called.
 pub(crate) fn load(
     path: &Path,
     target: TargetKind,
     given: &Given,
+    now: OffsetDateTime,
 ) -> Result<Manifest, Diagnostics> {
     let whole = |e: std::io::Error| {
         let span = yaml::Span::whole(path);
@@ -69,21 +89,21 @@ pub(crate) fn load(
     };
     let path = std::path::absolute(path).map_err(whole)?;
     let document = yaml::load(&Disk::here(), &path)?;
-    let mut manifest = parse(&path, &document.root, target, given, &Host::here())?;
+    let purpose = Purpose {
+        target,
+        given,
+        host: Host::here(),
+        build_time: build_time(now),
+    };
+    let mut manifest = parse(&path, &document.root, &purpose)?;
     manifest.warnings = document.warnings;
     Ok(manifest)
 }
 
-fn parse(
-    path: &Path,
-    root: &Node,
-    target: TargetKind,
-    given: &Given,
-    host: &Host,
-) -> Result<Manifest, Diagnostics> {
+fn parse(path: &Path, root: &Node, purpose: &Purpose<'_>) -> Result<Manifest, Diagnostics> {
     let fields = root.fields("the manifest", KEYS)?;
-    let variables = Variables::read(fields.get("variables"), given)?;
-    filled(path, &fields, target, &variables, host)
+    let variables = Variables::read(fields.get("variables"), purpose.given)?;
+    filled(path, &fields, &variables, purpose)
         .map_err(|wrong| masked(wrong, &variables.mask()).into())
 }
 
@@ -91,50 +111,84 @@ fn parse(
 fn filled(
     path: &Path,
     fields: &Fields<'_>,
-    target: TargetKind,
     variables: &Variables,
-    host: &Host,
+    purpose: &Purpose<'_>,
 ) -> Result<Manifest, Diagnostic> {
-    let name_node = fields.require("name")?;
-    let name = read::name(name_node, variables)?;
+    let name = read::name(fields.require("name")?, variables)?;
     let variables = variables.clone().with("name", &name);
-    let special = special(fields.get("targets"), target)?;
-    let chosen = |key: &str| {
-        special
-            .and_then(|own| own.get(key))
-            .or_else(|| fields.get(key))
+    let sections = Sections {
+        general: fields,
+        special: special(fields.get("targets"), purpose.target)?,
+        folder: path.parent().unwrap_or(Path::new("/")),
     };
-    let (source, arches) = match chosen("source") {
-        Some(node) => parts::source(node, target, &variables, host)?,
-        None => (
-            default_source(fields.node, target, host)?,
-            vec![host.arch_for(target)],
-        ),
-    };
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let image_node = chosen("image");
-    let image = parts::image(image_node, &name, &variables)?;
-    let place = image_node.and_then(|own| own.get("name"));
-    parts::check_image_name(&image, target, place.unwrap_or(name_node))?;
-    let for_machine = variables.for_machine();
+    let source = sections.get("source");
+    let images = parts::arches(source, &variables, purpose)?
+        .into_iter()
+        .map(|arch| wanted(&sections, &name, arch, &variables, purpose))
+        .collect::<Result<_, _>>()?;
     Ok(Manifest {
         path: path.to_path_buf(),
-        source,
-        arches,
-        builder: builder::builder(chosen("builder"), &variables)?,
-        provision: parts::provision(fields.seq("provision")?, folder, &for_machine)?,
-        tests: parts::tests(fields.seq("test")?, &for_machine)?,
-        image,
+        images,
         name,
         secrets: variables.mask(),
         warnings: Vec::new(),
     })
 }
 
+/// The manifest's sections, those of the target first.
+struct Sections<'a> {
+    general: &'a Fields<'a>,
+    special: Option<&'a Node>,
+    /// Where relative paths start.
+    folder: &'a Path,
+}
+
+impl<'a> Sections<'a> {
+    fn get(&self, key: &str) -> Option<&'a Node> {
+        self.special
+            .and_then(|own| own.get(key))
+            .or_else(|| self.general.get(key))
+    }
+}
+
+/// Reads what is wanted for one architecture.
+fn wanted(
+    sections: &Sections<'_>,
+    name: &str,
+    arch: Arch,
+    variables: &Variables,
+    purpose: &Purpose<'_>,
+) -> Result<Wanted, Diagnostic> {
+    let fields = sections.general;
+    let variables = variables
+        .clone()
+        .with("arch", &arch.to_string())
+        .with("build_time", &purpose.build_time);
+    let source = match sections.get("source") {
+        Some(node) => parts::source(node, purpose.target, &variables)?,
+        None => default_source(fields.node, purpose)?,
+    };
+    let image_node = sections.get("image");
+    let usual_name = format!("{name}-{arch}-{}", purpose.build_time);
+    let image = parts::image(image_node, usual_name, &variables)?;
+    let place = image_node.and_then(|own| own.get("name"));
+    let place = place.map_or_else(|| fields.require("name"), Ok)?;
+    parts::check_image_name(&image.name, purpose.target, place)?;
+    let for_machine = variables.for_machine();
+    Ok(Wanted {
+        arch,
+        source,
+        builder: builder::builder(sections.get("builder"), &variables)?,
+        provision: parts::provision(fields.seq("provision")?, sections.folder, &for_machine)?,
+        tests: parts::tests(fields.seq("test")?, &for_machine)?,
+        image,
+    })
+}
+
 /// Returns what a manifest without `source` starts from: on this host, its own distribution.
-fn default_source(root: &Node, target: TargetKind, host: &Host) -> Result<Source, Diagnostic> {
-    match target {
-        TargetKind::Container => host.source(&root.span),
+fn default_source(root: &Node, purpose: &Purpose<'_>) -> Result<Source, Diagnostic> {
+    match purpose.target {
+        TargetKind::Container => purpose.host.source(&root.span),
         TargetKind::Ec2 | TargetKind::Vm => {
             Err(Diagnostic::new(&root.span, "the manifest has no `source`")
                 .hint("say what to start from: `source: {ubuntu: \"24.04\"}`"))
@@ -173,29 +227,6 @@ fn special(node: Option<&Node>, target: TargetKind) -> Result<Option<&Node>, Dia
         TargetKind::Container => "container",
         TargetKind::Vm => "vm",
     }))
-}
-
-impl Image {
-    /// Returns this image for one architecture, at one time.
-    pub(crate) fn filled(&self, arch: Arch, build_time: &str) -> Self {
-        let fill = |text: &String| {
-            variables::replace_name(
-                &variables::replace_name(text, "arch", &arch.to_string()),
-                "build_time",
-                build_time,
-            )
-        };
-        Self {
-            name: fill(&self.name),
-            tags: self
-                .tags
-                .iter()
-                .map(|(k, v)| (k.clone(), fill(v)))
-                .collect(),
-            encrypt: self.encrypt.clone(),
-            description: self.description.as_ref().map(fill),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -298,7 +298,7 @@ pub(crate) struct Encrypt {
 /// `image:`: what becomes of the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Image {
-    /// Name, its template filled in for each architecture later.
+    /// Name.
     pub name: String,
     /// Tags of the image and its snapshots.
     pub tags: BTreeMap<String, String>,

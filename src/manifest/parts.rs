@@ -8,12 +8,16 @@ use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::{Fields, Kind, Node};
 use serde_json::Value as Json;
 
-use super::host::Host;
+use super::Purpose;
 use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, TargetKind, Test};
 use super::read;
 use super::variables::Variables;
 
 const SOURCES: [&str; 6] = ["ubuntu", "debian", "ami", "ssm", "filter", "image"];
+
+const SOURCE_KEYS: [&str; 8] = [
+    "ubuntu", "debian", "ami", "ssm", "filter", "image", "arch", "checksum",
+];
 
 /// How long a test waits for its service, unless it says otherwise.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -22,12 +26,8 @@ pub(super) fn source(
     node: &Node,
     target: TargetKind,
     variables: &Variables,
-    host: &Host,
-) -> Result<(Source, Vec<Arch>), Diagnostic> {
-    let known = [
-        "ubuntu", "debian", "ami", "ssm", "filter", "image", "arch", "checksum",
-    ];
-    let fields = node.fields("`source`", &known)?;
+) -> Result<Source, Diagnostic> {
+    let fields = node.fields("`source`", &SOURCE_KEYS)?;
     let named: Vec<&str> = SOURCES
         .into_iter()
         .filter(|key| fields.get(key).is_some())
@@ -48,19 +48,14 @@ pub(super) fn source(
         return Err(wrong.hint("give this target its own source below `targets`"));
     }
     let value = || read::fill(fields.require(one)?, one, variables);
-    let source = match one {
+    Ok(match one {
         "ubuntu" => Source::Ubuntu(value()?),
         "debian" => Source::Debian(value()?),
         "ami" => Source::Ami(ami(fields.require(one)?, value()?)?),
         "ssm" => Source::Ssm(value()?),
         "filter" => Source::Filter(filter(fields.require(one)?, variables)?),
         _ => file(&fields, value()?, variables)?,
-    };
-    let arches = match fields.get("arch") {
-        Some(node) => arches(node, variables)?,
-        None => vec![host.arch_for(target)],
-    };
-    Ok((source, arches))
+    })
 }
 
 fn ami(node: &Node, id: String) -> Result<String, Diagnostic> {
@@ -126,7 +121,17 @@ fn file(
     Ok(Source::Image { location, checksum })
 }
 
-fn arches(node: &Node, variables: &Variables) -> Result<Vec<Arch>, Diagnostic> {
+/// Returns the architectures that `source` names, or the target's usual one.
+pub(super) fn arches(
+    source: Option<&Node>,
+    variables: &Variables,
+    purpose: &Purpose<'_>,
+) -> Result<Vec<Arch>, Diagnostic> {
+    let fields = source.map(|node| node.fields("`source`", &SOURCE_KEYS));
+    let named = fields.transpose()?.and_then(|fields| fields.get("arch"));
+    let Some(node) = named else {
+        return Ok(vec![purpose.host.arch_for(purpose.target)]);
+    };
     let arch = |text: &String| {
         Arch::parse(text).ok_or_else(|| {
             let wrong = Diagnostic::new(&node.span, format!("`{text}` is no architecture we know"));
@@ -351,11 +356,11 @@ fn command(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
 
 pub(super) fn image(
     node: Option<&Node>,
-    name: &str,
+    usual_name: String,
     variables: &Variables,
 ) -> Result<Image, Diagnostic> {
     let usual = Image {
-        name: format!("{name}-{{{{ arch }}}}-{{{{ build_time }}}}"),
+        name: usual_name,
         tags: BTreeMap::new(),
         encrypt: None,
         description: None,
@@ -400,12 +405,10 @@ pub(super) fn image(
 
 /// Refuses a name that the target would refuse when all the work is done.
 pub(super) fn check_image_name(
-    image: &Image,
+    name: &str,
     target: TargetKind,
     place: &Node,
 ) -> Result<(), Diagnostic> {
-    // Another architecture, or another time, is as long.
-    let name = image.filled(Arch::Amd64, "20260727T101500Z").name;
     // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html
     let ec2 = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
     let file = |c: char| c != '/' && !c.is_control();

@@ -2,12 +2,45 @@
 
 use super::*;
 
-/// A host of the other architecture than most.
-fn host(os_release: &str) -> Host {
-    Host {
-        arch: Some(Arch::Arm64),
-        os_release: Ok(os_release.to_owned()),
-    }
+/// Reads a manifest on a host of the other architecture than most.
+fn read_on(
+    os_release: &str,
+    path: &Path,
+    text: &str,
+    target: TargetKind,
+    given: &Given,
+) -> Result<Manifest, Diagnostics> {
+    let purpose = Purpose {
+        target,
+        given,
+        host: Host {
+            arch: Some(Arch::Arm64),
+            os_release: Ok(os_release.to_owned()),
+        },
+        build_time: "20260727T101500Z".to_owned(),
+    };
+    parse(
+        path,
+        &yaml::parse(path, text.as_bytes()).unwrap().root,
+        &purpose,
+    )
+}
+
+fn read(text: &str, target: TargetKind) -> Result<Manifest, Diagnostics> {
+    read_on(
+        "",
+        Path::new("/m/web.yaml"),
+        text,
+        target,
+        &Given::default(),
+    )
+}
+
+/// Reads a good manifest of one image.
+fn good(text: &str, target: TargetKind) -> Wanted {
+    let mut images = read(text, target).unwrap().images;
+    assert_eq!(images.len(), 1);
+    images.remove(0)
 }
 
 /// Each `bad/NAME.yaml` is refused with the text of `bad/NAME.err`; a new case is a new pair.
@@ -23,16 +56,8 @@ fn every_bad_manifest_is_refused_in_the_words_beside_it() {
         seen += 1;
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap();
-        let root = yaml::parse(&Path::new("/m").join(name), text.as_bytes())
-            .unwrap()
-            .root;
-        let said = parse(
-            &Path::new("/m").join(name),
-            &root,
-            TargetKind::Ec2,
-            &Given::default(),
-            &host(""),
-        );
+        let place = Path::new("/m").join(name);
+        let said = read_on("", &place, &text, TargetKind::Ec2, &Given::default());
         let said = format!("{}\n", said.expect_err(&name.to_string_lossy()));
         let golden = path.with_extension("err");
         if std::env::var_os("BLESS").is_some() {
@@ -48,43 +73,29 @@ fn every_bad_manifest_is_refused_in_the_words_beside_it() {
     assert!(seen >= 20, "only {seen} cases");
 }
 
-fn good(text: &str, target: TargetKind, given: &Given) -> Manifest {
-    let path = Path::new("/m/web.yaml");
-    parse(
-        path,
-        &yaml::parse(path, text.as_bytes()).unwrap().root,
-        target,
-        given,
-        &host("ID=debian\nVERSION_CODENAME=trixie\n"),
-    )
-    .unwrap()
-}
-
 #[test]
 fn a_variable_takes_the_strongest_value() {
     let text = "name: web\nvariables: {v: {default: d}}\nsource: {ubuntu: \"24.04\"}\nimage: {name: \"w-{{ v }}-{{ arch }}\"}\n";
     let layer = |value: &str| [("v".to_owned(), value.to_owned())].into();
     let name = |given: Given| {
-        good(text, TargetKind::Ec2, &given)
-            .image
-            .filled(Arch::Arm64, "t")
-            .name
+        let read = read_on("", Path::new("/m/web.yaml"), text, TargetKind::Ec2, &given);
+        read.unwrap().images.remove(0).image.name
     };
-    assert_eq!(name(Given::default()), "w-d-arm64");
+    assert_eq!(name(Given::default()), "w-d-amd64");
     assert_eq!(
         name(Given::new(vec![[].into(), layer("file"), layer("env")])),
-        "w-file-arm64"
+        "w-file-amd64"
     );
     assert_eq!(
         name(Given::new(vec![layer("var"), layer("file")])),
-        "w-var-arm64"
+        "w-var-amd64"
     );
 }
 
 #[test]
 fn a_target_has_its_own_source() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\ntargets: {container: {source: {debian: bookworm}}}\n";
-    let of = |target| good(text, target, &Given::default()).source;
+    let of = |target| good(text, target).source;
     assert_eq!(of(TargetKind::Ec2), Source::Ubuntu("24.04".into()));
     assert_eq!(of(TargetKind::Container), Source::Debian("bookworm".into()));
 }
@@ -100,16 +111,17 @@ fn a_container_is_by_default_as_its_host() {
         ),
     ] {
         let text = format!("name: web\n{source}\n");
-        let arches = |target| good(&text, target, &Given::default()).arches;
-        assert_eq!(arches(TargetKind::Ec2), [on_ec2]);
-        assert_eq!(arches(TargetKind::Container), [in_container]);
+        assert_eq!(good(&text, TargetKind::Ec2).arch, on_ec2);
+        assert_eq!(good(&text, TargetKind::Container).arch, in_container);
     }
-    let of = |os_release| without_source(os_release).map(|m| (m.source, m.arches));
+    let of = |os_release| {
+        let image = without_source(os_release).unwrap().images.remove(0);
+        (image.source, image.arch)
+    };
     let ubuntu = "NAME=\"Ubuntu\"\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n";
-    let noble = (Source::Ubuntu("noble".into()), vec![Arch::Arm64]);
-    assert_eq!(of(ubuntu).unwrap(), noble);
-    let debian = of("ID=\"debian\"\nVERSION_CODENAME=\"bookworm\"\n").unwrap();
-    assert_eq!(debian.0, Source::Debian("bookworm".into()));
+    assert_eq!(of(ubuntu), (Source::Ubuntu("noble".into()), Arch::Arm64));
+    let debian = of("ID=\"debian\"\nVERSION_CODENAME=\"bookworm\"\n").0;
+    assert_eq!(debian, Source::Debian("bookworm".into()));
 }
 
 #[test]
@@ -135,21 +147,59 @@ fn a_container_on_another_host_needs_a_source() {
 
 fn without_source(os_release: &str) -> Result<Manifest, Diagnostics> {
     let path = Path::new("/m/web.yaml");
-    let root = yaml::parse(path, b"name: web\n").unwrap().root;
     let given = Given::default();
-    parse(
+    read_on(
+        os_release,
         path,
-        &root,
+        "name: web\n",
         TargetKind::Container,
         &given,
-        &host(os_release),
     )
+}
+
+/// Every text but those that must be known before.
+#[test]
+fn each_image_has_its_own_architecture_and_time_in_every_section() {
+    let text = r#"
+name: web
+source: {filter: {owners: [self], name: "base-{{ arch }}"}, arch: [amd64, arm64]}
+builder: {instance_type: "{{ arch }}.small", tags: {Arch: "{{ arch }}", Built: "{{ build_time }}"}}
+provision:
+  - tasks: [{debug: {msg: "{{ arch }}"}}]
+    vars: {url: "https://example.org/tool-{{ arch }}.deb"}
+test:
+  - command: {run: "dpkg --print-architecture", contains: "{{ arch }}"}
+image: {tags: {Built: "{{ build_time }}"}}
+"#;
+    let images = read(text, TargetKind::Ec2).unwrap().images;
+    let arches: Vec<String> = images.iter().map(|image| image.arch.to_string()).collect();
+    assert_eq!(arches, ["amd64", "arm64"]);
+    for (image, arch) in images.iter().zip(arches) {
+        let Source::Filter(filter) = &image.source else {
+            panic!("a filter");
+        };
+        assert_eq!(filter.filters["name"], [format!("base-{arch}")]);
+        assert_eq!(image.builder.instance_types, [format!("{arch}.small")]);
+        assert_eq!(image.builder.tags["Arch"], arch);
+        assert_eq!(image.builder.tags["Built"], "20260727T101500Z");
+        let [Provision::Tasks { yaml, vars }] = &image.provision[..] else {
+            panic!("one step of tasks");
+        };
+        assert_eq!(vars["url"], format!("https://example.org/tool-{arch}.deb"));
+        assert!(yaml.contains("{{ arch }}"), "the playbook's own: {yaml}");
+        let [Test::Command { contains, .. }] = &image.tests[..] else {
+            panic!("one command");
+        };
+        assert_eq!(contains.as_ref(), Some(&arch));
+        assert_eq!(image.image.name, format!("web-{arch}-20260727T101500Z"));
+        assert_eq!(image.image.tags["Built"], "20260727T101500Z");
+    }
 }
 
 #[test]
 fn inline_tasks_keep_their_lines_and_their_templates() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks:\n      - debug:\n          msg: \"{{ x }}\"\n    vars: {x: 1}\ntest: []\n";
-    let manifest = good(text, TargetKind::Ec2, &Given::default());
+    let manifest = good(text, TargetKind::Ec2);
     let [Provision::Tasks { yaml, vars }] = &manifest.provision[..] else {
         panic!("one step of tasks");
     };
@@ -160,7 +210,7 @@ fn inline_tasks_keep_their_lines_and_their_templates() {
 #[test]
 fn tasks_in_flow_style_keep_their_templates_and_tags() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{debug: {msg: \"{{ inventory_hostname }}\"}},\n      {name: \"a \\\"b\\\"\", debug: {msg: !unsafe \"{{ x }}\"}, retries: 3, when: [yes, 'a']}]\n";
-    let manifest = good(text, TargetKind::Ec2, &Given::default());
+    let manifest = good(text, TargetKind::Ec2);
     let [Provision::Tasks { yaml, .. }] = &manifest.provision[..] else {
         panic!("one step of tasks");
     };
@@ -178,15 +228,7 @@ fn tasks_in_flow_style_keep_their_templates_and_tags() {
 fn a_checksum_is_checked_when_the_manifest_is_read() {
     let image = |source: &str| {
         let text = format!("name: web\nsource: {{{source}}}\n");
-        let path = Path::new("/m/web.yaml");
-        let root = yaml::parse(path, text.as_bytes()).unwrap().root;
-        parse(
-            path,
-            &root,
-            TargetKind::Container,
-            &Given::default(),
-            &host(""),
-        )
+        read(&text, TargetKind::Container)
     };
     let sum = "0f".repeat(32);
     image(&format!(
@@ -223,12 +265,9 @@ fn an_image_s_name_is_one_that_its_target_takes() {
         ("a\tb", &[]),
     ] {
         let text = format!("name: web\nsource: {{ubuntu: \"24.04\"}}\nimage: {{name: {name:?}}}\n");
-        let path = Path::new("/m/web.yaml");
-        let root = yaml::parse(path, text.as_bytes()).unwrap().root;
         for target in [Ec2, Container] {
-            let parsed = parse(path, &root, target, &Given::default(), &host(""));
             assert_eq!(
-                parsed.is_ok(),
+                read(&text, target).is_ok(),
                 targets.contains(&target),
                 "{name} on {target:?}"
             );

@@ -36,7 +36,7 @@ pub(super) struct Variables {
 /// A shorter secret would be found in every other text.
 const SHORTEST_SECRET: usize = 4;
 
-/// Names that have a value only when an image is about to be made.
+/// Names of what each image has a value of its own for.
 const LATER: [&str; 2] = ["arch", "build_time"];
 
 impl Variables {
@@ -116,7 +116,10 @@ impl Variables {
             }
             match self.values.get(name) {
                 Some(value) => filled.push_str(value),
-                None if LATER.contains(&name) => filled.push_str(&format!("{{{{ {name} }}}}")),
+                None if LATER.contains(&name) => {
+                    return Err(wrong(format!("`{{{{ {name} }}}}` has no value here"))
+                        .hint("each image has its own, and `name` and `source.arch` are for all: put it into `image.name`"));
+                }
                 None => {
                     let known = self.values.keys().map(String::as_str).chain(LATER);
                     return Err(wrong(format!("unknown variable `{name}`")).nearest(name, known));
@@ -160,9 +163,4 @@ fn is_name(name: &str) -> bool {
         .next()
         .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// Returns `text` with `{{ name }}`, as [`Variables::fill`] leaves it, replaced.
-pub(super) fn replace_name(text: &str, name: &str, value: &str) -> String {
-    text.replace(&format!("{{{{ {name} }}}}"), value)
 }
