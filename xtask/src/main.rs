@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,6 +13,9 @@ const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 /// What makes a program smaller that aborts when it panics: nothing unwinds its stack, and
 /// relocations take bits instead of 24 bytes each.
 const SMALL: &str = "-Cforce-unwind-tables=no -Clink-arg=-zpack-relative-relocs";
+
+/// How often zopfli tries again: five take ten seconds.
+const ITERATIONS: NonZeroU64 = NonZeroU64::new(5).unwrap();
 
 const USAGE: &str =
     "usage: cargo xtask agent [--quick] [--arch x86_64|aarch64]   builds the static agents, or one
@@ -126,7 +130,7 @@ fn agent(architecture: &str, profile: Profile, folder: &Path) -> Result<(), Stri
         .join("amibake-agent");
     let named = folder.join(format!("amibake-agent-{architecture}"));
     fs::copy(&built, &named).map_err(|e| format!("could not copy {}: {e}", built.display()))?;
-    let packed = gzip(&named)?;
+    let packed = pack(&named, profile)?;
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len() / 1024);
     say(&format!(
         "{}: {} KiB, {} KiB compressed",
@@ -198,15 +202,26 @@ fn require_target(triple: &str) -> Result<(), String> {
     ))
 }
 
-/// Compresses as the targets can unpack it: `gzip -d` is everywhere.
-fn gzip(file: &Path) -> Result<PathBuf, String> {
+/// Compresses as the targets can unpack it: `gzip -d` is everywhere. What is shipped takes a while
+/// to be a twentieth smaller.
+fn pack(file: &Path, profile: Profile) -> Result<PathBuf, String> {
     let packed = PathBuf::from(format!("{}.gz", file.display()));
-    let out = fs::File::create(&packed)
-        .map_err(|e| format!("could not create {}: {e}", packed.display()))?;
-    run(Command::new("gzip")
-        .args(["-9nc"])
-        .arg(file)
-        .stdout(Stdio::from(out)))?;
+    let failed = |e| format!("could not compress {}: {e}", file.display());
+    let out = fs::File::create(&packed).map_err(failed)?;
+    match profile {
+        Profile::Quick => run(Command::new("gzip")
+            .args(["-1nc"])
+            .arg(file)
+            .stdout(Stdio::from(out)))?,
+        Profile::Agent => {
+            let program = fs::read(file).map_err(failed)?;
+            let options = zopfli::Options {
+                iteration_count: ITERATIONS,
+                ..zopfli::Options::default()
+            };
+            zopfli::compress(options, zopfli::Format::Gzip, &program[..], out).map_err(failed)?;
+        }
+    }
     Ok(packed)
 }
 
