@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use time::OffsetDateTime;
 
 use crate::event::{Event, Events, Phase};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, chain};
 use crate::guest::{gate, prepare, seal};
 use crate::interrupt::Interrupt;
 use crate::keep::Door;
@@ -238,7 +238,10 @@ impl Bake<'_> {
             .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
         if let Err(error) = shop.target.dismiss(&machine).await {
             // The image has passed; unwinding removes the machine, or names it.
-            let message = format!("the candidate's machine has not ended yet: {error}");
+            let message = format!(
+                "the candidate's machine has not ended yet: {}",
+                error.on_one_line()
+            );
             shop.events.warn(message);
         }
         self.open(None);
@@ -344,7 +347,10 @@ impl Bake<'_> {
         let lifetime = self.plan.builder.timeouts.unattended;
         loop {
             if let Err(error) = prepare::renew_timer(link, &self.plan.run, role, lifetime).await {
-                let message = format!("the machine's own timer could not be renewed: {error}");
+                let message = format!(
+                    "the machine's own timer could not be renewed: {}",
+                    chain(&error)
+                );
                 self.shop.events.warn(message);
             }
             tokio::time::sleep(lifetime / RENEWALS).await;
@@ -361,7 +367,7 @@ impl Bake<'_> {
                 && !said
             {
                 said = true; // the network may be away: once is enough
-                let message = format!("the machine is silent, and {error}");
+                let message = format!("the machine is silent, and {}", error.on_one_line());
                 self.shop.events.warn(message);
             }
             tokio::time::sleep(ADMIT_EVERY).await;
@@ -374,7 +380,10 @@ impl Bake<'_> {
         loop {
             tokio::time::sleep(self.shop.renew_every).await;
             if let Err(error) = self.shop.target.renew(self.plan, LIFETIME).await {
-                let message = format!("the run's expiry could not be renewed: {error}");
+                let message = format!(
+                    "the run's expiry could not be renewed: {}",
+                    error.on_one_line()
+                );
                 self.shop.events.warn(message);
             }
         }
@@ -429,11 +438,17 @@ impl Bake<'_> {
         let lifetime = plan.builder.timeouts.unattended;
         let expiry = LIFETIME.max(2 * lifetime);
         if let Err(error) = shop.target.renew(plan, expiry).await {
-            let message = format!("the run's expiry could not be renewed: {error}");
+            let message = format!(
+                "the run's expiry could not be renewed: {}",
+                error.on_one_line()
+            );
             shop.events.warn(message);
         }
         if let Err(error) = self.ledger.keep(OffsetDateTime::now_utc() + expiry) {
-            let message = format!("the next `amibake reap` removes what is kept: {error}");
+            let message = format!(
+                "the next `amibake reap` removes what is kept: {}",
+                chain(&error)
+            );
             shop.events.warn(message);
         }
         let mut hints: Vec<String> = failure.hint.take().into_iter().collect();
@@ -444,7 +459,7 @@ impl Bake<'_> {
                 lifetime.as_secs().div_ceil(60)
             )),
             Some(Err(error)) => {
-                let message = format!("the login key of what is kept could not be written: {error}");
+                let message = format!("the login key of what is kept could not be written: {}", chain(&error));
                 shop.events.warn(message);
             }
             None => {}

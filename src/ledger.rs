@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::Leftover;
+use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
 use crate::target::{Role, Target};
 use crate::transport::BoxFuture;
@@ -154,18 +154,17 @@ impl Undo {
 
     /// Returns the command that removes it; `run` is whose it is, where that is known.
     pub(crate) fn remedy(&self, learned: &[String], run: Option<&RunId>) -> String {
-        let last = learned.last();
-        match (self, last) {
-            (Self::TerminateInstance { region, .. }, Some(id)) => {
+        match (self, learned) {
+            (Self::TerminateInstance { region, .. }, [id]) => {
                 format!("aws ec2 terminate-instances --region {region} --instance-ids {id}")
             }
-            (Self::DeleteSecurityGroup { region, .. }, Some(id)) => {
+            (Self::DeleteSecurityGroup { region, .. }, [id]) => {
                 format!("aws ec2 delete-security-group --region {region} --group-id {id}")
             }
-            (Self::DeregisterImage { region, .. }, Some(id)) => {
+            (Self::DeregisterImage { region, .. }, [id]) => {
                 format!("aws ec2 deregister-image --region {region} --image-id {id}")
             }
-            (Self::DeleteSnapshots { region, .. }, Some(id)) => {
+            (Self::DeleteSnapshots { region, .. }, [id]) => {
                 format!("aws ec2 delete-snapshot --region {region} --snapshot-id {id}")
             }
             (
@@ -173,7 +172,8 @@ impl Undo {
                 | Self::DeleteSecurityGroup { region, run, .. }
                 | Self::DeregisterImage { region, run, .. }
                 | Self::DeleteSnapshots { region, run, .. },
-                None,
+                // None is known, or several, for which EC2 has no one command.
+                _,
             ) => reap_command(Some(run), Some(region)),
             // Only `reap` knows what here holds on to what, and unmounts.
             (
@@ -470,14 +470,4 @@ fn leftover(debt: &Debt, run: &RunId) -> Leftover {
         what: debt.undo.what(&debt.learned),
         remove_with: debt.undo.remedy(&debt.learned, Some(run)),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

@@ -110,7 +110,8 @@ impl Args {
         let mut left_behind = Vec::new();
         for ((undo, known), paid) in debts.iter().zip(join_all(paying).await) {
             let Err(error) = paid else { continue };
-            cx.events.warn(format!("{}: {error}", undo.what(known)));
+            let (what, why) = (undo.what(known), error.on_one_line());
+            cx.events.warn(format!("{what}: {why}"));
             left_behind.push(Leftover {
                 what: undo.what(known),
                 remove_with: undo.remedy(known, run),
@@ -150,8 +151,9 @@ impl Args {
                 }
             }
             Err(error) if is_local_host => {
+                let why = error.on_one_line();
                 cx.events
-                    .warn(format!("only this host was looked at: {error}"));
+                    .warn(format!("only this host was looked at: {why}"));
             }
             // What was done on this host is told all the same.
             Err(error) => answer.failures.push(failed(error)),
@@ -184,9 +186,7 @@ impl Args {
             let mut left = false;
             for region in run.owed.iter().filter_map(|(undo, _)| undo.region()) {
                 left |= match reaped.iter().find(|ec2| ec2.region() == region) {
-                    Some(ec2) => {
-                        !matches!(&ec2.orphans(Some(&run.run)).await, Ok(o) if o.is_empty())
-                    }
+                    Some(ec2) => owes(ec2, &run).await,
                     None => true,
                 };
             }
@@ -236,6 +236,21 @@ impl Args {
             .filter(|o| self.run.is_some() || o.expires.is_some_and(|at| at < now));
         Ok(due.map(|o| (o.undo, o.id.into_iter().collect())).collect())
     }
+}
+
+/// Returns whether something of a run is still there, by its tags or by its journal, or may be.
+#[cfg(feature = "ec2")]
+async fn owes(ec2: &Ec2, dead: &DeadRun) -> bool {
+    if !matches!(&ec2.orphans(Some(&dead.run)).await, Ok(found) if found.is_empty()) {
+        return true;
+    }
+    for (undo, ids) in &dead.owed {
+        let here = undo.region() == Some(ec2.region());
+        if here && !matches!(ec2.is_there(undo, ids).await, Ok(false)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Returns whether a run owes nothing to EC2.

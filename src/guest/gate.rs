@@ -58,8 +58,7 @@ systemctl list-units --no-legend --no-pager --plain --type=timer --all 2>/dev/nu
   case "$(systemctl show -p UnitFileState --value "$timer" 2>/dev/null)" in transient) echo "timer $timer" ;; esac
 done
 systemctl --failed --no-legend --no-pager --plain 2>/dev/null | awk '{ print "failed " $1 }'
-[ -s /etc/machine-id ] || echo "identity /etc/machine-id is empty after the boot"
-ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1 || echo "identity no host keys were made"
+echo "machine-id $(cat /etc/machine-id)"
 "#,
     units!()
 );
@@ -82,7 +81,9 @@ fn judge(said: &str, sealed: &Sealed, login: &str) -> Findings {
             "timer" => findings
                 .failures
                 .push(format!("a transient timer runs: {rest}")),
-            "identity" => findings.failures.push(rest.to_owned()),
+            "machine-id" if rest == sealed.machine_id => findings
+                .failures
+                .push("the machine-id of the builder is in the image".to_owned()),
             "failed" => findings.warnings.push(format!("unit {rest} has failed")),
             _ => {}
         }
@@ -341,6 +342,7 @@ mod tests {
 
     fn sealed() -> Sealed {
         Sealed {
+            machine_id: "0123".to_owned(),
             units: vec!["ssh.service enabled".into(), "cron.service disabled".into()],
             residue: Vec::new(),
         }
@@ -367,7 +369,7 @@ mod tests {
             ("residue /var/lib/amibake\n", "/var/lib/amibake"),
             ("shutdown USEC=1\n", "a shutdown is scheduled"),
             ("timer run-r1.timer\n", "a transient timer"),
-            ("identity no host keys were made\n", "no host keys"),
+            ("machine-id 0123\n", "machine-id of the builder"),
         ] {
             let findings = judge(&format!("{CLEAN}{planted}"), &sealed(), "ssh-ed25519 AAAA");
             assert_eq!(findings.failures.len(), 1, "{planted}");

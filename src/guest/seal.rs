@@ -10,6 +10,8 @@ use crate::transport::Transport;
 pub(crate) struct Sealed {
     /// Units and whether they are enabled, as `systemctl list-unit-files` prints them.
     pub(crate) units: Vec<String>,
+    /// Its machine-id, which no other machine may have.
+    pub(crate) machine_id: String,
     /// What would not go: an image with any of it is none.
     pub(crate) residue: Vec<String>,
 }
@@ -23,6 +25,7 @@ pub(crate) async fn seal(link: &dyn Transport) -> Result<Sealed, GuestError> {
     };
     Ok(Sealed {
         units: lines("unit "),
+        machine_id: lines("machine-id ").concat(),
         residue: lines("residue "),
     })
 }
@@ -74,7 +77,14 @@ if command -v pro >/dev/null 2>&1 && pro status --format json 2>/dev/null | grep
   pro detach --assume-yes >/dev/null 2>&1 || fail "Ubuntu Pro could not be detached"
 fi
 rm -rf /var/lib/ubuntu-advantage/private /var/lib/ubuntu-advantage/machine-access
-rm -f /var/lib/snapd/device/private-keys-v1/*
+# A store's serial was given for the key: a machine without both asks for its own.
+systemctl stop snapd.socket snapd.service >/dev/null 2>&1 || true
+rm -rf /var/lib/snapd/device/private-keys-v1/* /var/lib/snapd/assertions/asserts-v0/serial
+if [ -e /var/lib/snapd/state.json ]; then
+  for name in serial key-id session-macaroon; do
+    sed -i -E "s/(\"device\":\{[^}]*\"$name\":\")[^\"]*/\1/" /var/lib/snapd/state.json
+  done
+fi
 
 # cloud-init: its state, the user data it kept, the network and sudo rules it rendered.
 rm -rf /var/lib/cloud/instance /var/lib/cloud/instances /var/lib/cloud/data /var/lib/cloud/sem \
@@ -93,6 +103,7 @@ cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
   rm -rf "$home/.ansible" "$home/.cache/amibake"
 done
 
+echo "machine-id $(cat /etc/machine-id)"
 # Identity: truncated, never removed, or systemd would take a first boot and re-apply presets.
 : > /etc/machine-id
 if [ -e /var/lib/dbus/machine-id ] || [ -L /var/lib/dbus/machine-id ]; then ln -sfn /etc/machine-id /var/lib/dbus/machine-id; fi
@@ -110,7 +121,11 @@ done
 rm -rf /tmp/* /tmp/.[!.]* /var/tmp/* /var/tmp/.[!.]* /var/crash/* /root/.cache/pip
 find /var/log -type f \( -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' -o -name '*-????????' \) -delete
 rm -rf /var/log/journal/* /var/log/cloud-init.log /var/log/cloud-init-output.log
-find /var/log -type f -size +0 -exec truncate --size 0 {} +
+for _ in 1 2 3 4 5; do
+  find /var/log -type f -size +0 -exec truncate --size 0 {} + 2>/dev/null
+  [ -n "$(find /var/log -type f -size +0 -print -quit)" ] || break
+  sleep 0.2 # somebody writes
+done
 
 # Ourselves. The dead-man timer lives in /run and goes with the power.
 rm -rf /var/lib/amibake /run/amibake
@@ -122,14 +137,19 @@ for path in /etc/ssh/ssh_host_* /etc/ssh/amibake_new_key* /var/lib/amibake /run/
   /etc/network/interfaces.d/50-cloud-init* /etc/systemd/network/10-cloud-init-*.network \
   /etc/udev/rules.d/70-persistent-net.rules /etc/sudoers.d/90-cloud-init-users /var/lib/systemd/random-seed \
   /var/lib/systemd/credential.secret /var/lib/dhcp/*.lease* /var/lib/dhclient/*.lease* /var/lib/ubuntu-advantage/private \
+  /var/lib/ubuntu-advantage/machine-access /var/lib/snapd/device/private-keys-v1/* /var/lib/snapd/assertions/asserts-v0/serial \
   /var/lib/apt/lists/*_Packages* /var/log/journal/*/*.journal; do
   if [ -e "$path" ] || [ -L "$path" ]; then echo "residue $path"; fi
 done
+find /var/log -type f -size +0 -printf 'residue %p\n'
+grep -qE '"device":\{[^}]*"serial":"[^"]' /var/lib/snapd/state.json 2>/dev/null && echo "residue /var/lib/snapd/state.json (a serial)"
 cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
   for file in authorized_keys authorized_keys2; do
     [ -e "$home/.ssh/$file" ] && echo "residue $home/.ssh/$file"
   done
-  [ -e "$home/.bash_history" ] && echo "residue $home/.bash_history"
+  for file in .bash_history .zsh_history .python_history .lesshst .viminfo .wget-hsts .ansible .cache/amibake; do
+    [ -e "$home/$file" ] && echo "residue $home/$file"
+  done
 done
 [ -e /etc/machine-id ] || echo "residue /etc/machine-id (it must be there, and empty)"
 [ ! -s /etc/machine-id ] || echo "residue /etc/machine-id"

@@ -399,8 +399,23 @@ pub(super) fn image(
             .get("encrypt")
             .map(|node| encrypt(node, variables))
             .transpose()?,
-        description: read::text(&fields, "description", variables)?,
+        description: description(&fields, variables)?,
     })
+}
+
+/// EC2 takes 255 characters, of which ours are some.
+fn description(fields: &Fields<'_>, variables: &Variables) -> Result<Option<String>, Diagnostic> {
+    let text = read::text(fields, "description", variables)?;
+    match (
+        text.as_ref().map(|text| text.chars().count()),
+        fields.get("description"),
+    ) {
+        (Some(length @ 201..), Some(node)) => {
+            let message = format!("a description has at most 200 characters, not {length}");
+            Err(Diagnostic::new(&node.span, message))
+        }
+        _ => Ok(text),
+    }
 }
 
 /// Refuses a name that the target would refuse when all the work is done.

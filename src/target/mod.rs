@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use russh::keys::{PrivateKey, PublicKey};
 
 use crate::event::Running;
+use crate::exit::chain;
 use crate::ledger::{Ledger, Undo};
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
@@ -219,6 +220,12 @@ impl TargetError {
     pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Returns what happened, why, and what the user can do, on one line.
+    pub(crate) fn on_one_line(&self) -> String {
+        let hint = self.hint.iter().map(|hint| format!(" (hint: {hint})"));
+        chain(self) + &hint.collect::<String>()
     }
 
     /// Returns what the user can do.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{Cloud, sealed};
 
 /// One of each kind, as the things that make them would leave them.
-const PLANTS: [&str; 37] = [
+const PLANTS: [&str; 38] = [
     "etc/ssh/ssh_host_ecdsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
     "etc/ssh/amibake_new_key",
@@ -27,6 +27,7 @@ const PLANTS: [&str; 37] = [
     "var/lib/amazon/ssm/registration",
     "var/lib/ubuntu-advantage/private/machine-token.json",
     "var/lib/snapd/device/private-keys-v1/planted",
+    "var/lib/snapd/assertions/asserts-v0/serial/planted",
     "root/.ssh/authorized_keys",
     "home/ubuntu/.ssh/authorized_keys2",
     "root/.bash_history",
@@ -105,12 +106,18 @@ provision:
           echo ip-10-0-0-7 > /etc/hostname
           rm -f /var/lib/dbus/machine-id; cp /etc/machine-id /var/lib/dbus/machine-id
           echo kept > /etc/kept
+          printf '%s' '{{"data":{{"auth":{{"device":{{"brand":"b","serial":"s","key-id":"k","session-macaroon":"m"}}}},"serial":"stays"}}}}' \
+            > /var/lib/snapd/state.json
 image: {{name: "sealed-{{{{ build_time }}}}"}}
 "#
     );
     cloud.start_build(&manifest).wait().ended(0);
     let root = cloud.root_of(&cloud.inventory()["snapshots"][0]);
     assert!(root.join("etc/kept").exists(), "it was provisioned");
+    assert_eq!(
+        std::fs::read_to_string(root.join("var/lib/snapd/state.json")).unwrap(),
+        r#"{"data":{"auth":{"device":{"brand":"b","serial":"","key-id":"","session-macaroon":""}},"serial":"stays"}}"#
+    );
     assert_eq!(sealed::residue(&root), [""; 0]);
 }
 

@@ -46,7 +46,7 @@ impl Ec2 {
             .create_image()
             .instance_id(&builder.id)
             .name(&name)
-            .set_description(plan.image.description.clone())
+            .description(tags::description(plan))
             .tag_specifications(tags::specification(
                 ResourceType::Image,
                 &tags::image(plan, "candidate"),
@@ -288,7 +288,7 @@ impl Ec2 {
             .ec2
             .register_image()
             .name(&plan.image.name)
-            .set_description(plan.image.description.clone().or(image.description.clone()))
+            .description(tags::description(plan))
             .set_architecture(image.architecture.clone())
             .set_root_device_name(image.root_device_name.clone())
             .set_block_device_mappings(Some(mappings(&image, plan)))

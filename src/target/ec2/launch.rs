@@ -169,10 +169,11 @@ impl Ec2 {
                     .build(),
             );
         }
-        let (ec2, groups) = (self.clone(), request.groups.to_vec());
+        let (ec2, mut new) = (self.clone(), request.groups.to_vec());
+        new.extend(request.image.image_id.clone());
         Box::pin(async move {
             let answer = ec2
-                .once_known(&groups, || {
+                .once_known(&new, || {
                     let (ec2, sending) = (&ec2, call.clone().send());
                     Box::pin(
                         async move { sending.await.map_err(|e| ec2.refused("RunInstances", e)) },

@@ -148,10 +148,13 @@ impl Ec2 {
     /// Writes tags over what is there, on all of `ids` at once.
     async fn tag(&self, ids: Vec<String>, tags: &[(&str, &str)]) -> Result<(), Ec2Error> {
         let pairs = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let request = self.ec2.create_tags().set_resources(Some(ids));
+        let request = self.ec2.create_tags().set_resources(Some(ids.clone()));
         let request = request.set_tags(Some(tags::list(&pairs.collect())));
-        let answer = request.send().await;
-        answer.map(drop).map_err(|e| self.refused("CreateTags", e))
+        self.once_known(&ids, || async {
+            let answer = request.clone().send().await;
+            answer.map(drop).map_err(|e| self.refused("CreateTags", e))
+        })
+        .await
     }
 
     fn refused<E, R>(&self, operation: &'static str, error: SdkError<E, R>) -> Ec2Error

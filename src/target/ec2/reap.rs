@@ -1,11 +1,12 @@
 //! What killed runs left in the account, found by tags alone.
 //!
-//! Anybody with CreateTags can mark a machine, so a tag is believed only with our own naming or
-//! token, and when the thing was made in the run's time. What is released is never touched.
+//! Anybody with CreateTags can mark a thing, so a tag is believed only with what that right cannot
+//! write: our token, our name, our description, and when the thing was made in the run's time. What
+//! is released is never touched.
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, ImageState, Tag};
+use aws_sdk_ec2::types::{Filter, Image, ImageState, Snapshot, Tag};
 use time::OffsetDateTime;
 
 use super::{Ec2, image, launch, tags};
@@ -13,8 +14,9 @@ use crate::ledger::Undo;
 use crate::run::{RunId, parse_rfc3339};
 use crate::target::{Role, TargetError};
 
-/// How long after its beginning a run may still make something.
-const LONGEST: Duration = Duration::from_secs(48 * 3600);
+/// How long after its beginning a run may still make something: the manifest's longest time limit,
+/// and a day in which it may have waited for its turn.
+const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// How far this clock and EC2's may differ.
 const SLACK: Duration = Duration::from_secs(300);
@@ -104,8 +106,7 @@ impl Ec2 {
             let Some((run, expires)) = marked(image.tags()) else {
                 continue;
             };
-            let made = image.creation_date().and_then(parse_rfc3339);
-            if in_time(&run, made.map(OffsetDateTime::unix_timestamp)) {
+            if is_ours(&image, &run) {
                 let region = self.region.clone();
                 if image.state() == Some(&ImageState::Pending) {
                     // Its snapshots may not be listed yet, and would appear when it is gone.
@@ -137,8 +138,7 @@ impl Ec2 {
                 continue;
             };
             let made = snapshot.start_time().map(aws_smithy_types::DateTime::secs);
-            let id = snapshot.snapshot_id.clone().unwrap_or_default();
-            if in_time(&run, made) && !self.is_in_released_image(&id).await? {
+            if in_time(&run, made) && self.is_run_s(&run, &snapshot).await? {
                 let region = self.region.clone();
                 let expected = None;
                 let undo = Undo::DeleteSnapshots {
@@ -152,17 +152,82 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// A snapshot whose own tag was not written is still the released image's.
-    async fn is_in_released_image(&self, id: &str) -> Result<bool, TargetError> {
-        let users = self
-            .images(vec![
-                tags::filter("block-device-mapping.snapshot-id", [id]),
-                tags::filter(&format!("tag:{}", tags::STATE), ["released"]),
-            ])
+    /// Returns whether a snapshot is the run's alone: made with an image, and of no image now but
+    /// the run's own. One whose own tag was not written is still the released image's.
+    async fn is_run_s(&self, run: &RunId, snapshot: &Snapshot) -> Result<bool, TargetError> {
+        let made_with_an_image = snapshot
+            .description()
+            .is_some_and(|text| text.starts_with(OF_AN_IMAGE));
+        let id = snapshot.snapshot_id().unwrap_or_default();
+        let uses = |i: &Image| image::snapshots_of(i).iter().any(|s| s == id);
+        let mut users = self
+            .images(vec![tags::filter("block-device-mapping.snapshot-id", [id])])
             .await?;
-        let uses = |i| image::snapshots_of(i).iter().any(|s| s == id);
-        Ok(users.iter().any(uses))
+        users.retain(uses);
+        let theirs = |i: &Image| {
+            let marked = marked(i.tags()).is_some_and(|(of, _)| of == *run);
+            !marked || !is_ours(i, run)
+        };
+        Ok(made_with_an_image && !users.iter().any(theirs))
     }
+
+    /// Returns whether something that a run's journal names is still there, and is not released.
+    pub(crate) async fn is_there(&self, undo: &Undo, ids: &[String]) -> Result<bool, TargetError> {
+        let ids = || ids.iter().map(String::as_str);
+        if ids().next().is_none() {
+            return Ok(false);
+        }
+        Ok(match undo {
+            Undo::TerminateInstance { .. } => {
+                let found = self.instances(vec![tags::filter("instance-id", ids())]);
+                found
+                    .await?
+                    .iter()
+                    .any(|i| launch::state(i) != "terminated")
+            }
+            Undo::DeleteSecurityGroup { .. } => {
+                let request = self.ec2.describe_security_groups();
+                let answer = request
+                    .filters(tags::filter("group-id", ids()))
+                    .send()
+                    .await;
+                let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
+                !answer.security_groups().is_empty()
+            }
+            Undo::DeregisterImage { .. } => {
+                let found = self.images(vec![tags::filter("image-id", ids())]);
+                found.await?.iter().any(|i| !is_released(i.tags()))
+            }
+            Undo::DeleteSnapshots { .. } => {
+                let request = self.ec2.describe_snapshots().owner_ids("self");
+                let request = request.filters(tags::filter("snapshot-id", ids()));
+                let answer = request.send().await;
+                let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
+                answer.snapshots().iter().any(|s| !is_released(s.tags()))
+            }
+            Undo::StopContainer { .. } | Undo::RemoveNetwork { .. } | Undo::RemovePath { .. } => {
+                false
+            }
+        })
+    }
+}
+
+/// How EC2 describes the snapshots that CreateImage makes; nobody can describe one anew.
+const OF_AN_IMAGE: &str = "Created by CreateImage(";
+
+/// Returns whether an image is one that `run` made: a candidate by its name, which nobody can
+/// change, and the final one by its description.
+fn is_ours(image: &Image, run: &RunId) -> bool {
+    let made = image.creation_date().and_then(parse_rfc3339);
+    let named = image.name() == Some(tags::candidate_name(run).as_str());
+    let described = image
+        .description()
+        .is_some_and(|text| text.ends_with(&tags::made_by(run)));
+    (named || described) && in_time(run, made.map(OffsetDateTime::unix_timestamp))
+}
+
+fn is_released(tags: &[Tag]) -> bool {
+    super::tags::value(tags, super::tags::STATE) == Some("released")
 }
 
 fn orphan(undo: Undo, id: Option<String>, expires: Option<OffsetDateTime>) -> Option<Orphan> {
@@ -205,12 +270,28 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_believed_by_what_tags_cannot_say() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let image = |name: &str, description: &str| {
+            let image = Image::builder().name(name).description(description);
+            image.creation_date("2026-07-27T10:20:00.000Z").build()
+        };
+        let production = image("web-7", "the one in production");
+        assert!(!is_ours(&production, &run));
+        assert!(is_ours(&image(&tags::candidate_name(&run), ""), &run));
+        let ours = format!("a web server {}", tags::made_by(&run));
+        assert!(is_ours(&image("web-8", &ours), &run));
+        let other: RunId = "20260727t101500z-ffffff".parse().unwrap();
+        assert!(!is_ours(&image("web-8", &ours), &other));
+    }
+
+    #[test]
     fn a_thing_older_than_the_run_it_names_is_not_its() {
         let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
         let began = run.began().unix_timestamp();
         assert!(in_time(&run, Some(began + 60)));
         assert!(!in_time(&run, Some(began - 3600)));
-        assert!(!in_time(&run, Some(began + 30 * 24 * 3600)));
+        assert!(!in_time(&run, Some(began + 33 * 24 * 3600)));
         assert!(!in_time(&run, None));
     }
 }

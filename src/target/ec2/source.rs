@@ -7,8 +7,14 @@ use super::{Ec2, tags};
 use crate::manifest::{Arch, ImageFilter, Source};
 use crate::target::TargetError;
 
-/// Canonical's account.
-const CANONICAL: &str = "099720109477";
+/// Returns Canonical's account in the partition of `region`.
+fn canonical(region: &str) -> &'static str {
+    match () {
+        () if region.starts_with("us-gov-") => "513442679011",
+        () if region.starts_with("cn-") => "837727238323",
+        () => "099720109477",
+    }
+}
 
 impl Ec2 {
     /// Returns the image that `source` names now.
@@ -54,7 +60,7 @@ impl Ec2 {
         }
         let name = format!("ubuntu/images/hvm-ssd*/ubuntu-*-{release}-{arch}-server-*");
         let filter = ImageFilter {
-            owners: vec![CANONICAL.to_owned()],
+            owners: vec![canonical(&self.region).to_owned()],
             filters: [("name".to_owned(), vec![name])].into(),
             most_recent: true,
         };
@@ -76,24 +82,22 @@ impl Ec2 {
     }
 
     pub(super) async fn image(&self, id: &str) -> Result<Image, TargetError> {
-        let answer = self
-            .ec2
-            .describe_images()
-            .filters(tags::filter("image-id", [id]))
-            .send()
-            .await;
-        let answer = answer.map_err(|e| self.refused("DescribeImages", e))?;
-        answer
-            .images
-            .unwrap_or_default()
-            .into_iter()
-            .next()
-            .ok_or_else(|| {
-                TargetError::manifest(format!(
-                    "{id} does not exist in {}, or is not shared with this account",
-                    self.region
-                ))
-            })
+        loop {
+            let request = self.ec2.describe_images();
+            let answer = request.filters(tags::filter("image-id", [id])).send().await;
+            let answer = answer.map_err(|e| self.refused("DescribeImages", e))?;
+            match answer.images.unwrap_or_default().into_iter().next() {
+                Some(image) => return Ok(image),
+                // Not all of EC2 knows what it has just made.
+                None if self.is_young(id) => tokio::time::sleep(self.poll / 4).await,
+                None => {
+                    return Err(TargetError::manifest(format!(
+                        "{id} does not exist in {}, or is not shared with this account",
+                        self.region
+                    )));
+                }
+            }
+        }
     }
 
     async fn newest(&self, wanted: &ImageFilter, arch: Arch) -> Result<Image, TargetError> {

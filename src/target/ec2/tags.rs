@@ -93,6 +93,20 @@ pub(super) fn candidate_name(run: &RunId) -> String {
     format!("amibake-candidate-{run}")
 }
 
+/// Returns the image's description: the user's words, and whose it is until it is released.
+pub(super) fn description(plan: &BakePlan) -> String {
+    let made_by = made_by(&plan.run);
+    match &plan.image.description {
+        Some(words) => format!("{words} {made_by}"),
+        None => made_by,
+    }
+}
+
+/// Returns how the description of a run's image ends. Who may write tags may not write that.
+pub(super) fn made_by(run: &RunId) -> String {
+    format!("(amibake run {run})")
+}
+
 /// Returns the client token of one attempt at a launch: the same request gets the same machine,
 /// and a machine with this token was made by this run.
 pub(super) fn token(run: &RunId, role: Role, attempt: usize, region: &str) -> String {

@@ -48,11 +48,12 @@ impl Ec2 {
                 self.sweep_snapshots(run, *expected).await
             }
             Undo::DeleteSnapshots { run, .. } => {
+                let mut paid = Ok(());
                 for id in learned {
-                    self.patiently("delete", || self.delete_snapshot(run, id))
-                        .await?;
+                    let deleted = self.patiently("delete", || self.delete_snapshot(run, id));
+                    paid = paid.and(deleted.await);
                 }
-                Ok(())
+                paid
             }
             Undo::StopContainer { .. } | Undo::RemoveNetwork { .. } | Undo::RemovePath { .. } => {
                 Err(TargetError::new(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::wait_for;
 
 /// Paths of which none may be in an image; `*` stands for any name.
-const ABSENT: [&str; 44] = [
+const ABSENT: [&str; 45] = [
     // Host keys, ours and the machine's.
     "etc/ssh/ssh_host_*",
     "etc/ssh/amibake_new_key*",
@@ -38,6 +38,7 @@ const ABSENT: [&str; 44] = [
     "var/lib/ubuntu-advantage/private",
     "var/lib/ubuntu-advantage/machine-access",
     "var/lib/snapd/device/private-keys-v1/*",
+    "var/lib/snapd/assertions/asserts-v0/serial",
     // Who may log in, and what they did.
     "root/.ssh/authorized_keys*",
     "home/*/.ssh/authorized_keys*",
