@@ -56,6 +56,8 @@ pub(crate) enum Ec2Error {
         what: String,
         wanted: &'static str,
         after: std::time::Duration,
+        /// Which of `builder.timeouts` makes it longer.
+        key: Option<&'static str>,
     },
 }
 
@@ -177,7 +179,9 @@ impl Ec2Error {
                 );
             }
             Self::DeadEnd { .. } | Self::Journal(_) => return None,
-            Self::TooSlow { .. } => return Some("builder.timeouts makes the wait longer".into()),
+            Self::TooSlow { key, .. } => {
+                return key.map(|key| format!("builder.timeouts.{key} makes the wait longer"));
+            }
         };
         let hint = match code {
             "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
@@ -294,6 +298,22 @@ mod tests {
         assert!(refused("InternalError").is_transient());
         assert!(refused("RequestLimitExceeded").is_transient());
         assert!(!refused("UnauthorizedOperation").is_transient());
+    }
+
+    #[test]
+    fn only_a_wait_that_the_manifest_limits_is_said_to_be_made_longer_by_it() {
+        let hint = |key| {
+            let slow = Ec2Error::TooSlow {
+                what: "i-0abc12".to_owned(),
+                wanted: "stopped",
+                after: std::time::Duration::from_secs(1_200),
+                key,
+            };
+            slow.hint()
+        };
+        let longer = "builder.timeouts.image makes the wait longer";
+        assert_eq!(hint(Some("image")).as_deref(), Some(longer));
+        assert_eq!(hint(None), None);
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl Ec2 {
             what: id,
             state: "stopped",
             limit: STOP,
+            key: None,
         };
         self.wait(wanted, cx, |_| async move {
             let Some(found) = self.instance(id).await? else {
@@ -154,6 +155,7 @@ impl Ec2 {
             what: id,
             state: "available",
             limit: plan.builder.timeouts.image,
+            key: Some("image"),
         };
         self.wait(wanted, cx, |_| async move {
             let found = self.images(vec![tags::filter("image-id", [id])]).await?;

@@ -199,6 +199,7 @@ impl Ec2 {
             what: id,
             state: "running",
             limit: plan.builder.timeouts.launch,
+            key: Some("launch"),
         };
         let (connect, bare) = (plan.builder.connect, &OnceLock::new());
         self.wait(wanted, cx, |age| async move {

@@ -29,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub(super) state: &'static str,
     /// How long it may take.
     pub(super) limit: Duration,
+    /// Which of `builder.timeouts` says so; `None` where it is fixed.
+    pub(super) key: Option<&'static str>,
 }
 
 /// What a look at it says.
@@ -58,7 +60,9 @@ impl Ec2 {
         F: FnMut(Duration) -> R,
         R: Future<Output = Result<Wait<T>, Ec2Error>>,
     {
-        let Wanted { what, state, limit } = wanted;
+        let Wanted {
+            what, state, limit, ..
+        } = wanted;
         let started = Instant::now();
         loop {
             let mut pause = match started.elapsed() > SLOW {
@@ -87,6 +91,7 @@ impl Ec2 {
                     what: what.to_owned(),
                     wanted: state,
                     after: limit,
+                    key: wanted.key,
                 }
                 .into());
             }
