@@ -3,11 +3,12 @@
 //! Everything that can be wrong with what was given is found here, before anything is called; the
 //! baking is `bake`'s.
 
+mod output;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures_util::StreamExt;
-use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 
 use super::vars::VarArgs;
@@ -22,6 +23,7 @@ use crate::provision::{self, Crew, Work};
 use crate::ssh::Silence;
 use crate::target::Target;
 use crate::target::container::Container;
+use output::Output;
 
 /// Bake an image of each manifest; its id goes to stdout
 #[derive(Debug, clap::Args)]
@@ -46,7 +48,7 @@ pub(crate) struct Args {
     /// Print the events as JSON, one object a line, to stderr
     #[arg(long)]
     json: bool,
-    /// Write what came of it to a file, as JSON
+    /// Write what came of it to a file, as JSON; an older one stays until then
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Say more; repeatable
@@ -81,6 +83,7 @@ impl Args {
         for job in &jobs {
             programs.require(job.plan.arch.kernel()).map_err(no_agent)?;
         }
+        let output = self.output.as_deref().map(Output::open).transpose()?;
         let baking = jobs.iter().map(|job| bake(job, &programs, cx));
         let baked: Vec<Baked> = futures_util::stream::iter(baking)
             .buffered(self.jobs.into())
@@ -88,8 +91,8 @@ impl Args {
             .await;
         let results: Vec<(&Job, Baked)> = jobs.iter().zip(baked).collect();
         let mut answer = Answer::default();
-        if let Some(file) = &self.output {
-            answer.failures.extend(write(file, &results).err());
+        if let Some(output) = output {
+            answer.failures.extend(output.write(&results).err());
         }
         for (_, baked) in results {
             if let Some(image) = baked.image {
@@ -227,32 +230,4 @@ async fn target(plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
         TargetKind::Container => Ok(Box::new(Container::new(None))),
         other => check_target(other).and(Err(Failure::usage("no such target"))),
     }
-}
-
-fn write(file: &Path, results: &[(&Job, Baked)]) -> Result<(), Failure> {
-    let builds: Vec<Json> = results
-        .iter()
-        .map(|(job, baked)| outcome(job, baked))
-        .collect();
-    let text = format!("{:#}\n", json!({ "builds": builds }));
-    std::fs::write(file, text)
-        .map_err(|e| Failure::new(format!("{} could not be written: {e}", file.display())))
-}
-
-fn outcome(Job { plan, .. }: &Job, baked: &Baked) -> Json {
-    let exit = baked.failure.as_ref().map_or(0, |f| f.exit().code());
-    json!({
-        "manifest": plan.manifest,
-        "name": plan.name,
-        "arch": plan.arch,
-        "target": plan.target,
-        "run": plan.run,
-        "image_id": baked.image.as_ref().map(|i| &i.id),
-        "image_name": baked.image.as_ref().map(|i| &i.name),
-        "exit": exit,
-        "error": baked.failure.as_ref().map(|f| f.error.to_string()),
-        "left_behind": baked.failure.iter().flat_map(|f| &f.left_behind)
-            .map(|l| json!({"what": l.what, "remove_with": l.remove_with}))
-            .collect::<Vec<_>>(),
-    })
 }

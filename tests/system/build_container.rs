@@ -126,6 +126,18 @@ fn starts_another(here: &Here, base: &Image, sum: &str) {
     std::fs::remove_dir_all(made_from).unwrap();
 }
 
+/// Everything given is checked before anything is made.
+#[test]
+fn a_result_that_cannot_be_written_is_found_before_the_bake() {
+    let here = Here::new();
+    let mut build = here.build(&here.manifest(MANIFEST));
+    build.env("AMIBAKE_VAR_canary", CANARY);
+    let output = expect_exit(build.args(["--output", "nowhere/result.json"]), 2);
+    let said = text(&output.stderr);
+    let message = "nowhere/result.json could not be written: No such file or directory";
+    assert!(said.starts_with(&format!("error: {message}")), "{said}");
+}
+
 #[test]
 fn the_example_is_valid_on_every_target() {
     let home = tempfile::tempdir().unwrap();

@@ -1,0 +1,102 @@
+//! `--output`: what came of each build, as JSON in a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+
+use super::Job;
+use crate::bake::Baked;
+use crate::exit::{Exit, Failure};
+
+/// The file, open before anything is called: a bake takes too long to find out after it that its
+/// result has no place.
+pub(super) struct Output {
+    path: PathBuf,
+    file: File,
+}
+
+impl Output {
+    /// Opens the file. What an earlier build wrote stays until this one has something to say.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(path);
+        match file {
+            Ok(file) => Ok(Self {
+                path: path.to_owned(),
+                file,
+            }),
+            Err(e) => Err(unwritable(path, &e).of_kind(Exit::Usage)),
+        }
+    }
+
+    /// Writes the results in the place of earlier ones.
+    pub(super) fn write(mut self, results: &[(&Job, Baked)]) -> Result<(), Failure> {
+        let builds: Vec<Json> = results
+            .iter()
+            .map(|(job, baked)| outcome(job, baked))
+            .collect();
+        let text = format!("{:#}\n", json!({ "builds": builds }));
+        self.replace(&text).map_err(|e| unwritable(&self.path, &e))
+    }
+
+    fn replace(&mut self, text: &str) -> io::Result<()> {
+        // A pipe has no length.
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{} could not be written: {error}", path.display()))
+}
+
+fn outcome(Job { plan, .. }: &Job, baked: &Baked) -> Json {
+    let exit = baked.failure.as_ref().map_or(0, |f| f.exit().code());
+    json!({
+        "manifest": plan.manifest,
+        "name": plan.name,
+        "arch": plan.arch,
+        "target": plan.target,
+        "run": plan.run,
+        "image_id": baked.image.as_ref().map(|i| &i.id),
+        "image_name": baked.image.as_ref().map(|i| &i.name),
+        "exit": exit,
+        "error": baked.failure.as_ref().map(|f| f.error.to_string()),
+        "left_behind": baked.failure.iter().flat_map(|f| &f.left_behind)
+            .map(|l| json!({"what": l.what, "remove_with": l.remove_with}))
+            .collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_result_stays_until_there_is_a_new_one_and_goes_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result.json");
+        std::fs::write(&path, "a long text of an earlier build").unwrap();
+        let mut output = Output::open(&path).unwrap();
+        let now = || std::fs::read_to_string(&path).unwrap();
+        assert_eq!(now(), "a long text of an earlier build");
+        output.replace("{}\n").unwrap();
+        assert_eq!(now(), "{}\n");
+    }
+
+    #[test]
+    fn a_result_may_go_to_a_pipe() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        Output::open(Path::new(&path))
+            .unwrap()
+            .replace("{}")
+            .unwrap();
+        drop(writer);
+        assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "{}");
+    }
+}
