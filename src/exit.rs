@@ -140,6 +140,12 @@ impl Failure {
         self
     }
 
+    /// Returns what went wrong in its layers' words: the outermost first, the innermost reason last.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = String> {
+        let outermost: &(dyn Error + 'static) = &*self.error;
+        std::iter::successors(Some(outermost), |&error| error.source()).map(ToString::to_string)
+    }
+
     /// Adds what the user can do.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -204,9 +210,8 @@ mod tests {
         };
         let failure = Failure::new(outer).with_hint("not hunter22");
         let failure = failure.masked(&Mask::from_iter(["hunter22"]));
-        assert_eq!(failure.error.to_string(), "task `********` failed");
-        let cause = failure.error.source().unwrap().to_string();
-        assert_eq!(cause, "curl -H ********");
+        let chain: Vec<String> = failure.chain().collect();
+        assert_eq!(chain, ["task `********` failed", "curl -H ********"]);
         assert_eq!(failure.hint.unwrap(), "not ********");
     }
 

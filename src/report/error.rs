@@ -7,15 +7,13 @@ use crate::exit::Failure;
 
 /// Renders a failure as STYLE.md shows it.
 pub(super) fn render(failure: &Failure) -> String {
-    let mut text = format!("error: {}\n", printable_lines(&failure.error.to_string()));
-    let mut cause = failure.error.source();
-    while let Some(error) = cause {
-        let _infallible = writeln!(
-            text,
-            "  caused by: {}",
-            indented(&printable_lines(&error.to_string()))
-        );
-        cause = error.source();
+    let mut text = String::new();
+    for (depth, why) in failure.chain().enumerate() {
+        let why = printable_lines(&why);
+        let _infallible = match depth {
+            0 => writeln!(text, "error: {why}"),
+            _ => writeln!(text, "  caused by: {}", indented(&why)),
+        };
     }
     if let Some(hint) = &failure.hint {
         let _infallible = writeln!(text, "hint: {}", printable_lines(hint));

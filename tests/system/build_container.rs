@@ -139,6 +139,23 @@ fn a_result_that_cannot_be_written_is_found_before_the_bake() {
 }
 
 #[test]
+fn the_result_of_a_build_that_failed_says_why() {
+    let here = Here::new();
+    let manifest = here.manifest("name: web\nsource: {image: nowhere.tar}\n");
+    let mut build = here.build(&manifest);
+    expect_exit(build.args(["--output", "result.json"]), 2);
+    let result = std::fs::read(here.folder().join("result.json")).unwrap();
+    let result: Json = serde_json::from_slice(&result).unwrap();
+    let error = result["builds"][0]["error"].as_str().unwrap();
+    let folder = here.folder().display();
+    let why = "No such file or directory (os error 2)";
+    assert_eq!(
+        error,
+        format!("source.image {folder}/nowhere.tar cannot be read: {why}")
+    );
+}
+
+#[test]
 fn the_example_is_valid_on_every_target() {
     let home = tempfile::tempdir().unwrap();
     let example = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())

@@ -65,11 +65,16 @@ fn outcome(Job { plan, .. }: &Job, baked: &Baked) -> Json {
         "image_id": baked.image.as_ref().map(|i| &i.id),
         "image_name": baked.image.as_ref().map(|i| &i.name),
         "exit": exit,
-        "error": baked.failure.as_ref().map(|f| f.error.to_string()),
+        "error": baked.failure.as_ref().map(error),
         "left_behind": baked.failure.iter().flat_map(|f| &f.left_behind)
             .map(|l| json!({"what": l.what, "remove_with": l.remove_with}))
             .collect::<Vec<_>>(),
     })
+}
+
+/// Returns what went wrong and why, in one text.
+fn error(failure: &Failure) -> String {
+    failure.chain().collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
