@@ -228,18 +228,53 @@ fn pack(file: &Path, profile: Profile) -> Result<PathBuf, String> {
 /// Builds the release with both agents embedded.
 fn dist(arguments: &[String]) -> Result<(), String> {
     let folder = agents(Profile::Agent, &ARCHITECTURES)?;
-    run(Command::new(cargo())
-        .args(["build", "--release", "-p", "amibake"])
-        .args(arguments)
-        .current_dir(root())
-        .env("AMIBAKE_EMBED_AGENTS", &folder))?;
-    let built = target_folder().join("release/amibake");
+    let built = build(arguments, &folder)?;
     let program = target_folder().join("dist/amibake");
     let copied =
         fs::create_dir_all(target_folder().join("dist")).and_then(|()| fs::copy(&built, &program));
     let size = copied.map_err(|e| format!("could not copy {}: {e}", built.display()))? / 1024;
     say(&format!("{}: {size} KiB", program.display()));
     Ok(())
+}
+
+/// Builds the program and returns where cargo put it: that depends on `--target` and `--profile`, on
+/// cargo's configuration and on the environment.
+fn build(arguments: &[String], agents: &Path) -> Result<PathBuf, String> {
+    let mut build = Command::new(cargo());
+    build
+        .args(["build", "-p", "amibake", "--bin", "amibake"])
+        .arg("--message-format=json-render-diagnostics")
+        .args(arguments)
+        .current_dir(root())
+        .env("AMIBAKE_EMBED_AGENTS", agents)
+        .stderr(Stdio::inherit());
+    if !arguments.iter().any(|a| a.starts_with("--profile")) {
+        build.arg("--release");
+    }
+    let built = build
+        .output()
+        .map_err(|e| format!("could not run cargo: {e}"))?;
+    if !built.status.success() {
+        return Err(format!("cargo failed: {}", built.status));
+    }
+    executable(&String::from_utf8_lossy(&built.stdout))
+}
+
+/// Finds the program among cargo's messages, one JSON object a line.
+fn executable(messages: &str) -> Result<PathBuf, String> {
+    let parsed = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let of_ours = |message: serde_json::Value| {
+        let program = message["executable"].as_str().map(PathBuf::from);
+        program.filter(|_| message["target"]["name"] == "amibake")
+    };
+    let mut programs: Vec<PathBuf> = parsed.filter_map(of_ours).collect();
+    match (programs.pop(), programs.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (None, _) => Err("cargo built no amibake: see the arguments".to_owned()),
+        (Some(_), false) => Err("cargo built several amibakes: give one --target".to_owned()),
+    }
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
@@ -268,4 +303,32 @@ fn root() -> PathBuf {
 fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(name: &str, executable: &str) -> String {
+        format!(
+            r#"{{"reason":"compiler-artifact","target":{{"name":"{name}"}},"executable":{executable}}}"#
+        )
+    }
+
+    #[test]
+    fn the_program_is_where_cargo_says_that_it_is() {
+        let there = "/t/aarch64-unknown-linux-gnu/release/amibake";
+        let ours = artifact("amibake", &format!("{there:?}"));
+        let others = [
+            artifact("serde", "null"),
+            artifact("build-script-build", "null"),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        let said = format!("{}\n{ours}\n", others.join("\n"));
+        assert_eq!(executable(&said), Ok(PathBuf::from(there)));
+        let none = executable(&others.join("\n")).unwrap_err();
+        assert!(none.contains("no amibake"), "{none}");
+        let several = executable(&format!("{ours}\n{ours}\n")).unwrap_err();
+        assert!(several.contains("one --target"), "{several}");
+    }
 }
