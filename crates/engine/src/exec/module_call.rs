@@ -12,6 +12,7 @@ use super::actions::{Doing, bare};
 use super::eval;
 use super::model::Keywords;
 use super::run::Run;
+use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
 use crate::modules;
 use crate::source::Source;
@@ -71,6 +72,13 @@ fn become_method(name: Option<&String>) -> Result<Method, String> {
     }
 }
 
+/// Returns whether `src` lies with the controller: defaults and other names of parameters count.
+fn is_ours(spec: &ModuleSpec, given: &Map<String, Json>) -> bool {
+    // Arguments that cannot be read are the module's to refuse, and need no file for that.
+    Args::coerce(spec, given.clone())
+        .is_ok_and(|args| !args.bool("remote_src") && args.opt_bool("copy") != Some(false))
+}
+
 impl Run<'_> {
     /// Templates and checks everything a call needs.
     pub(super) fn prepare(
@@ -79,7 +87,7 @@ impl Run<'_> {
         spec: &'static ModuleSpec,
     ) -> Result<Call, String> {
         let args = self.json_args(doing)?;
-        let sources = self.sources(doing, bare(spec.name), &args)?;
+        let sources = self.sources(doing, spec, &args)?;
         let keyword = |value: Option<Value>, default: bool| match value {
             Some(value) => self.boolean(&value, doing.reach, doing.around),
             None => Ok(default),
@@ -188,13 +196,11 @@ impl Run<'_> {
     fn sources(
         &self,
         doing: &Doing<'_>,
-        module: &str,
+        spec: &ModuleSpec,
         given: &Map<String, Json>,
     ) -> Result<BTreeMap<String, Source>, String> {
         let mut sources = BTreeMap::new();
-        let remote = given
-            .get("remote_src")
-            .is_some_and(|v| eval::truth(&Value::from_json(v)).unwrap_or(false));
+        let module = bare(spec.name);
         if module == "template" {
             let rendered = self.rendered_template(doing, given)?;
             sources.insert(String::new(), Source::of_text(&rendered));
@@ -202,8 +208,11 @@ impl Run<'_> {
         }
         let src = given.get("src").and_then(Json::as_str).map(str::to_owned);
         match (module, src) {
-            ("copy" | "unarchive" | "assemble" | "patch", Some(src)) if !remote => {
+            ("copy" | "unarchive", Some(src)) if is_ours(spec, given) => {
                 self.open_source(doing, &src, &mut sources)?;
+            }
+            ("assemble", Some(src)) if is_ours(spec, given) => {
+                self.open_fragments(doing, &src, &mut sources)?;
             }
             ("script", _) => {
                 let raw = given

@@ -101,6 +101,28 @@ impl Run<'_> {
         self.open_folder(&path, &top, sources)
     }
 
+    /// Opens the files that lie in a folder itself, by name, for `assemble`.
+    pub(super) fn open_fragments(
+        &self,
+        doing: &Doing<'_>,
+        src: &str,
+        sources: &mut BTreeMap<String, Source>,
+    ) -> Result<(), String> {
+        let folder = find(self, doing.around, "files", src)?;
+        let files = self.project.files;
+        if !files.is_dir(&folder) {
+            return Err(format!("Source ({}) is not a directory", folder.display()));
+        }
+        let names = files.list(&folder);
+        for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
+            let path = folder.join(&name);
+            if files.is_file(&path) {
+                sources.insert(name, self.open(&path)?);
+            }
+        }
+        Ok(())
+    }
+
     fn open_folder(
         &self,
         folder: &Path,

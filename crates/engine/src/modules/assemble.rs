@@ -196,7 +196,7 @@ fn assembled(want: &Want, fragments: &[(String, Source)]) -> Result<Vec<u8>, Fai
             .regexp
             .as_ref()
             .is_none_or(|r| r.is_match(name.as_bytes()).unwrap_or(false));
-        if !matches || (want.ignore_hidden && name.starts_with('.')) || name.contains('/') {
+        if !matches || (want.ignore_hidden && name.starts_with('.')) {
             continue;
         }
         if newline {

@@ -278,3 +278,22 @@ proptest::proptest! {
         let _ = read_playbook(&Disk::here(), &site, &Options::default());
     }
 }
+
+#[test]
+fn a_source_on_the_target_is_not_looked_for_here() {
+    let tasks = [
+        ("copy: {src: a, dest: /b}", true),
+        ("copy: {src: a, dest: /b, remote_src: true}", false),
+        ("assemble: {src: a, dest: /b}", false),
+        ("assemble: {src: a, dest: /b, remote_src: 'no'}", true),
+        ("unarchive: {src: a, dest: /b}", true),
+        ("unarchive: {src: a, dest: /b, copy: false}", false),
+    ];
+    for (task, ours) in tasks {
+        let playbook = format!("- hosts: all\n  tasks:\n    - {task}\n");
+        let dir = project(&[("site.yml", playbook.as_str()), ("files/a/1", "one")]);
+        let path = dir.path().join("site.yml");
+        let playbook = parse(&Disk::here(), &path, &Options::default()).unwrap();
+        assert_eq!(playbook.sources.len(), usize::from(ours), "{task}");
+    }
+}

@@ -9,7 +9,7 @@ use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known, load};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 pub(super) use crate::files::normal;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Kind, Node, truth};
 
 /// Files included in one another deeper than this are taken for a circle.
 const DEPTH_LIMIT: usize = 60;
@@ -509,11 +509,7 @@ impl<'a> Walk<'a> {
             ),
             _ => return,
         };
-        let remote = task
-            .args
-            .get("remote_src")
-            .is_some_and(|r| r.as_bool() != Some(false));
-        let Some(node) = name.filter(|_| !remote) else {
+        let Some(node) = name.filter(|_| !is_remote(task, bare)) else {
             return;
         };
         if node.is_template() {
@@ -545,6 +541,19 @@ impl<'a> Walk<'a> {
             .map(|path| normal(&path))
             .find(|path| self.files.is_file(path) || self.files.is_dir(path));
         self.out.sources.extend(found.filter(|_| !text.is_empty()));
+    }
+}
+
+/// Returns whether the `src` of a task lies on the target, or may: what a template says is not known.
+fn is_remote(task: &Task, bare: &str) -> bool {
+    let says = |name: &str| {
+        let given = task.args.get(name)?;
+        Some(given.scalar_text().as_deref().and_then(truth))
+    };
+    match (says("remote_src"), says("copy")) {
+        (Some(remote), _) => remote != Some(false),
+        (None, Some(copy)) if bare == "unarchive" => copy != Some(true),
+        (None, _) => bare == "assemble",
     }
 }
 
