@@ -1,5 +1,6 @@
 //! A playbook is applied over SSH to a machine that is real.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -38,6 +39,17 @@ const PLAY: &str = r#"
       changed_when: false
     - name: It is that user too
       ansible.builtin.assert: {that: who.stdout == 'daemon'}
+    - name: Facts are those of whoever asks
+      ansible.builtin.setup: {gather_subset: ["!all", "!min", user, env, local], fact_path: /etc/amibake-facts}
+      become_user: daemon
+      check_mode: false
+      register: facts
+    - name: They are that user's
+      ansible.builtin.assert:
+        that:
+          - facts.ansible_facts.ansible_user_id == 'daemon'
+          - facts.ansible_facts.ansible_env.USER == 'daemon'
+          - facts.ansible_facts.ansible_local.who == 'daemon'
     - name: What takes too long is ended, whoever runs it
       ansible.builtin.shell: sleep 6543 & wait
       become_user: daemon
@@ -89,6 +101,14 @@ const SECRETS: &str = r#"
 fn a_second_apply_changes_nothing_and_check_changes_nothing_at_all() {
     let plain = Plain::start();
     let file = plain.root.join("etc/amibake-test");
+    let facts = plain.root.join("etc/amibake-facts");
+    std::fs::create_dir(&facts).unwrap();
+    std::fs::write(
+        facts.join("who.fact"),
+        "#!/bin/sh\necho \"\\\"$(id -un)\\\"\"\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(facts.join("who.fact"), PermissionsExt::from_mode(0o755)).unwrap();
     let key = plain.host_key();
     let checked = expect_exit(plain.apply(PLAY).args(["--host-key", &key, "--check"]), 0);
     assert!(
@@ -100,7 +120,7 @@ fn a_second_apply_changes_nothing_and_check_changes_nothing_at_all() {
 
     let first = expect_exit(plain.apply(PLAY).args(["--host-key", &key]), 0);
     assert!(
-        text(&first.stdout).contains("ok=10   changed=1"),
+        text(&first.stdout).contains("ok=12   changed=1"),
         "{}",
         text(&first.stdout)
     );
@@ -108,7 +128,7 @@ fn a_second_apply_changes_nothing_and_check_changes_nothing_at_all() {
 
     let second = expect_exit(plain.apply(PLAY).args(["--host-key", &key]), 0);
     assert!(
-        text(&second.stdout).contains("ok=10   changed=0"),
+        text(&second.stdout).contains("ok=12   changed=0"),
         "{}",
         text(&second.stdout)
     );

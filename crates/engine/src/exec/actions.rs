@@ -15,7 +15,6 @@ use super::module_call::Call;
 use super::outcome::{Attempt, Fields};
 use super::run::Run;
 use super::vars::Reach;
-use crate::facts;
 use crate::module::{Failure, Outcome};
 
 /// A task at work: everything there is to know about it.
@@ -319,41 +318,18 @@ impl Run<'_> {
         })))
     }
 
-    /// `setup`, and the gathering of facts that opens a play.
+    /// `setup`, and the gathering of facts that opens a play: by the module, under the task's identity.
     fn setup(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.json_args(doing)?;
-        let list = |name: &str| -> Vec<String> {
-            match args.get(name) {
-                Some(Json::Array(items)) => items
-                    .iter()
-                    .map(|item| {
-                        item.as_str()
-                            .map_or_else(|| item.to_string(), str::to_owned)
-                    })
-                    .collect(),
-                Some(Json::String(text)) => text.split(',').map(|t| t.trim().to_owned()).collect(),
-                _ => Vec::new(),
+        let spec = spec::find("setup").ok_or("The module setup was not found")?;
+        let mut call = self.prepare(doing, spec)?;
+        call.args.shift_remove("parallel"); // `gather_facts` runs one module here
+        let mut attempt = self.run_call(doing, spec, call);
+        if let Some(Json::Array(warnings)) = attempt.fields.shift_remove("warnings") {
+            for warning in warnings.iter().filter_map(Json::as_str) {
+                self.warn(warning, Some(&doing.task.place));
             }
-        };
-        let mut request = facts::Request {
-            subset: list("gather_subset"),
-            filter: list("filter"),
-            ..facts::Request::default()
-        };
-        if let Some(path) = args.get("fact_path").and_then(Json::as_str) {
-            request.fact_path = path.into();
         }
-        request.environment.extend(self.environment(doing)?);
-        let found = facts::gather(&request).map_err(|e| e.to_string())?;
-        for warning in &found.warnings {
-            self.warn(warning.clone(), Some(&doing.task.place));
-        }
-        let mut prefixed = facts::prefixed(&found.facts);
-        if let Some(python) = found.facts.get("python").and_then(|p| p.get("executable")) {
-            prefixed.insert("discovered_interpreter_python".to_owned(), python.clone());
-        }
-        self.take_facts(&prefixed);
-        Ok(plain(json!({"changed": false, "ansible_facts": prefixed})))
+        Ok(attempt)
     }
 
     /// Makes facts known to variables and to modules.

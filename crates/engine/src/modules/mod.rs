@@ -27,6 +27,7 @@ mod git;
 mod group;
 mod pip;
 mod script;
+mod setup;
 mod supervisorctl;
 mod systemd;
 mod user;
@@ -96,6 +97,7 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.raw", Module::Action(&script::Raw)),
     ("ansible.builtin.script", Module::Action(&script::Script)),
     ("ansible.builtin.service", Module::Action(&systemd::Service)),
+    ("ansible.builtin.setup", Module::Action(&setup::Setup)),
     ("ansible.builtin.shell", Module::Action(&command::Shell)),
     (
         "ansible.builtin.systemd_service",

@@ -6,6 +6,7 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     SERVICE,
     SYSTEMD,
     SERVICE_FACTS,
+    SETUP,
     SUPERVISORCTL,
     HOSTNAME,
     TIMEZONE,
@@ -37,6 +38,16 @@ const SERVICE: ModuleSpec = ModuleSpec {
         ],
     )
 };
+
+const SETUP: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.setup",
+    &[
+        Param::new("gather_subset", Kind::List),
+        Param::new("gather_timeout", Kind::Int).default("10"),
+        Param::new("filter", Kind::List),
+        Param::new("fact_path", Kind::Path).default("/etc/ansible/facts.d"),
+    ],
+);
 
 const SYSTEMD: ModuleSpec = ModuleSpec {
     aliases: &["ansible.builtin.systemd", "ansible.legacy.systemd"],
