@@ -1,5 +1,5 @@
 //! `unarchive`: by the target's own `tar` and `unzip`, as Ansible does; idempotent by
-//! `tar --diff`, and for zip by comparing sizes and checksums.
+//! `tar --diff`, and for zip by comparing what `zipinfo` lists.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::run_command::{Command, Ran, bin_path, quote};
 
 mod zip;
+
+use zip::Found;
 
 pub(super) struct Unarchive;
 
@@ -277,9 +279,10 @@ impl Job<'_> {
         if self.args.bool("list_files") {
             put("files", Json::from(files.to_vec()));
         }
-        let mut changed = !self.is_unpacked(handler, context)?;
+        let found = self.compare(handler, context)?;
+        let mut changed = found.differs;
         if changed && !context.check {
-            let (argv, ran) = self.extract(handler, context)?;
+            let (argv, ran) = self.extract(handler, &found.newer, context)?;
             let results = json!({
                 "cmd": argv,
                 "rc": ran.rc,
@@ -309,10 +312,11 @@ impl Job<'_> {
         })
     }
 
-    /// Unpacks; returns what was run, too.
+    /// Unpacks all but what is `newer`; returns what was run, too.
     fn extract(
         &self,
         handler: &Handler,
+        newer: &[String],
         context: &mut Context<'_>,
     ) -> Result<(Vec<String>, Ran), Failure> {
         match handler {
@@ -322,7 +326,7 @@ impl Job<'_> {
                 Ok((argv, ran))
             }
             Handler::Zip(program) => {
-                let argv = zip::extract_argv(self, program);
+                let argv = zip::extract_argv(self, program, newer);
                 let command = Command::new(argv.clone()).parsable();
                 let ran = command.run(context).map_err(|e| e.failure(&command))?;
                 Ok((argv, ran))
@@ -330,14 +334,17 @@ impl Job<'_> {
         }
     }
 
-    fn is_unpacked(&self, handler: &Handler, context: &mut Context<'_>) -> Result<bool, Failure> {
+    fn compare(&self, handler: &Handler, context: &mut Context<'_>) -> Result<Found, Failure> {
         match handler {
             Handler::Tar { program, flag, .. } => {
                 let ran = self.tar(program, "--diff", flag, true, context)?;
                 let mut lines = ran.stdout.lines().chain(ran.stderr.lines());
-                Ok(!lines.any(|line| self.is_difference(line)))
+                Ok(Found {
+                    differs: lines.any(|line| self.is_difference(line)),
+                    newer: Vec::new(), // tar passes them over by itself
+                })
             }
-            Handler::Zip(program) => zip::is_unpacked(self, program, context),
+            Handler::Zip(program) => zip::compare(self, program, context),
         }
     }
 
