@@ -55,7 +55,10 @@ pub(crate) fn replace(
 ) -> Result<(), Failure> {
     let mut new = match beside(dest) {
         Ok(new) => new,
-        Err(_) if how.unsafe_writes => return in_place(dest, content),
+        Err(_) if how.unsafe_writes => {
+            judge_copy(dest, content, how, environment)?;
+            return in_place(dest, content);
+        }
         Err(e) => return Err(unwritable(dest, &e)),
     };
     let written = content.write_to(new.as_file_mut());
@@ -79,6 +82,23 @@ pub(crate) fn replace(
     put_in_place(new, dest, content, how)
 }
 
+/// Judges a copy in the temporary folder, where none can lie beside `dest`.
+fn judge_copy(
+    dest: &Path,
+    content: &Source,
+    how: &How,
+    environment: &[(String, String)],
+) -> Result<(), Failure> {
+    let Some(validate) = &how.validate else {
+        return Ok(());
+    };
+    let made = named_like(dest).tempfile();
+    let mut copy = made.map_err(|e| failed("make a copy to validate of", dest, &e))?;
+    let written = content.write_to(copy.as_file_mut());
+    written.map_err(|e| failed("write", copy.path(), &e))?;
+    judge(validate, copy.path(), environment)
+}
+
 fn put_in_place(
     new: NamedTempFile,
     dest: &Path,
@@ -100,21 +120,25 @@ fn put_in_place(
     Err(failed("replace", dest, &refused.error))
 }
 
-/// Makes an empty file beside `dest`, whose name ends as that of `dest` (validators look at it).
+/// Makes an empty file beside `dest`.
 fn beside(dest: &Path) -> io::Result<NamedTempFile> {
     let directory = match dest.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    named_like(dest).tempfile_in(directory)
+}
+
+/// Names a new file so that it ends as `dest` does: validators look at it.
+fn named_like(dest: &Path) -> tempfile::Builder<'static, '_> {
     let name = dest.file_name().unwrap_or_default();
     let suffix = match name.len() {
         0..=200 => name,
         _ => dest.extension().unwrap_or_default(),
     };
-    tempfile::Builder::new()
-        .prefix(".amibake_")
-        .suffix(suffix)
-        .tempfile_in(directory)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".amibake_").suffix(suffix);
+    builder
 }
 
 /// Gives `new` the mode and extended attributes of the file at `like`, and its owner if `owned`.
@@ -277,5 +301,29 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         replace(&path, &Source::of_text("good"), &how, &[]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "good");
+    }
+
+    #[test]
+    fn what_is_written_in_place_is_judged_first() {
+        let path = Path::new("/proc/self/comm"); // nothing can be made beside it
+        let before = std::fs::read(path).unwrap();
+        let how = |command: &str| How {
+            unsafe_writes: true,
+            validate: Some(Validate {
+                command: command.to_owned(),
+                as_copy: false,
+                checksum: None,
+                attributes: attrs::Attributes::default(),
+            }),
+            like: None,
+        };
+        let bad = replace(path, &Source::of_text("bad"), &how("grep -q good %s"), &[]);
+        assert_eq!(bad.unwrap_err().msg, "failed to validate: rc:1 error:");
+        assert_eq!(std::fs::read(path).unwrap(), before);
+        replace(path, &Source::of_text("good"), &how("grep -q good %s"), &[]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string("/proc/self/comm").unwrap(),
+            "good\n"
+        );
     }
 }
