@@ -78,6 +78,8 @@ pub(super) struct Now {
     tree: bool,
     /// A remote tree: everything under the destination whose owner is to be compared.
     owned: Vec<Target>,
+    /// A remote tree: what gets the attributes asked for, and these, once it is copied.
+    top: Option<(Target, Attributes)>,
     remote: Vec<Change>,
     /// Not forced, and there.
     kept: bool,
@@ -261,6 +263,7 @@ fn one(want: &Want, source: &Source, name: Option<&str>, diff: bool) -> Result<N
         folders: Vec::new(),
         tree: false,
         owned: Vec::new(),
+        top: None,
         remote: Vec::new(),
         kept,
     })
@@ -293,6 +296,7 @@ fn tree(want: &Want, entries: &[(String, Source)]) -> io::Result<Now> {
         items,
         folders,
         owned: Vec::new(),
+        top: None,
         remote: Vec::new(),
         kept: false,
     })

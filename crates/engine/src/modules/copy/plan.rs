@@ -39,6 +39,9 @@ pub(super) fn all(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
     for target in &now.owned {
         changes.extend(owner_only(want).plan(target, want.check)?);
     }
+    if let Some((top, attributes)) = &now.top {
+        changes.extend(attributes.plan(top, want.check)?);
+    }
     Ok(changes)
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Item, Now, Want, head, item};
-use crate::attrs::Meta;
+use crate::attrs::{Attributes, Meta, Mode, NewFile, Target};
 use crate::change::{Change, Content};
 use crate::digest;
 use crate::module::Failure;
@@ -48,6 +49,7 @@ pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure
         folders: Vec::new(),
         tree: false,
         owned: Vec::new(),
+        top: None,
         remote: Vec::new(),
         kept,
     })
@@ -75,15 +77,51 @@ fn tree(want: &Want, src: &str) -> io::Result<Now> {
         ),
         false => want.dest.clone(),
     };
+    let top = top(want, src, &dest, Path::new(&shown))?;
     Ok(Now {
         items: Vec::new(),
         folders: Vec::new(),
         dest: shown,
         tree: true,
         owned,
+        top,
         remote,
         kept: false,
     })
+}
+
+/// Foresees what the answer names as `dest`, which alone of a tree gets the mode asked for.
+fn top(
+    want: &Want,
+    src: &str,
+    dest: &Path,
+    shown: &Path,
+) -> io::Result<Option<(Target, Attributes)>> {
+    let source = fs::metadata(src)?.permissions().mode() & 0o7777;
+    let own = Meta::read(shown)?;
+    if own.is_none() && want.check {
+        return Ok(None);
+    }
+    let copied = shown == dest;
+    let meta = own.unwrap_or_else(|| {
+        let made = Meta::foreseen(NewFile::Directory, None);
+        match copied {
+            true => Meta {
+                mode: 0o040_000 | source,
+                ..made
+            },
+            false => made,
+        }
+    });
+    let mut attributes = want.attributes.clone();
+    if want.preserve {
+        attributes.mode = Some(Mode::Bits(source));
+    }
+    if copied {
+        // Its owner is compared along with everything below.
+        (attributes.owner, attributes.group) = (None, None);
+    }
+    Ok(Some((attributes.target(shown, meta), attributes)))
 }
 
 fn compare(from: &Path, to: &Path, changes: &mut Vec<Change>) -> io::Result<()> {
@@ -139,7 +177,6 @@ fn copy_file(from: &Path, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<
 }
 
 fn mode_of(meta: &fs::Metadata, path: PathBuf) -> Change {
-    use std::os::unix::fs::PermissionsExt;
     Change::Mode {
         path,
         mode: meta.permissions().mode() & 0o7777,
@@ -147,12 +184,7 @@ fn mode_of(meta: &fs::Metadata, path: PathBuf) -> Change {
 }
 
 /// Lists what will be below `dest`, with the owners it has or is going to have.
-fn everything(
-    want: &Want,
-    from: &Path,
-    to: &Path,
-    found: &mut Vec<crate::attrs::Target>,
-) -> io::Result<()> {
+fn everything(want: &Want, from: &Path, to: &Path, found: &mut Vec<Target>) -> io::Result<()> {
     let now = Meta::read(to)?;
     let meta = match (now, Meta::read(from)?) {
         (Some(now), _) => now,
