@@ -77,6 +77,13 @@ pub enum Change {
         #[serde(flatten)]
         how: How,
     },
+    /// Copy a file over the one at `path`, or create it.
+    Copy {
+        /// Where.
+        path: PathBuf,
+        /// The file that is read.
+        from: PathBuf,
+    },
     /// Keep a copy of the file, with its attributes, beside it.
     Backup {
         /// The file.
@@ -190,6 +197,7 @@ fn apply_one(change: &Change, context: &mut Context<'_>) -> Result<(), Failure> 
         Change::Write { path, content, how } => {
             atomic::replace(path, &content.source, how, &context.environment)
         }
+        Change::Copy { path, from } => copy(path, from, context),
         Change::Backup { path, to } => told("back up", path, back_up(path, to)),
         Change::Owner { path, uid, gid } => {
             let verb = if uid.is_some() { "chown" } else { "chgrp" };
@@ -246,6 +254,15 @@ fn link(path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> Result<(), Failu
     let placed = made.and_then(|new| new.persist(path).map_err(|e| e.error));
     placed.map_err(|e| failed("replacing", &e))?;
     Ok(())
+}
+
+fn copy(path: &Path, from: &Path, context: &Context<'_>) -> Result<(), Failure> {
+    let source = File::open(from).and_then(Source::of_file);
+    let source = source.map_err(|e| {
+        let msg = format!("could not read {}: {e}", from.display());
+        Failure::new(msg).with("path", from.to_string_lossy())
+    })?;
+    atomic::replace(path, &source, &How::default(), &context.environment)
 }
 
 /// Copies content, mode, times, extended attributes and, where allowed, the owner.

@@ -12,6 +12,7 @@ pub mod facts;
 mod http;
 pub mod module;
 pub mod modules;
+mod open_files;
 mod resolve;
 pub mod run_command;
 pub mod source;

@@ -21,6 +21,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
+use crate::open_files::{FEW, Room};
 use crate::{deadline, modules, users};
 use wire::{Reply, Request};
 
@@ -301,6 +302,7 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     detach_stdin()?;
     let mut facts = Map::new();
     while let Some(request) = wire::receive::<Request>(&socket)? {
+        let _room = (request.sources.len() > FEW).then(Room::make);
         let sources = wire::unpack(&request.sources, &socket)?;
         if let Some(new) = request.facts {
             facts = new;

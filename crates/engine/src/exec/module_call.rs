@@ -15,6 +15,7 @@ use super::run::Run;
 use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
 use crate::modules;
+use crate::open_files::{FEW, Room};
 use crate::source::Source;
 use crate::worker::{Identity, Method, Workers};
 
@@ -26,6 +27,8 @@ pub(super) struct Call {
     diff: bool,
     environment: Vec<(String, String)>,
     sources: BTreeMap<String, Source>,
+    /// For as long as many sources are open.
+    _room: Option<Room>,
     who: Identity,
     limit: Option<Duration>,
 }
@@ -87,6 +90,7 @@ impl Run<'_> {
         spec: &'static ModuleSpec,
     ) -> Result<Call, String> {
         let args = self.json_args(doing)?;
+        let room = Room::make();
         let sources = self.sources(doing, spec, &args)?;
         let keyword = |value: Option<Value>, default: bool| match value {
             Some(value) => self.boolean(&value, doing.reach, doing.around),
@@ -105,6 +109,7 @@ impl Run<'_> {
                 self.options.diff,
             )?,
             environment: self.environment(doing)?.into_iter().collect(),
+            _room: Some(room).filter(|_| sources.len() > FEW),
             sources,
             who: self.identity(doing)?,
             limit: self.time_limit(doing)?.map(|limit| limit.time),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Item, Now, Want, head, item};
 use crate::attrs::{Attributes, Meta, Mode, NewFile, Target};
-use crate::change::{Change, Content};
+use crate::change::Change;
 use crate::digest;
 use crate::module::Failure;
 use crate::modules::paths;
@@ -162,15 +162,10 @@ fn copy_file(from: &Path, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<
     if to.is_file() && digest::of_file(&to, "sha1")? == checksum {
         return Ok(());
     }
-    let opened = fs::File::open(from)?;
-    let mode = mode_of(&opened.metadata()?, to.clone());
-    changes.push(Change::Write {
+    let mode = mode_of(&fs::metadata(from)?, to.clone());
+    changes.push(Change::Copy {
         path: to,
-        content: Content {
-            source: Source::of_file(opened)?,
-            shown: checksum,
-        },
-        how: crate::atomic::How::default(),
+        from: from.to_owned(),
     });
     changes.push(mode);
     Ok(())
