@@ -223,6 +223,7 @@ fn coerce(param: &Param, value: Json) -> Result<Json, Failure> {
         Kind::Dict => mapping(&value).map(Json::from),
     };
     let coerced = coerced.ok_or_else(|| cannot_convert(param, &value))?;
+    let coerced = taken_back(param, coerced);
     check_choices(param, &coerced)?;
     Ok(coerced)
 }
@@ -238,6 +239,19 @@ fn cannot_convert(param: &Param, value: &Json) -> Failure {
         "argument '{}' is {shown} and cannot be converted to {kind}",
         param.name
     ))
+}
+
+/// Returns the choice that YAML took for a truth, if there is only one it can have been.
+fn taken_back(param: &Param, value: Json) -> Json {
+    let written = match value.as_str() {
+        Some("True") => param.choice_for(true),
+        Some("False") => param.choice_for(false),
+        _ => None,
+    };
+    match written {
+        Some(choice) if !param.choices.iter().any(|c| value == *c) => Json::from(choice),
+        _ => value,
+    }
 }
 
 fn check_choices(param: &Param, value: &Json) -> Result<(), Failure> {
@@ -393,6 +407,21 @@ mod tests {
             failure.msg,
             "value of state must be one of: absent, present, got: here"
         );
+    }
+
+    #[test]
+    fn a_choice_that_yaml_took_for_a_truth_is_taken_back_if_it_can_be_only_one() {
+        let coerced = |name: &str, given: serde_json::Value| {
+            let given = given.as_object().unwrap().clone();
+            Args::coerce(spec::find(name).unwrap(), given)
+        };
+        let apt = coerced("apt", serde_json::json!({"upgrade": true})).unwrap();
+        assert_eq!(apt.str("upgrade"), Some("yes"));
+        let uri = serde_json::json!({"url": "x", "follow_redirects": false});
+        assert_eq!(coerced("uri", uri).unwrap().str("follow_redirects"), Some("no"));
+        let file = serde_json::json!({"path": "/x", "state": true});
+        let msg = coerced("file", file).unwrap_err().msg;
+        assert!(msg.ends_with("got: True"), "{msg}");
     }
 
     #[test]

@@ -94,6 +94,17 @@ impl Param {
         self
     }
 
+    /// Returns the only choice that YAML reads as `truth`, as Ansible takes a boolean back.
+    #[must_use]
+    pub fn choice_for(&self, truth: bool) -> Option<&'static str> {
+        let words: &[&str] = match truth {
+            true => &["y", "yes", "on", "1", "true", "t"],
+            false => &["n", "no", "off", "0", "false", "f"],
+        };
+        let mut fitting = self.choices.iter().filter(|c| words.contains(c));
+        fitting.next().filter(|_| fitting.next().is_none()).copied()
+    }
+
     /// Marks its value as secret.
     #[must_use]
     pub const fn no_log(mut self) -> Self {

@@ -105,13 +105,10 @@ fn whole(text: &str) -> bool {
     text.parse::<i64>().is_ok() || text.parse::<f64>().is_ok_and(|f| f.fract() == 0.0)
 }
 
-/// A boolean where texts are allowed stands for the text that YAML took it from.
+/// A boolean where texts are allowed stands for the one text that YAML can have taken it from.
 fn chosen(param: &Param, value: &Node) -> bool {
     let one = |node: &Node| match (&node.kind, node.scalar_text()) {
-        (Kind::Bool(_), Some(_)) => param
-            .choices
-            .iter()
-            .any(|c| truth(c) == node.as_bool() || c.eq_ignore_ascii_case("null")),
+        (Kind::Bool(truth), _) => param.choice_for(*truth).is_some(),
         (_, Some(text)) if param.kind == Wanted::List => text
             .split(',')
             .all(|part| param.choices.contains(&part.trim())),
