@@ -4,6 +4,7 @@ use amibake_playbook::spec::{Kind, ModuleSpec, Param, RequiredIf};
 use serde_json::{Map, Value as Json};
 
 use crate::module::Failure;
+use crate::words;
 
 /// Arguments after templating, by canonical parameter name, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +13,16 @@ pub struct Args(Map<String, Json>);
 impl Args {
     /// Checks `given` against `spec` and coerces every value to its parameter's type.
     pub fn coerce(spec: &ModuleSpec, given: Map<String, Json>) -> Result<Self, Failure> {
+        Self::coerce_within(spec, given, &[])
+    }
+
+    /// Likewise; paths name variables of `environment` too, which is the task's.
+    pub fn coerce_within(
+        spec: &ModuleSpec,
+        given: Map<String, Json>,
+        environment: &[(String, String)],
+    ) -> Result<Self, Failure> {
+        let coerce = |param: &Param, value| coerce(param, value, environment);
         let mut args = Map::new();
         for (name, value) in given {
             match spec.param(&name) {
@@ -203,11 +214,11 @@ fn default_value(default: &str) -> Json {
 }
 
 /// Coerces one value as Ansible's `check_type_*` functions do.
-fn coerce(param: &Param, value: Json) -> Result<Json, Failure> {
+fn coerce(param: &Param, value: Json, environment: &[(String, String)]) -> Result<Json, Failure> {
     let coerced = match param.kind {
         Kind::Raw => Some(value.clone()),
         Kind::Str => text(&value).map(Json::from),
-        Kind::Path => text(&value).map(|path| Json::from(expand_path(&path))),
+        Kind::Path => text(&value).map(|path| Json::from(words::expand(&path, environment))),
         Kind::Bool => truth(&value).map(Json::from),
         Kind::Int => whole(&value).map(Json::from),
         Kind::Float => number(&value).map(Json::from),
@@ -344,44 +355,6 @@ fn mapping(value: &Json) -> Option<Map<String, Json>> {
     }
 }
 
-/// Expands a leading `~` and `$NAME`, as Python's `expanduser(expandvars(…))` does.
-pub(crate) fn expand_path(path: &str) -> String {
-    let mut out = String::new();
-    let mut rest = path;
-    if let Some(after) = path.strip_prefix('~')
-        && let (true, Ok(home)) = (
-            after.is_empty() || after.starts_with('/'),
-            std::env::var("HOME"),
-        )
-    {
-        out.push_str(home.trim_end_matches('/'));
-        rest = after;
-    }
-    while let Some(at) = rest.find('$') {
-        let (before, after) = (&rest[..at], &rest[at + 1..]);
-        out.push_str(before);
-        let braced = after.starts_with('{');
-        let body = if braced { &after[1..] } else { after };
-        let end = body
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(body.len());
-        let tail = &body[end..];
-        let closed = !braced || tail.starts_with('}');
-        match std::env::var(&body[..end]) {
-            Ok(value) if closed && end > 0 => {
-                out.push_str(&value);
-                rest = if braced { &tail[1..] } else { tail };
-            }
-            _ => {
-                out.push('$');
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,10 +391,32 @@ mod tests {
         let apt = coerced("apt", serde_json::json!({"upgrade": true})).unwrap();
         assert_eq!(apt.str("upgrade"), Some("yes"));
         let uri = serde_json::json!({"url": "x", "follow_redirects": false});
-        assert_eq!(coerced("uri", uri).unwrap().str("follow_redirects"), Some("no"));
+        assert_eq!(
+            coerced("uri", uri).unwrap().str("follow_redirects"),
+            Some("no")
+        );
         let file = serde_json::json!({"path": "/x", "state": true});
         let msg = coerced("file", file).unwrap_err().msg;
         assert!(msg.ends_with("got: True"), "{msg}");
+    }
+
+    #[test]
+    fn a_path_is_expanded_with_the_homes_of_users_and_the_tasks_environment() {
+        let environment = [
+            ("HOME".to_owned(), "/srv/me".to_owned()),
+            ("WHERE".to_owned(), "here".to_owned()),
+        ];
+        for (given, path) in [
+            ("~root/x", "/root/x"),
+            ("~/$WHERE", "/srv/me/here"),
+            ("/${WHERE}/$NOWHERE_AT_ALL", "/here/$NOWHERE_AT_ALL"),
+        ] {
+            let given = serde_json::json!({"path": given});
+            let given = given.as_object().unwrap().clone();
+            let spec = spec::find("stat").unwrap();
+            let args = Args::coerce_within(spec, given, &environment).unwrap();
+            assert_eq!(args.str("path"), Some(path));
+        }
     }
 
     #[test]

@@ -149,7 +149,8 @@ fn run_here(
     context: &mut Context<'_>,
 ) -> Result<Outcome, Failure> {
     let unknown = || Failure::new(format!("there is no module called {module}"));
-    let args = Args::coerce(spec::find(module).ok_or_else(unknown)?, args)?;
+    let spec = spec::find(module).ok_or_else(unknown)?;
+    let args = Args::coerce_within(spec, args, &context.environment)?;
     modules::find(module)
         .ok_or_else(unknown)?
         .run(&args, context)

@@ -9,12 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use amibake_playbook::pyre::{Flags, Regex};
 use serde_json::{Map, Value as Json, json};
 
-use crate::args::{self, Args};
+use crate::args::Args;
 use crate::attrs::Mode;
 use crate::digest;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::modules::stat;
 use crate::users;
+use crate::words;
 
 pub(super) struct Find;
 
@@ -35,10 +36,10 @@ struct Search<'a> {
 }
 
 impl ActionModule for Find {
-    fn run(&self, args: &Args, _: &mut Context<'_>) -> Result<Outcome, Failure> {
+    fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
         let mut search = Search::read(args)?;
         for path in args.list("paths") {
-            search.root(&args::expand_path(path));
+            search.root(&words::expand(path, &context.environment));
         }
         let full = search.full();
         let msg = match (search.warnings.is_empty(), full) {
