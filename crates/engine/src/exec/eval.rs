@@ -7,6 +7,7 @@ use amibake_playbook::template::{Error, FileOptions, Templar};
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json};
 
+use super::actions::Doing;
 use super::lookup::Controllers;
 use super::model::Around;
 use super::run::Run;
@@ -153,16 +154,15 @@ impl Run<'_> {
         rendered.map_err(|e| e.message)
     }
 
-    /// Runs the lookup of a `with_*` loop.
+    /// Runs the lookup of a task's `with_*` loop.
     pub(super) fn with_lookup(
         &self,
         lookup: &str,
         terms: &[Value],
-        reach: &Reach,
-        around: &Rc<Around>,
+        doing: &Doing<'_>,
     ) -> Result<Vec<Value>, Error> {
-        let outside = Controllers::new(self, around, reach);
-        Templar::new(reach, &outside).lookup(lookup, terms)
+        let outside = Controllers::looping(self, doing);
+        Templar::new(doing.reach, &outside).lookup(lookup, terms)
     }
 }
 

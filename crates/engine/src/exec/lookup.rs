@@ -10,6 +10,7 @@ use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
 
+use super::actions::Doing;
 use super::eval;
 use super::model::Around;
 use super::run::Run;
@@ -64,12 +65,33 @@ pub(super) struct Controllers<'r, 'a> {
     run: &'r Run<'a>,
     around: &'r Rc<Around>,
     reach: &'r Reach,
+    /// Where `with_first_found` looks for names; `first_found` in a template looks in no such folder.
+    kind: &'static str,
 }
 
 impl<'r, 'a> Controllers<'r, 'a> {
     /// Returns what templates of a task in these surroundings see.
     pub(super) fn new(run: &'r Run<'a>, around: &'r Rc<Around>, reach: &'r Reach) -> Self {
-        Self { run, around, reach }
+        Self {
+            run,
+            around,
+            reach,
+            kind: "",
+        }
+    }
+
+    /// Returns what the `with_*` loop of a task sees.
+    pub(super) fn looping(run: &'r Run<'a>, doing: &Doing<'r>) -> Self {
+        let action = doing.task.action.as_str();
+        let kind = match () {
+            () if action.contains("template") => "templates",
+            () if action.contains("var") => "vars",
+            () => "files",
+        };
+        Self {
+            kind,
+            ..Self::new(run, doing.around, doing.reach)
+        }
     }
 
     fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
@@ -170,16 +192,10 @@ impl<'r, 'a> Controllers<'r, 'a> {
     fn first_found(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
         let mut names = Vec::new();
         let mut skip = options.get("skip").and_then(eval::truth).unwrap_or(false);
-        let list = |value: Option<Value>| -> Vec<String> {
+        let split = |value: Option<Value>, at: &[char]| -> Vec<String> {
             let texts = value.map(|v| eval::texts(&v)).unwrap_or_default();
-            texts
-                .iter()
-                .flat_map(|t| {
-                    t.split([',', ';'])
-                        .map(|p| p.trim().to_owned())
-                        .collect::<Vec<_>>()
-                })
-                .collect()
+            let parts = texts.iter().flat_map(|text| text.split(at));
+            parts.map(|part| part.trim().to_owned()).collect()
         };
         let from_options = Dict::new();
         for (key, value) in options {
@@ -194,7 +210,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
             .flat_map(|t| eval::items(t).unwrap_or_else(|| vec![t.clone()]))
         {
             let Some(dict) = term.as_dict() else {
-                let paths = list(from_options.get("paths"));
+                let paths = split(from_options.get("paths"), &[',', ':', ';']);
                 let name = term.to_string();
                 if paths.is_empty() {
                     names.push(name);
@@ -208,8 +224,8 @@ impl<'r, 'a> Controllers<'r, 'a> {
                 .as_ref()
                 .and_then(eval::truth)
                 .unwrap_or(skip);
-            let paths = list(dict.get("paths"));
-            let files = list(dict.get("files"));
+            let paths = split(dict.get("paths"), &[',', ':', ';']);
+            let files = split(dict.get("files"), &[',', ';']);
             if paths.is_empty() {
                 names.extend(files);
             } else {
@@ -219,11 +235,8 @@ impl<'r, 'a> Controllers<'r, 'a> {
                 names.extend(joined.collect::<Vec<_>>());
             }
         }
-        for kind in ["templates", "vars", "files"] {
-            let found = names.iter().find_map(|name| self.find(kind, name));
-            if let Some(path) = found.filter(|path| self.run.project.files.is_file(path)) {
-                return Ok(vec![Value::str(path.to_string_lossy())]);
-            }
+        if let Some(path) = names.iter().find_map(|name| self.find(self.kind, name)) {
+            return Ok(vec![Value::str(path.to_string_lossy())]);
         }
         if skip {
             return Ok(Vec::new());

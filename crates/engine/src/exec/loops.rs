@@ -139,7 +139,7 @@ impl Run<'_> {
         let items = match (&looping.lookup, items) {
             (Some(lookup), terms) => {
                 let terms = terms.unwrap_or_else(|| vec![over]);
-                self.with_lookup(lookup, &terms, doing.reach, doing.around)
+                self.with_lookup(lookup, &terms, doing)
                     .map_err(|e| unlisted(&e.message))?
             }
             (None, Some(items)) => items,

@@ -281,6 +281,7 @@ impl Machine<'_> {
             return Ok(Value::list(answer));
         }
         Ok(match answer.len() {
+            0 => Value::list(answer),
             1 => answer.into_iter().next().unwrap_or_default(),
             _ if answer.iter().all(|item| item.as_str().is_some()) => {
                 let texts: Vec<String> = answer.iter().map(ToString::to_string).collect();
