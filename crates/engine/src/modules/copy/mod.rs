@@ -65,7 +65,8 @@ struct Item {
     old_text: Option<Vec<u8>>,
     missing: Vec<PathBuf>,
     parent: Option<Meta>,
-    backup_to: PathBuf,
+    /// Where a copy goes of what is there; a link that leads nowhere has none.
+    backup_to: Option<PathBuf>,
     attributes: Attributes,
 }
 
@@ -154,10 +155,10 @@ impl StateModule for Copy {
                 if let Ok(md5) = digest::of(item.source.reader(), "md5") {
                     put("md5sum", &md5);
                 }
-                let replaced = plan::differs(item) && item.old.is_some();
-                let backed_up = want.backup && replaced && !want.check;
-                if backed_up {
-                    put("backup_file", &item.backup_to.to_string_lossy());
+                if let (Some(to), false) = (&item.backup_to, want.check)
+                    && plan::differs(item)
+                {
+                    put("backup_file", &to.to_string_lossy());
                 }
             } else {
                 put("path", &item.dest.to_string_lossy());
@@ -251,7 +252,7 @@ fn one(want: &Want, source: &Source, name: Option<&str>, diff: bool) -> Result<N
         }
     }
     let mut path = PathBuf::from(&dest);
-    if want.follow && path.is_symlink() {
+    if want.follow && path.is_symlink() && path.exists() {
         path = paths::real(&path);
     }
     let item = item(want, path, source.clone(), diff)
@@ -331,7 +332,7 @@ fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<It
         old_text,
         missing,
         parent,
-        backup_to: paths::backup_name(&dest),
+        backup_to: (want.backup && dest.exists()).then(|| paths::backup_name(&dest)),
         attributes,
         dest,
         source,

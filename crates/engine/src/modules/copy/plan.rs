@@ -73,11 +73,9 @@ fn put(
     refuse(want, item)?;
     folders(want, &item.missing, item.parent.as_ref(), made, changes)?;
     let old = item.old.as_ref().filter(|old| !old.meta.is_link());
-    if want.backup && item.old.is_some() {
-        changes.push(Change::Backup {
-            path: item.dest.clone(),
-            to: item.backup_to.clone(),
-        });
+    if let Some(to) = item.backup_to.clone() {
+        let path = item.dest.clone();
+        changes.push(Change::Backup { path, to });
     }
     if item.old.as_ref().is_some_and(|old| old.meta.is_link()) {
         changes.push(Change::Remove {

@@ -34,7 +34,7 @@ pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure
     if want.dest.ends_with('/') || path.is_dir() {
         path.push(paths::basename(src));
     }
-    if want.follow && path.is_symlink() {
+    if want.follow && path.is_symlink() && path.exists() {
         path = paths::real(&path);
     }
     let mut item: Item = item(want, path, source, false).map_err(failed)?;

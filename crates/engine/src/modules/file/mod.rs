@@ -90,6 +90,8 @@ pub(super) struct Now {
     parent: Option<Meta>,
     /// Where the link at the path leads to.
     link: Option<PathBuf>,
+    /// What has no times to touch: a link that leads nowhere, or where it leads, if it is followed.
+    nowhere: Option<PathBuf>,
     /// What `src` is, for links: its resolved path and what `stat` says.
     source: Option<(PathBuf, Option<Meta>)>,
     /// Whether a directory there has something in it.
@@ -325,6 +327,8 @@ fn read(want: &Want) -> io::Result<Now> {
         }
         _ => (want.path.clone(), own.clone()),
     };
+    let nowhere = link.is_some() && Meta::follow(&want.path)?.is_none();
+    let nowhere = nowhere.then(|| path.clone());
     let target = meta.map(|meta| want.attributes.target(&path, meta));
     let (accessed, modified) = times_of(&path);
     let is_dir = target.as_ref().is_some_and(|t| t.meta.is_dir());
@@ -352,6 +356,7 @@ fn read(want: &Want) -> io::Result<Now> {
         missing,
         parent,
         link,
+        nowhere,
         occupied,
     })
 }

@@ -74,6 +74,13 @@ pub(in crate::modules) fn make_directories(
 }
 
 pub(super) fn touch(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
+    if let Some(nowhere) = &now.nowhere {
+        let msg = format!(
+            "Error while updating modification or access time: [Errno 2] No such file or directory: b'{}'",
+            nowhere.display()
+        );
+        return Err(about(msg, nowhere));
+    }
     if let Some(target) = &now.target {
         return attributes(want, now, target);
     }
