@@ -322,7 +322,11 @@ impl<'r, 'c> Run<'r, 'c> {
             argv.extend([remote.as_str(), refspec]);
             self.checked(&argv)?;
         }
-        Ok(())
+        // What is checked out is verified then.
+        match args.bool("bare") {
+            true => self.verify(),
+            false => Ok(()),
+        }
     }
 
     /// Brings an older checkout up to date; returns its former commit. `None` in check mode, when
@@ -474,16 +478,24 @@ impl<'r, 'c> Run<'r, 'c> {
             let what = format!("checkout {version}");
             self.switched(&what, &["checkout", "--force", &version])?;
         }
-        if self.args.bool("verify_commit") {
-            let what = format!("verify GPG signature of commit/tag \"{version}\"");
-            let verb = if self.is_tag()? {
-                "verify-tag"
-            } else {
-                "verify-commit"
-            };
-            self.told(&what, &[verb, &version])?;
-        }
+        self.verify()?;
         self.submodules()
+    }
+
+    /// Has the signature verified, if that is asked for: of the tag where it can have one.
+    fn verify(&mut self) -> Result<(), Failure> {
+        if !self.args.bool("verify_commit") {
+            return Ok(());
+        }
+        let version = self.version.clone();
+        let kind = self.git(&["cat-file", "-t", &format!("refs/tags/{version}")])?;
+        let verb = match kind.stdout.trim() {
+            "tag" => "verify-tag",
+            _ => "verify-commit",
+        };
+        let what = format!("verify GPG signature of commit/tag \"{version}\"");
+        self.told(&what, &[verb, &version])?;
+        Ok(())
     }
 
     fn check_out_branch(&mut self, version: &str, remote: &str) -> Result<(), Failure> {
@@ -638,6 +650,29 @@ mod tests {
         std::fs::write(&archive, "something else").unwrap();
         assert!(run("git", args).unwrap().changed);
         assert_eq!(std::fs::read(&archive).unwrap(), made);
+    }
+
+    #[test]
+    fn a_commit_that_is_not_signed_is_refused_by_a_bare_clone_too() {
+        let root = tempfile::tempdir().unwrap();
+        let up = root.path().join("up");
+        sh(
+            root.path(),
+            "git init -q -b main up; cd up; echo 1 >a; git add a; git commit -qm 1; git tag light; git tag -am v1 v1",
+        );
+        for bare in [true, false] {
+            for version in ["main", "light", "v1"] {
+                let dest = root.path().join(format!("{bare}-{version}"));
+                let args = json!({
+                    "repo": up, "dest": dest, "bare": bare, "version": version, "verify_commit": true,
+                });
+                let failure = run("git", args).unwrap_err();
+                assert_eq!(
+                    failure.msg,
+                    format!("Failed to verify GPG signature of commit/tag \"{version}\"")
+                );
+            }
+        }
     }
 
     #[test]
