@@ -65,11 +65,14 @@ impl StateModule for Sysctl {
             true => std::fs::read(&want.file),
             false => Ok(Vec::new()),
         };
-        let text =
-            text.map_err(|e| Failure::new(format!("Failed to open {}: {e}", want.file.display())))?;
+        let failed = |reason: String| {
+            Failure::new(format!("Failed to open {}: {reason}", want.file.display()))
+        };
+        let text = text.map_err(|e| failed(e.to_string()))?;
         Ok(Now {
             live: live(&want.name),
-            text: String::from_utf8_lossy(&text).into_owned(),
+            // What cannot be read could not be written back either.
+            text: String::from_utf8(text).map_err(|e| failed(format!("it is not UTF-8: {e}")))?,
             real: paths::real(&want.file),
         })
     }
@@ -250,6 +253,18 @@ mod tests {
             real: want.file.clone(),
         };
         Sysctl.plan(want, &now).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_fails_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sysctl.conf");
+        std::fs::write(&path, b"# caf\xe9\n").unwrap();
+        let args =
+            serde_json::json!({"name": "a.b", "value": "1", "sysctl_file": path, "reload": false});
+        let failure = crate::modules::tests::run("ansible.posix.sysctl", args).unwrap_err();
+        assert!(failure.msg.contains("not UTF-8"), "{}", failure.msg);
+        assert_eq!(std::fs::read(&path).unwrap(), b"# caf\xe9\n");
     }
 
     #[test]
