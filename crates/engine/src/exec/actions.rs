@@ -165,6 +165,19 @@ impl Run<'_> {
         })
     }
 
+    /// Refuses what of the parameters Ansible does and we do not.
+    pub(super) fn refuse_values(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), String> {
+        for (name, value) in args {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            if let Some(why) = spec::refused(spec, name, &text) {
+                return Err(format!("{name}: {text} is not supported: {why}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the parameters as JSON, aliases and all as they were written.
     pub(super) fn json_args(&self, doing: &Doing<'_>) -> Result<Map<String, Json>, String> {
         let args = self.args(doing)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use amibake_playbook::spec;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -54,6 +55,12 @@ impl Run<'_> {
     /// `include_vars`: a file, or the files of a folder.
     pub(super) fn include_vars(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
         let args = self.args(doing)?;
+        if let (Some(spec), Json::Object(args)) = (
+            spec::find("include_vars"),
+            eval::raw_json(&Value::Dict(args.clone())),
+        ) {
+            Self::refuse_values(spec, &args)?;
+        }
         let text = |name: &str| args.get(name).map(|value| value.to_string());
         let files = if let Some(dir) = text("dir") {
             self.variable_files(doing, &dir, &args)?
@@ -133,6 +140,10 @@ impl Run<'_> {
             let ending = name.rsplit('.').next().unwrap_or_default();
             extensions.iter().any(|extension| extension == ending)
         };
+        let flag = |name: &str| args.get(name).as_ref().and_then(eval::truth);
+        if flag("ignore_unknown_extensions") == Some(true) {
+            files.retain(|path| valid(&path));
+        }
         if let Some(wrong) = files.iter().find(|path| !valid(path)) {
             let (wrong, valid) = (wrong.display(), extensions.join(", "));
             return Err(format!("{wrong} does not have a valid extension: {valid}"));

@@ -90,6 +90,7 @@ impl Run<'_> {
         spec: &'static ModuleSpec,
     ) -> Result<Call, String> {
         let args = self.json_args(doing)?;
+        Self::refuse_values(spec, &args)?;
         let room = Room::make();
         let sources = self.sources(doing, spec, &args)?;
         let keyword = |value: Option<Value>, default: bool| match value {

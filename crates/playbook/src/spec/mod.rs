@@ -7,7 +7,10 @@ mod accounts;
 mod commands;
 mod files;
 mod packages;
+mod refused;
 mod system;
+
+pub use refused::refused;
 
 /// The type of a parameter, as in Ansible's argument specs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,17 @@ pub(super) fn check(spec: &ModuleSpec, args: &Args, span: &Span) -> Vec<Diagnost
     wrong
 }
 
+/// Returns the literal ones of `args` that are not supported.
+pub(super) fn refused(spec: &ModuleSpec, args: &Args) -> Vec<Diagnostic> {
+    let why = |(name, value): &(String, Node)| {
+        let text = literal(value)?.scalar_text()?;
+        let why = crate::spec::refused(spec, name, &text)?;
+        let wrong = format!("`{name}: {text}` of {} is not supported", spec.name);
+        Some(Diagnostic::new(&value.span, wrong).hint(why))
+    };
+    args.named.iter().filter_map(why).collect()
+}
+
 fn not_free(spec: &ModuleSpec, value: &Node) -> Diagnostic {
     Diagnostic::new(
         &value.span,

@@ -316,6 +316,11 @@ impl Walk<'_> {
                 }
             }
         }
+        if let Some(spec) = task.spec {
+            for wrong in args::refused(spec, &task.args) {
+                self.refuse(wrong);
+            }
+        }
         if self.follow == Follow::Everything
             && self.reach != Reach::No
             && let Some(spec) = task.spec

@@ -280,6 +280,30 @@ proptest::proptest! {
 }
 
 #[test]
+fn values_that_are_not_supported_are_refused_by_name() {
+    for (task, complaint) in [
+        (
+            "include_vars: {file: a.yml, hash_behaviour: merge}",
+            "`hash_behaviour: merge` of ansible.builtin.include_vars is not supported",
+        ),
+        (
+            "template: {src: a, dest: /b, output_encoding: iso-8859-1}",
+            "`output_encoding: iso-8859-1` of ansible.builtin.template is not supported",
+        ),
+    ] {
+        let text = format!("- hosts: all\n  tasks:\n    - {task}\n");
+        let told = message(&text);
+        assert!(told.contains(complaint), "{told}");
+        // On the target the task carries it.
+        let when = format!("{text}      when: ansible_os_family == 'Debian'\n");
+        let dir = project(&[("site.yml", when.as_str())]);
+        let path = dir.path().join("site.yml");
+        let playbook = parse(&Disk::here(), &path, &Options::default()).unwrap();
+        assert!(format!("{:?}", playbook.warnings).contains(complaint));
+    }
+}
+
+#[test]
 fn a_source_on_the_target_is_not_looked_for_here() {
     let tasks = [
         ("copy: {src: a, dest: /b}", true),

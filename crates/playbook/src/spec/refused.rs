@@ -1,0 +1,23 @@
+//! Values that Ansible's modules take and ours do not: said by name, never passed over.
+
+use super::ModuleSpec;
+
+/// Returns why a parameter of a module cannot have the value that reads `text`, if it cannot.
+#[must_use]
+pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static str> {
+    match (spec.name, param) {
+        ("ansible.builtin.include_vars", "hash_behaviour") if text == "merge" => {
+            Some("a mapping replaces the one before; the filter `combine` merges")
+        }
+        ("ansible.builtin.template", "output_encoding") if !is_utf_8(text) => {
+            Some("files are written as UTF-8")
+        }
+        _ => None,
+    }
+}
+
+/// Whether a name of Python's codecs is UTF-8's; none is the default.
+fn is_utf_8(name: &str) -> bool {
+    let plain: String = name.chars().filter(|c| !matches!(c, '-' | '_')).collect();
+    matches!(plain.to_lowercase().as_str(), "" | "utf8" | "u8")
+}
