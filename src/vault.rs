@@ -140,6 +140,10 @@ impl Files for Opened {
         self.disk.list(path)
     }
 
+    fn link(&self, path: &Path) -> Option<String> {
+        Disk::here().link(path)
+    }
+
     fn mode(&self, path: &Path) -> io::Result<u32> {
         self.disk.mode(path)
     }

@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::files::{Disk, Files};
 use amibake_protocol::bundle::{self, Hash, Item, ItemKind, LARGE_BYTES};
 
 use crate::secret::Secret;
@@ -130,9 +131,15 @@ impl Bundle {
             source,
         };
         let is_link = path.symlink_metadata().map_err(failed)?.is_symlink();
-        let Ok(found) = path.metadata() else {
-            return Ok(()); // a link to nothing is nothing
-        };
+        if let Some(target) = Disk::here().link(path) {
+            self.items.push(Item {
+                path: path.to_path_buf(),
+                mode: 0o777,
+                kind: ItemKind::Link { target },
+            });
+            return Ok(());
+        }
+        let found = path.metadata().map_err(failed)?;
         if is_link && !above.is_empty() && !self.holds(path) {
             return Err(CollectError::LeadsOut(path.to_path_buf()));
         }
@@ -198,7 +205,7 @@ impl Bundle {
         };
         self.items.push(Item {
             path: path.to_path_buf(),
-            mode: found.permissions().mode() & 0o777,
+            mode: found.permissions().mode() & 0o7777,
             kind,
         });
         Ok(())
@@ -249,9 +256,26 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_its_own_folder_ends() {
+    fn a_link_that_cannot_be_followed_travels_as_one() {
         let temp = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(".", temp.path().join("loop")).unwrap();
-        assert!(Bundle::of(&[temp.path().to_path_buf()]).is_ok());
+        for (name, target) in [("gone", "nowhere"), ("loop", ".")] {
+            std::os::unix::fs::symlink(target, temp.path().join(name)).unwrap();
+        }
+        let bundle = Bundle::of(&[temp.path().to_path_buf()]).unwrap();
+        let links = bundle.items().iter().filter_map(|item| match &item.kind {
+            ItemKind::Link { target } => Some(target.as_str()),
+            _ => None,
+        });
+        assert_eq!(links.collect::<Vec<_>>(), ["nowhere", "."]);
+    }
+
+    #[test]
+    fn a_file_keeps_all_of_its_mode() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("program");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
+        let bundle = Bundle::of(std::slice::from_ref(&path)).unwrap();
+        assert_eq!(bundle.items()[0].mode, 0o4755);
     }
 }

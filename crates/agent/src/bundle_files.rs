@@ -1,6 +1,6 @@
 //! The bundle as the language reads it: files on tmpfs, large ones fetched when they are wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ use crate::hub::Hub;
 pub(crate) struct BundleFiles {
     disk: Disk,
     hub: Arc<Hub>,
+    /// The modes that the files here have not got, since they are root's: setuid and the like.
+    special: BTreeMap<PathBuf, u32>,
     /// Files whose content has not been fetched yet.
     large: Mutex<BTreeSet<PathBuf>>,
 }
@@ -25,8 +27,10 @@ impl BundleFiles {
     pub(crate) fn new(prefix: PathBuf, items: &[Item], hub: Arc<Hub>) -> Self {
         let is_large = |item: &&Item| matches!(item.kind, ItemKind::Large { .. });
         let large = items.iter().filter(is_large);
+        let special = items.iter().filter(|item| item.mode & 0o7000 != 0);
         Self {
             disk: Disk::below(prefix),
+            special: special.map(|item| (item.path.clone(), item.mode)).collect(),
             hub,
             large: Mutex::new(large.map(|item| item.path.clone()).collect()),
         }
@@ -87,8 +91,15 @@ impl Files for BundleFiles {
         self.disk.list(path)
     }
 
+    fn link(&self, path: &Path) -> Option<String> {
+        self.disk.link(path)
+    }
+
     fn mode(&self, path: &Path) -> io::Result<u32> {
-        self.disk.mode(path)
+        match self.special.get(path) {
+            Some(mode) => Ok(mode & 0o7777),
+            None => self.disk.mode(path),
+        }
     }
 
     fn locate(&self, path: &Path) -> PathBuf {

@@ -1,10 +1,8 @@
 //! What a task's controller side supplies to its module: files, texts, links, directories.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One thing to be put on the machine.
@@ -30,38 +28,22 @@ impl Source {
     pub fn of_file(file: File) -> io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         let mode = file.metadata()?.permissions().mode() & 0o7777;
-        Ok(Self::File {
+        Ok(Self::of_file_with(file, mode))
+    }
+
+    /// Returns `file` as a source, with these permission bits.
+    #[must_use]
+    pub fn of_file_with(file: File, mode: u32) -> Self {
+        Self::File {
             file: Arc::new(file),
             mode,
-        })
+        }
     }
 
     /// Returns `text` as a source.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
         Self::Bytes(Arc::from(text.as_bytes()))
-    }
-
-    /// Gathers what a recursive copy of the directory `src` brings, by path below the destination.
-    ///
-    /// `src/` is its content, `src` the directory itself. Links are followed if `follow`, unless
-    /// they lead back up or nowhere.
-    pub fn gather(src: &str, follow: bool) -> io::Result<BTreeMap<String, Self>> {
-        let root = Path::new(src);
-        let prefix = match src.ends_with('/') {
-            true => String::new(),
-            false => {
-                root.file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned()
-                    + "/"
-            }
-        };
-        let mut found = BTreeMap::new();
-        let mut above = vec![fs::canonicalize(root)?];
-        gather_into(root, &prefix, follow, &mut above, &mut found)?;
-        Ok(found)
     }
 
     /// Returns a reader from its first byte; directories and links are empty.
@@ -77,37 +59,6 @@ impl Source {
     pub fn write_to(&self, out: &mut dyn Write) -> io::Result<u64> {
         io::copy(&mut self.reader(), out)
     }
-}
-
-fn gather_into(
-    folder: &Path,
-    prefix: &str,
-    follow: bool,
-    above: &mut Vec<PathBuf>,
-    found: &mut BTreeMap<String, Source>,
-) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let kind = entry.file_type()?;
-        let behind = fs::metadata(&path).ok();
-        let is_dir = behind.as_ref().is_some_and(fs::Metadata::is_dir);
-        let is_file = behind.as_ref().is_some_and(fs::Metadata::is_file);
-        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-        if kind.is_symlink() && (!follow || !(is_dir || is_file) || above.contains(&real)) {
-            let target = fs::read_link(&path)?;
-            found.insert(name, Source::Link(target.to_string_lossy().into_owned()));
-        } else if is_dir {
-            above.push(real);
-            gather_into(&path, &format!("{name}/"), follow, above, found)?;
-            above.pop();
-            found.insert(name, Source::Directory);
-        } else if is_file {
-            found.insert(name, Source::of_file(File::open(&path)?)?);
-        }
-    }
-    Ok(())
 }
 
 /// Reads a [`Source`].

@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use amibake_engine::args::Args;
+use amibake_engine::exec;
 use amibake_engine::module::{Context, Failure, Outcome};
 use amibake_engine::modules;
 use amibake_engine::source::Source;
+use amibake_playbook::files::Disk;
 use amibake_playbook::spec;
 use serde_json::{Map, Value as Json};
 use sha1::{Digest, Sha1};
@@ -273,8 +275,12 @@ fn sources(name: &str, given: &Map<String, Json>) -> BTreeMap<String, Source> {
         let file = fs::File::open(src).unwrap();
         return BTreeMap::from([(String::new(), Source::of_file(file).unwrap())]);
     }
-    let follow = given.get("local_follow") != Some(&Json::from(false));
-    Source::gather(src, follow).unwrap()
+    let folder = Path::new(src);
+    let name = folder.file_name().filter(|_| !src.ends_with('/'));
+    let top = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let mut sources = BTreeMap::new();
+    exec::open_folder(&Disk::here(), folder, &top, &mut sources).unwrap();
+    sources
 }
 
 /// The same lines as `snapshot` in `record.py`.

@@ -16,13 +16,17 @@ pub trait Files {
     fn is_dir(&self, path: &Path) -> bool;
     /// Returns the names in the directory at `path`, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Returns what the link at `path` says, if it is one that cannot be followed: it leads nowhere,
+    /// or to a folder that it is in.
+    fn link(&self, path: &Path) -> Option<String>;
     /// Returns the permission bits of the file at `path`.
     fn mode(&self, path: &Path) -> io::Result<u32>;
     /// Returns where the bytes of `path` lie on this machine, for programs that stream them.
     fn locate(&self, path: &Path) -> PathBuf;
 }
 
-/// Files below a prefix: `""` is this machine's disk, anything else an unpacked bundle.
+/// Files below a prefix: `""` is this machine's disk, anything else an unpacked bundle, whose links
+/// are those that cannot be followed: what they lead to here is not the author's.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     prefix: PathBuf,
@@ -42,6 +46,10 @@ impl Disk {
             prefix: prefix.into(),
         }
     }
+
+    fn follows(&self, at: &Path) -> bool {
+        self.prefix.as_os_str().is_empty() || !at.is_symlink()
+    }
 }
 
 impl Files for Disk {
@@ -50,11 +58,13 @@ impl Files for Disk {
     }
 
     fn is_file(&self, path: &Path) -> bool {
-        self.locate(path).is_file()
+        let at = self.locate(path);
+        self.follows(&at) && at.is_file()
     }
 
     fn is_dir(&self, path: &Path) -> bool {
-        self.locate(path).is_dir()
+        let at = self.locate(path);
+        self.follows(&at) && at.is_dir()
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -64,6 +74,20 @@ impl Files for Disk {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn link(&self, path: &Path) -> Option<String> {
+        let at = self.locate(path);
+        let target = std::fs::read_link(&at).ok()?;
+        let target = target.to_string_lossy().into_owned();
+        if !self.follows(&at) {
+            return Some(target);
+        }
+        let Ok(real) = at.canonicalize() else {
+            return Some(target);
+        };
+        let folder = at.parent().and_then(|folder| folder.canonicalize().ok());
+        folder.filter(|f| f.starts_with(&real)).map(|_| target)
     }
 
     fn mode(&self, path: &Path) -> io::Result<u32> {
@@ -106,6 +130,24 @@ mod tests {
             files.locate(Path::new("/home/ann/site.yml")),
             Path::new("/run/amibake/r1/files/home/ann/site.yml")
         );
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_followed_is_told_and_in_a_bundle_every_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "").unwrap();
+        for (name, target) in [("good", "file"), ("gone", "nowhere"), ("round", ".")] {
+            std::os::unix::fs::symlink(target, at(name)).unwrap();
+        }
+        let here = Disk::here();
+        assert_eq!(here.link(&at("file")), None);
+        assert_eq!(here.link(&at("good")), None);
+        assert_eq!(here.link(&at("gone")).as_deref(), Some("nowhere"));
+        assert_eq!(here.link(&at("round")).as_deref(), Some("."));
+        let bundle = Disk::below(folder.path());
+        assert_eq!(bundle.link(Path::new("/good")).as_deref(), Some("file"));
+        assert!(!bundle.is_file(Path::new("/good")));
     }
 
     #[test]

@@ -103,12 +103,13 @@ impl Hasher {
     }
 }
 
-/// One file or folder of a bundle. There are no links: the controller follows them.
+/// One file or folder of a bundle. The controller follows links; what are left are those that it
+/// cannot follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Its path on the controller.
     pub path: PathBuf,
-    /// Its permission bits.
+    /// Its permission bits. A file gets no setuid where it is unpacked: it is root's there.
     pub mode: u32,
     /// What it is.
     #[serde(flatten)]
@@ -132,6 +133,11 @@ pub enum ItemKind {
     Large {
         /// Its bytes.
         size: u64,
+    },
+    /// A link that leads nowhere, or to a folder that it is in.
+    Link {
+        /// What it says.
+        target: String,
     },
 }
 
@@ -208,6 +214,7 @@ pub fn unpack(items: &[Item], contents: &Path, prefix: &Path) -> Result<(), Bund
                 to.set_permissions(Permissions::from_mode(item.mode & 0o777))
                     .map_err(failed)?;
             }
+            ItemKind::Link { target } => link(&at, target).map_err(failed)?,
             ItemKind::Large { size } => {
                 let to = create(&at).map_err(failed)?;
                 to.set_len(*size)
@@ -234,6 +241,13 @@ fn create(at: &Path) -> io::Result<File> {
         .create_new(true)
         .mode(0o600)
         .open(at)
+}
+
+fn link(at: &Path, target: &str) -> io::Result<()> {
+    if let Some(parent) = at.parent() {
+        folder(parent)?;
+    }
+    std::os::unix::fs::symlink(target, at)
 }
 
 fn folder(at: &Path) -> io::Result<()> {
@@ -289,6 +303,30 @@ mod tests {
             let refused = check(&[file(bad, &hash)]);
             assert!(matches!(refused, Err(BundleError::BadPath(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn links_stay_links_and_setuid_is_not_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = Hash::of(b"hi");
+        std::fs::write(folder.path().join(hash.as_str()), "hi").unwrap();
+        let prefix = folder.path().join("files");
+        let program = Item {
+            mode: 0o4755,
+            ..file("/a/program", &hash)
+        };
+        let link = Item {
+            path: "/b/link".into(),
+            mode: 0o777,
+            kind: ItemKind::Link {
+                target: "/nowhere/at/all".to_owned(),
+            },
+        };
+        unpack(&[program, link], folder.path(), &prefix).unwrap();
+        let mode = prefix.join("a/program").metadata().unwrap().permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o755);
+        let target = std::fs::read_link(prefix.join("b/link")).unwrap();
+        assert_eq!(target, Path::new("/nowhere/at/all"));
     }
 
     #[test]

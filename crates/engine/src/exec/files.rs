@@ -173,12 +173,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Renders the template of a `template` task.
+    /// Renders the template of a `template` task; tells where it is, too.
     pub(super) fn rendered_template(
         &self,
         doing: &Doing<'_>,
         given: &Map<String, Json>,
-    ) -> Result<String, String> {
+    ) -> Result<(String, PathBuf), String> {
         let src = given
             .get("src")
             .and_then(Json::as_str)
@@ -198,7 +198,8 @@ impl Run<'_> {
         if let Some(dest) = given.get("dest").and_then(Json::as_str) {
             reach.local.set("template_destpath", Value::str(dest));
         }
-        self.render_file(&text, &path, given, &reach, doing.around)
+        let rendered = self.render_file(&text, &path, given, &reach, doing.around)?;
+        Ok((rendered, path))
     }
 
     fn managed(&self) -> Value {

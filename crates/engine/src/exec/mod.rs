@@ -31,6 +31,7 @@ mod vars;
 pub use actions::does;
 pub use lookup::{Side, lookup_is_answered_by};
 pub use options::{Become, Controller, Entry, Options, Project};
+pub use search::open_folder;
 
 use amibake_protocol::event::Recap;
 

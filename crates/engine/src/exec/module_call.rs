@@ -89,10 +89,10 @@ impl Run<'_> {
         doing: &Doing<'_>,
         spec: &'static ModuleSpec,
     ) -> Result<Call, String> {
-        let args = self.json_args(doing)?;
+        let mut args = self.json_args(doing)?;
         Self::refuse_values(spec, &args)?;
         let room = Room::make();
-        let sources = self.sources(doing, spec, &args)?;
+        let sources = self.sources(doing, spec, &mut args)?;
         let keyword = |value: Option<Value>, default: bool| match value {
             Some(value) => self.boolean(&value, doing.reach, doing.around),
             None => Ok(default),
@@ -198,24 +198,30 @@ impl Run<'_> {
         ))
     }
 
-    /// Opens what the controller side of the task supplies.
+    /// Opens what the controller side of the task supplies; a template's mode is one of those things.
     fn sources(
         &self,
         doing: &Doing<'_>,
         spec: &ModuleSpec,
-        given: &Map<String, Json>,
+        given: &mut Map<String, Json>,
     ) -> Result<BTreeMap<String, Source>, String> {
         let mut sources = BTreeMap::new();
         let module = bare(spec.name);
         if module == "template" {
-            let rendered = self.rendered_template(doing, given)?;
+            let (rendered, path) = self.rendered_template(doing, given)?;
+            if given.get("mode").and_then(Json::as_str) == Some("preserve") {
+                let mode = self.project.files.mode(&path).map_err(|e| e.to_string())?;
+                given.insert("mode".to_owned(), Json::from(format!("0{mode:03o}")));
+            }
             sources.insert(String::new(), Source::of_text(&rendered));
             return Ok(sources);
         }
         let src = given.get("src").and_then(Json::as_str).map(str::to_owned);
         match (module, src) {
             ("copy" | "unarchive", Some(src)) if is_ours(spec, given) => {
-                self.open_source(doing, &src, &mut sources)?;
+                let follow = given.get("local_follow").map(Value::from_json);
+                let follow = follow.as_ref().and_then(eval::truth).unwrap_or(true);
+                self.open_source(doing, &src, !follow, &mut sources)?;
             }
             ("assemble", Some(src)) if is_ours(spec, given) => {
                 self.open_fragments(doing, &src, &mut sources)?;
@@ -226,7 +232,7 @@ impl Run<'_> {
                     .or_else(|| given.get("cmd"))
                     .and_then(Json::as_str);
                 if let Some(name) = raw.and_then(|raw| raw.split_whitespace().next()) {
-                    self.open_source(doing, name, &mut sources)?;
+                    self.open_source(doing, name, false, &mut sources)?;
                 }
             }
             _ => {}

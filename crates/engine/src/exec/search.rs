@@ -6,6 +6,9 @@ use std::rc::Rc;
 
 pub(super) use amibake_playbook::files::normal;
 
+use amibake_playbook::files::Files;
+use amibake_playbook::spec::LINKS_ARE_FOLLOWED;
+
 use super::actions::Doing;
 use super::model::Around;
 use super::run::Run;
@@ -83,22 +86,24 @@ impl Run<'_> {
         &self,
         doing: &Doing<'_>,
         src: &str,
+        keep_links: bool,
         sources: &mut BTreeMap<String, Source>,
     ) -> Result<(), String> {
         let path = find(self, doing.around, "files", src)?;
-        if !self.project.files.is_dir(&path) {
-            let source = self.open(&path)?;
-            sources.insert(String::new(), source);
+        let files = self.project.files;
+        if !files.is_dir(&path) {
+            sources.insert(String::new(), open(files, &path)?);
             return Ok(());
         }
+        if keep_links {
+            return Err(format!(
+                "local_follow: false is not supported for a folder: {LINKS_ARE_FOLLOWED}"
+            ));
+        }
         // `src: folder` copies the folder, `src: folder/` what is in it.
-        let top = if src.ends_with('/') {
-            String::new()
-        } else {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-            name.unwrap_or_default()
-        };
-        self.open_folder(&path, &top, sources)
+        let name = path.file_name().filter(|_| !src.ends_with('/'));
+        let top = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        open_folder(files, &path, &top, sources)
     }
 
     /// Opens the files that lie in a folder itself, by name, for `assemble`.
@@ -117,47 +122,10 @@ impl Run<'_> {
         for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
             let path = folder.join(&name);
             if files.is_file(&path) {
-                sources.insert(name, self.open(&path)?);
+                sources.insert(name, open(files, &path)?);
             }
         }
         Ok(())
-    }
-
-    fn open_folder(
-        &self,
-        folder: &Path,
-        below: &str,
-        sources: &mut BTreeMap<String, Source>,
-    ) -> Result<(), String> {
-        if !below.is_empty() {
-            sources.insert(below.to_owned(), Source::Directory);
-        }
-        let names = self.project.files.list(folder);
-        for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
-            let path = folder.join(&name);
-            let inner = if below.is_empty() {
-                name
-            } else {
-                format!("{below}/{name}")
-            };
-            let here = self.project.files.locate(&path);
-            if let (Ok(target), true) = (std::fs::read_link(&here), here.is_symlink()) {
-                sources.insert(inner, Source::Link(target.to_string_lossy().into_owned()));
-            } else if self.project.files.is_dir(&path) {
-                self.open_folder(&path, &inner, sources)?;
-            } else {
-                let source = self.open(&path)?;
-                sources.insert(inner, source);
-            }
-        }
-        Ok(())
-    }
-
-    fn open(&self, path: &Path) -> Result<Source, String> {
-        let here = self.project.files.locate(path);
-        std::fs::File::open(here)
-            .and_then(Source::of_file)
-            .map_err(|e| format!("could not open {}: {e}", path.display()))
     }
 
     /// Reads a text of the controller's.
@@ -166,4 +134,39 @@ impl Run<'_> {
         let bytes = bytes.map_err(|e| format!("could not read {}: {e}", path.display()))?;
         String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))
     }
+}
+
+/// Opens what a recursive copy of `folder` brings, by path below the destination; links are followed
+/// as far as they can be.
+pub fn open_folder(
+    files: &dyn Files,
+    folder: &Path,
+    below: &str,
+    sources: &mut BTreeMap<String, Source>,
+) -> Result<(), String> {
+    if !below.is_empty() {
+        sources.insert(below.to_owned(), Source::Directory);
+    }
+    let names = files.list(folder);
+    for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
+        let path = folder.join(&name);
+        let inner = match below {
+            "" => name,
+            below => format!("{below}/{name}"),
+        };
+        if let Some(target) = files.link(&path) {
+            sources.insert(inner, Source::Link(target));
+        } else if files.is_dir(&path) {
+            open_folder(files, &path, &inner, sources)?;
+        } else {
+            sources.insert(inner, open(files, &path)?);
+        }
+    }
+    Ok(())
+}
+
+fn open(files: &dyn Files, path: &Path) -> Result<Source, String> {
+    let opened = std::fs::File::open(files.locate(path));
+    let source = opened.and_then(|file| Ok(Source::of_file_with(file, files.mode(path)?)));
+    source.map_err(|e| format!("could not open {}: {e}", path.display()))
 }

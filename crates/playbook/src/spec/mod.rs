@@ -10,7 +10,7 @@ mod packages;
 mod refused;
 mod system;
 
-pub use refused::refused;
+pub use refused::{LINKS_ARE_FOLLOWED, refused};
 
 /// The type of a parameter, as in Ansible's argument specs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,10 @@
 
 use super::ModuleSpec;
 
+/// Why `copy` has no `local_follow: false` for folders.
+pub const LINKS_ARE_FOLLOWED: &str =
+    "the links among a playbook's files are followed before they travel";
+
 /// Returns why a parameter of a module cannot have the value that reads `text`, if it cannot.
 #[must_use]
 pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static str> {

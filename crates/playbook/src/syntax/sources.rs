@@ -38,7 +38,8 @@ pub enum SourcesError {
 }
 
 /// Returns every file that belongs into the bundle, sorted: what was read, the trees of the roles
-/// used, the searched folders beside the playbooks, and what tasks name literally.
+/// used, the searched folders beside the playbooks, and what tasks name literally. Among them are
+/// empty folders, and links that cannot be followed.
 ///
 /// # Errors
 /// [`SourcesError::TooBig`] above `limit` bytes.
@@ -67,10 +68,14 @@ pub fn sources(
 const DEPTH_LIMIT: usize = 40;
 
 fn gather(files: &dyn Files, path: &Path, all: &mut BTreeSet<PathBuf>, depth: usize) {
-    if files.is_file(path) {
+    if files.link(path).is_some() || files.is_file(path) {
         all.insert(path.to_path_buf());
     } else if depth < DEPTH_LIMIT && files.is_dir(path) {
-        for name in files.list(path).unwrap_or_default() {
+        let names = files.list(path).unwrap_or_default();
+        if names.is_empty() {
+            all.insert(path.to_path_buf());
+        }
+        for name in names {
             if name != ".git" {
                 gather(files, &path.join(name), all, depth + 1);
             }

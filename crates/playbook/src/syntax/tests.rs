@@ -304,6 +304,36 @@ fn values_that_are_not_supported_are_refused_by_name() {
 }
 
 #[test]
+fn links_of_a_folder_that_are_to_stay_links_are_refused() {
+    for (src, refused) in [("a", true), ("a/1", false)] {
+        let tasks = format!("    - copy: {{src: {src}, dest: /b, local_follow: false}}\n");
+        let playbook = format!("- hosts: all\n  tasks:\n{tasks}");
+        let files = [("site.yml", playbook.as_str()), ("files/a/1", "one")];
+        assert_eq!(parsed(&files).is_err(), refused, "{src}");
+    }
+}
+
+#[test]
+fn folders_that_are_empty_and_links_that_lead_nowhere_travel() {
+    let dir = project(&[(
+        "site.yml",
+        "- hosts: all\n  tasks:\n    - copy: {src: a, dest: /b}\n",
+    )]);
+    std::fs::create_dir_all(dir.path().join("files/a/empty")).unwrap();
+    for (name, target) in [("gone", "nowhere"), ("round", "..")] {
+        std::os::unix::fs::symlink(target, dir.path().join("files/a").join(name)).unwrap();
+    }
+    let path = dir.path().join("site.yml");
+    let playbook = parse(&Disk::here(), &path, &Options::default()).unwrap();
+    let bundled = sources(&Disk::here(), &playbook, SIZE_LIMIT).unwrap();
+    let names: Vec<_> = bundled
+        .iter()
+        .map(|path| path.file_name().unwrap())
+        .collect();
+    assert_eq!(names, ["empty", "gone", "round", "site.yml"]);
+}
+
+#[test]
 fn a_source_on_the_target_is_not_looked_for_here() {
     let tasks = [
         ("copy: {src: a, dest: /b}", true),

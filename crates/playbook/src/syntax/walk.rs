@@ -9,6 +9,7 @@ use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known, load};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 pub(super) use crate::files::normal;
+use crate::spec::LINKS_ARE_FOLLOWED;
 use crate::yaml::{Kind, Node, truth};
 
 /// Files included in one another deeper than this are taken for a circle.
@@ -540,7 +541,17 @@ impl<'a> Walk<'a> {
             .flat_map(|folder| [folder.join(kind).join(text), folder.join(text)])
             .map(|path| normal(&path))
             .find(|path| self.files.is_file(path) || self.files.is_dir(path));
-        self.out.sources.extend(found.filter(|_| !text.is_empty()));
+        let found = found.filter(|_| !text.is_empty());
+        let keeps = task.args.get("local_follow");
+        let keeps =
+            keeps.filter(|given| given.scalar_text().and_then(|t| truth(&t)) == Some(false));
+        if let (Some(keeps), Some(path)) = (keeps, &found)
+            && self.files.is_dir(path)
+        {
+            let wrong = "`local_follow: false` is not supported for a folder";
+            self.refuse(Diagnostic::new(&keeps.span, wrong).hint(LINKS_ARE_FOLLOWED));
+        }
+        self.out.sources.extend(found);
     }
 }
 
