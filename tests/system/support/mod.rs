@@ -212,8 +212,10 @@ pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(
     home: &Path,
     args: impl IntoIterator<Item = S>,
 ) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_amibake"));
+    // It honours `nohup`, under which the tests may run.
+    let mut command = Command::new("/usr/bin/env");
     command
+        .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_amibake")])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home)
