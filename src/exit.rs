@@ -142,8 +142,7 @@ impl Failure {
 
     /// Returns what went wrong in its layers' words: the outermost first, the innermost reason last.
     pub(crate) fn chain(&self) -> impl Iterator<Item = String> {
-        let outermost: &(dyn Error + 'static) = &*self.error;
-        std::iter::successors(Some(outermost), |&error| error.source()).map(ToString::to_string)
+        layers(&*self.error)
     }
 
     /// Adds what the user can do.
@@ -184,14 +183,13 @@ impl Masked {
 }
 
 /// Returns what an error says and why, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    layers(error).collect::<Vec<_>>().join(": ")
+}
+
+/// Returns what an error and its causes say, the outermost first.
+fn layers(error: &(dyn Error + 'static)) -> impl Iterator<Item = String> {
+    std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(super) fn render(path: &Path, playbook: &Playbook, wanted: &Wanted) -> Strin
         if wanted.tasks {
             text += "    tasks:\n";
             for task in &tasks {
-                let tags = joined(&task.tags);
+                let tags = joined(task.tags.iter().map(String::as_str));
                 let _infallible = writeln!(text, "      {}\tTAGS: [{tags}]", task.name);
             }
         }
@@ -54,8 +54,6 @@ fn keyword(play: &Play, name: &str, between: &str) -> Option<String> {
     }
 }
 
-fn joined(tags: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let tags: Vec<_> = tags.into_iter().collect();
-    let tags: Vec<&str> = tags.iter().map(AsRef::as_ref).collect();
-    tags.join(", ")
+fn joined<'a>(tags: impl IntoIterator<Item = &'a str>) -> String {
+    tags.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -173,10 +173,10 @@ impl Ec2 {
 
     /// Returns whether something that a run's journal names is still there, and is not released.
     pub(crate) async fn is_there(&self, undo: &Undo, ids: &[String]) -> Result<bool, TargetError> {
-        let ids = || ids.iter().map(String::as_str);
-        if ids().next().is_none() {
+        if ids.is_empty() {
             return Ok(false);
         }
+        let ids = || ids.iter().map(String::as_str);
         Ok(match undo {
             Undo::TerminateInstance { .. } => {
                 let found = self.instances(vec![tags::filter("instance-id", ids())]);
