@@ -114,7 +114,7 @@ impl Asks {
         if !amibake_protocol::bundle::is_sound(path) {
             return Err("the path is not absolute and plain".to_owned());
         }
-        if !(bundle.is_large(path) && bundle.holds(path)) {
+        if !bundle.is_large(path) {
             return Err(format!("{} is no large file of this run", path.display()));
         }
         let found = path.metadata().map_err(|e| e.to_string())?;
@@ -160,7 +160,7 @@ impl Asks {
         }
         let known = bundle.items().iter().any(|item| item.path == path);
         let is_text = path.metadata().is_ok_and(|m| m.len() <= TEXT_BYTES);
-        match known && is_text && bundle.holds(path) {
+        match known && is_text {
             true => bundle
                 .text_of(path)
                 .map(|text| vec![text])
@@ -364,8 +364,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("site.yml");
         std::fs::write(&path, PLAYBOOK).unwrap();
-        std::fs::write(temp.path().join("big"), vec![0; 5 << 20]).unwrap();
-        let bundle = Bundle::of(&[temp.path().to_path_buf()]).unwrap();
+        let big = temp.path().join("big");
+        std::fs::write(&big, vec![0; 5 << 20]).unwrap();
+        let bundle = Bundle::of(&[path.clone(), big]).unwrap();
         (temp, path, bundle)
     }
 

@@ -1,7 +1,4 @@
-//! Which files go with a run: everything below the roots, without what git keeps.
-//!
-//! Links are followed inside the roots and refused when they lead out: a role from elsewhere
-//! must not be able to name this machine's secrets.
+//! The files that go with a run, read and hashed: what [`amibake_playbook::syntax::sources`] lists.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -17,13 +14,10 @@ use crate::vault::Vault;
 
 /// The largest file that is looked at for a vault.
 const MOST_VAULTED: u64 = 64 << 20;
-/// Folders that never belong to a bundle.
-const LEFT_OUT: [&str; 4] = [".git", "__pycache__", ".tox", ".venv"];
 
 /// The files of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Bundle {
-    roots: Vec<PathBuf>,
     items: Vec<Item>,
     contents: BTreeMap<Hash, (u64, Content)>,
     vault: Vault,
@@ -49,37 +43,30 @@ pub(crate) enum CollectError {
         /// Why.
         source: io::Error,
     },
-    /// A link leads out of the roots.
-    #[error("{} is a link that leads out of the playbook's folders", .0.display())]
-    LeadsOut(PathBuf),
     /// There is too much of it.
-    #[error("the playbook's folders cannot be sent")]
+    #[error("the playbook's files cannot be sent")]
     Bundle(#[from] bundle::BundleError),
 }
 
 impl Bundle {
-    /// Reads everything below `roots`: absolute files or folders that must exist.
-    pub(crate) fn of(roots: &[PathBuf]) -> Result<Self, CollectError> {
-        Self::opened(roots, &Vault::default())
+    /// Reads `paths`, each one once: absolute names of files, of links that lead nowhere, and of folders,
+    /// which travel without what is in them.
+    pub(crate) fn of(paths: &[PathBuf]) -> Result<Self, CollectError> {
+        Self::opened(paths, &Vault::default())
     }
 
     /// Does the same, with what `vault` opens in place of what lies there.
-    pub(crate) fn opened(roots: &[PathBuf], vault: &Vault) -> Result<Self, CollectError> {
+    pub(crate) fn opened(paths: &[PathBuf], vault: &Vault) -> Result<Self, CollectError> {
         let mut bundle = Self {
-            roots: roots.to_vec(),
             vault: vault.clone(),
             ..Self::default()
         };
-        let mut seen: Vec<&PathBuf> = roots.iter().collect();
-        seen.sort();
-        seen.dedup();
-        let outer: Vec<&PathBuf> = seen
-            .iter()
-            .filter(|root| !seen.iter().any(|o| o != *root && root.starts_with(o)))
-            .copied()
-            .collect();
-        for root in outer {
-            bundle.add(root, &mut Vec::new())?;
+        for path in paths {
+            let added = bundle.add(path);
+            added.map_err(|source| CollectError::Io {
+                path: path.clone(),
+                source,
+            })?;
         }
         bundle::check(&bundle.items)?;
         Ok(bundle)
@@ -116,76 +103,23 @@ impl Bundle {
             .any(|item| item.path == path)
     }
 
-    /// Returns whether `path`, links resolved, lies in one of the roots.
-    pub(crate) fn holds(&self, path: &Path) -> bool {
-        let Ok(real) = path.canonicalize() else {
-            return false;
-        };
-        let mut real_roots = self.roots.iter().filter_map(|r| r.canonicalize().ok());
-        real_roots.any(|root| real.starts_with(root))
-    }
-
-    fn add(&mut self, path: &Path, above: &mut Vec<PathBuf>) -> Result<(), CollectError> {
-        let failed = |source| CollectError::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let is_link = path.symlink_metadata().map_err(failed)?.is_symlink();
+    fn add(&mut self, path: &Path) -> io::Result<()> {
         if let Some(target) = Disk::here().link(path) {
-            self.items.push(Item {
-                path: path.to_path_buf(),
-                mode: 0o777,
-                kind: ItemKind::Link { target },
-            });
+            self.push(path, 0o777, ItemKind::Link { target });
             return Ok(());
         }
-        let found = path.metadata().map_err(failed)?;
-        if is_link && !above.is_empty() && !self.holds(path) {
-            return Err(CollectError::LeadsOut(path.to_path_buf()));
-        }
+        let found = path.metadata()?;
         if found.is_dir() {
-            return self.add_folder(path, &found, above);
-        }
-        match found.is_file() {
-            true => self.add_file(path, &found).map_err(failed),
-            false => Ok(()), // sockets and devices are no part of a playbook
-        }
+            self.push(path, found.permissions().mode() & 0o777, ItemKind::Folder);
+        } else if found.is_file() {
+            self.add_file(path, &found)?;
+        } // sockets and devices are no part of a playbook
+        Ok(())
     }
 
-    fn add_folder(
-        &mut self,
-        path: &Path,
-        found: &Metadata,
-        above: &mut Vec<PathBuf>,
-    ) -> Result<(), CollectError> {
-        let failed = |source| CollectError::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let real = path.canonicalize().map_err(failed)?;
-        if above.contains(&real) {
-            return Ok(()); // a link to a folder it is in
-        }
-        self.items.push(Item {
-            path: path.to_path_buf(),
-            mode: found.permissions().mode() & 0o777,
-            kind: ItemKind::Folder,
-        });
-        above.push(real);
-        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let mut names: Vec<_> = entries
-            .map_err(failed)?
-            .iter()
-            .map(fs::DirEntry::file_name)
-            .collect();
-        names.sort();
-        for name in names {
-            if !LEFT_OUT.iter().any(|left_out| name == *left_out) {
-                self.add(&path.join(name), above)?;
-            }
-        }
-        above.pop();
-        Ok(())
+    fn push(&mut self, path: &Path, mode: u32, kind: ItemKind) {
+        let path = path.to_path_buf();
+        self.items.push(Item { path, mode, kind });
     }
 
     fn add_file(&mut self, path: &Path, found: &Metadata) -> io::Result<()> {
@@ -203,11 +137,7 @@ impl Bundle {
             self.contents.entry(hash.clone()).or_insert(content);
             ItemKind::File { hash, size }
         };
-        self.items.push(Item {
-            path: path.to_path_buf(),
-            mode: found.permissions().mode() & 0o7777,
-            kind,
-        });
+        self.push(path, found.permissions().mode() & 0o7777, kind);
         Ok(())
     }
 }
@@ -234,34 +164,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_contents_travel_once_and_git_not_at_all() {
+    fn equal_contents_travel_once() {
         let temp = tempfile::tempdir().unwrap();
-        for name in ["a", "b", ".git/c"] {
-            let path = temp.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let paths = ["a", "b"].map(|name| temp.path().join(name));
+        for path in &paths {
             fs::write(path, "same").unwrap();
         }
-        let bundle = Bundle::of(&[temp.path().to_path_buf()]).unwrap();
+        let bundle = Bundle::of(&paths).unwrap();
         assert_eq!(bundle.contents().count(), 1);
-        assert_eq!(bundle.items().len(), 3, "{:?}", bundle.items());
+        assert_eq!(bundle.items().len(), 2, "{:?}", bundle.items());
     }
 
     #[test]
-    fn a_link_cannot_lead_a_bundle_to_other_files() {
-        let (temp, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fs::write(other.path().join("id_ed25519"), "secret").unwrap();
-        std::os::unix::fs::symlink(other.path(), temp.path().join("files")).unwrap();
-        let refused = Bundle::of(&[temp.path().to_path_buf()]);
-        assert!(matches!(refused, Err(CollectError::LeadsOut(_))));
+    fn what_is_not_there_is_named() {
+        let gone = PathBuf::from("/nonexistent/site.yml");
+        let error = Bundle::of(std::slice::from_ref(&gone)).unwrap_err();
+        assert_eq!(error.to_string(), "could not read /nonexistent/site.yml");
     }
 
     #[test]
     fn a_link_that_cannot_be_followed_travels_as_one() {
         let temp = tempfile::tempdir().unwrap();
-        for (name, target) in [("gone", "nowhere"), ("loop", ".")] {
-            std::os::unix::fs::symlink(target, temp.path().join(name)).unwrap();
-        }
-        let bundle = Bundle::of(&[temp.path().to_path_buf()]).unwrap();
+        let links = [("gone", "nowhere"), ("loop", ".")].map(|(name, target)| {
+            let link = temp.path().join(name);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            link
+        });
+        let bundle = Bundle::of(&links).unwrap();
         let links = bundle.items().iter().filter_map(|item| match &item.kind {
             ItemKind::Link { target } => Some(target.as_str()),
             _ => None,
