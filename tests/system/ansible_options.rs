@@ -71,7 +71,7 @@ const FILES: &[(&str, &str)] = &[
   handlers:
     - name: Told
       ansible.builtin.copy: {content: 'told {{ n | default(1) }}', dest: /etc/told, mode: '0644'}
-- hosts: [all]
+- hosts: [all, '!db']
   become: true
   gather_facts: false
   tasks:

@@ -21,7 +21,7 @@ pub struct Listed {
 #[must_use]
 pub fn list(play: &Play, selection: &Selection) -> Vec<Listed> {
     let mut out = Vec::new();
-    let tags = tags_of(&play.keywords);
+    let tags = tags(&play.keywords);
     steps(&play.pre_tasks, &tags, &mut out);
     for one in &play.roles {
         role(one, &tags, &mut out);
@@ -33,13 +33,14 @@ pub fn list(play: &Play, selection: &Selection) -> Vec<Listed> {
 }
 
 /// Returns the tags among `keywords`; commas separate them too.
-fn tags_of(keywords: &Keywords) -> BTreeSet<String> {
+#[must_use]
+pub fn tags(keywords: &Keywords) -> BTreeSet<String> {
     let node = keywords.iter().find(|(name, _)| name == "tags");
-    let mut tags = BTreeSet::new();
+    let mut found = BTreeSet::new();
     if let Some((_, node)) = node {
-        collect(node, &mut tags);
+        collect(node, &mut found);
     }
-    tags
+    found
 }
 
 fn collect(node: &Node, tags: &mut BTreeSet<String>) {
@@ -54,7 +55,7 @@ fn collect(node: &Node, tags: &mut BTreeSet<String>) {
 }
 
 fn with(outer: &BTreeSet<String>, keywords: &Keywords) -> BTreeSet<String> {
-    outer.union(&tags_of(keywords)).cloned().collect()
+    outer.union(&tags(keywords)).cloned().collect()
 }
 
 fn role(used: &RoleUse, outer: &BTreeSet<String>, out: &mut Vec<Listed>) {
