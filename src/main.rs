@@ -42,6 +42,9 @@ use exit::Exit;
 use report::Reporter;
 
 fn main() -> ExitCode {
+    if let Some(ended) = agent::itself::work() {
+        return ended;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error).into(),

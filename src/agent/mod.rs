@@ -5,6 +5,7 @@
 
 pub(crate) mod asks;
 pub(crate) mod collect;
+pub(crate) mod itself;
 pub(crate) mod program;
 mod script;
 mod tell;

@@ -1,4 +1,4 @@
-//! The agents this program can ship: embedded, or files beside it.
+//! The agents this program can ship: embedded, files beside it, or itself.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use amibake_protocol::bundle::Hash;
 
-use super::AgentError;
+use super::{AgentError, itself};
 
 include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 
@@ -45,7 +45,8 @@ impl Program {
 pub(crate) struct Programs(BTreeMap<&'static str, Program>);
 
 impl Programs {
-    /// Finds the agents: embedded, beside this program, or where `cargo xtask agent` puts them.
+    /// Finds the agents: embedded, beside this program or where `cargo xtask agent` puts them, and in
+    /// the end this program.
     pub(crate) fn find() -> io::Result<Self> {
         let mut found = Self::default();
         for (architecture, hash, packed) in EMBEDDED {
@@ -60,6 +61,11 @@ impl Programs {
             if let Some(path) = beside(architecture) {
                 found.0.insert(architecture, Program::read(&path)?);
             }
+        }
+        if let Some((architecture, path)) = itself::program()
+            && !found.0.contains_key(architecture)
+        {
+            found.0.insert(architecture, Program::read(&path)?);
         }
         Ok(found)
     }

@@ -1,5 +1,6 @@
 //! How the agent gets onto a machine that is real, runs there, and as whom.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -416,4 +417,54 @@ fn where_there_is_no_systemd_the_run_is_detached_all_the_same() {
         root(&plain, "ls /run/amibake; pgrep -f \"[e]xe serve\"; true"),
         ""
     );
+}
+
+/// The program without any agent, compiled by `cargo xtask static --no-default-features --profile dev`.
+fn static_program() -> PathBuf {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let folder = Path::new(env!("CARGO_BIN_EXE_amibake")).ancestors().nth(2);
+    let program = folder.unwrap().join(target).join("debug/amibake");
+    assert!(program.is_file(), "{} is made by ./test", program.display());
+    program
+}
+
+const AS_TWO_USERS: &str = r"
+- hosts: all
+  become: true
+  tasks:
+    - name: Root
+      ansible.builtin.copy: {content: by root, dest: /root/made}
+    - name: Another
+      ansible.builtin.copy: {content: by nobody, dest: /tmp/made}
+      become_user: nobody
+";
+
+#[test]
+fn a_static_program_is_its_own_agent() {
+    let plain = Plain::start();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("amibake");
+    let mut copy = Command::new("cp"); // not by this process: "text file busy"
+    copy.arg(static_program()).arg(&program);
+    assert!(copy.status().unwrap().success());
+    let headers = Command::new("readelf").arg("-lW").arg(&program).output();
+    assert!(!text(&headers.unwrap().stdout).contains("INTERP"));
+
+    let with_agents = apply_as(&plain, "ubuntu", AS_TWO_USERS);
+    let mut apply = Command::new(&program);
+    let envs = with_agents.get_envs();
+    apply
+        .env_clear()
+        .envs(envs.filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(with_agents.get_current_dir().unwrap())
+        .args(with_agents.get_args().skip(2)); // of `env`: its option, and the program
+    expect_exit(&mut apply, 0);
+
+    let found = root(
+        &plain,
+        "stat -c %U /root/made /tmp/made; cat /var/lib/amibake/agent-* | sha256sum | cut -c1-64",
+    );
+    let sum = Command::new("sha256sum").arg(&program).output().unwrap();
+    let sum = text(&sum.stdout);
+    assert_eq!(found, format!("root\nnobody\n{}\n", &sum[..64]));
 }

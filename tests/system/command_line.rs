@@ -95,6 +95,31 @@ fn a_missing_agent_is_told_before_anything_is_made() {
     }
 }
 
+/// Each agent runs on its architecture with nothing but a kernel; the other one's is QEMU's here.
+#[test]
+fn agents_are_static_programs_of_their_architecture() {
+    let folder = Path::new(env!("CARGO_BIN_EXE_amibake")).ancestors().nth(2);
+    let folder = folder.unwrap().join("agent");
+    for (architecture, machine) in [("x86_64", "X86-64"), ("aarch64", "AArch64")] {
+        let agent = folder.join(format!("amibake-agent-{architecture}"));
+        let headers = Command::new("readelf").arg("-hlW").arg(&agent).output();
+        let headers = text(&headers.unwrap().stdout);
+        assert!(headers.contains(machine), "{headers}");
+        assert!(!headers.contains("INTERP"), "{headers}");
+        let mut run = match architecture == std::env::consts::ARCH {
+            true => Command::new(&agent),
+            false => {
+                let mut qemu = Command::new(format!("qemu-{architecture}-static"));
+                qemu.arg(&agent);
+                qemu
+            }
+        };
+        let output = expect_exit(run.arg("--version"), 0);
+        let version = format!("amibake-agent {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(text(&output.stdout), version, "{architecture}");
+    }
+}
+
 /// Nobody is told that all is well without a look at the account.
 #[cfg(feature = "ec2")]
 #[test]

@@ -20,8 +20,10 @@ const ITERATIONS: NonZeroU64 = NonZeroU64::new(5).unwrap();
 const USAGE: &str =
     "usage: cargo xtask agent [--quick] [--arch x86_64|aarch64]   builds the static agents, or one
        cargo xtask dist [cargo build arguments]             builds the release with both agents inside
+       cargo xtask static [cargo build arguments]           builds it without agents: it is its own
 
---quick compiles in a third of the time, to a larger and slower agent";
+--quick compiles in a third of the time, to a larger and slower agent; programs are static, for
+this machine's architecture, unless --target says otherwise";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
             .and_then(|(profile, found)| agents(profile, &found))
             .map(|_| ()),
         Some((task, rest)) if task == "dist" => dist(rest),
+        Some((task, rest)) if task == "static" => lone(rest),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -102,26 +105,19 @@ fn agents(profile: Profile, architectures: &[&str]) -> Result<PathBuf, String> {
 
 fn agent(architecture: &str, profile: Profile, folder: &Path) -> Result<(), String> {
     let triple = format!("{architecture}-unknown-linux-musl");
-    require_target(&triple)?;
-    let variable = triple.replace('-', "_");
     let mut build = Command::new(cargo());
     build
         .args(["build", "-p", "amibake-agent", "--profile", profile.name()])
         .args(["--target", &triple, "--target-dir"])
         .arg(folder)
         .current_dir(root())
-        .env(
-            format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
-            "rust-lld",
-        );
+        .envs(tools(&triple)?);
     if matches!(profile, Profile::Agent) {
-        build.env(
-            format!("CARGO_TARGET_{}_RUSTFLAGS", variable.to_uppercase()),
-            SMALL,
+        let flags = format!(
+            "CARGO_TARGET_{}_RUSTFLAGS",
+            variable(&triple).to_uppercase()
         );
-    }
-    for (name, value) in c_compiler(&triple)? {
-        build.env(format!("{name}_{variable}"), value);
+        build.env(flags, SMALL);
     }
     run(&mut build)?;
     let built = folder
@@ -139,6 +135,22 @@ fn agent(architecture: &str, profile: Profile, folder: &Path) -> Result<(), Stri
         size(&packed)
     ));
     Ok(())
+}
+
+/// Returns the variables by which cargo finds what compiles and links static programs.
+fn tools(triple: &str) -> Result<Vec<(String, String)>, String> {
+    require_target(triple)?;
+    let variable = variable(triple);
+    let linker = format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase());
+    let mut tools = vec![(linker, "rust-lld".to_owned())];
+    let compiler = c_compiler(triple)?.into_iter();
+    tools.extend(compiler.map(|(name, value)| (format!("{name}_{variable}"), value)));
+    Ok(tools)
+}
+
+/// Returns how variables name a target.
+fn variable(triple: &str) -> String {
+    triple.replace('-', "_")
 }
 
 /// Returns the variables by which C parts (ring) find their compiler: clang, else musl-gcc.
@@ -225,10 +237,10 @@ fn pack(file: &Path, profile: Profile) -> Result<PathBuf, String> {
     Ok(packed)
 }
 
-/// Builds the release with both agents embedded.
+/// Builds the release with both agents embedded, as static as they are.
 fn dist(arguments: &[String]) -> Result<(), String> {
     let folder = agents(Profile::Agent, &ARCHITECTURES)?;
-    let built = build(arguments, &folder)?;
+    let built = build(arguments, Some(&folder))?;
     let program = target_folder().join("dist/amibake");
     let copied =
         fs::create_dir_all(target_folder().join("dist")).and_then(|()| fs::copy(&built, &program));
@@ -237,19 +249,37 @@ fn dist(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Builds the program without agents, which it then is itself on machines like this one.
+fn lone(arguments: &[String]) -> Result<(), String> {
+    let built = build(arguments, None)?;
+    say(&built.display().to_string());
+    Ok(())
+}
+
 /// Builds the program and returns where cargo put it: that depends on `--target` and `--profile`, on
 /// cargo's configuration and on the environment.
-fn build(arguments: &[String], agents: &Path) -> Result<PathBuf, String> {
+fn build(arguments: &[String], agents: Option<&Path>) -> Result<PathBuf, String> {
     let mut build = Command::new(cargo());
     build
         .args(["build", "-p", "amibake", "--bin", "amibake"])
         .arg("--message-format=json-render-diagnostics")
         .args(arguments)
         .current_dir(root())
-        .env("AMIBAKE_EMBED_AGENTS", agents)
+        .env_remove("AMIBAKE_EMBED_AGENTS")
         .stderr(Stdio::inherit());
+    if let Some(folder) = agents {
+        build.env("AMIBAKE_EMBED_AGENTS", folder);
+    }
     if !arguments.iter().any(|a| a.starts_with("--profile")) {
         build.arg("--release");
+    }
+    let target = value_of("--target", arguments);
+    if target.is_none() {
+        build.args(["--target", &here()]);
+    }
+    let target = target.map_or_else(here, str::to_owned);
+    if target.ends_with("-musl") {
+        build.envs(tools(&target)?);
     }
     let built = build
         .output()
@@ -258,6 +288,21 @@ fn build(arguments: &[String], agents: &Path) -> Result<PathBuf, String> {
         return Err(format!("cargo failed: {}", built.status));
     }
     executable(&String::from_utf8_lossy(&built.stdout))
+}
+
+/// Returns the target of static programs for machines like this one.
+fn here() -> String {
+    format!("{}-unknown-linux-musl", env::consts::ARCH)
+}
+
+/// Returns what an option was given, as `--option VALUE` or `--option=VALUE`.
+fn value_of<'a>(option: &str, arguments: &'a [String]) -> Option<&'a str> {
+    let given = arguments.iter().find_map(|argument| {
+        let rest = argument.strip_prefix(option)?;
+        rest.strip_prefix('=')
+    });
+    let apart = arguments.iter().position(|argument| argument == option);
+    given.or_else(|| Some(arguments.get(apart? + 1)?.as_str()))
 }
 
 /// Finds the program among cargo's messages, one JSON object a line.
@@ -313,6 +358,18 @@ mod tests {
         format!(
             r#"{{"reason":"compiler-artifact","target":{{"name":"{name}"}},"executable":{executable}}}"#
         )
+    }
+
+    #[test]
+    fn an_option_is_read_as_cargo_reads_it() {
+        let read = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
+            value_of("--target", &words).map(str::to_owned)
+        };
+        assert_eq!(read(&["--locked", "--target", "a"]).as_deref(), Some("a"));
+        assert_eq!(read(&["--target=b"]).as_deref(), Some("b"));
+        assert_eq!(read(&["--target-dir", "c"]), None);
+        assert_eq!(read(&["--target-dir=c"]), None);
     }
 
     #[test]

@@ -14,6 +14,20 @@ use std::process::ExitCode;
 
 use amibake_engine::worker;
 
+/// Talks to a controller.
+const SESSION: &str = "session";
+/// Runs a job.
+const SERVE: &str = "serve";
+
+/// Returns whether a program that is an agent among other things was started to be one.
+#[must_use]
+pub fn is_meant(arguments: &[String]) -> bool {
+    let modes = [SESSION, SERVE, worker::WORKER];
+    arguments
+        .first()
+        .is_some_and(|mode| modes.contains(&mode.as_str()))
+}
+
 /// Runs the agent with its arguments, the program's name left out.
 #[must_use]
 pub fn main(arguments: Vec<String>) -> ExitCode {
@@ -22,8 +36,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let ended = match mode.as_str() {
         "--version" => version(),
-        "session" => session::run(&rest),
-        "serve" => serve::run(&rest),
+        SESSION => session::run(&rest),
+        SERVE => serve::run(&rest),
         worker::WORKER => worker::serve(&rest).map_err(AgentError::Worker),
         _ => Err(AgentError::Usage),
     };

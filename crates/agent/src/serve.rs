@@ -59,7 +59,7 @@ fn put_on(folder: &RunFolder) -> Result<(), AgentError> {
     let surroundings = surroundings(folder)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(surroundings.umask));
     let mut again = Command::new("/proc/self/exe");
-    again.arg("serve").arg(folder.path()).arg("ready");
+    again.arg(crate::SERVE).arg(folder.path()).arg("ready");
     again.env_clear().envs(&surroundings.environment);
     if surroundings.cwd.is_dir() {
         again.current_dir(&surroundings.cwd);

@@ -194,7 +194,7 @@ fn start(folder: &RunFolder) -> Result<(), AgentError> {
     if has_systemd() {
         serve.arg(&program);
     }
-    serve.arg("serve").arg(folder.path());
+    serve.arg(crate::SERVE).arg(folder.path());
     serve
         .stdin(Stdio::null())
         .stdout(Stdio::null())

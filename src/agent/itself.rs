@@ -1,0 +1,33 @@
+//! This program as an agent: a fully static one runs on every machine of its architecture.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Does an agent's work, if this program was started as one.
+#[cfg(all(target_env = "musl", target_feature = "crt-static"))]
+pub(crate) fn work() -> Option<ExitCode> {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    amibake_agent::is_meant(&arguments).then(|| amibake_agent::main(arguments))
+}
+
+/// Returns the architecture and the file of the agent that this program is.
+#[cfg(all(target_env = "musl", target_feature = "crt-static"))]
+pub(super) fn program() -> Option<(&'static str, PathBuf)> {
+    let program = std::env::current_exe().ok()?;
+    Some((std::env::consts::ARCH, program))
+}
+
+/// Is no agent: it would look for libraries that a machine need not have.
+#[cfg(not(all(target_env = "musl", target_feature = "crt-static")))]
+pub(crate) fn work() -> Option<ExitCode> {
+    None
+}
+
+/// Is none.
+#[cfg(not(all(target_env = "musl", target_feature = "crt-static")))]
+pub(super) fn program() -> Option<(&'static str, PathBuf)> {
+    None
+}
