@@ -1,5 +1,6 @@
 //! From the sealed builder to a candidate, and from the candidate to the image.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{
@@ -18,6 +19,9 @@ use crate::transport::BoxFuture;
 
 /// How long a stop may take; large machines are slow to end.
 const STOP: Duration = Duration::from_secs(20 * 60);
+
+/// How often EC2 is asked how far the snapshots of an image are; whether it is there, more often.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 impl Ec2 {
     /// Stops the builder, makes an image of it and waits until that is available.
@@ -157,7 +161,8 @@ impl Ec2 {
             limit: plan.builder.timeouts.image,
             key: Some("image"),
         };
-        self.wait(wanted, cx, |_| async move {
+        let last = &Mutex::new(None);
+        self.wait(wanted, cx, |age| async move {
             let found = self.images(vec![tags::filter("image-id", [id])]).await?;
             Ok(match found.into_iter().next() {
                 Some(image) if image.state() == Some(&ImageState::Available) => Wait::Done(image),
@@ -169,7 +174,7 @@ impl Ec2 {
                         reason: reason.map(str::to_owned),
                     }
                 }
-                Some(_) => Wait::Longer("pending".into(), self.snapshot_progress(plan).await),
+                Some(_) => Wait::Longer("pending".into(), self.how_far(plan, age, last).await),
                 None => self.unseen(id),
             })
         })
@@ -185,6 +190,24 @@ impl Ec2 {
             state: "unknown to EC2".into(),
             reason: Some("was it removed by hand?".into()),
         }
+    }
+
+    /// Returns how far the image was when EC2 was asked last, which is not at every look.
+    async fn how_far(
+        &self,
+        plan: &BakePlan,
+        age: Duration,
+        last: &Mutex<Option<(Duration, Option<u8>)>>,
+    ) -> Option<u8> {
+        let known = *last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, percent)) = known
+            && age < when + PROGRESS
+        {
+            return percent;
+        }
+        let percent = self.snapshot_progress(plan).await;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((age, percent));
+        percent
     }
 
     /// Returns how far the slowest of the run's snapshots is. Not knowing is no failure.
