@@ -257,6 +257,28 @@ fn killed_anywhere_it_leaves_nothing_that_reap_does_not_remove() {
     }
 }
 
+/// In one group, machines would remove each other's: a unit whose group goes while it starts fails.
+#[test]
+fn a_machine_s_systemd_has_control_groups_of_its_own() {
+    let here = Here::new();
+    let mut build = here.start(&here.manifest(SLOW));
+    let debts = build.until_phase("provision");
+    let stop = debts.iter().find(|d| d["undo"] == "stop-container");
+    let machine = stop.unwrap()["name"].as_str().unwrap();
+    let groups = processes(machine)
+        .into_iter()
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok())
+        .filter(|groups| groups.contains("/init.scope"));
+    let groups: Vec<String> = groups.collect();
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    let mut lines = groups[0].lines();
+    let shared = lines.find(|line| line.ends_with("/init.scope") && !line.contains(machine));
+    assert_eq!(shared, None);
+    build.signal("INT");
+    build.end();
+    assert_nothing_left(&debts, false, "of an interrupted build");
+}
+
 /// Its guest lives on when nspawn is killed: an image of a machine that was not shut down is none.
 #[test]
 fn a_machine_whose_nspawn_was_killed_becomes_no_image_and_goes() {

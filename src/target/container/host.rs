@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::super::TargetError;
+use super::cgroup;
 use crate::manifest::Arch;
 
 /// The tools, and the Debian package each is in.
@@ -244,7 +245,7 @@ pub(super) async fn pull_the_plug(name: &str, folder: &Path) -> Result<(), Targe
     let begin = Instant::now();
     loop {
         let (guests, nspawn) = (guests(folder), nspawn(name));
-        if guests.is_empty() && nspawn.is_none() {
+        if guests.is_empty() && nspawn.is_none() && cgroup::remove(folder) {
             forget(name);
             return Ok(());
         }
@@ -260,13 +261,13 @@ pub(super) async fn pull_the_plug(name: &str, folder: &Path) -> Result<(), Targe
     }
 }
 
-/// Returns the nspawn that runs the machine `name`, whoever started it.
+/// Returns the nspawn that runs the machine `name`, whoever started it, or what is about to be it.
 fn nspawn(name: &str) -> Option<Pid> {
     let wanted = format!("--machine={}", machine_name(name));
     processes().find(|pid| {
         let command = std::fs::read(proc(*pid, "cmdline")).unwrap_or_default();
-        command.starts_with(b"systemd-nspawn\0")
-            && command.split(|b| *b == 0).any(|a| a == wanted.as_bytes())
+        let has = |word: &[u8]| command.split(|b| *b == 0).any(|w| w == word);
+        has(b"systemd-nspawn") && has(wanted.as_bytes())
     })
 }
 

@@ -1,9 +1,10 @@
 //! Machines as systemd-nspawn containers: a booted system in seconds, on this host alone.
 //!
-//! A machine is an overlay over a cached base root (`root`), in a network namespace of its own
-//! (`network`), given its keys through cloud-init as on EC2 (`seed`). An image is a root tarball
-//! with a result file beside it (`image`).
+//! A machine is an overlay over a cached base root (`root`), in a network namespace (`network`) and
+//! a control group (`cgroup`) of its own, given its keys through cloud-init as on EC2 (`seed`). An
+//! image is a root tarball with a result file beside it (`image`).
 
+mod cgroup;
 mod host;
 mod image;
 mod network;
@@ -385,7 +386,10 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child
         TargetError::new(format!("container {name} could not be started")).because(e)
     };
     let console = std::fs::File::create(folder.join("console.log")).map_err(failed)?;
-    Command::new("systemd-nspawn")
+    Command::new("sh")
+        .args(["-c", cgroup::JOIN, "sh"])
+        .args(cgroup::make(name, folder)?)
+        .args(["--", "systemd-nspawn"])
         .args([
             "--quiet",
             "--boot",

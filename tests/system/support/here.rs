@@ -219,6 +219,11 @@ fn left_of(debt: &Json) -> Vec<String> {
                 .flatten();
             let kept = kept.flatten().map(|kind| kind.path().join(name));
             left.extend(kept.filter(|p| p.exists()).map(|p| p.display().to_string()));
+            let groups = Command::new("find")
+                .args(["/sys/fs/cgroup", "-name", name])
+                .output();
+            let groups = super::text(&groups.unwrap().stdout);
+            left.extend(groups.lines().map(str::to_owned));
         }
         other => panic!("unknown debt {other}"),
     }
