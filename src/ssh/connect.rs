@@ -1,6 +1,7 @@
 //! From a destination to an authenticated session: TCP or a jump host, key exchange, login, with
 //! as much patience as the caller has.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::deadline::Deadline;
 use super::error::{SshError, Stage};
+use super::heard::Heard;
 use super::host_key::{Judge, preferred};
 use super::link::Link;
 use super::{Destination, auth};
@@ -149,12 +151,13 @@ fn try_once<'a>(
         };
         let deadline = Deadline::after(time);
         let late = |stage| timed_out(destination, stage, time);
+        let heard = Heard::default();
         let mut session = match through {
             None => {
                 let stream = deadline.within(dial(destination)).await;
                 let stream = stream.ok_or_else(|| late(Stage::Connect))??;
                 let line = Line::of(&stream);
-                let session = exchange_keys(destination, stream, events);
+                let session = exchange_keys(destination, stream, &heard, events);
                 let handle = deadline.within(session).await;
                 let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;
                 Session::new(handle, None, line)
@@ -162,7 +165,7 @@ fn try_once<'a>(
             Some(through) => {
                 let opened = deadline.within(forward(destination, &through)).await;
                 let stream = opened.ok_or_else(|| late(Stage::Connect))??;
-                let session = exchange_keys(destination, stream, events);
+                let session = exchange_keys(destination, stream, &heard, events);
                 let handle = deadline.within(session).await;
                 let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;
                 Session::new(handle, Some(through), None)
@@ -170,7 +173,8 @@ fn try_once<'a>(
         };
         let login = auth::log_in(&mut session.handle, destination, &deadline, events);
         let login = deadline.within(login).await;
-        login.ok_or_else(|| late(Stage::Login))??;
+        let login = login.ok_or_else(|| late(Stage::Login))?;
+        login.map_err(|error| where_it_ended(destination, error, Stage::Login, &heard))?;
         Ok(session)
     })
 }
@@ -209,7 +213,7 @@ async fn dial(destination: &Destination) -> Result<TcpStream, SshError> {
             source,
         })?
         .collect();
-    let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
+    let mut last = std::io::Error::from(ErrorKind::NotFound);
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
@@ -230,6 +234,7 @@ async fn dial(destination: &Destination) -> Result<TcpStream, SshError> {
 async fn exchange_keys<S>(
     destination: &Destination,
     stream: S,
+    heard: &Heard,
     events: &Events,
 ) -> Result<Handle<Judge>, SshError>
 where
@@ -240,13 +245,45 @@ where
         port: destination.port,
         trust: destination.trust.clone(),
         events: events.clone(),
+        heard: heard.clone(),
     };
-    client::connect_stream(Arc::new(settings(destination)), stream, judge)
+    client::connect_stream(Arc::new(settings(destination)), heard.on(stream), judge)
         .await
         .map_err(|error| match error {
             SshError::Russh(source) => protocol(destination, source),
             told => told,
         })
+        .map_err(|error| where_it_ended(destination, error, heard.stage(), heard))
+}
+
+/// Says at which stage the host hung up, if that is the error.
+fn where_it_ended(
+    destination: &Destination,
+    error: SshError,
+    stage: Stage,
+    heard: &Heard,
+) -> SshError {
+    match error {
+        SshError::Protocol { source, .. } if is_end(&source) => SshError::HungUp {
+            host: destination.host.clone(),
+            port: destination.port,
+            stage,
+            said: heard.said(stage).into(),
+            source,
+        },
+        error => error,
+    }
+}
+
+fn is_end(error: &russh::Error) -> bool {
+    match error {
+        russh::Error::Disconnect | russh::Error::HUP | russh::Error::SendError => true,
+        russh::Error::IO(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
 }
 
 fn settings(destination: &Destination) -> client::Config {

@@ -40,6 +40,20 @@ pub(crate) enum SshError {
         /// How long it was given.
         after: Duration,
     },
+    /// It ended the connection.
+    #[error("{host} port {port} {}{}", hung_up(*stage), quoted(said))]
+    HungUp {
+        /// As given.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What it did not get done.
+        stage: Stage,
+        /// What it said before, for people.
+        said: Box<str>,
+        /// How the end was noticed.
+        source: russh::Error,
+    },
     /// The host did not prove itself.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
@@ -138,6 +152,21 @@ impl fmt::Display for Stage {
             Self::KeyExchange => "took the connection, but spoke no complete SSH greeting",
             Self::Login => "proved itself, but did not decide about the login",
         })
+    }
+}
+
+fn hung_up(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => "is open, but hangs up before it says its version",
+        Stage::KeyExchange => "hangs up in the middle of the key exchange",
+        Stage::Login => "proved itself, but hangs up in the middle of the login",
+    }
+}
+
+fn quoted(said: &str) -> String {
+    match said {
+        "" => String::new(),
+        said => format!(", saying {said:?}"),
     }
 }
 
@@ -256,6 +285,7 @@ impl SshError {
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::TimedOut { .. }
+            | Self::HungUp { .. }
             | Self::Refused { .. }
             | Self::Protocol { .. }
             | Self::Russh(_) => true,
@@ -300,6 +330,7 @@ impl SshError {
             Self::Resolve { .. } => Some("check the spelling, DNS and `HostName` in ~/.ssh/config".into()),
             Self::Connect { source, .. } => Some(connect_hint(source)),
             Self::TimedOut { stage, .. } => Some(stage_hint(*stage).into()),
+            Self::HungUp { stage, .. } => Some(hung_up_hint(*stage).into()),
             Self::HostKey(error) => Some(error.hint()),
             Self::Refused { hung_up: true, .. } => Some(
                 "it counts every key that is offered (MaxAuthTries): name the right one with --identity and `IdentitiesOnly yes`".into(),
@@ -336,15 +367,21 @@ fn stage_hint(stage: Stage) -> &'static str {
     }
 }
 
+fn hung_up_hint(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => {
+            "its sshd lacks its host keys or /run/sshd, has too many connections at once, or does not want this address: see the machine's log"
+        }
+        Stage::KeyExchange => "its sshd says why in the machine's log",
+        Stage::Login => {
+            "it is booting or shutting down (/run/nologin), or PAM does not want this account: see the machine's log"
+        }
+    }
+}
+
 fn protocol_hint(error: &russh::Error) -> Option<&'static str> {
     match error {
         russh::Error::Version => Some("what answers on that port is no SSH server"),
-        russh::Error::IO(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-            protocol_hint(&russh::Error::Disconnect)
-        }
-        russh::Error::Disconnect | russh::Error::HUP => {
-            Some("it hung up: too many connections at once, or it does not want this address")
-        }
         russh::Error::NoCommonAlgo { .. } => {
             Some("its sshd offers only algorithms that are too old: see `ssh -v`")
         }

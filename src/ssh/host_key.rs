@@ -8,6 +8,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use super::error::{HostKeyError, SshError};
+use super::heard::Heard;
 use super::key::fingerprint;
 use super::known_hosts::{self, KnownHosts, Verdict, match_pattern};
 use crate::event::Events;
@@ -40,6 +41,7 @@ pub(super) struct Judge {
     pub(super) port: u16,
     pub(super) trust: Trust,
     pub(super) events: Events,
+    pub(super) heard: Heard,
 }
 
 impl Judge {
@@ -204,6 +206,15 @@ impl russh::client::Handler for Judge {
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, SshError> {
         self.judge(shown)?;
         Ok(true)
+    }
+
+    async fn auth_banner(
+        &mut self,
+        banner: &str,
+        _session: &mut russh::client::Session,
+    ) -> Result<(), SshError> {
+        self.heard.banner(banner);
+        Ok(())
     }
 }
 

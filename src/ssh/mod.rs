@@ -9,6 +9,7 @@ mod config;
 mod connect;
 mod deadline;
 mod error;
+mod heard;
 mod host_key;
 mod key;
 mod known_hosts;

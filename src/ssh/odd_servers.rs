@@ -122,11 +122,47 @@ async fn noise_after_the_greeting_ends_the_key_exchange() {
 
 #[tokio::test]
 async fn a_server_that_hangs_up_at_once_is_told_so() {
-    let error = refused(server(drop)).await;
-    assert!(
-        error.hint().is_some_and(|hint| hint.contains("hung up")),
-        "{error:?}"
-    );
+    for (says, stage, told) in [
+        (&b""[..], Stage::Connect, "before it says its version"),
+        (
+            b"Exceeded MaxStartups\r\n",
+            Stage::Connect,
+            "before it says its version, saying \"Exceeded MaxStartups\"",
+        ),
+        (
+            b"SSH-2.0-OpenSSH_9.2p1\r\n",
+            Stage::KeyExchange,
+            "in the middle of the key exchange",
+        ),
+    ] {
+        let error = refused(server(move |mut stream| {
+            let _sent = stream.write_all(says);
+        }))
+        .await;
+        assert!(error.to_string().ends_with(told), "{error}");
+        assert!(
+            matches!(error, SshError::HungUp { stage: s, .. } if s == stage),
+            "{error:?}"
+        );
+        assert!(error.hint().is_some() && error.may_pass());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lets_nobody_in_for_now_is_quoted() {
+    // As with pam_nologin: a banner, and the end of the connection.
+    let folder = tempfile::tempdir().unwrap();
+    let banner = folder.path().join("banner");
+    std::fs::write(&banner, "\"System is booting up.\"\n\n").unwrap();
+    let sshd = Sshd::with(&format!("Banner {}\nMaxAuthTries 1", banner.display()));
+    drop(link(sshd.destination()).await);
+    let stranger = KeyPair::generate("").unwrap();
+    let mut destination = Destination::pinned("127.0.0.1", "root", &stranger, &sshd.host_key);
+    destination.port = sshd.port;
+    let error = refused(destination).await;
+    let told = r#"hangs up in the middle of the login, saying "\"System is booting up.\"""#;
+    assert!(error.to_string().ends_with(told), "{error}");
+    assert!(error.hint().unwrap().contains("/run/nologin"));
 }
 
 #[tokio::test]
