@@ -155,7 +155,8 @@ pub(crate) trait Target: Send + Sync {
 /// Returns the last lines of a console or a log.
 pub(crate) fn tail(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
-    let mut lines: Vec<String> = text.lines().rev().take(20).map(str::to_owned).collect();
+    let lines = text.lines().rev().take(20).map(str::trim_end);
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
     lines.reverse();
     lines
 }

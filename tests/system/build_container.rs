@@ -257,6 +257,28 @@ fn killed_anywhere_it_leaves_nothing_that_reap_does_not_remove() {
     }
 }
 
+/// Nobody but root gets in while a system boots, and this one never ends booting.
+#[test]
+fn an_image_that_lets_nobody_in_fails_with_what_its_sshd_says() {
+    let here = Here::new();
+    let mask = "systemctl mask systemd-user-sessions.service";
+    let manifest = SLOW.replace("sleep 5", mask).replace(
+        "provision:",
+        "builder: {timeouts: {connect: 40s}}\nprovision:",
+    );
+    let output = expect_exit(&mut here.build(&here.manifest(&manifest)), 4);
+    let said = text(&output.stderr);
+    for part in [
+        "error: no connection to debian@10.213.",
+        "port 22 proved itself, but hangs up in the middle of the login, saying \"\\\"System is booting up.",
+        "hint: it is booting or shutting down (/run/nologin)",
+        "\nthe end of its console:\n",
+        "Access denied for user debian by PAM account configuration",
+    ] {
+        assert!(said.contains(part), "{part} in:\n{said}");
+    }
+}
+
 /// In one group, machines would remove each other's: a unit whose group goes while it starts fails.
 #[test]
 fn a_machine_s_systemd_has_control_groups_of_its_own() {

@@ -5,6 +5,7 @@
 //! image is a root tarball with a result file beside it (`image`).
 
 mod cgroup;
+mod console;
 mod host;
 mod image;
 mod network;
@@ -117,7 +118,7 @@ impl Container {
             return Err(TargetError::new(message));
         };
         let ended = end(&mut running.nspawn, name, POWER_OFF).await;
-        let console = std::fs::read(running.folder.join("console.log")).unwrap_or_default();
+        let console = std::fs::read(console::path(&running.folder)).unwrap_or_default();
         self.machines().insert(name.to_owned(), running);
         // One that did not listen, or that nspawn left behind.
         host::pull_the_plug(name, &self.machines.join(name)).await?;
@@ -214,12 +215,7 @@ impl Target for Container {
         let Some(folder) = folder else {
             return vec![format!("container {} is not running", machine.id)];
         };
-        let mut lines = Vec::new();
-        for log in ["console.log", "root/var/log/cloud-init-output.log"] {
-            let text = std::fs::read(folder.join(log)).unwrap_or_default();
-            lines.extend(tail(&text));
-        }
-        lines
+        console::causes(&std::fs::read(console::path(&folder)).unwrap_or_default())
     }
 
     async fn capture(
@@ -385,7 +381,7 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child
     let failed = |e: std::io::Error| {
         TargetError::new(format!("container {name} could not be started")).because(e)
     };
-    let console = std::fs::File::create(folder.join("console.log")).map_err(failed)?;
+    let console = std::fs::File::create(console::path(folder)).map_err(failed)?;
     Command::new("sh")
         .args(["-c", cgroup::JOIN, "sh"])
         .args(cgroup::make(name, folder)?)
@@ -397,7 +393,8 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child
             "--keep-unit",
             "--link-journal=no",
         ])
-        .args(["--resolv-conf=off", "--console=pipe"])
+        .args(["--resolv-conf=off", "--console=read-only"])
+        .arg("--setenv=TERM=dumb")
         .arg(format!("--machine={}", host::machine_name(name)))
         .arg(format!("--directory={}", merged.display()))
         .arg(format!("--network-namespace-path=/run/netns/{network}"))
@@ -410,6 +407,8 @@ fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child
             folder.join("seed").display(),
             seed::PLACE
         ))
+        // For its systemd, as on a kernel's command line: the console has the journal too.
+        .arg("systemd.journald.forward_to_console=1")
         .stdin(Stdio::null())
         .stderr(console.try_clone().map_err(failed)?)
         .stdout(console)
