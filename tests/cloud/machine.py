@@ -37,6 +37,18 @@ def unmount(where: Path) -> None:
     subprocess.run(["umount", "-l", str(where)], check=False, capture_output=True)
 
 
+def own_groups(name: str) -> list[Path]:
+    """Control groups for one machine, below ours: the systemd of a guest takes all of the one it is in."""
+    ours = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    groups = []
+    for mount in Path("/proc/self/mounts").read_text().splitlines():
+        _, point, kind, options, *_ = mount.split(" ")
+        of_systemd = kind == "cgroup" and "name=systemd" in options.split(",")
+        if kind == "cgroup2" or of_systemd:
+            groups.append(Path(point + ours["name=systemd" if of_systemd else ""]) / name)
+    return groups
+
+
 class Disk:
     """What a snapshot holds: layers, nearest first, of which the first is its own."""
 
@@ -66,6 +78,7 @@ class Machine:
                                     "mac": network.mac(self.name)}
         self.user_data = user_data
         self._off = False
+        self._groups = own_groups(self.name)
         self._nspawn: subprocess.Popen | None = None
         self._imds: subprocess.Popen | None = None
         self._layers = layers
@@ -100,7 +113,11 @@ class Machine:
         threading.Thread(target=self._watch, args=(on_exit,), daemon=True).start()
 
     def _boot(self) -> None:
-        argv = ["systemd-nspawn", "-q", "-b", "-D", str(self.root), "-M", self.name, "--register=no",
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+        join = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
+        argv = ["sh", "-c", join, "sh", *map(str, self._groups), "--",
+                "systemd-nspawn", "-q", "-b", "-D", str(self.root), "-M", self.name, "--register=no",
                 "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--console=pipe",
                 f"--network-namespace-path=/run/netns/{self.name}"]
         with open(self.console, "ab") as console:
@@ -165,6 +182,9 @@ class Machine:
         with self._disk:
             unmount(self.root)
         self.network.detach(self.name)
+        for group in self._groups:
+            subprocess.run(["find", str(group), "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"],
+                           check=False, capture_output=True)
         for trace in Path("/run/systemd/nspawn").glob(f"*/{self.name}"):
             shutil.rmtree(trace, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
