@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
@@ -98,6 +99,7 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
         shop,
         ledger,
         door: Mutex::new(None),
+        until: Instant::now() + plan.builder.timeouts.total,
     };
     let making = AssertUnwindSafe(async {
         let candidate = tokio::select! {
@@ -113,7 +115,7 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
         biased;
         () = shop.interrupt.cancel.cancelled() => Err(interrupted()),
         outcome = making => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        () = tokio::time::sleep(plan.builder.timeouts.total) => Err(too_slow("the bake", "total")),
+        () = tokio::time::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
     };
     match outcome {
         Err(failure) if bake.keeps(&failure) => bake.keep(failure).await.into(),
@@ -128,6 +130,8 @@ struct Bake<'a> {
     ledger: Ledger,
     /// The way into the machine that can be logged in to, while there is one.
     door: Mutex<Option<Door>>,
+    /// When it must be over.
+    until: Instant,
 }
 
 impl Bake<'_> {
@@ -182,6 +186,7 @@ impl Bake<'_> {
         Cx {
             ledger: &self.ledger,
             phase: self.shop.events.phase(phase),
+            until: self.until,
         }
     }
 

@@ -303,6 +303,15 @@ impl Running {
         });
     }
 
+    /// Tells what the user should know beside.
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(dead_code, reason = "only EC2 makes one wait")
+    )]
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.events.warn(message);
+    }
+
     /// Ends the phase well; `summary` says what came of it.
     pub(crate) fn finish(mut self, summary: impl Into<Option<String>>) {
         self.end(true, summary.into());

@@ -222,6 +222,7 @@ fn begun<'a>(plan: &'a BakePlan, shop: &'a Workshop<'a>) -> Bake<'a> {
         shop,
         ledger: Ledger::open(shop.state_folder, &plan.run).unwrap(),
         door: Mutex::new(None),
+        until: Instant::now() + plan.builder.timeouts.total,
     }
 }
 

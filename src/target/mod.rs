@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::keys::{PrivateKey, PublicKey};
+use tokio::time::Instant;
 
 use crate::event::Running;
 use crate::exit::chain;
@@ -167,6 +168,12 @@ pub(crate) struct Cx<'a> {
     pub(crate) ledger: &'a Ledger,
     /// The phase under way, for saying how far it is.
     pub(crate) phase: Running,
+    /// When `builder.timeouts.total` is over, and the bake with it.
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(dead_code, reason = "only EC2 makes one wait")
+    )]
+    pub(crate) until: Instant,
 }
 
 /// Why a target could not do its part.

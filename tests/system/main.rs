@@ -36,6 +36,8 @@ mod build_fails;
 mod build_link;
 #[cfg(feature = "ec2")]
 mod build_web;
+#[cfg(feature = "ec2")]
+mod capacity_ec2;
 mod command_line;
 #[cfg(feature = "ec2")]
 mod deadman_ec2;

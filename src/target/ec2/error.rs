@@ -194,9 +194,6 @@ impl Ec2Error {
             | "RequestExpired" => {
                 "the credentials are not valid, or the clock of this machine is wrong"
             }
-            "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
-                "ask for a higher quota in Service Quotas, or wait until other machines have ended"
-            }
             "OptInRequired" | "PendingVerification" => {
                 "the account must accept the image's terms, or be verified, first"
             }
@@ -229,6 +226,11 @@ impl From<Ec2Error> for TargetError {
 fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(<dyn std::error::Error>::is::<CredentialsError>)
+}
+
+/// Returns whether the account has no room for the machine until others have ended.
+pub(super) fn is_quota(code: &str) -> bool {
+    matches!(code, "VcpuLimitExceeded" | "InstanceLimitExceeded")
 }
 
 /// Returns whether another type or another subnet may do.
@@ -319,6 +321,6 @@ mod tests {
     #[test]
     fn a_vcpu_quota_does_not_walk_the_ladder() {
         assert!(is_capacity("InsufficientInstanceCapacity"));
-        assert!(!is_capacity("VcpuLimitExceeded"));
+        assert!(is_quota("VcpuLimitExceeded") && !is_capacity("VcpuLimitExceeded"));
     }
 }

@@ -9,8 +9,9 @@ use aws_sdk_ec2::types::{
     ResourceType, ShutdownBehavior,
 };
 
-use super::error::{Ec2Error, is_capacity};
+use super::error::{Ec2Error, is_capacity, is_quota};
 use super::network::Network;
+use super::quota::Queue;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, YOUNG, tags, user_data};
 use crate::ledger::{Due, Undo};
@@ -27,6 +28,18 @@ const WITHOUT_ADDRESS: Duration = Duration::from_secs(20);
 struct Rung {
     instance_type: String,
     subnet_id: String,
+}
+
+impl Rung {
+    /// Returns what is said of a rung that is passed over.
+    fn without(&self, refusal: &Ec2Error) -> String {
+        format!(
+            "no {} in {} ({})",
+            self.instance_type,
+            self.subnet_id,
+            refusal.code().unwrap_or_default()
+        )
+    }
 }
 
 impl Ec2 {
@@ -79,36 +92,27 @@ impl Ec2 {
         })
     }
 
-    /// Tries types and subnets in order, on the capacity errors only. Each try is a debt.
+    /// Tries types and subnets in order, on the capacity errors only; a full quota is waited for.
     async fn climb(
         &self,
         request: &Request<'_>,
         network: &Network,
         cx: &Cx<'_>,
     ) -> Result<String, TargetError> {
-        let mut last = None;
-        for (index, rung) in ladder(request.plan, request.role, network)
-            .iter()
-            .enumerate()
-        {
-            let (region, run) = (self.region.clone(), request.plan.run.clone());
-            let role = request.role;
-            let undo = Undo::TerminateInstance { region, run, role };
-            let call = self.run_instances(request, rung, index + 1);
-            let refused = Ec2Error::is_refusal;
-            match cx.ledger.create(Due::Always, undo, refused, call).await {
-                Ok((_, id)) => return Ok(id),
+        let mut rungs = ladder(request.plan, request.role, network).into_iter();
+        let mut queue = Queue::new(cx);
+        let (mut rung, mut last) = (rungs.next(), None);
+        for attempt in 1.. {
+            let Some(here) = &rung else { break };
+            match self.attempt(request, here, attempt, cx).await {
+                Ok(id) => return Ok(id),
+                Err(error) if error.code().is_some_and(is_quota) => {
+                    queue.wait(&here.instance_type, error).await?;
+                }
                 Err(error) if error.code().is_some_and(is_capacity) => {
-                    cx.phase.progress(
-                        format!(
-                            "no {} in {} ({})",
-                            rung.instance_type,
-                            rung.subnet_id,
-                            error.code().unwrap_or_default()
-                        ),
-                        None,
-                    );
+                    cx.phase.progress(here.without(&error), None);
                     last = Some(error);
+                    rung = rungs.next();
                 }
                 Err(error) => return Err(self.explain(error).await),
             }
@@ -117,6 +121,23 @@ impl Ec2 {
             || TargetError::manifest("builder.instance_type is an empty list"),
             Into::into,
         ))
+    }
+
+    /// Asks for the machine once: each attempt has its own token, and is a debt until refused.
+    async fn attempt(
+        &self,
+        request: &Request<'_>,
+        rung: &Rung,
+        attempt: usize,
+        cx: &Cx<'_>,
+    ) -> Result<String, Ec2Error> {
+        let (region, run) = (self.region.clone(), request.plan.run.clone());
+        let role = request.role;
+        let undo = Undo::TerminateInstance { region, run, role };
+        let call = self.run_instances(request, rung, attempt);
+        let refused = Ec2Error::is_refusal;
+        let (_, id) = cx.ledger.create(Due::Always, undo, refused, call).await?;
+        Ok(id)
     }
 
     /// Returns the call that starts the machine. It borrows nothing, so that it outlives the bake.

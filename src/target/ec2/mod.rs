@@ -8,6 +8,7 @@ mod error;
 mod image;
 mod launch;
 mod network;
+mod quota;
 mod reap;
 mod source;
 mod tags;
