@@ -1,4 +1,4 @@
-//! From a plan to a running instance with an address: the capacity ladder, RunInstances, waiting.
+//! From a plan to a running instance with an address: climbing the ladder, RunInstances, waiting.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,37 +10,19 @@ use aws_sdk_ec2::types::{
 };
 
 use super::error::{Ec2Error, is_capacity, is_quota};
+use super::ladder::{Rung, ladder};
 use super::network::Network;
 use super::quota::Queue;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, YOUNG, tags, user_data};
 use crate::ledger::{Due, Undo};
-use crate::manifest::{Arch, Connect, Volume};
+use crate::manifest::{Connect, Volume};
 use crate::plan::BakePlan;
 use crate::target::{Base, Cx, Keys, Machine, Role, TargetError};
 use crate::transport::BoxFuture;
 
 /// How long a running instance may be without the address that is wanted.
 const WITHOUT_ADDRESS: Duration = Duration::from_secs(20);
-
-/// One rung of the capacity ladder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Rung {
-    instance_type: String,
-    subnet_id: String,
-}
-
-impl Rung {
-    /// Returns what is said of a rung that is passed over.
-    fn without(&self, refusal: &Ec2Error) -> String {
-        format!(
-            "no {} in {} ({})",
-            self.instance_type,
-            self.subnet_id,
-            refusal.code().unwrap_or_default()
-        )
-    }
-}
 
 impl Ec2 {
     /// Starts a machine and waits until it runs and has an address.
@@ -356,40 +338,6 @@ impl Request<'_> {
     }
 }
 
-/// Returns all types in all subnets, types first; for a candidate the smallest of them comes first.
-fn ladder(plan: &BakePlan, role: Role, network: &Network) -> Vec<Rung> {
-    let usual: &[&str] = match plan.arch {
-        Arch::Amd64 => &["t3.small", "t3a.small"],
-        Arch::Arm64 => &["t4g.small"],
-    };
-    let mut types = plan.builder.instance_types.clone();
-    if types.is_empty() {
-        types.extend(usual.iter().map(|t| (*t).to_owned()));
-    }
-    if role == Role::Candidate {
-        types.sort_by_key(|t| size(t)); // stable: among equals the manifest's order stays
-    }
-    let rung = |t: &String, s: &String| Rung {
-        instance_type: t.clone(),
-        subnet_id: s.clone(),
-    };
-    types
-        .iter()
-        .flat_map(|t| network.subnet_ids.iter().map(move |s| rung(t, s)))
-        .collect()
-}
-
-/// Returns a type's place among the sizes of its family: `t3.micro` before `m5.2xlarge`.
-fn size(instance_type: &str) -> u32 {
-    let named = ["nano", "micro", "small", "medium", "large", "xlarge"];
-    let size = instance_type.split_once('.').map_or("", |(_, size)| size);
-    if let Some(place) = (0..).zip(named).find_map(|(n, s)| (s == size).then_some(n)) {
-        return place;
-    }
-    let times = size.strip_suffix("xlarge").and_then(|n| n.parse().ok());
-    times.map_or(u32::MAX, |n: u32| n.saturating_add(5)) // metal is the largest
-}
-
 /// Decides on one answer. An instance that is not there yet may be invisible for a while; one that
 /// runs, and has been `bare` of its address for long, will not get one.
 fn judge(
@@ -470,20 +418,6 @@ mod tests {
     fn judged(instance: Option<Instance>, seconds: u64) -> Wait<Instance> {
         let age = Duration::from_secs(seconds);
         judge(instance, Connect::PrivateIp, age, &OnceLock::new())
-    }
-
-    #[test]
-    fn sizes_are_in_order() {
-        let in_order = [
-            "t3.nano",
-            "t3.small",
-            "m5.large",
-            "m5.xlarge",
-            "m5.2xlarge",
-            "m5.12xlarge",
-            "m5.metal",
-        ];
-        assert!(in_order.is_sorted_by_key(|t| size(t)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod caller;
 mod diagnose;
 mod error;
 mod image;
+mod ladder;
 mod launch;
 mod network;
 mod quota;
