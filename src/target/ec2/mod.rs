@@ -38,6 +38,7 @@ use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
 use caller::Echo;
 use error::Ec2Error;
+use network::Network;
 
 /// How often EC2 is asked at first.
 const POLL: Duration = Duration::from_secs(2);
@@ -71,6 +72,7 @@ pub(crate) struct Ec2 {
 /// What one step of a bake leaves for the next.
 #[derive(Debug, Default)]
 struct State {
+    network: Option<Network>,
     group_id: Option<String>,
     /// Who may reach the port of that group.
     admitted: Vec<String>,

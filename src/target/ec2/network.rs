@@ -21,9 +21,20 @@ pub(super) struct Network {
 }
 
 impl Ec2 {
+    /// Returns where the machines of this bake may go; looks once.
+    pub(super) async fn network(&self, plan: &BakePlan) -> Result<Network, TargetError> {
+        let known = self.state().network.clone();
+        if let Some(network) = known {
+            return Ok(network);
+        }
+        let network = self.find_network(plan).await?;
+        self.state().network = Some(network.clone());
+        Ok(network)
+    }
+
     /// Returns the subnets that the manifest asks for, or those of the default VPC that reach the
     /// internet.
-    pub(super) async fn network(&self, plan: &BakePlan) -> Result<Network, TargetError> {
+    async fn find_network(&self, plan: &BakePlan) -> Result<Network, TargetError> {
         let filters = match &plan.builder.subnet {
             Subnet::Id(id) => vec![tags::filter("subnet-id", [id.as_str()])],
             Subnet::Filter(filters) => filters
