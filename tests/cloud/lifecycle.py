@@ -21,6 +21,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.elastic_block_store import EBSBackend
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
 from moto.ec2.models.key_pairs import KeyPairBackend
 from moto.ec2.models.security_groups import SecurityGroupBackend
@@ -111,6 +112,12 @@ class Cloud:
         subnet = backend.create_subnet(vpc, "172.31.240.0/24", availability_zone=f"{self.region}a")
         backend.associate_route_table(backend.create_route_table(vpc).id, subnet_id=subnet.id)
         return subnet.id
+
+    def offer(self, instance_type: str, zones: list[str]) -> None:
+        """These zones alone offer the type from now on."""
+        offerings = INSTANCE_TYPE_OFFERINGS["availability-zone"][self.region]
+        offerings[:] = [o for o in offerings if o["InstanceType"] != instance_type]
+        offerings += [{"InstanceType": instance_type, "LocationType": "availability-zone", "Location": zone} for zone in zones]
 
     def disk_of(self, image_id: str) -> Disk:
         ami = self.backend.amis.get(image_id)
@@ -311,6 +318,16 @@ def check_group(cloud: Cloud, backend, group_id: str) -> None:
         raise error("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
 
 
+def check_zone(backend, instance_type: str, subnet_id: str) -> None:
+    zone = backend.get_subnet(subnet_id).availability_zone
+    offerings = backend.describe_instance_type_offerings("availability-zone", {"instance-type": [instance_type]})
+    zones = sorted(o["Location"] for o in offerings)
+    if zone not in zones:
+        raise error("Unsupported", f"Your requested instance type ({instance_type}) is not supported in your requested "
+                    f"Availability Zone ({zone}). Please retry your request by not specifying an Availability Zone or "
+                    f"choosing {', '.join(zones)}.")
+
+
 def tags_for(specifications: list, kind: str) -> dict[str, str]:
     chosen = [s for s in specifications if s["ResourceType"] == kind]
     return {tag["Key"]: tag["Value"] for s in chosen for tag in s["Tags"]}
@@ -348,6 +365,8 @@ def patch_instances(cloud: Cloud) -> None:
         interface_tags = (kwargs.get("tags") or {}).get("network-interface", {})
         with cloud.lock:  # no group is deleted between the look at it and its use
             for nic in kwargs.get("nics") or []:
+                if nic.get("SubnetId"):
+                    check_zone(self, kwargs["instance_type"], nic["SubnetId"])
                 for group_id in nic.get("Groups") or []:
                     check_group(cloud, self, group_id)
             reservation = ORIGINAL["run"](self, image_id, count, user_data, security_group_names, **kwargs)

@@ -194,6 +194,16 @@ class Hostile(unittest.TestCase):
         eventually("its end", self.is_state(instance, "terminated"))
         self.assertNotIn(instance, self.control("inventory")["instances"])
 
+    def test_a_zone_that_does_not_offer_a_type_says_so_and_refuses_it(self):
+        self.control("offer", {"instance_type": "t3.nano", "zones": ["eu-west-1c"]})
+        filters = [{"Name": "instance-type", "Values": ["t3.nano"]}]
+        offered = self.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)
+        self.assertEqual([o["Location"] for o in offered["InstanceTypeOfferings"]], ["eu-west-1c"])
+        for subnet in self.ec2.describe_subnets()["Subnets"]:
+            interface = {"DeviceIndex": 0, "SubnetId": subnet["SubnetId"], "DeleteOnTermination": True}
+            refused = self.code(self.run_instance, InstanceType="t3.nano", NetworkInterfaces=[interface])
+            self.assertEqual(refused, None if subnet["AvailabilityZone"] == "eu-west-1c" else "Unsupported")
+
     def test_one_unknown_id_fails_a_batch(self):
         instance = self.run_instance()
         batch = [instance, "i-0123456789abcdef0"]

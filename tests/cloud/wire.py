@@ -199,6 +199,10 @@ class Wire:
     def on_private_subnet(self, _):
         return self.cloud.private_subnet()
 
+    def on_offer(self, value):
+        self.cloud.offer(**value)
+        return {}
+
     def on_states(self, _):
         """Every instance that EC2 still lists, with its state and the reason."""
         return {i.id: [i.state, getattr(i.state_reason, "code", None) or ""]

@@ -26,6 +26,80 @@ fn launches(cloud: &Cloud) -> Vec<Json> {
 
 const QUOTA: &str = "the account's quota has no room for t3.small";
 
+/// The subnet of each call of RunInstances.
+fn tried(cloud: &Cloud) -> Vec<String> {
+    let subnet = |c: &Json| {
+        c["NetworkInterface.1.SubnetId"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    launches(cloud).iter().map(subnet).collect()
+}
+
+fn offer_in(cloud: &Cloud, zones: &[&str]) {
+    let offer = json!({"instance_type": "t3.small", "zones": zones});
+    cloud.control("offer", Some(offer));
+}
+
+fn forbid(cloud: &Cloud, action: &str, nth: u32) {
+    let no = json!({"code": "UnauthorizedOperation", "message": "no", "status": 403, "nth": nth, "times": 99});
+    cloud.fault(action, "error", no);
+}
+
+#[test]
+fn a_type_is_asked_for_where_it_is_offered_and_nowhere_else() {
+    let cloud = Cloud::start();
+    // The first launch ends the build: where it was tried is all that is looked at.
+    forbid(&cloud, "RunInstances", 1);
+    for zone in ["eu-west-1b", "eu-west-1c"] {
+        offer_in(&cloud, &[zone]);
+        build(&cloud, 1);
+    }
+    let places = tried(&cloud);
+    assert_eq!(places.len(), 2, "one call for each build");
+    assert_ne!(places[0], places[1]);
+}
+
+#[test]
+fn where_it_may_not_ask_what_is_offered_the_launch_tells() {
+    let cloud = Cloud::start();
+    offer_in(&cloud, &["eu-west-1c"]);
+    forbid(&cloud, "DescribeInstanceTypeOfferings", 1);
+    forbid(&cloud, "RunInstances", 3); // in the third zone, which would do it
+    let stderr = text(&build(&cloud, 1).stderr);
+    assert_all_hit(&cloud);
+    let mut places = tried(&cloud);
+    places.dedup();
+    assert_eq!(places.len(), 3, "{places:?}");
+    assert!(stderr.contains("no t3.small in subnet-"), "{stderr}");
+    assert!(stderr.contains("(Unsupported)"), "{stderr}");
+}
+
+#[test]
+fn a_type_that_no_subnet_s_zone_offers_is_an_error_before_anything_is_made() {
+    let cloud = Cloud::start();
+    for (zones, told) in [
+        (&[][..], "no zone of eu-west-1 offers t3.small"),
+        (&["eu-west-1d"], "t3.small is offered in eu-west-1d"),
+    ] {
+        offer_in(&cloud, zones);
+        let stderr = text(&build(&cloud, 2).stderr);
+        let message =
+            "error: no subnet in eu-west-1 for the builder is in a zone that offers t3.small\n";
+        assert!(stderr.contains(message), "{stderr}");
+        let hint = format!(
+            "hint: {told}: name another type in builder.instance_type, or a subnet in builder.subnet\n"
+        );
+        assert!(stderr.contains(&hint), "{hint}\n{stderr}");
+    }
+    let calls = cloud.calls();
+    let made = calls
+        .iter()
+        .find(|c| !c.starts_with("Describe") && !c.starts_with("Get"));
+    assert_eq!(made, None);
+}
+
 #[test]
 fn a_full_quota_is_waited_for_by_the_builder_and_by_the_candidate() {
     let cloud = Cloud::start();
@@ -39,6 +113,15 @@ fn a_full_quota_is_waited_for_by_the_builder_and_by_the_candidate() {
 
     let asked = launches(&cloud);
     assert_eq!(asked.len(), 4);
+    let calls = cloud.calls();
+    let offers = calls
+        .iter()
+        .filter(|c| *c == "DescribeInstanceTypeOfferings");
+    assert_eq!(
+        offers.count(),
+        1,
+        "the candidate goes by the builder's answer"
+    );
     for (refused, done) in [(0, 1), (2, 3)] {
         for same in ["InstanceType", "NetworkInterface.1.SubnetId", "UserData"] {
             assert!(asked[refused][same].is_string(), "{:?}", asked[refused]);

@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{
 };
 
 use super::error::{Ec2Error, is_capacity, is_quota};
-use super::ladder::{Rung, ladder};
+use super::ladder::{Rung, ladder, types};
 use super::network::Network;
 use super::quota::Queue;
 use super::wait::{Wait, Wanted};
@@ -81,7 +81,8 @@ impl Ec2 {
         network: &Network,
         cx: &Cx<'_>,
     ) -> Result<String, TargetError> {
-        let mut rungs = ladder(request.plan, request.role, network).into_iter();
+        let types = types(request.plan);
+        let mut rungs = ladder(types, request.role, network).into_iter();
         let mut queue = Queue::new(cx);
         let (mut rung, mut last) = (rungs.next(), None);
         for attempt in 1.. {

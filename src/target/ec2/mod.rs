@@ -9,6 +9,7 @@ mod image;
 mod ladder;
 mod launch;
 mod network;
+mod offerings;
 mod quota;
 mod reap;
 mod source;

@@ -6,18 +6,30 @@ use aws_sdk_ec2::types::{
 
 use super::caller::{alone, local_address};
 use super::error::Ec2Error;
+use super::ladder::{ladder, types};
+use super::offerings::Offerings;
 use super::{Ec2, tags};
 use crate::ledger::{Due, Undo};
 use crate::manifest::{Connect, Subnet};
 use crate::plan::BakePlan;
-use crate::target::{Cx, TargetError};
+use crate::target::{Cx, Role, TargetError};
 
 /// Where a builder may go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Network {
     pub(super) vpc_id: String,
     /// In order of preference; never empty.
-    pub(super) subnet_ids: Vec<String>,
+    pub(super) subnets: Vec<Place>,
+    /// What their zones offer, if that was asked.
+    pub(super) offerings: Offerings,
+}
+
+/// A subnet, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: String,
+    /// `eu-west-1a`
+    pub(super) zone: String,
 }
 
 impl Ec2 {
@@ -27,7 +39,14 @@ impl Ec2 {
         if let Some(network) = known {
             return Ok(network);
         }
-        let network = self.find_network(plan).await?;
+        let mut network = self.find_network(plan).await?;
+        if plan.builder.subnet == Subnet::Default {
+            let types = types(plan);
+            network.offerings = self.offerings(&types).await?;
+            if ladder(types.clone(), Role::Builder, &network).is_empty() {
+                return Err(network.offerings.out_of_reach(&types, &self.region));
+            }
+        }
         self.state().network = Some(network.clone());
         Ok(network)
     }
@@ -286,13 +305,15 @@ fn choose(subnets: &[Ec2Subnet], routes: &[RouteTable], open: bool) -> Option<Ne
         .filter(|s| s.vpc_id() == Some(vpc_id) && (!open || is_public(s, routes)))
         .collect();
     fit.sort_by_key(|s| std::cmp::Reverse(s.available_ip_address_count()));
-    let subnet_ids: Vec<String> = fit
-        .into_iter()
-        .filter_map(|s| s.subnet_id.clone())
-        .collect();
-    (!subnet_ids.is_empty()).then(|| Network {
+    let place = |s: &Ec2Subnet| {
+        let zone = s.availability_zone.clone().unwrap_or_default();
+        s.subnet_id.clone().map(|id| Place { id, zone })
+    };
+    let subnets: Vec<Place> = fit.into_iter().filter_map(place).collect();
+    (!subnets.is_empty()).then(|| Network {
         vpc_id: vpc_id.to_owned(),
-        subnet_ids,
+        subnets,
+        offerings: Offerings::Unknown,
     })
 }
 
@@ -343,14 +364,13 @@ mod tests {
     fn a_subnet_that_does_not_reach_the_internet_is_left_out_when_it_must() {
         let subnets = [subnet("subnet-a", 5), subnet("subnet-b", 9)];
         let routes = [table(None, "igw-1"), table(Some("subnet-b"), "local")];
-        assert_eq!(
-            choose(&subnets, &routes, true).unwrap().subnet_ids,
-            ["subnet-a"]
-        );
-        assert_eq!(
-            choose(&subnets, &routes, false).unwrap().subnet_ids,
-            ["subnet-b", "subnet-a"]
-        );
+        let ids = |open| {
+            let network = choose(&subnets, &routes, open).unwrap();
+            let ids = network.subnets.into_iter().map(|s| s.id);
+            ids.collect::<Vec<_>>()
+        };
+        assert_eq!(ids(true), ["subnet-a"]);
+        assert_eq!(ids(false), ["subnet-b", "subnet-a"]);
     }
 
     #[test]
