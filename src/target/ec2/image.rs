@@ -443,7 +443,23 @@ pub(super) fn base(image: &Image, arch: Arch) -> Base {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::ec2::YOUNG;
     use aws_sdk_ec2::types::ProductCode;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn an_image_that_is_listed_no_more_was_removed_unless_it_is_new() {
+        let ec2 = Ec2::new(Some("eu-west-1")).await.unwrap();
+        ec2.born("ami-1");
+        assert!(matches!(ec2.unseen::<()>("ami-1"), Wait::Longer(..)));
+        let earlier = Instant::now().checked_sub(YOUNG).unwrap();
+        ec2.state().born.insert("ami-1".to_owned(), earlier);
+        let gone = Wait::<()>::Dead {
+            state: "unknown to EC2".into(),
+            reason: Some("was it removed by hand?".into()),
+        };
+        assert_eq!(ec2.unseen("ami-1"), gone);
+    }
 
     #[test]
     fn an_image_with_products_keeps_its_first_image() {
