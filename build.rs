@@ -9,7 +9,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=AMIBAKE_EMBED_AGENTS");
     let mut table = String::from(
         "/// Architecture, hash of the program, the program compressed by gzip.\n\
-         const EMBEDDED: &[(&str, &str, &[u8])] = &[\n",
+         pub(super) const EMBEDDED: &[(&str, &str, &[u8])] = &[\n",
     );
     if let Some(folder) = env::var_os("AMIBAKE_EMBED_AGENTS") {
         for architecture in ["x86_64", "aarch64"] {

@@ -1,11 +1,18 @@
-//! This program as an agent: a fully static one runs on every machine of its architecture.
+//! This program as an agent: a fully static one runs on every machine of its architecture. One with
+//! agents embedded is none, so that the compiler leaves the engine out.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[cfg(all(target_env = "musl", target_feature = "crt-static"))]
+use super::program::EMBEDDED;
+
 /// Does an agent's work, if this program was started as one.
 #[cfg(all(target_env = "musl", target_feature = "crt-static"))]
 pub(crate) fn work() -> Option<ExitCode> {
+    if !EMBEDDED.is_empty() {
+        return None;
+    }
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
@@ -17,7 +24,9 @@ pub(crate) fn work() -> Option<ExitCode> {
 #[cfg(all(target_env = "musl", target_feature = "crt-static"))]
 pub(super) fn program() -> Option<(&'static str, PathBuf)> {
     let program = std::env::current_exe().ok()?;
-    Some((std::env::consts::ARCH, program))
+    EMBEDDED
+        .is_empty()
+        .then_some((std::env::consts::ARCH, program))
 }
 
 /// Is no agent: it would look for libraries that a machine need not have.
