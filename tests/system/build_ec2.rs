@@ -4,6 +4,9 @@ use crate::support::account::assert_one_image_more;
 use crate::support::sealed::{assert_boots_alone, residue};
 use crate::support::{Cloud, expect_exit, text};
 
+/// Has the permissions that a build needs, each between backticks.
+const PERMISSIONS: &str = include_str!("../../docs/security.md");
+
 const MANIFEST: &str = r#"
 name: small
 source: {ubuntu: "24.04"}
@@ -34,6 +37,12 @@ fn a_manifest_becomes_one_image_and_nothing_else() {
     let after = cloud.inventory();
     assert_one_image_more(&before, &after);
     assert_eq!(after["images"], [image]);
+
+    for call in cloud.calls() {
+        let named = PERMISSIONS.contains(&format!(":{call}`"))
+            || PERMISSIONS.contains(&format!("`{call}`"));
+        assert!(named, "{call} is no permission of docs/security.md");
+    }
 
     let root = cloud.root_of(&after["snapshots"][0]);
     assert_eq!(
