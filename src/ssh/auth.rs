@@ -134,6 +134,9 @@ impl Attempt<'_> {
             held.retain(ours);
         }
         for identity in held {
+            if self.handle.is_closed() {
+                break; // what is not offered any more was not tried
+            }
             if self.agent_key(&mut agent, identity).await? {
                 return Ok(true);
             }

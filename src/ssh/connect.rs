@@ -2,7 +2,6 @@
 //! as much patience as the caller has.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::error::{SshError, Stage};
 use super::heard::Heard;
 use super::host_key::{Judge, preferred};
 use super::link::Link;
+use super::names;
 use super::{Destination, auth};
 use crate::event::Events;
 use crate::transport::BoxFuture;
@@ -66,7 +66,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 }
 /// An authenticated session, and those of the hosts it goes through.
 pub(super) struct Session {
     pub(super) handle: Handle<Judge>,
-    _through: Option<Box<Session>>,
+    through: Option<Box<Session>>,
     _line: Option<Line>,
 }
 
@@ -167,16 +167,35 @@ fn try_once<'a>(
                 let stream = opened.ok_or_else(|| late(Stage::Connect))??;
                 let session = exchange_keys(destination, stream, &heard, events);
                 let handle = deadline.within(session).await;
-                let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;
+                let handle = handle.ok_or_else(|| late(Stage::KeyExchange))?;
+                let handle = handle.map_err(|error| through.blamed(destination, error))?;
                 Session::new(handle, Some(through), None)
             }
         };
         let login = auth::log_in(&mut session.handle, destination, &deadline, events);
         let login = deadline.within(login).await;
         let login = login.ok_or_else(|| late(Stage::Login))?;
-        login.map_err(|error| where_it_ended(destination, error, Stage::Login, &heard))?;
+        login.map_err(|error| {
+            let error = where_it_ended(destination, error, Stage::Login, &heard);
+            match &session.through {
+                Some(through) => through.blamed(destination, error),
+                None => error,
+            }
+        })?;
         Ok(session)
     })
+}
+
+impl Session {
+    /// Returns what failed beyond this jump host, which it was itself if its session has ended.
+    fn blamed(&self, destination: &Destination, error: SshError) -> SshError {
+        match &destination.jump {
+            Some(jump) if self.handle.is_closed() => {
+                lost(jump, protocol(jump, russh::Error::Disconnect))
+            }
+            _ => error,
+        }
+    }
 }
 
 fn lost(jump: &Destination, source: SshError) -> SshError {
@@ -206,13 +225,11 @@ async fn forward(
 /// Opens a TCP connection to the first address that answers.
 async fn dial(destination: &Destination) -> Result<TcpStream, SshError> {
     let (host, port) = (&destination.host, destination.port);
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), port))
-        .await
-        .map_err(|source| SshError::Resolve {
-            host: host.clone(),
-            source,
-        })?
-        .collect();
+    let addresses = names::addresses(host, port).await;
+    let addresses = addresses.map_err(|source| SshError::Resolve {
+        host: host.clone(),
+        source,
+    })?;
     let mut last = std::io::Error::from(ErrorKind::NotFound);
     for address in addresses {
         match TcpStream::connect(address).await {
@@ -256,22 +273,26 @@ where
         .map_err(|error| where_it_ended(destination, error, heard.stage(), heard))
 }
 
-/// Says at which stage the host hung up, if that is the error.
+/// Says at which stage the host hung up, if that is the error and not the end of one on this side.
 fn where_it_ended(
     destination: &Destination,
     error: SshError,
     stage: Stage,
     heard: &Heard,
 ) -> SshError {
-    match error {
-        SshError::Protocol { source, .. } if is_end(&source) => SshError::HungUp {
+    let (error, broke) = match error {
+        SshError::Protocol { source, .. } => (source, heard.broke()),
+        error => return error,
+    };
+    match broke.unwrap_or(error) {
+        source if is_end(&source) => SshError::HungUp {
             host: destination.host.clone(),
             port: destination.port,
             stage,
             said: heard.said(stage).into(),
             source,
         },
-        error => error,
+        source => protocol(destination, source),
     }
 }
 
@@ -335,7 +356,7 @@ impl Session {
     fn new(handle: Handle<Judge>, through: Option<Box<Self>>, line: Option<Line>) -> Self {
         Self {
             handle,
-            _through: through,
+            through,
             _line: line,
         }
     }

@@ -374,7 +374,7 @@ fn hung_up_hint(stage: Stage) -> &'static str {
         }
         Stage::KeyExchange => "its sshd says why in the machine's log",
         Stage::Login => {
-            "it is booting or shutting down (/run/nologin), or PAM does not want this account: see the machine's log"
+            "it is booting or shutting down (/run/nologin), PAM does not want this account, or too many keys were offered (MaxAuthTries): see the machine's log"
         }
     }
 }

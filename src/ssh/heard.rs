@@ -9,8 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::Stage;
 
-/// How much is kept: the longest greeting there may be.
-const GREETING: usize = 255;
+/// How much is kept: twenty lines may come before the version, as russh has it.
+const GREETING: usize = 21 * LINE;
+
+/// The longest line of a greeting, and as much as is quoted.
+const LINE: usize = 255;
 
 /// What was heard, shared by those who listen.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +23,10 @@ pub(super) struct Heard(Arc<Mutex<Words>>);
 struct Words {
     /// The first bytes.
     first: Vec<u8>,
-    /// What it has to say to whom logs in.
-    banner: String,
+    /// What it has to say to whom logs in, and why it ends the connection.
+    told: Vec<String>,
+    /// The error that ended the connection on this side.
+    broke: Option<russh::Error>,
 }
 
 impl Heard {
@@ -35,9 +40,23 @@ impl Heard {
         Listening { stream, heard }
     }
 
-    /// Notes what it says before it lets somebody in.
-    pub(super) fn banner(&self, text: &str) {
-        text.clone_into(&mut self.words().banner);
+    /// Notes what it says before it lets somebody in, and when it hangs up.
+    pub(super) fn told(&self, text: &str) {
+        let text = text.chars().take(LINE).collect();
+        let told = &mut self.words().told;
+        if told.len() < 2 {
+            told.push(text);
+        }
+    }
+
+    /// Notes what ended the connection on this side.
+    pub(super) fn breaks(&self, error: russh::Error) {
+        self.words().broke = Some(error);
+    }
+
+    /// Returns what ended the connection on this side, if anything did.
+    pub(super) fn broke(&self) -> Option<russh::Error> {
+        self.words().broke.take()
     }
 
     fn bytes(&self, bytes: &[u8]) {
@@ -60,9 +79,11 @@ impl Heard {
     pub(super) fn said(&self, stage: Stage) -> String {
         let words = self.words();
         let said = match stage {
-            Stage::Connect => String::from_utf8_lossy(&words.first).into_owned(),
-            Stage::KeyExchange => String::new(),
-            Stage::Login => words.banner.chars().take(GREETING).collect(),
+            Stage::Connect => {
+                let greeting = String::from_utf8_lossy(&words.first);
+                greeting.chars().take(LINE).collect()
+            }
+            Stage::KeyExchange | Stage::Login => words.told.join(" "),
         };
         let words: Vec<&str> = said.split_whitespace().collect();
         words.join(" ")

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use russh::client::DisconnectReason;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
@@ -213,7 +214,16 @@ impl russh::client::Handler for Judge {
         banner: &str,
         _session: &mut russh::client::Session,
     ) -> Result<(), SshError> {
-        self.heard.banner(banner);
+        self.heard.told(banner);
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<SshError>) -> Result<(), SshError> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => self.heard.told(&info.message),
+            DisconnectReason::Error(SshError::Russh(error)) => self.heard.breaks(error),
+            DisconnectReason::Error(error) => return Err(error),
+        }
         Ok(())
     }
 }

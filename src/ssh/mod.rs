@@ -14,6 +14,7 @@ mod host_key;
 mod key;
 mod known_hosts;
 mod link;
+mod names;
 #[cfg(test)]
 mod odd_servers;
 mod resolve;

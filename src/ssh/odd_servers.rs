@@ -160,7 +160,7 @@ async fn a_server_that_lets_nobody_in_for_now_is_quoted() {
     let mut destination = Destination::pinned("127.0.0.1", "root", &stranger, &sshd.host_key);
     destination.port = sshd.port;
     let error = refused(destination).await;
-    let told = r#"hangs up in the middle of the login, saying "\"System is booting up.\"""#;
+    let told = r#"hangs up in the middle of the login, saying "\"System is booting up.\" Too many authentication failures""#;
     assert!(error.to_string().ends_with(told), "{error}");
     assert!(error.hint().unwrap().contains("/run/nologin"));
 }
