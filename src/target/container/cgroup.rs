@@ -76,21 +76,24 @@ fn place<'a>(mount: &'a str, kind: &str, option: &str) -> Option<(&'a str, &'a s
 pub(super) fn remove(folder: &Path) -> bool {
     let list = std::fs::read_to_string(folder.join(LIST)).unwrap_or_default();
     let mut lines = list.lines();
-    lines.all(|group| match remove_group(Path::new(group)) {
-        Ok(()) => true,
-        Err(e) => e.kind() == io::ErrorKind::NotFound,
-    })
+    lines.all(|group| remove_group(Path::new(group)).is_ok())
 }
 
-/// Removes a group and those below it. Its files go with it.
+/// Removes a group and those below it. Its files go with it; others may remove it at the same time.
 fn remove_group(group: &Path) -> io::Result<()> {
-    for entry in group.read_dir()? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_group(&entry.path())?;
+    let removed = group.read_dir().and_then(|entries| {
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                remove_group(&entry.path())?;
+            }
         }
+        std::fs::remove_dir(group)
+    });
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !group.exists() => Ok(()),
+        removed => removed,
     }
-    std::fs::remove_dir(group)
 }
 
 #[cfg(test)]
