@@ -142,7 +142,7 @@ fn a_quota_that_stays_full_ends_the_build_before_its_time_is_up_and_is_named() {
     let output = expect_exit(cloud.amibake(["build"]).arg(manifest), 1);
     let stderr = text(&output.stderr);
     for said in [
-        "for 1 minutes at most: RunInstances was refused in eu-west-1: VcpuLimitExceeded: You have requested",
+        "for up to 1 min: RunInstances was refused in eu-west-1: VcpuLimitExceeded: You have requested",
         "error: the account's quota had no room for t3.small within ",
         "hint: ask for a higher quota in Service Quotas",
     ] {

@@ -100,10 +100,9 @@ impl Ec2 {
                 Err(error) => return Err(self.explain(error).await),
             }
         }
-        Err(last.map_or_else(
-            || TargetError::manifest("builder.instance_type is an empty list"),
-            Into::into,
-        ))
+        Err(last
+            .expect("a ladder without rungs is refused before")
+            .into())
     }
 
     /// Asks for the machine once: each attempt has its own token, and is a debt until refused.

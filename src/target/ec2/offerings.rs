@@ -73,9 +73,8 @@ impl Ec2 {
                     let instance_type = offering.instance_type.map(|t| t.as_str().to_owned());
                     pairs.extend(instance_type.zip(offering.location));
                 }
-                Err(error) if error.code() == Some("UnauthorizedOperation") => {
-                    return Ok(Offerings::Unknown);
-                }
+                // Not permitted, or no call of this service: EC2 itself has answered.
+                Err(Ec2Error::Refused { .. }) => return Ok(Offerings::Unknown),
                 Err(error) => return Err(error),
             }
         }

@@ -13,6 +13,9 @@ use crate::target::{Cx, TargetError};
 /// How long the first wait is; each is twice as long as the one before.
 const FIRST: Duration = Duration::from_secs(15);
 
+/// What to do about a quota.
+const HINT: &str = "ask for a higher quota in Service Quotas, run fewer builds at once, or name a type under another quota in builder.instance_type";
+
 /// How long a wait is at most.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -58,7 +61,7 @@ impl<'a> Queue<'a> {
         if self.told.as_deref() != Some(instance_type) {
             self.told = Some(instance_type.to_owned());
             self.phase.warn(format!(
-                "the account's quota has no room for {instance_type}, which is asked for again for {} minutes at most: {}",
+                "the account's quota has no room for {instance_type}, which is asked for again for up to {} min: {}; to wait no longer, {HINT}",
                 left.as_secs().div_ceil(60),
                 chain(&refusal)
             ));
@@ -75,7 +78,9 @@ fn no_room(instance_type: &str, waited: Duration, refusal: Ec2Error) -> TargetEr
         "the account's quota had no room for {instance_type} within {waited} s"
     ))
     .because(refusal)
-    .with_hint("ask for a higher quota in Service Quotas, run fewer builds at once, or name a type under another quota in builder.instance_type; builder.timeouts.total makes the wait longer")
+    .with_hint(format!(
+        "{HINT}; builder.timeouts.total makes the wait longer"
+    ))
 }
 
 #[cfg(test)]
@@ -117,7 +122,13 @@ mod tests {
         assert!(started.elapsed() >= 110 * MS);
         queue.until = Instant::now() + 79 * MS;
         let over = queue.wait("t3.large", full()).await.unwrap_err();
-        assert!(chain(&over).contains("no room for t3.large within 0 s: RunInstances was refused in eu-west-1: VcpuLimitExceeded: your current"), "{}", chain(&over));
+        assert!(
+            chain(&over).contains(
+                " s: RunInstances was refused in eu-west-1: VcpuLimitExceeded: your current"
+            ),
+            "{}",
+            chain(&over)
+        );
 
         drop(phase);
         events.close();
@@ -129,7 +140,7 @@ mod tests {
         }
         assert_eq!(warned.len(), 2, "{warned:?}");
         assert!(
-            warned[0].starts_with("the account's quota has no room for t3.small, which is asked for again for 1 minutes at most: RunInstances was refused"),
+            warned[0].starts_with("the account's quota has no room for t3.small, which is asked for again for up to 1 min: RunInstances was refused"),
             "{warned:?}"
         );
         assert!(warned[1].contains("for t3.large,"), "{warned:?}");
