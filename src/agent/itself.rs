@@ -23,10 +23,9 @@ pub(crate) fn work() -> Option<ExitCode> {
 /// Returns the architecture and the file of the agent that this program is.
 #[cfg(all(target_env = "musl", target_feature = "crt-static"))]
 pub(super) fn program() -> Option<(&'static str, PathBuf)> {
-    let program = std::env::current_exe().ok()?;
-    EMBEDDED
-        .is_empty()
-        .then_some((std::env::consts::ARCH, program))
+    // Under this name it is found even where it was replaced meanwhile.
+    let program = || (std::env::consts::ARCH, PathBuf::from("/proc/self/exe"));
+    EMBEDDED.is_empty().then(program)
 }
 
 /// Is no agent: it would look for libraries that a machine need not have.

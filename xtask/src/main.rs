@@ -256,8 +256,8 @@ fn lone(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the program and returns where cargo put it: that depends on `--target` and `--profile`, on
-/// cargo's configuration and on the environment.
+/// Builds the program and returns where cargo put it: that depends on `--target` and `--profile`, and on
+/// cargo's configuration. The target is a static one's, whatever that says, unless `--target` names one.
 fn build(arguments: &[String], agents: Option<&Path>) -> Result<PathBuf, String> {
     let mut build = Command::new(cargo());
     build
