@@ -304,10 +304,6 @@ impl Running {
     }
 
     /// Tells what the user should know beside.
-    #[cfg_attr(
-        not(feature = "ec2"),
-        expect(dead_code, reason = "only EC2 makes one wait")
-    )]
     pub(crate) fn warn(&self, message: impl Into<String>) {
         self.events.warn(message);
     }

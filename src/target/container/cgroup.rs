@@ -19,7 +19,8 @@ shift
 exec "$@"
 "#;
 
-/// Makes the groups of the machine `name` in `folder`, one in each hierarchy that systemd uses.
+/// Makes the groups of the machine `name` in `folder`, one in each hierarchy that systemd uses and that
+/// can be seen here.
 pub(super) fn make(name: &str, folder: &Path) -> Result<Vec<PathBuf>, TargetError> {
     let failed =
         |e| TargetError::new(format!("no control group could be made for {name}")).because(e);
@@ -133,6 +134,8 @@ mod tests {
         );
         assert_eq!(found("0::/docker/c1\n", &docker), ["/sys/fs/cgroup/"]);
         assert_eq!(found("0::/elsewhere\n", &docker), [""; 0]);
+        let above = UNIFIED.replace(" / ", " /../.. ");
+        assert_eq!(found("0::/\n", &above), [""; 0], "not told where");
         assert_eq!(found("0::/../elsewhere\n", UNIFIED), [""; 0]);
         assert_eq!(found("0::/\n", ""), [""; 0]);
     }

@@ -39,6 +39,9 @@ const CACHE: &str = "/var/cache/amibake";
 /// hangs (90 s), which it then kills.
 const POWER_OFF: Duration = Duration::from_secs(5 * 60);
 
+/// Told where a machine gets no control group of its own.
+const SHARED_GROUP: &str = "where control groups are mounted here cannot be told, so the machine shares one with others: a unit of it may fail while another machine starts or stops";
+
 /// Containers on this host.
 pub(crate) struct Container {
     /// Where finished images go.
@@ -188,7 +191,11 @@ impl Target for Container {
         let (network, address) = self.network(cx).await?;
         cx.ledger
             .owe(Due::Always, Undo::StopContainer { name: name.clone() })?;
-        let nspawn = boot(&name, &folder, &merged, &network)?;
+        let groups = cgroup::make(&name, &folder)?;
+        if groups.is_empty() {
+            cx.phase.warn(SHARED_GROUP);
+        }
+        let nspawn = boot(&name, &folder, &merged, &network, &groups)?;
         let machine = Machine {
             id: name.clone(),
             host: address,
@@ -377,14 +384,20 @@ async fn mount(folder: &Path, lowers: &[PathBuf]) -> Result<PathBuf, TargetError
 }
 
 /// Boots the container; its console goes to a file in `folder`.
-fn boot(name: &str, folder: &Path, merged: &Path, network: &str) -> Result<Child, TargetError> {
+fn boot(
+    name: &str,
+    folder: &Path,
+    merged: &Path,
+    network: &str,
+    groups: &[PathBuf],
+) -> Result<Child, TargetError> {
     let failed = |e: std::io::Error| {
         TargetError::new(format!("container {name} could not be started")).because(e)
     };
     let console = std::fs::File::create(console::path(folder)).map_err(failed)?;
     Command::new("sh")
         .args(["-c", cgroup::JOIN, "sh"])
-        .args(cgroup::make(name, folder)?)
+        .args(groups)
         .args(["--", "systemd-nspawn"])
         .args([
             "--quiet",
