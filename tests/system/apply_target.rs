@@ -1,10 +1,12 @@
 //! How the agent gets onto a machine that is real, runs there, and as whom.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Plain, expect_exit, on_terminal, text, wait_for};
+use crate::support::{
+    Plain, copy_program, expect_exit, on_terminal, target_folder, text, wait_for,
+};
 
 const AS_ROOT: &str = r"
 - hosts: all
@@ -422,8 +424,7 @@ fn where_there_is_no_systemd_the_run_is_detached_all_the_same() {
 /// The program without any agent, compiled by `cargo xtask static --no-default-features --profile dev`.
 fn static_program() -> PathBuf {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let folder = Path::new(env!("CARGO_BIN_EXE_amibake")).ancestors().nth(2);
-    let program = folder.unwrap().join(target).join("debug/amibake");
+    let program = target_folder().join(target).join("debug/amibake");
     assert!(program.is_file(), "{} is made by ./test", program.display());
     program
 }
@@ -444,9 +445,7 @@ fn a_static_program_is_its_own_agent() {
     let plain = Plain::start();
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("amibake");
-    let mut copy = Command::new("cp"); // not by this process: "text file busy"
-    copy.arg(static_program()).arg(&program);
-    assert!(copy.status().unwrap().success());
+    copy_program(&static_program(), &program);
     let headers = Command::new("readelf").arg("-lW").arg(&program).output();
     assert!(!text(&headers.unwrap().stdout).contains("INTERP"));
 

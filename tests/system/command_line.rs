@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{amibake, expect_exit, text};
+use crate::support::{amibake, copy_program, expect_exit, target_folder, text};
 
 /// Returns how a command ended and all it said.
 fn said(home: &Path, line: &str) -> String {
@@ -68,11 +68,7 @@ fn the_version_is_a_result() {
 fn a_missing_agent_is_told_before_anything_is_made() {
     let home = tempfile::tempdir().unwrap();
     let alone = home.path().join("amibake");
-    // Not copied by this process: what another test starts meanwhile would hold the file open, and
-    // it could not be run ("text file busy").
-    let mut copy = Command::new("cp");
-    copy.arg(env!("CARGO_BIN_EXE_amibake")).arg(&alone);
-    assert!(copy.status().unwrap().success());
+    copy_program(Path::new(env!("CARGO_BIN_EXE_amibake")), &alone);
     let manifest = "name: web\nsource: {debian: bookworm}\n";
     std::fs::write(home.path().join("web.yaml"), manifest).unwrap();
     std::fs::write(home.path().join("site.yml"), "- hosts: all\n  tasks: []\n").unwrap();
@@ -98,8 +94,7 @@ fn a_missing_agent_is_told_before_anything_is_made() {
 /// Each agent runs on its architecture with nothing but a kernel; the other one's is QEMU's here.
 #[test]
 fn agents_are_static_programs_of_their_architecture() {
-    let folder = Path::new(env!("CARGO_BIN_EXE_amibake")).ancestors().nth(2);
-    let folder = folder.unwrap().join("agent");
+    let folder = target_folder().join("agent");
     for (architecture, machine) in [("x86_64", "X86-64"), ("aarch64", "AArch64")] {
         let agent = folder.join(format!("amibake-agent-{architecture}"));
         let headers = Command::new("readelf").arg("-hlW").arg(&agent).output();

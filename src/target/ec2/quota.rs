@@ -13,11 +13,11 @@ use crate::target::{Cx, TargetError};
 /// How long the first wait is; each is twice as long as the one before.
 const FIRST: Duration = Duration::from_secs(15);
 
-/// What to do about a quota.
-const HINT: &str = "ask for a higher quota in Service Quotas, run fewer builds at once, or name a type under another quota in builder.instance_type";
-
 /// How long a wait is at most.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// What to do about a quota.
+const HINT: &str = "ask for a higher quota in Service Quotas, run fewer builds at once, or name a type under another quota in builder.instance_type";
 
 /// One launch that waits for room in a quota.
 pub(super) struct Queue<'a> {

@@ -229,6 +229,19 @@ pub(crate) fn amibake<S: AsRef<std::ffi::OsStr>>(
     command
 }
 
+/// Returns cargo's target folder: agents and static programs lie there.
+pub(crate) fn target_folder() -> &'static Path {
+    let program = Path::new(env!("CARGO_BIN_EXE_amibake"));
+    program.ancestors().nth(2).unwrap()
+}
+
+/// Copies a program to where it lies alone. Not by this process: what another test starts meanwhile
+/// would hold the file open, and it could not be run ("text file busy").
+pub(crate) fn copy_program(program: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(program).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
 /// Runs a command and insists on its exit code.
 pub(crate) fn expect_exit(command: &mut Command, code: i32) -> Output {
     let output = command.output().unwrap();
