@@ -1,7 +1,7 @@
 //! The story of one image: launch, connect, provision, seal, capture, test, publish; and whatever
 //! its end, what it created is paid for.
 //!
-//! The order is here; each part is its room's. What runs playbooks is behind [`Hands`].
+//! The order is here; each part is its room's. What runs playbooks is behind [`Provisioner`].
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -15,15 +15,17 @@ use futures_util::FutureExt;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
 use crate::guest::{gate, prepare, seal};
 use crate::interrupt::Interrupt;
-use crate::keep::Door;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
-use crate::ssh::{self, Destination, Link, Login, Patience, PublicLine, Silence, Trust};
-use crate::target::{Candidate, Cx, Fault, Finished, LIFETIME, Machine, Role, Target, TargetError};
+use crate::ssh::{self, Destination, Link, Login, PublicLine, RetryPolicy, Silence, Trust};
+use crate::targets::{
+    Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Role, Target, TargetError,
+};
 use crate::transport::Transport;
 
 /// How often the account's expiry is set back.
@@ -40,7 +42,7 @@ const ADMIT_EVERY: Duration = Duration::from_secs(10);
 
 /// What runs playbooks on a machine: the agent's side.
 #[async_trait]
-pub(crate) trait Hands: Send + Sync {
+pub(crate) trait Provisioner: Send + Sync {
     /// Runs the plan's steps.
     async fn provision(
         &self,
@@ -53,11 +55,11 @@ pub(crate) trait Hands: Send + Sync {
 }
 
 /// Everything a bake works with.
-pub(crate) struct Workshop<'a> {
+pub(crate) struct BakeEnv<'a> {
     /// Where machines come from.
     pub(crate) target: &'a dyn Target,
     /// What runs the playbooks.
-    pub(crate) hands: &'a dyn Hands,
+    pub(crate) provisioner: &'a dyn Provisioner,
     /// Where to say what happens.
     pub(crate) events: &'a Events,
     /// Whether to stop.
@@ -89,16 +91,16 @@ impl From<Failure> for Baked {
 }
 
 /// Bakes one image and pays what is due, come what may.
-pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
-    let ledger = match Ledger::open(shop.state_folder, &plan.run) {
+pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
+    let ledger = match Ledger::open(env.state_folder, &plan.run) {
         Ok(ledger) => ledger,
         Err(error) => return Failure::new(error).into(),
     };
     let bake = Bake {
         plan,
-        shop,
+        env,
         ledger,
-        door: Mutex::new(None),
+        debug_login: Mutex::new(None),
         until: Instant::now() + plan.builder.timeouts.total,
     };
     let making = AssertUnwindSafe(async {
@@ -113,7 +115,7 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
     .catch_unwind();
     let outcome = tokio::select! {
         biased;
-        () = shop.interrupt.cancel.cancelled() => Err(interrupted()),
+        () = env.interrupt.cancel.cancelled() => Err(interrupted()),
         outcome = making => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
         () = tokio::time::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
     };
@@ -126,10 +128,10 @@ pub(crate) async fn bake(plan: &BakePlan, shop: &Workshop<'_>) -> Baked {
 /// One bake under way.
 struct Bake<'a> {
     plan: &'a BakePlan,
-    shop: &'a Workshop<'a>,
+    env: &'a BakeEnv<'a>,
     ledger: Ledger,
     /// The way into the machine that can be logged in to, while there is one.
-    door: Mutex<Option<Door>>,
+    debug_login: Mutex<Option<DebugLogin>>,
     /// When it must be over.
     until: Instant,
 }
@@ -137,14 +139,14 @@ struct Bake<'a> {
 impl Bake<'_> {
     /// Makes an image that has passed.
     async fn make(&self) -> Result<Candidate, Failure> {
-        let Self { plan, shop, .. } = self;
+        let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Resolve);
-        let base = shop.target.resolve(plan, &cx).await.map_err(failed)?;
+        let base = env.target.resolve(plan, &cx).await.map_err(failed)?;
         cx.phase
             .finish(Some(format!("{} ({})", base.id, base.name)));
 
         let cx = self.begin(Phase::Launch);
-        let builder = shop.target.launch(plan, &base, Role::Builder, &cx).await;
+        let builder = env.target.launch(plan, &base, Role::Builder, &cx).await;
         let builder = builder.map_err(failed)?;
         cx.phase
             .finish(Some(format!("{} at {}", builder.id, builder.host)));
@@ -152,7 +154,7 @@ impl Bake<'_> {
         let link = self.meet(&builder).await?;
         let cx = self.begin(Phase::Provision);
         let limit = plan.builder.timeouts.provision;
-        let working = tokio::time::timeout(limit, shop.hands.provision(&link, plan, &builder));
+        let working = tokio::time::timeout(limit, env.provisioner.provision(&link, plan, &builder));
         self.renewing(&link, Role::Builder, working)
             .await
             .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
@@ -161,7 +163,7 @@ impl Bake<'_> {
         let sealed = self.seal(&link).await?;
 
         let cx = self.begin(Phase::Capture);
-        let candidate = shop.target.capture(plan, &builder, &cx).await;
+        let candidate = env.target.capture(plan, &builder, &cx).await;
         let candidate = candidate.map_err(failed)?;
         cx.phase.finish(Some(candidate.id.clone()));
 
@@ -171,21 +173,21 @@ impl Bake<'_> {
 
     /// Makes it the image.
     async fn publish(&self, candidate: &Candidate) -> Result<Finished, Failure> {
-        let Self { plan, shop, .. } = self;
+        let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Publish);
-        let done = shop.target.publish(plan, candidate, &cx).await;
+        let done = env.target.publish(plan, candidate, &cx).await;
         let done = done.map_err(failed)?;
         cx.phase.finish(Some(done.id.clone()));
         let (image_id, name) = (done.id.clone(), done.name.clone());
-        shop.events.send(Event::ImageReady { image_id, name });
+        env.events.send(Event::ImageReady { image_id, name });
         Ok(done)
     }
 
     /// Begins a phase, with what the target's part of it may use.
-    fn begin(&self, phase: Phase) -> Cx<'_> {
-        Cx {
+    fn begin(&self, phase: Phase) -> PhaseContext<'_> {
+        PhaseContext {
             ledger: &self.ledger,
-            phase: self.shop.events.phase(phase),
+            phase: self.env.events.phase(phase),
             until: self.until,
         }
     }
@@ -193,10 +195,10 @@ impl Bake<'_> {
     /// Connects to the builder and returns when its first task may run.
     async fn meet(&self, builder: &Machine) -> Result<Link, Failure> {
         let cx = self.begin(Phase::Connect);
-        self.open(Some(Door::of(builder)));
+        self.open(Some(DebugLogin::of(builder)));
         let link = self.connect(builder).await?;
         let line = self.rekey(&link).await?;
-        self.open(Some(Door::of(builder).pinned(line)));
+        self.open(Some(DebugLogin::of(builder).pinned(line)));
         self.ready(&link, &cx, Role::Builder).await?;
         cx.phase.finish(None);
         Ok(link)
@@ -208,7 +210,7 @@ impl Bake<'_> {
         let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
         let key: PublicLine = line.parse().map_err(Failure::new)?;
         link.repin(&[key]).await;
-        let patience = Patience::until(self.plan.builder.timeouts.connect);
+        let patience = RetryPolicy::until(self.plan.builder.timeouts.connect);
         link.try_again(patience).await.map_err(Failure::new)?;
         Ok(line)
     }
@@ -232,22 +234,22 @@ impl Bake<'_> {
 
     /// Boots the candidate and looks at it.
     async fn judge(&self, candidate: &Candidate, sealed: &seal::Sealed) -> Result<(), Failure> {
-        let Self { plan, shop, .. } = self;
+        let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Test);
         let base = &candidate.base;
-        let machine = shop.target.launch(plan, base, Role::Candidate, &cx).await;
+        let machine = env.target.launch(plan, base, Role::Candidate, &cx).await;
         let machine = machine.map_err(failed)?;
-        self.open(Some(Door::of(&machine)));
+        self.open(Some(DebugLogin::of(&machine)));
         self.examine(&machine, sealed, &cx)
             .await
             .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
-        if let Err(error) = shop.target.dismiss(&machine).await {
+        if let Err(error) = env.target.dismiss(&machine).await {
             // The image has passed; unwinding removes the machine, or names it.
             let message = format!(
                 "the candidate's machine has not ended yet: {}",
                 error.on_one_line()
             );
-            shop.events.warn(message);
+            env.events.warn(message);
         }
         self.open(None);
         cx.phase.finish(None);
@@ -259,7 +261,7 @@ impl Bake<'_> {
         &self,
         machine: &Machine,
         sealed: &seal::Sealed,
-        cx: &Cx<'_>,
+        cx: &PhaseContext<'_>,
     ) -> Result<(), Failure> {
         let link = self.connect(machine).await?;
         self.ready(&link, cx, Role::Candidate).await?;
@@ -284,12 +286,12 @@ impl Bake<'_> {
         let findings = gate::look(link, &self.plan.run, sealed, &login).await;
         let findings = findings.map_err(Failure::new)?;
         for warning in findings.warnings {
-            self.shop.events.warn(warning);
+            self.env.events.warn(warning);
         }
         if !findings.failures.is_empty() {
             return Err(gate_failed(&findings.failures, ""));
         }
-        self.shop.hands.test(link, self.plan, machine).await
+        self.env.provisioner.test(link, self.plan, machine).await
     }
 
     async fn connect(&self, machine: &Machine) -> Result<Link, Failure> {
@@ -303,16 +305,16 @@ impl Bake<'_> {
                 ..Login::default()
             },
             jump: None,
-            silence: self.shop.silence.clone(),
+            silence: self.env.silence.clone(),
         };
-        let patience = Patience::until(self.plan.builder.timeouts.connect);
-        match ssh::connect(destination, patience, self.shop.events).await {
+        let patience = RetryPolicy::until(self.plan.builder.timeouts.connect);
+        match ssh::connect(destination, patience, self.env.events).await {
             Ok(link) => Ok(link),
             Err(error) => {
                 let mut hints: Vec<String> = error.hint().into_iter().collect();
                 // Another machine answered: what ours is like explains nothing.
                 if !error.is_mistaken_identity() {
-                    hints.extend(self.shop.target.diagnose(machine).await);
+                    hints.extend(self.env.target.diagnose(machine).await);
                 }
                 let mut failure = Failure::new(error);
                 failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
@@ -322,14 +324,19 @@ impl Bake<'_> {
     }
 
     /// Returns when the first boot has finished; that may take longer than the machine's own timer.
-    async fn ready(&self, link: &dyn Transport, cx: &Cx<'_>, role: Role) -> Result<(), Failure> {
+    async fn ready(
+        &self,
+        link: &dyn Transport,
+        cx: &PhaseContext<'_>,
+        role: Role,
+    ) -> Result<(), Failure> {
         cx.phase
             .progress("waiting for the first boot to finish", None);
         let limit = self.plan.builder.timeouts.connect;
         let waiting = prepare::wait_until_ready(link, limit, role);
         let ready = self.renewing(link, role, waiting).await;
         for warning in ready.map_err(Failure::new)?.warnings {
-            self.shop.events.warn(warning);
+            self.env.events.warn(warning);
         }
         Ok(())
     }
@@ -356,7 +363,7 @@ impl Bake<'_> {
                     "the machine's own timer could not be renewed: {}",
                     chain(&error)
                 );
-                self.shop.events.warn(message);
+                self.env.events.warn(message);
             }
             tokio::time::sleep(lifetime / RENEWALS).await;
         }
@@ -367,13 +374,13 @@ impl Bake<'_> {
     async fn admit(&self) -> Infallible {
         let mut said = false;
         loop {
-            self.shop.silence.met().await;
-            if let Err(error) = self.shop.target.admit(self.plan).await
+            self.env.silence.met().await;
+            if let Err(error) = self.env.target.admit(self.plan).await
                 && !said
             {
                 said = true; // the network may be away: once is enough
                 let message = format!("the machine is silent, and {}", error.on_one_line());
-                self.shop.events.warn(message);
+                self.env.events.warn(message);
             }
             tokio::time::sleep(ADMIT_EVERY).await;
         }
@@ -383,28 +390,28 @@ impl Bake<'_> {
     /// `timeouts.total`.
     async fn renew_expiry(&self) -> Infallible {
         loop {
-            tokio::time::sleep(self.shop.renew_every).await;
-            if let Err(error) = self.shop.target.renew(self.plan, LIFETIME).await {
+            tokio::time::sleep(self.env.renew_every).await;
+            if let Err(error) = self.env.target.renew(self.plan, LIFETIME).await {
                 let message = format!(
                     "the run's expiry could not be renewed: {}",
                     error.on_one_line()
                 );
-                self.shop.events.warn(message);
+                self.env.events.warn(message);
             }
         }
     }
 
     /// Unwinds the ledger; what stays is added to the answer.
     async fn settle(&self, outcome: Result<Finished, Failure>) -> Baked {
-        let Self { shop, ledger, .. } = self;
+        let Self { env, ledger, .. } = self;
         let end = match outcome {
             Ok(_) => BakeEnd::Succeeded,
             Err(_) => BakeEnd::Failed,
         };
-        let phase = shop.events.phase(Phase::Teardown);
-        let unwound = ledger.unwind(shop.target, end, &shop.interrupt.abort).await;
+        let phase = env.events.phase(Phase::Teardown);
+        let unwound = ledger.unwind(env.target, end, &env.interrupt.abort).await;
         for why in &unwound.why {
-            shop.events.warn(why.clone());
+            env.events.warn(why.clone());
         }
         let clean = unwound.leftovers.is_empty();
         if clean {
@@ -439,33 +446,36 @@ impl Bake<'_> {
 
     /// The user wants to look at what failed: all of it stays, named, until its own timer ends it.
     async fn keep(&self, mut failure: Failure) -> Failure {
-        let Self { plan, shop, .. } = self;
+        let Self { plan, env, .. } = self;
         let lifetime = plan.builder.timeouts.unattended;
         let expiry = LIFETIME.max(2 * lifetime);
-        if let Err(error) = shop.target.renew(plan, expiry).await {
+        if let Err(error) = env.target.renew(plan, expiry).await {
             let message = format!(
                 "the run's expiry could not be renewed: {}",
                 error.on_one_line()
             );
-            shop.events.warn(message);
+            env.events.warn(message);
         }
         if let Err(error) = self.ledger.keep(OffsetDateTime::now_utc() + expiry) {
             let message = format!(
                 "the next `amibake reap` removes what is kept: {}",
                 chain(&error)
             );
-            shop.events.warn(message);
+            env.events.warn(message);
         }
         let mut hints: Vec<String> = failure.hint.take().into_iter().collect();
-        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        match door.as_ref().map(|d| d.write(shop.state_folder, &plan.run)) {
+        let debug_login = self
+            .debug_login
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match debug_login.as_ref().map(|d| d.write(env.state_folder, &plan.run)) {
             Some(Ok(command)) => hints.push(format!(
                 "the machine stays for {} minutes at most, then it ends itself; log in with\n{command}",
                 lifetime.as_secs().div_ceil(60)
             )),
             Some(Err(error)) => {
                 let message = format!("the login key of what is kept could not be written: {}", chain(&error));
-                shop.events.warn(message);
+                env.events.warn(message);
             }
             None => {}
         }
@@ -477,8 +487,11 @@ impl Bake<'_> {
         failure
     }
 
-    fn open(&self, door: Option<Door>) {
-        *self.door.lock().unwrap_or_else(PoisonError::into_inner) = door;
+    fn open(&self, debug_login: Option<DebugLogin>) {
+        *self
+            .debug_login
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = debug_login;
     }
 }
 

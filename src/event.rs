@@ -217,10 +217,10 @@ impl Events {
         });
     }
 
-    /// Begins a phase. It ends with [`Running::finish`], or as a failure when dropped.
-    pub(crate) fn phase(&self, phase: Phase) -> Running {
+    /// Begins a phase. It ends with [`PhaseHandle::finish`], or as a failure when dropped.
+    pub(crate) fn phase(&self, phase: Phase) -> PhaseHandle {
         self.send(Event::PhaseStarted { phase });
-        Running {
+        PhaseHandle {
             events: self.clone(),
             phase,
             since: Instant::now(),
@@ -286,14 +286,14 @@ impl Reports {
 /// A phase under way.
 #[derive(Debug)]
 #[must_use = "a phase that is dropped has failed"]
-pub(crate) struct Running {
+pub(crate) struct PhaseHandle {
     events: Events,
     phase: Phase,
     since: Instant,
     ended: bool,
 }
 
-impl Running {
+impl PhaseHandle {
     /// Says what the phase is doing now.
     pub(crate) fn progress(&self, message: impl Into<String>, percent: Option<u8>) {
         self.events.send(Event::PhaseProgress {
@@ -324,7 +324,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for PhaseHandle {
     fn drop(&mut self) {
         if !self.ended {
             self.end(false, None);

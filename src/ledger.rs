@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
-use crate::target::{Role, Target};
+use crate::targets::{Role, Target};
 use crate::transport::BoxFuture;
 use journal::Journal;
 use journal::Record;

@@ -14,12 +14,12 @@
 mod agent;
 mod bake;
 mod cli;
+mod debug_login;
 mod event;
 mod exit;
 mod guest;
 mod interrupt;
 mod inventory;
-mod keep;
 mod ledger;
 mod manifest;
 mod plan;
@@ -29,7 +29,7 @@ mod report;
 mod run;
 mod secret;
 mod ssh;
-mod target;
+mod targets;
 mod transport;
 mod vault;
 
@@ -37,12 +37,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Context};
+use cli::{Cli, CommandContext};
 use exit::Exit;
 use report::Reporter;
 
 fn main() -> ExitCode {
-    if let Some(ended) = agent::itself::work() {
+    if let Some(ended) = agent::self_agent::work() {
         return ended;
     }
     let cli = match Cli::try_parse() {
@@ -82,7 +82,7 @@ fn refuse(error: &clap::Error) -> Exit {
 fn run(cli: Cli, runtime: &tokio::runtime::Runtime) -> Exit {
     let (reporter, events) = Reporter::start(cli.reporting());
     let outcome = runtime.block_on(async {
-        let cx = Context {
+        let cx = CommandContext {
             events,
             interrupt: interrupt::listen(),
         };

@@ -1,6 +1,6 @@
 //! `provision:` made ready before a machine exists: parsed, checked, bundled.
 //!
-//! What it finds wrong, it says with its place, and nothing is launched. [`Crew`] then runs it, and
+//! What it finds wrong, it says with its place, and nothing is launched. [`AgentProvisioner`] then runs it, and
 //! the manifest's tests, through `agent`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,18 +15,18 @@ use amibake_protocol::job::{Entry, Options};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::asks::Asks;
+use crate::agent::asks::AskPolicy;
 use crate::agent::collect::{Bundle, CollectError};
 use crate::agent::program::Programs;
-use crate::agent::{self, AgentError, Ended, Order, Privilege};
-use crate::bake::Hands;
+use crate::agent::{self, AgentError, Ended, Privilege, RunRequest};
+use crate::bake::Provisioner;
 use crate::event::Events;
 use crate::exit::{Exit, Failure};
 use crate::guest::gate;
 use crate::manifest::Provision;
 use crate::plan::{BakePlan, OnError};
 use crate::ssh::Link;
-use crate::target::Machine;
+use crate::targets::Machine;
 
 /// All that travels to the builder.
 pub(crate) struct Work {
@@ -35,7 +35,7 @@ pub(crate) struct Work {
     /// The files that go with it.
     pub(crate) bundle: Bundle,
     /// What the builder may ask.
-    pub(crate) asks: Asks,
+    pub(crate) asks: AskPolicy,
     /// What is probably not meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -55,7 +55,7 @@ pub(crate) enum ProvisionError {
 }
 
 /// Runs the work on a builder, and the tests on a candidate.
-pub(crate) struct Crew<'a> {
+pub(crate) struct AgentProvisioner<'a> {
     /// The agents to choose from.
     pub(crate) programs: &'a Programs,
     /// What is run.
@@ -67,7 +67,7 @@ pub(crate) struct Crew<'a> {
 }
 
 #[async_trait]
-impl Hands for Crew<'_> {
+impl Provisioner for AgentProvisioner<'_> {
     async fn provision(
         &self,
         link: &Link,
@@ -128,7 +128,7 @@ impl Hands for Crew<'_> {
     }
 }
 
-impl Crew<'_> {
+impl AgentProvisioner<'_> {
     async fn run(
         &self,
         link: &Link,
@@ -136,7 +136,7 @@ impl Crew<'_> {
         entries: Vec<Entry>,
         bundle: &Bundle,
     ) -> Result<Ended, Failure> {
-        let order = Order {
+        let order = RunRequest {
             programs: self.programs,
             privilege: Privilege::Root { password: None },
             entries,
@@ -202,7 +202,7 @@ pub(crate) fn ready(
     let mut work = Work {
         entries: Vec::new(),
         bundle: Bundle::default(),
-        asks: Asks::default(),
+        asks: AskPolicy::default(),
         warnings: Vec::new(),
     };
     let mut files = BTreeSet::new();

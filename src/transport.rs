@@ -30,12 +30,12 @@ pub(crate) struct Channel {
     /// Its standard error.
     pub(crate) stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// Resolves when it has ended; need not be polled for the streams to flow.
-    pub(crate) exit: BoxFuture<'static, io::Result<Exit>>,
+    pub(crate) exit: BoxFuture<'static, io::Result<ExitStatus>>,
 }
 
 /// How a remote command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub(crate) enum ExitStatus {
     /// It exited with this status.
     Status(u32),
     /// A signal ended it: `TERM`.
@@ -71,12 +71,12 @@ fn spawn(command: &str) -> io::Result<Channel> {
     })
 }
 
-fn exit_of(status: std::process::ExitStatus) -> Exit {
+fn exit_of(status: std::process::ExitStatus) -> ExitStatus {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Status(code.unsigned_abs()),
-        (None, Some(signal)) => Exit::Signal(signal.to_string()),
-        (None, None) => Exit::Lost,
+        (Some(code), _) => ExitStatus::Status(code.unsigned_abs()),
+        (None, Some(signal)) => ExitStatus::Signal(signal.to_string()),
+        (None, None) => ExitStatus::Lost,
     }
 }
 
@@ -94,6 +94,6 @@ mod tests {
         channel.stdout.read_to_string(&mut out).await.unwrap();
         channel.stderr.read_to_string(&mut err).await.unwrap();
         assert_eq!((out.as_str(), err.as_str()), ("hello", "oops\n"));
-        assert_eq!(channel.exit.await.unwrap(), Exit::Status(3));
+        assert_eq!(channel.exit.await.unwrap(), ExitStatus::Status(3));
     }
 }

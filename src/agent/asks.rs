@@ -26,7 +26,7 @@ const FILE_BYTES: u64 = 4 << 30;
 
 /// What may be asked.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asks {
+pub(crate) struct AskPolicy {
     /// Whether lookups may run commands on this machine (`--allow-pipe`).
     pub(crate) allow_pipe: bool,
     /// Whether the user confirms each task (`--step`).
@@ -55,7 +55,7 @@ struct Written {
     literal: Option<Vec<String>>,
 }
 
-impl Asks {
+impl AskPolicy {
     /// Answers `ask`, or refuses it. `given` are the author's texts that stand in no file of the
     /// bundle ([`given`]).
     pub(crate) async fn answer(&self, ask: &Ask, bundle: &Bundle, given: &[&str]) -> Answered {
@@ -203,7 +203,7 @@ fn is_near(place: &Place, line: u32) -> bool {
     place.line == 0 || (place.line..=place.line.saturating_add(REACH)).contains(&line)
 }
 
-/// Asks the user on the terminal, in Ansible's words.
+/// AskPolicy the user on the terminal, in Ansible's words.
 async fn confirm(name: &str) -> Result<Answered, String> {
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
     let question = format!("Perform task: TASK: {name} (N)o/(y)es/(c)ontinue: ");
@@ -386,14 +386,14 @@ mod tests {
     #[tokio::test]
     async fn what_the_playbook_asks_is_answered() {
         let (temp, path, bundle) = playbook();
-        let answer = Asks::default()
+        let answer = AskPolicy::default()
             .answer(&env(&path, 3, "HOME"), &bundle, &[])
             .await;
         let home = std::env::var("HOME").ok();
         assert_eq!(answer, Answered::Value(serde_json::json!([home])));
         let anywhere = env(&path, 0, "HOME");
         assert_eq!(
-            Asks::default().answer(&anywhere, &bundle, &[]).await,
+            AskPolicy::default().answer(&anywhere, &bundle, &[]).await,
             answer
         );
         let place = |line| Place {
@@ -405,14 +405,14 @@ mod tests {
             place: place(5),
             path: temp.path().join("big"),
         };
-        let answer = Asks::default().answer(&ask, &bundle, &[]).await;
+        let answer = AskPolicy::default().answer(&ask, &bundle, &[]).await;
         assert!(matches!(answer, Answered::File { .. }), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_hostile_agent_gets_nothing_by_asking() {
         let (temp, path, bundle) = playbook();
-        let asks = Asks::default();
+        let asks = AskPolicy::default();
         let other = Path::new("/etc/passwd");
         let mut forged = vec![
             env(&path, 3, "AWS_SECRET_ACCESS_KEY"),
@@ -462,9 +462,9 @@ mod tests {
         };
         let given = given(&options, &[]);
         let ask = env(&path, 1, "AMIBAKE_NOT_SET");
-        let answer = Asks::default().answer(&ask, &bundle, &given).await;
+        let answer = AskPolicy::default().answer(&ask, &bundle, &given).await;
         assert_eq!(answer, Answered::Value(serde_json::json!([null])));
-        let refused = Asks::default().answer(&ask, &bundle, &[]).await;
+        let refused = AskPolicy::default().answer(&ask, &bundle, &[]).await;
         assert!(matches!(refused, Answered::Refused(_)));
     }
 
@@ -475,9 +475,9 @@ mod tests {
             let text = format!("{}{task}", "\n".repeat(line - 1));
             (PathBuf::from("/m/web.yaml"), text)
         };
-        let asks = Asks {
+        let asks = AskPolicy {
             texts: vec![step(5, "AMIBAKE_NOT_SET"), step(9, "AMIBAKE_NEITHER")],
-            ..Asks::default()
+            ..AskPolicy::default()
         };
         let manifest = Path::new("/m/web.yaml");
         let answer = async |line, name| {
@@ -496,9 +496,9 @@ mod tests {
     #[tokio::test]
     async fn a_permitted_pipe_runs_only_what_is_written() {
         let (_temp, path, bundle) = playbook();
-        let asks = Asks {
+        let asks = AskPolicy {
             allow_pipe: true,
-            ..Asks::default()
+            ..AskPolicy::default()
         };
         let pipe = |command: &str| Ask::Lookup {
             place: Place {

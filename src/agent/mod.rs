@@ -5,13 +5,13 @@
 
 pub(crate) mod asks;
 pub(crate) mod collect;
-pub(crate) mod itself;
 pub(crate) mod program;
+mod run_reporting;
 mod script;
-mod tell;
+pub(crate) mod self_agent;
 mod wire;
 
-pub(crate) use tell::run_telling;
+pub(crate) use run_reporting::run_telling;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,14 +20,14 @@ use std::time::Duration;
 use amibake_protocol::event::{Event, Place, Recap};
 use amibake_protocol::frame::{self, FrameError};
 use amibake_protocol::job::{Entry, Options};
-use amibake_protocol::message::{Job, RunId, RunState, ToAgent, ToController};
+use amibake_protocol::message::{AgentRunId, Job, RunState, ToAgent, ToController};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::secret::Secret;
 use crate::transport::Transport;
-use asks::Asks;
+use asks::AskPolicy;
 use collect::{Bundle, Content};
 use program::Programs;
 use wire::Wire;
@@ -66,7 +66,7 @@ pub(crate) enum Privilege {
 }
 
 /// All that is needed for one run on one machine.
-pub(crate) struct Order<'a> {
+pub(crate) struct RunRequest<'a> {
     /// The agents to choose from.
     pub(crate) programs: &'a Programs,
     /// Its rights.
@@ -78,7 +78,7 @@ pub(crate) struct Order<'a> {
     /// The files that go with it.
     pub(crate) bundle: &'a Bundle,
     /// What may be asked.
-    pub(crate) asks: &'a Asks,
+    pub(crate) asks: &'a AskPolicy,
 }
 
 /// Why a run has no result.
@@ -157,7 +157,7 @@ impl AgentError {
 
 /// An event, and about how much memory it takes.
 #[derive(Debug)]
-pub(crate) struct Weighed {
+pub(crate) struct SizedEvent {
     pub(crate) event: Event,
     pub(crate) bytes: usize,
 }
@@ -169,7 +169,7 @@ pub(crate) struct Ended {
     pub(crate) recap: Recap,
     /// Why it could not go on, when it was no task's failure.
     pub(crate) error: Option<String>,
-    /// Asks that were refused: a sound run has none.
+    /// AskPolicy that were refused: a sound run has none.
     pub(crate) refused_asks: u64,
     /// The task that failed last, for who follows the events of the run.
     pub(crate) failed: Option<FailedTask>,
@@ -193,8 +193,8 @@ pub(crate) struct FailedTask {
 /// Cancelling ends the running task there; the run's own `Finished` is still awaited.
 pub(crate) async fn run(
     transport: &dyn Transport,
-    order: &Order<'_>,
-    events: &mpsc::Sender<Weighed>,
+    order: &RunRequest<'_>,
+    events: &mpsc::Sender<SizedEvent>,
     cancel: &CancellationToken,
 ) -> Result<Ended, AgentError> {
     let mut following = Following::new();
@@ -216,7 +216,7 @@ pub(crate) async fn run(
 
 /// What outlives a cut link.
 struct Following {
-    run: RunId,
+    run: AgentRunId,
     /// The event wanted next.
     next: u64,
     bytes: u64,
@@ -247,8 +247,8 @@ impl Following {
 
 async fn connect_and_follow(
     transport: &dyn Transport,
-    order: &Order<'_>,
-    events: &mpsc::Sender<Weighed>,
+    order: &RunRequest<'_>,
+    events: &mpsc::Sender<SizedEvent>,
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
@@ -263,7 +263,7 @@ async fn connect_and_follow(
 /// Gets the agent to know the run: as a new one, or as the one that it has.
 async fn open(
     transport: &dyn Transport,
-    order: &Order<'_>,
+    order: &RunRequest<'_>,
     following: &mut Following,
 ) -> Result<Wire, AgentError> {
     let command = script::start(&following.run, order.programs, &order.privilege);
@@ -299,7 +299,7 @@ async fn open(
 /// Sends everything at once: a new run needs no answer before it starts.
 async fn send_job(
     wire: &mut Wire,
-    order: &Order<'_>,
+    order: &RunRequest<'_>,
     following: &mut Following,
 ) -> Result<(), AgentError> {
     let job = Job {
@@ -322,8 +322,8 @@ async fn send_job(
 
 async fn follow(
     wire: Wire,
-    order: &Order<'_>,
-    events: &mpsc::Sender<Weighed>,
+    order: &RunRequest<'_>,
+    events: &mpsc::Sender<SizedEvent>,
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
@@ -356,7 +356,7 @@ async fn follow(
                 following.take(seq, bytes)?;
                 let finished = following.note(&event)?;
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                let _ = events.send(Weighed { event, bytes }).await; // whoever listened may have gone
+                let _ = events.send(SizedEvent { event, bytes }).await; // whoever listened may have gone
                 if let Some(ended) = finished {
                     sender.send(&ToAgent::Done).await?;
                     let _ = tokio::time::timeout(FAREWELL, drain(&mut incoming)).await;

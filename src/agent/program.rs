@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use amibake_protocol::bundle::Hash;
 
-use super::{AgentError, itself};
+use super::{AgentError, self_agent};
 
 include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 
@@ -62,7 +62,7 @@ impl Programs {
                 found.0.insert(architecture, Program::read(&path)?);
             }
         }
-        if let Some((architecture, path)) = itself::program()
+        if let Some((architecture, path)) = self_agent::program()
             && !found.0.contains_key(architecture)
         {
             found.0.insert(architecture, Program::read(&path)?);

@@ -4,7 +4,7 @@
 //! takes the compressed agent from its standard input first. It never runs a file that it has
 //! not hashed as the user it runs as, in a folder that only this user can write.
 
-use amibake_protocol::message::RunId;
+use amibake_protocol::message::AgentRunId;
 
 use super::program::Programs;
 use super::{AgentError, Privilege};
@@ -15,7 +15,7 @@ pub(super) const BEGIN: &str = "amibake-begin";
 /// How `sudo` asks, so that a second question is noticed.
 pub(super) const PROMPT: &str = "amibake-sudo-password:";
 
-/// Becomes root if asked to, and hands over what the login's own session looks like.
+/// Becomes root if asked to, and provisioner over what the login's own session looks like.
 const OUTER: &str = r#"i=$1; r=$2; shift 2
 if [ "$r" = no ] || [ "$(id -u)" = 0 ]; then s=
 elif [ "$r" = ask ]; then s="sudo -S -H -p amibake-sudo-password:"
@@ -56,7 +56,7 @@ umask "$w"
 exec "$f" session "$b" "$@""#;
 
 /// Returns the command that starts, or finds, the agent for `run`.
-pub(super) fn start(run: &RunId, programs: &Programs, privilege: &Privilege) -> String {
+pub(super) fn start(run: &AgentRunId, programs: &Programs, privilege: &Privilege) -> String {
     let key = |architecture| {
         programs.get(architecture).map_or_else(
             || "-".to_owned(),

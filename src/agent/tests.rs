@@ -31,8 +31,8 @@ const HAVE: &str = "echo \"amibake $RUN have\"\n";
 const HELLO: &str = r#"{"to-controller":"hello","state":{"state":"unknown"}}"#;
 
 async fn lie(script: &str) -> AgentError {
-    let (programs, bundle, asks) = (Programs::default(), Bundle::default(), Asks::default());
-    let order = Order {
+    let (programs, bundle, asks) = (Programs::default(), Bundle::default(), AskPolicy::default());
+    let order = RunRequest {
         programs: &programs,
         privilege: Privilege::AsIs,
         entries: Vec::new(),
@@ -145,7 +145,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     );
     std::fs::write(&playbook, text).unwrap();
     let bundle = Bundle::of(std::slice::from_ref(&playbook)).unwrap();
-    let order = Order {
+    let order = RunRequest {
         programs: &programs,
         privilege: Privilege::AsIs,
         entries: vec![Entry::Playbook {
@@ -158,12 +158,12 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
             ..Options::default()
         },
         bundle: &bundle,
-        asks: &Asks::default(),
+        asks: &AskPolicy::default(),
     };
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {
         let mut finished = Vec::new();
-        while let Some(Weighed { event, .. }) = events.recv().await {
+        while let Some(SizedEvent { event, .. }) = events.recv().await {
             if let Event::TaskFinished { index, .. } = event {
                 finished.push(index);
             }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amibake_protocol::frame::{self, BLOB_BYTES, Frame, HEADER_BYTES, Header};
-use amibake_protocol::message::{Reply, RunId, ToAgent, ToController};
+use amibake_protocol::message::{AgentRunId, Reply, ToAgent, ToController};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::asks::Answered;
-use super::{AgentError, Order, Privilege, encode, script};
-use crate::transport::{BoxFuture, Channel, Exit};
+use super::{AgentError, Privilege, RunRequest, encode, script};
+use crate::transport::{BoxFuture, Channel, ExitStatus};
 
 /// How much a login may say before the script does.
 const NOISE_BYTES: usize = 64 << 10;
@@ -39,13 +39,13 @@ pub(super) struct Sender(Stdin);
 /// What explains an end.
 pub(super) struct Last {
     stderr: JoinHandle<String>,
-    exit: BoxFuture<'static, io::Result<Exit>>,
+    exit: BoxFuture<'static, io::Result<ExitStatus>>,
     /// Whether the agent itself has spoken; then an end is a cut link.
     spoke: bool,
 }
 
 /// Returns a name that no other run has.
-pub(super) fn new_run_id() -> RunId {
+pub(super) fn new_run_id() -> AgentRunId {
     let mut bytes = [0_u8; 8];
     let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
     let mut text = String::from("r");
@@ -55,7 +55,7 @@ pub(super) fn new_run_id() -> RunId {
     for byte in bytes {
         text.push_str(&format!("{byte:02x}"));
     }
-    RunId::try_from(text).unwrap_or_else(|_| unreachable!("hexadecimal digits name a run"))
+    AgentRunId::try_from(text).unwrap_or_else(|_| unreachable!("hexadecimal digits name a run"))
 }
 
 /// Writes what the script's first `read` skips: the password for `sudo`, then the mark.
@@ -109,7 +109,11 @@ impl Wire {
     }
 
     /// Gets the agent running: answers the script until it says `have`.
-    pub(super) async fn ready(&mut self, order: &Order<'_>, run: &RunId) -> Result<(), AgentError> {
+    pub(super) async fn ready(
+        &mut self,
+        order: &RunRequest<'_>,
+        run: &AgentRunId,
+    ) -> Result<(), AgentError> {
         give_password(&mut self.sender.0, &order.privilege)
             .await
             .map_err(AgentError::Link)?;
@@ -151,7 +155,7 @@ impl Wire {
         }
     }
 
-    async fn ship(&mut self, order: &Order<'_>, hash: &str) -> Result<(), AgentError> {
+    async fn ship(&mut self, order: &RunRequest<'_>, hash: &str) -> Result<(), AgentError> {
         let known = ["x86_64", "aarch64"].into_iter();
         let program = known
             .filter_map(|architecture| order.programs.get(architecture))
@@ -311,7 +315,7 @@ impl Last {
         let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();
         let exit = tokio::time::timeout(Duration::from_secs(5), &mut self.exit).await;
         match exit {
-            Ok(Ok(Exit::Status(_))) if !self.spoke => script::why_not(&stderr),
+            Ok(Ok(ExitStatus::Status(_))) if !self.spoke => script::why_not(&stderr),
             _ => AgentError::Link(io::Error::other(match stderr.trim() {
                 "" => "the connection was cut".to_owned(),
                 said => said.to_owned(),

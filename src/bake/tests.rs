@@ -13,7 +13,7 @@ use crate::event::{self, Reports};
 use crate::ledger::{self, Due, Undo};
 use crate::manifest::{self, Given, TargetKind};
 use crate::plan;
-use crate::target::Base;
+use crate::targets::Base;
 use crate::transport::{self, BoxFuture, Channel};
 
 const RENEW_EVERY: Duration = Duration::from_millis(20);
@@ -36,7 +36,7 @@ struct Answer {
 
 #[async_trait]
 impl Target for Stuck {
-    async fn resolve(&self, plan: &BakePlan, _cx: &Cx<'_>) -> Result<Base, TargetError> {
+    async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         if self.launch.is_none() {
             std::future::pending::<()>().await;
         }
@@ -52,7 +52,7 @@ impl Target for Stuck {
         plan: &BakePlan,
         _base: &Base,
         role: Role,
-        cx: &Cx<'_>,
+        cx: &PhaseContext<'_>,
     ) -> Result<Machine, TargetError> {
         if let Some(machine) = &self.machine {
             return Ok(machine.clone());
@@ -83,7 +83,7 @@ impl Target for Stuck {
         &self,
         _plan: &BakePlan,
         _builder: &Machine,
-        _cx: &Cx<'_>,
+        _cx: &PhaseContext<'_>,
     ) -> Result<Candidate, TargetError> {
         unreachable!("it has no machine")
     }
@@ -96,7 +96,7 @@ impl Target for Stuck {
         &self,
         _plan: &BakePlan,
         _candidate: &Candidate,
-        _cx: &Cx<'_>,
+        _cx: &PhaseContext<'_>,
     ) -> Result<Finished, TargetError> {
         unreachable!("it has no candidate")
     }
@@ -123,7 +123,7 @@ impl Target for Stuck {
 struct NoHands;
 
 #[async_trait]
-impl Hands for NoHands {
+impl Provisioner for NoHands {
     async fn provision(
         &self,
         _link: &Link,
@@ -173,7 +173,9 @@ impl Transport for Guest {
                 while boots && scripts.lock().unwrap().len() < number + 2 {
                     tokio::time::sleep(RENEW_EVERY).await;
                 }
-                Ok(transport::Exit::Status(u32::from(number == 2 && !boots)))
+                Ok(transport::ExitStatus::Status(u32::from(
+                    number == 2 && !boots,
+                )))
             });
             Ok(Channel {
                 stdin: Box::new(stdin),
@@ -199,15 +201,15 @@ fn planned(total: Duration) -> (BakePlan, tempfile::TempDir) {
     (plan, folder)
 }
 
-fn shop<'a>(
+fn env<'a>(
     target: &'a Stuck,
     events: &'a Events,
     interrupt: &'a Interrupt,
     folder: &'a tempfile::TempDir,
-) -> Workshop<'a> {
-    Workshop {
+) -> BakeEnv<'a> {
+    BakeEnv {
         target,
-        hands: &NoHands,
+        provisioner: &NoHands,
         events,
         interrupt,
         state_folder: folder.path(),
@@ -216,12 +218,12 @@ fn shop<'a>(
     }
 }
 
-fn begun<'a>(plan: &'a BakePlan, shop: &'a Workshop<'a>) -> Bake<'a> {
+fn begun<'a>(plan: &'a BakePlan, env: &'a BakeEnv<'a>) -> Bake<'a> {
     Bake {
         plan,
-        shop,
-        ledger: Ledger::open(shop.state_folder, &plan.run).unwrap(),
-        door: Mutex::new(None),
+        env,
+        ledger: Ledger::open(env.state_folder, &plan.run).unwrap(),
+        debug_login: Mutex::new(None),
         until: Instant::now() + plan.builder.timeouts.total,
     }
 }
@@ -242,7 +244,7 @@ async fn the_expiry_is_renewed_while_the_bake_lives_and_no_longer_than_its_whole
     let (plan, folder) = planned(Duration::from_millis(500));
     let (events, reports) = event::channel();
     let (target, interrupt) = (Stuck::default(), Interrupt::default());
-    let baked = bake(&plan, &shop(&target, &events, &interrupt, &folder)).await;
+    let baked = bake(&plan, &env(&target, &events, &interrupt, &folder)).await;
     let error = baked.failure.unwrap().error.to_string();
     assert!(error.contains("builder.timeouts.total"), "{error}");
     let renewals = target.renewals.load(Ordering::SeqCst);
@@ -259,8 +261,8 @@ async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
     plan.builder.timeouts.unattended = Duration::from_secs(1);
     let (events, reports) = event::channel();
     let (target, interrupt) = (Stuck::default(), Interrupt::default());
-    let shop = shop(&target, &events, &interrupt, &folder);
-    let bake = begun(&plan, &shop);
+    let env = env(&target, &events, &interrupt, &folder);
+    let bake = begun(&plan, &env);
     let guest = Guest::default();
     let work = async {
         while guest.count() < 4 {
@@ -291,8 +293,8 @@ async fn a_machine_does_not_end_itself_while_its_first_boot_is_waited_for() {
     plan.builder.timeouts.unattended = Duration::from_millis(600);
     let (events, _reports) = event::channel();
     let (target, interrupt) = (Stuck::default(), Interrupt::default());
-    let shop = shop(&target, &events, &interrupt, &folder);
-    let bake = begun(&plan, &shop);
+    let env = env(&target, &events, &interrupt, &folder);
+    let bake = begun(&plan, &env);
     let guest = Guest::default();
     let cx = bake.begin(Phase::Connect);
     bake.ready(&guest, &cx, Role::Builder).await.unwrap();
@@ -309,7 +311,7 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
     drop(closed);
-    let keys = crate::target::Keys::make().unwrap();
+    let keys = crate::targets::Keys::make().unwrap();
     let target = Stuck {
         machine: Some(Machine {
             id: "i-1".into(),
@@ -322,8 +324,8 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
         ..Stuck::default()
     };
     let interrupt = Interrupt::default();
-    let shop = shop(&target, &events, &interrupt, &folder);
-    let bake = begun(&plan, &shop);
+    let env = env(&target, &events, &interrupt, &folder);
+    let bake = begun(&plan, &env);
     let candidate = Candidate {
         id: "ami-1".into(),
         base: Base {
@@ -349,14 +351,14 @@ async fn interrupted_before(answer: Result<String, io::Error>) -> (Baked, Vec<Ve
         }),
         ..Stuck::default()
     };
-    let shop = shop(&target, &events, &interrupt, &folder);
+    let env = env(&target, &events, &interrupt, &folder);
     let interrupting = async {
         target.launching.cancelled().await;
         interrupt.cancel.cancel();
         tokio::time::sleep(5 * RENEW_EVERY).await;
         sender.send(answer).unwrap();
     };
-    let (baked, ()) = tokio::join!(bake(&plan, &shop), interrupting);
+    let (baked, ()) = tokio::join!(bake(&plan, &env), interrupting);
     let paid = target.paid.lock().unwrap().clone();
     (baked, paid)
 }

@@ -12,17 +12,17 @@ use futures_util::StreamExt;
 use time::OffsetDateTime;
 
 use super::vars::VarArgs;
-use super::{Context, Form, Reporting};
+use super::{CommandContext, Form, Reporting};
 use crate::agent::program::Programs;
-use crate::bake::{self, Baked, Workshop};
+use crate::bake::{self, BakeEnv, Baked};
 use crate::exit::{Answer, Failure};
 use crate::ledger;
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
-use crate::provision::{self, Crew, Work};
+use crate::provision::{self, AgentProvisioner, Work};
 use crate::ssh::Silence;
-use crate::target::Target;
-use crate::target::container::Container;
+use crate::targets::Target;
+use crate::targets::container::Container;
 use output::Output;
 
 /// Bake an image of each manifest; its id goes to stdout
@@ -57,7 +57,7 @@ pub(crate) struct Args {
 }
 
 /// One image to bake, checked.
-struct Job {
+struct PlannedBuild {
     plan: BakePlan,
     work: Work,
     /// What its events are about.
@@ -76,20 +76,22 @@ impl Args {
         }
     }
 
-    pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+    pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         check_target(self.target)?;
         let jobs = self.jobs(cx)?;
         let programs = Programs::find().map_err(Failure::new)?;
-        for job in &jobs {
-            programs.require(job.plan.arch.kernel()).map_err(no_agent)?;
+        for planned in &jobs {
+            programs
+                .require(planned.plan.arch.kernel())
+                .map_err(no_agent)?;
         }
         let output = self.output.as_deref().map(Output::open).transpose()?;
-        let baking = jobs.iter().map(|job| bake(job, &programs, cx));
+        let baking = jobs.iter().map(|planned| bake(planned, &programs, cx));
         let baked: Vec<Baked> = futures_util::stream::iter(baking)
             .buffered(self.jobs.into())
             .collect()
             .await;
-        let results: Vec<(&Job, Baked)> = jobs.iter().zip(baked).collect();
+        let results: Vec<(&PlannedBuild, Baked)> = jobs.iter().zip(baked).collect();
         let mut answer = Answer::default();
         if let Some(output) = output {
             answer.failures.extend(output.write(&results).err());
@@ -105,7 +107,7 @@ impl Args {
     }
 
     /// Reads and checks everything that was given.
-    fn jobs(&self, cx: &Context) -> Result<Vec<Job>, Failure> {
+    fn jobs(&self, cx: &CommandContext) -> Result<Vec<PlannedBuild>, Failure> {
         let given = self.vars.given()?;
         let now = OffsetDateTime::now_utc();
         let mut jobs = Vec::new();
@@ -119,9 +121,9 @@ impl Args {
                 plan::bakes(&manifest, self.target, self.on_error, now).map_err(Failure::new)?;
             let several = bakes.len() > 1;
             for plan in bakes {
-                let mut job = job(plan, several, cx)?;
-                job.work.asks.allow_pipe = self.allow_pipe;
-                jobs.push(job);
+                let mut planned = planned(plan, several, cx)?;
+                planned.work.asks.allow_pipe = self.allow_pipe;
+                jobs.push(planned);
             }
         }
         refuse_equal_names(&jobs)?;
@@ -129,7 +131,7 @@ impl Args {
     }
 }
 
-fn job(plan: BakePlan, several: bool, cx: &Context) -> Result<Job, Failure> {
+fn planned(plan: BakePlan, several: bool, cx: &CommandContext) -> Result<PlannedBuild, Failure> {
     let label = match several {
         true => format!("{} ({})", plan.name, plan.arch),
         false => plan.name.clone(),
@@ -140,13 +142,13 @@ fn job(plan: BakePlan, several: bool, cx: &Context) -> Result<Job, Failure> {
     for warning in &work.warnings {
         events.warn(warning.clone());
     }
-    Ok(Job { plan, work, label })
+    Ok(PlannedBuild { plan, work, label })
 }
 
 /// Two images of one name cannot be: the second would fail when all its work is done.
-fn refuse_equal_names(jobs: &[Job]) -> Result<(), Failure> {
+fn refuse_equal_names(jobs: &[PlannedBuild]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
-    for Job { plan, .. } in jobs {
+    for PlannedBuild { plan, .. } in jobs {
         if !seen.insert((&plan.builder.region, &plan.image.name)) {
             let message = format!("two images would be called `{}`", plan.image.name);
             return Err(
@@ -178,25 +180,25 @@ fn no_agent(error: crate::agent::AgentError) -> Failure {
     failure
 }
 
-async fn bake(job: &Job, programs: &Programs, cx: &Context) -> Baked {
-    let mut baked = bake_telling(job, programs, cx).await;
-    baked.failure = baked.failure.map(|f| f.masked(&job.plan.secrets));
+async fn bake(planned: &PlannedBuild, programs: &Programs, cx: &CommandContext) -> Baked {
+    let mut baked = bake_telling(planned, programs, cx).await;
+    baked.failure = baked.failure.map(|f| f.masked(&planned.plan.secrets));
     baked
 }
 
-async fn bake_telling(job: &Job, programs: &Programs, cx: &Context) -> Baked {
+async fn bake_telling(planned: &PlannedBuild, programs: &Programs, cx: &CommandContext) -> Baked {
     if cx.interrupt.cancel.is_cancelled() {
         return bake::interrupted().into();
     }
-    let events = cx.events.about(&job.label);
-    let events = events.masked(job.plan.secrets.clone());
-    let target = match target(&job.plan).await {
+    let events = cx.events.about(&planned.label);
+    let events = events.masked(planned.plan.secrets.clone());
+    let target = match target(&planned.plan).await {
         Ok(target) => target,
         Err(failure) => return failure.into(),
     };
-    let crew = Crew {
+    let provisioner = AgentProvisioner {
         programs,
-        work: &job.work,
+        work: &planned.work,
         events: &events,
         cancel: &cx.interrupt.cancel,
     };
@@ -204,16 +206,16 @@ async fn bake_telling(job: &Job, programs: &Programs, cx: &Context) -> Baked {
         Ok(folder) => folder,
         Err(error) => return Failure::new(error).into(),
     };
-    let shop = Workshop {
+    let env = BakeEnv {
         target: &*target,
-        hands: &crew,
+        provisioner: &provisioner,
         events: &events,
         interrupt: &cx.interrupt,
         silence: Silence::default(),
         state_folder: &state_folder,
         renew_every: bake::RENEW_EVERY,
     };
-    bake::bake(&job.plan, &shop).await
+    bake::bake(&planned.plan, &env).await
 }
 
 #[cfg_attr(
@@ -224,7 +226,7 @@ async fn target(plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
     match plan.target {
         #[cfg(feature = "ec2")]
         TargetKind::Ec2 => {
-            let ec2 = crate::target::ec2::Ec2::new(plan.builder.region.as_deref()).await;
+            let ec2 = crate::targets::ec2::Ec2::new(plan.builder.region.as_deref()).await;
             Ok(Box::new(ec2.map_err(bake::failed)?))
         }
         TargetKind::Container => Ok(Box::new(Container::new(None))),

@@ -36,7 +36,7 @@ enum Command {
 
 /// What a command is given besides its arguments.
 #[derive(Debug, Clone)]
-pub(crate) struct Context {
+pub(crate) struct CommandContext {
     /// Where to say what happens.
     pub(crate) events: Events,
     /// Whether to stop.
@@ -80,7 +80,7 @@ impl Cli {
     }
 
     /// Runs the command.
-    pub(crate) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+    pub(crate) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         match self.command {
             Command::Apply(args) => args.run(cx).await,
             Command::Build(args) => args.run(cx).await,

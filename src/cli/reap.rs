@@ -2,19 +2,19 @@
 
 use futures_util::future::join_all;
 
-use super::{Context, Form, Reporting};
+use super::{CommandContext, Form, Reporting};
 #[cfg(feature = "ec2")]
 use crate::bake::failed;
 use crate::bake::interrupted;
 use crate::exit::{Answer, Failure, Leftover};
 use crate::ledger::{self, DeadRun, Undo};
 use crate::run::RunId;
-use crate::target::Target;
-use crate::target::container::Container;
+use crate::targets::Target;
+use crate::targets::container::Container;
 #[cfg(feature = "ec2")]
-use crate::target::ec2::Ec2;
+use crate::targets::ec2::Ec2;
 #[cfg(feature = "ec2")]
-use crate::target::{Fault, TargetError};
+use crate::targets::{Fault, TargetError};
 
 /// Remove what killed builds left behind
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ impl Args {
         }
     }
 
-    pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+    pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         tokio::select! {
             biased;
             // What is half removed is found again by the next `reap`.
@@ -54,7 +54,7 @@ impl Args {
         }
     }
 
-    async fn reap(&self, cx: &Context) -> Result<Answer, Failure> {
+    async fn reap(&self, cx: &CommandContext) -> Result<Answer, Failure> {
         let mut answer = Answer::default();
         let paid = self.reap_here(cx, &mut answer).await?;
         #[cfg(feature = "ec2")]
@@ -68,7 +68,11 @@ impl Args {
     }
 
     /// A journal that nobody holds is a dead run's. Returns those of which nothing is left here.
-    async fn reap_here(&self, cx: &Context, answer: &mut Answer) -> Result<Vec<DeadRun>, Failure> {
+    async fn reap_here(
+        &self,
+        cx: &CommandContext,
+        answer: &mut Answer,
+    ) -> Result<Vec<DeadRun>, Failure> {
         let container = Container::new(None);
         let now = time::OffsetDateTime::now_utc();
         let mut paid = Vec::new();
@@ -92,7 +96,7 @@ impl Args {
         target: &dyn Target,
         debts: &[Debt],
         run: Option<&RunId>,
-        cx: &Context,
+        cx: &CommandContext,
         answer: &mut Answer,
     ) -> bool {
         for (undo, known) in debts {
@@ -134,7 +138,7 @@ impl Args {
     async fn reap_ec2(
         &self,
         dead: Vec<DeadRun>,
-        cx: &Context,
+        cx: &CommandContext,
         answer: &mut Answer,
     ) -> Result<Vec<DeadRun>, Failure> {
         // A host that bakes containers alone need not know AWS. Where nothing was found, nobody
@@ -202,7 +206,7 @@ impl Args {
     async fn reap_region(
         &self,
         ec2: &Ec2,
-        cx: &Context,
+        cx: &CommandContext,
         answer: &mut Answer,
     ) -> Result<(), Failure> {
         let mut empty = 0;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 
 use super::vars::VarArgs;
-use super::{Context, Form, Reporting};
+use super::{CommandContext, Form, Reporting};
 use crate::exit::{Answer, Failure};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, OnError};
@@ -31,7 +31,7 @@ impl Args {
         }
     }
 
-    pub(super) fn run(self, cx: &Context) -> Result<Answer, Failure> {
+    pub(super) fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let given = self.vars.given()?;
         let now = OffsetDateTime::now_utc();
         let manifest =

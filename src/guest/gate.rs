@@ -10,7 +10,7 @@ use super::seal::{Sealed, units};
 use super::{GuestError, quote, script};
 use crate::manifest::Test;
 use crate::run::RunId;
-use crate::target::Role;
+use crate::targets::Role;
 use crate::transport::Transport;
 
 /// What was found on the candidate.

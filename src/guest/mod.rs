@@ -9,8 +9,8 @@ pub(crate) mod seal;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use crate::target::tail;
-use crate::transport::{Exit, Transport};
+use crate::targets::tail;
+use crate::transport::{ExitStatus, Transport};
 
 /// How much of a script's output is kept; a machine may be hostile.
 const OUTPUT_CAP: u64 = 1 << 20;
@@ -47,13 +47,13 @@ pub(crate) async fn script(
     let (exit, stdout, stderr) = run(link, script)
         .await
         .map_err(|source| GuestError::Link { doing, source })?;
-    if exit == Exit::Status(0) {
+    if exit == ExitStatus::Status(0) {
         return Ok(stdout);
     }
     let how = match exit {
-        Exit::Status(status) => format!("exit status {status}"),
-        Exit::Signal(signal) => format!("signal {signal}"),
-        Exit::Lost => "the link was lost".to_owned(),
+        ExitStatus::Status(status) => format!("exit status {status}"),
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+        ExitStatus::Lost => "the link was lost".to_owned(),
     };
     let said = if stderr.trim().is_empty() {
         stdout
@@ -69,7 +69,7 @@ pub(crate) async fn script(
 
 /// Root is had by sudo where the login user is not root; the script arrives on standard input, so
 /// it is in no process list.
-async fn run(link: &dyn Transport, script: &str) -> std::io::Result<(Exit, String, String)> {
+async fn run(link: &dyn Transport, script: &str) -> std::io::Result<(ExitStatus, String, String)> {
     let command =
         r#"if [ "$(id -u)" = 0 ]; then exec /bin/sh -s; else exec sudo -n /bin/sh -s; fi"#;
     let mut channel = link.exec(command).await?;

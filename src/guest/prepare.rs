@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{GuestError, quote, script};
 use crate::run::RunId;
-use crate::target::Role;
+use crate::targets::Role;
 use crate::transport::Transport;
 
 /// What was noticed while the machine got ready.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{DebtId, Due, Undo};
-use crate::keep;
+use crate::debug_login;
 use crate::run::{RunId, parse_rfc3339};
 
 /// Why a journal could not be used.
@@ -176,7 +176,7 @@ impl DeadRun {
     /// Removes the journal, and the keys of what was kept: all is paid.
     pub(crate) fn forget(self) {
         if let Some(folder) = self.path.parent() {
-            keep::forget(folder, &self.run);
+            debug_login::forget(folder, &self.run);
         }
         let _stays = std::fs::remove_file(&self.path);
     }

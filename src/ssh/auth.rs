@@ -26,14 +26,14 @@ use super::Destination;
 use super::connect::protocol;
 use super::deadline::Deadline;
 use super::error::{EXPOSED, IdentityError, NOTHING, SshError};
-use super::host_key::Judge;
+use super::host_key::HostKeyVerifier;
 use super::key::fingerprint;
 use crate::event::Events;
 use crate::prompt;
 
 /// The state of one login.
 struct Attempt<'a> {
-    handle: &'a mut Handle<Judge>,
+    handle: &'a mut Handle<HostKeyVerifier>,
     to: &'a Destination,
     deadline: &'a Deadline,
     events: &'a Events,
@@ -66,7 +66,7 @@ static UNLOCKED: LazyLock<Mutex<HashMap<PathBuf, PrivateKey>>> = LazyLock::new(M
 /// Logs in with the first key that the server takes. `deadline` stands still while a passphrase
 /// is asked for.
 pub(super) async fn log_in(
-    handle: &mut Handle<Judge>,
+    handle: &mut Handle<HostKeyVerifier>,
     to: &Destination,
     deadline: &Deadline,
     events: &Events,

@@ -14,24 +14,24 @@ use tokio::time::{Instant, sleep};
 
 use super::deadline::Deadline;
 use super::error::{SshError, Stage};
-use super::heard::Heard;
-use super::host_key::{Judge, preferred};
+use super::host_key::{HostKeyVerifier, preferred};
 use super::link::Link;
 use super::names;
+use super::peer_transcript::Heard;
 use super::{Destination, auth};
 use crate::event::Events;
 use crate::transport::BoxFuture;
 
 /// How long to go on trying.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     /// Time for all tries together. A machine that boots needs some; zero is one try.
     pub(crate) total: Duration,
     /// Time for one try.
     pub(crate) per_try: Duration,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// One try, as `ssh` does it.
     pub(crate) const ONE_TRY: Self = Self {
         total: Duration::ZERO,
@@ -65,7 +65,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 }
 
 /// An authenticated session, and those of the hosts it goes through.
 pub(super) struct Session {
-    pub(super) handle: Handle<Judge>,
+    pub(super) handle: Handle<HostKeyVerifier>,
     through: Option<Box<Session>>,
     _line: Option<Line>,
 }
@@ -77,7 +77,7 @@ struct Line(std::net::TcpStream);
 /// Connects and logs in; what fails for the moment only is tried again while there is patience.
 pub(crate) async fn connect(
     destination: Destination,
-    patience: Patience,
+    patience: RetryPolicy,
     events: &Events,
 ) -> Result<Link, SshError> {
     let session = open(&destination, patience, events).await?;
@@ -87,7 +87,7 @@ pub(crate) async fn connect(
 /// Opens a session.
 pub(super) async fn open(
     destination: &Destination,
-    patience: Patience,
+    patience: RetryPolicy,
     events: &Events,
 ) -> Result<Session, SshError> {
     let deadline = Instant::now() + patience.total;
@@ -253,11 +253,11 @@ async fn exchange_keys<S>(
     stream: S,
     heard: &Heard,
     events: &Events,
-) -> Result<Handle<Judge>, SshError>
+) -> Result<Handle<HostKeyVerifier>, SshError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let judge = Judge {
+    let judge = HostKeyVerifier {
         host: destination.host.clone(),
         port: destination.port,
         trust: destination.trust.clone(),
@@ -353,7 +353,11 @@ impl Drop for Line {
 }
 
 impl Session {
-    fn new(handle: Handle<Judge>, through: Option<Box<Self>>, line: Option<Line>) -> Self {
+    fn new(
+        handle: Handle<HostKeyVerifier>,
+        through: Option<Box<Self>>,
+        line: Option<Line>,
+    ) -> Self {
         Self {
             handle,
             through,

@@ -9,9 +9,9 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use super::error::{HostKeyError, SshError};
-use super::heard::Heard;
 use super::key::fingerprint;
 use super::known_hosts::{self, KnownHosts, Verdict, match_pattern};
+use super::peer_transcript::Heard;
 use crate::event::Events;
 
 /// How a host proves itself.
@@ -20,12 +20,12 @@ pub(crate) enum Trust {
     /// By one of these keys.
     Exact(Vec<PublicKey>),
     /// As `known_hosts` files say.
-    Known(Arc<Acquaintance>),
+    Known(Arc<KnownHostsPolicy>),
 }
 
 /// What is known of hosts, and what to do with a new one.
 #[derive(Debug, Clone)]
-pub(crate) struct Acquaintance {
+pub(crate) struct KnownHostsPolicy {
     /// All files, read.
     pub(super) hosts: KnownHosts,
     /// Stands for the host's name in the files.
@@ -37,7 +37,7 @@ pub(crate) struct Acquaintance {
 }
 
 /// Judges the key a host shows; russh calls it in the middle of the key exchange.
-pub(super) struct Judge {
+pub(super) struct HostKeyVerifier {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) trust: Trust,
@@ -45,7 +45,7 @@ pub(super) struct Judge {
     pub(super) heard: Heard,
 }
 
-impl Judge {
+impl HostKeyVerifier {
     fn name(&self) -> String {
         if let Trust::Known(known) = &self.trust
             && let Some(alias) = &known.alias
@@ -79,7 +79,7 @@ impl Judge {
         })
     }
 
-    fn judge_known(&self, known: &Acquaintance, key: &PublicKey) -> Result<(), HostKeyError> {
+    fn judge_known(&self, known: &KnownHostsPolicy, key: &PublicKey) -> Result<(), HostKeyError> {
         let (name, got) = (self.name(), fingerprint(key));
         match known.hosts.verdict(&name, key) {
             Verdict::Known => Ok(()),
@@ -102,14 +102,14 @@ impl Judge {
     }
 
     /// OpenSSH, too, takes a key that is known for the bare name on another port.
-    fn is_known_without_port(&self, known: &Acquaintance, key: &PublicKey) -> bool {
+    fn is_known_without_port(&self, known: &KnownHostsPolicy, key: &PublicKey) -> bool {
         known.alias.is_none()
             && self.port != 22
             && matches!(known.hosts.verdict(&self.host, key), Verdict::Known)
     }
 
     /// Notes the key of a new host, or refuses it.
-    fn meet(&self, known: &Acquaintance, key: &PublicKey) -> Result<(), HostKeyError> {
+    fn meet(&self, known: &KnownHostsPolicy, key: &PublicKey) -> Result<(), HostKeyError> {
         let (name, got) = (self.name(), fingerprint(key));
         let Some(file) = &known.note_in else {
             return Err(HostKeyError::Unknown {
@@ -136,7 +136,7 @@ impl Judge {
 
     fn judge_certificate(
         &self,
-        known: &Acquaintance,
+        known: &KnownHostsPolicy,
         certificate: &Certificate,
     ) -> Result<(), HostKeyError> {
         let name = self.name();
@@ -165,7 +165,7 @@ impl Judge {
 }
 
 /// Returns the authorities for a host, those for its bare name included.
-fn authorities<'a>(known: &'a Acquaintance, name: &str, host: &str) -> Vec<&'a PublicKey> {
+fn authorities<'a>(known: &'a KnownHostsPolicy, name: &str, host: &str) -> Vec<&'a PublicKey> {
     let mut keys = known.hosts.authorities(name);
     if known.alias.is_none() && name != host {
         keys.extend(known.hosts.authorities(host));
@@ -201,7 +201,7 @@ fn complaint(
         .map(|_| "its signature is wrong, or its time is over or has not come".into())
 }
 
-impl russh::client::Handler for Judge {
+impl russh::client::Handler for HostKeyVerifier {
     type Error = SshError;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, SshError> {
@@ -259,7 +259,7 @@ pub(super) fn preferred(trust: &Trust, host: &str, port: u16) -> russh::Preferre
     }
 }
 
-fn of_files(known: &Acquaintance, host: &str, port: u16) -> (Vec<Algorithm>, bool) {
+fn of_files(known: &KnownHostsPolicy, host: &str, port: u16) -> (Vec<Algorithm>, bool) {
     let name = match &known.alias {
         Some(alias) => alias.clone(),
         None => known_hosts::name_of(host, port),

@@ -11,11 +11,11 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, BufReader, DuplexStream, ReadBuf,
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connect::{Patience, Session, open};
+use super::connect::{RetryPolicy, Session, open};
 use super::host_key::Trust;
 use super::{Destination, PublicLine, SshError};
 use crate::event::Events;
-use crate::transport::{BoxFuture, Channel, Exit, Transport};
+use crate::transport::{BoxFuture, Channel, ExitStatus, Transport};
 
 /// How much of a stream may wait for its reader.
 const PIPE: usize = 256 * 1024;
@@ -25,7 +25,7 @@ const PIPE: usize = 256 * 1024;
 const PACKET: usize = 32 * 1024;
 
 /// How long a cut link is tried again before the next command fails.
-const RECONNECT: Patience = Patience {
+const RECONNECT: RetryPolicy = RetryPolicy {
     total: Duration::from_secs(60),
     per_try: Duration::from_secs(15),
 };
@@ -66,7 +66,7 @@ impl Link {
 
     /// Opens a second session beside this one and drops it: whether the machine can still be
     /// logged in to, after its sshd or its host keys were changed.
-    pub(crate) async fn try_again(&self, patience: Patience) -> Result<(), SshError> {
+    pub(crate) async fn try_again(&self, patience: RetryPolicy) -> Result<(), SshError> {
         let destination = self.state.lock().await.destination.clone();
         open(&destination, patience, &self.events).await.map(drop)
     }
@@ -117,7 +117,7 @@ async fn start(session: Arc<Session>, command: &str) -> Result<Channel, russh::E
     tokio::spawn(async move {
         let end = tokio::select! {
             end = drain(read, to_stdout, to_stderr) => end,
-            () = dropped.cancelled() => Exit::Lost,
+            () = dropped.cancelled() => ExitStatus::Lost,
         };
         let _closed = write.close().await;
         let _unheard = exited.send(end);
@@ -130,7 +130,7 @@ async fn start(session: Arc<Session>, command: &str) -> Result<Channel, russh::E
         stdout: Box::new(Guarded(stdout, Arc::clone(&guard))),
         stderr: Box::new(Guarded(stderr, guard)),
         exit: Box::pin(async move {
-            let end = exit.await.unwrap_or(Exit::Lost);
+            let end = exit.await.unwrap_or(ExitStatus::Lost);
             drop(ending);
             Ok(end)
         }),
@@ -172,15 +172,17 @@ async fn drain(
     mut read: ChannelReadHalf,
     mut stdout: DuplexStream,
     mut stderr: DuplexStream,
-) -> Exit {
-    let mut end = Exit::Lost;
+) -> ExitStatus {
+    let mut end = ExitStatus::Lost;
     while let Some(message) = read.wait().await {
         match message {
             // A stream that nobody reads any more is thrown away: the command should go on.
             ChannelMsg::Data { data } => drop(stdout.write_all(&data).await),
             ChannelMsg::ExtendedData { data, .. } => drop(stderr.write_all(&data).await),
-            ChannelMsg::ExitStatus { exit_status } => end = Exit::Status(exit_status),
-            ChannelMsg::ExitSignal { signal_name, .. } => end = Exit::Signal(name(&signal_name)),
+            ChannelMsg::ExitStatus { exit_status } => end = ExitStatus::Status(exit_status),
+            ChannelMsg::ExitSignal { signal_name, .. } => {
+                end = ExitStatus::Signal(name(&signal_name))
+            }
             ChannelMsg::Close => break,
             _ => {}
         }

@@ -9,21 +9,17 @@ mod config;
 mod connect;
 mod deadline;
 mod error;
-mod heard;
 mod host_key;
 mod key;
 mod known_hosts;
 mod link;
 mod names;
-#[cfg(test)]
-mod odd_servers;
+mod peer_transcript;
 mod resolve;
 #[cfg(test)]
-mod sshd;
-#[cfg(test)]
-mod ways;
+mod tests;
 
-pub(crate) use connect::{Patience, Silence, connect};
+pub(crate) use connect::{RetryPolicy, Silence, connect};
 pub(crate) use error::SshError;
 pub(crate) use host_key::Trust;
 pub(crate) use key::{KeyPair, PublicLine};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::{self, Asked, HostConfig, expand_home};
-use super::host_key::{Acquaintance, Trust};
+use super::host_key::{KnownHostsPolicy, Trust};
 use super::known_hosts::KnownHosts;
 use super::{Destination, Login, PublicLine, Silence, SshError};
 
@@ -246,7 +246,7 @@ fn trust(
         what: "known_hosts",
         source,
     })?;
-    Ok(Trust::Known(Arc::new(Acquaintance {
+    Ok(Trust::Known(Arc::new(KnownHostsPolicy {
         hosts,
         alias: config
             .host_key_alias

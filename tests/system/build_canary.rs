@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use serde_json::json;
 
-use crate::support::running::Running;
+use crate::support::running::RunningBuild;
 use crate::support::{Cloud, expect_exit, text};
 
 /// `@URL@` is a server that asks for a password. The last two tasks fail if they are told to.
@@ -146,7 +146,7 @@ fn secret() -> String {
     format!("canary-{hex}")
 }
 
-fn start(cloud: &Cloud, server: &Guarded, secret: &str, more: &[&str]) -> Running {
+fn start(cloud: &Cloud, server: &Guarded, secret: &str, more: &[&str]) -> RunningBuild {
     let gateway = cloud.control("gateway", None);
     let at = format!("{}:{}", gateway.as_str().unwrap(), server.port);
     let manifest = MANIFEST

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::running::{Built, Running};
+use crate::support::running::{Built, RunningBuild};
 use crate::support::{Cloud, wait_for};
 
 /// No `connect`: by its public address is the default.
@@ -57,7 +57,7 @@ impl Echo {
     }
 }
 
-fn start(cloud: &Cloud, manifest: &str, echo: &str) -> Running {
+fn start(cloud: &Cloud, manifest: &str, echo: &str) -> RunningBuild {
     let manifest = cloud.manifest(manifest);
     let mut command = cloud.amibake(["build"]);
     command.arg(manifest).env("AMIBAKE_CHECKIP_URL", echo);

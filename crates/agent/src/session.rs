@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use amibake_protocol::bundle::{self, Hash, Hasher};
 use amibake_protocol::frame;
-use amibake_protocol::message::{Job, RunId, RunState, ToAgent, ToController};
+use amibake_protocol::message::{AgentRunId, Job, RunState, ToAgent, ToController};
 
 use crate::folder::{self, RunFolder};
 use crate::serve::Surroundings;
@@ -241,7 +241,7 @@ fn last_words_of(folder: &RunFolder) -> String {
 /// Joins the controller with the run: bytes both ways, until one of them ends.
 fn attach(
     folder: &RunFolder,
-    run: RunId,
+    run: AgentRunId,
     from: u64,
     controller_in: File,
     controller_out: File,

@@ -1,10 +1,10 @@
 //! A task's arguments: checked against the module's spec and coerced as Ansible coerces them.
 
-use amibake_playbook::spec::{Kind, ModuleSpec, Param, RequiredIf};
+use amibake_playbook::argspec::{Kind, ModuleSpec, Param, RequiredIf};
 use serde_json::{Map, Value as Json};
 
 use crate::module::Failure;
-use crate::words;
+use crate::shlex;
 
 /// Arguments after templating, by canonical parameter name, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -218,7 +218,7 @@ fn coerce(param: &Param, value: Json, environment: &[(String, String)]) -> Resul
     let coerced = match param.kind {
         Kind::Raw => Some(value.clone()),
         Kind::Str => text(&value).map(Json::from),
-        Kind::Path => text(&value).map(|path| Json::from(words::expand(&path, environment))),
+        Kind::Path => text(&value).map(|path| Json::from(shlex::expand(&path, environment))),
         Kind::Bool => truth(&value).map(Json::from),
         Kind::Int => whole(&value).map(Json::from),
         Kind::Float => number(&value).map(Json::from),
@@ -358,11 +358,11 @@ fn mapping(value: &Json) -> Option<Map<String, Json>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use amibake_playbook::spec;
+    use amibake_playbook::argspec;
 
     #[test]
     fn numbers_and_truths_are_read_from_text() {
-        let spec = spec::find("group").unwrap();
+        let spec = argspec::find("group").unwrap();
         let given = serde_json::json!({"name": 12, "gid": "1001", "system": "yes"});
         let args = Args::coerce(spec, given.as_object().unwrap().clone()).unwrap();
         assert_eq!(args.str("name"), Some("12"));
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_value_outside_the_choices_is_refused() {
-        let spec = spec::find("ansible.builtin.group").unwrap();
+        let spec = argspec::find("ansible.builtin.group").unwrap();
         let given = serde_json::json!({"name": "a", "state": "here"});
         let failure = Args::coerce(spec, given.as_object().unwrap().clone()).unwrap_err();
         assert_eq!(
@@ -386,7 +386,7 @@ mod tests {
     fn a_choice_that_yaml_took_for_a_truth_is_taken_back_if_it_can_be_only_one() {
         let coerced = |name: &str, given: serde_json::Value| {
             let given = given.as_object().unwrap().clone();
-            Args::coerce(spec::find(name).unwrap(), given)
+            Args::coerce(argspec::find(name).unwrap(), given)
         };
         let apt = coerced("apt", serde_json::json!({"upgrade": true})).unwrap();
         assert_eq!(apt.str("upgrade"), Some("yes"));
@@ -413,7 +413,7 @@ mod tests {
         ] {
             let given = serde_json::json!({"path": given});
             let given = given.as_object().unwrap().clone();
-            let spec = spec::find("stat").unwrap();
+            let spec = argspec::find("stat").unwrap();
             let args = Args::coerce_within(spec, given, &environment).unwrap();
             assert_eq!(args.str("path"), Some(path));
         }
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_value_that_needs_another_parameter_says_so() {
-        let spec = spec::find("group").unwrap();
+        let spec = argspec::find("group").unwrap();
         let given = serde_json::json!({"name": "a", "non_unique": true});
         let failure = Args::coerce(spec, given.as_object().unwrap().clone()).unwrap_err();
         assert_eq!(

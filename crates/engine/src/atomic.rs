@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::attrs::{self, Mode};
 use crate::module::Failure;
+use crate::shlex;
 use crate::source::Source;
 
 /// How a file is replaced.

@@ -15,7 +15,7 @@ pub mod modules;
 mod open_files;
 mod resolve;
 pub mod run_command;
+mod shlex;
 pub mod source;
 pub mod users;
-mod words;
 pub mod worker;

@@ -1,4 +1,4 @@
-//! Room for many open files: a tree that is copied is open as a whole.
+//! FdLimit for many open files: a tree that is copied is open as a whole.
 //!
 //! Programs that are started keep the usual limit, as under Ansible: some grow slow with a high
 //! one, and daemons keep what they were started with.
@@ -9,9 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) const FEW: usize = 500;
 
 /// The soft limit at its highest; dropped, it is as before.
-pub(crate) struct Room(Rlimit);
+pub(crate) struct FdLimit(Rlimit);
 
-impl Room {
+impl FdLimit {
     /// Raises the limit as far as it goes.
     pub(crate) fn make() -> Self {
         let before = getrlimit(Resource::Nofile);
@@ -25,7 +25,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for FdLimit {
     fn drop(&mut self) {
         let _ = setrlimit(Resource::Nofile, self.0);
     }

@@ -182,7 +182,7 @@ impl Command {
                 source,
             })?;
         let group = i32::try_from(child.id()).unwrap_or_default();
-        let running = Running::register(group);
+        let running = RegisteredGroup::register(group);
         let talked = self.talk(&mut child, context);
         if talked.is_err() {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
@@ -427,9 +427,9 @@ impl<P: Read + AsFd> Tap<P> {
 }
 
 /// A process group in [`RUNNING`] while this lives.
-struct Running(i32);
+struct RegisteredGroup(i32);
 
-impl Running {
+impl RegisteredGroup {
     fn register(group: i32) -> Self {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.insert(group);
@@ -437,7 +437,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RegisteredGroup {
     fn drop(&mut self) {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.remove(&self.0);

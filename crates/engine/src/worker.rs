@@ -14,14 +14,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use amibake_playbook::spec;
+use amibake_playbook::argspec;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, Gid, Uid, access, geteuid, setgroups, setresgid, setresuid};
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
-use crate::open_files::{FEW, Room};
+use crate::open_files::{FEW, FdLimit};
 use crate::{deadline, modules, users};
 use wire::{Reply, Request};
 
@@ -149,7 +149,7 @@ fn run_here(
     context: &mut Context<'_>,
 ) -> Result<Outcome, Failure> {
     let unknown = || Failure::new(format!("there is no module called {module}"));
-    let spec = spec::find(module).ok_or_else(unknown)?;
+    let spec = argspec::find(module).ok_or_else(unknown)?;
     let args = Args::coerce_within(spec, args, &context.environment)?;
     modules::find(module)
         .ok_or_else(unknown)?
@@ -303,7 +303,7 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     detach_stdin()?;
     let mut facts = Map::new();
     while let Some(request) = wire::receive::<Request>(&socket)? {
-        let _room = (request.sources.len() > FEW).then(Room::make);
+        let _room = (request.sources.len() > FEW).then(FdLimit::make);
         let sources = wire::unpack(&request.sources, &socket)?;
         if let Some(new) = request.facts {
             facts = new;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use amibake_engine::{exec, modules};
-use amibake_playbook::{spec, syntax};
+use amibake_playbook::{argspec, syntax};
 
 fn keywords() -> String {
     let mut table = "| keyword | of | here | |\n|---|---|---|---|\n".to_owned();
@@ -29,9 +29,9 @@ fn keywords() -> String {
 }
 
 fn module_table() -> String {
-    let mut rows: Vec<(String, &str)> = spec::all()
+    let mut rows: Vec<(String, &str)> = argspec::all()
         .map(|module| {
-            let here = match spec::NOT_YET.contains(&module.name) {
+            let here = match argspec::NOT_YET.contains(&module.name) {
                 true => "not yet",
                 false => "works",
             };
@@ -110,9 +110,9 @@ fn the_tables_of_the_documentation_are_what_the_code_says() {
 
 #[test]
 fn a_module_is_written_or_said_not_to_be() {
-    for module in spec::all() {
+    for module in argspec::all() {
         let written = modules::find(module.name).is_some() || exec::does(module.name);
-        let said = spec::NOT_YET.contains(&module.name);
+        let said = argspec::NOT_YET.contains(&module.name);
         assert!(written != said, "{} is written: {written}", module.name);
     }
     for statement in syntax::STATEMENTS {

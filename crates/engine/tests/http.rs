@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use amibake_engine::args::Args;
 use amibake_engine::module::{Context, Failure, Outcome};
 use amibake_engine::modules;
-use amibake_playbook::spec;
+use amibake_playbook::argspec;
 use serde_json::{Map, Value as Json, json};
 
 #[test]
@@ -99,7 +99,7 @@ fn redirects_are_followed_as_asked() {
 
 fn run(name: &str, given: &Json) -> Result<Outcome, Failure> {
     let args = Args::coerce(
-        spec::find(name).unwrap(),
+        argspec::find(name).unwrap(),
         given.as_object().unwrap().clone(),
     )?;
     let facts = Map::new();

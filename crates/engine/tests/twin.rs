@@ -20,8 +20,8 @@ use amibake_engine::exec;
 use amibake_engine::module::{Context, Failure, Outcome};
 use amibake_engine::modules;
 use amibake_engine::source::Source;
+use amibake_playbook::argspec;
 use amibake_playbook::files::Disk;
-use amibake_playbook::spec;
 use serde_json::{Map, Value as Json};
 use sha1::{Digest, Sha1};
 
@@ -249,7 +249,7 @@ fn perform(case: &Json, place: &Place, check: bool) -> Answer {
 }
 
 fn run(name: &str, given: Map<String, Json>, check: bool) -> Result<Outcome, Failure> {
-    let spec = spec::find(name).unwrap();
+    let spec = argspec::find(name).unwrap();
     let sources = sources(name, &given);
     let args = Args::coerce(spec, given)?;
     let facts = Map::new();

@@ -2,10 +2,10 @@
 //!
 //! Pure: it reads files through [`files::Files`] and does no other IO. No AWS, no SSH, no tokio.
 
+pub mod argspec;
 pub mod diagnostic;
 pub mod files;
 pub mod pyre;
-pub mod spec;
 pub mod syntax;
 pub mod tags;
 pub mod template;

@@ -14,9 +14,9 @@ use crate::job::{Entry, Options};
 /// A run's name: letters, digits and dashes, so that it may name a folder and a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RunId(String);
+pub struct AgentRunId(String);
 
-impl RunId {
+impl AgentRunId {
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -24,7 +24,7 @@ impl RunId {
     }
 }
 
-impl fmt::Display for RunId {
+impl fmt::Display for AgentRunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -33,22 +33,22 @@ impl fmt::Display for RunId {
 /// A text that names no run.
 #[derive(Debug, thiserror::Error)]
 #[error("a run is named by 1 to 64 lower-case letters, digits and dashes")]
-pub struct NoRunId;
+pub struct NoAgentRunId;
 
-impl TryFrom<String> for RunId {
-    type Error = NoRunId;
+impl TryFrom<String> for AgentRunId {
+    type Error = NoAgentRunId;
 
-    fn try_from(text: String) -> Result<Self, NoRunId> {
+    fn try_from(text: String) -> Result<Self, NoAgentRunId> {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         match text.bytes().all(fits) && (1..=64).contains(&text.len()) && !text.starts_with('-') {
             true => Ok(Self(text)),
-            false => Err(NoRunId),
+            false => Err(NoAgentRunId),
         }
     }
 }
 
-impl From<RunId> for String {
-    fn from(run: RunId) -> Self {
+impl From<AgentRunId> for String {
+    fn from(run: AgentRunId) -> Self {
         run.0
     }
 }
@@ -79,7 +79,7 @@ pub enum ToAgent {
     /// Always the first message.
     Open {
         /// Which run.
-        run: RunId,
+        run: AgentRunId,
         /// The event wanted first; events count from 0.
         from: u64,
     },
@@ -204,9 +204,9 @@ mod tests {
     #[test]
     fn a_run_cannot_be_named_so_that_it_leaves_its_folder() {
         for bad in ["", "..", "a/b", "-x", "A", "a b", &"x".repeat(65)] {
-            assert!(RunId::try_from(bad.to_owned()).is_err(), "{bad}");
+            assert!(AgentRunId::try_from(bad.to_owned()).is_err(), "{bad}");
         }
-        assert!(RunId::try_from("r-0a1b".to_owned()).is_ok());
+        assert!(AgentRunId::try_from("r-0a1b".to_owned()).is_ok());
     }
 
     #[test]

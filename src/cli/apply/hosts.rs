@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use amibake_protocol::job::Options;
 use serde_json::Value as Json;
 
-use super::{Context, TargetArgs, folder_of};
+use super::{CommandContext, TargetArgs, folder_of};
 use crate::exit::Failure;
 use crate::inventory::{Host, Inventory, Vars};
 use crate::ssh::{self, Destination, Overrides, PublicLine, SshError, parse_address};
@@ -66,7 +66,7 @@ pub(super) fn choose(
     target: &TargetArgs,
     inventory: &Inventory,
     shared: &Options,
-    cx: &Context,
+    cx: &CommandContext,
 ) -> Result<Vec<Chosen>, Failure> {
     let pattern = target.limit.as_deref().unwrap_or("all");
     let (names, in_vain) = inventory.matching(pattern).map_err(Failure::usage)?;

@@ -1,6 +1,6 @@
 //! `apply`: runs a playbook on machines that exist.
 //!
-//! Everything is parsed and checked before the first connection; then [`run`] hands it to `agent`.
+//! Everything is parsed and checked before the first connection; then [`run`] provisioner it to `agent`.
 
 mod hosts;
 mod list;
@@ -14,7 +14,7 @@ use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_protocol::job::{Become, Options};
 
-use super::{Context, Form, Reporting};
+use super::{CommandContext, Form, Reporting};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
 use crate::vault::{Opened, VaultArgs};
@@ -153,7 +153,7 @@ impl Args {
         }
     }
 
-    pub(super) async fn run(self, cx: &Context) -> Result<Answer, Failure> {
+    pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let vault = self.vault.vault().map_err(Failure::usage)?;
         let files = Opened::with(&vault);
         let playbook = self.parse(&files, cx)?;
@@ -175,7 +175,7 @@ impl Args {
     }
 
     /// Parses the playbook and all that it reaches.
-    fn parse(&self, files: &Opened, cx: &Context) -> Result<Playbook, Failure> {
+    fn parse(&self, files: &Opened, cx: &CommandContext) -> Result<Playbook, Failure> {
         let path = std::path::absolute(&self.playbook).map_err(Failure::usage)?;
         let options = syntax::Options {
             roles_path: self.roles_path.clone(),

@@ -9,16 +9,16 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::hosts::Chosen;
-use super::{Args, Context};
-use crate::agent::asks::Asks;
+use super::{Args, CommandContext};
+use crate::agent::asks::AskPolicy;
 use crate::agent::collect::Bundle;
 use crate::agent::program::Programs;
-use crate::agent::{self, AgentError, Ended, Order, Privilege};
+use crate::agent::{self, AgentError, Ended, Privilege, RunRequest};
 use crate::event::{Event, Events, millis};
 use crate::exit::{Answer, Exit, Failure};
 use crate::prompt;
 use crate::secret::Secret;
-use crate::ssh::{self, Patience, SshError};
+use crate::ssh::{self, RetryPolicy, SshError};
 use crate::transport::{Local, Transport};
 use crate::vault::Opened;
 
@@ -30,7 +30,7 @@ struct Work {
     programs: Programs,
     entry: Entry,
     bundle: Bundle,
-    asks: Asks,
+    asks: AskPolicy,
     needs_root: bool,
     password: Option<Secret<String>>,
 }
@@ -63,7 +63,7 @@ pub(super) async fn run(
     playbook: &Playbook,
     files: &Opened,
     chosen: Vec<Chosen>,
-    cx: &Context,
+    cx: &CommandContext,
 ) -> Result<Answer, Failure> {
     let work = Work::of(args, playbook, files, &chosen)?;
     let ends: Vec<(Exit, Option<Failure>)> = stream::iter(&chosen)
@@ -111,10 +111,10 @@ impl Work {
                 vars: serde_json::Map::new(),
             },
             bundle: Bundle::opened(&sources, files.vault()).map_err(Failure::usage)?,
-            asks: Asks {
+            asks: AskPolicy {
                 step: args.step,
                 allow_pipe: args.allow_pipe,
-                ..Asks::default()
+                ..AskPolicy::default()
             },
             needs_root: args.privileged
                 || becomes_in_vars(chosen)
@@ -123,13 +123,13 @@ impl Work {
         })
     }
 
-    fn order(&self, host: &Chosen) -> Order<'_> {
+    fn order(&self, host: &Chosen) -> RunRequest<'_> {
         let told = ["ansible_become_password", "ansible_become_pass"]
             .iter()
             .find_map(|name| host.variable(name))
             .map(Secret::new);
         let password = told.or_else(|| self.password.clone());
-        Order {
+        RunRequest {
             programs: &self.programs,
             privilege: match self.needs_root {
                 true => Privilege::Root { password },
@@ -143,7 +143,7 @@ impl Work {
     }
 }
 
-/// Asks for the password of sudo, or reads it.
+/// AskPolicy for the password of sudo, or reads it.
 fn password(args: &Args) -> Result<Option<Secret<String>>, Failure> {
     if args.ask_become_pass {
         let typed = prompt::secret("BECOME password: ");
@@ -220,7 +220,7 @@ fn becomes(node: &Node) -> bool {
 }
 
 /// Runs on one host, and tells how that went: in the recap, or as a failure.
-async fn on_host(work: &Work, host: &Chosen, cx: &Context) -> (Exit, Option<Failure>) {
+async fn on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
     let events = cx.events.about(host.name());
     match reach_and_run(work, host, &events, cx).await {
         Ok(ended) => {
@@ -274,14 +274,14 @@ async fn reach_and_run(
     work: &Work,
     host: &Chosen,
     events: &Events,
-    cx: &Context,
+    cx: &CommandContext,
 ) -> Result<Ended, HostError> {
     let Some(destination) = &host.destination else {
         return follow(&Local, work, host, events, cx).await;
     };
     let since = Instant::now();
     let link = tokio::select! {
-        link = ssh::connect(destination.clone(), Patience::ONE_TRY, events) => link.map_err(HostError::Ssh)?,
+        link = ssh::connect(destination.clone(), RetryPolicy::ONE_TRY, events) => link.map_err(HostError::Ssh)?,
         () = cx.interrupt.cancel.cancelled() => return Err(HostError::Interrupted),
     };
     events.send(Event::HostConnected {
@@ -298,7 +298,7 @@ async fn follow(
     work: &Work,
     host: &Chosen,
     events: &Events,
-    cx: &Context,
+    cx: &CommandContext,
 ) -> Result<Ended, HostError> {
     let order = work.order(host);
     tokio::select! {

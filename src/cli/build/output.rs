@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use super::Job;
+use super::PlannedBuild;
 use crate::bake::Baked;
 use crate::exit::{Exit, Failure};
 
@@ -32,10 +32,10 @@ impl Output {
     }
 
     /// Writes the results in the place of earlier ones.
-    pub(super) fn write(mut self, results: &[(&Job, Baked)]) -> Result<(), Failure> {
+    pub(super) fn write(mut self, results: &[(&PlannedBuild, Baked)]) -> Result<(), Failure> {
         let builds: Vec<Json> = results
             .iter()
-            .map(|(job, baked)| outcome(job, baked))
+            .map(|(planned, baked)| outcome(planned, baked))
             .collect();
         let text = format!("{:#}\n", json!({ "builds": builds }));
         self.replace(&text).map_err(|e| unwritable(&self.path, &e))
@@ -54,7 +54,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("{} could not be written: {error}", path.display()))
 }
 
-fn outcome(Job { plan, .. }: &Job, baked: &Baked) -> Json {
+fn outcome(PlannedBuild { plan, .. }: &PlannedBuild, baked: &Baked) -> Json {
     let exit = baked.failure.as_ref().map_or(0, |f| f.exit().code());
     json!({
         "manifest": plan.manifest,

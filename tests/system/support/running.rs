@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use super::Cloud;
 
 /// A build under way. It ends with this, and a failing test shows what it said.
-pub(crate) struct Running {
+pub(crate) struct RunningBuild {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct Built {
 
 impl Cloud {
     /// Starts to build a manifest.
-    pub(crate) fn start_build(&self, manifest: &str) -> Running {
+    pub(crate) fn start_build(&self, manifest: &str) -> RunningBuild {
         let manifest = self.manifest(manifest);
         let mut command = self.amibake(["build"]);
         command.arg(manifest);
@@ -32,7 +32,7 @@ impl Cloud {
     }
 
     /// Starts a command and watches over it.
-    pub(crate) fn run(&self, command: &mut Command) -> Running {
+    pub(crate) fn run(&self, command: &mut Command) -> RunningBuild {
         let (stdout, stderr) = (self.folder().join("stdout"), self.folder().join("stderr"));
         let file = |path| Stdio::from(std::fs::File::create(path).unwrap());
         let child = command
@@ -40,7 +40,7 @@ impl Cloud {
             .stderr(file(&stderr))
             .spawn()
             .unwrap();
-        Running {
+        RunningBuild {
             child,
             stdout,
             stderr,
@@ -48,7 +48,7 @@ impl Cloud {
     }
 }
 
-impl Running {
+impl RunningBuild {
     /// Returns what it said so far.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap()
@@ -90,7 +90,7 @@ impl Built {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningBuild {
     #[expect(clippy::print_stderr, reason = "a test that fails shows what it saw")]
     fn drop(&mut self) {
         if std::thread::panicking() {

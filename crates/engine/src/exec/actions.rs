@@ -3,26 +3,26 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use amibake_playbook::spec::{self, ModuleSpec};
+use amibake_playbook::argspec::{self, ModuleSpec};
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
 use super::censor::Secrets;
 use super::eval;
-use super::model::{Around, Task};
+use super::model::{Enclosing, Task};
 use super::module_call::Call;
 use super::outcome::{Attempt, Fields};
 use super::run::Run;
-use super::vars::Reach;
+use super::vars::VarScope;
 use crate::module::{Failure, Outcome};
 
 /// A task at work: everything there is to know about it.
 #[derive(Clone, Copy)]
-pub(super) struct Doing<'t> {
+pub(super) struct TaskContext<'t> {
     pub(super) task: &'t Rc<Task>,
-    pub(super) around: &'t Rc<Around>,
-    pub(super) reach: &'t Reach,
+    pub(super) around: &'t Rc<Enclosing>,
+    pub(super) reach: &'t VarScope,
     pub(super) index: u32,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn bare(action: &str) -> &str {
 
 /// Returns a module's full name, or the name as it is.
 fn full(action: &str) -> String {
-    match spec::find(action) {
+    match argspec::find(action) {
         Some(spec) => spec.name.to_owned(),
         None if action.contains('.') => action.to_owned(),
         None => format!("ansible.builtin.{action}"),
@@ -75,36 +75,36 @@ pub(super) fn is_never_checked(action: &str) -> bool {
 
 impl Run<'_> {
     /// Does what the task says, once.
-    pub(super) fn act(&self, doing: &Doing<'_>) -> Attempt {
-        let task = doing.task;
+    pub(super) fn act(&self, cx: &TaskContext<'_>) -> Attempt {
+        let task = cx.task;
         let done = match bare(&task.action) {
-            "debug" => self.debug(doing),
-            "set_fact" => self.set_fact(doing),
-            "assert" => self.assert(doing),
-            "fail" => self.fail(doing),
-            "pause" => self.pause_action(doing),
-            "include_vars" => self.include_vars(doing),
-            "include_tasks" => self.find_tasks(doing),
-            "include_role" => self.find_role(doing),
-            "setup" | "gather_facts" => self.setup(doing),
+            "debug" => self.debug(cx),
+            "set_fact" => self.set_fact(cx),
+            "assert" => self.assert(cx),
+            "fail" => self.fail(cx),
+            "pause" => self.pause_action(cx),
+            "include_vars" => self.include_vars(cx),
+            "include_tasks" => self.find_tasks(cx),
+            "include_role" => self.find_role(cx),
+            "setup" | "gather_facts" => self.setup(cx),
             "wait_for_connection" => Ok(plain(json!({"changed": false, "elapsed": 0}))),
             "add_host" | "group_by" => Err(format!(
                 "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
                 task.action
             )),
-            "ping" => self.ping(doing),
-            _ => self.module(doing),
+            "ping" => self.ping(cx),
+            _ => self.module(cx),
         };
         done.unwrap_or_else(Attempt::failed)
     }
 
     /// Returns the task's parameters as written, with `module_defaults` below them.
-    pub(super) fn written_args(&self, doing: &Doing<'_>) -> Result<Dict, String> {
-        let name = full(&doing.task.action);
+    pub(super) fn written_args(&self, cx: &TaskContext<'_>) -> Result<Dict, String> {
+        let name = full(&cx.task.action);
         let merged = Dict::new();
-        for defaults in doing
+        for defaults in cx
             .around
-            .gathered(&doing.task.keywords, |k| &k.module_defaults)
+            .gathered(&cx.task.keywords, |k| &k.module_defaults)
         {
             for (module, args) in defaults.as_dict().map(Dict::entries).unwrap_or_default() {
                 let module = module.value().to_string();
@@ -115,9 +115,9 @@ impl Run<'_> {
                 }
             }
         }
-        if let Some(more) = &doing.task.more_args {
+        if let Some(more) = &cx.task.more_args {
             let rendered = self
-                .render(more, doing.reach, doing.around)
+                .render(more, cx.reach, cx.around)
                 .map_err(|e| format!("Task failed: {}", e.message))?;
             let Some(args) = rendered.as_dict() else {
                 return Err(format!(
@@ -129,24 +129,24 @@ impl Run<'_> {
                 merged.insert(key, value);
             }
         }
-        for (key, value) in doing.task.args.entries() {
+        for (key, value) in cx.task.args.entries() {
             merged.insert(key, value);
         }
         Ok(merged)
     }
 
     /// Returns the parameters with every template rendered and what is omitted left out.
-    pub(super) fn args(&self, doing: &Doing<'_>) -> Result<Dict, String> {
+    pub(super) fn args(&self, cx: &TaskContext<'_>) -> Result<Dict, String> {
         let rendered = Dict::new();
-        for (key, value) in self.written_args(doing)?.entries() {
-            let value = self.arg(doing, &key.value().to_string(), &value)?;
+        for (key, value) in self.written_args(cx)?.entries() {
+            let value = self.arg(cx, &key.value().to_string(), &value)?;
             if matches!(value, Value::Omit) {
                 continue;
             }
             match key.as_str().filter(|name| name.contains("{{")) {
                 // Names of facts may be templates.
                 Some(name) => {
-                    let name = self.arg(doing, name, &Value::authored(name, None))?;
+                    let name = self.arg(cx, name, &Value::authored(name, None))?;
                     rendered.set(&name.to_string(), value);
                 }
                 None => rendered.insert(key, value),
@@ -155,11 +155,11 @@ impl Run<'_> {
         Ok(rendered)
     }
 
-    fn arg(&self, doing: &Doing<'_>, key: &str, value: &Value) -> Result<Value, String> {
-        self.render(value, doing.reach, doing.around).map_err(|e| {
+    fn arg(&self, cx: &TaskContext<'_>, key: &str, value: &Value) -> Result<Value, String> {
+        self.render(value, cx.reach, cx.around).map_err(|e| {
             format!(
                 "Task failed: Finalization of task args for '{}' failed: Error while resolving value for '{key}': {}",
-                full(&doing.task.action),
+                full(&cx.task.action),
                 e.message
             )
         })
@@ -171,7 +171,7 @@ impl Run<'_> {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
-            if let Some(why) = spec::refused(spec, name, &text) {
+            if let Some(why) = argspec::refused(spec, name, &text) {
                 return Err(format!("{name}: {text} is not supported: {why}"));
             }
         }
@@ -179,8 +179,8 @@ impl Run<'_> {
     }
 
     /// Returns the parameters as JSON, aliases and all as they were written.
-    pub(super) fn json_args(&self, doing: &Doing<'_>) -> Result<Map<String, Json>, String> {
-        let args = self.args(doing)?;
+    pub(super) fn json_args(&self, cx: &TaskContext<'_>) -> Result<Map<String, Json>, String> {
+        let args = self.args(cx)?;
         match eval::without_omitted(&Value::Dict(args)).to_json() {
             Ok(Json::Object(map)) => Ok(map),
             Ok(_) => Ok(Map::new()),
@@ -188,13 +188,13 @@ impl Run<'_> {
         }
     }
 
-    fn debug(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.written_args(doing)?;
+    fn debug(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.written_args(cx)?;
         if args.has("msg") && args.has("var") {
             return Err("parameters are mutually exclusive: msg|var".to_owned());
         }
         let verbosity = match args.get("verbosity") {
-            Some(level) => self.number(&level, doing.reach, doing.around)?,
+            Some(level) => self.number(&level, cx.reach, cx.around)?,
             None => 0,
         };
         if verbosity > i64::from(self.options.verbosity) {
@@ -204,7 +204,7 @@ impl Run<'_> {
         }
         let Some(var) = args.get("var") else {
             let msg = match args.get("msg") {
-                Some(msg) => self.arg(doing, "msg", &msg)?,
+                Some(msg) => self.arg(cx, "msg", &msg)?,
                 None => Value::Omit,
             };
             let msg = match msg {
@@ -215,8 +215,8 @@ impl Run<'_> {
                 json!({"changed": false, "msg": eval::raw_json(&msg)}),
             ));
         };
-        let name = self.arg(doing, "var", &var)?.to_string();
-        let value = match self.expression(&name, doing.reach, doing.around) {
+        let name = self.arg(cx, "var", &var)?.to_string();
+        let value = match self.expression(&name, cx.reach, cx.around) {
             Ok(value) => eval::raw_json(&value),
             Err(e) => json!(format!("<< error 1 - {} >>", e.message)),
         };
@@ -226,8 +226,8 @@ impl Run<'_> {
         Ok(fields.into())
     }
 
-    fn set_fact(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.args(doing)?;
+    fn set_fact(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.args(cx)?;
         let facts = Dict::new();
         let mut cacheable = false;
         for (key, value) in args.entries() {
@@ -257,10 +257,10 @@ impl Run<'_> {
         Ok(plain(json!({"changed": false, "ansible_facts": json})))
     }
 
-    fn assert(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.written_args(doing)?;
+    fn assert(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.written_args(cx)?;
         let get = |name: &str| match args.get(name) {
-            Some(value) => self.arg(doing, name, &value).map(Some),
+            Some(value) => self.arg(cx, name, &value).map(Some),
             None => Ok(None),
         };
         let fail_msg = match get("fail_msg")? {
@@ -272,7 +272,7 @@ impl Run<'_> {
             .get("that")
             .ok_or("conditional required in \"that\" string")?;
         for condition in eval::items(&that).unwrap_or_else(|| vec![that]) {
-            let held = self.condition(&condition, doing.reach, doing.around);
+            let held = self.condition(&condition, cx.reach, cx.around);
             if held.map_err(|e| format!("Task failed: {e}"))? {
                 continue;
             }
@@ -292,8 +292,8 @@ impl Run<'_> {
         Ok(plain(json!({"changed": false, "msg": msg})))
     }
 
-    fn fail(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.args(doing)?;
+    fn fail(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.args(cx)?;
         let msg = args
             .get("msg")
             .unwrap_or_else(|| Value::str("Failed as requested from task"));
@@ -302,8 +302,8 @@ impl Run<'_> {
         ))
     }
 
-    fn ping(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.json_args(doing)?;
+    fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.json_args(cx)?;
         match args.get("data") {
             Some(data) if data == "crash" => Err("boom".to_owned()),
             Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
@@ -311,8 +311,8 @@ impl Run<'_> {
         }
     }
 
-    fn pause_action(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.args(doing)?;
+    fn pause_action(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.args(cx)?;
         let number = |name: &str| args.get(name).and_then(|v| eval::number(&v));
         let seconds = number("minutes")
             .map(|m| m * 60)
@@ -321,7 +321,7 @@ impl Run<'_> {
         if args.get("prompt").is_some() && seconds == 0 {
             self.warn(
                 "Not waiting for response to prompt as stdin is not interactive",
-                Some(&doing.task.place),
+                Some(&cx.task.place),
             );
         }
         super::attempt::pause(Duration::from_secs(seconds));
@@ -332,14 +332,14 @@ impl Run<'_> {
     }
 
     /// `setup`, and the gathering of facts that opens a play: by the module, under the task's identity.
-    fn setup(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let spec = spec::find("setup").ok_or("The module setup was not found")?;
-        let mut call = self.prepare(doing, spec)?;
+    fn setup(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let spec = argspec::find("setup").ok_or("The module setup was not found")?;
+        let mut call = self.prepare(cx, spec)?;
         call.args.shift_remove("parallel"); // `gather_facts` runs one module here
-        let mut attempt = self.run_call(doing, spec, call);
+        let mut attempt = self.run_call(cx, spec, call);
         if let Some(Json::Array(warnings)) = attempt.fields.shift_remove("warnings") {
             for warning in warnings.iter().filter_map(Json::as_str) {
-                self.warn(warning, Some(&doing.task.place));
+                self.warn(warning, Some(&cx.task.place));
             }
         }
         Ok(attempt)
@@ -356,28 +356,28 @@ impl Run<'_> {
     }
 
     /// Runs a module, under the task's identity.
-    fn module(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let spec = spec::find(&doing.task.action)
-            .ok_or_else(|| format!("The module {} was not found", doing.task.action))?;
-        let call = self.prepare(doing, spec)?;
-        if call.check && is_never_checked(&doing.task.action) {
-            let action = &doing.task.action;
+    fn module(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let spec = argspec::find(&cx.task.action)
+            .ok_or_else(|| format!("The module {} was not found", cx.task.action))?;
+        let call = self.prepare(cx, spec)?;
+        if call.check && is_never_checked(&cx.task.action) {
+            let action = &cx.task.action;
             let msg = format!("This action ({action}) does not support check mode.");
             let fields = json!({"changed": false, "skipped": true, "msg": msg});
             return Ok(plain(fields));
         }
-        Ok(self.run_call(doing, spec, call))
+        Ok(self.run_call(cx, spec, call))
     }
 
-    fn run_call(&self, doing: &Doing<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
+    fn run_call(&self, cx: &TaskContext<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
         let mut secrets = Secrets::default();
         for (name, value) in &call.args {
             if spec.param(name).is_some_and(|param| param.no_log) {
                 secrets.add(value);
             }
         }
-        let index = doing.index;
-        let hidden = self.is_censored(doing);
+        let index = cx.index;
+        let hidden = self.is_censored(cx);
         let mut output = |stream, line: &str| {
             if hidden {
                 return;

@@ -7,11 +7,11 @@ use amibake_playbook::value::Value;
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
-use super::actions::{Doing, is_never_checked};
+use super::actions::{TaskContext, is_never_checked};
 use super::model::Task;
 use super::outcome::{Attempt, Fields, skipped, truth};
 use super::run::Run;
-use super::vars::Reach;
+use super::vars::VarScope;
 use crate::deadline;
 
 /// How long an execution may take, and what is said if it takes longer.
@@ -37,19 +37,19 @@ impl TimeLimit {
 
 impl Run<'_> {
     /// Runs a task once: conditions first, then the action with its retries.
-    pub(super) fn attempt(&self, doing: &Doing<'_>, loop_error: Option<Attempt>) -> Attempt {
-        let censored = self.is_censored(doing);
-        let mut attempt = self.attempt_shown(doing, loop_error);
+    pub(super) fn attempt(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
+        let censored = self.is_censored(cx);
+        let mut attempt = self.attempt_shown(cx, loop_error);
         attempt.censored = censored || truth(&attempt.fields, "_ansible_no_log");
         attempt.fields.shift_remove("_ansible_no_log");
-        attempt.ignored = self.ignores_errors(doing);
+        attempt.ignored = self.ignores_errors(cx);
         attempt
     }
 
-    fn attempt_shown(&self, doing: &Doing<'_>, loop_error: Option<Attempt>) -> Attempt {
-        let task = doing.task;
-        for condition in doing.around.gathered(&task.keywords, |k| &k.when) {
-            match self.holds(&condition, doing) {
+    fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
+        let task = cx.task;
+        for condition in cx.around.gathered(&task.keywords, |k| &k.when) {
+            match self.holds(&condition, cx) {
                 Ok(true) => {}
                 Ok(false) => return skipped(&condition),
                 Err(e) => {
@@ -64,9 +64,9 @@ impl Run<'_> {
         if let Some(refused) = &task.refused {
             return Attempt::failed(refused.clone());
         }
-        let mut attempt = self.retried(doing).unwrap_or_else(Attempt::failed);
-        for name in doing.around.gathered(&task.keywords, |k| &k.notify) {
-            match self.render(&name, doing.reach, doing.around) {
+        let mut attempt = self.retried(cx).unwrap_or_else(Attempt::failed);
+        for name in cx.around.gathered(&task.keywords, |k| &k.notify) {
+            match self.render(&name, cx.reach, cx.around) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
                 Err(e) => return Attempt::failed(format!("Task failed: {}", e.message)),
             }
@@ -75,8 +75,8 @@ impl Run<'_> {
     }
 
     /// Runs the action until `until` holds or the tries are used up.
-    fn retried(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let (task, reach, around) = (doing.task, doing.reach, doing.around);
+    fn retried(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let (task, reach, around) = (cx.task, cx.reach, cx.around);
         let number = |value: &Option<Value>| match value {
             None => Ok(None),
             Some(value) => self.number(value, reach, around).map(Some),
@@ -89,7 +89,7 @@ impl Run<'_> {
         let delay = number(&task.delay)?.map_or(5, |n| u64::try_from(n).unwrap_or(1));
         let mut last = Attempt::default();
         for n in 1..=retries {
-            last = self.once(doing, (retries > 1).then_some(n));
+            last = self.once(cx, (retries > 1).then_some(n));
             if last.is("skipped") && is_never_checked(&task.action) {
                 last.fields.shift_remove("attempts");
                 return Ok(last);
@@ -101,7 +101,7 @@ impl Run<'_> {
             let done = if task.until.is_empty() {
                 !last.is("failed")
             } else {
-                self.all_hold(&task.until, doing)
+                self.all_hold(&task.until, cx)
                     .map_err(|e| format!("Task failed: {e}"))?
             };
             if done {
@@ -110,7 +110,7 @@ impl Run<'_> {
             if n < retries {
                 last.fields.insert("retries".to_owned(), json!(retries));
                 self.emit(Event::TaskRetrying {
-                    index: doing.index,
+                    index: cx.index,
                     retries_left: retries - n,
                 });
                 pause(Duration::from_secs(delay));
@@ -124,7 +124,7 @@ impl Run<'_> {
     }
 
     /// Makes a result visible to the task's own conditions.
-    pub(super) fn publish(task: &Task, reach: &Reach, fields: &Fields) {
+    pub(super) fn publish(task: &Task, reach: &VarScope, fields: &Fields) {
         if let Some(name) = &task.register {
             reach
                 .local
@@ -133,20 +133,20 @@ impl Run<'_> {
     }
 
     /// Runs the action once and applies `changed_when` and `failed_when`.
-    fn once(&self, doing: &Doing<'_>, number: Option<u32>) -> Attempt {
-        let (task, reach) = (doing.task, doing.reach);
-        let limit = match self.time_limit(doing) {
+    fn once(&self, cx: &TaskContext<'_>, number: Option<u32>) -> Attempt {
+        let (task, reach) = (cx.task, cx.reach);
+        let limit = match self.time_limit(cx) {
             Ok(limit) => limit,
             Err(message) => return Attempt::failed(message),
         };
         let time = limit.as_ref().map(|limit| limit.time);
-        let (mut attempt, over) = deadline::within(time, || self.act(doing));
+        let (mut attempt, over) = deadline::within(time, || self.act(cx));
         if let Some(limit) = limit {
             if over {
                 attempt = limit.exceeded();
             }
             if limit.asynchronous {
-                let job = format!("j{}", doing.index);
+                let job = format!("j{}", cx.index);
                 attempt
                     .fields
                     .insert("ansible_job_id".to_owned(), json!(job));
@@ -170,15 +170,15 @@ impl Run<'_> {
             .or_insert_with(|| json!(false));
         Self::publish(task, reach, &attempt.fields);
         if !attempt.fields.contains_key("skipped") {
-            self.judge(doing, &mut attempt.fields);
+            self.judge(cx, &mut attempt.fields);
         }
         attempt
     }
 
-    fn judge(&self, doing: &Doing<'_>, fields: &mut Fields) {
-        let task = doing.task;
+    fn judge(&self, cx: &TaskContext<'_>, fields: &mut Fields) {
+        let task = cx.task;
         if !task.changed_when.is_empty() {
-            match self.all_hold(&task.changed_when, doing) {
+            match self.all_hold(&task.changed_when, cx) {
                 Ok(changed) => {
                     fields.insert("changed".to_owned(), json!(changed));
                 }
@@ -188,12 +188,12 @@ impl Run<'_> {
                     return;
                 }
             }
-            Self::publish(task, doing.reach, fields);
+            Self::publish(task, cx.reach, fields);
         }
         if task.failed_when.is_empty() {
             return;
         }
-        let judged = self.all_hold(&task.failed_when, doing);
+        let judged = self.all_hold(&task.failed_when, cx);
         fields.insert(
             "failed".to_owned(),
             json!(*judged.as_ref().unwrap_or(&true)),
@@ -203,41 +203,33 @@ impl Run<'_> {
     }
 
     /// Returns whether `no_log` hides what this task shows.
-    pub(super) fn is_censored(&self, doing: &Doing<'_>) -> bool {
-        let value = doing
-            .around
-            .nearest(&doing.task.keywords, |k| k.no_log.clone());
+    pub(super) fn is_censored(&self, cx: &TaskContext<'_>) -> bool {
+        let value = cx.around.nearest(&cx.task.keywords, |k| k.no_log.clone());
         // What cannot be evaluated is kept secret.
-        value.is_some_and(|value| {
-            self.boolean(&value, doing.reach, doing.around)
-                .unwrap_or(true)
-        })
+        value.is_some_and(|value| self.boolean(&value, cx.reach, cx.around).unwrap_or(true))
     }
 
-    fn ignores_errors(&self, doing: &Doing<'_>) -> bool {
-        let value = doing
+    fn ignores_errors(&self, cx: &TaskContext<'_>) -> bool {
+        let value = cx
             .around
-            .nearest(&doing.task.keywords, |k| k.ignore_errors.clone());
-        value.is_some_and(|value| {
-            self.boolean(&value, doing.reach, doing.around)
-                .unwrap_or(false)
-        })
+            .nearest(&cx.task.keywords, |k| k.ignore_errors.clone());
+        value.is_some_and(|value| self.boolean(&value, cx.reach, cx.around).unwrap_or(false))
     }
 
     /// Decides a condition of a task. What is said about it is hidden with the task.
-    pub(super) fn holds(&self, condition: &Value, doing: &Doing<'_>) -> Result<bool, String> {
-        let held = self.condition_quietly(condition, doing.reach, doing.around);
-        if !self.is_censored(doing) {
+    pub(super) fn holds(&self, condition: &Value, cx: &TaskContext<'_>) -> Result<bool, String> {
+        let held = self.condition_quietly(condition, cx.reach, cx.around);
+        if !self.is_censored(cx) {
             for warning in held.1 {
-                self.warn(warning, Some(&doing.task.place));
+                self.warn(warning, Some(&cx.task.place));
             }
         }
         held.0
     }
 
-    fn all_hold(&self, conditions: &[Value], doing: &Doing<'_>) -> Result<bool, String> {
+    fn all_hold(&self, conditions: &[Value], cx: &TaskContext<'_>) -> Result<bool, String> {
         for condition in conditions {
-            if !self.holds(condition, doing)? {
+            if !self.holds(condition, cx)? {
                 return Ok(false);
             }
         }
@@ -245,13 +237,13 @@ impl Run<'_> {
     }
 
     /// Returns how long the action may take: `timeout`, or the time that `async` gives it.
-    pub(super) fn time_limit(&self, doing: &Doing<'_>) -> Result<Option<TimeLimit>, String> {
-        let task = doing.task;
+    pub(super) fn time_limit(&self, cx: &TaskContext<'_>) -> Result<Option<TimeLimit>, String> {
+        let task = cx.task;
         let seconds = |value: Option<Value>| match value {
             None => Ok(0),
-            Some(value) => self.number(&value, doing.reach, doing.around),
+            Some(value) => self.number(&value, cx.reach, cx.around),
         };
-        let timeout = seconds(doing.around.nearest(&task.keywords, |k| k.timeout.clone()))?;
+        let timeout = seconds(cx.around.nearest(&task.keywords, |k| k.timeout.clone()))?;
         let patience = seconds(task.asynchronous.clone())?;
         if patience > 0 && task.poll.is_some() && seconds(task.poll.clone())? == 0 {
             return Err("async with poll: 0 is not supported: every task is waited for".to_owned());

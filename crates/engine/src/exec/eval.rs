@@ -7,19 +7,19 @@ use amibake_playbook::template::{Error, FileOptions, Templar};
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json};
 
-use super::actions::Doing;
+use super::actions::TaskContext;
 use super::lookup::Controllers;
-use super::model::Around;
+use super::model::Enclosing;
 use super::run::Run;
-use super::vars::Reach;
+use super::vars::VarScope;
 
 impl Run<'_> {
     /// Renders a value and everything in it.
     pub(super) fn render(
         &self,
         value: &Value,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<Value, Error> {
         if !value.is_latent() {
             return Ok(value.clone());
@@ -32,8 +32,8 @@ impl Run<'_> {
     pub(super) fn expression(
         &self,
         text: &str,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<Value, Error> {
         let outside = Controllers::new(self, around, reach);
         Templar::new(reach, &outside).evaluate(text, None)
@@ -43,15 +43,20 @@ impl Run<'_> {
     pub(super) fn text(
         &self,
         value: &Value,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<String, Error> {
         self.render(value, reach, around)
             .map(|value| value.to_string())
     }
 
     /// Renders the name of a task or play; what fails in it is shown as Ansible shows it.
-    pub(super) fn text_or_raw(&self, value: &Value, reach: &Reach, around: &Rc<Around>) -> String {
+    pub(super) fn text_or_raw(
+        &self,
+        value: &Value,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
+    ) -> String {
         let source = match (self.text(value, reach, around), value) {
             (Ok(text), _) => return text,
             (Err(_), Value::Template(source)) => source,
@@ -81,8 +86,8 @@ impl Run<'_> {
     pub(super) fn boolean(
         &self,
         value: &Value,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<bool, String> {
         let rendered = self
             .render(value, reach, around)
@@ -94,8 +99,8 @@ impl Run<'_> {
     pub(super) fn number(
         &self,
         value: &Value,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<i64, String> {
         let rendered = self
             .render(value, reach, around)
@@ -107,8 +112,8 @@ impl Run<'_> {
     pub(super) fn condition(
         &self,
         value: &Value,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<bool, String> {
         let (held, warnings) = self.condition_quietly(value, reach, around);
         for warning in warnings {
@@ -121,8 +126,8 @@ impl Run<'_> {
     pub(super) fn condition_quietly(
         &self,
         value: &Value,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> (Result<bool, String>, Vec<String>) {
         let outside = Controllers::new(self, around, reach);
         let templar = Templar::new(reach, &outside);
@@ -145,8 +150,8 @@ impl Run<'_> {
         text: &str,
         path: &Path,
         given: &Map<String, Json>,
-        reach: &Reach,
-        around: &Rc<Around>,
+        reach: &VarScope,
+        around: &Rc<Enclosing>,
     ) -> Result<String, String> {
         let outside = Controllers::new(self, around, reach);
         let templar = Templar::new(reach, &outside);
@@ -159,10 +164,10 @@ impl Run<'_> {
         &self,
         lookup: &str,
         terms: &[Value],
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
     ) -> Result<Vec<Value>, Error> {
-        let outside = Controllers::looping(self, doing);
-        Templar::new(doing.reach, &outside).lookup(lookup, terms)
+        let outside = Controllers::looping(self, cx);
+        Templar::new(cx.reach, &outside).lookup(lookup, terms)
     }
 }
 

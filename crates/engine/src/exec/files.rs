@@ -3,20 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use amibake_playbook::spec;
+use amibake_playbook::argspec;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::actions::{Doing, plain};
+use super::actions::{TaskContext, plain};
 use super::convert;
 use super::eval;
-use super::model::{Around, Play};
+use super::model::{Enclosing, Play};
 use super::outcome::Attempt;
 use super::run::{Run, Stop};
 use super::search;
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
-pub(super) fn load_vars_files(run: &Run<'_>, play: &Play, around: &Rc<Around>) -> Result<(), Stop> {
+pub(super) fn load_vars_files(
+    run: &Run<'_>,
+    play: &Play,
+    around: &Rc<Enclosing>,
+) -> Result<(), Stop> {
     for entry in &play.vars_files {
         let choices = eval::items(entry).unwrap_or_else(|| vec![entry.clone()]);
         let mut found = None;
@@ -53,21 +57,21 @@ pub(super) fn load_vars_files(run: &Run<'_>, play: &Play, around: &Rc<Around>) -
 
 impl Run<'_> {
     /// `include_vars`: a file, or the files of a folder.
-    pub(super) fn include_vars(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.args(doing)?;
+    pub(super) fn include_vars(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.args(cx)?;
         if let (Some(spec), Json::Object(args)) = (
-            spec::find("include_vars"),
+            argspec::find("include_vars"),
             eval::raw_json(&Value::Dict(args.clone())),
         ) {
             Self::refuse_values(spec, &args)?;
         }
         let text = |name: &str| args.get(name).map(|value| value.to_string());
         let files = if let Some(dir) = text("dir") {
-            self.variable_files(doing, &dir, &args)?
+            self.variable_files(cx, &dir, &args)?
         } else {
             let name = text("file").or_else(|| text("_raw_params"));
             let name = name.ok_or("No file or dir given to include_vars")?;
-            vec![search::find(self, doing.around, "vars", &name)?]
+            vec![search::find(self, cx.around, "vars", &name)?]
         };
         let all = Dict::new();
         for file in &files {
@@ -94,11 +98,11 @@ impl Run<'_> {
     /// Returns the variable files of a folder in order, as `include_vars: dir` reads them.
     fn variable_files(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
         dir: &str,
         args: &Dict,
     ) -> Result<Vec<PathBuf>, String> {
-        let folder = match &doing.around.role {
+        let folder = match &cx.around.role {
             Some(role) if !dir.starts_with('/') => {
                 let inside = role.path.join("vars").join(dir);
                 if self.project.files.is_dir(&inside) {
@@ -107,7 +111,7 @@ impl Run<'_> {
                     role.path.join(dir)
                 }
             }
-            _ => doing.around.folder.join(dir),
+            _ => cx.around.folder.join(dir),
         };
         let folder = search::normal(&folder);
         if !self.project.files.is_dir(&folder) {
@@ -176,16 +180,16 @@ impl Run<'_> {
     /// Renders the template of a `template` task; tells where it is, too.
     pub(super) fn rendered_template(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
         given: &Map<String, Json>,
     ) -> Result<(String, PathBuf), String> {
         let src = given
             .get("src")
             .and_then(Json::as_str)
             .ok_or("src and dest are required")?;
-        let path = search::find(self, doing.around, "templates", src)?;
+        let path = search::find(self, cx.around, "templates", src)?;
         let text = self.read_text(&path)?;
-        let reach = doing.reach.with_local();
+        let reach = cx.reach.with_local();
         let shown = path.to_string_lossy();
         reach.local.set("ansible_managed", self.managed());
         reach.local.set("template_path", Value::str(&shown));
@@ -198,7 +202,7 @@ impl Run<'_> {
         if let Some(dest) = given.get("dest").and_then(Json::as_str) {
             reach.local.set("template_destpath", Value::str(dest));
         }
-        let rendered = self.render_file(&text, &path, given, &reach, doing.around)?;
+        let rendered = self.render_file(&text, &path, given, &reach, cx.around)?;
         Ok((rendered, path))
     }
 
@@ -211,8 +215,8 @@ impl Run<'_> {
     }
 }
 
-fn nothing_around() -> Around {
-    Around {
+fn nothing_around() -> Enclosing {
+    Enclosing {
         parent: None,
         keywords: super::model::Keywords::default(),
         role: None,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::model::{Around, Keywords, Node, Play, Task};
+use super::model::{Enclosing, Keywords, Node, Play, Task};
 use super::role::Role;
 use super::run::{Flow, Run, Stop};
 
@@ -21,7 +21,7 @@ pub(super) struct Handlers {
 #[derive(Clone)]
 struct Handler {
     task: Rc<Task>,
-    around: Rc<Around>,
+    around: Rc<Enclosing>,
     notified: bool,
     /// Which list it stands in: of two of one name the last list's counts, and in it the first.
     list: usize,
@@ -29,7 +29,7 @@ struct Handler {
 
 impl Handlers {
     /// Returns a play's handlers: those of its roles first.
-    pub(super) fn of_play(play: &Play, roles: &[Rc<Role>], around: &Rc<Around>) -> Self {
+    pub(super) fn of_play(play: &Play, roles: &[Rc<Role>], around: &Rc<Enclosing>) -> Self {
         let mut handlers = Self::default();
         for role in roles {
             handlers.add_role(role, around);
@@ -39,14 +39,14 @@ impl Handlers {
     }
 
     /// Adds the handlers of a role and of what it depends on.
-    pub(super) fn add_role(&mut self, role: &Rc<Role>, around: &Rc<Around>) {
+    pub(super) fn add_role(&mut self, role: &Rc<Role>, around: &Rc<Enclosing>) {
         let mut seen: Vec<String> = Vec::new();
         for role in role.with_dependencies() {
             if seen.contains(&role.identity) {
                 continue;
             }
             seen.push(role.identity.clone());
-            let inner = Rc::new(Around {
+            let inner = Rc::new(Enclosing {
                 parent: Some(Rc::clone(around)),
                 keywords: Keywords {
                     tags: Vec::new(),
@@ -61,7 +61,7 @@ impl Handlers {
         }
     }
 
-    fn add(&mut self, nodes: &[Node], around: &Rc<Around>) {
+    fn add(&mut self, nodes: &[Node], around: &Rc<Enclosing>) {
         self.lists += 1;
         let list = self.lists;
         for node in nodes {

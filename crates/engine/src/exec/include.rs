@@ -6,11 +6,11 @@ use std::rc::Rc;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::json;
 
-use super::actions::Doing;
+use super::actions::TaskContext;
 use super::convert;
 use super::eval;
 use super::handlers::folder_of;
-use super::model::{Around, Keywords, Node, RoleUse, Task};
+use super::model::{Enclosing, Keywords, Node, RoleUse, Task};
 use super::outcome::{Attempt, Fields};
 use super::role::Role;
 use super::roles::{self, Use};
@@ -28,8 +28,8 @@ pub(super) struct Found {
 
 /// What an include has read and where it stands.
 pub(super) enum Loaded {
-    Tasks(Vec<Node>, Rc<Around>),
-    Role(Rc<Role>, Rc<Around>),
+    Tasks(Vec<Node>, Rc<Enclosing>),
+    Role(Rc<Role>, Rc<Enclosing>),
 }
 
 #[derive(Clone)]
@@ -48,8 +48,8 @@ const FROM: &[(&str, &str)] = &[
 
 impl Run<'_> {
     /// `include_tasks`: which file.
-    pub(super) fn find_tasks(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.args(doing)?;
+    pub(super) fn find_tasks(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.args(cx)?;
         let file = args.get("_raw_params").or_else(|| args.get("file"));
         let Some(file) = file else {
             return Err("No include file was specified to the include".to_owned());
@@ -59,29 +59,29 @@ impl Run<'_> {
         fields.insert("include_args".to_owned(), json!({}));
         fields.insert("changed".to_owned(), json!(false));
         let what = What::Tasks(file.to_string());
-        Ok(found(doing, fields, what, &args))
+        Ok(found(cx, fields, what, &args))
     }
 
     /// `include_role`: which role, and which of its files.
-    pub(super) fn find_role(&self, doing: &Doing<'_>) -> Result<Attempt, String> {
-        let args = self.args(doing)?;
-        let (role, how) = role_of(doing.task, &args, doing.around)?;
+    pub(super) fn find_role(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+        let args = self.args(cx)?;
+        let (role, how) = role_of(cx.task, &args, cx.around)?;
         let mut fields = Fields::new();
         fields.insert("changed".to_owned(), json!(false));
         let shown = eval::raw_json(&Value::Dict(args.clone()));
         fields.insert("include_args".to_owned(), shown);
         let what = What::Role(Box::new(role), Box::new(how));
-        Ok(found(doing, fields, what, &args))
+        Ok(found(cx, fields, what, &args))
     }
 
     /// Reads what an include found.
     pub(super) fn load(
         &self,
         task: &Rc<Task>,
-        around: &Rc<Around>,
+        around: &Rc<Enclosing>,
         found: Found,
     ) -> Result<Loaded, Stop> {
-        let include = Rc::new(Around {
+        let include = Rc::new(Enclosing {
             parent: Some(Rc::clone(around)),
             keywords: Keywords {
                 vars: task.keywords.vars.clone(),
@@ -120,18 +120,18 @@ impl Run<'_> {
     }
 
     /// `import_tasks`: the tasks of the file stand here, under all keywords of the import.
-    pub(super) fn import_tasks(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
-        let (nodes, inner) = self.imported_tasks(doing)?;
+    pub(super) fn import_tasks(&self, cx: &TaskContext<'_>) -> Result<Flow, Stop> {
+        let (nodes, inner) = self.imported_tasks(cx)?;
         self.nodes(&nodes, &inner)
     }
 
     /// Returns the tasks of an `import_tasks`, and what is around them.
     pub(super) fn imported_tasks(
         &self,
-        doing: &Doing<'_>,
-    ) -> Result<(Vec<Node>, Rc<Around>), Stop> {
-        let (task, around) = (doing.task, doing.around);
-        let args = self.args(doing).map_err(Stop)?;
+        cx: &TaskContext<'_>,
+    ) -> Result<(Vec<Node>, Rc<Enclosing>), Stop> {
+        let (task, around) = (cx.task, cx.around);
+        let args = self.args(cx).map_err(Stop)?;
         let file = args
             .get("_raw_params")
             .or_else(|| args.get("file"))
@@ -143,9 +143,9 @@ impl Run<'_> {
     }
 
     /// `import_role`: the role's tasks stand here, under all keywords of the import.
-    pub(super) fn import_role(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
-        let (task, around) = (doing.task, doing.around);
-        let args = self.args(doing).map_err(Stop)?;
+    pub(super) fn import_role(&self, cx: &TaskContext<'_>) -> Result<Flow, Stop> {
+        let (task, around) = (cx.task, cx.around);
+        let args = self.args(cx).map_err(Stop)?;
         let (used, mut how) = role_of(task, &args, around).map_err(Stop)?;
         how.public = args
             .get("public")
@@ -161,7 +161,7 @@ impl Run<'_> {
     }
 
     /// Finds a task file: beside the including file first, then as Ansible goes on.
-    fn task_file(&self, around: &Rc<Around>, name: &str) -> Result<PathBuf, String> {
+    fn task_file(&self, around: &Rc<Enclosing>, name: &str) -> Result<PathBuf, String> {
         let mut candidates = vec![around.folder.join(name)];
         if let Some(role) = &around.role {
             candidates.push(role.path.join("tasks").join(name));
@@ -187,9 +187,9 @@ impl Run<'_> {
 }
 
 /// Returns the result of an include that names `what`.
-fn found(doing: &Doing<'_>, fields: Fields, what: What, args: &Dict) -> Attempt {
-    let params = doing.task.keywords.vars.copy();
-    for (key, value) in doing.reach.local.entries() {
+fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attempt {
+    let params = cx.task.keywords.vars.copy();
+    for (key, value) in cx.reach.local.entries() {
         if key.as_str() != Some("ansible_search_path") {
             params.insert(key, value);
         }
@@ -209,7 +209,7 @@ fn found(doing: &Doing<'_>, fields: Fields, what: What, args: &Dict) -> Attempt 
 }
 
 /// Reads the parameters of `include_role` and `import_role`.
-fn role_of(task: &Task, args: &Dict, around: &Rc<Around>) -> Result<(RoleUse, Use), String> {
+fn role_of(task: &Task, args: &Dict, around: &Rc<Enclosing>) -> Result<(RoleUse, Use), String> {
     let name = args.get("name").or_else(|| args.get("role"));
     let name = name.ok_or("'name' is a required field for include_role.")?;
     let truth = |key: &str| args.get(key).and_then(|v| eval::truth(&v));
@@ -243,13 +243,13 @@ fn role_of(task: &Task, args: &Dict, around: &Rc<Around>) -> Result<(RoleUse, Us
 }
 
 /// The surroundings of what an import names: all its keywords count.
-fn imported(task: &Task, around: &Rc<Around>) -> Rc<Around> {
+fn imported(task: &Task, around: &Rc<Enclosing>) -> Rc<Enclosing> {
     let keywords = Keywords {
         name: None,
         ..task.keywords.clone()
     };
     let inner = around.inner(keywords);
-    Rc::new(Around {
+    Rc::new(Enclosing {
         parent: inner.parent.clone(),
         keywords: inner.keywords.clone(),
         role: inner.role.clone(),
@@ -260,8 +260,8 @@ fn imported(task: &Task, around: &Rc<Around>) -> Rc<Around> {
 }
 
 /// The same surroundings for tasks that stand in another file.
-fn beside(around: &Rc<Around>, file: &std::path::Path) -> Rc<Around> {
-    Rc::new(Around {
+fn beside(around: &Rc<Enclosing>, file: &std::path::Path) -> Rc<Enclosing> {
+    Rc::new(Enclosing {
         parent: Some(Rc::clone(around)),
         keywords: Keywords::default(),
         role: around.role.clone(),

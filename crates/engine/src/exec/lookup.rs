@@ -10,12 +10,12 @@ use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
 
-use super::actions::Doing;
+use super::actions::TaskContext;
 use super::eval;
-use super::model::Around;
+use super::model::Enclosing;
 use super::run::Run;
 use super::search;
-use super::vars::Reach;
+use super::vars::VarScope;
 
 /// Lookups answered here.
 const OURS: &[&str] = &[
@@ -63,15 +63,15 @@ pub fn lookup_is_answered_by(name: &str) -> Option<Side> {
 /// The controller's side, as one task's templates see it.
 pub(super) struct Controllers<'r, 'a> {
     run: &'r Run<'a>,
-    around: &'r Rc<Around>,
-    reach: &'r Reach,
+    around: &'r Rc<Enclosing>,
+    reach: &'r VarScope,
     /// Where `with_first_found` looks for names; `first_found` in a template looks in no such folder.
     kind: &'static str,
 }
 
 impl<'r, 'a> Controllers<'r, 'a> {
     /// Returns what templates of a task in these surroundings see.
-    pub(super) fn new(run: &'r Run<'a>, around: &'r Rc<Around>, reach: &'r Reach) -> Self {
+    pub(super) fn new(run: &'r Run<'a>, around: &'r Rc<Enclosing>, reach: &'r VarScope) -> Self {
         Self {
             run,
             around,
@@ -81,8 +81,8 @@ impl<'r, 'a> Controllers<'r, 'a> {
     }
 
     /// Returns what the `with_*` loop of a task sees.
-    pub(super) fn looping(run: &'r Run<'a>, doing: &Doing<'r>) -> Self {
-        let action = doing.task.action.as_str();
+    pub(super) fn looping(run: &'r Run<'a>, cx: &TaskContext<'r>) -> Self {
+        let action = cx.task.action.as_str();
         let kind = match () {
             () if action.contains("template") => "templates",
             () if action.contains("var") => "vars",
@@ -90,7 +90,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
         };
         Self {
             kind,
-            ..Self::new(run, doing.around, doing.reach)
+            ..Self::new(run, cx.around, cx.reach)
         }
     }
 

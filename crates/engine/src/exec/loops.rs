@@ -6,7 +6,7 @@ use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
-use super::actions::Doing;
+use super::actions::TaskContext;
 use super::model::Loop;
 use super::outcome::{Attempt, Fields, item_status, shown, shown_diff};
 use super::run::Run;
@@ -23,8 +23,8 @@ struct Control {
 }
 
 impl Control {
-    fn read(run: &Run<'_>, control: &Dict, doing: &Doing<'_>) -> Result<Self, String> {
-        let (reach, around) = (doing.reach, doing.around);
+    fn read(run: &Run<'_>, control: &Dict, cx: &TaskContext<'_>) -> Result<Self, String> {
+        let (reach, around) = (cx.reach, cx.around);
         let text = |key: &str| match control.get(key) {
             None => Ok(None),
             Some(value) => run
@@ -116,30 +116,30 @@ fn count(n: usize) -> Value {
 
 impl Run<'_> {
     /// Runs a task through its loop, if it has one.
-    pub(super) fn perform(&self, doing: &Doing<'_>) -> Attempt {
-        let Some(looping) = &doing.task.looping else {
-            return self.attempt(doing, None);
+    pub(super) fn perform(&self, cx: &TaskContext<'_>) -> Attempt {
+        let Some(looping) = &cx.task.looping else {
+            return self.attempt(cx, None);
         };
-        match self.items(looping, doing) {
+        match self.items(looping, cx) {
             Ok(items) if items.is_empty() => empty_loop(),
-            Ok(items) => self.each(looping, &items, doing),
+            Ok(items) => self.each(looping, &items, cx),
             // Conditions are looked at before anybody hears of it.
-            Err(failure) => self.attempt(doing, Some(*failure)),
+            Err(failure) => self.attempt(cx, Some(*failure)),
         }
     }
 
     /// Returns the items of a loop, or the failure to find them.
-    fn items(&self, looping: &Loop, doing: &Doing<'_>) -> Result<Vec<Value>, Box<Attempt>> {
+    fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Attempt>> {
         let fail =
             |e: &dyn std::fmt::Display| Box::new(Attempt::failed(format!("Task failed: {e}")));
         let over = self
-            .render(&looping.over, doing.reach, doing.around)
+            .render(&looping.over, cx.reach, cx.around)
             .map_err(|e| fail(&e.message))?;
         let items = super::eval::items(&over);
         let items = match (&looping.lookup, items) {
             (Some(lookup), terms) => {
                 let terms = terms.unwrap_or_else(|| vec![over]);
-                self.with_lookup(lookup, &terms, doing)
+                self.with_lookup(lookup, &terms, cx)
                     .map_err(|e| unlisted(&e.message))?
             }
             (None, Some(items)) => items,
@@ -153,13 +153,13 @@ impl Run<'_> {
         Ok(items.iter().map(super::eval::without_tuples).collect())
     }
 
-    fn each(&self, looping: &Loop, items: &[Value], doing: &Doing<'_>) -> Attempt {
-        let control = match Control::read(self, &looping.control, doing) {
+    fn each(&self, looping: &Loop, items: &[Value], cx: &TaskContext<'_>) -> Attempt {
+        let control = match Control::read(self, &looping.control, cx) {
             Ok(control) => control,
             Err(message) => return Attempt::failed(message),
         };
-        let task = doing.task;
-        if doing.reach.has(&control.variable) {
+        let task = cx.task;
+        if cx.reach.has(&control.variable) {
             let used = &control.variable;
             self.warn(
                 format!("The loop variable '{used}' is already in use."),
@@ -171,17 +171,14 @@ impl Run<'_> {
             if at > 0 && control.pause > Duration::ZERO {
                 super::attempt::pause(control.pause);
             }
-            let own = doing.reach.clone();
+            let own = cx.reach.clone();
             control.set(&own.local, items, at);
-            let doing = Doing {
-                reach: &own,
-                ..*doing
-            };
-            let mut attempt = self.attempt(&doing, None);
+            let cx = TaskContext { reach: &own, ..*cx };
+            let mut attempt = self.attempt(&cx, None);
             Self::publish(task, &own, &attempt.fields);
             control.mark(&mut attempt.fields, &own.local, item);
-            self.item_finished(&doing, &control, &mut attempt);
-            let stop = self.breaks(&control, &doing);
+            self.item_finished(&cx, &control, &mut attempt);
+            let stop = self.breaks(&control, &cx);
             attempts.push(attempt);
             own.local.remove(&control.variable.as_str().into());
             if stop || self.controller.borrow().cancelled() {
@@ -191,16 +188,13 @@ impl Run<'_> {
         collect(attempts)
     }
 
-    fn breaks(&self, control: &Control, doing: &Doing<'_>) -> bool {
-        let held = |c: &Value| {
-            self.condition(c, doing.reach, doing.around)
-                .unwrap_or(false)
-        };
+    fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> bool {
+        let held = |c: &Value| self.condition(c, cx.reach, cx.around).unwrap_or(false);
         !control.break_when.is_empty() && control.break_when.iter().all(held)
     }
 
-    fn item_finished(&self, doing: &Doing<'_>, control: &Control, attempt: &mut Attempt) {
-        let label = match self.render(&control.label, doing.reach, doing.around) {
+    fn item_finished(&self, cx: &TaskContext<'_>, control: &Control, attempt: &mut Attempt) {
+        let label = match self.render(&control.label, cx.reach, cx.around) {
             Ok(label) => label.to_string(),
             Err(e) => {
                 attempt.fields.insert("failed".to_owned(), json!(true));
@@ -209,7 +203,7 @@ impl Run<'_> {
                 String::new()
             }
         };
-        if super::actions::bare(&doing.task.action) == "include_tasks"
+        if super::actions::bare(&cx.task.action) == "include_tasks"
             && !attempt.is("failed")
             && !attempt.is("skipped")
         {
@@ -221,7 +215,7 @@ impl Run<'_> {
             label
         };
         self.emit(Event::ItemFinished {
-            index: doing.index,
+            index: cx.index,
             label,
             status: item_status(attempt),
             result: shown(&attempt.fields, attempt.censored),

@@ -7,7 +7,7 @@ use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json};
 
 use super::eval;
-use super::model::{Around, Play};
+use super::model::{Enclosing, Play};
 use super::role::Role;
 use super::run::{Run, Stop};
 
@@ -187,7 +187,7 @@ pub(super) fn role_names(run: &Run<'_>, roles: &[Rc<Role>]) {
 }
 
 /// Returns whether a play's `hosts` name this host.
-pub(super) fn is_ours(run: &Run<'_>, play: &Play, around: &Rc<Around>) -> Result<bool, Stop> {
+pub(super) fn is_ours(run: &Run<'_>, play: &Play, around: &Rc<Enclosing>) -> Result<bool, Stop> {
     if run.options.every_play {
         return Ok(true);
     }

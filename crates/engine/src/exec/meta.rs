@@ -2,21 +2,21 @@
 
 use std::rc::Rc;
 
-use super::actions::Doing;
+use super::actions::TaskContext;
 use super::eval;
-use super::model::Around;
+use super::model::Enclosing;
 use super::run::{Flow, Run, Stop};
 
 impl Run<'_> {
     /// Does a `meta` task. It has no result and counts nowhere.
-    pub(super) fn meta(&self, doing: &Doing<'_>) -> Result<Flow, Stop> {
-        let around = doing.around;
-        let args = self.written_args(doing).map_err(Stop)?;
+    pub(super) fn meta(&self, cx: &TaskContext<'_>) -> Result<Flow, Stop> {
+        let around = cx.around;
+        let args = self.written_args(cx).map_err(Stop)?;
         let what = args
             .get("_raw_params")
             .map_or_else(String::new, |raw| raw.to_string());
         // Ansible flushes handlers whatever `when` says, with a warning.
-        if what != "flush_handlers" && !self.is_wanted(doing)? {
+        if what != "flush_handlers" && !self.is_wanted(cx)? {
             return Ok(Flow::Next);
         }
         match what.as_str() {
@@ -37,10 +37,10 @@ impl Run<'_> {
     }
 
     /// Returns whether all conditions of a task hold.
-    fn is_wanted(&self, doing: &Doing<'_>) -> Result<bool, Stop> {
-        let place = &doing.task.place;
-        for condition in doing.around.gathered(&doing.task.keywords, |k| &k.when) {
-            let held = self.holds(&condition, doing);
+    fn is_wanted(&self, cx: &TaskContext<'_>) -> Result<bool, Stop> {
+        let place = &cx.task.place;
+        for condition in cx.around.gathered(&cx.task.keywords, |k| &k.when) {
+            let held = self.holds(&condition, cx);
             if !held.map_err(|e| Stop(format!("{}:{}: {e}", place.file, place.line)))? {
                 return Ok(false);
             }
@@ -52,7 +52,7 @@ impl Run<'_> {
     pub(super) fn is_true(
         &self,
         value: Option<&amibake_playbook::value::Value>,
-        around: &Rc<Around>,
+        around: &Rc<Enclosing>,
     ) -> Result<bool, Stop> {
         let Some(value) = value else {
             return Ok(false);

@@ -6,7 +6,6 @@
 mod actions;
 mod attempt;
 mod censor;
-mod conclude;
 mod convert;
 mod eval;
 mod files;
@@ -26,6 +25,7 @@ mod roles;
 mod run;
 mod search;
 mod task;
+mod task_result;
 mod vars;
 
 pub use actions::does;

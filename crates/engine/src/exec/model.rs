@@ -189,8 +189,8 @@ pub(super) struct Play {
 }
 
 /// What stands around a task, innermost first: blocks, includes, its role, the play.
-pub(super) struct Around {
-    pub(super) parent: Option<Rc<Around>>,
+pub(super) struct Enclosing {
+    pub(super) parent: Option<Rc<Enclosing>>,
     pub(super) keywords: Keywords,
     /// The role whose tasks these are.
     pub(super) role: Option<Rc<super::role::Role>>,
@@ -202,9 +202,9 @@ pub(super) struct Around {
     pub(super) folder: std::path::PathBuf,
 }
 
-impl Around {
+impl Enclosing {
     /// Walks from here outwards.
-    pub(super) fn chain(self: &Rc<Self>) -> impl Iterator<Item = Rc<Around>> {
+    pub(super) fn chain(self: &Rc<Self>) -> impl Iterator<Item = Rc<Enclosing>> {
         std::iter::successors(Some(Rc::clone(self)), |around| around.parent.clone())
     }
 

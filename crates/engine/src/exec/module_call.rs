@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use amibake_playbook::spec::ModuleSpec;
+use amibake_playbook::argspec::ModuleSpec;
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Stream;
 use serde_json::{Map, Value as Json};
 
-use super::actions::{Doing, bare};
+use super::actions::{TaskContext, bare};
 use super::eval;
 use super::model::Keywords;
 use super::run::Run;
 use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
 use crate::modules;
-use crate::open_files::{FEW, Room};
+use crate::open_files::{FEW, FdLimit};
 use crate::source::Source;
 use crate::worker::{Identity, Method, Workers};
 
@@ -28,7 +28,7 @@ pub(super) struct Call {
     environment: Vec<(String, String)>,
     sources: BTreeMap<String, Source>,
     /// For as long as many sources are open.
-    _room: Option<Room>,
+    _room: Option<FdLimit>,
     who: Identity,
     limit: Option<Duration>,
 }
@@ -86,55 +86,50 @@ impl Run<'_> {
     /// Templates and checks everything a call needs.
     pub(super) fn prepare(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
         spec: &'static ModuleSpec,
     ) -> Result<Call, String> {
-        let mut args = self.json_args(doing)?;
+        let mut args = self.json_args(cx)?;
         Self::refuse_values(spec, &args)?;
-        let room = Room::make();
-        let sources = self.sources(doing, spec, &mut args)?;
+        let room = FdLimit::make();
+        let sources = self.sources(cx, spec, &mut args)?;
         let keyword = |value: Option<Value>, default: bool| match value {
-            Some(value) => self.boolean(&value, doing.reach, doing.around),
+            Some(value) => self.boolean(&value, cx.reach, cx.around),
             None => Ok(default),
         };
-        let own = &doing.task.keywords;
+        let own = &cx.task.keywords;
         Ok(Call {
             name: spec.name,
             args,
             check: keyword(
-                doing.around.nearest(own, |k| k.check_mode.clone()),
+                cx.around.nearest(own, |k| k.check_mode.clone()),
                 self.options.check,
             )?,
             diff: keyword(
-                doing.around.nearest(own, |k| k.diff.clone()),
+                cx.around.nearest(own, |k| k.diff.clone()),
                 self.options.diff,
             )?,
-            environment: self.environment(doing)?.into_iter().collect(),
+            environment: self.environment(cx)?.into_iter().collect(),
             _room: Some(room).filter(|_| sources.len() > FEW),
             sources,
-            who: self.identity(doing)?,
-            limit: self.time_limit(doing)?.map(|limit| limit.time),
+            who: self.identity(cx)?,
+            limit: self.time_limit(cx)?.map(|limit| limit.time),
         })
     }
 
     /// Merges `environment` from the play inwards.
     pub(super) fn environment(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
     ) -> Result<BTreeMap<String, String>, String> {
         let mut merged = BTreeMap::new();
-        for level in doing
-            .around
-            .gathered(&doing.task.keywords, |k| &k.environment)
-        {
-            let rendered = self
-                .render(&level, doing.reach, doing.around)
-                .map_err(|e| {
-                    format!(
-                        "Task failed: Error processing keyword 'environment': {}",
-                        e.message
-                    )
-                })?;
+        for level in cx.around.gathered(&cx.task.keywords, |k| &k.environment) {
+            let rendered = self.render(&level, cx.reach, cx.around).map_err(|e| {
+                format!(
+                    "Task failed: Error processing keyword 'environment': {}",
+                    e.message
+                )
+            })?;
             for (name, value) in rendered.as_dict().map(Dict::entries).unwrap_or_default() {
                 merged.insert(name.value().to_string(), value.to_string());
             }
@@ -143,17 +138,17 @@ impl Run<'_> {
     }
 
     /// Returns whom a task runs as.
-    fn identity(&self, doing: &Doing<'_>) -> Result<Identity, String> {
-        let own = &doing.task.keywords;
-        let delegate = doing.around.nearest(own, |k| k.delegate_to.clone());
+    fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, String> {
+        let own = &cx.task.keywords;
+        let delegate = cx.around.nearest(own, |k| k.delegate_to.clone());
         if let Some(host) = delegate {
-            self.allow_delegation(&host, doing)?;
+            self.allow_delegation(&host, cx)?;
         }
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
-            let named = amibake_playbook::template::Scope::get(doing.reach, name);
-            match named.or(doing.around.nearest(own, |k| pick(k).clone())) {
+            let named = amibake_playbook::template::Scope::get(cx.reach, name);
+            match named.or(cx.around.nearest(own, |k| pick(k).clone())) {
                 Some(value) => self
-                    .render(&value, doing.reach, doing.around)
+                    .render(&value, cx.reach, cx.around)
                     .map_err(|e| format!("Task failed: {}", e.message))
                     .map(|value| Some(value).filter(|v| !matches!(v, Value::None | Value::Omit))),
                 None => Ok(None),
@@ -184,9 +179,9 @@ impl Run<'_> {
         })
     }
 
-    fn allow_delegation(&self, host: &Value, doing: &Doing<'_>) -> Result<(), String> {
+    fn allow_delegation(&self, host: &Value, cx: &TaskContext<'_>) -> Result<(), String> {
         let host = self
-            .text(host, doing.reach, doing.around)
+            .text(host, cx.reach, cx.around)
             .map_err(|e| format!("Task failed: {}", e.message))?;
         let here = host == self.options.inventory_hostname
             || (self.options.local && ["localhost", "127.0.0.1", "::1"].contains(&host.as_str()));
@@ -201,14 +196,14 @@ impl Run<'_> {
     /// Opens what the controller side of the task supplies; a template's mode is one of those things.
     fn sources(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
         spec: &ModuleSpec,
         given: &mut Map<String, Json>,
     ) -> Result<BTreeMap<String, Source>, String> {
         let mut sources = BTreeMap::new();
         let module = bare(spec.name);
         if module == "template" {
-            let (rendered, path) = self.rendered_template(doing, given)?;
+            let (rendered, path) = self.rendered_template(cx, given)?;
             if given.get("mode").and_then(Json::as_str) == Some("preserve") {
                 let mode = self.project.files.mode(&path).map_err(|e| e.to_string())?;
                 given.insert("mode".to_owned(), Json::from(format!("0{mode:03o}")));
@@ -221,10 +216,10 @@ impl Run<'_> {
             ("copy" | "unarchive", Some(src)) if is_ours(spec, given) => {
                 let follow = given.get("local_follow").map(Value::from_json);
                 let follow = follow.as_ref().and_then(eval::truth).unwrap_or(true);
-                self.open_source(doing, &src, !follow, &mut sources)?;
+                self.open_source(cx, &src, !follow, &mut sources)?;
             }
             ("assemble", Some(src)) if is_ours(spec, given) => {
-                self.open_fragments(doing, &src, &mut sources)?;
+                self.open_fragments(cx, &src, &mut sources)?;
             }
             ("script", _) => {
                 let raw = given
@@ -232,7 +227,7 @@ impl Run<'_> {
                     .or_else(|| given.get("cmd"))
                     .and_then(Json::as_str);
                 if let Some(name) = raw.and_then(|raw| raw.split_whitespace().next()) {
-                    self.open_source(doing, name, false, &mut sources)?;
+                    self.open_source(cx, name, false, &mut sources)?;
                 }
             }
             _ => {}

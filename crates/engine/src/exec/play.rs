@@ -5,13 +5,13 @@ use std::rc::Rc;
 use amibake_playbook::value::{Dict, Value};
 
 use super::eval;
-use super::model::{Around, Keywords, Play, Task};
+use super::model::{Enclosing, Keywords, Play, Task};
 use super::run::{Flow, Run, Stop};
 
 impl Run<'_> {
     /// Gathers facts unless the play says not to. It runs whatever the tags, unless the play
     /// itself is tagged.
-    pub(super) fn gather(&self, play: &Play, around: &Rc<Around>) -> Result<Flow, Stop> {
+    pub(super) fn gather(&self, play: &Play, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
         let reach = self.vars.reach(around, None);
         let wanted = match &play.gather_facts {
             None => true,

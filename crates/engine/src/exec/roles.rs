@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::convert;
 use super::eval;
-use super::model::{Around, Keywords, Play, RoleUse};
+use super::model::{Enclosing, Keywords, Play, RoleUse};
 use super::role::Role;
 use super::run::{Run, Stop};
 
@@ -29,7 +29,7 @@ pub(super) struct Use {
 pub(super) fn load_all(
     run: &Run<'_>,
     play: &Play,
-    around: &Rc<Around>,
+    around: &Rc<Enclosing>,
 ) -> Result<Vec<Rc<Role>>, Stop> {
     let how = Use {
         public: true,
@@ -46,7 +46,7 @@ pub(super) fn load(
     run: &Run<'_>,
     used: &RoleUse,
     how: &Use,
-    around: &Rc<Around>,
+    around: &Rc<Enclosing>,
 ) -> Result<Rc<Role>, Stop> {
     let reach = run.vars.reach(around, None);
     let name = run
@@ -151,8 +151,8 @@ fn shallow(role: &Role) -> Role {
 }
 
 /// Returns the surroundings of a role's tasks.
-pub(super) fn surroundings(role: &Rc<Role>, around: &Rc<Around>) -> Rc<Around> {
-    Rc::new(Around {
+pub(super) fn surroundings(role: &Rc<Role>, around: &Rc<Enclosing>) -> Rc<Enclosing> {
+    Rc::new(Enclosing {
         parent: Some(Rc::clone(around)),
         keywords: role.keywords.clone(),
         role: Some(Rc::clone(role)),
@@ -197,7 +197,7 @@ fn stem_file(run: &Run<'_>, folder: &Path, stem: &str) -> Option<PathBuf> {
 }
 
 /// Finds a role's folder: by collection, beside the playbook, beside other roles, on the paths.
-fn find(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Result<PathBuf, Stop> {
+fn find(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Result<PathBuf, Stop> {
     let mut tried = Vec::new();
     for candidate in candidates(run, name, around) {
         let candidate = super::search::normal(&candidate);
@@ -219,7 +219,7 @@ fn find(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Result<PathBuf, Stop>
     )))
 }
 
-fn candidates(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Vec<PathBuf> {
+fn candidates(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Vec<PathBuf> {
     if name.starts_with('/') {
         return vec![PathBuf::from(name)];
     }
@@ -262,7 +262,7 @@ fn candidates(run: &Run<'_>, name: &str, around: &Rc<Around>) -> Vec<PathBuf> {
 }
 
 /// Returns the collections whose roles are known by their short names here.
-fn searched(around: &Rc<Around>) -> Vec<String> {
+fn searched(around: &Rc<Enclosing>) -> Vec<String> {
     let named = around
         .chain()
         .find(|around| !around.keywords.collections.is_empty());

@@ -11,7 +11,7 @@ use amibake_protocol::event::{Event, Place, Recap};
 
 use super::convert;
 use super::handlers::Handlers;
-use super::model::{Around, Block, Keywords, Node, Play};
+use super::model::{Block, Enclosing, Keywords, Node, Play};
 use super::options::{Controller, Entry, Options, Project};
 use super::role::Role;
 use super::vars::Vars;
@@ -155,7 +155,12 @@ impl<'a> Run<'a> {
     }
 
     /// Gathers facts, then runs the sections, each with its flush of handlers.
-    fn sections(&self, play: &Play, roles: &[Rc<Role>], around: &Rc<Around>) -> Result<Flow, Stop> {
+    fn sections(
+        &self,
+        play: &Play,
+        roles: &[Rc<Role>],
+        around: &Rc<Enclosing>,
+    ) -> Result<Flow, Stop> {
         let flow = self.gather(play, around)?;
         if flow != Flow::Next {
             return Ok(flow);
@@ -186,8 +191,8 @@ impl<'a> Run<'a> {
         Ok(Flow::Next)
     }
 
-    fn surroundings(play: &Play) -> Rc<Around> {
-        Rc::new(Around {
+    fn surroundings(play: &Play) -> Rc<Enclosing> {
+        Rc::new(Enclosing {
             parent: None,
             keywords: Keywords {
                 name: None,
@@ -202,7 +207,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn play_name(&self, play: &Play, around: &Rc<Around>) -> String {
+    fn play_name(&self, play: &Play, around: &Rc<Enclosing>) -> String {
         let reach = self.vars.reach(around, None);
         let hidden = play.keywords.no_log.as_ref();
         if hidden.is_some_and(|value| self.boolean(value, &reach, around).unwrap_or(true))
@@ -225,7 +230,7 @@ impl<'a> Run<'a> {
     }
 
     /// Runs a role: what it depends on first, then its tasks.
-    pub(super) fn role(&self, role: &Rc<Role>, around: &Rc<Around>) -> Result<Flow, Stop> {
+    pub(super) fn role(&self, role: &Rc<Role>, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
         let inner = super::roles::surroundings(role, around);
         for dependency in &role.dependencies {
             match self.role(dependency, &inner)? {
@@ -247,7 +252,7 @@ impl<'a> Run<'a> {
     }
 
     /// Runs tasks and blocks in order.
-    pub(super) fn nodes(&self, nodes: &[Node], around: &Rc<Around>) -> Result<Flow, Stop> {
+    pub(super) fn nodes(&self, nodes: &[Node], around: &Rc<Enclosing>) -> Result<Flow, Stop> {
         for node in nodes {
             let flow = match node {
                 Node::Task(task) => self.task(task, around, false)?,
@@ -260,7 +265,7 @@ impl<'a> Run<'a> {
         Ok(Flow::Next)
     }
 
-    fn block(&self, block: &Block, around: &Rc<Around>) -> Result<Flow, Stop> {
+    fn block(&self, block: &Block, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
         let inner = around.inner(block.keywords.clone());
         // Without a task that the tags select, Ansible takes the block for one without `rescue`.
         let rescues = u32::from(self.selects_any(&block.rescue, &inner)?);

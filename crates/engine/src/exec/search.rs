@@ -6,17 +6,17 @@ use std::rc::Rc;
 
 pub(super) use amibake_playbook::files::normal;
 
+use amibake_playbook::argspec::LINKS_ARE_FOLLOWED;
 use amibake_playbook::files::Files;
-use amibake_playbook::spec::LINKS_ARE_FOLLOWED;
 
-use super::actions::Doing;
-use super::model::Around;
+use super::actions::TaskContext;
+use super::model::Enclosing;
 use super::run::Run;
 use crate::source::Source;
 
 /// Returns the folders of `ansible_search_path`: the role and those it was called from, the
 /// folder of the task file, the playbook's.
-pub(super) fn folders(run: &Run<'_>, around: &Rc<Around>) -> Vec<PathBuf> {
+pub(super) fn folders(run: &Run<'_>, around: &Rc<Enclosing>) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut add = |folder: &Path| {
         if !folders.iter().any(|known: &PathBuf| known == folder) {
@@ -37,7 +37,7 @@ pub(super) fn folders(run: &Run<'_>, around: &Rc<Around>) -> Vec<PathBuf> {
 /// list of where it looked.
 pub(super) fn find(
     run: &Run<'_>,
-    around: &Rc<Around>,
+    around: &Rc<Enclosing>,
     kind: &str,
     name: &str,
 ) -> Result<PathBuf, String> {
@@ -56,7 +56,7 @@ pub(super) fn find(
     ))
 }
 
-fn candidates(run: &Run<'_>, around: &Rc<Around>, kind: &str, name: &str) -> Vec<PathBuf> {
+fn candidates(run: &Run<'_>, around: &Rc<Enclosing>, kind: &str, name: &str) -> Vec<PathBuf> {
     if name.starts_with('/') || name.starts_with('~') {
         return vec![PathBuf::from(name)];
     }
@@ -84,12 +84,12 @@ impl Run<'_> {
     /// Opens a file, or everything in a folder, for the module that puts it on this machine.
     pub(super) fn open_source(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
         src: &str,
         keep_links: bool,
         sources: &mut BTreeMap<String, Source>,
     ) -> Result<(), String> {
-        let path = find(self, doing.around, "files", src)?;
+        let path = find(self, cx.around, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&path) {
             sources.insert(String::new(), open(files, &path)?);
@@ -109,11 +109,11 @@ impl Run<'_> {
     /// Opens the files that lie in a folder itself, by name, for `assemble`.
     pub(super) fn open_fragments(
         &self,
-        doing: &Doing<'_>,
+        cx: &TaskContext<'_>,
         src: &str,
         sources: &mut BTreeMap<String, Source>,
     ) -> Result<(), String> {
-        let folder = find(self, doing.around, "files", src)?;
+        let folder = find(self, cx.around, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&folder) {
             return Err(format!("Source ({}) is not a directory", folder.display()));

@@ -8,17 +8,17 @@ use amibake_playbook::value::Value;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 
-use super::actions::Doing;
-use super::model::{Around, Node, Task};
+use super::actions::TaskContext;
+use super::model::{Enclosing, Node, Task};
 use super::run::{Flow, Run, Stop};
-use super::vars::Reach;
+use super::vars::VarScope;
 
 impl Run<'_> {
     /// Runs one task or handler, unless tags or `--start-at-task` leave it out.
     pub(super) fn task(
         &self,
         task: &Rc<Task>,
-        around: &Rc<Around>,
+        around: &Rc<Enclosing>,
         handler: bool,
     ) -> Result<Flow, Stop> {
         if self.controller.borrow().cancelled() {
@@ -26,7 +26,7 @@ impl Run<'_> {
         }
         self.at.replace(task.place.clone());
         let reach = self.reach(task, around);
-        let doing = Doing {
+        let cx = TaskContext {
             task,
             around,
             reach: &reach,
@@ -34,35 +34,35 @@ impl Run<'_> {
         };
         // What is imported is chosen by its own tags, to which the import's were added.
         let imported = match super::actions::bare(&task.action) {
-            "import_tasks" => Some(self.import_tasks(&doing)),
-            "import_role" => Some(self.import_role(&doing)),
+            "import_tasks" => Some(self.import_tasks(&cx)),
+            "import_role" => Some(self.import_role(&cx)),
             _ => None,
         };
         if let Some(flow) = imported {
-            return flow.map_err(|stop| self.hushed(stop, &doing));
+            return flow.map_err(|stop| self.hushed(stop, &cx));
         }
-        if !handler && !self.is_selected(&doing)? {
+        if !handler && !self.is_selected(&cx)? {
             return Ok(Flow::Next);
         }
         if super::actions::bare(&task.action) == "meta" {
-            let flow = self.meta(&doing);
-            return flow.map_err(|stop| self.hushed(stop, &doing));
+            let flow = self.meta(&cx);
+            return flow.map_err(|stop| self.hushed(stop, &cx));
         }
-        if !handler && self.is_before_start(&doing) {
+        if !handler && self.is_before_start(&cx) {
             return Ok(Flow::Next);
         }
-        if !handler && !self.is_confirmed(&doing) {
+        if !handler && !self.is_confirmed(&cx) {
             return Ok(Flow::Next);
         }
-        self.ordinary(doing, handler)
+        self.ordinary(cx, handler)
     }
 
     /// Asks the user under `--step`, as Ansible does: no by default, and `continue` for the rest.
-    fn is_confirmed(&self, doing: &Doing<'_>) -> bool {
+    fn is_confirmed(&self, cx: &TaskContext<'_>) -> bool {
         if !self.stepping.get() {
             return true;
         }
-        let name = self.task_name(doing);
+        let name = self.task_name(cx);
         let answer = self.controller.borrow_mut().ask(Ask::Confirm { name });
         let Answer::Value { value } = answer else {
             return false;
@@ -77,22 +77,22 @@ impl Run<'_> {
         }
     }
 
-    fn ordinary(&self, mut doing: Doing<'_>, handler: bool) -> Result<Flow, Stop> {
-        doing.index += 1;
-        self.index.set(doing.index);
+    fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Result<Flow, Stop> {
+        cx.index += 1;
+        self.index.set(cx.index);
         self.emit(Event::TaskStarted {
-            index: doing.index,
-            name: self.task_name(&doing),
-            module: doing.task.action.clone(),
+            index: cx.index,
+            name: self.task_name(&cx),
+            module: cx.task.action.clone(),
             handler,
-            place: doing.task.place.clone(),
+            place: cx.task.place.clone(),
         });
         let start = Instant::now();
-        let ended = self.perform(&doing);
-        self.conclude(&doing, start, ended)
+        let ended = self.perform(&cx);
+        self.conclude(&cx, start, ended)
     }
 
-    fn reach(&self, task: &Task, around: &Rc<Around>) -> Reach {
+    fn reach(&self, task: &Task, around: &Rc<Enclosing>) -> VarScope {
         let reach = self.vars.reach(around, Some(task));
         let path = super::search::folders(self, around);
         let path = path
@@ -104,11 +104,11 @@ impl Run<'_> {
     }
 
     /// Returns whether the tags select any of these tasks; an imported role is judged by its import.
-    pub(super) fn selects_any(&self, nodes: &[Node], around: &Rc<Around>) -> Result<bool, Stop> {
+    pub(super) fn selects_any(&self, nodes: &[Node], around: &Rc<Enclosing>) -> Result<bool, Stop> {
         for node in nodes {
             let selects = match node {
                 Node::Task(task) => {
-                    let doing = Doing {
+                    let cx = TaskContext {
                         task,
                         around,
                         reach: &self.reach(task, around),
@@ -116,10 +116,10 @@ impl Run<'_> {
                     };
                     match super::actions::bare(&task.action) {
                         "import_tasks" => {
-                            let (nodes, inner) = self.imported_tasks(&doing)?;
+                            let (nodes, inner) = self.imported_tasks(&cx)?;
                             self.selects_any(&nodes, &inner)?
                         }
-                        _ => self.is_selected(&doing)?,
+                        _ => self.is_selected(&cx)?,
                     }
                 }
                 Node::Block(block) => {
@@ -136,12 +136,12 @@ impl Run<'_> {
         Ok(false)
     }
 
-    fn is_selected(&self, doing: &Doing<'_>) -> Result<bool, Stop> {
+    fn is_selected(&self, cx: &TaskContext<'_>) -> Result<bool, Stop> {
         let mut tags = BTreeSet::new();
-        for tag in doing.around.gathered(&doing.task.keywords, |k| &k.tags) {
+        for tag in cx.around.gathered(&cx.task.keywords, |k| &k.tags) {
             let rendered = self
-                .render(&tag, doing.reach, doing.around)
-                .map_err(|e| self.hushed(Stop(e.to_string()), doing))?;
+                .render(&tag, cx.reach, cx.around)
+                .map_err(|e| self.hushed(Stop(e.to_string()), cx))?;
             for text in super::eval::texts(&rendered) {
                 tags.extend(text.split(',').map(|tag| tag.trim().to_owned()));
             }
@@ -149,11 +149,11 @@ impl Run<'_> {
         Ok(self.tags.selects(&tags))
     }
 
-    fn is_before_start(&self, doing: &Doing<'_>) -> bool {
+    fn is_before_start(&self, cx: &TaskContext<'_>) -> bool {
         let Some(wanted) = self.start_at.borrow().clone() else {
             return false;
         };
-        let full = self.task_name(doing);
+        let full = self.task_name(cx);
         let short = full.rsplit(" : ").next().unwrap_or(&full).to_owned();
         let found = [full, short]
             .iter()
@@ -165,28 +165,28 @@ impl Run<'_> {
     }
 
     /// The name as Ansible prints it: `role : name`.
-    fn task_name(&self, doing: &Doing<'_>) -> String {
-        let task = doing.task;
+    fn task_name(&self, cx: &TaskContext<'_>) -> String {
+        let task = cx.task;
         if task.keywords.name.is_none() && super::actions::bare(&task.action) == "include_role" {
             let role = task.args.get("name").or_else(|| task.args.get("role"));
-            let role = role.map(|role| self.title(&role, doing));
+            let role = role.map(|role| self.title(&role, cx));
             return format!("{} : {}", task.action, role.unwrap_or_default());
         }
         let name = match &task.keywords.name {
-            Some(name) => self.title(name, doing),
+            Some(name) => self.title(name, cx),
             None => task.action.clone(),
         };
-        match &doing.around.role {
+        match &cx.around.role {
             Some(role) => format!("{} : {name}", role.name),
             None => name,
         }
     }
 
     /// Renders what a task is called; under `no_log` it is shown as written.
-    fn title(&self, name: &Value, doing: &Doing<'_>) -> String {
-        if self.is_censored(doing) {
+    fn title(&self, name: &Value, cx: &TaskContext<'_>) -> String {
+        if self.is_censored(cx) {
             return name.to_string();
         }
-        self.text_or_raw(name, doing.reach, doing.around)
+        self.text_or_raw(name, cx.reach, cx.around)
     }
 }

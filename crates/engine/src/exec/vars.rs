@@ -9,7 +9,7 @@ use amibake_playbook::template::Scope;
 use amibake_playbook::value::{Dict, Key, Value};
 use serde_json::{Map, Value as Json};
 
-use super::model::{Around, Task};
+use super::model::{Enclosing, Task};
 use super::role::Role;
 
 /// The variables of a run, by where they come from.
@@ -43,7 +43,7 @@ pub(super) struct Vars {
 
 /// What one task sees: levels, strongest first.
 #[derive(Clone)]
-pub(super) struct Reach {
+pub(super) struct VarScope {
     /// The loop's variables, and results while the task runs; they win over all.
     pub(super) local: Dict,
     levels: Vec<Dict>,
@@ -53,7 +53,7 @@ pub(super) struct Reach {
 
 impl Vars {
     /// Returns what a task sees.
-    pub(super) fn reach(&self, around: &Rc<Around>, task: Option<&Task>) -> Reach {
+    pub(super) fn reach(&self, around: &Rc<Enclosing>, task: Option<&Task>) -> VarScope {
         let mut levels = vec![
             task_magic(around),
             self.magic.clone(),
@@ -96,7 +96,7 @@ impl Vars {
             role.push_own_defaults(&mut levels);
         }
         levels.retain(|level| !level.is_empty());
-        Reach {
+        VarScope {
             local: Dict::new(),
             levels,
             facts: self.facts.clone(),
@@ -127,7 +127,7 @@ impl Vars {
 }
 
 /// The magic variables that depend on where a task stands.
-fn task_magic(around: &Rc<Around>) -> Dict {
+fn task_magic(around: &Rc<Enclosing>) -> Dict {
     let magic = Dict::new();
     if let Some(role) = &around.role {
         magic.set("role_name", Value::str(role.short_name()));
@@ -165,7 +165,7 @@ fn is_connection_variable(name: &str) -> bool {
         || name.starts_with("ansible_ssh_") && !name.starts_with("ansible_ssh_host_key")
 }
 
-impl Reach {
+impl VarScope {
     /// Returns the same view with its own local level, over what `self` has there.
     pub(super) fn with_local(&self) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl Reach {
     }
 }
 
-impl Scope for Reach {
+impl Scope for VarScope {
     fn get(&self, name: &str) -> Option<Value> {
         if let Some(value) = self.local.get(name) {
             return Some(value);

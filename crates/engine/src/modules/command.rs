@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::run_command::Command as Program;
-use crate::words;
+use crate::shlex;
 
 /// `command`: a program and its arguments, no shell.
 pub(super) struct Command;
@@ -19,7 +19,7 @@ pub(super) struct Shell;
 impl ActionModule for Command {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
         let argv = match text(args) {
-            Some(text) => words::split(text).map_err(Failure::new)?,
+            Some(text) => shlex::split(text).map_err(Failure::new)?,
             None => args.list("argv").into_iter().map(str::to_owned).collect(),
         };
         if argv.is_empty() {
@@ -30,7 +30,7 @@ impl ActionModule for Command {
         let expanded = if args.opt_bool("expand_argument_vars") == Some(false) {
             argv.clone()
         } else {
-            let expand = |arg: &String| words::expand(arg, &context.environment);
+            let expand = |arg: &String| shlex::expand(arg, &context.environment);
             argv.iter().map(expand).collect()
         };
         let mut outcome = execute(args, json!(argv), expanded, context)?;

@@ -14,8 +14,8 @@ use crate::attrs::Mode;
 use crate::digest;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::modules::stat;
+use crate::shlex;
 use crate::users;
-use crate::words;
 
 pub(super) struct Find;
 
@@ -39,7 +39,7 @@ impl ActionModule for Find {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
         let mut search = Search::read(args)?;
         for path in args.list("paths") {
-            search.root(&words::expand(path, &context.environment));
+            search.root(&shlex::expand(path, &context.environment));
         }
         let full = search.full();
         let msg = match (search.warnings.is_empty(), full) {

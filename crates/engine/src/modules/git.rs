@@ -101,7 +101,7 @@ impl<'r, 'c> Run<'r, 'c> {
             }
         };
         let repo = args.required("repo")?;
-        let expanded = crate::words::expand(repo, &context.environment);
+        let expanded = crate::shlex::expand(repo, &context.environment);
         let repo = if expanded.starts_with('/') {
             format!("file://{expanded}")
         } else {

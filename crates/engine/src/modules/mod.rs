@@ -1,6 +1,6 @@
 //! The modules, one file each, and the registry that names them.
 //!
-//! Their parameters stand in [`amibake_playbook::spec`]; what needs the play's state (`set_fact`,
+//! Their parameters stand in [`amibake_playbook::argspec`]; what needs the play's state (`set_fact`,
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
 mod assemble;
@@ -32,7 +32,7 @@ mod supervisorctl;
 mod systemd;
 mod user;
 
-use amibake_playbook::spec;
+use amibake_playbook::argspec;
 
 use crate::args::Args;
 use crate::attrs;
@@ -110,10 +110,10 @@ const SYSTEM: &[(&str, Module)] = &[
     ),
 ];
 
-/// Returns the module called `name`, in any spelling that [`spec::find`] knows.
+/// Returns the module called `name`, in any spelling that [`argspec::find`] knows.
 #[must_use]
 pub fn find(name: &str) -> Option<Module> {
-    let name = spec::find(name)?.name;
+    let name = argspec::find(name)?.name;
     FILES
         .iter()
         .chain(SYSTEM)
@@ -203,7 +203,7 @@ pub(crate) mod tests {
         args: serde_json::Value,
         context: &mut Context<'_>,
     ) -> Result<Outcome, Failure> {
-        let spec = spec::find(name).unwrap();
+        let spec = argspec::find(name).unwrap();
         let args = Args::coerce(spec, args.as_object().unwrap().clone())?;
         find(name).unwrap().run(&args, context)
     }
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     #[test]
     fn every_registered_module_has_a_spec_of_that_name() {
         for (name, _) in FILES.iter().chain(SYSTEM) {
-            assert_eq!(spec::find(name).map(|s| s.name), Some(*name));
+            assert_eq!(argspec::find(name).map(|s| s.name), Some(*name));
         }
     }
 

@@ -10,7 +10,7 @@ use tempfile::{Builder, TempDir};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::run_command::{Command, quote};
-use crate::words;
+use crate::shlex;
 
 /// `raw`: text for the shell, without the task's `environment`.
 pub(super) struct Raw;
@@ -55,7 +55,7 @@ impl ActionModule for Script {
         }
         let line = args.str("_raw_params").or_else(|| args.str("cmd"));
         let line = line.unwrap_or_default().trim();
-        let name = words::split(line).map_err(Failure::new)?;
+        let name = shlex::split(line).map_err(Failure::new)?;
         let name = name.first().map(String::as_str).unwrap_or_default();
         let (_home, command) = place(args, name, context)?;
         let rest = line.find(name).map_or("", |at| &line[at + name.len()..]);

@@ -55,7 +55,7 @@ impl ActionModule for Service {
                 )),
             }
         }
-        let spec = amibake_playbook::spec::find("ansible.builtin.systemd_service")
+        let spec = amibake_playbook::argspec::find("ansible.builtin.systemd_service")
             .ok_or_else(|| Failure::new("there is no module systemd_service"))?;
         let mut outcome = Systemd.run(&Args::coerce(spec, given)?, context)?;
         outcome.warnings.extend(warnings);

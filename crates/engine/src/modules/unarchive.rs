@@ -20,7 +20,7 @@ use zip::Found;
 pub(super) struct Unarchive;
 
 /// Where an archive goes and what of it.
-struct Job<'a> {
+struct Extraction<'a> {
     args: &'a Args,
     src: PathBuf,
     dest: PathBuf,
@@ -60,18 +60,18 @@ impl ActionModule for Unarchive {
         let dest = std::path::absolute(given).unwrap_or_else(|_| given.into());
         // The file lives as long as the task: dropped, it is removed.
         let (src, _downloaded) = archive(args, context)?;
-        let job = Job {
+        let extraction = Extraction {
             attributes: Attributes::read(args, &dest)?,
             args,
             src,
             dest,
         };
-        let (handler, files) = job.handler(context)?;
+        let (handler, files) = extraction.handler(context)?;
         if let (Handler::Tar { .. }, true) = (&handler, context.check) {
             let msg = "remote module (ansible.legacy.unarchive) does not support check mode when using gtar";
             return Ok(skipped(msg.to_owned()));
         }
-        job.unpack(&handler, &files, context)
+        extraction.unpack(&handler, &files, context)
     }
 }
 
@@ -134,7 +134,7 @@ fn download(args: &Args, context: &Context<'_>) -> Result<tempfile::NamedTempFil
     Ok(file)
 }
 
-impl Job<'_> {
+impl Extraction<'_> {
     /// Tries zip, then tar with each compression; the first that lists files is taken.
     fn handler(&self, context: &mut Context<'_>) -> Result<(Handler, Vec<String>), Failure> {
         let mut reasons = Vec::new();

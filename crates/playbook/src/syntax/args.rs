@@ -1,8 +1,8 @@
 //! What can be said of a task's arguments before they are templated.
 
 use super::Args;
+use crate::argspec::{Kind as Wanted, ModuleSpec, Param};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::{Kind as Wanted, ModuleSpec, Param};
 use crate::yaml::{Kind, Node, truth};
 
 /// Returns what is wrong with the literal ones of `args`.
@@ -28,7 +28,7 @@ pub(super) fn check(spec: &ModuleSpec, args: &Args, span: &Span) -> Vec<Diagnost
 pub(super) fn refused(spec: &ModuleSpec, args: &Args) -> Vec<Diagnostic> {
     let why = |(name, value): &(String, Node)| {
         let text = literal(value)?.scalar_text()?;
-        let why = crate::spec::refused(spec, name, &text)?;
+        let why = crate::argspec::refused(spec, name, &text)?;
         let wrong = format!("`{name}: {text}` of {} is not supported", spec.name);
         Some(Diagnostic::new(&value.span, wrong).hint(why))
     };

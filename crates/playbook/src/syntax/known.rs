@@ -1,6 +1,6 @@
 //! Modules that Ansible knows: which this program runs, which it does not have yet.
 
-use crate::spec::{self, ModuleSpec};
+use crate::argspec::{self, ModuleSpec};
 
 /// What the executor does itself, without parameters to check.
 pub const STATEMENTS: &[&str] = &[
@@ -185,8 +185,8 @@ pub(super) enum Name {
 }
 
 pub(super) fn name(name: &str) -> Name {
-    if let Some(spec) = spec::find(name) {
-        return match spec::NOT_YET.contains(&spec.name) {
+    if let Some(spec) = argspec::find(name) {
+        return match argspec::NOT_YET.contains(&spec.name) {
             true => Name::Missing,
             false => Name::Module(spec),
         };
@@ -216,7 +216,7 @@ pub(super) fn bare(name: &str) -> &str {
 
 /// Returns the fully qualified name of a name known to Ansible.
 pub(super) fn full(name: &str) -> String {
-    if let Some(spec) = spec::find(name) {
+    if let Some(spec) = argspec::find(name) {
         return spec.name.to_owned();
     }
     if BUILTIN.contains(&bare(name)) {
@@ -235,7 +235,7 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
         all.push((*short).to_owned());
         all.push(format!("ansible.builtin.{short}"));
     }
-    for full in spec::all()
+    for full in argspec::all()
         .map(|spec| spec.name)
         .chain(OTHERS.iter().copied())
     {

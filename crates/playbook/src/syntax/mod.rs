@@ -20,9 +20,9 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::argspec::ModuleSpec;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
-use crate::spec::ModuleSpec;
 use crate::yaml::{self, Node};
 pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support, UNSUPPORTED_LOOKUPS};
 pub use known::STATEMENTS;

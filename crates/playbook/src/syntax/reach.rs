@@ -7,13 +7,13 @@ use crate::yaml::{Kind, Node};
 
 /// Whether something is reached; ordered so that `and` is the minimum and `or` the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reach {
+pub(super) enum Reachability {
     No,
     Undecided,
     Yes,
 }
 
-impl Reach {
+impl Reachability {
     fn of(truth: bool) -> Self {
         if truth { Self::Yes } else { Self::No }
     }
@@ -30,22 +30,22 @@ impl Reach {
 type Facts = BTreeMap<String, String>;
 
 /// Decides a `when`: a condition or a list of them.
-pub(super) fn when(node: &Node, facts: &Facts) -> Reach {
+pub(super) fn when(node: &Node, facts: &Facts) -> Reachability {
     match &node.kind {
-        Kind::Bool(truth) => Reach::of(*truth),
+        Kind::Bool(truth) => Reachability::of(*truth),
         Kind::Str(text) => condition(text, facts),
         Kind::Seq(items) => items
             .iter()
             .map(|item| when(item, facts))
             .min()
-            .unwrap_or(Reach::Yes),
-        _ => Reach::Undecided,
+            .unwrap_or(Reachability::Yes),
+        _ => Reachability::Undecided,
     }
 }
 
-fn condition(text: &str, facts: &Facts) -> Reach {
+fn condition(text: &str, facts: &Facts) -> Reachability {
     let Some(tokens) = tokens(text) else {
-        return Reach::Undecided;
+        return Reachability::Undecided;
     };
     let mut reader = Reader {
         tokens: &tokens,
@@ -56,7 +56,7 @@ fn condition(text: &str, facts: &Facts) -> Reach {
     if reader.at == tokens.len() {
         reach
     } else {
-        Reach::Undecided
+        Reachability::Undecided
     }
 }
 
@@ -112,7 +112,7 @@ impl Reader<'_> {
         found
     }
 
-    fn or(&mut self, depth: usize) -> Reach {
+    fn or(&mut self, depth: usize) -> Reachability {
         let mut reach = self.and(depth);
         while self.word("or") {
             reach = reach.max(self.and(depth));
@@ -120,7 +120,7 @@ impl Reader<'_> {
         reach
     }
 
-    fn and(&mut self, depth: usize) -> Reach {
+    fn and(&mut self, depth: usize) -> Reachability {
         let mut reach = self.not(depth);
         while self.word("and") {
             reach = reach.min(self.not(depth));
@@ -128,7 +128,7 @@ impl Reader<'_> {
         reach
     }
 
-    fn not(&mut self, depth: usize) -> Reach {
+    fn not(&mut self, depth: usize) -> Reachability {
         let mut negated = false;
         while self.word("not") {
             negated = !negated;
@@ -138,7 +138,7 @@ impl Reader<'_> {
     }
 
     /// Reads a group, or everything up to the next `and`, `or` or closing parenthesis.
-    fn atom(&mut self, depth: usize) -> Reach {
+    fn atom(&mut self, depth: usize) -> Reachability {
         let from = self.at;
         if depth < DEPTH_LIMIT && self.tokens.get(self.at) == Some(&Token::Sign("(")) {
             self.at += 1;
@@ -172,16 +172,16 @@ impl Reader<'_> {
         }
     }
 
-    fn compare(&self, tokens: &[Token]) -> Reach {
+    fn compare(&self, tokens: &[Token]) -> Reachability {
         if let [Token::Word(word)] = tokens {
             return match word.as_str() {
-                "true" | "True" => Reach::Yes,
-                "false" | "False" => Reach::No,
-                _ => Reach::Undecided,
+                "true" | "True" => Reachability::Yes,
+                "false" | "False" => Reachability::No,
+                _ => Reachability::Undecided,
             };
         }
         let Some((fact, rest)) = self.fact(tokens) else {
-            return Reach::Undecided;
+            return Reachability::Undecided;
         };
         let equal = |token: &Token| text(token).map(|text| *fact == *text);
         let among = |rest: &[Token]| {
@@ -210,7 +210,7 @@ impl Reader<'_> {
             ] if not == "not" && word == "in" => among(inner).map(|a| !a),
             _ => None,
         };
-        answer.map_or(Reach::Undecided, Reach::of)
+        answer.map_or(Reachability::Undecided, Reachability::of)
     }
 
     /// Reads `ansible_os_family`, `ansible_facts.os_family`, `ansible_facts['os_family']`.
@@ -252,32 +252,47 @@ mod tests {
         let facts = [("os_family", "Debian"), ("distribution", "Ubuntu")];
         let facts = facts.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         for (text, reach) in [
-            ("ansible_os_family == 'RedHat'", Reach::No),
-            ("ansible_facts['os_family'] == \"Debian\"", Reach::Yes),
+            ("ansible_os_family == 'RedHat'", Reachability::No),
+            (
+                "ansible_facts['os_family'] == \"Debian\"",
+                Reachability::Yes,
+            ),
             (
                 "ansible_facts.distribution in ['Debian', 'Ubuntu']",
-                Reach::Yes,
+                Reachability::Yes,
             ),
             (
                 "ansible_distribution not in ['Debian', 'Ubuntu']",
-                Reach::No,
+                Reachability::No,
             ),
-            ("x is defined and ansible_os_family == 'RedHat'", Reach::No),
+            (
+                "x is defined and ansible_os_family == 'RedHat'",
+                Reachability::No,
+            ),
             (
                 "x is defined or ansible_os_family == 'RedHat'",
-                Reach::Undecided,
+                Reachability::Undecided,
             ),
-            ("not (ansible_os_family == 'RedHat' or false)", Reach::Yes),
-            ("ansible_os_family | lower == 'debian'", Reach::Undecided),
-            ("(x or y) and ansible_os_family != 'Debian'", Reach::No),
-            ("'a' in b", Reach::Undecided),
-            ("", Reach::Undecided),
+            (
+                "not (ansible_os_family == 'RedHat' or false)",
+                Reachability::Yes,
+            ),
+            (
+                "ansible_os_family | lower == 'debian'",
+                Reachability::Undecided,
+            ),
+            (
+                "(x or y) and ansible_os_family != 'Debian'",
+                Reachability::No,
+            ),
+            ("'a' in b", Reachability::Undecided),
+            ("", Reachability::Undecided),
         ] {
             assert_eq!(condition(text, &facts), reach, "{text}");
         }
         assert_eq!(
             condition("ansible_os_family == 'RedHat'", &Facts::new()),
-            Reach::Undecided
+            Reachability::Undecided
         );
     }
 }

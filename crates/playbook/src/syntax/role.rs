@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::keywords::Place;
-use super::reach::Reach;
+use super::reach::Reachability;
 use super::walk::{Follow, Walk, normal};
 use super::{Args, Meta, Role, RoleUse, load};
 use crate::diagnostic::{Diagnostic, Span};
@@ -98,7 +98,7 @@ impl Walk<'_> {
         }
         let text = name.scalar_text()?;
         let Some(path) = self.find_role(&text) else {
-            if self.reach != Reach::No {
+            if self.reach != Reachability::No {
                 self.error(self.role_missing(&text, &name.span));
             }
             return None;
@@ -234,7 +234,7 @@ impl Walk<'_> {
         let files = self.role_files(path, folder, stem.unwrap_or("main"));
         if files.is_empty()
             && let Some(stem) = stem
-            && self.reach != Reach::No
+            && self.reach != Reachability::No
         {
             let folder = path.join(folder);
             self.error(Diagnostic::new(

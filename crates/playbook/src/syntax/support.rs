@@ -5,7 +5,7 @@
 
 use super::keywords::{KEYWORDS, Place, Support};
 use super::known;
-use super::reach::Reach;
+use super::reach::Reachability;
 use super::walk::{Follow, Walk};
 use super::{Keywords, Task};
 use crate::diagnostic::Diagnostic;
@@ -61,7 +61,7 @@ impl Walk<'_> {
     }
 
     fn warn(&mut self, warning: Diagnostic) {
-        if self.follow == Follow::Everything && self.reach != Reach::No {
+        if self.follow == Follow::Everything && self.reach != Reachability::No {
             self.out.warnings.push(warning);
         }
     }
@@ -69,16 +69,16 @@ impl Walk<'_> {
     /// Refuses something, as far as it can be reached.
     pub(super) fn refuse(&mut self, complaint: Diagnostic) {
         match (self.follow, self.reach) {
-            (_, Reach::No) => {}
+            (_, Reachability::No) => {}
             (Follow::Nothing, _) => self.refused.push(complaint),
-            (Follow::Everything, Reach::Undecided) => {
+            (Follow::Everything, Reachability::Undecided) => {
                 let hint = match &complaint.hint {
                     Some(hint) => format!("{hint}; the run fails if this is reached"),
                     None => "the run fails if this is reached".to_owned(),
                 };
                 self.out.warnings.push(complaint.hint(hint));
             }
-            (Follow::Everything, Reach::Yes) => self.error(complaint),
+            (Follow::Everything, Reachability::Yes) => self.error(complaint),
         }
     }
 
@@ -92,7 +92,7 @@ impl Walk<'_> {
                 self.error(wrong.nearest(&order, ORDERS.iter().copied()));
             }
         }
-        if !is_false(value) && self.reach != Reach::No {
+        if !is_false(value) && self.reach != Reachability::No {
             let wrong = format!("`{name}` is not supported for several hosts: each runs by itself");
             let wrong = Diagnostic::new(&value.span, wrong);
             self.out

@@ -3,7 +3,7 @@
 use super::free_form;
 use super::keywords::{self, Place};
 use super::known::{self, Name};
-use super::reach::{self, Reach};
+use super::reach::{self, Reachability};
 use super::walk::{Follow, Walk};
 use super::{Args, Keywords, Task, args};
 use crate::diagnostic::{Diagnostic, Span};
@@ -322,7 +322,7 @@ impl Walk<'_> {
             }
         }
         if self.follow == Follow::Everything
-            && self.reach != Reach::No
+            && self.reach != Reachability::No
             && let Some(spec) = task.spec
             && !matches!(known::bare(&task.action), "include_vars" | "set_fact")
         {
@@ -358,7 +358,7 @@ impl Walk<'_> {
     }
 
     /// Returns what the `when` among `keywords` makes of the reach so far.
-    pub(super) fn narrowed(&self, node: &Node) -> Reach {
+    pub(super) fn narrowed(&self, node: &Node) -> Reachability {
         match node.get("when") {
             Some(when) => self.reach.min(reach::when(when, &self.options.facts)),
             None => self.reach,

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::keywords::Place;
-use super::reach::Reach;
+use super::reach::Reachability;
 use super::role::From;
 use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known, load};
+use crate::argspec::LINKS_ARE_FOLLOWED;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 pub(super) use crate::files::normal;
-use crate::spec::LINKS_ARE_FOLLOWED;
 use crate::yaml::{Kind, Node, truth};
 
 /// Files included in one another deeper than this are taken for a circle.
@@ -36,7 +36,7 @@ pub(super) struct Walk<'a> {
     pub(super) role: Vec<(String, PathBuf)>,
     /// Task files and playbooks being read, innermost last.
     pub(super) within: Vec<PathBuf>,
-    pub(super) reach: Reach,
+    pub(super) reach: Reachability,
     /// What the plays, blocks and tasks being read ask for that is not here, outermost first.
     pub(super) refused: Vec<Diagnostic>,
 }
@@ -67,7 +67,7 @@ impl<'a> Walk<'a> {
             bases: vec![base.to_path_buf()],
             role: Vec::new(),
             within: Vec::new(),
-            reach: Reach::Yes,
+            reach: Reachability::Yes,
             refused: Vec::new(),
         }
     }
@@ -414,9 +414,9 @@ impl<'a> Walk<'a> {
                 name,
                 candidates.first().map_or(Path::new(text), PathBuf::as_path),
             );
-            if import && self.reach != Reach::No {
+            if import && self.reach != Reachability::No {
                 self.error(wrong);
-            } else if self.reach != Reach::No {
+            } else if self.reach != Reachability::No {
                 self.out.warnings.push(wrong);
             }
             return Vec::new();
@@ -479,9 +479,9 @@ impl<'a> Walk<'a> {
         let Some(path) = self.find_role(text) else {
             let wrong = self.role_missing(text, &name.span);
             match self.reach {
-                Reach::No => {}
-                Reach::Undecided if !import => self.out.warnings.push(wrong),
-                Reach::Undecided | Reach::Yes => self.error(wrong),
+                Reachability::No => {}
+                Reachability::Undecided if !import => self.out.warnings.push(wrong),
+                Reachability::Undecided | Reachability::Yes => self.error(wrong),
             }
             return Vec::new();
         };

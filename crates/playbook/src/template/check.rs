@@ -2,7 +2,7 @@
 
 use super::ast::{Applied, Args, Expr, Stmt};
 use super::lexer::Syntax;
-use super::{Error, cache, filters, tests};
+use super::{Error, cache, filters, jinja_tests};
 use crate::value::{Place, Value, looks_like_template};
 
 /// Returns what is wrong with a template as it stands in a playbook.
@@ -139,8 +139,8 @@ impl Found {
             Expr::Test(applied) => {
                 self.applied(
                     applied,
-                    tests::find(&applied.name).is_some(),
-                    tests::unknown,
+                    jinja_tests::find(&applied.name).is_some(),
+                    jinja_tests::unknown,
                 );
             }
             Expr::Compare(first, rest) => {
@@ -185,13 +185,13 @@ impl Found {
                 }
             }
             "select" | "reject" => {
-                if let Some(name) = at(0).filter(|name| tests::find(name).is_none()) {
-                    self.problem(applied, tests::unknown(&name));
+                if let Some(name) = at(0).filter(|name| jinja_tests::find(name).is_none()) {
+                    self.problem(applied, jinja_tests::unknown(&name));
                 }
             }
             "selectattr" | "rejectattr" => {
-                if let Some(name) = at(1).filter(|name| tests::find(name).is_none()) {
-                    self.problem(applied, tests::unknown(&name));
+                if let Some(name) = at(1).filter(|name| jinja_tests::find(name).is_none()) {
+                    self.problem(applied, jinja_tests::unknown(&name));
                 }
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! Template files, as the template module renders them.
 
-use super::eval::{Frame, Machine, at_line};
+use super::eval::{Evaluator, Frame, at_line};
 use super::lexer::Syntax;
 use super::{Error, ErrorKind, finalize, parser};
 
@@ -24,7 +24,7 @@ impl Default for FileOptions {
 
 /// Renders a file's text.
 pub(super) fn render(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     text: &str,
     options: &FileOptions,
     path: &str,

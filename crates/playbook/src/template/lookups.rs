@@ -1,12 +1,12 @@
 //! The lookups that need nothing from outside.
 
-use super::eval::Machine;
+use super::eval::Evaluator;
 use super::{Error, ErrorKind, Kwargs};
 use crate::value::Value;
 
 /// Runs the lookup `name` if it is one of these.
 pub(super) fn run(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     name: &str,
     terms: &[Value],
     options: &Kwargs,
@@ -43,7 +43,7 @@ pub(super) fn run(
     })
 }
 
-fn dict(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+fn dict(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
         let Value::Dict(dict) = term else {
@@ -64,7 +64,7 @@ fn dict(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
 }
 
 /// Flattens one level, as `with_items` does.
-fn items(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+fn items(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
         match term {
@@ -76,14 +76,14 @@ fn items(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
 }
 
 /// Returns a list's items; anything else is a list of one.
-fn items_or_one(machine: &Machine<'_>, term: &Value) -> Result<Vec<Value>, Error> {
+fn items_or_one(machine: &Evaluator<'_>, term: &Value) -> Result<Vec<Value>, Error> {
     match term {
         Value::Str(_) => Ok(vec![term.clone()]),
         term => machine.items(term).or_else(|_| Ok(vec![term.clone()])),
     }
 }
 
-fn vars(machine: &Machine<'_>, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
+fn vars(machine: &Evaluator<'_>, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
         let Some(name) = term.as_str() else {
@@ -106,7 +106,7 @@ fn vars(machine: &Machine<'_>, terms: &[Value], options: &Kwargs) -> Result<Vec<
     Ok(out)
 }
 
-fn varnames(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+fn varnames(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
         let pattern = crate::pyre::Regex::new(&term.to_string(), crate::pyre::Flags::default())
@@ -122,7 +122,7 @@ fn varnames(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error>
     Ok(out)
 }
 
-fn nested(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+fn nested(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out: Vec<Vec<Value>> = vec![Vec::new()];
     for term in terms {
         let items = items_or_one(machine, term)?;
@@ -142,7 +142,7 @@ fn nested(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     Ok(out.into_iter().map(Value::list).collect())
 }
 
-fn together(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+fn together(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let lists = terms
         .iter()
         .map(|term| items_or_one(machine, term))
@@ -161,7 +161,7 @@ fn together(machine: &Machine<'_>, terms: &[Value]) -> Result<Vec<Value>, Error>
 }
 
 /// `sequence`: `start=1 end=5 stride=2 format=web%02d`, or `1-5/2:web%02d`.
-fn sequence(machine: &Machine<'_>, term: &Value, options: &Kwargs) -> Result<Vec<Value>, Error> {
+fn sequence(machine: &Evaluator<'_>, term: &Value, options: &Kwargs) -> Result<Vec<Value>, Error> {
     let given = sequence_fields(&term.to_string(), options)?;
     let get = |name: &str| {
         let found = given.iter().rev().find(|(key, _)| key == name);

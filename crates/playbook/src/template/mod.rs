@@ -14,13 +14,13 @@ mod file;
 mod filters;
 mod finalize;
 mod format;
+mod jinja_tests;
 mod lexer;
 mod limits;
 mod lookups;
 mod parser;
 mod scope;
 mod templar;
-mod tests;
 mod text;
 mod yaml_out;
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::eval::{Frame, Machine, defined};
+use super::eval::{Evaluator, Frame, defined};
 use super::file::{self, FileOptions};
 use super::limits::Limits;
 use super::{Error, ErrorKind, Kwargs, Outside, Scope, cache, finalize};
@@ -183,8 +183,8 @@ impl<'a> Templar<'a> {
         file::render(&self.machine(), text, options, path)
     }
 
-    fn machine(&self) -> Machine<'_> {
-        Machine::new(self.scope, self.outside, self.limits, &self.warnings)
+    fn machine(&self) -> Evaluator<'_> {
+        Evaluator::new(self.scope, self.outside, self.limits, &self.warnings)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Python's text methods, apart from formatting.
 
 use super::Error;
-use super::eval::Machine;
+use super::eval::Evaluator;
 use super::filters::Given;
 use crate::value::Value;
 
 /// Calls the method `name` of `text`.
 pub(super) fn method(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     text: &str,
     name: &str,
     given: &Given,
@@ -127,7 +127,7 @@ fn strip(text: &str, name: &str, given: &Given) -> Result<Value, Error> {
     }))
 }
 
-fn split(machine: &Machine<'_>, text: &str, right: bool, given: &Given) -> Result<Value, Error> {
+fn split(machine: &Evaluator<'_>, text: &str, right: bool, given: &Given) -> Result<Value, Error> {
     let separator = given.optional_text(0)?;
     let limit = usize::try_from(given.int(1, -1)?).unwrap_or(usize::MAX - 1);
     machine.meter.items(text.len() / 2)?;
@@ -219,7 +219,7 @@ fn partition(text: &str, name: &str, separator: &str) -> Result<Value, Error> {
     Ok(Value::tuple(parts.into_iter().map(Value::str).collect()))
 }
 
-fn join(machine: &Machine<'_>, separator: &str, given: &Given) -> Result<Value, Error> {
+fn join(machine: &Evaluator<'_>, separator: &str, given: &Given) -> Result<Value, Error> {
     let mut out = String::new();
     for (index, item) in machine.items(given.value(0)?)?.iter().enumerate() {
         let Some(item) = item.as_str() else {
@@ -237,7 +237,7 @@ fn join(machine: &Machine<'_>, separator: &str, given: &Given) -> Result<Value, 
     Ok(Value::from(out))
 }
 
-fn replace(machine: &Machine<'_>, text: &str, given: &Given) -> Result<Value, Error> {
+fn replace(machine: &Evaluator<'_>, text: &str, given: &Given) -> Result<Value, Error> {
     let (old, new) = (given.text(0)?, given.text(1)?);
     let count = usize::try_from(given.int(2, -1)?).unwrap_or(usize::MAX);
     let matches = text.matches(old.as_str()).count().min(count);
@@ -247,7 +247,7 @@ fn replace(machine: &Machine<'_>, text: &str, given: &Given) -> Result<Value, Er
     Ok(Value::from(text.replacen(&old, &new, count)))
 }
 
-fn affix(machine: &Machine<'_>, text: &str, name: &str, given: &Given) -> Result<Value, Error> {
+fn affix(machine: &Evaluator<'_>, text: &str, name: &str, given: &Given) -> Result<Value, Error> {
     let start = usize::try_from(given.int(1, 0)?).unwrap_or(0);
     let text = text
         .char_indices()
@@ -306,7 +306,7 @@ fn find(text: &str, name: &str, given: &Given) -> Result<Value, Error> {
     }
 }
 
-fn pad(machine: &Machine<'_>, text: &str, name: &str, given: &Given) -> Result<Value, Error> {
+fn pad(machine: &Evaluator<'_>, text: &str, name: &str, given: &Given) -> Result<Value, Error> {
     let width = usize::try_from(given.int(0, 0)?).unwrap_or(0);
     machine.meter.bytes(width)?;
     let missing = width.saturating_sub(text.chars().count());
@@ -335,7 +335,7 @@ pub(super) fn center(text: &str, width: usize, fill: &str) -> String {
     format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left))
 }
 
-fn expand_tabs(machine: &Machine<'_>, text: &str, size: i64) -> Result<Value, Error> {
+fn expand_tabs(machine: &Evaluator<'_>, text: &str, size: i64) -> Result<Value, Error> {
     let size = usize::try_from(size).unwrap_or(0);
     machine
         .meter

@@ -93,7 +93,7 @@ impl ActionModule for Package {
         }
         let mut given: Map<String, Json> = args.all().clone();
         given.remove("use");
-        let spec = amibake_playbook::spec::find("ansible.builtin.apt")
+        let spec = amibake_playbook::argspec::find("ansible.builtin.apt")
             .ok_or_else(|| Failure::new("there is no module apt"))?;
         Apt.run(&Args::coerce(spec, given)?, context)
     }

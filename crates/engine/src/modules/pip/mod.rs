@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::run_command::{Command, Ran, bin_path, required_bin, variable};
-use crate::words;
+use crate::shlex;
 
 use requirement::{Installed, Plain};
 
@@ -214,7 +214,7 @@ fn packages(args: &Args, version: Option<&str>) -> Result<Vec<String>, Failure> 
 
 fn extra_arguments(args: &Args) -> Result<Vec<String>, Failure> {
     let text = args.str("extra_args").unwrap_or_default();
-    let mut extra = words::split(text).map_err(Failure::new)?;
+    let mut extra = shlex::split(text).map_err(Failure::new)?;
     if args.bool("editable") && !extra.iter().any(|argument| argument == "-e") {
         extra.push("-e".to_owned());
     }
@@ -228,7 +228,7 @@ fn make_environment(
     context: &mut Context<'_>,
 ) -> Result<Ran, Failure> {
     let given = args.str("virtualenv_command").unwrap_or("virtualenv");
-    let mut argv = words::split(given).map_err(Failure::new)?;
+    let mut argv = shlex::split(given).map_err(Failure::new)?;
     let Some(program) = argv.first().cloned() else {
         return Err(Failure::new("virtualenv_command is empty"));
     };

@@ -5,25 +5,25 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Job;
+use super::Extraction;
 use crate::attrs;
 use crate::module::{Context, Failure};
 use crate::run_command::{Command, bin_path};
 
 /// Returns the program and the files in the archive, or why it cannot be handled.
 pub(super) fn list(
-    job: &Job<'_>,
+    extraction: &Extraction<'_>,
     context: &mut Context<'_>,
 ) -> Result<(String, Vec<String>), String> {
-    if !is_zip(&job.src) {
-        return Err(format!("'{}' is not a zip file", job.src.display()));
+    if !is_zip(&extraction.src) {
+        return Err(format!("'{}' is not a zip file", extraction.src.display()));
     }
     let find = |name: &str| {
         let path = bin_path(name, context).map(|path| path.to_string_lossy().into_owned());
         path.ok_or_else(|| format!("Unable to find required '{name}' binary in the path."))
     };
     let (program, info) = (find("unzip")?, find("zipinfo")?);
-    let command = Command::new([info.as_str(), "-1", &job.src.to_string_lossy()]).parsable();
+    let command = Command::new([info.as_str(), "-1", &extraction.src.to_string_lossy()]).parsable();
     let ran = command.run(context).map_err(|e| e.to_string())?;
     if ran.rc != 0 {
         return Err(format!(
@@ -31,12 +31,15 @@ pub(super) fn list(
             ran.stderr
         ));
     }
-    let names = ran.stdout.lines().filter(|name| wanted(job, name));
+    let names = ran.stdout.lines().filter(|name| wanted(extraction, name));
     Ok((program, names.map(str::to_owned).collect()))
 }
 
-fn wanted(job: &Job<'_>, name: &str) -> bool {
-    let (include, exclude) = (job.args.list("include"), job.args.list("exclude"));
+fn wanted(extraction: &Extraction<'_>, name: &str) -> bool {
+    let (include, exclude) = (
+        extraction.args.list("include"),
+        extraction.args.list("exclude"),
+    );
     let any = |patterns: &[&str]| {
         let mut patterns = patterns.iter();
         patterns.any(|pattern| crate::modules::find::fnmatch(pattern, name))
@@ -64,15 +67,15 @@ pub(super) struct Found {
 /// Compares what `zipinfo` tells of every member with what is there, as Ansible does: kind, time,
 /// size, checksum, mode, owner and group; of links the last two.
 pub(super) fn compare(
-    job: &Job<'_>,
+    extraction: &Extraction<'_>,
     program: &str,
     context: &mut Context<'_>,
 ) -> Result<Found, Failure> {
-    let sums = checksums(job, program, context)?;
+    let sums = checksums(extraction, program, context)?;
     let info = bin_path("zipinfo", context).unwrap_or_else(|| "zipinfo".into());
-    let list = |name: &str| job.args.list(name).into_iter().map(str::to_owned);
+    let list = |name: &str| extraction.args.list(name).into_iter().map(str::to_owned);
     let mut argv = vec![info.to_string_lossy().into_owned()];
-    argv.extend(["-T", "-s", &job.src.to_string_lossy()].map(str::to_owned));
+    argv.extend(["-T", "-s", &extraction.src.to_string_lossy()].map(str::to_owned));
     argv.extend(list("exclude").next().map(|_| "-x".to_owned()));
     argv.extend(list("exclude").chain(list("include")));
     let command = Command::new(argv).parsable();
@@ -82,11 +85,11 @@ pub(super) fn compare(
         newer: Vec::new(),
     };
     for member in ran.stdout.lines().filter_map(Member::read) {
-        if job.args.list("exclude").contains(&member.name) {
+        if extraction.args.list("exclude").contains(&member.name) {
             continue;
         }
         let sum = sums.get(member.name).copied();
-        match member.state(job, sum) {
+        match member.state(extraction, sum) {
             State::Same => {}
             State::Differs => found.differs = true,
             State::Newer => found.newer.push(member.name.to_owned()),
@@ -97,11 +100,11 @@ pub(super) fn compare(
 
 /// Returns the checksums that `unzip -v` lists, by name.
 fn checksums(
-    job: &Job<'_>,
+    extraction: &Extraction<'_>,
     program: &str,
     context: &mut Context<'_>,
 ) -> Result<HashMap<String, u32>, Failure> {
-    let command = Command::new([program, "-v", &job.src.to_string_lossy()]).parsable();
+    let command = Command::new([program, "-v", &extraction.src.to_string_lossy()]).parsable();
     let ran = command.run(context).map_err(|e| e.failure(&command))?;
     let entries = ran.stdout.lines().filter_map(entry);
     Ok(entries.map(|(name, crc)| (name.to_owned(), crc)).collect())
@@ -163,8 +166,8 @@ impl<'a> Member<'a> {
         })
     }
 
-    fn state(&self, job: &Job<'_>, sum: Option<u32>) -> State {
-        let path = job.dest.join(self.name);
+    fn state(&self, extraction: &Extraction<'_>, sum: Option<u32>) -> State {
+        let path = extraction.dest.join(self.name);
         let Ok(meta) = std::fs::symlink_metadata(&path) else {
             return State::Differs;
         };
@@ -181,7 +184,7 @@ impl<'a> Member<'a> {
         if meta.is_file() {
             let there = (meta.mtime(), meta.mtime_nsec());
             match (self.modified, 0).cmp(&there) {
-                Ordering::Less if job.args.bool("keep_newer") => return State::Newer,
+                Ordering::Less if extraction.args.bool("keep_newer") => return State::Newer,
                 Ordering::Equal => {}
                 Ordering::Less | Ordering::Greater => return State::Differs,
             }
@@ -190,16 +193,16 @@ impl<'a> Member<'a> {
             }
         }
         let now = meta.mode() & 0o7777;
-        let same = self.kind == 'l' || self.mode(job, meta.mode(), is_dir) == Some(now);
-        match same && owned(job, &meta) {
+        let same = self.kind == 'l' || self.mode(extraction, meta.mode(), is_dir) == Some(now);
+        match same && owned(extraction, &meta) {
             true => State::Same,
             false => State::Differs,
         }
     }
 
     /// Returns the mode asked for, or the one that `unzip` gives; `None` if it cannot be told.
-    fn mode(&self, job: &Job<'_>, now: u32, is_dir: bool) -> Option<u32> {
-        if let Some(mode) = &job.attributes.mode {
+    fn mode(&self, extraction: &Extraction<'_>, now: u32, is_dir: bool) -> Option<u32> {
+        if let Some(mode) = &extraction.attributes.mode {
             return Some(mode.apply(now, is_dir));
         }
         let fat = |executable: &str| match is_dir || self.permissions == executable {
@@ -224,10 +227,12 @@ fn bits(permissions: &str) -> u32 {
 }
 
 /// Whether a file has the owner and group asked for, or else ours.
-fn owned(job: &Job<'_>, meta: &std::fs::Metadata) -> bool {
+fn owned(extraction: &Extraction<'_>, meta: &std::fs::Metadata) -> bool {
     let wanted = |given: &Option<attrs::Principal>| given.as_ref().and_then(|given| given.id);
-    let uid = wanted(&job.attributes.owner).unwrap_or_else(|| nix::unistd::getuid().as_raw());
-    let gid = wanted(&job.attributes.group).unwrap_or_else(|| nix::unistd::getgid().as_raw());
+    let uid =
+        wanted(&extraction.attributes.owner).unwrap_or_else(|| nix::unistd::getuid().as_raw());
+    let gid =
+        wanted(&extraction.attributes.group).unwrap_or_else(|| nix::unistd::getgid().as_raw());
     meta.uid() == uid && meta.gid() == gid
 }
 
@@ -254,17 +259,21 @@ fn crc32(path: &Path) -> Option<u32> {
 }
 
 /// Returns the command that unpacks.
-pub(super) fn extract_argv(job: &Job<'_>, program: &str, newer: &[String]) -> Vec<String> {
-    let list = |name: &str| job.args.list(name).into_iter().map(str::to_owned);
+pub(super) fn extract_argv(
+    extraction: &Extraction<'_>,
+    program: &str,
+    newer: &[String],
+) -> Vec<String> {
+    let list = |name: &str| extraction.args.list(name).into_iter().map(str::to_owned);
     let mut argv = vec![program.to_owned(), "-o".to_owned()];
     argv.extend(list("extra_opts"));
-    argv.push(job.src.to_string_lossy().into_owned());
+    argv.push(extraction.src.to_string_lossy().into_owned());
     let excluded: Vec<String> = list("exclude").chain(newer.iter().cloned()).collect();
     argv.extend(excluded.first().map(|_| "-x".to_owned()));
     argv.extend(excluded);
     argv.extend(list("include"));
     argv.push("-d".to_owned());
-    argv.push(job.dest.to_string_lossy().into_owned());
+    argv.push(extraction.dest.to_string_lossy().into_owned());
     argv
 }
 

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::objects::Method;
-use super::{Frame, Machine, defined, methods};
+use super::{Evaluator, Frame, defined, methods};
 use crate::template::Error;
 use crate::template::ast::Expr;
 use crate::value::{Key, Value, repr_str};
 
-impl Machine<'_> {
+impl Evaluator<'_> {
     /// Returns `on.name`: an attribute first, as Python has it, then an item.
     pub(in crate::template) fn attribute(on: &Value, name: &str) -> Result<Value, Error> {
         if on.is_undefined() {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::objects::{Cycler, Function, Joiner, Loop, Macro, Method, Moment, Namespace};
-use super::{Frame, Machine, defined, keep, methods, trip};
+use super::{Evaluator, Frame, defined, keep, methods, trip};
 use crate::template::ast::{Args, Expr};
 use crate::template::filters::Given;
 use crate::template::{Error, Kwargs, civil};
@@ -24,7 +24,7 @@ const FUNCTIONS: [&str; 11] = [
     "lipsum",
 ];
 
-impl Machine<'_> {
+impl Evaluator<'_> {
     /// Returns the global called `name`.
     pub(super) fn global(&self, name: &str) -> Option<Value> {
         match name {

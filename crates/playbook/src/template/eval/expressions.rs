@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use super::{Frame, Machine, defined, operators, trip, truth};
+use super::{Evaluator, Frame, defined, operators, trip, truth};
 use crate::template::ast::{Applied, Args, Comparison, Expr};
 use crate::template::filters::{self, Given};
-use crate::template::{Error, ErrorKind, Kwargs, tests};
+use crate::template::{Error, ErrorKind, Kwargs, jinja_tests};
 use crate::value::{Dict, Key, Value, looks_like_template};
 
-impl Machine<'_> {
+impl Evaluator<'_> {
     /// Returns the value of `expr` with every template in it rendered.
     pub(in crate::template) fn value(
         &self,
@@ -258,8 +258,8 @@ impl Machine<'_> {
         positional: Vec<Value>,
         named: Kwargs,
     ) -> Result<Result<bool, Value>, Error> {
-        let Some(test) = tests::find(name) else {
-            return Err(tests::unknown(name));
+        let Some(test) = jinja_tests::find(name) else {
+            return Err(jinja_tests::unknown(name));
         };
         if !test.takes_undefined {
             let all = std::iter::once(&input).chain(&positional);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::objects::{Cycler, Loop, Moment, Span};
-use super::{Machine, civil_format};
+use super::{Evaluator, civil_format};
 use crate::template::filters::Given;
 use crate::template::{Error, Kwargs, format};
 use crate::value::{Dict, Key, List, Value, compare};
@@ -65,7 +65,7 @@ pub(super) fn changes(name: &str) -> bool {
 
 /// Calls a method.
 pub(super) fn call(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     on: &Value,
     name: &str,
     args: &[Value],
@@ -165,7 +165,7 @@ fn object_method(
 }
 
 fn list_method(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     list: &List,
     name: &str,
     args: &[Value],
@@ -259,7 +259,7 @@ pub(in crate::template) fn sorted(mut items: Vec<Value>) -> Result<Vec<Value>, E
 }
 
 /// Reads a sequence of pairs as a mapping.
-pub(super) fn pairs(machine: &Machine<'_>, value: &Value) -> Result<Dict, Error> {
+pub(super) fn pairs(machine: &Evaluator<'_>, value: &Value) -> Result<Dict, Error> {
     let dict = Dict::new();
     for (index, pair) in machine.items(value)?.iter().enumerate() {
         let pair = machine.items(pair)?;
@@ -275,7 +275,7 @@ pub(super) fn pairs(machine: &Machine<'_>, value: &Value) -> Result<Dict, Error>
 }
 
 fn dict_method(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     dict: &Dict,
     name: &str,
     args: &[Value],
@@ -350,7 +350,7 @@ fn dict_method(
 }
 
 fn text_method(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     text: &Rc<str>,
     name: &str,
     args: &[Value],

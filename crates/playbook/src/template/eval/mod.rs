@@ -1,4 +1,4 @@
-//! Evaluates what the parser made. One [`Machine`] serves one rendering: it holds the limits,
+//! Evaluates what the parser made. One [`Evaluator`] serves one rendering: it holds the limits,
 //! the variables already rendered, and the names being rendered (to notice a loop).
 
 mod attributes;
@@ -64,7 +64,7 @@ impl Frame {
 }
 
 /// One rendering.
-pub(super) struct Machine<'a> {
+pub(super) struct Evaluator<'a> {
     scope: &'a dyn Scope,
     pub(super) outside: &'a dyn Outside,
     pub(super) meter: Meter,
@@ -82,7 +82,7 @@ pub(super) struct Machine<'a> {
     pub(super) embedded: Cell<bool>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn new(
         scope: &'a dyn Scope,
         outside: &'a dyn Outside,

@@ -6,12 +6,12 @@ use num_bigint::BigInt;
 use num_traits::{Signed, ToPrimitive, Zero};
 
 use super::objects::{Moment, Span};
-use super::{Machine, trip};
+use super::{Evaluator, trip};
 use crate::template::ast::{Comparison, Operator};
 use crate::template::{Error, ErrorKind, format};
 use crate::value::{Key, List, Value, compare, from_big};
 
-impl Machine<'_> {
+impl Evaluator<'_> {
     pub(super) fn holds(
         &self,
         comparison: Comparison,
@@ -181,7 +181,7 @@ pub(super) fn plus(value: Value) -> Result<Value, Error> {
 
 /// Adds two numbers, for `sum`.
 pub(in crate::template) fn add(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     a: &Value,
     b: &Value,
 ) -> Result<Value, Error> {

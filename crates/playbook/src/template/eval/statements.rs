@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::objects::{Loop, Macro, Namespace};
-use super::{Frame, Machine, at_line, defined, keep, trip, truth};
+use super::{Evaluator, Frame, at_line, defined, keep, trip, truth};
 use crate::template::ast::{BlockDef, Expr, For, Stmt, Target};
 use crate::template::{Error, ErrorKind, Kwargs, finalize, parser};
 use crate::value::{Dict, Value};
@@ -19,7 +19,7 @@ enum Flow {
 
 type Out = Vec<Value>;
 
-impl Machine<'_> {
+impl Evaluator<'_> {
     /// Runs a template's, macro's or block's body and returns what it gives.
     pub(in crate::template) fn program(
         &self,

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -55,7 +55,7 @@ fn digest(kind: &str, data: &[u8]) -> Result<Value, Error> {
     }))
 }
 
-fn encode(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn encode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     utf8_only(given)?;
     let data = bytes(&value);
     Ok(Value::from(match given.flag(1, false)? {
@@ -74,7 +74,7 @@ fn utf8_only(given: &Given) -> Result<(), Error> {
     }
 }
 
-fn decode(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn decode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     utf8_only(given)?;
     // Python passes over what is not of the alphabet.
     let known = |c: &char| c.is_ascii_alphanumeric() || "+/-_=".contains(*c);
@@ -90,7 +90,7 @@ fn decode(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> 
 }
 
 /// A version 5 UUID in Ansible's own namespace.
-fn to_uuid(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn to_uuid(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let namespace = given.text_or(0, "361E6D51-FAEC-444A-9079-341386DA8E2E");
     let digits: String = namespace.chars().filter(char::is_ascii_hexdigit).collect();
     if digits.len() != 32 {
@@ -118,7 +118,7 @@ fn to_uuid(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error>
 
 const CRYPT64: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-fn password_hash(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn password_hash(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let kind = given.text_or(0, "sha512");
     let password = bytes(&value);
     let rounds = given

@@ -3,7 +3,7 @@
 use super::super::civil;
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::{Machine, Moment};
+use crate::template::eval::{Evaluator, Moment};
 use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -11,7 +11,7 @@ pub(super) const FILTERS: &[Filter] = &[
     filter("to_datetime", &["format"], to_datetime),
 ];
 
-fn strftime(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn strftime(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (now, _, offset) = machine.outside.now();
     let seconds = match given.optional(0) {
         None | Some(Value::None) => now,
@@ -36,7 +36,7 @@ fn strftime(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value,
     )))
 }
 
-fn to_datetime(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn to_datetime(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (text, format) = (value.to_string(), given.text_or(0, "%Y-%m-%d %H:%M:%S"));
     let micros = civil::strptime(&text, &format).ok_or_else(|| {
         Error::failed(format!(

@@ -2,7 +2,7 @@
 
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::{Dict, Key, Value, compare};
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -15,7 +15,7 @@ pub(super) const FILTERS: &[Filter] = &[
     filter("subelements", &["subelements", "skip_missing"], subelements),
     filter("rekey_on_member", &["key", "duplicates"], rekey),
     filter("attr", &["name"], |_, v, g| {
-        Machine::attribute(&v, &g.text(0)?)
+        Evaluator::attribute(&v, &g.text(0)?)
     }),
 ];
 
@@ -28,7 +28,7 @@ fn mapping<'v>(value: &'v Value, filter: &str) -> Result<&'v Dict, Error> {
     })
 }
 
-fn items(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn items(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let entries = mapping(&value, "items")?.entries().into_iter();
     Ok(Value::list(
         entries
@@ -37,7 +37,7 @@ fn items(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     ))
 }
 
-fn dictsort(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn dictsort(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let cased = given.flag(0, false)?;
     let by_value = given.text_or(1, "key") == "value";
     let mut entries = mapping(&value, "dictsort")?.entries();
@@ -68,7 +68,7 @@ fn dictsort(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error
     Ok(Value::list(pairs.collect()))
 }
 
-fn dict2items(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn dict2items(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (key_name, value_name) = (given.text_or(0, "key"), given.text_or(1, "value"));
     let dict = mapping(&value, "dict2items")?;
     machine.meter.items(dict.len() * 4)?;
@@ -79,7 +79,7 @@ fn dict2items(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Valu
     Ok(Value::list(pairs.collect()))
 }
 
-fn items2dict(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn items2dict(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (key_name, value_name) = (given.text_or(0, "key"), given.text_or(1, "value"));
     let Value::List(_) = value else {
         return Err(Error::failed(format!(
@@ -100,7 +100,7 @@ fn items2dict(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Valu
     Ok(Value::Dict(dict))
 }
 
-fn combine(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn combine(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let recursive = given.named.get("recursive").is_some_and(Value::truthy);
     let merge = given
         .named
@@ -128,7 +128,7 @@ fn combine(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
 }
 
 fn flat(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     out: &mut Vec<Dict>,
     depth: usize,
@@ -151,7 +151,7 @@ fn flat(
 }
 
 fn merge_dicts(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     x: &Dict,
     y: &Dict,
     recursive: bool,
@@ -178,7 +178,7 @@ fn merge_dicts(
     Ok(merged)
 }
 
-fn merge_lists(machine: &Machine<'_>, x: &Value, y: &Value, mode: &str) -> Result<Value, Error> {
+fn merge_lists(machine: &Evaluator<'_>, x: &Value, y: &Value, mode: &str) -> Result<Value, Error> {
     let (a, b) = (machine.items(x)?, machine.items(y)?);
     machine.meter.items(a.len() + b.len())?;
     let without = |a: &[Value], b: &[Value]| {
@@ -209,20 +209,20 @@ fn merge_lists(machine: &Machine<'_>, x: &Value, y: &Value, mode: &str) -> Resul
     }))
 }
 
-fn extract(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let mut found = Machine::item(given.value(0)?, &value)?;
+fn extract(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+    let mut found = Evaluator::item(given.value(0)?, &value)?;
     let keys = match given.optional(1) {
         None | Some(Value::None) => Vec::new(),
         Some(list @ Value::List(_)) => machine.items(list)?,
         Some(key) => vec![key.clone()],
     };
     for key in keys {
-        found = Machine::item(&found, &key)?;
+        found = Evaluator::item(&found, &key)?;
     }
     machine.settle(found)
 }
 
-fn subelements(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn subelements(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let items = match &value {
         Value::Dict(dict) => dict.values(),
         other => machine.items(other)?,
@@ -265,7 +265,7 @@ fn subelements(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Val
     Ok(Value::list(out))
 }
 
-fn rekey(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn rekey(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let member = given.text(0)?;
     let overwrite = given.text_or(1, "error") == "overwrite";
     let items = match &value {

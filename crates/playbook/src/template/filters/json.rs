@@ -2,7 +2,7 @@
 
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::{Value, compare, float_repr, key_text};
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -22,7 +22,7 @@ struct Style {
     separators: (String, String),
 }
 
-fn dump(machine: &Machine<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
+fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
     let named = |name: &str| given.named.get(name);
     let indent = match (nice, named("indent")) {
         (true, _) => Some(given.size(0, 4)?),
@@ -53,7 +53,7 @@ fn dump(machine: &Machine<'_>, value: &Value, given: &Given, nice: bool) -> Resu
 }
 
 /// Jinja2's own: keys sorted, `<`, `>`, `&` and `'` escaped.
-fn tojson(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn tojson(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let indent = given
         .optional(0)
         .and_then(Value::as_int)
@@ -74,7 +74,7 @@ fn tojson(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, E
 }
 
 fn write(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     style: &Style,
     depth: usize,
@@ -124,7 +124,7 @@ fn write(
 }
 
 fn container(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     open: char,
     close: char,
     items: Vec<(Option<String>, Value)>,
@@ -184,7 +184,7 @@ fn quoted(text: &str, ascii: bool, out: &mut String) {
     out.push('"');
 }
 
-fn from_json(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn from_json(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let Value::Str(text) = &value else {
         return Err(Error::failed(format!(
             "the JSON object must be str, bytes or bytearray, not {}",

@@ -1,7 +1,7 @@
 //! Filters on sequences, one in and one out.
 
 use super::{Filter, Given, filter};
-use crate::template::eval::{Machine, add, sorted};
+use crate::template::eval::{Evaluator, add, sorted};
 use crate::template::{Error, ErrorKind};
 use crate::value::{Key, Value, compare};
 
@@ -50,19 +50,19 @@ fn none_of(which: &str) -> Value {
 /// Follows `a.b.0` from `value`.
 pub(in crate::template) fn attribute_path(value: &Value, path: &Value) -> Result<Value, Error> {
     let Value::Str(path) = path else {
-        return Machine::item(value, path);
+        return Evaluator::item(value, path);
     };
     let mut value = value.clone();
     for part in path.split('.') {
         let key = part
             .parse::<i64>()
             .map_or_else(|_| Value::str(part), Value::Int);
-        value = Machine::item(&value, &key)?;
+        value = Evaluator::item(&value, &key)?;
     }
     Ok(value)
 }
 
-fn join(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn join(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let separator = given.text_or(0, "");
     let mut out = String::new();
     for (index, item) in machine.items(&value)?.into_iter().enumerate() {
@@ -80,7 +80,7 @@ fn join(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Err
     Ok(Value::from(out))
 }
 
-fn length(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn length(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let length = match &value {
         Value::Str(text) => text.chars().count(),
         Value::Dict(dict) => dict.len(),
@@ -124,7 +124,7 @@ fn sort_key(item: &Value, path: Option<&Value>, cased: bool) -> Result<Value, Er
     })
 }
 
-fn sort(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn sort(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (reverse, cased) = (given.flag(0, false)?, given.flag(1, false)?);
     let mut keyed = Vec::new();
     for item in machine.items(&value)? {
@@ -146,7 +146,7 @@ fn sort(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Err
     }
 }
 
-fn reverse(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn reverse(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     if let Value::Str(text) = &value {
         return Ok(Value::from(text.chars().rev().collect::<String>()));
     }
@@ -155,7 +155,7 @@ fn reverse(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Erro
     Ok(Value::list(items))
 }
 
-fn batch(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn batch(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let size = given.size(0, 1)?.max(1);
     let mut rows: Vec<Vec<Value>> = machine
         .items(&value)?
@@ -172,7 +172,7 @@ fn batch(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Er
     Ok(Value::list(rows.into_iter().map(Value::list).collect()))
 }
 
-fn slice(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn slice(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let items = machine.items(&value)?;
     let slices = given.size(0, 1)?.max(1);
     machine.meter.items(slices)?;
@@ -194,7 +194,7 @@ fn slice(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Er
     Ok(Value::list(out))
 }
 
-fn sum(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn sum(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let mut total = given.optional(1).cloned().unwrap_or(Value::Int(0));
     for item in machine.items(&value)? {
         let item = match given.optional(0) {
@@ -207,7 +207,7 @@ fn sum(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Erro
 }
 
 fn extreme(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     given: &Given,
     wanted: std::cmp::Ordering,
@@ -230,7 +230,7 @@ fn extreme(
     ))
 }
 
-fn flatten(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn flatten(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let levels = match given.optional(0) {
         None | Some(Value::None) => i64::MAX,
         Some(_) => given.int(0, 0)?,
@@ -241,7 +241,7 @@ fn flatten(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
 }
 
 fn flatten_into(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     levels: i64,
     skip: bool,
@@ -273,7 +273,7 @@ fn flatten_into(
     Ok(())
 }
 
-fn groupby(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn groupby(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let path = given.value(0)?;
     let cased = given.flag(2, false)?;
     let mut keyed = Vec::new();
@@ -319,14 +319,23 @@ fn groupby(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
     Ok(Value::list(groups.collect()))
 }
 
-fn columns(machine: &Machine<'_>, value: &Value, given: &Given) -> Result<Vec<Vec<Value>>, Error> {
+fn columns(
+    machine: &Evaluator<'_>,
+    value: &Value,
+    given: &Given,
+) -> Result<Vec<Vec<Value>>, Error> {
     std::iter::once(value)
         .chain(&given.rest)
         .map(|list| machine.items(list))
         .collect()
 }
 
-fn zip(machine: &Machine<'_>, value: &Value, given: &Given, longest: bool) -> Result<Value, Error> {
+fn zip(
+    machine: &Evaluator<'_>,
+    value: &Value,
+    given: &Given,
+    longest: bool,
+) -> Result<Value, Error> {
     let columns = columns(machine, value, given)?;
     let lengths = columns.iter().map(Vec::len);
     let length = if longest {
@@ -348,7 +357,7 @@ fn zip(machine: &Machine<'_>, value: &Value, given: &Given, longest: bool) -> Re
     Ok(Value::list((0..length).map(row).collect()))
 }
 
-fn product(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn product(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let once = columns(machine, &value, given)?;
     let repeat = given
         .named
@@ -375,7 +384,7 @@ fn product(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
 }
 
 fn choose(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     given: &Given,
     ordered: bool,
@@ -397,7 +406,7 @@ fn choose(
 }
 
 fn choose_into(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     items: &[Value],
     size: usize,
     ordered: bool,

@@ -17,14 +17,14 @@ mod yaml;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use super::eval::Machine;
+use super::eval::Evaluator;
 use super::{Error, ErrorKind, Kwargs};
 use crate::value::Value;
 
 pub(super) use lists::attribute_path;
 
 /// What runs a filter.
-type Run = fn(&Machine<'_>, Value, &Given) -> Result<Value, Error>;
+type Run = fn(&Evaluator<'_>, Value, &Given) -> Result<Value, Error>;
 
 /// One filter.
 pub(super) struct Filter {

@@ -4,7 +4,7 @@ use num_traits::ToPrimitive;
 
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::{Value, from_big};
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -25,7 +25,7 @@ pub(super) const FILTERS: &[Filter] = &[
     ),
 ];
 
-fn int(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn int(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     use num_traits::Num;
     let base = u32::try_from(given.int(1, 10)?).unwrap_or(10);
     let default = || given.optional(0).cloned().unwrap_or(Value::Int(0));
@@ -69,7 +69,7 @@ fn python_float(text: &str) -> Option<f64> {
     text.replace('_', "").parse().ok()
 }
 
-fn float(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn float(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let number = match &value {
         Value::Str(text) => python_float(text),
         other => other.as_float(),
@@ -81,7 +81,7 @@ fn float(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
 }
 
 /// Ansible's `bool`: a few words are true and false; the rest is false, with a warning.
-fn truth(machine: &Machine<'_>, value: &Value) -> Result<Value, Error> {
+fn truth(machine: &Evaluator<'_>, value: &Value) -> Result<Value, Error> {
     let text = match value {
         Value::None => return Ok(Value::Bool(false)),
         Value::Bool(_) => return Ok(value.clone()),
@@ -116,7 +116,7 @@ fn number(value: &Value, what: &str) -> Result<f64, Error> {
     })
 }
 
-fn abs(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn abs(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     match &value {
         Value::Float(f) => Ok(Value::Float(f.abs())),
         other => other
@@ -131,7 +131,7 @@ fn abs(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     }
 }
 
-fn round(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn round(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let precision = given.int(0, 0)?;
     let method = given.text_or(1, "common");
     if !matches!(method.as_str(), "common" | "ceil" | "floor") {
@@ -200,7 +200,7 @@ fn round_half_even(f: f64, precision: i64) -> f64 {
     }
 }
 
-fn log(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn log(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let x = number(&value, "log")?;
     if x <= 0.0 {
         return Err(Error::failed(
@@ -218,12 +218,12 @@ fn log(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     }))
 }
 
-fn pow(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn pow(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (x, y) = (number(&value, "pow")?, number(given.value(0)?, "pow")?);
     Ok(Value::Float(x.powf(y)))
 }
 
-fn root(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn root(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let x = number(&value, "root")?;
     let base = given
         .optional(0)
@@ -235,7 +235,7 @@ fn root(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     }))
 }
 
-fn filesizeformat(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn filesizeformat(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let binary = given.flag(0, false)?;
     let bytes = match &value {
         Value::Str(text) => python_float(text).unwrap_or(0.0),
@@ -274,7 +274,7 @@ const UNITS: [(char, u32); 9] = [
     ('B', 0),
 ];
 
-fn human_readable(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn human_readable(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let size = match &value {
         Value::Str(text) => python_float(text),
         other => other.as_float(),
@@ -306,7 +306,7 @@ fn human_readable(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value,
     )))
 }
 
-fn human_to_bytes(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn human_to_bytes(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let text = text.trim();
     let end = text

@@ -2,7 +2,7 @@
 
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -42,7 +42,7 @@ fn split(path: &str) -> (&str, &str) {
     (if stripped.is_empty() { head } else { stripped }, tail)
 }
 
-fn splitext(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn splitext(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let path = value.to_string();
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
     let name = &path[name_at..];
@@ -56,7 +56,7 @@ fn splitext(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     ]))
 }
 
-fn expanduser(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn expanduser(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let path = value.to_string();
     let home = machine.environment("HOME")?;
     match (path.strip_prefix('~'), home) {
@@ -67,7 +67,7 @@ fn expanduser(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, E
     }
 }
 
-fn expandvars(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn expandvars(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let mut out = String::new();
     let mut rest = text.as_str();
@@ -121,7 +121,7 @@ fn normalize(path: &str) -> String {
     }
 }
 
-fn relpath(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn relpath(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (path, start) = (
         normalize(&value.to_string()),
         normalize(&given.text_or(0, ".")),
@@ -148,7 +148,7 @@ fn relpath(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error>
     }))
 }
 
-fn path_join(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn path_join(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let parts = match &value {
         Value::Str(_) => vec![value.clone()],
         Value::List(_) | Value::Tuple(_) => machine.items(&value)?,
@@ -168,7 +168,7 @@ fn path_join(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Er
     Ok(Value::from(path))
 }
 
-pub(super) fn commonpath(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+pub(super) fn commonpath(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let paths: Vec<String> = machine
         .items(&value)?
         .iter()

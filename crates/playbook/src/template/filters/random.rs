@@ -4,7 +4,7 @@ use sha2::{Digest, Sha512};
 
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -143,7 +143,7 @@ impl Twister {
 }
 
 /// Returns a generator for `seed`, or an unpredictable one.
-pub(super) fn generator(machine: &Machine<'_>, seed: Option<&Value>) -> Twister {
+pub(super) fn generator(machine: &Evaluator<'_>, seed: Option<&Value>) -> Twister {
     match seed {
         Some(seed) if !matches!(seed, Value::None) => Twister::seeded(seed),
         _ => {
@@ -157,7 +157,7 @@ pub(super) fn generator(machine: &Machine<'_>, seed: Option<&Value>) -> Twister 
     }
 }
 
-fn random(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn random(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let mut generator = generator(machine, given.optional(2));
     if let Some(end) = value.as_int() {
         let (start, step) = (given.int(0, 0)?, given.int(1, 1)?);
@@ -199,7 +199,7 @@ fn random(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, E
     Ok(items[usize::try_from(at).unwrap_or(0)].clone())
 }
 
-fn shuffle(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn shuffle(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let mut items = machine.items(&value)?;
     let mut generator = generator(machine, given.optional(0));
     for i in (1..items.len()).rev() {
@@ -209,7 +209,7 @@ fn shuffle(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
     Ok(Value::list(items))
 }
 
-fn random_mac(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn random_mac(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let prefix = value.to_string();
     let have = prefix.split(':').filter(|part| !part.is_empty()).count();
     let mut generator = generator(machine, given.optional(0));

@@ -3,7 +3,7 @@
 use super::{Filter, Given, filter};
 use crate::pyre::{Captures, Flags, Regex};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -50,7 +50,7 @@ fn trouble(error: &crate::pyre::ReError) -> Error {
     Error::failed(error.to_string())
 }
 
-fn replace(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn replace(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let (pattern, replacement) = (given.text_or(0, ""), given.text_or(1, ""));
     let regex = compile(&pattern, given.flag(2, false)?, given.flag(3, false)?)?;
@@ -73,7 +73,7 @@ fn part(text: &str, groups: &Captures, index: usize) -> Value {
         .map_or(Value::None, |range| Value::str(&text[range]))
 }
 
-fn search(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn search(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let flag = |name: &str| given.named.get(name).is_some_and(Value::truthy);
     let regex = compile(&given.text(0)?, flag("ignorecase"), flag("multiline"))?;
@@ -107,7 +107,7 @@ fn search(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> 
     Ok(Value::list(out))
 }
 
-fn findall(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn findall(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let regex = compile(
         &given.text(0)?,
@@ -132,7 +132,7 @@ fn findall(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
     ))
 }
 
-fn escape(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn escape(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let special = match given.text_or(0, "python").as_str() {
         "python" => "()[]{}?*+-|^$\\.&~# \t\n\r\u{b}\u{c}",

@@ -1,7 +1,7 @@
 //! Filters that apply another filter or a test to every item.
 
 use super::{Filter, Given, attribute_path, filter};
-use crate::template::eval::{Machine, truth};
+use crate::template::eval::{Evaluator, truth};
 use crate::template::{Error, Kwargs};
 use crate::value::Value;
 
@@ -21,7 +21,7 @@ pub(super) const FILTERS: &[Filter] = &[
     }),
 ];
 
-fn map(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn map(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let mut out = Vec::new();
     let items = machine.items(&value)?;
     if let (true, Some(path)) = (given.rest.is_empty(), given.named.get("attribute")) {
@@ -47,7 +47,7 @@ fn map(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Erro
 }
 
 fn pick(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     given: &Given,
     by_attribute: bool,
@@ -81,7 +81,7 @@ fn pick(
 }
 
 fn decide(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     test: &str,
     subject: Value,
     rest: &[Value],

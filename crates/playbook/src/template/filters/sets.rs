@@ -5,7 +5,7 @@ use indexmap::IndexSet;
 use super::lists::keys;
 use super::{Filter, Given, attribute_path, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::{Key, Value};
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -18,7 +18,7 @@ pub(super) const FILTERS: &[Filter] = &[
     }),
 ];
 
-fn unique(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn unique(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let cased = given.flag(0, false)?;
     let mut out: Vec<Value> = Vec::new();
     let mut seen: IndexSet<Key> = IndexSet::new();
@@ -49,7 +49,7 @@ fn unique(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, E
 }
 
 fn holds(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     items: &[Value],
     known: Option<&IndexSet<Key>>,
     item: &Value,
@@ -61,7 +61,7 @@ fn holds(
     Ok(items.contains(item))
 }
 
-fn dedup(machine: &Machine<'_>, items: Vec<Value>) -> Result<Value, Error> {
+fn dedup(machine: &Evaluator<'_>, items: Vec<Value>) -> Result<Value, Error> {
     if let Some(keys) = keys(&items) {
         let set: IndexSet<Key> = keys.into_iter().collect();
         return Ok(Value::list(
@@ -78,7 +78,12 @@ fn dedup(machine: &Machine<'_>, items: Vec<Value>) -> Result<Value, Error> {
     Ok(Value::list(out))
 }
 
-fn left(machine: &Machine<'_>, value: &Value, given: &Given, inside: bool) -> Result<Value, Error> {
+fn left(
+    machine: &Evaluator<'_>,
+    value: &Value,
+    given: &Given,
+    inside: bool,
+) -> Result<Value, Error> {
     let (a, b) = (machine.items(value)?, machine.items(given.value(0)?)?);
     let known: Option<IndexSet<Key>> = keys(&b).map(|keys| keys.into_iter().collect());
     let mut kept = Vec::new();
@@ -91,7 +96,7 @@ fn left(machine: &Machine<'_>, value: &Value, given: &Given, inside: bool) -> Re
 }
 
 fn both(
-    machine: &Machine<'_>,
+    machine: &Evaluator<'_>,
     value: &Value,
     given: &Given,
     keep: fn(bool, bool) -> bool,

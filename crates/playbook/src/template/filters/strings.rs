@@ -2,7 +2,7 @@
 
 use super::super::text;
 use super::{Filter, Given, filter, lenient};
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::template::{Error, format};
 use crate::value::{Value, repr_str};
 
@@ -65,7 +65,7 @@ pub(super) const FILTERS: &[Filter] = &[
     filter("ternary", &["true_val", "false_val", "none_val"], ternary),
 ];
 
-fn default(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn default(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let replace = value.is_undefined() || given.flag(1, false)? && !value.truthy();
     if !replace {
         return Ok(value);
@@ -73,7 +73,7 @@ fn default(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error>
     Ok(given.optional(0).cloned().unwrap_or_else(|| Value::str("")))
 }
 
-fn mandatory(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn mandatory(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let Value::Undefined(undefined) = &value else {
         return Ok(value);
     };
@@ -89,14 +89,14 @@ fn mandatory(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Erro
     ))
 }
 
-fn ternary(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn ternary(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     if let (Value::None, Some(none)) = (&value, given.optional(2)) {
         return Ok(none.clone());
     }
     given.value(usize::from(!value.truthy())).cloned()
 }
 
-fn type_debug(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn type_debug(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     Ok(Value::str(value.type_name()))
 }
 
@@ -115,7 +115,7 @@ fn title(text: &str) -> String {
     out
 }
 
-fn trim(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn trim(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     Ok(Value::str(match given.optional_text(0)? {
         Some(set) => text.trim_matches(|c| set.contains(c)),
@@ -123,7 +123,7 @@ fn trim(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     }))
 }
 
-fn replace(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn replace(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let (text, old, new) = (value.to_string(), given.text(0)?, given.text(1)?);
     let count = usize::try_from(given.int(2, -1)?).unwrap_or(usize::MAX);
     let matches = text.matches(old.as_str()).count().min(count);
@@ -133,13 +133,13 @@ fn replace(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, 
     Ok(Value::from(text.replacen(&old, &new, count)))
 }
 
-fn center(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn center(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let width = given.size(0, 80)?;
     machine.meter.bytes(width)?;
     Ok(Value::from(text::center(&value.to_string(), width, " ")))
 }
 
-fn indent(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn indent(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let margin = match given.optional(0) {
         Some(Value::Str(margin)) => margin.to_string(),
         _ => {
@@ -168,7 +168,7 @@ fn indent(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, E
     Ok(Value::from(lines.collect::<Vec<_>>().join("\n")))
 }
 
-fn wordwrap(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn wordwrap(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let width = given.size(0, 79)?.max(1);
     let break_long = given.flag(1, true)?;
     let wrap = given.optional_text(2)?.unwrap_or_else(|| "\n".to_owned());
@@ -241,7 +241,7 @@ fn wrap_chunks(line: &str, hyphens: bool) -> Vec<String> {
     chunks
 }
 
-fn wordcount(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn wordcount(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let text = value.to_string();
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
     Ok(Value::Int(
@@ -249,7 +249,7 @@ fn wordcount(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     ))
 }
 
-fn truncate(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn truncate(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let length = given.size(0, 255)?;
     let kill = given.flag(1, false)?;
     let end = given.optional_text(2)?.unwrap_or_else(|| "...".to_owned());
@@ -271,7 +271,7 @@ fn truncate(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error
     Ok(Value::from(format!("{head}{end}")))
 }
 
-fn percent(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn percent(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let args = match given.named.is_empty() {
         true => Value::tuple(given.rest.clone()),
         false => Value::dict(given.named.clone()),
@@ -279,7 +279,7 @@ fn percent(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error>
     format::percent(&value.to_string(), &args).map(Value::from)
 }
 
-fn split(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn split(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let args = given.optional(0).cloned().into_iter().collect();
     let given = Given::bind(
         "split",
@@ -290,7 +290,7 @@ fn split(machine: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Er
     text::method(machine, &value.to_string(), "split", &given)
 }
 
-fn comment(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn comment(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let style = given.text_or(0, "plain");
     let (begin, decoration, end) = match style.as_str() {
         "plain" => ("", "# ", ""),
@@ -383,7 +383,7 @@ fn percent_encode(text: &str, safe: &str) -> String {
     out
 }
 
-fn urlencode(machine: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn urlencode(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let pairs = match &value {
         Value::Dict(dict) => dict
             .entries()
@@ -418,7 +418,7 @@ fn escape(text: &str) -> String {
     text.replace('\'', "&#39;").replace('"', "&#34;")
 }
 
-fn striptags(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn striptags(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let mut out = String::new();
     let mut inside = false;
     for c in value.to_string().chars() {
@@ -434,7 +434,7 @@ fn striptags(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     ))
 }
 
-fn xmlattr(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn xmlattr(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let Value::Dict(dict) = &value else {
         return Err(Error::failed("xmlattr wants a mapping"));
     };
@@ -456,7 +456,7 @@ fn xmlattr(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error>
     Ok(Value::from(if space { format!(" {text}") } else { text }))
 }
 
-fn urlsplit(_: &Machine<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+fn urlsplit(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let url = value.to_string();
     let parts = super::paths::split_url(&url);
     match given.optional_text(0)? {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::yaml_out::{self, Style};
 use super::{Filter, Given, filter};
 use crate::template::Error;
-use crate::template::eval::Machine;
+use crate::template::eval::Evaluator;
 use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
@@ -25,14 +25,14 @@ fn parse(text: &str) -> Result<Value, Error> {
     Ok(Value::from_data_node(&document.root))
 }
 
-fn from_yaml(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn from_yaml(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     match &value {
         Value::Str(text) => parse(text),
         _ => Ok(value),
     }
 }
 
-fn from_yaml_all(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn from_yaml_all(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let Value::Str(text) = &value else {
         return Ok(value);
     };
@@ -60,7 +60,7 @@ fn from_yaml_all(_: &Machine<'_>, value: Value, _: &Given) -> Result<Value, Erro
         .map(Value::list)
 }
 
-fn dump(machine: &Machine<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
+fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
     let number = |name: &str| {
         given
             .named

@@ -1,0 +1,108 @@
+//! A run whose events go to the reporter, no faster than it shows them. What failed is remembered.
+
+use amibake_protocol::event::{Event, Status};
+use serde_json::{Map, Value as Json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{AgentError, Ended, FailedTask, RunRequest, SizedEvent, run};
+use crate::event::Events;
+use crate::transport::Transport;
+
+/// How many events may be under way between the two.
+const UNDER_WAY: usize = 2;
+
+/// How much of a reason is kept.
+const REASON_CAP_BYTES: usize = 2000;
+
+/// Runs `order` as [`run`] does, and tells `events` what happens.
+pub(crate) async fn run_telling(
+    transport: &dyn Transport,
+    order: &RunRequest<'_>,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Ended, AgentError> {
+    let (sender, happened) = mpsc::channel(UNDER_WAY);
+    let running = async move {
+        let ended = run(transport, order, &sender, cancel).await;
+        drop(sender); // the other half ends with it
+        ended
+    };
+    let (ended, failed) = tokio::join!(running, tell(happened, events));
+    ended.map(|ended| Ended { failed, ..ended })
+}
+
+/// Returns the task that failed last.
+async fn tell(mut happened: mpsc::Receiver<SizedEvent>, events: &Events) -> Option<FailedTask> {
+    let (mut task, mut failed) = (None, None);
+    while let Some(SizedEvent { event, bytes }) = happened.recv().await {
+        events.room().await;
+        match &event {
+            Event::TaskStarted {
+                index, name, place, ..
+            } => {
+                task = Some(FailedTask {
+                    index: *index,
+                    name: name.clone(),
+                    place: place.clone(),
+                    why: String::new(),
+                });
+            }
+            // In a loop the items know why, and the task only that some failed.
+            Event::ItemFinished { status, result, .. } if *status == Status::Failed => {
+                if let Some(task) = &mut task {
+                    task.why = reason(result);
+                }
+            }
+            Event::TaskFinished { status, result, .. } if *status == Status::Failed => {
+                failed = task.take().map(|task| match task.why.is_empty() {
+                    true => FailedTask {
+                        why: reason(result),
+                        ..task
+                    },
+                    false => task,
+                });
+            }
+            _ => {}
+        }
+        events.host(event, bytes);
+    }
+    failed
+}
+
+/// Returns what a result says of its failure: the message, and of a command its last line.
+fn reason(result: &Map<String, Json>) -> String {
+    let text = |key: &str| result.get(key).and_then(Json::as_str).unwrap_or_default();
+    let mut why = text("msg").trim().to_owned();
+    if let Some(rc) = result.get("rc").and_then(Json::as_i64) {
+        let said = [text("stderr"), text("stdout")]
+            .into_iter()
+            .find_map(|stream| stream.trim().lines().next_back());
+        why = match said {
+            Some(said) => format!("exit status {rc}: {said}"),
+            None if why.is_empty() => format!("exit status {rc}"),
+            None => format!("exit status {rc}: {why}"),
+        };
+    }
+    why.truncate(why.floor_char_boundary(REASON_CAP_BYTES));
+    why
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(result: Json) -> String {
+        reason(result.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_command_s_last_words_are_the_reason() {
+        let failed = json!({"rc": 2, "msg": "non-zero return code", "stderr": "a\nbad option\n", "stdout": "x"});
+        assert_eq!(of(failed), "exit status 2: bad option");
+        let mute = json!({"rc": 1, "msg": "non-zero return code", "stderr": "", "stdout": ""});
+        assert_eq!(of(mute), "exit status 1: non-zero return code");
+        assert_eq!(of(json!({"msg": "no such package"})), "no such package");
+    }
+}

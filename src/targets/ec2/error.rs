@@ -1,0 +1,326 @@
+//! What EC2 answered when it was not yes, and what the user can do about it.
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::RequestId;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::targets::TargetError;
+
+/// A conversation with EC2 that did not end as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ec2Error {
+    /// EC2 answered, and the answer was no.
+    #[error("{operation} was refused in {region}: {code}")]
+    Refused {
+        /// API action as the EC2 reference spells it: `RunInstances`.
+        operation: &'static str,
+        region: String,
+        /// EC2's own code: `InvalidAMIID.NotFound`. Retries decide on this, never on the message.
+        code: String,
+        /// The first thing AWS support asks for.
+        request_id: Option<String>,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer, or none that could be read. What was asked may have happened.
+    #[error("{operation} got no answer in {region}")]
+    NoAnswer {
+        operation: &'static str,
+        region: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing was asked: there is nothing to sign it with.
+    #[error("there are no AWS credentials for {operation} in {region}")]
+    NoCredentials {
+        operation: &'static str,
+        region: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something went to a state from which it will not come to the one waited for.
+    #[error("{what} became {state} while waiting for {wanted}{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    DeadEnd {
+        /// `i-0abc12`.
+        what: String,
+        state: String,
+        wanted: &'static str,
+        /// EC2's reason.
+        reason: Option<String>,
+    },
+    /// What was about to be made could not be written down first.
+    #[error("the journal could not be written")]
+    Journal(#[from] std::io::Error),
+    /// The time is over.
+    #[error("{what} was not {wanted} within {} s", after.as_secs())]
+    TooSlow {
+        what: String,
+        wanted: &'static str,
+        after: std::time::Duration,
+        /// Which of `builder.timeouts` makes it longer.
+        key: Option<&'static str>,
+    },
+}
+
+impl Ec2Error {
+    /// Returns what the SDK says, as ours.
+    pub(super) fn from_sdk<E, R>(
+        operation: &'static str,
+        region: &str,
+        error: SdkError<E, R>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + RequestId + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        let region = region.to_owned();
+        match error {
+            SdkError::ServiceError(answer) => {
+                let error = answer.into_err();
+                // A gateway's page, say: EC2 itself has not answered.
+                let Some(code) = error.code().map(str::to_owned) else {
+                    return Self::NoAnswer {
+                        operation,
+                        region,
+                        source: DisplayErrorContext(&error).to_string().into(),
+                    };
+                };
+                let request_id = error.request_id().map(str::to_owned);
+                let mut said = error.message().unwrap_or("no reason was given").to_owned();
+                if let Some(id) = &request_id {
+                    said = format!("{said} (request {id})");
+                }
+                Self::Refused {
+                    operation,
+                    region,
+                    code,
+                    request_id,
+                    source: said.into(),
+                }
+            }
+            other if lacks_credentials(&other) => Self::NoCredentials {
+                operation,
+                region,
+                source: DisplayErrorContext(&other).to_string().into(),
+            },
+            other => Self::NoAnswer {
+                operation,
+                region,
+                source: DisplayErrorContext(&other).to_string().into(),
+            },
+        }
+    }
+
+    /// Returns EC2's code, if it answered with one.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::NoAnswer { .. }
+            | Self::NoCredentials { .. }
+            | Self::DeadEnd { .. }
+            | Self::Journal(_)
+            | Self::TooSlow { .. } => None,
+        }
+    }
+
+    /// Returns whether EC2 said no: what was asked for has not come to be.
+    ///
+    /// A throttled call is no proof of that: it is the last of several tries, of which an earlier
+    /// one may have been done and its answer lost.
+    pub(super) fn is_refusal(&self) -> bool {
+        let is_proof = |code| !is_broken(code) && !is_throttled(code);
+        self.code().is_some_and(is_proof)
+    }
+
+    /// Returns whether the same call may be answered otherwise a little later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => is_broken(code) || is_throttled(code),
+            Self::NoAnswer { .. } => true,
+            Self::NoCredentials { .. }
+            | Self::DeadEnd { .. }
+            | Self::TooSlow { .. }
+            | Self::Journal(_) => false,
+        }
+    }
+
+    /// Returns whether EC2 does not know the thing: it is gone, or so new that not all of EC2 has
+    /// heard of it.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.code()
+            .is_some_and(|c| c.ends_with(".NotFound") || c == "ParameterNotFound")
+    }
+
+    /// Returns whether the thing was there, and is not any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.code() == Some("InvalidAMIID.Unavailable")
+    }
+
+    /// Returns whether something else that is on its way out still needs the thing.
+    pub(super) fn is_in_use(&self) -> bool {
+        matches!(
+            self.code(),
+            Some("DependencyViolation" | "InvalidSnapshot.InUse")
+        )
+    }
+
+    fn hint(&self) -> Option<String> {
+        let code = match self {
+            Self::Refused { code, .. } => code.as_str(),
+            Self::NoAnswer { .. } => {
+                return Some(
+                    "check the network, AWS_ENDPOINT_URL, and that the region's name is right"
+                        .into(),
+                );
+            }
+            Self::NoCredentials { .. } => {
+                return Some(
+                    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
+                        .into(),
+                );
+            }
+            Self::DeadEnd { .. } | Self::Journal(_) => return None,
+            Self::TooSlow { key, .. } => {
+                return key.map(|key| format!("builder.timeouts.{key} makes the wait longer"));
+            }
+        };
+        let hint = match code {
+            "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+                "the credentials lack the permission for this action"
+            }
+            "AuthFailure"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "ExpiredToken"
+            | "RequestExpired" => {
+                "the credentials are not valid, or the clock of this machine is wrong"
+            }
+            "OptInRequired" | "PendingVerification" => {
+                "the account must accept the image's terms, or be verified, first"
+            }
+            "InvalidAMIName.Duplicate" => "put {{ build_time }} into image.name",
+            code if is_capacity(code) => {
+                "list more types in builder.instance_type, or more subnets"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<Ec2Error> for TargetError {
+    fn from(error: Ec2Error) -> Self {
+        let hint = error.hint();
+        let message = error.to_string();
+        let mut outer = match std::error::Error::source(&error).map(ToString::to_string) {
+            Some(source) => Self::new(message).because(source),
+            None => Self::new(message),
+        };
+        if let Some(hint) = hint {
+            outer = outer.with_hint(hint);
+        }
+        outer
+    }
+}
+
+/// Returns whether no provider of credentials had any, or one of them failed.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<CredentialsError>)
+}
+
+/// Returns whether the account has no room for the machine until others have ended.
+pub(super) fn is_quota(code: &str) -> bool {
+    matches!(code, "VcpuLimitExceeded" | "InstanceLimitExceeded")
+}
+
+/// Returns whether another type or another subnet may do.
+pub(super) fn is_capacity(code: &str) -> bool {
+    matches!(
+        code,
+        "InsufficientInstanceCapacity"
+            | "InsufficientHostCapacity"
+            | "InsufficientReservedInstanceCapacity"
+            | "InsufficientCapacity"
+            | "Unsupported"
+            | "SpotMaxPriceTooLow"
+            | "InsufficientFreeAddressesInSubnet"
+    )
+}
+
+/// Returns whether EC2 failed by itself: whether the thing was done is not known.
+fn is_broken(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "InternalFailure"
+            | "ServiceUnavailable"
+            | "Unavailable"
+            | "RequestTimeout"
+    )
+}
+
+/// Returns whether too much was asked in too short a time: the codes for which the SDK waits too.
+fn is_throttled(code: &str) -> bool {
+    code.contains("Throttl")
+        || matches!(
+            code,
+            "RequestLimitExceeded"
+                | "BandwidthLimitExceeded"
+                | "TooManyRequestsException"
+                | "SlowDown"
+                | "PriorRequestNotComplete"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> Ec2Error {
+        let (region, code) = ("eu-west-1".to_owned(), code.to_owned());
+        Ec2Error::Refused {
+            operation: "RunInstances",
+            region,
+            code,
+            request_id: None,
+            source: "no".into(),
+        }
+    }
+
+    #[test]
+    fn a_failure_of_ec2_or_a_throttled_call_is_no_proof_that_nothing_came_to_be() {
+        assert!(refused("UnauthorizedOperation").is_refusal());
+        assert!(!refused("InternalError").is_refusal());
+        assert!(!refused("RequestLimitExceeded").is_refusal());
+        assert!(!refused("EC2ThrottledException").is_refusal());
+    }
+
+    #[test]
+    fn what_is_transient_is_asked_again_and_a_plain_no_is_not() {
+        assert!(refused("InternalError").is_transient());
+        assert!(refused("RequestLimitExceeded").is_transient());
+        assert!(!refused("UnauthorizedOperation").is_transient());
+    }
+
+    #[test]
+    fn only_a_wait_that_the_manifest_limits_is_said_to_be_made_longer_by_it() {
+        let hint = |key| {
+            let slow = Ec2Error::TooSlow {
+                what: "i-0abc12".to_owned(),
+                wanted: "stopped",
+                after: std::time::Duration::from_secs(1_200),
+                key,
+            };
+            slow.hint()
+        };
+        let longer = "builder.timeouts.image makes the wait longer";
+        assert_eq!(hint(Some("image")).as_deref(), Some(longer));
+        assert_eq!(hint(None), None);
+    }
+
+    #[test]
+    fn a_vcpu_quota_does_not_walk_the_ladder() {
+        assert!(is_capacity("InsufficientInstanceCapacity"));
+        assert!(is_quota("VcpuLimitExceeded") && !is_capacity("VcpuLimitExceeded"));
+    }
+}

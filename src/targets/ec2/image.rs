@@ -1,0 +1,480 @@
+//! From the sealed builder to a candidate, and from the candidate to the image.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState, ImdsSupportValues,
+    Instance, ResourceType, Snapshot, TpmSupportValues,
+};
+
+use super::error::Ec2Error;
+use super::wait::{Wait, Wanted};
+use super::{Ec2, launch, tags};
+use crate::ledger::{DebtId, Due, Undo};
+use crate::manifest::Arch;
+use crate::plan::BakePlan;
+use crate::targets::{Base, Candidate, Finished, Machine, PhaseContext, TargetError};
+use crate::transport::BoxFuture;
+
+/// How long a stop may take; large machines are slow to end.
+const STOP: Duration = Duration::from_secs(20 * 60);
+
+/// How often EC2 is asked how far the snapshots of an image are; whether it is there, more often.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+impl Ec2 {
+    /// Stops the builder, makes an image of it and waits until that is available.
+    pub(super) async fn make_candidate(
+        &self,
+        plan: &BakePlan,
+        builder: &Machine,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Candidate, TargetError> {
+        let stopped = self.stop(&builder.id, cx).await?;
+        let name = self.first_name(plan);
+        // The snapshots go after the image that uses them, so their debt is the older one.
+        let snapshots = Undo::DeleteSnapshots {
+            region: self.region.clone(),
+            run: plan.run.clone(),
+            expected: disks_of(&stopped),
+        };
+        let snapshots = cx.ledger.owe(Due::OnFailure, snapshots)?;
+        let due = if self.keeps_first_image() {
+            Due::OnFailure
+        } else {
+            Due::Always
+        };
+        let request = self
+            .ec2
+            .create_image()
+            .instance_id(&builder.id)
+            .name(&name)
+            .description(tags::description(plan))
+            .tag_specifications(tags::specification(
+                ResourceType::Image,
+                &tags::image(plan, "candidate"),
+            ))
+            .tag_specifications(tags::specification(
+                ResourceType::Snapshot,
+                &tags::image(plan, "snapshot"),
+            ));
+        let ec2 = self.clone();
+        let call = Box::pin(async move {
+            let answer = request.send().await;
+            let answer = answer.map_err(|e| ec2.refused("CreateImage", e));
+            answer.map(|a| a.image_id)
+        });
+        let made = self.new_image(plan, &name, due, call, cx).await;
+        let (debt, id) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                if error.is_refusal() {
+                    cx.ledger.settle(snapshots)?;
+                }
+                return Err(self.explain(error).await);
+            }
+        };
+        self.state().candidate = Some(debt);
+        let image = self.wait_until_available(plan, &id, cx).await?;
+        for snapshot in snapshots_of(&image) {
+            cx.ledger.learn(snapshots, &snapshot)?;
+        }
+        let base = Base {
+            id: id.clone(),
+            name,
+            arch: plan.arch,
+        };
+        Ok(Candidate { id, base })
+    }
+
+    /// Owes an image and makes the call that makes it. A name that is taken is an answer that was
+    /// lost: the SDK has asked again.
+    async fn new_image(
+        &self,
+        plan: &BakePlan,
+        name: &str,
+        due: Due,
+        call: BoxFuture<'static, Result<Option<String>, Ec2Error>>,
+        cx: &PhaseContext<'_>,
+    ) -> Result<(DebtId, String), Ec2Error> {
+        let undo = Undo::DeregisterImage {
+            region: self.region.clone(),
+            run: plan.run.clone(),
+            name: name.to_owned(),
+        };
+        let (ec2, run, name) = (self.clone(), plan.run.clone(), name.to_owned());
+        let call = Box::pin(async move {
+            let id = match call.await {
+                Ok(id) => id.unwrap_or_default(),
+                Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => {
+                    let found = ec2.look(|| ec2.find_image(&run, &name)).await?;
+                    found.into_iter().next().ok_or(error)?
+                }
+                Err(error) => return Err(error),
+            };
+            ec2.born(&id);
+            Ok(id)
+        });
+        cx.ledger
+            .create(due, undo, Ec2Error::is_refusal, call)
+            .await
+    }
+
+    /// Stops the builder; returns it as it is then.
+    async fn stop(&self, id: &str, cx: &PhaseContext<'_>) -> Result<Instance, TargetError> {
+        let answer = self.ec2.stop_instances().instance_ids(id).send().await;
+        if let Err(error) = answer {
+            return Err(self.explain(self.refused("StopInstances", error)).await);
+        }
+        let wanted = Wanted {
+            what: id,
+            state: "stopped",
+            limit: STOP,
+            key: None,
+        };
+        self.wait(wanted, cx, |_| async move {
+            let Some(found) = self.instance(id).await? else {
+                return Ok(self.unseen(id));
+            };
+            Ok(match launch::state(&found) {
+                "stopped" => Wait::Done(found),
+                state @ ("terminated" | "shutting-down") => Wait::Dead {
+                    state: state.to_owned(),
+                    reason: launch::reason(&found),
+                },
+                state => Wait::Longer(state.to_owned(), None),
+            })
+        })
+        .await
+    }
+
+    async fn wait_until_available(
+        &self,
+        plan: &BakePlan,
+        id: &str,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Image, TargetError> {
+        let wanted = Wanted {
+            what: id,
+            state: "available",
+            limit: plan.builder.timeouts.image,
+            key: Some("image"),
+        };
+        let last = &Mutex::new(None);
+        self.wait(wanted, cx, |age| async move {
+            let found = self.images(vec![tags::filter("image-id", [id])]).await?;
+            Ok(match found.into_iter().next() {
+                Some(image) if image.state() == Some(&ImageState::Available) => Wait::Done(image),
+                Some(image) if has_failed(&image) => {
+                    let state = image.state().map_or("failed", ImageState::as_str);
+                    let reason = image.state_reason().and_then(|r| r.message());
+                    Wait::Dead {
+                        state: state.to_owned(),
+                        reason: reason.map(str::to_owned),
+                    }
+                }
+                Some(_) => Wait::Longer("pending".into(), self.how_far(plan, age, last).await),
+                None => self.unseen(id),
+            })
+        })
+        .await
+    }
+
+    /// What EC2 does not list is either so new that not all of EC2 knows it, or somebody removed it.
+    fn unseen<T>(&self, id: &str) -> Wait<T> {
+        if self.is_young(id) {
+            return Wait::Longer("not visible".into(), None);
+        }
+        Wait::Dead {
+            state: "unknown to EC2".into(),
+            reason: Some("was it removed by hand?".into()),
+        }
+    }
+
+    /// Returns how far the image was when EC2 was asked last, which is not at every look.
+    async fn how_far(
+        &self,
+        plan: &BakePlan,
+        age: Duration,
+        last: &Mutex<Option<(Duration, Option<u8>)>>,
+    ) -> Option<u8> {
+        let known = *last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, percent)) = known
+            && age < when + PROGRESS
+        {
+            return percent;
+        }
+        let percent = self.snapshot_progress(plan).await;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((age, percent));
+        percent
+    }
+
+    /// Returns how far the slowest of the run's snapshots is. Not knowing is no failure.
+    async fn snapshot_progress(&self, plan: &BakePlan) -> Option<u8> {
+        let snapshots = self.snapshots(&plan.run).await.ok()?;
+        let progress = |s: &Snapshot| {
+            s.progress()
+                .and_then(|p| p.trim_end_matches('%').parse().ok())
+        };
+        snapshots.iter().filter_map(progress).min()
+    }
+
+    pub(super) async fn images(
+        &self,
+        filters: Vec<aws_sdk_ec2::types::Filter>,
+    ) -> Result<Vec<Image>, Ec2Error> {
+        let answer = self
+            .ec2
+            .describe_images()
+            .owners("self")
+            .set_filters(Some(filters))
+            .send()
+            .await;
+        Ok(answer
+            .map_err(|e| self.refused("DescribeImages", e))?
+            .images
+            .unwrap_or_default())
+    }
+
+    pub(super) async fn snapshots(
+        &self,
+        run: &crate::run::RunId,
+    ) -> Result<Vec<Snapshot>, Ec2Error> {
+        let request = self
+            .ec2
+            .describe_snapshots()
+            .owner_ids("self")
+            .filters(tags::of_run(run));
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| self.refused("DescribeSnapshots", e))?;
+        Ok(answer.snapshots.unwrap_or_default())
+    }
+
+    /// Returns the run's image of this name, if it is there.
+    pub(super) async fn find_image(
+        &self,
+        run: &crate::run::RunId,
+        name: &str,
+    ) -> Result<Vec<String>, Ec2Error> {
+        let filters = vec![tags::of_run(run), tags::filter("name", [name])];
+        let found = self.images(filters).await?;
+        Ok(found.into_iter().filter_map(|i| i.image_id).collect())
+    }
+
+    /// Registers the candidate's snapshots under the final name, then lets the candidate go.
+    pub(super) async fn release(
+        &self,
+        plan: &BakePlan,
+        candidate: &Candidate,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Finished, TargetError> {
+        let name = plan.image.name.clone();
+        let id = if self.keeps_first_image() {
+            candidate.id.clone()
+        } else {
+            self.register(plan, candidate, cx).await?
+        };
+        let mut released = vec![id.clone()];
+        released.extend(
+            self.snapshots(&plan.run)
+                .await?
+                .into_iter()
+                .filter_map(|s| s.snapshot_id),
+        );
+        // What does not go now is unwound: the image is done, whatever becomes of its candidate.
+        if id != candidate.id
+            && matches!(self.deregister(&candidate.id).await, Ok(true))
+            && let Some(debt) = self.state().candidate.take()
+        {
+            cx.ledger.settle(debt)?;
+        }
+        let last = [
+            (tags::STATE, "released"),
+            (tags::EXPIRES, "never"),
+            (tags::ROLE, "image"),
+        ];
+        if let Err(error) = self.tag(released, &last).await {
+            return Err(self.explain(error).await);
+        }
+        Ok(Finished { id, name })
+    }
+
+    async fn register(
+        &self,
+        plan: &BakePlan,
+        candidate: &Candidate,
+        cx: &PhaseContext<'_>,
+    ) -> Result<String, TargetError> {
+        let image = self.image(&candidate.id).await?;
+        let request = self
+            .ec2
+            .register_image()
+            .name(&plan.image.name)
+            .description(tags::description(plan))
+            .set_architecture(image.architecture.clone())
+            .set_root_device_name(image.root_device_name.clone())
+            .set_block_device_mappings(Some(mappings(&image, plan)))
+            .virtualization_type("hvm")
+            .set_ena_support(image.ena_support)
+            .set_sriov_net_support(image.sriov_net_support.clone())
+            .set_boot_mode(
+                image
+                    .boot_mode
+                    .as_ref()
+                    .map(|mode| BootModeValues::from(mode.as_str())),
+            )
+            .set_tpm_support(
+                image
+                    .tpm_support
+                    .as_ref()
+                    .map(|tpm| TpmSupportValues::from(tpm.as_str())),
+            )
+            .imds_support(ImdsSupportValues::V20)
+            .tag_specifications(tags::specification(
+                ResourceType::Image,
+                &tags::image(plan, "image"),
+            ));
+        let ec2 = self.clone();
+        let call = Box::pin(async move {
+            let answer = request.send().await;
+            let answer = answer.map_err(|e| ec2.refused("RegisterImage", e));
+            answer.map(|a| a.image_id)
+        });
+        let made = self.new_image(plan, &plan.image.name, Due::OnFailure, call, cx);
+        let id = match made.await {
+            Ok((_, id)) => id,
+            Err(error) => return Err(self.explain(error).await),
+        };
+        self.wait_until_available(plan, &id, cx).await?;
+        Ok(id)
+    }
+
+    /// Returns whether CreateImage's image must stay the image: its product codes would be lost.
+    fn keeps_first_image(&self) -> bool {
+        self.state().keeps_first_image
+    }
+
+    fn first_name(&self, plan: &BakePlan) -> String {
+        if self.keeps_first_image() {
+            plan.image.name.clone()
+        } else {
+            tags::candidate_name(&plan.run)
+        }
+    }
+}
+
+/// Returns whether a source's products or billing would be lost by RegisterImage.
+pub(super) fn has_products(image: &Image) -> bool {
+    let billed = image
+        .usage_operation()
+        .is_some_and(|operation| operation != "RunInstances");
+    !image.product_codes().is_empty() || billed
+}
+
+/// Returns the candidate's volumes as RegisterImage takes them. Encryption is the snapshot's.
+fn mappings(image: &Image, plan: &BakePlan) -> Vec<BlockDeviceMapping> {
+    let root = image.root_device_name();
+    let stated = |device: Option<&str>| {
+        plan.builder
+            .volumes
+            .iter()
+            .find(|v| v.device.as_deref() == device || (v.device.is_none() && device == root))
+    };
+    let with_snapshots = image
+        .block_device_mappings()
+        .iter()
+        .filter_map(|m| Some((m.device_name(), m.ebs()?)));
+    with_snapshots
+        .map(|(device, disk)| {
+            let volume = stated(device);
+            let kind = volume
+                .and_then(|v| v.kind.as_deref())
+                .map(Into::into)
+                .or_else(|| disk.volume_type.clone());
+            let disk = EbsBlockDevice::builder()
+                .set_snapshot_id(disk.snapshot_id.clone())
+                .set_volume_size(disk.volume_size)
+                .set_volume_type(kind)
+                .set_iops(volume.and_then(|v| v.iops).or(disk.iops))
+                .set_throughput(volume.and_then(|v| v.throughput).or(disk.throughput))
+                .delete_on_termination(true)
+                .build();
+            BlockDeviceMapping::builder()
+                .set_device_name(device.map(str::to_owned))
+                .ebs(disk)
+                .build()
+        })
+        .collect()
+}
+
+fn has_failed(image: &Image) -> bool {
+    matches!(
+        image.state(),
+        Some(
+            ImageState::Failed | ImageState::Error | ImageState::Invalid | ImageState::Deregistered
+        )
+    )
+}
+
+/// Returns how many volumes an instance has, if EC2 says so: its image will have as many snapshots.
+fn disks_of(instance: &Instance) -> Option<usize> {
+    let mapped = instance.block_device_mappings().iter();
+    Some(mapped.filter(|m| m.ebs().is_some()).count()).filter(|n| *n > 0)
+}
+
+/// Returns the ids of an image's snapshots.
+pub(super) fn snapshots_of(image: &Image) -> Vec<String> {
+    let disks = image.block_device_mappings().iter();
+    disks.filter_map(|m| m.ebs()?.snapshot_id.clone()).collect()
+}
+
+/// Returns the base a source image is.
+pub(super) fn base(image: &Image, arch: Arch) -> Base {
+    Base {
+        id: image.image_id().unwrap_or_default().to_owned(),
+        name: image.name().unwrap_or_default().to_owned(),
+        arch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::ec2::YOUNG;
+    use aws_sdk_ec2::types::ProductCode;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn an_image_that_is_listed_no_more_was_removed_unless_it_is_new() {
+        let ec2 = Ec2::new(Some("eu-west-1")).await.unwrap();
+        ec2.born("ami-1");
+        assert!(matches!(ec2.unseen::<()>("ami-1"), Wait::Longer(..)));
+        let earlier = Instant::now().checked_sub(YOUNG).unwrap();
+        ec2.state().born.insert("ami-1".to_owned(), earlier);
+        let gone = Wait::<()>::Dead {
+            state: "unknown to EC2".into(),
+            reason: Some("was it removed by hand?".into()),
+        };
+        assert_eq!(ec2.unseen("ami-1"), gone);
+    }
+
+    #[test]
+    fn an_image_with_products_keeps_its_first_image() {
+        assert!(!has_products(
+            &Image::builder().usage_operation("RunInstances").build()
+        ));
+        assert!(has_products(
+            &Image::builder()
+                .usage_operation("RunInstances:0g00")
+                .build()
+        ));
+        assert!(has_products(
+            &Image::builder()
+                .product_codes(ProductCode::builder().build())
+                .build()
+        ));
+    }
+}

@@ -1,0 +1,261 @@
+//! The EC2 target: the only code that talks to EC2.
+//!
+//! This file holds the clients and tells the trait's story; its neighbours do the parts.
+
+mod caller;
+mod diagnose;
+mod error;
+mod image;
+mod ladder;
+mod launch;
+mod network;
+mod offerings;
+mod quota;
+mod reap;
+mod source;
+mod tags;
+mod undo;
+mod user_data;
+mod wait;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::RequestId;
+use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
+use crate::ledger::{DebtId, Undo};
+use crate::plan::BakePlan;
+use crate::run::{RunId, rfc3339};
+use caller::Echo;
+use error::Ec2Error;
+use network::Network;
+
+/// How often EC2 is asked at first.
+const POLL: Duration = Duration::from_secs(2);
+
+/// How long after it was made a thing may be unknown to a part of EC2.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// How long one try of a call may take: a link that died in silence is noticed, and the SDK asks
+/// again.
+const PER_TRY: Duration = Duration::from_secs(60);
+
+/// How often the SDK tries a call that is throttled or got no answer.
+const TRIES: u32 = 5;
+
+/// EC2 in one region, for one bake. Cheap to clone; all clones are one.
+#[derive(Clone)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "a client is named after its service"
+)]
+pub(crate) struct Ec2 {
+    region: String,
+    ec2: aws_sdk_ec2::Client,
+    ssm: aws_sdk_ssm::Client,
+    sts: aws_sdk_sts::Client,
+    echo: Echo,
+    poll: Duration,
+    state: Arc<Mutex<State>>,
+}
+
+/// What one step of a bake leaves for the next.
+#[derive(Debug, Default)]
+struct State {
+    network: Option<Network>,
+    group_id: Option<String>,
+    /// Who may reach the port of that group.
+    admitted: Vec<String>,
+    keeps_first_image: bool,
+    /// The candidate's debt, which publishing pays.
+    candidate: Option<DebtId>,
+    /// When EC2 answered with an id.
+    born: HashMap<String, Instant>,
+    /// What could not be removed: who waits for it waits in vain.
+    stuck: HashSet<(RunId, Holder)>,
+}
+
+/// What must go before something else of its run can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    /// It holds its security group.
+    Instance,
+    /// It holds its snapshots.
+    Image,
+}
+
+impl Ec2 {
+    /// Returns EC2 in `region`, or in the one that environment and profile name. Calls nothing.
+    pub(crate) async fn new(region: Option<&str>) -> Result<Self, TargetError> {
+        let http = Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(PER_TRY)
+                    .build(),
+            );
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        let config = loader.load().await;
+        let region = config.region().map(ToString::to_string).ok_or_else(|| {
+            TargetError::manifest("no AWS region")
+                .with_hint("set builder.region, AWS_REGION, or a region in the profile")
+        })?;
+        Ok(Self {
+            region,
+            ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            echo: Echo::from_environment(),
+            poll: POLL,
+            state: Arc::default(),
+        })
+    }
+
+    /// Returns the region's name.
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Remembers that EC2 has just made the thing with this id.
+    fn born(&self, id: &str) {
+        self.state().born.insert(id.to_owned(), Instant::now());
+    }
+
+    /// Returns whether EC2 may not know the thing yet, although it made it.
+    fn is_young(&self, id: &str) -> bool {
+        let born = self.state().born.get(id).copied();
+        born.is_some_and(|at| at.elapsed() < YOUNG)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes tags over what is there, on all of `ids` at once.
+    async fn tag(&self, ids: Vec<String>, tags: &[(&str, &str)]) -> Result<(), Ec2Error> {
+        let pairs = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let request = self.ec2.create_tags().set_resources(Some(ids.clone()));
+        let request = request.set_tags(Some(tags::list(&pairs.collect())));
+        self.once_known(&ids, || async {
+            let answer = request.clone().send().await;
+            answer.map(drop).map_err(|e| self.refused("CreateTags", e))
+        })
+        .await
+    }
+
+    fn refused<E, R>(&self, operation: &'static str, error: SdkError<E, R>) -> Ec2Error
+    where
+        E: ProvideErrorMetadata + RequestId + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        Ec2Error::from_sdk(operation, &self.region, error)
+    }
+}
+
+#[async_trait]
+impl Target for Ec2 {
+    async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+        let source = self.source_image(&plan.source, plan.arch).await?;
+        self.state().keeps_first_image = image::has_products(&source);
+        let taken = self
+            .images(vec![tags::filter("name", [plan.image.name.as_str()])])
+            .await?;
+        if let Some(taken) = taken.first() {
+            let id = taken.image_id().unwrap_or_default();
+            let message = format!(
+                "{id} in {} has the name {} already",
+                self.region, plan.image.name
+            );
+            return Err(
+                TargetError::manifest(message).with_hint("put {{ build_time }} into image.name")
+            );
+        }
+        self.network(plan).await?;
+        Ok(image::base(&source, plan.arch))
+    }
+
+    async fn launch(
+        &self,
+        plan: &BakePlan,
+        base: &Base,
+        role: Role,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Machine, TargetError> {
+        self.start(plan, base, role, cx).await
+    }
+
+    async fn diagnose(&self, machine: &Machine) -> Vec<String> {
+        self.causes(machine).await
+    }
+
+    async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError> {
+        self.admit_again(plan).await
+    }
+
+    async fn capture(
+        &self,
+        plan: &BakePlan,
+        builder: &Machine,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Candidate, TargetError> {
+        self.make_candidate(plan, builder, cx).await
+    }
+
+    async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError> {
+        self.terminate(&machine.id).await?;
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        plan: &BakePlan,
+        candidate: &Candidate,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Finished, TargetError> {
+        self.release(plan, candidate, cx).await
+    }
+
+    async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError> {
+        let mut ids: Vec<String> = self.state().group_id.iter().cloned().collect();
+        let alive = ["pending", "running", "stopping", "stopped"];
+        let filters = vec![
+            tags::of_run(&plan.run),
+            tags::filter("instance-state-name", alive),
+        ];
+        let instances = self.instances(filters).await?;
+        ids.extend(instances.into_iter().filter_map(|i| i.instance_id));
+        let images = self.images(vec![tags::of_run(&plan.run)]).await?;
+        ids.extend(images.into_iter().filter_map(|i| i.image_id));
+        let snapshots = self.snapshots(&plan.run).await?;
+        ids.extend(snapshots.into_iter().filter_map(|s| s.snapshot_id));
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
+        self.tag(ids, &[(tags::EXPIRES, &expires)]).await?;
+        Ok(())
+    }
+
+    async fn pay(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
+        self.undo(undo, learned).await
+    }
+}

@@ -1,0 +1,131 @@
+//! The names, tags and tokens that things of a run carry, and how they are recognised later.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use crate::plan::BakePlan;
+use crate::run::{RunId, rfc3339};
+use crate::targets::{LIFETIME, Role};
+
+pub(super) const RUN: &str = "amibake:run";
+pub(super) const ROLE: &str = "amibake:role";
+pub(super) const ATTEMPT: &str = "amibake:attempt";
+pub(super) const STATE: &str = "amibake:state";
+pub(super) const EXPIRES: &str = "amibake:expires";
+
+/// Returns the tags of something temporary.
+pub(super) fn temporary(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
+    let mut tags = plan.builder.tags.clone();
+    tags.insert("Name".into(), format!("amibake {role} {}", plan.name));
+    tags.extend(ours(&plan.run, role));
+    tags
+}
+
+/// Returns the tags of the image or its snapshots: the user's, and ours until it is released.
+pub(super) fn image(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
+    let mut tags = plan.image.tags.clone();
+    tags.entry("Name".into())
+        .or_insert_with(|| plan.image.name.clone());
+    tags.extend(ours(&plan.run, role));
+    tags
+}
+
+fn ours(run: &RunId, role: &str) -> BTreeMap<String, String> {
+    let expires = OffsetDateTime::now_utc() + LIFETIME;
+    let pairs = [
+        (RUN, run.to_string()),
+        (ROLE, role.to_owned()),
+        (STATE, "temporary".to_owned()),
+        (EXPIRES, rfc3339(expires)),
+    ];
+    pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+}
+
+/// Returns tags as a creating call takes them.
+pub(super) fn specification(
+    kind: ResourceType,
+    tags: &BTreeMap<String, String>,
+) -> TagSpecification {
+    TagSpecification::builder()
+        .resource_type(kind)
+        .set_tags(Some(list(tags)))
+        .build()
+}
+
+/// Returns tags as EC2's list.
+pub(super) fn list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter()
+        .map(|(k, v)| Tag::builder().key(k).value(v).build())
+        .collect()
+}
+
+/// Returns the value of a tag.
+pub(super) fn value<'t>(tags: &'t [Tag], key: &str) -> Option<&'t str> {
+    tags.iter()
+        .find(|t| t.key() == Some(key))
+        .and_then(Tag::value)
+}
+
+/// Returns the filter for the things of a run.
+pub(super) fn of_run(run: &RunId) -> Filter {
+    filter(&format!("tag:{RUN}"), [run.as_str()])
+}
+
+/// Returns a filter.
+pub(super) fn filter<'v>(name: &str, values: impl IntoIterator<Item = &'v str>) -> Filter {
+    let values = values.into_iter().map(str::to_owned).collect();
+    Filter::builder()
+        .name(name)
+        .set_values(Some(values))
+        .build()
+}
+
+/// Returns the security group's name.
+pub(super) fn group_name(run: &RunId) -> String {
+    format!("amibake-{run}")
+}
+
+/// Returns the name an image has until it has passed.
+pub(super) fn candidate_name(run: &RunId) -> String {
+    format!("amibake-candidate-{run}")
+}
+
+/// Returns the image's description: the user's words, and whose it is until it is released.
+pub(super) fn description(plan: &BakePlan) -> String {
+    let made_by = made_by(&plan.run);
+    match &plan.image.description {
+        Some(words) => format!("{words} {made_by}"),
+        None => made_by,
+    }
+}
+
+/// Returns how the description of a run's image ends. Who may write tags may not write that.
+pub(super) fn made_by(run: &RunId) -> String {
+    format!("(amibake run {run})")
+}
+
+/// Returns the client token of one attempt at a launch: the same request gets the same machine,
+/// and a machine with this token was made by this run.
+pub(super) fn token(run: &RunId, role: Role, attempt: usize, region: &str) -> String {
+    let digest = Sha256::digest(format!("{run}\n{role}\n{attempt}\n{region}"));
+    let hex: String = digest.iter().take(24).map(|b| format!("{b:02x}")).collect();
+    format!("amibake-{hex}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_has_its_own_token_that_ec2_accepts() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let one = token(&run, Role::Builder, 1, "eu-west-1");
+        assert_eq!(one, token(&run, Role::Builder, 1, "eu-west-1"));
+        assert_ne!(one, token(&run, Role::Builder, 2, "eu-west-1"));
+        assert_ne!(one, token(&run, Role::Candidate, 1, "eu-west-1"));
+        assert!(one.len() <= 64 && one.is_ascii());
+    }
+}

@@ -1,0 +1,233 @@
+//! Waiting for EC2: one loop for what is to become something, one for what is to be found, one for
+//! what is to go. All of them ask every few seconds, and a call that EC2 could not answer, or did
+//! not want to yet, is asked again.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Ec2;
+use super::error::Ec2Error;
+use crate::targets::{PhaseContext, TargetError};
+
+/// How long something whose id never arrived is looked for, and how long none of a kind must have
+/// been seen before none is expected any more.
+pub(super) const LOOK: Duration = Duration::from_secs(60);
+
+/// How long undoing one thing may take; a security group waits for its instance.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// After this time what is waited for is of the slow kind, and is asked after less often.
+const SLOW: Duration = Duration::from_secs(120);
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// `i-0abc12`.
+    pub(super) what: &'a str,
+    /// The state it is to reach.
+    pub(super) state: &'static str,
+    /// How long it may take.
+    pub(super) limit: Duration,
+    /// Which of `builder.timeouts` says so; `None` where it is fixed.
+    pub(super) key: Option<&'static str>,
+}
+
+/// What a look at it says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wait<T> {
+    /// It is as wanted.
+    Done(T),
+    /// Not yet: its state, and how far it is.
+    Longer(String, Option<u8>),
+    /// It will never be.
+    Dead {
+        state: String,
+        /// EC2's reason.
+        reason: Option<String>,
+    },
+}
+
+impl Ec2 {
+    /// Looks until a thing is as wanted; `look` is given the time since the first look.
+    pub(super) async fn wait<T, F, R>(
+        &self,
+        wanted: Wanted<'_>,
+        cx: &PhaseContext<'_>,
+        mut look: F,
+    ) -> Result<T, TargetError>
+    where
+        F: FnMut(Duration) -> R,
+        R: Future<Output = Result<Wait<T>, Ec2Error>>,
+    {
+        let Wanted {
+            what, state, limit, ..
+        } = wanted;
+        let started = Instant::now();
+        loop {
+            let mut pause = match started.elapsed() > SLOW {
+                true => self.poll * 4,
+                false => self.poll,
+            };
+            match look(started.elapsed()).await {
+                Ok(Wait::Done(done)) => return Ok(done),
+                Ok(Wait::Longer(now, percent)) => {
+                    cx.phase.progress(format!("{what} is {now}"), percent);
+                }
+                Ok(Wait::Dead { state: now, reason }) => {
+                    return Err(Ec2Error::DeadEnd {
+                        what: what.to_owned(),
+                        state: now,
+                        wanted: state,
+                        reason,
+                    }
+                    .into());
+                }
+                Err(error) if error.is_transient() => pause = self.poll * 4,
+                Err(error) => return Err(error.into()),
+            }
+            if started.elapsed() > limit {
+                return Err(Ec2Error::TooSlow {
+                    what: what.to_owned(),
+                    wanted: state,
+                    after: limit,
+                    key: wanted.key,
+                }
+                .into());
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Looks for something whose id is not known, until it is there or long enough.
+    pub(super) async fn look<F, R>(&self, find: F) -> Result<Vec<String>, Ec2Error>
+    where
+        F: FnMut() -> R,
+        R: Future<Output = Result<Vec<String>, Ec2Error>>,
+    {
+        look(self.poll, LOOK, find).await
+    }
+
+    /// Tries until it is done, past what is transient, within a bound.
+    pub(super) async fn patiently<F, R>(&self, what: &str, attempt: F) -> Result<(), TargetError>
+    where
+        F: FnMut() -> R,
+        R: Future<Output = Result<bool, Ec2Error>>,
+    {
+        patiently(self.poll, PATIENCE, what, attempt).await
+    }
+}
+
+async fn look<F, R>(every: Duration, limit: Duration, mut find: F) -> Result<Vec<String>, Ec2Error>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<Vec<String>, Ec2Error>>,
+{
+    let started = Instant::now();
+    loop {
+        let found = find().await;
+        let over = started.elapsed() > limit;
+        match found {
+            Ok(found) if over || !found.is_empty() => return Ok(found),
+            Err(error) if over || !error.is_transient() => return Err(error),
+            Ok(_) | Err(_) => sleep(every).await,
+        }
+    }
+}
+
+async fn patiently<F, R>(
+    every: Duration,
+    limit: Duration,
+    what: &str,
+    mut attempt: F,
+) -> Result<(), TargetError>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<bool, Ec2Error>>,
+{
+    let started = Instant::now();
+    loop {
+        let last = match attempt().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(error) if error.is_transient() => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        if started.elapsed() > limit {
+            let slow = || TargetError::new(format!("gave up waiting to {what} it"));
+            return Err(last.map_or_else(slow, Into::into));
+        }
+        sleep(every).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    const EVERY: Duration = Duration::from_millis(1);
+    const LIMIT: Duration = Duration::from_millis(50);
+
+    fn refused(code: &str) -> Ec2Error {
+        Ec2Error::Refused {
+            operation: "DescribeInstances",
+            region: "eu-west-1".into(),
+            code: code.into(),
+            request_id: None,
+            source: "no".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_appears_late_is_found_and_a_throttled_look_is_no_answer() {
+        let looks = Cell::new(0);
+        let found = look(EVERY, Duration::from_secs(60), || {
+            looks.set(looks.get() + 1);
+            let look = looks.get();
+            async move {
+                match look {
+                    1 => Err(refused("RequestLimitExceeded")),
+                    2 => Ok(Vec::new()),
+                    _ => Ok(vec!["i-1".to_owned()]),
+                }
+            }
+        });
+        assert_eq!(found.await.unwrap(), ["i-1"]);
+        assert_eq!(looks.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_never_appears_is_called_gone_after_a_while_and_a_refusal_is_said_at_once() {
+        let started = Instant::now();
+        let nothing = look(EVERY, LIMIT, || async { Ok(Vec::new()) }).await;
+        assert!(nothing.unwrap().is_empty() && started.elapsed() > LIMIT);
+        let refusal = look(EVERY, Duration::from_secs(60), || async {
+            Err(refused("UnauthorizedOperation"))
+        });
+        assert!(refusal.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn removing_goes_on_past_what_is_transient_and_no_further() {
+        let tries = Cell::new(0);
+        let done = patiently(EVERY, Duration::from_secs(60), "delete", || {
+            tries.set(tries.get() + 1);
+            let last = tries.get() == 3;
+            async move {
+                if last {
+                    Ok(true)
+                } else {
+                    Err(refused("InternalError"))
+                }
+            }
+        });
+        assert!(done.await.is_ok());
+        let never = patiently(EVERY, LIMIT, "delete", || async { Ok(false) }).await;
+        assert!(never.unwrap_err().to_string().contains("gave up"));
+        let refusal = patiently(EVERY, Duration::from_secs(60), "delete", || async {
+            Err(refused("UnauthorizedOperation"))
+        });
+        assert!(refusal.await.is_err());
+    }
+}

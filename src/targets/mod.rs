@@ -1,0 +1,265 @@
+//! Where machines and images come from, behind one small trait.
+//!
+//! A target launches a machine, makes a candidate image of it and publishes that; what it creates
+//! is in the ledger first. Talking to the machine is `ssh`'s and `agent`'s, the order `bake`'s.
+
+pub(crate) mod container;
+#[cfg(feature = "ec2")]
+pub(crate) mod ec2;
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use russh::keys::{PrivateKey, PublicKey};
+use tokio::time::Instant;
+
+use crate::event::PhaseHandle;
+use crate::exit::chain;
+use crate::ledger::{Ledger, Undo};
+use crate::manifest::Arch;
+use crate::plan::BakePlan;
+use crate::ssh::KeyPair;
+
+/// How long a run's things live where nobody renews their expiry.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// What a machine is for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// It is provisioned, sealed, and becomes the candidate.
+    Builder,
+    /// It is booted from the candidate and looked at.
+    Candidate,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Builder => "builder",
+            Self::Candidate => "candidate",
+        })
+    }
+}
+
+/// What a bake starts from, as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// What [`Target::launch`] boots: an image id, a root's path.
+    pub(crate) id: String,
+    /// Its name, for people: `ubuntu-noble-24.04-amd64-server-20260720`.
+    pub(crate) name: String,
+    /// Its architecture.
+    pub(crate) arch: Arch,
+}
+
+/// The keys of one machine, made here for it alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    /// What the controller logs in with.
+    pub(crate) login: PrivateKey,
+    /// What the machine proves itself with, until it has made its own.
+    pub(crate) host: PrivateKey,
+}
+
+/// A machine that runs, or is about to.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    /// `i-0abc12`, a container's name.
+    pub(crate) id: String,
+    /// Address of its SSH server.
+    pub(crate) host: String,
+    /// Port of its SSH server.
+    pub(crate) port: u16,
+    /// Login user, who may use sudo without a password.
+    pub(crate) user: String,
+    /// The key to log in with.
+    pub(crate) login_key: PrivateKey,
+    /// The only host key it may show.
+    pub(crate) host_key: PublicKey,
+}
+
+/// An image nobody has looked at yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Image id, or a path.
+    pub(crate) id: String,
+    /// What [`Target::launch`] boots to look at it.
+    pub(crate) base: Base,
+}
+
+/// A finished image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// `ami-0abc12`, or a path: what goes to stdout.
+    pub(crate) id: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// Where machines and images come from.
+#[async_trait]
+pub(crate) trait Target: Send + Sync {
+    /// Finds what `plan` starts from, and looks at everything that would fail later. In the cloud
+    /// it only reads; here it makes a base root that is not there yet.
+    async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError>;
+
+    /// Starts a machine from `base` and returns when it has an address. SSH may not answer yet.
+    async fn launch(
+        &self,
+        plan: &BakePlan,
+        base: &Base,
+        role: Role,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Machine, TargetError>;
+
+    /// Returns what is known about a machine that cannot be reached: likely causes, then the
+    /// tail of its console.
+    async fn diagnose(&self, machine: &Machine) -> Vec<String>;
+
+    /// Lets this machine in again, from the address it has now: a machine that was reached, or
+    /// should be, has fallen silent.
+    async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError>;
+
+    /// Stops the sealed builder and makes a candidate of it.
+    async fn capture(
+        &self,
+        plan: &BakePlan,
+        builder: &Machine,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Candidate, TargetError>;
+
+    /// Asks for a machine's end, without waiting: it is of no more use.
+    async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError>;
+
+    /// Makes the candidate, which passed, the image.
+    async fn publish(
+        &self,
+        plan: &BakePlan,
+        candidate: &Candidate,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Finished, TargetError>;
+
+    /// Says that the run lives until `lifetime` from now, where others would clean up after it.
+    async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError>;
+
+    /// Pays a debt. `learned` is what the ledger learned of the thing: ids, oldest first.
+    ///
+    /// Idempotent: what is gone already is paid. It sends its request at once and then waits, so
+    /// that many are paid at a time.
+    async fn pay(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError>;
+}
+
+/// Returns the last lines of a console or a log.
+pub(crate) fn tail(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().rev().take(20).map(str::trim_end);
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.reverse();
+    lines
+}
+
+/// What a target's work may use.
+pub(crate) struct PhaseContext<'a> {
+    /// Where debts go before the call that makes them.
+    pub(crate) ledger: &'a Ledger,
+    /// The phase under way, for saying how far it is.
+    pub(crate) phase: PhaseHandle,
+    /// When `builder.timeouts.total` is over, and the bake with it.
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(dead_code, reason = "only EC2 makes one wait")
+    )]
+    pub(crate) until: Instant,
+}
+
+/// Why a target could not do its part.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct TargetError {
+    message: String,
+    /// Whose fault it is.
+    pub(crate) fault: Fault,
+    hint: Option<String>,
+    #[source]
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Whose fault an error is, for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The manifest asks for what cannot be: exit 2.
+    Manifest,
+    /// The world's.
+    World,
+}
+
+impl TargetError {
+    /// Returns an error that says `message`.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            fault: Fault::World,
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// Returns an error about what the manifest asks for.
+    pub(crate) fn manifest(message: impl Into<String>) -> Self {
+        Self {
+            fault: Fault::Manifest,
+            ..Self::new(message)
+        }
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns what happened, why, and what the user can do, on one line.
+    pub(crate) fn on_one_line(&self) -> String {
+        let hint = self.hint.iter().map(|hint| format!(" (hint: {hint})"));
+        chain(self) + &hint.collect::<String>()
+    }
+
+    /// Returns what the user can do.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl From<std::io::Error> for TargetError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new("the journal could not be written").because(error)
+    }
+}
+
+impl Keys {
+    /// Makes the keys of one machine.
+    pub(crate) fn make() -> Result<Self, TargetError> {
+        Ok(Self {
+            login: ed25519()?,
+            host: ed25519()?,
+        })
+    }
+}
+
+fn ed25519() -> Result<PrivateKey, TargetError> {
+    let pair =
+        KeyPair::generate("").map_err(|e| TargetError::new("no key for a machine").because(e))?;
+    Ok(pair.into_private())
+}
