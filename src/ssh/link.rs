@@ -181,7 +181,7 @@ async fn drain(
             ChannelMsg::ExtendedData { data, .. } => drop(stderr.write_all(&data).await),
             ChannelMsg::ExitStatus { exit_status } => end = ExitStatus::Status(exit_status),
             ChannelMsg::ExitSignal { signal_name, .. } => {
-                end = ExitStatus::Signal(name(&signal_name))
+                end = ExitStatus::Signal(name(&signal_name));
             }
             ChannelMsg::Close => break,
             _ => {}
