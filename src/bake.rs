@@ -7,7 +7,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,18 +15,18 @@ use futures_util::FutureExt;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::connector::{Connector, Session};
 use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
-use crate::guest::{gate, prepare, seal};
+use crate::guest::{RootShell, gate, prepare, seal};
 use crate::interrupt::Interrupt;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
-use crate::ssh::{self, Destination, Link, Login, PublicLine, RetryPolicy, Silence, Trust};
+use crate::ssh::PublicLine;
 use crate::targets::{
     Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Role, Target, TargetError,
 };
-use crate::transport::Transport;
 
 /// How often the account's expiry is set back.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -46,18 +46,25 @@ pub(crate) trait Provisioner: Send + Sync {
     /// Runs the plan's steps.
     async fn provision(
         &self,
-        link: &Link,
+        session: &dyn Session,
         plan: &BakePlan,
         machine: &Machine,
     ) -> Result<(), Failure>;
     /// Runs the plan's tests.
-    async fn test(&self, link: &Link, plan: &BakePlan, machine: &Machine) -> Result<(), Failure>;
+    async fn test(
+        &self,
+        session: &dyn Session,
+        plan: &BakePlan,
+        machine: &Machine,
+    ) -> Result<(), Failure>;
 }
 
 /// Everything a bake works with.
 pub(crate) struct BakeEnv<'a> {
     /// Where machines come from.
     pub(crate) target: &'a dyn Target,
+    /// How they are logged in to.
+    pub(crate) connector: &'a dyn Connector,
     /// What runs the playbooks.
     pub(crate) provisioner: &'a dyn Provisioner,
     /// Where to say what happens.
@@ -66,8 +73,6 @@ pub(crate) struct BakeEnv<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// Where journals lie, and the keys of what is kept.
     pub(crate) state_folder: &'a Path,
-    /// Told when a machine that should answer is silent.
-    pub(crate) silence: Silence,
     /// How often the expiry of what it makes is set back.
     pub(crate) renew_every: Duration,
 }
@@ -151,16 +156,18 @@ impl Bake<'_> {
         cx.phase
             .finish(Some(format!("{} at {}", builder.id, builder.host)));
 
-        let link = self.meet(&builder).await?;
+        let session = self.meet(&builder).await?;
+        let session = &*session;
         let cx = self.begin(Phase::Provision);
         let limit = plan.builder.timeouts.provision;
-        let working = tokio::time::timeout(limit, env.provisioner.provision(&link, plan, &builder));
-        self.renewing(&link, Role::Builder, working)
+        let work = env.provisioner.provision(session, plan, &builder);
+        let working = tokio::time::timeout(limit, work);
+        self.renewing(session, Role::Builder, working)
             .await
             .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
         cx.phase.finish(None);
 
-        let sealed = self.seal(&link).await?;
+        let sealed = self.seal(session).await?;
 
         let cx = self.begin(Phase::Capture);
         let candidate = env.target.capture(plan, &builder, &cx).await;
@@ -193,38 +200,37 @@ impl Bake<'_> {
     }
 
     /// Connects to the builder and returns when its first task may run.
-    async fn meet(&self, builder: &Machine) -> Result<Link, Failure> {
+    async fn meet(&self, builder: &Machine) -> Result<Box<dyn Session>, Failure> {
         let cx = self.begin(Phase::Connect);
         self.open(Some(DebugLogin::of(builder)));
-        let link = self.connect(builder).await?;
-        let line = self.rekey(&link).await?;
+        let session = self.connect(builder).await?;
+        let line = self.rekey(&*session).await?;
         self.open(Some(DebugLogin::of(builder).pinned(line)));
-        self.ready(&link, &cx, Role::Builder).await?;
+        self.ready(&*session, &cx, Role::Builder).await?;
         cx.phase.finish(None);
-        Ok(link)
+        Ok(session)
     }
 
     /// The key in the user data is known to whoever can read that: the guest makes itself another,
     /// and proves that new connections see it. Returns it as one line.
-    async fn rekey(&self, link: &Link) -> Result<String, Failure> {
-        let line = prepare::new_host_key(link).await.map_err(Failure::new)?;
+    async fn rekey(&self, session: &dyn Session) -> Result<String, Failure> {
+        let line = prepare::new_host_key(session).await.map_err(Failure::new)?;
         let key: PublicLine = line.parse().map_err(Failure::new)?;
-        link.repin(&[key]).await;
-        let patience = RetryPolicy::until(self.plan.builder.timeouts.connect);
-        link.try_again(patience).await.map_err(Failure::new)?;
+        let patience = self.plan.builder.timeouts.connect;
+        session.repin(&key, patience).await?;
         Ok(line)
     }
 
     /// Takes from the machine what must not be in an image: nobody can log in to it any more.
-    async fn seal(&self, link: &Link) -> Result<seal::Sealed, Failure> {
+    async fn seal(&self, session: &dyn Session) -> Result<seal::Sealed, Failure> {
         let cx = self.begin(Phase::Seal);
         let lifetime = self.plan.builder.timeouts.unattended.max(SEALING);
-        prepare::renew_timer(link, &self.plan.run, Role::Builder, lifetime)
+        prepare::renew_timer(session, &self.plan.run, Role::Builder, lifetime)
             .await
             .map_err(Failure::new)?;
-        let sealed = seal::seal(link).await.map_err(Failure::new)?;
+        let sealed = seal::seal(session).await.map_err(Failure::new)?;
         self.open(None);
-        link.close().await;
+        session.close().await;
         if !sealed.residue.is_empty() {
             return Err(gate_failed(&sealed.residue, "is still there after sealing"));
         }
@@ -263,27 +269,28 @@ impl Bake<'_> {
         sealed: &seal::Sealed,
         cx: &PhaseContext<'_>,
     ) -> Result<(), Failure> {
-        let link = self.connect(machine).await?;
-        self.ready(&link, cx, Role::Candidate).await?;
+        let session = self.connect(machine).await?;
+        let session = &*session;
+        self.ready(session, cx, Role::Candidate).await?;
         let limit = self.plan.builder.timeouts.test;
-        let looking = tokio::time::timeout(limit, self.look(&link, machine, sealed));
-        self.renewing(&link, Role::Candidate, looking)
+        let looking = tokio::time::timeout(limit, self.look(session, machine, sealed));
+        self.renewing(session, Role::Candidate, looking)
             .await
             .unwrap_or_else(|_| Err(too_slow("testing the image", "test")))?;
-        link.close().await;
+        session.close().await;
         Ok(())
     }
 
     /// The gate, then the manifest's tests.
     async fn look(
         &self,
-        link: &Link,
+        session: &dyn Session,
         machine: &Machine,
         sealed: &seal::Sealed,
     ) -> Result<(), Failure> {
         let login = machine.login_key.public_key().to_openssh();
         let login = login.map_err(Failure::new)?;
-        let findings = gate::look(link, &self.plan.run, sealed, &login).await;
+        let findings = gate::look(session, &self.plan.run, sealed, &login).await;
         let findings = findings.map_err(Failure::new)?;
         for warning in findings.warnings {
             self.env.events.warn(warning);
@@ -291,50 +298,37 @@ impl Bake<'_> {
         if !findings.failures.is_empty() {
             return Err(gate_failed(&findings.failures, ""));
         }
-        self.env.provisioner.test(link, self.plan, machine).await
+        self.env.provisioner.test(session, self.plan, machine).await
     }
 
-    async fn connect(&self, machine: &Machine) -> Result<Link, Failure> {
-        let destination = Destination {
-            host: machine.host.clone(),
-            port: machine.port,
-            user: machine.user.clone(),
-            trust: Trust::Exact(vec![machine.host_key.clone()]),
-            login: Login {
-                keys: vec![Arc::new(machine.login_key.clone())],
-                ..Login::default()
-            },
-            jump: None,
-            silence: self.env.silence.clone(),
+    async fn connect(&self, machine: &Machine) -> Result<Box<dyn Session>, Failure> {
+        let patience = self.plan.builder.timeouts.connect;
+        let error = match self.env.connector.connect(machine, patience).await {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
         };
-        let patience = RetryPolicy::until(self.plan.builder.timeouts.connect);
-        match ssh::connect(destination, patience, self.env.events).await {
-            Ok(link) => Ok(link),
-            Err(error) => {
-                let mut hints: Vec<String> = error.hint().into_iter().collect();
-                // Another machine answered: what ours is like explains nothing.
-                if !error.is_mistaken_identity() {
-                    hints.extend(self.env.target.diagnose(machine).await);
-                }
-                let mut failure = Failure::new(error);
-                failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
-                Err(failure)
-            }
+        let explains = !error.is_mistaken_identity;
+        let mut failure = Failure::from(error);
+        let mut hints: Vec<String> = failure.hint.take().into_iter().collect();
+        if explains {
+            hints.extend(self.env.target.diagnose(machine).await);
         }
+        failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
+        Err(failure)
     }
 
     /// Returns when the first boot has finished; that may take longer than the machine's own timer.
     async fn ready(
         &self,
-        link: &dyn Transport,
+        shell: &dyn RootShell,
         cx: &PhaseContext<'_>,
         role: Role,
     ) -> Result<(), Failure> {
         cx.phase
             .progress("waiting for the first boot to finish", None);
         let limit = self.plan.builder.timeouts.connect;
-        let waiting = prepare::wait_until_ready(link, limit, role);
-        let ready = self.renewing(link, role, waiting).await;
+        let waiting = prepare::wait_until_ready(shell, limit, role);
+        let ready = self.renewing(shell, role, waiting).await;
         for warning in ready.map_err(Failure::new)?.warnings {
             self.env.events.warn(warning);
         }
@@ -344,21 +338,21 @@ impl Bake<'_> {
     /// Does `work` on a machine and keeps that from ending itself meanwhile.
     async fn renewing<T>(
         &self,
-        link: &dyn Transport,
+        shell: &dyn RootShell,
         role: Role,
         work: impl Future<Output = T>,
     ) -> T {
         tokio::select! {
             done = work => done,
-            never = self.renew_timer(link, role) => match never {},
+            never = self.renew_timer(shell, role) => match never {},
         }
     }
 
     /// Keeps the machine from ending itself, for as long as it is polled.
-    async fn renew_timer(&self, link: &dyn Transport, role: Role) -> Infallible {
+    async fn renew_timer(&self, shell: &dyn RootShell, role: Role) -> Infallible {
         let lifetime = self.plan.builder.timeouts.unattended;
         loop {
-            if let Err(error) = prepare::renew_timer(link, &self.plan.run, role, lifetime).await {
+            if let Err(error) = prepare::renew_timer(shell, &self.plan.run, role, lifetime).await {
                 let message = format!(
                     "the machine's own timer could not be renewed: {}",
                     chain(&error)
@@ -374,7 +368,7 @@ impl Bake<'_> {
     async fn admit(&self) -> Infallible {
         let mut said = false;
         loop {
-            self.env.silence.met().await;
+            self.env.connector.silence().await;
             if let Err(error) = self.env.target.admit(self.plan).await
                 && !said
             {

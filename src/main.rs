@@ -14,6 +14,7 @@
 mod agent;
 mod bake;
 mod cli;
+mod connector;
 mod debug_login;
 mod event;
 mod exit;

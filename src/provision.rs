@@ -20,12 +20,12 @@ use crate::agent::collect::{Bundle, CollectError};
 use crate::agent::program::Programs;
 use crate::agent::{self, AgentError, Ended, Privilege, RunRequest};
 use crate::bake::Provisioner;
+use crate::connector::Session;
 use crate::event::Events;
 use crate::exit::{Exit, Failure};
 use crate::guest::gate;
 use crate::manifest::Provision;
 use crate::plan::{BakePlan, OnError};
-use crate::ssh::Link;
 use crate::targets::Machine;
 
 /// All that travels to the builder.
@@ -70,7 +70,7 @@ pub(crate) struct AgentProvisioner<'a> {
 impl Provisioner for AgentProvisioner<'_> {
     async fn provision(
         &self,
-        link: &Link,
+        session: &dyn Session,
         plan: &BakePlan,
         machine: &Machine,
     ) -> Result<(), Failure> {
@@ -78,7 +78,7 @@ impl Provisioner for AgentProvisioner<'_> {
         if entries.is_empty() {
             return Ok(());
         }
-        let ended = self.run(link, plan, entries, &self.work.bundle).await?;
+        let ended = self.run(session, plan, entries, &self.work.bundle).await?;
         let Some(why) = why(&ended) else {
             return Ok(());
         };
@@ -101,7 +101,12 @@ impl Provisioner for AgentProvisioner<'_> {
         })
     }
 
-    async fn test(&self, link: &Link, plan: &BakePlan, machine: &Machine) -> Result<(), Failure> {
+    async fn test(
+        &self,
+        session: &dyn Session,
+        plan: &BakePlan,
+        machine: &Machine,
+    ) -> Result<(), Failure> {
         let Some(text) = gate::test_tasks(&plan.tests) else {
             return Ok(());
         };
@@ -111,7 +116,7 @@ impl Provisioner for AgentProvisioner<'_> {
             vars: serde_json::Map::new(),
         };
         let ended = self
-            .run(link, plan, vec![tests], &Bundle::default())
+            .run(session, plan, vec![tests], &Bundle::default())
             .await?;
         let Some(why) = why(&ended) else {
             return Ok(());
@@ -131,7 +136,7 @@ impl Provisioner for AgentProvisioner<'_> {
 impl AgentProvisioner<'_> {
     async fn run(
         &self,
-        link: &Link,
+        session: &dyn Session,
         plan: &BakePlan,
         entries: Vec<Entry>,
         bundle: &Bundle,
@@ -142,12 +147,12 @@ impl AgentProvisioner<'_> {
             entries,
             options: Options {
                 secrets: plan.secrets.clone(),
-                ..options(&link.user().await, &plan.name)
+                ..options(&session.user().await, &plan.name)
             },
             bundle,
             asks: &self.work.asks,
         };
-        agent::run_telling(link, &order, self.events, self.cancel)
+        agent::run_telling(session.transport(), &order, self.events, self.cancel)
             .await
             .map_err(failed)
     }

@@ -2,19 +2,21 @@
 //! Targets and machines are made up; the clock is real, and short.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncReadExt, duplex};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::connector::ConnectError;
 use crate::event::{self, Reports};
+use crate::guest::{self, Operation};
 use crate::ledger::{self, Due, Undo};
 use crate::manifest::{self, Given, TargetKind};
 use crate::plan;
 use crate::targets::Base;
-use crate::transport::{self, BoxFuture, Channel};
+use crate::transport::ExitStatus;
 
 const RENEW_EVERY: Duration = Duration::from_millis(20);
 
@@ -120,13 +122,35 @@ impl Target for Stuck {
     }
 }
 
+/// Nobody can log in to its machines.
+struct NoLogin;
+
+#[async_trait]
+impl Connector for NoLogin {
+    async fn connect(
+        &self,
+        _machine: &Machine,
+        _patience: Duration,
+    ) -> Result<Box<dyn Session>, ConnectError> {
+        Err(ConnectError {
+            error: "nobody answers".into(),
+            hint: None,
+            is_mistaken_identity: false,
+        })
+    }
+
+    async fn silence(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
 struct NoHands;
 
 #[async_trait]
 impl Provisioner for NoHands {
     async fn provision(
         &self,
-        _link: &Link,
+        _session: &dyn Session,
         _plan: &BakePlan,
         _machine: &Machine,
     ) -> Result<(), Failure> {
@@ -135,7 +159,7 @@ impl Provisioner for NoHands {
 
     async fn test(
         &self,
-        _link: &Link,
+        _session: &dyn Session,
         _plan: &BakePlan,
         _machine: &Machine,
     ) -> Result<(), Failure> {
@@ -143,8 +167,8 @@ impl Provisioner for NoHands {
     }
 }
 
-/// A machine that takes every script but the second, and remembers them. Its first boot lasts until
-/// its timer was renewed twice.
+/// A machine that does everything but the second thing it is told, and remembers the scripts. Its
+/// first boot lasts until its timer was renewed twice.
 #[derive(Clone, Default)]
 struct Guest {
     scripts: Arc<Mutex<Vec<String>>>,
@@ -156,33 +180,23 @@ impl Guest {
     }
 }
 
-impl Transport for Guest {
-    fn exec<'a>(&'a self, _command: &'a str) -> BoxFuture<'a, io::Result<Channel>> {
-        let scripts = Arc::clone(&self.scripts);
-        Box::pin(async move {
-            let (stdin, mut sent) = duplex(64 * 1024);
-            let exit = Box::pin(async move {
-                let mut script = String::new();
-                sent.read_to_string(&mut script).await?;
-                let boots = script.contains("cloud-init status");
-                let number = {
-                    let mut scripts = scripts.lock().unwrap();
-                    scripts.push(script);
-                    scripts.len()
-                };
-                while boots && scripts.lock().unwrap().len() < number + 2 {
-                    tokio::time::sleep(RENEW_EVERY).await;
-                }
-                Ok(transport::ExitStatus::Status(u32::from(
-                    number == 2 && !boots,
-                )))
-            });
-            Ok(Channel {
-                stdin: Box::new(stdin),
-                stdout: Box::new(tokio::io::empty()),
-                stderr: Box::new(tokio::io::empty()),
-                exit,
-            })
+#[async_trait]
+impl RootShell for Guest {
+    async fn run(&self, operation: Operation, script: &str) -> io::Result<guest::Output> {
+        let boots = operation == Operation::AwaitFirstBoot;
+        let number = {
+            let mut scripts = self.scripts.lock().unwrap();
+            scripts.push(script.to_owned());
+            scripts.len()
+        };
+        while boots && self.count() < number + 2 {
+            tokio::time::sleep(RENEW_EVERY).await;
+        }
+        let status = u32::from(number == 2 && !boots);
+        Ok(guest::Output {
+            exit: ExitStatus::Status(status),
+            stdout: String::new(),
+            stderr: String::new(),
         })
     }
 }
@@ -209,11 +223,11 @@ fn env<'a>(
 ) -> BakeEnv<'a> {
     BakeEnv {
         target,
+        connector: &NoLogin,
         provisioner: &NoHands,
         events,
         interrupt,
         state_folder: folder.path(),
-        silence: Silence::default(),
         renew_every: RENEW_EVERY,
     }
 }
@@ -305,18 +319,14 @@ async fn a_machine_does_not_end_itself_while_its_first_boot_is_waited_for() {
 
 #[tokio::test]
 async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
-    let (mut plan, folder) = planned(Duration::from_secs(60));
-    plan.builder.timeouts.connect = Duration::from_secs(1);
+    let (plan, folder) = planned(Duration::from_secs(60));
     let (events, _reports) = event::channel();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = closed.local_addr().unwrap().port();
-    drop(closed);
     let keys = crate::targets::Keys::make().unwrap();
     let target = Stuck {
         machine: Some(Machine {
             id: "i-1".into(),
             host: "127.0.0.1".into(),
-            port,
+            port: 22,
             user: "ubuntu".into(),
             host_key: keys.host.public_key().clone(),
             login_key: keys.login,

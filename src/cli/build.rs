@@ -15,12 +15,12 @@ use super::vars::VarArgs;
 use super::{CommandContext, Form, Reporting};
 use crate::agent::program::Programs;
 use crate::bake::{self, BakeEnv, Baked};
+use crate::connector::SshConnector;
 use crate::exit::{Answer, Failure};
 use crate::ledger;
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
 use crate::provision::{self, AgentProvisioner, Work};
-use crate::ssh::Silence;
 use crate::targets::Target;
 use crate::targets::container::Container;
 use output::Output;
@@ -208,10 +208,10 @@ async fn bake_telling(planned: &PlannedBuild, programs: &Programs, cx: &CommandC
     };
     let env = BakeEnv {
         target: &*target,
+        connector: &SshConnector::new(events.clone()),
         provisioner: &provisioner,
         events: &events,
         interrupt: &cx.interrupt,
-        silence: Silence::default(),
         state_folder: &state_folder,
         renew_every: bake::RENEW_EVERY,
     };

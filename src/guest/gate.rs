@@ -7,11 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::prepare::timer_name;
 use super::seal::{Sealed, units};
-use super::{GuestError, quote, script};
+use super::{GuestError, Operation, RootShell, quote, script};
 use crate::manifest::Test;
 use crate::run::RunId;
 use crate::targets::Role;
-use crate::transport::Transport;
 
 /// What was found on the candidate.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,18 +21,18 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Looks at the candidate of `run` that `link` leads to.
+/// Looks at the candidate of `run` that `shell` is on.
 ///
 /// `login` is the public half of the one key that may be in its authorized keys.
 pub(crate) async fn look(
-    link: &dyn Transport,
+    shell: &dyn RootShell,
     run: &RunId,
     sealed: &Sealed,
     login: &str,
 ) -> Result<Findings, GuestError> {
     let ours = quote(&timer_name(run, Role::Candidate));
     let text = LOOK.replace("@TIMER@", &ours);
-    let said = script(link, "looking at the booted candidate", &text).await?;
+    let said = script(shell, Operation::LookAtCandidate, &text).await?;
     Ok(judge(&said, sealed, login))
 }
 
@@ -284,7 +283,9 @@ mod tests {
             std::fs::write(&file, format!("ssh-ed25519 {name}")).unwrap();
             all.push_str(&format!("file={}\n{line}\n", file.display()));
         }
-        let said = script(&Local, "trying", &all).await.unwrap();
+        let said = script(&Local, Operation::LookAtCandidate, &all)
+            .await
+            .unwrap();
         let keys: Vec<&str> = said
             .lines()
             .filter_map(|l| l.rsplit_once(' '))
@@ -302,7 +303,7 @@ mod tests {
                  *Description*) echo '{description}' ;; *UnitFileState*) echo transient ;; esac; }}\n"
             );
             let text = LOOK.replace("@TIMER@", &quote(&timer_name(&run, Role::Candidate)));
-            let said = script(&Local, "trying", &(systemctl + &text))
+            let said = script(&Local, Operation::LookAtCandidate, &(systemctl + &text))
                 .await
                 .unwrap();
             said.lines().any(|l| l == "timer amibake-deadman-1x.timer")

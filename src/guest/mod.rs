@@ -1,12 +1,16 @@
 //! What is said to a machine around its playbooks: readiness, sealing, looking at the candidate.
 //!
-//! Each is one shell script run as root over one channel, so it costs one round trip and needs
-//! nothing on the machine. Order and consequences are `bake`'s.
+//! Each is one [`Operation`]: a shell script run as root over one channel, so it costs one round
+//! trip and needs nothing on the machine. Order and consequences are `bake`'s.
 
 pub(crate) mod gate;
 pub(crate) mod prepare;
 pub(crate) mod seal;
 
+use std::fmt;
+use std::io;
+
+use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::targets::tail;
@@ -15,22 +19,63 @@ use crate::transport::{ExitStatus, Transport};
 /// How much of a script's output is kept; a machine may be hostile.
 const OUTPUT_CAP: u64 = 1 << 20;
 
+/// What a bake asks of a machine. Errors name it; the script that does it is the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    /// [`prepare::wait_until_ready`]
+    AwaitFirstBoot,
+    /// [`prepare::new_host_key`]
+    NewHostKey,
+    /// [`prepare::renew_timer`]
+    RenewTimer,
+    /// [`seal::seal`]
+    Seal,
+    /// [`gate::look`]
+    LookAtCandidate,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AwaitFirstBoot => "waiting for the first boot to finish",
+            Self::NewHostKey => "making a new host key",
+            Self::RenewTimer => "renewing the machine's timer",
+            Self::Seal => "sealing",
+            Self::LookAtCandidate => "looking at the booted candidate",
+        })
+    }
+}
+
+/// How a script ended, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub(crate) exit: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs scripts as root on one machine.
+#[async_trait]
+pub(crate) trait RootShell: Send + Sync {
+    /// Runs the `script` that does `operation`, to its end.
+    ///
+    /// An error is a link that could not carry it.
+    async fn run(&self, operation: Operation, script: &str) -> io::Result<Output>;
+}
+
 /// Why a script on the machine did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {
     /// The link failed.
-    #[error("the machine could not be talked to while {doing}")]
+    #[error("the machine could not be talked to while {operation}")]
     Link {
-        /// What was being done.
-        doing: &'static str,
-        /// Why.
-        source: std::io::Error,
+        operation: Operation,
+        source: io::Error,
     },
     /// The script failed.
-    #[error("{doing} failed on the machine ({how}): {said}")]
+    #[error("{operation} failed on the machine ({how}): {said}")]
     Failed {
-        /// What was being done.
-        doing: &'static str,
+        operation: Operation,
         /// Its exit status or signal.
         how: String,
         /// The end of what it said.
@@ -40,13 +85,18 @@ pub(crate) enum GuestError {
 
 /// Runs `script` as root and returns what it printed.
 pub(crate) async fn script(
-    link: &dyn Transport,
-    doing: &'static str,
+    shell: &dyn RootShell,
+    operation: Operation,
     script: &str,
 ) -> Result<String, GuestError> {
-    let (exit, stdout, stderr) = run(link, script)
+    let Output {
+        exit,
+        stdout,
+        stderr,
+    } = shell
+        .run(operation, script)
         .await
-        .map_err(|source| GuestError::Link { doing, source })?;
+        .map_err(|source| GuestError::Link { operation, source })?;
     if exit == ExitStatus::Status(0) {
         return Ok(stdout);
     }
@@ -61,7 +111,7 @@ pub(crate) async fn script(
         stderr
     };
     Err(GuestError::Failed {
-        doing,
+        operation,
         how,
         said: tail(said.trim().as_bytes()).join("\n"),
     })
@@ -69,19 +119,26 @@ pub(crate) async fn script(
 
 /// Root is had by sudo where the login user is not root; the script arrives on standard input, so
 /// it is in no process list.
-async fn run(link: &dyn Transport, script: &str) -> std::io::Result<(ExitStatus, String, String)> {
-    let command =
-        r#"if [ "$(id -u)" = 0 ]; then exec /bin/sh -s; else exec sudo -n /bin/sh -s; fi"#;
-    let mut channel = link.exec(command).await?;
-    channel.stdin.write_all(script.as_bytes()).await?;
-    channel.stdin.shutdown().await?;
-    drop(channel.stdin);
-    let (stdout, stderr) = tokio::join!(read(channel.stdout), read(channel.stderr));
-    Ok((channel.exit.await?, stdout?, stderr?))
+#[async_trait]
+impl<T: Transport> RootShell for T {
+    async fn run(&self, _operation: Operation, script: &str) -> io::Result<Output> {
+        let command =
+            r#"if [ "$(id -u)" = 0 ]; then exec /bin/sh -s; else exec sudo -n /bin/sh -s; fi"#;
+        let mut channel = self.exec(command).await?;
+        channel.stdin.write_all(script.as_bytes()).await?;
+        channel.stdin.shutdown().await?;
+        drop(channel.stdin);
+        let (stdout, stderr) = tokio::join!(read(channel.stdout), read(channel.stderr));
+        Ok(Output {
+            exit: channel.exit.await?,
+            stdout: stdout?,
+            stderr: stderr?,
+        })
+    }
 }
 
 /// Reads to the end, keeping the beginning.
-async fn read(mut stream: Box<dyn AsyncRead + Send + Unpin>) -> std::io::Result<String> {
+async fn read(mut stream: Box<dyn AsyncRead + Send + Unpin>) -> io::Result<String> {
     let mut kept = Vec::new();
     (&mut stream)
         .take(OUTPUT_CAP)
@@ -103,21 +160,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_script_that_fails_says_what_it_said_last() {
-        let error = script(&Local, "trying", "echo almost >&2; exit 7")
+        let error = script(&Local, Operation::Seal, "echo almost >&2; exit 7")
             .await
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "trying failed on the machine (exit status 7): almost"
+            "sealing failed on the machine (exit status 7): almost"
         );
     }
 
     #[tokio::test]
     async fn words_are_quoted() {
         let word = "it's $HOME `id` \"x\"";
-        let said = script(&Local, "trying", &format!("printf %s {}", quote(word)))
-            .await
-            .unwrap();
+        let said = script(
+            &Local,
+            Operation::Seal,
+            &format!("printf %s {}", quote(word)),
+        )
+        .await
+        .unwrap();
         assert_eq!(said, word);
     }
 }

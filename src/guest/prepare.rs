@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{GuestError, quote, script};
+use super::{GuestError, Operation, RootShell, quote, script};
 use crate::run::RunId;
 use crate::targets::Role;
-use crate::transport::Transport;
 
 /// What was noticed while the machine got ready.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub(crate) struct Ready {
 /// [`GuestError::Failed`] when the time ran out, with the log's tail. What cloud-init itself could
 /// not do is a warning.
 pub(crate) async fn wait_until_ready(
-    link: &dyn Transport,
+    shell: &dyn RootShell,
     patience: Duration,
     role: Role,
 ) -> Result<Ready, GuestError> {
@@ -32,7 +31,7 @@ pub(crate) async fn wait_until_ready(
     let text = READY
         .replace("@SECONDS@", &seconds.to_string())
         .replace("@HOLD@", hold);
-    let said = script(link, "waiting for the first boot to finish", &text).await?;
+    let said = script(shell, Operation::AwaitFirstBoot, &text).await?;
     let warnings = said
         .lines()
         .filter_map(|l| l.strip_prefix("warning: "))
@@ -94,9 +93,9 @@ fi
 
 /// Makes the guest a new ed25519 host key, which only it knows, and returns its public half as one
 /// line (`ssh-ed25519 AAAA…`). The one from the user data is gone with it.
-pub(crate) async fn new_host_key(link: &dyn Transport) -> Result<String, GuestError> {
+pub(crate) async fn new_host_key(shell: &dyn RootShell) -> Result<String, GuestError> {
     let text = NEW_HOST_KEY.replace("@RESTART@", RESTART_SSHD);
-    let line = script(link, "making a new host key", &text).await?;
+    let line = script(shell, Operation::NewHostKey, &text).await?;
     Ok(line.trim().to_owned())
 }
 
@@ -132,7 +131,7 @@ pub(crate) fn timer_name(run: &RunId, role: Role) -> String {
 
 /// Sets the machine's own end back to `lifetime` from now. The timer lives in /run alone.
 pub(crate) async fn renew_timer(
-    link: &dyn Transport,
+    shell: &dyn RootShell,
     run: &RunId,
     role: Role,
     lifetime: Duration,
@@ -141,9 +140,7 @@ pub(crate) async fn renew_timer(
         .replace("@NAME@", &quote(&timer_name(run, role)))
         .replace("@SECONDS@", &lifetime.as_secs().to_string())
         .replace("@POWER_OFF@", POWER_OFF);
-    script(link, "renewing the machine's timer", &text)
-        .await
-        .map(drop)
+    script(shell, Operation::RenewTimer, &text).await.map(drop)
 }
 
 /// The new timer is armed before the old one goes: at no time is there none.
@@ -185,7 +182,7 @@ mod tests {
                  case ' {active} ' in *\" $3 \"*) return 0 ;; esac; return 3 ;; *) echo \"$*\" ;; esac; }}\n"
             );
             let text = systemctl + RESTART_SSHD;
-            script(&Local, "trying", &text)
+            script(&Local, Operation::NewHostKey, &text)
                 .await
                 .unwrap()
                 .trim()

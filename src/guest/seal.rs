@@ -2,8 +2,7 @@
 //!
 //! The list is EC2.md's sealed root. After it nobody connects again.
 
-use super::{GuestError, script};
-use crate::transport::Transport;
+use super::{GuestError, Operation, RootShell, script};
 
 /// What the builder was like just before sealing; the booted candidate is compared with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +16,8 @@ pub(crate) struct Sealed {
 }
 
 /// Seals the machine and returns what to compare the candidate with.
-pub(crate) async fn seal(link: &dyn Transport) -> Result<Sealed, GuestError> {
-    let said = script(link, "sealing", SEAL).await?;
+pub(crate) async fn seal(shell: &dyn RootShell) -> Result<Sealed, GuestError> {
+    let said = script(shell, Operation::Seal, SEAL).await?;
     let lines = |kind: &str| -> Vec<String> {
         let lines = said.lines().filter_map(|l| l.strip_prefix(kind));
         lines.map(str::to_owned).collect()

@@ -1,0 +1,142 @@
+//! The seam between a bake and the machines it works on: connecting, and what a session can do.
+//!
+//! [`SshConnector`] is how the program does it, always. Tests of what a bake makes of the account
+//! put a scripted guest in its place, since they have no machines.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::event::Events;
+use crate::exit::Failure;
+use crate::guest::RootShell;
+use crate::ssh::{
+    self, Destination, Link, Login, PublicLine, RetryPolicy, Silence, SshError, Trust,
+};
+use crate::targets::Machine;
+use crate::transport::Transport;
+
+/// Logs in to machines that a target has launched.
+#[async_trait]
+pub(crate) trait Connector: Send + Sync {
+    /// Connects to a machine, which may be booting still: it is tried until `patience` is over.
+    async fn connect(
+        &self,
+        machine: &Machine,
+        patience: Duration,
+    ) -> Result<Box<dyn Session>, ConnectError>;
+
+    /// Returns once a try to connect has met silence, since the last time this returned.
+    async fn silence(&self);
+}
+
+/// A login on one machine. Scripts run over it as root ([`RootShell`]).
+#[async_trait]
+pub(crate) trait Session: RootShell {
+    /// Returns whom it is logged in as.
+    async fn user(&self) -> String;
+
+    /// Returns what carries commands and their streams: the agent's way.
+    fn transport(&self) -> &dyn Transport;
+
+    /// Expects another host key from the next connection on, and proves that new connections see
+    /// it.
+    async fn repin(&self, host_key: &PublicLine, patience: Duration) -> Result<(), ConnectError>;
+
+    /// Ends the session politely.
+    async fn close(&self);
+}
+
+/// Why a machine could not be logged in to.
+#[derive(Debug)]
+pub(crate) struct ConnectError {
+    pub(crate) error: Box<dyn Error + Send + Sync>,
+    pub(crate) hint: Option<String>,
+    /// Whether another machine than ours answered: what ours is like explains nothing.
+    pub(crate) is_mistaken_identity: bool,
+}
+
+impl From<SshError> for ConnectError {
+    fn from(error: SshError) -> Self {
+        Self {
+            hint: error.hint(),
+            is_mistaken_identity: error.is_mistaken_identity(),
+            error: Box::new(error),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let mut failure = Self::new(error.error);
+        failure.hint = error.hint;
+        failure
+    }
+}
+
+/// Connects over SSH: to the machine that shows the one host key, with the one login key.
+pub(crate) struct SshConnector {
+    events: Events,
+    silence: Silence,
+}
+
+impl SshConnector {
+    /// Returns a connector that says on `events` what happens.
+    pub(crate) fn new(events: Events) -> Self {
+        Self {
+            events,
+            silence: Silence::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Connector for SshConnector {
+    async fn connect(
+        &self,
+        machine: &Machine,
+        patience: Duration,
+    ) -> Result<Box<dyn Session>, ConnectError> {
+        let destination = Destination {
+            host: machine.host.clone(),
+            port: machine.port,
+            user: machine.user.clone(),
+            trust: Trust::Exact(vec![machine.host_key.clone()]),
+            login: Login {
+                keys: vec![Arc::new(machine.login_key.clone())],
+                ..Login::default()
+            },
+            jump: None,
+            silence: self.silence.clone(),
+        };
+        let link = ssh::connect(destination, RetryPolicy::until(patience), &self.events);
+        Ok(Box::new(link.await?))
+    }
+
+    async fn silence(&self) {
+        self.silence.met().await;
+    }
+}
+
+#[async_trait]
+impl Session for Link {
+    async fn user(&self) -> String {
+        Link::user(self).await
+    }
+
+    fn transport(&self) -> &dyn Transport {
+        self
+    }
+
+    async fn repin(&self, host_key: &PublicLine, patience: Duration) -> Result<(), ConnectError> {
+        Link::repin(self, std::slice::from_ref(host_key)).await;
+        self.try_again(RetryPolicy::until(patience)).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        Link::close(self).await;
+    }
+}
