@@ -9,6 +9,8 @@ use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
+use crate::exit::Leftover;
+
 /// A phase of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,18 +35,41 @@ pub(crate) enum Phase {
     Teardown,
 }
 
+impl Phase {
+    /// All of them, in the order of a build.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Resolve,
+        Self::Launch,
+        Self::Connect,
+        Self::Provision,
+        Self::Seal,
+        Self::Capture,
+        Self::Test,
+        Self::Publish,
+        Self::Teardown,
+    ];
+
+    /// Returns its place in that order, counted from 1.
+    fn number(self) -> u8 {
+        let before = Self::ALL.iter().take_while(|phase| **phase != self);
+        before.fold(1, |number, _| number + 1)
+    }
+}
+
 /// Something that happened on the controller.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A phase begins.
     PhaseStarted {
-        /// Which.
         phase: Phase,
+        /// Its place in a build, counted from 1.
+        number: u8,
+        /// How many a build has.
+        total: u8,
     },
     /// What a phase is doing now: `i-0abc12 is pending`.
     PhaseProgress {
-        /// Which.
         phase: Phase,
         /// A fragment, without a full stop.
         message: String,
@@ -53,7 +78,6 @@ pub(crate) enum Event {
     },
     /// A phase ended.
     PhaseFinished {
-        /// Which.
         phase: Phase,
         /// Whether it did what it is for.
         ok: bool,
@@ -74,6 +98,9 @@ pub(crate) enum Event {
         /// What the user can do.
         hint: Option<String>,
     },
+    /// The agent is about to run this many tasks on a host, as far as can be told beforehand:
+    /// loops count once, and what is included by a computed name is not known yet.
+    RunPlanned { tasks: usize },
     /// A run on a host is over, its figures complete.
     HostFinished {
         /// The figures of the recap.
@@ -87,11 +114,17 @@ pub(crate) enum Event {
         place: Option<Place>,
     },
     /// An image exists, tested and published.
-    ImageReady {
-        /// Its id.
-        image_id: String,
-        /// Its name.
-        name: String,
+    ImageReady { image_id: String, name: String },
+    /// The command, or this build, did not do what was asked. Comes last.
+    Failed {
+        /// The whole chain of causes, outermost first.
+        causes: Vec<String>,
+        /// What the user can do.
+        hint: Option<String>,
+        /// What stays behind, each with the command that removes it.
+        left_behind: Vec<Leftover>,
+        /// The exit status that this failure asks for.
+        exit: u8,
     },
     /// Something that happened on the host this is about.
     #[serde(untagged)]
@@ -219,7 +252,7 @@ impl Events {
 
     /// Begins a phase. It ends with [`PhaseHandle::finish`], or as a failure when dropped.
     pub(crate) fn phase(&self, phase: Phase) -> PhaseHandle {
-        self.send(Event::PhaseStarted { phase });
+        self.send(Event::started(phase));
         PhaseHandle {
             events: self.clone(),
             phase,
@@ -235,6 +268,15 @@ impl Events {
 }
 
 impl Event {
+    /// Returns the event of a phase that begins.
+    pub(crate) fn started(phase: Phase) -> Self {
+        Self::PhaseStarted {
+            phase,
+            number: phase.number(),
+            total: u8::try_from(Phase::ALL.len()).unwrap_or(u8::MAX),
+        }
+    }
+
     /// Hides secrets, wherever they are.
     fn mask(&mut self, mask: &Mask) {
         match self {
@@ -253,7 +295,12 @@ impl Event {
                 mask.text(name);
             }
             Self::Host(event) => mask.event(event),
-            Self::PhaseStarted { .. } | Self::HostConnected { .. } | Self::HostFinished { .. } => {}
+            Self::PhaseStarted { .. }
+            | Self::HostConnected { .. }
+            | Self::RunPlanned { .. }
+            | Self::HostFinished { .. }
+            // A failure hides its secrets before it becomes an event.
+            | Self::Failed { .. } => {}
         }
     }
 }
@@ -337,7 +384,8 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unix_ms() -> u64 {
+/// Returns the time as reports carry it.
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, millis)

@@ -5,6 +5,9 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use amibake_protocol::mask::Mask;
+use serde::Serialize;
+
+use crate::event::Event;
 
 /// How the process ends, from best to worst: of several ends, the worst one counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +60,8 @@ pub(crate) struct Answer {
     /// How it ended apart from the failures: `Failed` when the report has said all there is to
     /// say (a task failed, and the recap shows it).
     pub(crate) ended: Exit,
+    /// Whether it was about several builds, so that a failure has to say which is meant.
+    pub(crate) several: bool,
 }
 
 impl Answer {
@@ -76,7 +81,7 @@ impl Answer {
 }
 
 /// Something left behind, and how to remove it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Leftover {
     /// What it is: `instance i-0abc12 in eu-west-1`.
     pub(crate) what: String,
@@ -98,6 +103,8 @@ pub(crate) struct Failure {
     pub(crate) cleaned_up: Option<String>,
     /// How it ended, leftovers apart.
     pub(crate) kind: Exit,
+    /// The build that failed, as its events name it; empty for the whole command.
+    pub(crate) about: String,
 }
 
 impl Failure {
@@ -109,12 +116,30 @@ impl Failure {
             left_behind: Vec::new(),
             cleaned_up: None,
             kind: Exit::Failed,
+            about: String::new(),
         }
     }
 
     /// Returns a complaint about the command line, the manifest or a playbook.
     pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(error).of_kind(Exit::Usage)
+    }
+
+    /// Says which build failed.
+    #[must_use]
+    pub(crate) fn about(mut self, build: &str) -> Self {
+        build.clone_into(&mut self.about);
+        self
+    }
+
+    /// Returns it as an event, for those who read events.
+    pub(crate) fn event(&self) -> Event {
+        Event::Failed {
+            causes: self.chain().collect(),
+            hint: self.hint.clone(),
+            left_behind: self.left_behind.clone(),
+            exit: self.exit().code(),
+        }
     }
 
     /// Sets how it ended.

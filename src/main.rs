@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             exit.into()
         }
         Err(error) => {
-            report::failure(&exit::Failure::new(error));
+            report::failure(&exit::Failure::new(error), cli.reporting().form);
             Exit::Failed.into()
         }
     }
@@ -81,7 +81,8 @@ fn refuse(error: &clap::Error) -> Exit {
 
 /// Runs the command with a reporter beside it, then says how it ended.
 fn run(cli: Cli, runtime: &tokio::runtime::Runtime) -> Exit {
-    let (reporter, events) = Reporter::start(cli.reporting());
+    let reporting = cli.reporting();
+    let (reporter, events) = Reporter::start(reporting);
     let outcome = runtime.block_on(async {
         let cx = CommandContext {
             events,
@@ -93,11 +94,11 @@ fn run(cli: Cli, runtime: &tokio::runtime::Runtime) -> Exit {
     match outcome {
         Ok(answer) => {
             let exit = answer.exit();
-            report::answer(&answer);
+            report::answer(&answer, reporting.form);
             exit
         }
         Err(failure) => {
-            report::failure(&failure);
+            report::failure(&failure, reporting.form);
             failure.exit()
         }
     }

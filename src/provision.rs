@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::files::Disk;
 use amibake_playbook::syntax::{self, Playbook, SourcesError};
+use amibake_playbook::tags::Selection;
 use amibake_playbook::yaml;
 use amibake_protocol::job::{Entry, Options};
 
@@ -38,6 +39,8 @@ pub(crate) struct Work {
     pub(crate) asks: AskPolicy,
     /// What is probably not meant.
     pub(crate) warnings: Vec<String>,
+    /// How many tasks there are, as far as is known.
+    pub(crate) tasks: usize,
 }
 
 /// Why the work cannot be done.
@@ -78,7 +81,8 @@ impl Provisioner for AgentProvisioner<'_> {
         if entries.is_empty() {
             return Ok(());
         }
-        let ended = self.run(session, plan, entries, &self.work.bundle).await?;
+        let (bundle, tasks) = (&self.work.bundle, self.work.tasks);
+        let ended = self.run(session, plan, entries, bundle, tasks).await?;
         let Some(why) = why(&ended) else {
             return Ok(());
         };
@@ -116,7 +120,13 @@ impl Provisioner for AgentProvisioner<'_> {
             vars: serde_json::Map::new(),
         };
         let ended = self
-            .run(session, plan, vec![tests], &Bundle::default())
+            .run(
+                session,
+                plan,
+                vec![tests],
+                &Bundle::default(),
+                plan.tests.len(),
+            )
             .await?;
         let Some(why) = why(&ended) else {
             return Ok(());
@@ -140,6 +150,7 @@ impl AgentProvisioner<'_> {
         plan: &BakePlan,
         entries: Vec<Entry>,
         bundle: &Bundle,
+        tasks: usize,
     ) -> Result<Ended, Failure> {
         let order = RunRequest {
             programs: self.programs,
@@ -151,6 +162,7 @@ impl AgentProvisioner<'_> {
             },
             bundle,
             asks: &self.work.asks,
+            tasks,
         };
         agent::run_telling(session.transport(), &order, self.events, self.cancel)
             .await
@@ -209,10 +221,13 @@ pub(crate) fn ready(
         bundle: Bundle::default(),
         asks: AskPolicy::default(),
         warnings: Vec::new(),
+        tasks: 0,
     };
+    let everything = Selection::new(&[], &[]);
     let mut files = BTreeSet::new();
     for step in steps {
         let playbook = parse(step, manifest, &options).map_err(ProvisionError::Playbook)?;
+        work.tasks += syntax::task_count(&playbook, &everything);
         work.warnings
             .extend(playbook.warnings.iter().map(ToString::to_string));
         let sources = syntax::sources(&Disk::here(), &playbook, syntax::SIZE_LIMIT)

@@ -203,7 +203,7 @@ fn is_near(place: &Place, line: u32) -> bool {
     place.line == 0 || (place.line..=place.line.saturating_add(REACH)).contains(&line)
 }
 
-/// AskPolicy the user on the terminal, in Ansible's words.
+/// Asks the user on the terminal, in Ansible's words.
 async fn confirm(name: &str) -> Result<Answered, String> {
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
     let question = format!("Perform task: TASK: {name} (N)o/(y)es/(c)ontinue: ");

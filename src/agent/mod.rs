@@ -79,6 +79,8 @@ pub(crate) struct RunRequest<'a> {
     pub(crate) bundle: &'a Bundle,
     /// What may be asked.
     pub(crate) asks: &'a AskPolicy,
+    /// How many tasks there will be, as far as is known: for showing how far it is.
+    pub(crate) tasks: usize,
 }
 
 /// Why a run has no result.
@@ -169,7 +171,7 @@ pub(crate) struct Ended {
     pub(crate) recap: Recap,
     /// Why it could not go on, when it was no task's failure.
     pub(crate) error: Option<String>,
-    /// AskPolicy that were refused: a sound run has none.
+    /// Asks that were refused: a sound run has none.
     pub(crate) refused_asks: u64,
     /// The task that failed last, for who follows the events of the run.
     pub(crate) failed: Option<FailedTask>,

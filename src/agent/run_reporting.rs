@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentError, Ended, FailedTask, RunRequest, SizedEvent, run};
-use crate::event::Events;
+use crate::event::{Event as Reported, Events};
 use crate::transport::Transport;
 
 /// How many events may be under way between the two.
@@ -22,6 +22,8 @@ pub(crate) async fn run_telling(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Ended, AgentError> {
+    let tasks = order.tasks;
+    events.send(Reported::RunPlanned { tasks });
     let (sender, happened) = mpsc::channel(UNDER_WAY);
     let running = async move {
         let ended = run(transport, order, &sender, cancel).await;

@@ -15,7 +15,7 @@ pub(super) const BEGIN: &str = "amibake-begin";
 /// How `sudo` asks, so that a second question is noticed.
 pub(super) const PROMPT: &str = "amibake-sudo-password:";
 
-/// Becomes root if asked to, and provisioner over what the login's own session looks like.
+/// Becomes root if asked to, and hands over what the login's own session looks like.
 const OUTER: &str = r#"i=$1; r=$2; shift 2
 if [ "$r" = no ] || [ "$(id -u)" = 0 ]; then s=
 elif [ "$r" = ask ]; then s="sudo -S -H -p amibake-sudo-password:"

@@ -33,6 +33,7 @@ const HELLO: &str = r#"{"to-controller":"hello","state":{"state":"unknown"}}"#;
 async fn lie(script: &str) -> AgentError {
     let (programs, bundle, asks) = (Programs::default(), Bundle::default(), AskPolicy::default());
     let order = RunRequest {
+        tasks: 0,
         programs: &programs,
         privilege: Privilege::AsIs,
         entries: Vec::new(),
@@ -146,6 +147,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     std::fs::write(&playbook, text).unwrap();
     let bundle = Bundle::of(std::slice::from_ref(&playbook)).unwrap();
     let order = RunRequest {
+        tasks: 0,
         programs: &programs,
         privilege: Privilege::AsIs,
         entries: vec![Entry::Playbook {

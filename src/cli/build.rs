@@ -92,7 +92,10 @@ impl Args {
             .collect()
             .await;
         let results: Vec<(&PlannedBuild, Baked)> = jobs.iter().zip(baked).collect();
-        let mut answer = Answer::default();
+        let mut answer = Answer {
+            several: jobs.len() > 1,
+            ..Answer::default()
+        };
         if let Some(output) = output {
             answer.failures.extend(output.write(&results).err());
         }
@@ -182,7 +185,9 @@ fn no_agent(error: crate::agent::AgentError) -> Failure {
 
 async fn bake(planned: &PlannedBuild, programs: &Programs, cx: &CommandContext) -> Baked {
     let mut baked = bake_telling(planned, programs, cx).await;
-    baked.failure = baked.failure.map(|f| f.masked(&planned.plan.secrets));
+    baked.failure = baked
+        .failure
+        .map(|f| f.masked(&planned.plan.secrets).about(&planned.label));
     baked
 }
 

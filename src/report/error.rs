@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::text::printable_lines;
+use super::text::{printable, printable_lines};
 use crate::exit::Failure;
 
-/// Renders a failure as STYLE.md shows it.
-pub(super) fn render(failure: &Failure) -> String {
+/// Renders a failure, of `build` where there were several: the causes, what to do, what is left.
+pub(super) fn render(failure: &Failure, build: Option<&str>) -> String {
+    let build = build.map_or_else(String::new, |build| format!("{}: ", printable(build)));
     let mut text = String::new();
     for (depth, why) in failure.chain().enumerate() {
         let why = printable_lines(&why);
         let _infallible = match depth {
-            0 => writeln!(text, "error: {why}"),
+            0 => writeln!(text, "error: {build}{why}"),
             _ => writeln!(text, "  caused by: {}", indented(&why)),
         };
     }
@@ -53,7 +54,7 @@ mod tests {
         let mut failure = Failure::new(Outer { source }).with_hint("nothing was restarted");
         failure.cleaned_up = Some("builder and security group are gone".into());
         assert_eq!(
-            render(&failure),
+            render(&failure, None),
             "error: step 7 `sshd` failed on i-0abc12\n  \
              caused by: line 12: Bad configuration option: Foo\n\
              hint: nothing was restarted\n\
@@ -64,6 +65,10 @@ mod tests {
             remove_with: "amibake reap".into(),
         });
         let last = "left behind: instance i-0abc12 (remove it with `amibake reap`)\n";
-        assert!(render(&failure).ends_with(last));
+        let said = render(&failure, Some("web (arm64)"));
+        assert!(
+            said.starts_with("error: web (arm64): step 7") && said.ends_with(last),
+            "{said}"
+        );
     }
 }

@@ -1,17 +1,18 @@
 //! The report on a terminal: what runs now moves at the bottom, what happened stays above it.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use amibake_protocol::event::{Event as HostEvent, Status};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use amibake_protocol::event::{Diff, Event as HostEvent, Status};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use terminal_size::{Width, terminal_size_of};
 
 use super::plain::{Plain, phase_word};
 use super::text::{self, Colour, Paint};
-use crate::event::{Event, Report};
+use crate::event::{Event, Phase, Report};
 
 /// Tasks named as the slowest at the end.
 const SLOWEST: usize = 5;
@@ -25,15 +26,35 @@ const NAME: usize = 24;
 /// Bars for what runs, and lines for what stays.
 pub(super) struct Live {
     bars: MultiProgress,
-    running: HashMap<Arc<str>, ProgressBar>,
+    running: HashMap<Arc<str>, Running>,
     plain: Plain,
     paint: Paint,
     utf8: bool,
     columns: usize,
     verbosity: u8,
-    names: HashMap<(Arc<str>, u32), String>,
-    done: HashMap<Arc<str>, u32>,
     slowest: Vec<(u64, String)>,
+}
+
+/// A host or a build at work, and how far it is.
+struct Running {
+    bar: ProgressBar,
+    /// `phase 4 of 9`, in a build.
+    phase: Option<String>,
+    /// Tasks begun in this phase.
+    begun: usize,
+    /// How many there will be, roughly.
+    planned: Option<usize>,
+}
+
+impl Running {
+    /// Returns which task this is: `task 7 of about 41`.
+    fn task(&self) -> String {
+        match self.planned.filter(|planned| self.begun <= *planned) {
+            Some(planned) => format!("task {} of about {planned}", self.begun),
+            // More than foreseen: files were included by computed names.
+            None => format!("task {}", self.begun),
+        }
+    }
 }
 
 impl Live {
@@ -47,8 +68,6 @@ impl Live {
             utf8,
             columns: text::WIDTH,
             verbosity,
-            names: HashMap::new(),
-            done: HashMap::new(),
             slowest: Vec::new(),
         }
     }
@@ -62,7 +81,17 @@ impl Live {
             self.plain.fit(self.columns.saturating_sub(1));
         }
         match &report.event {
-            Event::PhaseStarted { phase } => self.now(about, phase_word(*phase)),
+            Event::PhaseStarted {
+                phase,
+                number,
+                total,
+            } => {
+                let running = self.running(about);
+                running.phase = Some(format!("phase {number} of {total}"));
+                (running.begun, running.planned) = (0, None);
+                self.now(about, phase_word(*phase));
+            }
+            Event::RunPlanned { tasks } => self.running(about).planned = Some(*tasks),
             Event::PhaseProgress {
                 phase,
                 message,
@@ -75,28 +104,39 @@ impl Live {
                     &format!("{}: {message}{percent}", phase_word(*phase)),
                 );
             }
-            Event::Host(HostEvent::TaskStarted { index, name, .. }) => {
-                let name = text::printable(name);
-                self.now(about, &name);
-                self.names.insert((Arc::clone(about), *index), name);
+            Event::Host(HostEvent::TaskStarted { name, .. }) => {
+                let running = self.running(about);
+                running.begun += 1;
+                let doing = format!("{}: {}", running.task(), text::printable(name));
+                self.now(about, &doing);
             }
             Event::Host(HostEvent::TaskFinished {
                 index,
                 status,
                 elapsed_ms,
+                diff,
                 ..
             }) => {
-                self.task_ended(about, *index, *elapsed_ms);
-                if matches!(status, Status::Changed | Status::Ok | Status::Skipped)
-                    && self.verbosity == 0
-                {
-                    self.kept(report, about, *index, *status, *elapsed_ms);
+                self.remember_slow(about, *index, *elapsed_ms);
+                if self.verbosity == 0 && self.is_one_line(about, *index, *status) {
+                    if *status == Status::Changed {
+                        self.changed(about, *index, *elapsed_ms, diff);
+                    }
+                    self.plain.render(report);
+                    self.plain.forget_heading();
                     return;
                 }
             }
-            Event::Host(HostEvent::Finished { .. }) | Event::HostUnreachable { .. } => {
+            // A build goes on to its next phase.
+            Event::Host(HostEvent::Finished { .. }) | Event::HostUnreachable { .. }
+                if !self.is_build(about) =>
+            {
                 self.over(about);
             }
+            Event::PhaseFinished {
+                phase: Phase::Teardown,
+                ..
+            } => self.over(about),
             _ => {}
         }
         let text = self.plain.render(report);
@@ -109,8 +149,8 @@ impl Live {
 
     /// Ends the bars and prints the figures.
     pub(super) fn end(&mut self) {
-        for (_, bar) in self.running.drain() {
-            bar.finish_and_clear();
+        for (_, running) in self.running.drain() {
+            running.bar.finish_and_clear();
         }
         let recap = self.plain.end();
         self.print(&recap);
@@ -144,78 +184,85 @@ impl Live {
             )
     }
 
-    /// Leaves one line for a task that changed something or talks; none for the others.
-    fn kept(
-        &mut self,
-        report: &Report,
-        about: &Arc<str>,
-        index: u32,
-        status: Status,
-        elapsed: u64,
-    ) {
-        let text = self.plain.render(report);
-        let name = self
-            .names
-            .remove(&(Arc::clone(about), index))
-            .unwrap_or_default();
-        // What `debug` says comes after its heading, below the line of the result.
-        let talks = text.contains(" => {\n");
-        if status == Status::Changed {
-            let line = format!("changed: [{about}] {name}");
-            let time = self
-                .paint
-                .paint(Colour::Dim, &format!("({})", text::seconds(elapsed)));
-            let line = self.paint.paint(Colour::Yellow, &line);
-            let diff = text.rsplit_once("\n\n").map_or("", |(diff, _)| diff);
-            let diff = if diff.contains("@@") {
-                format!("{diff}\n\n")
-            } else {
-                String::new()
-            };
-            self.print(&format!("{diff}{line} {time}\n"));
-        } else if talks {
-            self.print(&text);
+    /// Returns whether a task that went well leaves a line at most: one that talks is shown whole,
+    /// unless it was skipped.
+    fn is_one_line(&self, about: &Arc<str>, index: u32, status: Status) -> bool {
+        match status {
+            Status::Changed | Status::Skipped => true,
+            Status::Ok => !self.plain.talks(about, index),
+            Status::Failed | Status::Ignored | Status::Rescued => false,
         }
     }
 
-    fn task_ended(&mut self, about: &Arc<str>, index: u32, elapsed_ms: u64) {
-        *self.done.entry(Arc::clone(about)).or_default() += 1;
-        if elapsed_ms >= SLOW_MS
-            && let Some(name) = self.names.get(&(Arc::clone(about), index))
-        {
+    /// Leaves a line, and the diff where one was asked for, of a task that changed something.
+    fn changed(&self, about: &Arc<str>, index: u32, elapsed_ms: u64, diffs: &[Diff]) {
+        for diff in diffs.iter().filter(|diff| diff.before != diff.after) {
+            self.print(&text::diff(diff, self.paint));
+        }
+        let line = format!("changed: [{about}] {}", self.plain.name(about, index));
+        let time = format!("({})", text::seconds(elapsed_ms));
+        let line = self.paint.paint(Colour::Yellow, &line);
+        let time = self.paint.paint(Colour::Dim, &time);
+        self.print(&format!("{line} {time}\n"));
+    }
+
+    fn remember_slow(&mut self, about: &Arc<str>, index: u32, elapsed_ms: u64) {
+        if elapsed_ms >= SLOW_MS {
+            let name = self.plain.name(about, index);
             self.slowest.push((elapsed_ms, format!("{name} [{about}]")));
         }
     }
 
-    /// Says what a host or a build is doing now; its clock starts anew.
-    fn now(&mut self, about: &Arc<str>, doing: &str) {
-        let done = self.done.get(about).copied().unwrap_or(0);
-        let style = self.style();
-        let bar = self.running.entry(Arc::clone(about)).or_insert_with(|| {
-            let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
+    fn is_build(&self, about: &Arc<str>) -> bool {
+        let running = self.running.get(about);
+        running.is_some_and(|running| running.phase.is_some())
+    }
+
+    fn running(&mut self, about: &Arc<str>) -> &mut Running {
+        let (bars, style) = (&self.bars, self.style());
+        let running = self.running.entry(Arc::clone(about));
+        running.or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new_spinner().with_style(style));
             bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        let count = if done > 0 {
-            format!(" {done}")
-        } else {
-            String::new()
-        };
+            Running {
+                bar,
+                phase: None,
+                begun: 0,
+                planned: None,
+            }
+        })
+    }
+
+    /// Says what a host or a build is doing now; the clock of what it does starts anew.
+    fn now(&mut self, about: &Arc<str>, doing: &str) {
+        let utf8 = self.utf8;
+        let shown = |text: String| if utf8 { text } else { text::ascii(&text) };
+        let running = self.running(about);
         let name = text::shortened(&text::printable(about), NAME);
-        let (prefix, doing) = (format!("{name}{count}"), doing.to_owned());
-        let shown = |text: String| if self.utf8 { text } else { text::ascii(&text) };
-        bar.set_prefix(shown(prefix));
-        bar.set_message(shown(doing));
-        bar.reset_elapsed();
+        let prefix = match &running.phase {
+            Some(phase) => format!("{name} ({phase})"),
+            None => name,
+        };
+        running.bar.set_prefix(shown(prefix));
+        running.bar.set_message(shown(doing.to_owned()));
+        running.bar.reset_elapsed();
     }
 
     fn style(&self) -> ProgressStyle {
         let template = match self.paint {
-            Paint(true) => "{spinner} {prefix:.dim} {wide_msg} {elapsed:.dim}",
-            Paint(false) => "{spinner} {prefix} {wide_msg} {elapsed}",
+            Paint(true) => "{spinner} {prefix:.dim} {wide_msg} {clock:.dim}",
+            Paint(false) => "{spinner} {prefix} {wide_msg} {clock}",
         };
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let began = Instant::now();
+        let style = style.with_key(
+            "clock",
+            move |state: &ProgressState, out: &mut dyn Write| {
+                let (now, whole) = (state.elapsed(), began.elapsed());
+                let _infallible = write!(out, "{} ({} in all)", clock(now), clock(whole));
+            },
+        );
         match self.utf8 {
             true => style,
             false => style.tick_chars("-\\|/ "),
@@ -223,9 +270,9 @@ impl Live {
     }
 
     fn over(&mut self, about: &Arc<str>) {
-        if let Some(bar) = self.running.remove(about) {
-            bar.finish_and_clear();
-            self.bars.remove(&bar);
+        if let Some(running) = self.running.remove(about) {
+            running.bar.finish_and_clear();
+            self.bars.remove(&running.bar);
         }
     }
 
@@ -237,5 +284,84 @@ impl Live {
                 false => self.bars.println(text::ascii(text)),
             };
         }
+    }
+}
+
+/// Returns a time in whole seconds: what moves ten times a second is not read.
+fn clock(elapsed: Duration) -> String {
+    match elapsed.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::build;
+    use indicatif::InMemoryTerm;
+
+    /// Returns what stands on the terminal after each of the events.
+    fn screens(events: &[Report]) -> Vec<String> {
+        let term = InMemoryTerm::new(30, 100);
+        let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+        let mut live = Live::new(Paint(false), true, 0, target);
+        let shown = |report| {
+            live.show(report);
+            for running in live.running.values() {
+                running.bar.force_draw();
+            }
+            term.contents()
+        };
+        events.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_build_says_in_which_phase_and_at_which_task_it_is() {
+        let events = build();
+        let screens = screens(&events);
+        let at = |wanted: fn(&Event) -> bool| {
+            let found = events.iter().position(|report| wanted(&report.event));
+            screens[found.unwrap()].lines().last().unwrap().to_owned()
+        };
+        let task = at(|event| matches!(event, Event::Host(HostEvent::TaskStarted { .. })));
+        let wanted = "web (phase 4 of 9) task 1 of about 41: web : Install Python";
+        assert!(task.contains(wanted), "{task}");
+        assert!(task.trim_end().ends_with("0 s (0 s in all)"), "{task}");
+        let capture = at(|event| {
+            matches!(
+                event,
+                Event::PhaseProgress {
+                    percent: Some(60),
+                    ..
+                }
+            )
+        });
+        let wanted = "web (phase 6 of 9) capture: snap-0abc is pending 60 %";
+        assert!(capture.contains(wanted), "{capture}");
+    }
+
+    #[test]
+    fn what_changed_stays_and_the_bar_goes_with_the_last_phase() {
+        let mut events = build();
+        let report = |event| Report {
+            event,
+            ..events[0].clone()
+        };
+        let ended = report(Event::PhaseFinished {
+            phase: Phase::Teardown,
+            ok: true,
+            elapsed_ms: 1,
+            summary: None,
+        });
+        events.push(report(Event::started(Phase::Teardown)));
+        events.push(ended);
+        let screens = screens(&events);
+        let last = screens.last().unwrap();
+        assert!(
+            last.contains("changed: [web] web : Install Python (31 s)"),
+            "{last}"
+        );
+        assert!(!last.contains("of 9)"), "{last}");
     }
 }

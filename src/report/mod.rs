@@ -18,9 +18,35 @@ use live::Live;
 use plain::Plain;
 use text::Paint;
 
-/// Prints a failure to stderr.
-pub(crate) fn failure(failure: &Failure) {
-    say(false, &error::render(failure));
+/// Says why a command did not do what was asked: to people on stderr, to others as one event
+/// more.
+pub(crate) fn failure(failure: &Failure, form: Form) {
+    failure_of(failure, false, form);
+}
+
+/// As [`failure`]; says which build is meant where there were `several`.
+fn failure_of(failure: &Failure, several: bool, form: Form) {
+    match form {
+        Form::Human | Form::HumanOnStdout | Form::LinesOnStdout => {
+            let build = Some(failure.about.as_str()).filter(|build| several && !build.is_empty());
+            say(false, &error::render(failure, build));
+        }
+        Form::JsonOnStderr | Form::JsonOnStdout => {
+            let report = Report {
+                time_ms: event::unix_ms(),
+                about: failure.about.as_str().into(),
+                event: failure.event(),
+                bytes: 0,
+            };
+            write(form == Form::JsonOnStdout, &json_line(&report));
+        }
+    }
+}
+
+/// Returns an event as the line that programs read.
+fn json_line(report: &Report) -> String {
+    let line = serde_json::to_string(report).unwrap_or_default();
+    text::escaped(&line) + "\n"
 }
 
 /// Shows events as they come, in a thread of its own: a slow terminal holds nobody up.
@@ -103,8 +129,7 @@ impl Shown {
     fn event(&mut self, report: &Report) {
         match self {
             Self::Json { stdout } => {
-                let line = serde_json::to_string(report).unwrap_or_default();
-                write(*stdout, &(text::escaped(&line) + "\n"));
+                write(*stdout, &json_line(report));
             }
             Self::Plain { plain, stdout } => say(*stdout, &plain.render(report)),
             Self::Live(live) => live.show(report),
@@ -158,8 +183,8 @@ fn write(stdout: bool, text: &str) {
     };
 }
 
-/// Prints a command's answer to stdout, and its failures to stderr.
-pub(crate) fn answer(answer: &Answer) {
+/// Prints a command's answer to stdout, and says what failed.
+pub(crate) fn answer(answer: &Answer, form: Form) {
     if !answer.text.is_empty() {
         let newline = if answer.text.ends_with('\n') {
             ""
@@ -169,7 +194,7 @@ pub(crate) fn answer(answer: &Answer) {
         write(true, &format!("{}{newline}", answer.text));
     }
     for failure in &answer.failures {
-        self::failure(failure);
+        failure_of(failure, answer.several, form);
     }
 }
 
@@ -183,8 +208,9 @@ mod tests {
     use super::*;
     use crate::event::{Event, Phase};
 
-    fn build() -> Vec<Report> {
-        let phase = |phase| Event::PhaseStarted { phase };
+    /// Returns a build's events.
+    pub(super) fn build() -> Vec<Report> {
+        let phase = Event::started;
         let done = |phase, elapsed_ms, summary: Option<&str>| Event::PhaseFinished {
             phase,
             ok: true,
@@ -228,6 +254,7 @@ mod tests {
             phase(Phase::Launch),
             done(Phase::Launch, 2_100, Some("i-0abc at 10.0.0.7")),
             phase(Phase::Provision),
+            Event::RunPlanned { tasks: 41 },
             Event::Host(HostEvent::PlayStarted { name: "all".into() }),
             Event::Host(started),
             Event::Host(finished),

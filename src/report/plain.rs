@@ -29,6 +29,7 @@ pub(super) struct Plain {
 
 #[derive(Debug)]
 struct Task {
+    name: String,
     heading: String,
     details: Details,
     items: bool,
@@ -62,7 +63,11 @@ impl Plain {
     pub(super) fn render(&mut self, report: &Report) -> String {
         let about = &report.about;
         match &report.event {
-            Event::PhaseStarted { phase } => self.phase(about, *phase, "…".into()),
+            Event::PhaseStarted {
+                phase,
+                number,
+                total,
+            } => self.phase(about, *phase, format!(" (phase {number} of {total})…")),
             Event::PhaseProgress {
                 phase,
                 message,
@@ -77,7 +82,6 @@ impl Plain {
             Event::HostConnected { elapsed_ms } if self.verbosity > 0 => {
                 format!("connected: [{about}] in {}\n", text::seconds(*elapsed_ms))
             }
-            Event::HostConnected { .. } => String::new(),
             Event::HostUnreachable { causes, hint } => {
                 self.unreachable(about, causes, hint.as_deref())
             }
@@ -87,6 +91,10 @@ impl Plain {
             }
             Event::Warning { message, place } => self.warning(message, place.as_ref()),
             Event::ImageReady { image_id, name } => format!("image: {image_id} ({name})\n"),
+            // A failure is told when all else has been, figures included.
+            Event::HostConnected { .. } | Event::RunPlanned { .. } | Event::Failed { .. } => {
+                String::new()
+            }
             Event::Host(event) => self.host(about, event),
         }
     }
@@ -101,6 +109,18 @@ impl Plain {
             text += &text::recap_line(host, recap, self.paint);
         }
         text + "\n"
+    }
+
+    /// Returns whether a task talks: what it says is shown whatever came of it.
+    pub(super) fn talks(&self, host: &Arc<str>, index: u32) -> bool {
+        let task = self.tasks.get(&(Arc::clone(host), index));
+        task.is_some_and(|task| task.details == Details::Message)
+    }
+
+    /// Returns a task's name, as people read it.
+    pub(super) fn name(&self, host: &Arc<str>, index: u32) -> &str {
+        let task = self.tasks.get(&(Arc::clone(host), index));
+        task.map_or("", |task| &task.name)
     }
 
     /// Says what a phase does when it does something else; each per cent only with `-v`.
@@ -220,9 +240,11 @@ impl Plain {
         handler: bool,
     ) -> String {
         let word = if handler { "RUNNING HANDLER" } else { "TASK" };
-        let heading = format!("{word} [{}]", text::printable(name));
+        let name = text::printable(name);
+        let heading = format!("{word} [{name}]");
         let talks = matches!(module.rsplit('.').next(), Some("debug" | "assert"));
         let task = Task {
+            name,
             heading,
             details: match (talks, self.verbosity) {
                 (true, _) => Details::Message,
@@ -297,10 +319,7 @@ impl Plain {
     }
 
     fn retrying(&self, host: &Arc<str>, index: u32, retries_left: u32) -> String {
-        let task = self.tasks.get(&(Arc::clone(host), index));
-        let name = task.map_or("", |task| task.heading.as_str());
-        let name = name.split_once('[').map_or(name, |(_, name)| name);
-        let name = name.strip_suffix(']').unwrap_or(name);
+        let name = self.name(host, index);
         let line = format!("FAILED - RETRYING: [{host}]: {name} ({retries_left} retries left).");
         self.paint.paint(Colour::Dim, &line) + "\n"
     }

@@ -43,7 +43,7 @@ impl KeyPair {
         Ok(Self(Arc::new(key)))
     }
 
-    /// Returns the private half, out of our provisioner.
+    /// Returns the private half, out of our hands.
     pub(crate) fn into_private(self) -> PrivateKey {
         Arc::unwrap_or_clone(self.0)
     }

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value as Json;
+
 use crate::support::{amibake, copy_program, expect_exit, target_folder, text};
 
 /// Returns how a command ended and all it said.
@@ -53,6 +55,40 @@ fn who_mistypes_is_told_what_was_meant() {
     ];
     let said: Vec<String> = lines.iter().map(|line| said(home.path(), line)).collect();
     insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_failure_is_an_event_to_who_reads_events() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("web.yaml"), "name: web\nsorce: {}\n").unwrap();
+    std::fs::write(home.path().join("site.yml"), "- hosts: all\n").unwrap();
+    // The events of `apply` are its result; those of `build` stand beside one.
+    for (line, exit) in [
+        ("build --target container --json web.yaml", 2),
+        ("apply nowhere.yml --local --json", 2),
+    ] {
+        let output = expect_exit(&mut amibake(home.path(), line.split(' ')), exit);
+        let (events, other) = match line.starts_with("apply") {
+            true => (&output.stdout, &output.stderr),
+            false => (&output.stderr, &output.stdout),
+        };
+        assert_eq!(text(other), "", "{line}");
+        let events = text(events);
+        let events = events.lines().map(serde_json::from_str::<Json>);
+        let events: Vec<Json> = events.collect::<Result<_, _>>().unwrap();
+        let last = events.last().unwrap();
+        assert_eq!(last["event"], "failed", "{line}: {last}");
+        assert_eq!(last["exit"], exit, "{line}: {last}");
+        assert_eq!(
+            last["left_behind"],
+            Json::Array(Vec::new()),
+            "{line}: {last}"
+        );
+        assert!(
+            !last["causes"][0].as_str().unwrap().is_empty(),
+            "{line}: {last}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! FdLimit for many open files: a tree that is copied is open as a whole.
+//! Room for many open files: a tree that is copied is open as a whole.
 //!
 //! Programs that are started keep the usual limit, as under Ansible: some grow slow with a high
 //! one, and daemons keep what they were started with.

@@ -33,6 +33,8 @@ struct Work {
     asks: AskPolicy,
     needs_root: bool,
     password: Option<Secret<String>>,
+    /// How many tasks there are, as far as is known.
+    tasks: usize,
 }
 
 /// Why a host has no result.
@@ -120,6 +122,7 @@ impl Work {
                 || becomes_in_vars(chosen)
                 || playbook.files.iter().any(|file| becomes_in(files, file)),
             password: password(args)?,
+            tasks: syntax::task_count(playbook, &args.choice.listed().of),
         })
     }
 
@@ -139,11 +142,12 @@ impl Work {
             options: host.options.clone(),
             bundle: &self.bundle,
             asks: &self.asks,
+            tasks: self.tasks,
         }
     }
 }
 
-/// AskPolicy for the password of sudo, or reads it.
+/// Asks for the password of sudo, or reads it.
 fn password(args: &Args) -> Result<Option<Secret<String>>, Failure> {
     if args.ask_become_pass {
         let typed = prompt::secret("BECOME password: ");

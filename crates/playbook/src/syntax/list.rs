@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Keywords, Play, RoleUse, Step, Task, known};
+use super::{Keywords, Play, Playbook, RoleUse, Step, Task, known};
 use crate::tags::Selection;
 use crate::yaml::{Kind, Node};
 
@@ -30,6 +30,19 @@ pub fn list(play: &Play, selection: &Selection) -> Vec<Listed> {
     steps(&play.post_tasks, &tags, &mut out);
     out.retain(|task| selection.selects(&task.tags));
     out
+}
+
+/// Returns how many tasks will run, as far as can be told: a loop is one, so is a file that is
+/// included when its task is reached.
+#[must_use]
+pub fn task_count(playbook: &Playbook, selection: &Selection) -> usize {
+    let of_play = |play: &Play| list(play, selection).len() + usize::from(gathers_facts(play));
+    playbook.plays.iter().map(of_play).sum()
+}
+
+fn gathers_facts(play: &Play) -> bool {
+    let mut keywords = play.keywords.iter();
+    keywords.all(|(name, node)| name != "gather_facts" || node.kind != Kind::Bool(false))
 }
 
 /// Returns the tags among `keywords`; commas separate them too.

@@ -26,7 +26,7 @@ use crate::files::Files;
 use crate::yaml::{self, Node};
 pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support, UNSUPPORTED_LOOKUPS};
 pub use known::STATEMENTS;
-pub use list::{Listed, list, tags};
+pub use list::{Listed, list, tags, task_count};
 pub use read::{Meta, Read, read_meta, read_playbook, read_task_file, read_tasks};
 pub use sources::{SIZE_LIMIT, SourcesError, sources};
 pub use support::BECOME_METHODS;
