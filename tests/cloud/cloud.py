@@ -1,8 +1,15 @@
-"""An EC2 on loopback whose instances are real machines.
+"""An EC2 on loopback whose instances are real machines, or machines that are switched off.
 
-Usage: cloud.py --base ROOT --state DIR [--region R]. Needs root (namespaces, mounts), moto and
-systemd-nspawn. Prints one line, the address, once it answers; ends on SIGTERM, SIGINT, or when its
-standard input closes (so it never outlives the test that started it), and leaves nothing behind.
+Usage: cloud.py --base ROOT --state DIR [--region R]
+       cloud.py --without-machines --state DIR [--region R]
+
+The first needs root (namespaces, mounts) and systemd-nspawn; both need moto. It prints one line, the
+address, once it answers; ends on SIGTERM, SIGINT, or when its standard input closes (so it never
+outlives the test that started it), and leaves nothing behind.
+
+One process serves many accounts, which know nothing of each other: the access key id AKIAACCT and
+twelve digits is a key of the account with that number, made at its first use; any other key is of
+the default account. /_cloud/WHAT?account=NUMBER is how a test speaks to one (control.py).
 """
 
 import argparse
@@ -17,28 +24,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    machines = parser.add_mutually_exclusive_group(required=True)
+    machines.add_argument("--base", type=Path)
+    machines.add_argument("--without-machines", action="store_true")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--region", default="eu-west-1")
-    arguments = parser.parse_args()
-    serve(arguments)
+    serve(parser.parse_args())
 
 
 def serve(arguments) -> None:
-    from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-    from werkzeug.serving import make_server
+    from accounts import Accounts
+    from server import Server
 
-    from lifecycle import Cloud
-    from network import Network
-    from wire import Wire
-
-    arguments.state.mkdir(parents=True, exist_ok=True)
-    cloud = Cloud(arguments.state.resolve(), arguments.base.resolve(), Network(), arguments.region)
     ended = threading.Event()
+    accounts = Accounts(host(arguments), arguments.state.resolve(), arguments.region)
     try:
-        wire = Wire(DomainDispatcherApplication(create_backend_app), cloud)
-        server = make_server("127.0.0.1", 0, wire, threaded=True, request_handler=quiet(MotoRequestHandler))
+        server = Server(accounts)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
@@ -46,12 +48,18 @@ def serve(arguments) -> None:
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         ended.wait()
     finally:
-        cloud.close()
+        accounts.close()
         os._exit(0)  # held calls are threads that would be waited for
 
 
-def quiet(handler):
-    return type("Handler", (handler,), {"log": lambda *_: None})
+def host(arguments):
+    if arguments.without_machines:
+        from guest import NoHost
+
+        return NoHost()
+    from machine import NspawnHost
+
+    return NspawnHost(arguments.base.resolve())
 
 
 if __name__ == "__main__":

@@ -105,6 +105,11 @@ class Machine:
         sources = (self.console, self.root / "var/log/cloud-init-output.log")
         return b"".join(s.read_bytes() for s in sources if s.exists())[-65536:]
 
+    def public(self) -> dict[str, str]:
+        """What tests are told of it."""
+        return {"address": self.address, "root": str(self.root), "namespace": self.name,
+                "console": str(self.console), "pid": str(self.pid)}
+
     def start(self, on_exit) -> None:
         """Boots; `on_exit()` is called once the machine is down, whoever turned it off."""
         self._start_imds()
@@ -188,3 +193,17 @@ class Machine:
         for trace in Path("/run/systemd/nspawn").glob(f"*/{self.name}"):
             shutil.rmtree(trace, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class NspawnHost:
+    """This host, with a network for the machines and the disk that the base image has."""
+
+    def __init__(self, base_root: Path):
+        self.network = Network()
+        self.base_disk = Disk([base_root])
+
+    def machine(self, folder: Path, disk: Disk, metadata: dict, user_data: bytes, _delays) -> Machine:
+        return Machine(self.network, folder, disk.layers, metadata, user_data)
+
+    def close(self) -> None:
+        self.network.close()

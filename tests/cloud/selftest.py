@@ -1,6 +1,7 @@
 """The test EC2 is as hostile as EC2: one test for each way, by boto3.
 
-Needs root and what ./test installs; `selftest.py ROOT` with the base root, as cloud.py takes it.
+`selftest.py` asks the one without machines, which needs no root and takes seconds; `selftest.py ROOT`,
+with the base root as cloud.py takes it, asks both, and needs root and what ./test installs.
 """
 
 import json
@@ -16,7 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-BASE_ROOT = sys.argv.pop(1)
+BASE_ROOT = sys.argv.pop(1) if sys.argv[1:2] and not sys.argv[1].startswith("-") else None
 BASE_IMAGE = "ami-0ba5e0ba5e0ba5e00"
 POWER_OFF = "#cloud-config\nruncmd: [[systemctl, poweroff]]\n"
 
@@ -32,15 +33,21 @@ def eventually(what, check, patience=180):
     raise AssertionError(f"waited {patience} s for {what}")
 
 
-class Hostile(unittest.TestCase):
+class Server:
+    """What all tests of one server share; `machines` is how it is told where its machines come from."""
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        argv = [sys.executable, str(Path(__file__).parent / "cloud.py"), "--base", BASE_ROOT, "--state", cls.folder.name + "/cloud"]
+        argv = [sys.executable, str(Path(__file__).parent / "cloud.py"), *cls.machines, "--state", cls.folder.name + "/cloud"]
         cls.server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         cls.url = cls.server.stdout.readline().strip()
-        cls.ec2 = boto3.client("ec2", endpoint_url=cls.url, region_name="eu-west-1", aws_access_key_id="test",
-                               aws_secret_access_key="test", config=Config(retries={"total_max_attempts": 1}))
+        cls.ec2 = cls.client("ec2")
+
+    @classmethod
+    def client(cls, service, region="eu-west-1", key="test"):
+        return boto3.client(service, endpoint_url=cls.url, region_name=region, aws_access_key_id=key,
+                            aws_secret_access_key="test", config=Config(retries={"total_max_attempts": 1}))
 
     @classmethod
     def tearDownClass(cls):
@@ -115,7 +122,9 @@ class Hostile(unittest.TestCase):
     def snapshots(self):
         return self.ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "tag:amibake:run", "Values": ["x"]}])["Snapshots"]
 
-    # The ways ---------------------------------------------------------------------------------
+
+class Rules(Server):
+    """What EC2 does, whether there are machines or not."""
 
     def test_a_new_instance_is_not_known_at_once(self):
         self.control("delays", {"visible": 3})
@@ -227,13 +236,6 @@ class Hostile(unittest.TestCase):
         self.assertEqual(other, "IdempotentParameterMismatch")
         self.assertNotEqual(self.run_instance(ClientToken="t-2"), instance)
 
-    def test_a_guest_that_powers_itself_off_is_terminated_or_stopped_as_it_was_launched(self):
-        ends = self.run_instance(UserData=POWER_OFF)
-        stops = self.run_instance(UserData=POWER_OFF, InstanceInitiatedShutdownBehavior="stop")
-        eventually("its end", self.is_state(ends, "terminated"))
-        self.assertEqual(self.instances(ends)[0]["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
-        eventually("its stop", self.is_state(stops, "stopped"))
-
     def test_a_snapshot_in_use_stays(self):
         instance = self.run_instance()
         eventually("it to run", self.is_state(instance, "running"))
@@ -264,6 +266,30 @@ class Hostile(unittest.TestCase):
             self.control("expire", {})
             tags = self.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["Tags"]
             self.assertEqual(tags, [{"Key": "amibake:expires", "Value": after}])
+
+
+class WithoutMachines(Rules, unittest.TestCase):
+    machines = ["--without-machines"]
+
+    def test_a_guest_that_powers_itself_off_is_terminated_or_stopped_as_it_was_launched(self):
+        ends, stops = self.run_instance(), self.run_instance(InstanceInitiatedShutdownBehavior="stop")
+        for instance in (ends, stops):
+            self.control("power-off", {"instance": instance})
+        eventually("its end", self.is_state(ends, "terminated"))
+        self.assertEqual(self.instances(ends)[0]["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+        eventually("its stop", self.is_state(stops, "stopped"))
+
+
+@unittest.skipUnless(BASE_ROOT, "no base root was given")
+class WithMachines(Rules, unittest.TestCase):
+    machines = ["--base", BASE_ROOT]
+
+    def test_a_guest_that_powers_itself_off_is_terminated_or_stopped_as_it_was_launched(self):
+        ends = self.run_instance(UserData=POWER_OFF)
+        stops = self.run_instance(UserData=POWER_OFF, InstanceInitiatedShutdownBehavior="stop")
+        eventually("its end", self.is_state(ends, "terminated"))
+        self.assertEqual(self.instances(ends)[0]["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+        eventually("its stop", self.is_state(stops, "stopped"))
 
 
 if __name__ == "__main__":

@@ -1,221 +1,185 @@
-"""The wire of the test EC2: client tokens, the list of calls, and the faults tests ask for.
+"""One call to the test EC2: whose it is, what a test wants of it, and the answer as moto gives it.
 
-A WSGI layer over moto's. Tests talk to it below /_cloud/; everything else is AWS's API.
+Owns the list of calls, the faults and the client tokens of each account. Tests talk to control.py,
+below /_cloud/; everything else is AWS's API.
 """
 
 import hashlib
 import io
 import json
+import random
+import re
+import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+import traceback
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
+import moto.iam.models
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.request import Request
+from moto.ec2.responses import EC2Response
+from moto.ssm.responses import SimpleSystemManagerResponse
+from moto.sts.responses import TokenResponse
+
+from faults import Fault, status_of
+
+SERVICES = {"ec2": EC2Response, "ssm": SimpleSystemManagerResponse, "sts": TokenResponse}
+CREDENTIAL = re.compile(r"Credential=([^/,]+)/[^/,]*/([^/,]+)/([^/,]+)/")
+OWN_ACCOUNT = re.compile(r"AKIAACCT(\d{12})")
 IGNORED_BY_TOKENS = ("Version",)
-AFTER = ("hold", "drop")  # what happens when EC2 has acted
+# What the services with a JSON protocol call EC2's errors.
+JSON_CODES = {"RequestLimitExceeded": "ThrottlingException", "UnauthorizedOperation": "AccessDeniedException",
+              "InternalError": "InternalServerError", "ExpiredToken": "ExpiredTokenException",
+              "RequestExpired": "ExpiredTokenException", "AuthFailure": "UnrecognizedClientException"}
+
+Answer = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
-class Fault:
-    """What happens to the `nth` next call of `action`."""
+class Call:
+    """What a client asks, and of whom."""
 
-    action: str
-    kind: str  # error | drop | hold | hold-before | slow
-    nth: int = 1
-    times: int = 1
-    code: str = "InternalError"
-    message: str = "a fault asked for by a test"
-    status: int = 500
-    seconds: float = 1.0
-    hit: int = 0
-    released: threading.Event = field(default_factory=threading.Event, repr=False)
-    waiting: bool = False
-    done: int = 0  # calls it took that EC2 is through with
+    environ: dict
+    body: bytes
+    account: str = DEFAULT_ACCOUNT_ID
+    region: str = ""
+    service: str = "ec2"
+    action: str = ""
+    params: dict | None = None
 
-    def takes(self, action: str, done: bool | None = None) -> bool:
-        """Whether this call is one the fault is for; counts it.
+    @classmethod
+    def read(cls, environ: dict, body: bytes, home: str) -> "Call":
+        call = cls(environ, body, region=home)
+        signed = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+        if signed:
+            key, call.region, call.service = signed.groups()
+            own = OWN_ACCOUNT.fullmatch(key)
+            call.account = own[1] if own else DEFAULT_ACCOUNT_ID
+        target = environ.get("HTTP_X_AMZ_TARGET")
+        if target:
+            call.action, call.params = target.split(".")[-1], json.loads(body or b"{}")
+        else:
+            fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+            call.params = {k: v[0] for k, v in fields.items()}
+            call.action = call.params.get("Action", environ["PATH_INFO"])
+        return call
 
-        `done` is None before EC2 acts, then whether it did as asked: the first answer that is held
-        or dropped is one to a call that was done.
-        """
-        if action != self.action or self.hit >= self.times or (self.kind in AFTER) != (done is not None):
-            return False
-        if done is False and self.hit == 0:
-            return False
-        self.nth -= 1
-        if self.nth > 0:
-            return False
-        self.nth = 1
-        self.hit += 1
-        return True
-
-    def public(self) -> dict:
-        return {k: v for k, v in vars(self).items() if k != "released"}
+    def error(self, code: str, message: str, status: int | None = None) -> Answer:
+        """An error in the words of the service."""
+        status = status or status_of(code)
+        if "HTTP_X_AMZ_TARGET" in self.environ:
+            body = json.dumps({"__type": JSON_CODES.get(code, code), "message": message}).encode()
+            return 500 if status == 500 else 400, {"Content-Type": "application/x-amz-json-1.1"}, body
+        text = (f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+                "<RequestID>7a62c49f-0000-4444-8888-000000000000</RequestID></Response>")
+        return status, {"Content-Type": "text/xml"}, text.encode()
 
 
-class Wire:
-    """The application that the server runs."""
+class Conversation:
+    """All that was said to one account."""
 
-    def __init__(self, moto_app, cloud):
-        self.app, self.cloud = moto_app, cloud
+    def __init__(self, account):
+        self.account = account
         self.calls: list[dict] = []
         self.faults: list[Fault] = []
         self.tokens: dict[tuple, tuple] = {}
         self.lock = threading.Lock()
+        self.chance = random.Random(0)
 
-    def __call__(self, environ, start_response):
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
-        if environ["PATH_INFO"].startswith("/_cloud/"):
-            return self.control(environ["PATH_INFO"][8:], body, start_response)
-        action, params = self.action_of(environ, body)
+    def answer(self, call: Call, is_gone) -> Answer | None:
+        """The answer to a call, as late as a test wants it; None where there is none."""
+        note = {"action": call.action, "time": time.time(), "params": call.params, "region": call.region}
         with self.lock:
-            self.calls.append({"action": action, "time": time.time(), "params": params})
-        before = self.fault(action)
-        if before and before.kind == "error":
-            before.done += 1
-            return self.refuse(before, start_response)
-        if before and before.kind == "slow":
-            time.sleep(before.seconds)
-        if before and before.kind == "hold-before":
-            self.hold(before)
-        status, headers, answer = self.perform(environ, action, params)
-        after = self.fault(action, done=status.startswith("200"))
-        for fault in filter(None, (before, after)):
-            fault.done += 1
-        if after and after.kind == "hold":
-            self.hold(after)
-        if after and after.kind == "drop":
-            environ["werkzeug.socket"].shutdown(2)
-            return []
-        start_response(status, headers)
-        return [answer]
-
-    @staticmethod
-    def action_of(environ, body: bytes):
-        target = environ.get("HTTP_X_AMZ_TARGET")
-        if target:
-            return target.split(".")[-1], {}
-        params = {k: v[0] for k, v in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()}
-        return params.get("Action", environ["PATH_INFO"]), params
-
-    def fault(self, action: str, done: bool | None = None) -> Fault | None:
-        with self.lock:
-            return next((f for f in self.faults if f.takes(action, done)), None)
-
-    def hold(self, fault: Fault) -> None:
-        fault.waiting = True
-        fault.released.wait(fault.seconds if fault.seconds > 1 else 600)
-        fault.waiting = False
-
-    def perform(self, environ, action: str, params: dict):
-        """One call as EC2 answers it: the second of two with one token gets the first's answer."""
-        token = params.get("ClientToken")
-        if not token:
-            return self.forward(environ)
-        wanted = {k: v for k, v in params.items() if k not in IGNORED_BY_TOKENS}
-        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-        with self.lock:
-            known = self.tokens.get((action, token))
-        if known and known[0] != digest:
-            return self.error_answer("IdempotentParameterMismatch",
-                                     "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).", 400)
-        if known:
-            return known[1]
-        answer = self.forward(environ)
-        if answer[0].startswith("200"):
-            with self.lock:
-                self.tokens[(action, token)] = (digest, answer)
+            self.calls.append(note)
+        answer = self._disturbed(call, is_gone)
+        note["status"] = answer[0] if answer else 0
         return answer
 
-    def forward(self, environ):
-        caught = {}
+    def _disturbed(self, call: Call, is_gone) -> Answer | None:
+        refused = self._refused_by_ways(call)
+        if refused:
+            return refused
+        before = self._fault(call)
+        if before and before.kind in ("hold-before", "hang"):
+            before.hold(is_gone if before.kind == "hang" else lambda: False)
+        if before and before.kind == "slow":
+            time.sleep(before.seconds)
+        if before and before.kind not in ("hold-before", "slow"):
+            before.done += 1
+            return call.error(before.code, before.message, before.status) if before.code else None
+        answer = self._perform(call)
+        after = self._fault(call, done=answer[0] == 200)
+        for fault in filter(None, (before, after)):
+            fault.done += 1
+        if after is None:
+            return answer
+        if after.kind in ("hold", "hang"):
+            after.hold(is_gone if after.kind == "hang" else lambda: False)
+        if after.kind == "hold":
+            return answer
+        return call.error(after.code, after.message, after.status) if after.code else None
 
-        def start(status, headers, exc_info=None):
-            caught.update(status=status, headers=headers)
+    def _refused_by_ways(self, call: Call) -> Answer | None:
+        ways = self.account.ways
+        if ways.regions.get(call.region) == "not-opted-in":
+            return call.error("AuthFailure", "AWS was not able to validate the provided access credentials")
+        if call.region in ways.denied_regions:
+            return call.error("UnauthorizedOperation", "You are not authorized to perform this operation. User: "
+                              f"arn:aws:iam::{self.account.number}:user/test is not authorized to perform: "
+                              f"{call.service}:{call.action} with an explicit deny in a service control policy")
+        with self.lock:
+            throttled = ways.throttle_share and self.chance.random() < ways.throttle_share
+        return call.error("RequestLimitExceeded", "Request limit exceeded.") if throttled else None
 
-        answer = b"".join(self.app(environ, start))
-        return caught["status"], caught["headers"], answer
+    def _fault(self, call: Call, done: bool | None = None) -> Fault | None:
+        with self.lock:
+            return next((f for f in self.faults if f.takes(call.action, call.region, done)), None)
 
-    def refuse(self, fault: Fault, start_response):
-        status, headers, answer = self.error_answer(fault.code, fault.message, fault.status)
-        start_response(status, headers)
-        return [answer]
+    def _perform(self, call: Call) -> Answer:
+        """One call as EC2 answers it: the second of two with one token gets the first's answer."""
+        with self.account.lock:
+            token = call.params.get("ClientToken")
+            if not token:
+                return forward(self.account, call)
+            wanted = {k: v for k, v in call.params.items() if k not in IGNORED_BY_TOKENS}
+            digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+            known = self.tokens.get((call.region, call.action, token))
+            if known and known[0] != digest:
+                return call.error("IdempotentParameterMismatch",
+                                  "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
+            if known:
+                return known[1]
+            answer = forward(self.account, call)
+            if answer[0] == 200:
+                self.tokens[(call.region, call.action, token)] = (digest, answer)
+            return answer
 
-    @staticmethod
-    def error_answer(code: str, message: str, status: int):
-        text = (f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
-                "<RequestID>7a62c49f-0000-4444-8888-000000000000</RequestID></Response>")
-        return f"{status} X", [("Content-Type", "text/xml")], text.encode()
 
-    def control(self, path: str, body: bytes, start_response):
-        value = json.loads(body) if body else {}
-        handler = getattr(self, "on_" + path.replace("-", "_"), None)
-        answer = handler(value) if handler else {"error": f"no such control: {path}"}
-        start_response("200 OK" if handler else "404 Not Found", [("Content-Type", "application/json")])
-        return [json.dumps(answer).encode()]
+def forward(account, call: Call) -> Answer:
+    """moto's answer."""
+    service = SERVICES.get(call.service)
+    if service is None:
+        return call.error("InvalidAction", f"there is no {call.service} here")
+    account.backend(call.region)
+    environ = call.environ | {"HTTP_X_MOTO_ACCOUNT_ID": account.number, "wsgi.input": io.BytesIO(call.body)}
+    try:
+        status, headers, body = service.dispatch(ServerRequest(environ))
+    except NotImplementedError as missing:
+        return call.error("InvalidAction", str(missing))
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        return call.error("InternalError", "An internal error has occurred")
+    content = body if isinstance(body, bytes) else body.encode()
+    return status, {k: str(v) for k, v in headers.items() if k.lower() not in ("status", "date", "server")}, content
 
-    def on_fault(self, value):
-        self.faults.append(Fault(**value))
-        return {}
 
-    def on_faults(self, _):
-        return [f.public() for f in self.faults]
+class ServerRequest(Request):
+    """A request of moto's that came over HTTP."""
 
-    def on_release(self, _):
-        for fault in self.faults:
-            fault.released.set()
-        return {}
+    from_wsgi_server = True
 
-    def on_clear(self, _):
-        self.on_release(_)
-        self.faults, self.calls = [], []
-        return {}
 
-    def on_calls(self, _):
-        return self.calls
-
-    def on_inventory(self, _):
-        return self.cloud.inventory()
-
-    def on_expire(self, _):
-        return self.cloud.expire()
-
-    def on_delays(self, value):
-        for name, seconds in value.items():
-            setattr(self.cloud.delays, name, float(seconds))
-        return asdict(self.cloud.delays)
-
-    def on_ways(self, value):
-        for name, way in value.items():
-            setattr(self.cloud.ways, name, way)
-        self.cloud.guard()
-        return asdict(self.cloud.ways)
-
-    def on_gateway(self, _):
-        """This host's address as the machines reach it."""
-        return self.cloud.network.gateway
-
-    def on_private_subnet(self, _):
-        return self.cloud.private_subnet()
-
-    def on_offer(self, value):
-        self.cloud.offer(**value)
-        return {}
-
-    def on_states(self, _):
-        """Every instance that EC2 still lists, with its state and the reason."""
-        return {i.id: [i.state, getattr(i.state_reason, "code", None) or ""]
-                for i in self.cloud.backend.all_instances()}
-
-    def on_roots(self, _):
-        return {snapshot: str(disk.root) for snapshot, disk in self.cloud.disks.items()}
-
-    def on_machines(self, _):
-        return {i: {"address": m.address, "root": str(m.root), "namespace": m.name, "console": str(m.console),
-                    "pid": str(m.pid)}
-                for i, m in self.cloud.machines.items()}
-
-    def on_cut(self, value):
-        self.cloud.network.cut(self.cloud.machines[value["instance"]].name, value["cut"])
-        return {}
+# Each call would be written down in the account's IAM, which is nobody's here and slow to make.
+moto.iam.models.mark_account_as_visited = lambda **_: None

@@ -1,0 +1,130 @@
+"""What tests say to the test EC2, below /_cloud/: JSON in, JSON out, for one account each."""
+
+import random
+from dataclasses import asdict
+
+from faults import Fault
+
+
+class Control:
+    """The requests about one account, or one region of it."""
+
+    def __init__(self, account, conversation, region: str | None):
+        self.account, self.conversation = account, conversation
+        self.region = region or account.region
+        self.only_region = region
+
+    def answer(self, path: str, value):
+        """Returns the status and what to say."""
+        handler = getattr(self, "on_" + path.replace("-", "_").replace("/", "_"), None)
+        if handler is None:
+            return 404, {"error": f"no such control: {path}"}
+        try:
+            return 200, handler(value)
+        except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as wrong:
+            return 400, {"error": f"{path}: {wrong!r}"}
+
+    # What goes wrong --------------------------------------------------------------------------
+
+    def on_fault(self, value):
+        with self.conversation.lock:
+            self.conversation.faults.append(Fault.asked_for(**value))
+        return {}
+
+    def on_faults(self, _):
+        return [f.public() for f in self.conversation.faults]
+
+    def on_release(self, _):
+        for fault in self.conversation.faults:
+            fault.released.set()
+        return {}
+
+    def on_clear(self, _):
+        self.on_release(_)
+        self.conversation.faults = []
+        return self.on_calls_clear(_)
+
+    def on_calls(self, _):
+        return self.conversation.calls
+
+    def on_calls_clear(self, _):
+        self.conversation.calls = []
+        return {}
+
+    # How the account is -----------------------------------------------------------------------
+
+    def on_delays(self, value):
+        return change(self.account.delays, {name: float(seconds) for name, seconds in value.items()})
+
+    def on_ways(self, value):
+        changed = change(self.account.ways, value)
+        with self.account.lock:
+            if "seed" in value:
+                self.conversation.chance = random.Random(value["seed"])
+            if "product_codes" in value:
+                self.account.set_product_codes()
+            self.account.guard()
+        return changed
+
+    def on_offer(self, value):
+        """The zones that alone offer a type from now on."""
+        self.account.offers[self.region, value["instance_type"]] = value["zones"]
+        return {}
+
+    def on_private_subnet(self, _):
+        with self.account.lock:
+            return self.account.private_subnet(self.region)
+
+    def on_expire(self, _):
+        with self.account.lock:
+            return self.account.expire()
+
+    # What is there ----------------------------------------------------------------------------
+
+    def on_inventory(self, _):
+        with self.account.lock:
+            return self.account.inventory(self.only_region)
+
+    def on_states(self, _):
+        """Every instance that EC2 still lists, with its state and the reason."""
+        with self.account.lock:
+            return {i.id: [i.state, getattr(i.state_reason, "code", None) or ""]
+                    for i in self.account.all_instances()}
+
+    def on_roots(self, _):
+        return {snapshot: str(disk.root) for snapshot, disk in self.account.disks.items()}
+
+    def on_machines(self, _):
+        return {i: machine.public() for i, machine in list(self.account.machines.items())}
+
+    def on_gateway(self, _):
+        """This host's address as the machines reach it."""
+        return self.account.host.network.gateway
+
+    # What becomes of machines -----------------------------------------------------------------
+
+    def on_cut(self, value):
+        self.account.host.network.cut(self.account.machines[value["instance"]].name, value["cut"])
+        return {}
+
+    def on_power_off(self, value):
+        """A guest ends itself; with a `code`, EC2 ends it."""
+        instance_id = value.pop("instance")
+        if "code" in value:
+            self.account.end(self.account.instance(instance_id), **value)
+        else:
+            self.account.machines[instance_id].kill()
+        return {}
+
+    def on_console(self, value):
+        """What a guest without a machine has on its console."""
+        self.account.machines[value["instance"]].console_output = value["text"].encode()
+        return {}
+
+
+def change(settings, values: dict) -> dict:
+    for name, value in values.items():
+        if name not in vars(settings):
+            raise ValueError(f"there is no {name}")
+        setattr(settings, name, value)
+    return asdict(settings)

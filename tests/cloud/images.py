@@ -1,0 +1,147 @@
+"""EC2's rules for images and their snapshots over moto's."""
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.models.amis import Ami, AmiBackend
+from moto.ec2.models.elastic_block_store import EBSBackend
+from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.utils import random_ami_id
+
+from account import finish, in_background
+from errors import error, image_gone, no_image
+
+
+def patch(cloud) -> None:
+    patch_making(cloud)
+    patch_looking(cloud)
+    patch_changing(cloud)
+
+
+def patch_making(cloud) -> None:
+    def create_image(self, instance_id, name, description, tag_specifications):
+        account = cloud.account(self.account_id)
+        check_name(self, name)
+        instance = self.get_instance(instance_id)
+        if instance.state not in ("running", "stopped", "stopping"):
+            raise error("IncorrectState", f"Instance '{instance_id}' is not in a state from which it can be imaged")
+        ami = Ami(self, random_ami_id(), instance=instance, name=name, description=description,
+                  state="pending", root_device_type="ebs", hypervisor="xen", boot_mode="uefi-preferred",
+                  snapshot_description=f"Created by CreateImage({instance_id})")
+        finish(ami)
+        ami.bdm_ready = False
+        ami.image_location = f"{ami.owner_id}/{name}"
+        ami.add_tags(tags_for(tag_specifications, "image"))
+        source = self.amis.get(instance.image_id)
+        snapshot = ami.ebs_snapshot
+        snapshot.product_codes = ami.product_codes = source.product_codes if source else []
+        snapshot.add_tags(tags_for(tag_specifications, "snapshot"))
+        snapshot.status, snapshot.encrypted, snapshot.listed = "pending", True, False
+        del self.snapshots[snapshot.id]
+        account.born(ami.id)
+        self.amis[ami.id] = ami
+        in_background(account.make_image, ami, account.machines[instance.id])
+        return ami
+
+    def register_image(self):
+        self.error_on_dryrun()
+        backend, get = self.ec2_backend, self._get_param
+        check_name(backend, get("Name"))
+        mappings = get("BlockDeviceMappings", [])
+        snapshot_id = next((m["Ebs"]["SnapshotId"] for m in mappings if m["DeviceName"] == get("RootDeviceName")), None)
+        snapshot = backend.snapshots.get(snapshot_id)
+        if snapshot is None or snapshot.status != "completed":
+            raise error("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+        ami = Ami(backend, random_ami_id(), name=get("Name"), description=get("Description", ""),
+                  virtualization_type=get("VirtualizationType"), architecture=get("Architecture"),
+                  root_device_type="ebs", root_device_name=get("RootDeviceName"), hypervisor="xen",
+                  boot_mode=get("BootMode"))
+        finish(ami)
+        ami.image_location = f"{ami.owner_id}/{ami.name}"
+        ami.ena_support = str(get("EnaSupport", False)).lower() == "true"
+        ami.imds_support, ami.tpm_support = get("ImdsSupport"), get("TpmSupport")
+        ami.product_codes = getattr(snapshot, "product_codes", [])
+        del backend.snapshots[ami.ebs_snapshot.id]
+        ami.ebs_snapshot = snapshot
+        ami.add_tags(tags_for(get("TagSpecifications", []), "image"))
+        cloud.account(self.current_account).born(ami.id)
+        backend.amis[ami.id] = ami
+        return ActionResult({"ImageId": ami.id})
+
+    AmiBackend.create_image = create_image
+    AmisResponse.register_image = register_image
+
+
+def patch_looking(cloud) -> None:
+    describe, filter_value = AmiBackend.describe_images, Ami.get_filter_value
+
+    def describe_images(self, *args, **kwargs):
+        account = cloud.account(self.account_id)
+        return [ami for ami in describe(self, *args, **kwargs) if not account.hidden(ami.id)]
+
+    def mappings(self):
+        ebs = {"VolumeSize": 15, "DeleteOnTermination": True, "VolumeType": "gp3", "Encrypted": self.ebs_snapshot.encrypted}
+        if self.bdm_ready:
+            ebs["SnapshotId"] = self.ebs_snapshot.id
+        return [{"DeviceName": self.root_device_name, "Ebs": ebs}]
+
+    def get_filter_value(self, filter_name, method_name=None):
+        if filter_name == "block-device-mapping.snapshot-id":
+            return self.ebs_snapshot.id if self.bdm_ready else None
+        if filter_name == "product-code":
+            return [code["ProductCodeId"] for code in self.product_codes]
+        return filter_value(self, filter_name, method_name)
+
+    AmiBackend.describe_images = describe_images
+    Ami.get_filter_value = get_filter_value
+    Ami.block_device_mappings = property(mappings)
+
+
+def patch_changing(cloud) -> None:
+    deregister, delete_snapshot = AmiBackend.deregister_image, EBSBackend.delete_snapshot
+    modify = AmisResponse.modify_image_attribute
+
+    def deregister_image(self, ami_id):
+        if cloud.account(self.account_id).hidden(ami_id):
+            raise no_image(ami_id)
+        if ami_id in self.deleted_amis:
+            raise image_gone(ami_id)
+        return deregister(self, ami_id)
+
+    def modify_image_attribute(self):
+        """moto's knows launch permissions alone."""
+        account = cloud.account(self.current_account)
+        ami = account.usable_image(self.ec2_backend, self._get_param("ImageId"))
+        if ami.owner_id != account.number:
+            raise error("AuthFailure", f"Not authorized for image:{ami.id}")
+        text = self._get_param("Description.Value")
+        if text is None and self._get_param("Attribute") == "description":
+            text = self._get_param("Value")
+        if text is None:
+            return modify(self)
+        self.error_on_dryrun()
+        ami.description = text
+        return EmptyResult()
+
+    def delete(self, snapshot_id):
+        for ami in self.amis.values():
+            if ami.ebs_snapshot.id == snapshot_id:
+                raise error("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {ami.id}")
+        if snapshot_id in self.snapshots:
+            self.snapshots[snapshot_id].from_ami = None  # asked above, for registered images too
+        snapshot = delete_snapshot(self, snapshot_id)
+        cloud.account(self.account_id).delete_disk(snapshot_id)
+        return snapshot
+
+    AmiBackend.deregister_image = deregister_image
+    AmisResponse.modify_image_attribute = modify_image_attribute
+    EBSBackend.delete_snapshot = delete
+
+
+def check_name(ec2, name: str) -> None:
+    for ami in ec2.amis.values():
+        if ami.name == name and ami.owner_id == ec2.account_id:
+            raise error("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {ami.id}")
+
+
+def tags_for(specifications: list, kind: str) -> dict[str, str]:
+    chosen = [s for s in specifications if s["ResourceType"] == kind]
+    return {tag["Key"]: tag["Value"] for s in chosen for tag in s["Tags"]}
