@@ -29,6 +29,7 @@ pub(crate) async fn wait_until_ready(
     let seconds = patience.as_secs().max(1);
     let hold = if role == Role::Builder { HOLD_APT } else { "" };
     let text = READY
+        .replace("@FINAL@", AWAIT_FINAL)
         .replace("@SECONDS@", &seconds.to_string())
         .replace("@HOLD@", hold);
     let said = script(shell, Operation::AwaitFirstBoot, &text).await?;
@@ -45,12 +46,11 @@ set -u
 deadline=$(( $(date +%s) + @SECONDS@ ))
 left() { n=$(( deadline - $(date +%s) )); [ "$n" -gt 1 ] && echo "$n" || echo 1; }
 if command -v cloud-init >/dev/null 2>&1; then
+  late() { echo "cloud-init was not done in time; the end of its log:" >&2
+    tail -n 15 /var/log/cloud-init-output.log >&2; exit 1; }
   # Status 2 is "degraded": done, with recoverable errors.
-  state=$(timeout "$(left)" cloud-init status --wait --long 2>&1); code=$?
-  if [ "$code" = 124 ]; then
-    echo "cloud-init was not done in time; the end of its log:" >&2
-    tail -n 15 /var/log/cloud-init-output.log >&2; exit 1
-  fi
+  state=$(timeout "$(left)" cloud-init status --wait --long 2>&1); [ $? = 124 ] && late
+@FINAL@
   case "$state" in
     *"status: error"*) echo "warning: cloud-init ended with errors: $(echo "$state" | tr '\n' ' ')" ;;
     *degraded*) echo "warning: cloud-init is degraded: $(echo "$state" | tr '\n' ' ')" ;;
@@ -80,6 +80,24 @@ if command -v timedatectl >/dev/null 2>&1; then
   fi
 fi
 exit 0
+"#;
+
+/// Once a module has failed, `status --wait` of cloud-init before 24.1 says "error" and waits no
+/// longer, whatever is still to come. Its last stage, which runs what users ask for, ends with
+/// result.json. A stage that is neither under way nor queued (masked, killed) writes none.
+const AWAIT_FINAL: &str = r#"
+  coming() {
+    case "$(systemctl show -p ActiveState --value cloud-final.service 2>/dev/null)" in *activating) return 0 ;; esac
+    case "$(systemctl show -p Job --value cloud-final.service 2>/dev/null)" in ''|0) return 1 ;; esac
+  }
+  case "$state" in
+    *"status: error"*)
+      while [ ! -e /run/cloud-init/result.json ] && coming; do
+        [ "$(date +%s)" -lt "$deadline" ] || late
+        sleep 0.25
+      done
+      state=$(timeout "$(left)" cloud-init status --long 2>&1) ;;
+  esac
 "#;
 
 const HOLD_APT: &str = r#"
@@ -192,5 +210,32 @@ mod tests {
         assert_eq!(on("ssh.service sshd.service").await, "restart ssh.service");
         assert_eq!(on("sshd.service").await, "restart sshd.service");
         assert_eq!(on("sshd.socket").await, "", "one for each connection");
+    }
+
+    /// What is waited for after `cloud-init status --wait` has said `state`, on a machine where
+    /// cloud-final is as `states` say, one look after another, and writes no result.
+    async fn looks_at_the_final_stage(state: &str, states: &[&str]) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let looks = folder.path().join("looks");
+        let looks = quote(looks.to_str().unwrap());
+        let text = format!(
+            "set -u; deadline=99999999999; left() {{ echo 9; }}; timeout() {{ echo 'status: error'; }}\n\
+             systemctl() {{ [ \"$3\" = ActiveState ] || return 0; echo >> {looks}\n\
+             set -- {}; shift $(($(wc -l < {looks}) - 1)); echo \"$1\"; }}\n\
+             state='{state}'; touch {looks}\n{AWAIT_FINAL}\nwc -l < {looks}",
+            states.join(" ")
+        );
+        let said = script(&Local, Operation::AwaitFirstBoot, &text)
+            .await
+            .unwrap();
+        said.trim().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn after_an_early_error_the_final_stage_is_waited_for_while_it_may_come() {
+        let looks = looks_at_the_final_stage;
+        assert_eq!(looks("status: error", &["activating", "failed"]).await, 2);
+        assert_eq!(looks("status: error", &["inactive"]).await, 1, "masked");
+        assert_eq!(looks("status: done", &["activating"]).await, 0);
     }
 }

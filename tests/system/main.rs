@@ -42,6 +42,8 @@ mod command_line;
 #[cfg(feature = "ec2")]
 mod deadman_ec2;
 #[cfg(feature = "ec2")]
+mod first_boot_ec2;
+#[cfg(feature = "ec2")]
 mod kills_ec2;
 #[cfg(feature = "ec2")]
 mod refusals_ec2;
