@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
+use crate::clock::{self, Instant};
 use crate::connector::{Connector, Session};
 use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
@@ -122,7 +122,7 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
         biased;
         () = env.interrupt.cancel.cancelled() => Err(interrupted()),
         outcome = making => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
-        () = tokio::time::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
+        () = clock::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
     };
     match outcome {
         Err(failure) if bake.keeps(&failure) => bake.keep(failure).await.into(),
@@ -161,7 +161,7 @@ impl Bake<'_> {
         let cx = self.begin(Phase::Provision);
         let limit = plan.builder.timeouts.provision;
         let work = env.provisioner.provision(session, plan, &builder);
-        let working = tokio::time::timeout(limit, work);
+        let working = clock::timeout(limit, work);
         self.renewing(session, Role::Builder, working)
             .await
             .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
@@ -273,7 +273,7 @@ impl Bake<'_> {
         let session = &*session;
         self.ready(session, cx, Role::Candidate).await?;
         let limit = self.plan.builder.timeouts.test;
-        let looking = tokio::time::timeout(limit, self.look(session, machine, sealed));
+        let looking = clock::timeout(limit, self.look(session, machine, sealed));
         self.renewing(session, Role::Candidate, looking)
             .await
             .unwrap_or_else(|_| Err(too_slow("testing the image", "test")))?;
@@ -359,7 +359,7 @@ impl Bake<'_> {
                 );
                 self.env.events.warn(message);
             }
-            tokio::time::sleep(lifetime / RENEWALS).await;
+            clock::sleep(lifetime / RENEWALS).await;
         }
     }
 
@@ -376,7 +376,7 @@ impl Bake<'_> {
                 let message = format!("the machine is silent, and {}", error.on_one_line());
                 self.env.events.warn(message);
             }
-            tokio::time::sleep(ADMIT_EVERY).await;
+            clock::sleep(ADMIT_EVERY).await;
         }
     }
 
@@ -384,7 +384,7 @@ impl Bake<'_> {
     /// `timeouts.total`.
     async fn renew_expiry(&self) -> Infallible {
         loop {
-            tokio::time::sleep(self.env.renew_every).await;
+            clock::sleep(self.env.renew_every).await;
             if let Err(error) = self.env.target.renew(self.plan, LIFETIME).await {
                 let message = format!(
                     "the run's expiry could not be renewed: {}",

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
 use crate::targets::{Role, Target};
@@ -368,7 +369,7 @@ impl Ledger {
                 aborted = true;
                 why.push("cleaning up was interrupted".to_owned());
             }
-            () = tokio::time::sleep(PATIENCE) => why.push("cleaning up took too long".to_owned()),
+            () = clock::sleep(PATIENCE) => why.push("cleaning up took too long".to_owned()),
         }
         let leftovers = self.outstanding(end);
         if leftovers.is_empty() {

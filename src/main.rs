@@ -14,6 +14,7 @@
 mod agent;
 mod bake;
 mod cli;
+mod clock;
 mod connector;
 mod debug_login;
 mod event;

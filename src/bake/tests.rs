@@ -190,7 +190,7 @@ impl RootShell for Guest {
             scripts.len()
         };
         while boots && self.count() < number + 2 {
-            tokio::time::sleep(RENEW_EVERY).await;
+            clock::sleep(RENEW_EVERY).await;
         }
         let status = u32::from(number == 2 && !boots);
         Ok(guest::Output {
@@ -263,7 +263,7 @@ async fn the_expiry_is_renewed_while_the_bake_lives_and_no_longer_than_its_whole
     assert!(error.contains("builder.timeouts.total"), "{error}");
     let renewals = target.renewals.load(Ordering::SeqCst);
     assert!(renewals >= 3, "{renewals}, one of which failed");
-    tokio::time::sleep(5 * RENEW_EVERY).await;
+    clock::sleep(5 * RENEW_EVERY).await;
     assert_eq!(target.renewals.load(Ordering::SeqCst), renewals);
     let warned = "the run's expiry could not be renewed: throttled";
     assert_eq!(warnings(&events, reports).await, [warned]);
@@ -280,7 +280,7 @@ async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
     let guest = Guest::default();
     let work = async {
         while guest.count() < 4 {
-            tokio::time::sleep(RENEW_EVERY).await;
+            clock::sleep(RENEW_EVERY).await;
         }
         "done"
     };
@@ -294,7 +294,7 @@ async fn the_machine_s_own_timer_is_renewed_while_it_is_worked_on() {
     );
     let scripts = guest.scripts.lock().unwrap().clone();
     assert!(scripts.iter().all(|s| s.contains("--on-active=1s")));
-    tokio::time::sleep(2 * period).await;
+    clock::sleep(2 * period).await;
     assert_eq!(guest.count(), scripts.len(), "nobody works on it");
     let warnings = warnings(&events, reports).await;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -365,7 +365,7 @@ async fn interrupted_before(answer: Result<String, io::Error>) -> (Baked, Vec<Ve
     let interrupting = async {
         target.launching.cancelled().await;
         interrupt.cancel.cancel();
-        tokio::time::sleep(5 * RENEW_EVERY).await;
+        clock::sleep(5 * RENEW_EVERY).await;
         sender.send(answer).unwrap();
     };
     let (baked, ()) = tokio::join!(bake(&plan, &env), interrupting);

@@ -6,6 +6,8 @@ use super::{CommandContext, Form, Reporting};
 #[cfg(feature = "ec2")]
 use crate::bake::failed;
 use crate::bake::interrupted;
+#[cfg(feature = "ec2")]
+use crate::clock;
 use crate::exit::{Answer, Failure, Leftover};
 use crate::ledger::{self, DeadRun, Undo};
 use crate::run::RunId;
@@ -225,7 +227,7 @@ impl Args {
             }
             paid.extend(debts);
             if empty == 1 {
-                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                clock::sleep(std::time::Duration::from_secs(2)).await;
             }
         }
         Ok(())

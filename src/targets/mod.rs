@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::keys::{PrivateKey, PublicKey};
-use tokio::time::Instant;
 
+use crate::clock::Instant;
 use crate::event::PhaseHandle;
 use crate::exit::chain;
 use crate::ledger::{Ledger, Undo};

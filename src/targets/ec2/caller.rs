@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
 
+use crate::clock;
 use crate::targets::TargetError;
 
 /// Amazon's own, which answers with the address and a newline.
@@ -72,7 +73,7 @@ impl Echo {
                 Ok(address) => return Ok(address),
                 Err(EchoError::Unreachable { .. } | EchoError::Status { .. }) if tries < TRIES => {
                     tries += 1;
-                    tokio::time::sleep(PAUSE).await;
+                    clock::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(unknown(error)),
             }
@@ -81,7 +82,7 @@ impl Echo {
 
     async fn ask_once(&self, time: Duration) -> Result<IpAddr, EchoError> {
         let url = self.url.clone();
-        match tokio::time::timeout(time, self.ask()).await {
+        match clock::timeout(time, self.ask()).await {
             Ok(answer) => self.read(&answer?),
             Err(_) => Err(EchoError::TooSlow { url, after: time }),
         }

@@ -443,9 +443,9 @@ pub(super) fn base(image: &Image, arch: Arch) -> Base {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Instant;
     use crate::targets::ec2::YOUNG;
     use aws_sdk_ec2::types::ProductCode;
-    use tokio::time::Instant;
 
     #[tokio::test]
     async fn an_image_that_is_listed_no_more_was_removed_unless_it_is_new() {

@@ -25,15 +25,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
+use crate::clock::{Instant, SdkSleep};
 use crate::ledger::{DebtId, Undo};
 use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
@@ -95,26 +95,37 @@ enum Holder {
     Image,
 }
 
+/// Returns what holds for every conversation with AWS.
+pub(crate) fn settings() -> ConfigLoader {
+    let http = Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .sleep_impl(SdkSleep)
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(PER_TRY)
+                .build(),
+        )
+}
+
 impl Ec2 {
     /// Returns EC2 in `region`, or in the one that environment and profile name. Calls nothing.
     pub(crate) async fn new(region: Option<&str>) -> Result<Self, TargetError> {
-        let http = Builder::new()
-            .tls_provider(tls::Provider::Rustls(
-                tls::rustls_provider::CryptoMode::Ring,
-            ))
-            .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_attempt_timeout(PER_TRY)
-                    .build(),
-            );
+        let mut settings = settings();
         if let Some(region) = region {
-            loader = loader.region(Region::new(region.to_owned()));
+            settings = settings.region(Region::new(region.to_owned()));
         }
-        let config = loader.load().await;
+        Self::with(settings).await
+    }
+
+    /// Returns EC2 as `settings` say, with what they leave open from environment and profile.
+    pub(crate) async fn with(settings: ConfigLoader) -> Result<Self, TargetError> {
+        let config = settings.load().await;
         let region = config.region().map(ToString::to_string).ok_or_else(|| {
             TargetError::manifest("no AWS region")
                 .with_hint("set builder.region, AWS_REGION, or a region in the profile")

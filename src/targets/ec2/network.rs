@@ -9,6 +9,7 @@ use super::error::Ec2Error;
 use super::ladder::{ladder, types};
 use super::offerings::Offerings;
 use super::{Ec2, tags};
+use crate::clock;
 use crate::ledger::{Due, Undo};
 use crate::manifest::{Connect, Subnet};
 use crate::plan::BakePlan;
@@ -195,7 +196,7 @@ impl Ec2 {
         loop {
             match call().await {
                 Err(error) if error.is_not_found() && ids.iter().any(|id| self.is_young(id)) => {
-                    tokio::time::sleep(self.poll / 4).await;
+                    clock::sleep(self.poll / 4).await;
                 }
                 answer => return answer,
             }

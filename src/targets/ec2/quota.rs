@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-
 use super::error::Ec2Error;
+use crate::clock::{Instant, sleep};
 use crate::event::PhaseHandle;
 use crate::exit::chain;
 use crate::targets::{PhaseContext, TargetError};

@@ -4,6 +4,7 @@ use aws_sdk_ec2::types::{ArchitectureValues, Image};
 
 use super::error::Ec2Error;
 use super::{Ec2, tags};
+use crate::clock;
 use crate::manifest::{Arch, ImageFilter, Source};
 use crate::targets::TargetError;
 
@@ -89,7 +90,7 @@ impl Ec2 {
             match answer.images.unwrap_or_default().into_iter().next() {
                 Some(image) => return Ok(image),
                 // Not all of EC2 knows what it has just made.
-                None if self.is_young(id) => tokio::time::sleep(self.poll / 4).await,
+                None if self.is_young(id) => clock::sleep(self.poll / 4).await,
                 None => {
                     return Err(TargetError::manifest(format!(
                         "{id} does not exist in {}, or is not shared with this account",

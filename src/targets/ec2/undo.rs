@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::Instance;
-use tokio::time::{Instant, sleep};
 
 use super::error::Ec2Error;
 use super::wait::{LOOK, PATIENCE};
 use super::{Ec2, Holder, launch, tags};
+use crate::clock::{Instant, sleep};
 use crate::ledger::Undo;
 use crate::run::RunId;
 use crate::targets::{Role, TargetError};

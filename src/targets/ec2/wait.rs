@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-
 use super::Ec2;
 use super::error::Ec2Error;
+use crate::clock::{Instant, sleep};
 use crate::targets::{PhaseContext, TargetError};
 
 /// How long something whose id never arrived is looked for, and how long none of a kind must have
