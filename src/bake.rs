@@ -7,7 +7,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
 use crate::ssh::PublicLine;
 use crate::targets::{
-    Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Role, Target, TargetError,
+    Base, Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Role, Target, TargetError,
 };
 
 /// How often the account's expiry is set back.
@@ -84,6 +84,12 @@ pub(crate) struct Baked {
     pub(crate) image: Option<Finished>,
     /// What went wrong.
     pub(crate) failure: Option<Failure>,
+    /// What it started from, once that was found.
+    pub(crate) source: Option<Base>,
+    /// Where it was made, if the target has regions.
+    pub(crate) region: Option<String>,
+    /// From the beginning until all was settled.
+    pub(crate) elapsed: Duration,
 }
 
 impl From<Failure> for Baked {
@@ -91,6 +97,9 @@ impl From<Failure> for Baked {
         Self {
             image: None,
             failure: Some(failure),
+            source: None,
+            region: None,
+            elapsed: Duration::ZERO,
         }
     }
 }
@@ -101,12 +110,14 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
         Ok(ledger) => ledger,
         Err(error) => return Failure::new(error).into(),
     };
+    let began = Instant::now();
     let bake = Bake {
         plan,
         env,
         ledger,
         debug_login: Mutex::new(None),
-        until: Instant::now() + plan.builder.timeouts.total,
+        source: OnceLock::new(),
+        until: began + plan.builder.timeouts.total,
     };
     let making = AssertUnwindSafe(async {
         let candidate = tokio::select! {
@@ -124,9 +135,16 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
         outcome = making => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
         () = clock::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
     };
-    match outcome {
-        Err(failure) if bake.keeps(&failure) => bake.keep(failure).await.into(),
+    let (image, failure) = match outcome {
+        Err(failure) if bake.keeps(&failure) => (None, Some(bake.keep(failure).await)),
         outcome => bake.settle(outcome).await,
+    };
+    Baked {
+        image,
+        failure,
+        source: bake.source.get().cloned(),
+        region: env.target.region().map(str::to_owned),
+        elapsed: began.elapsed(),
     }
 }
 
@@ -137,6 +155,8 @@ struct Bake<'a> {
     ledger: Ledger,
     /// The way into the machine that can be logged in to, while there is one.
     debug_login: Mutex<Option<DebugLogin>>,
+    /// What it starts from, once that is found.
+    source: OnceLock<Base>,
     /// When it must be over.
     until: Instant,
 }
@@ -147,11 +167,12 @@ impl Bake<'_> {
         let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Resolve);
         let base = env.target.resolve(plan, &cx).await.map_err(failed)?;
+        let base = self.source.get_or_init(|| base);
         cx.phase
             .finish(Some(format!("{} ({})", base.id, base.name)));
 
         let cx = self.begin(Phase::Launch);
-        let builder = env.target.launch(plan, &base, Role::Builder, &cx).await;
+        let builder = env.target.launch(plan, base, Role::Builder, &cx).await;
         let builder = builder.map_err(failed)?;
         cx.phase
             .finish(Some(format!("{} at {}", builder.id, builder.host)));
@@ -396,7 +417,10 @@ impl Bake<'_> {
     }
 
     /// Unwinds the ledger; what stays is added to the answer.
-    async fn settle(&self, outcome: Result<Finished, Failure>) -> Baked {
+    async fn settle(
+        &self,
+        outcome: Result<Finished, Failure>,
+    ) -> (Option<Finished>, Option<Failure>) {
         let Self { env, ledger, .. } = self;
         let end = match outcome {
             Ok(_) => BakeEnd::Succeeded,
@@ -428,7 +452,7 @@ impl Bake<'_> {
             failure.left_behind.extend(unwound.leftovers);
             failure
         });
-        Baked { image, failure }
+        (image, failure)
     }
 
     /// An interrupted bake is not looked at: whoever interrupts wants it gone.

@@ -238,6 +238,7 @@ fn begun<'a>(plan: &'a BakePlan, env: &'a BakeEnv<'a>) -> Bake<'a> {
         env,
         ledger: Ledger::open(env.state_folder, &plan.run).unwrap(),
         debug_login: Mutex::new(None),
+        source: OnceLock::new(),
         until: Instant::now() + plan.builder.timeouts.total,
     }
 }
@@ -376,6 +377,8 @@ async fn interrupted_before(answer: Result<String, io::Error>) -> (Baked, Vec<Ve
 #[tokio::test]
 async fn an_answer_that_comes_after_the_interrupt_is_heard_and_paid_for() {
     let (baked, paid) = interrupted_before(Ok("i-1".into())).await;
+    assert_eq!(baked.source.map(|base| base.id).as_deref(), Some("base"));
+    assert!(baked.elapsed >= 5 * RENEW_EVERY, "{:?}", baked.elapsed);
     let failure = baked.failure.unwrap();
     assert_eq!(
         (failure.exit(), paid),

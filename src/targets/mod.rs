@@ -103,6 +103,11 @@ pub(crate) struct Finished {
 /// Where machines and images come from.
 #[async_trait]
 pub(crate) trait Target: Send + Sync {
+    /// Returns the region that it works in, where there are regions.
+    fn region(&self) -> Option<&str> {
+        None
+    }
+
     /// Finds what `plan` starts from, and looks at everything that would fail later. In the cloud
     /// it only reads; here it makes a base root that is not there yet.
     async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError>;

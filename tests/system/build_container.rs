@@ -146,7 +146,13 @@ fn the_result_of_a_build_that_failed_says_why() {
     expect_exit(build.args(["--output", "result.json"]), 2);
     let result = std::fs::read(here.folder().join("result.json")).unwrap();
     let result: Json = serde_json::from_slice(&result).unwrap();
-    let error = result["builds"][0]["error"].as_str().unwrap();
+    let build = &result["builds"][0];
+    assert!(
+        build["source"].is_null() && build["region"].is_null(),
+        "{build}"
+    );
+    assert!(build["duration_seconds"].is_u64(), "{build}");
+    let error = build["error"].as_str().unwrap();
     let folder = here.folder().display();
     let why = "No such file or directory (os error 2)";
     assert_eq!(

@@ -184,6 +184,10 @@ impl Ec2 {
 
 #[async_trait]
 impl Target for Ec2 {
+    fn region(&self) -> Option<&str> {
+        Some(&self.region)
+    }
+
     async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         let source = self.source_image(&plan.source, plan.arch).await?;
         self.state().keeps_first_image = image::has_products(&source);
