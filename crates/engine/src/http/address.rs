@@ -1,5 +1,6 @@
 //! Addresses as text: their parts, where a redirect leads, who logs in there, and by which way.
 
+use iri_string::types::{UriAbsoluteString, UriReferenceString};
 use ureq::http::Uri;
 
 /// Returns the host of an address, in small letters.
@@ -19,24 +20,30 @@ pub(super) fn bypasses(list: &str, host: &str) -> bool {
         })
 }
 
-/// Resolves a `Location` against the address it came from.
+/// Resolves a `Location` against the address it came from (RFC 3986, 5.2). What no address can
+/// be made of is returned as it is.
 pub(crate) fn join(base: &str, location: &str) -> String {
-    if location.contains("://") {
-        return location.to_owned();
+    let resolved = || {
+        let base = UriAbsoluteString::try_from(escaped(base.split('#').next()?)).ok()?;
+        let reference = UriReferenceString::try_from(escaped(location)).ok()?;
+        Some(reference.resolve_against(&base).to_string())
+    };
+    resolved().unwrap_or_else(|| location.to_owned())
+}
+
+/// Escapes what servers write into a `Location` and no address may have: blanks, quotes, letters
+/// beyond ASCII.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            byte => out.push(char::from(byte)),
+        }
     }
-    let after_scheme = base.find("://").map_or(0, |at| at + 3);
-    if let Some(rest) = location.strip_prefix("//") {
-        return format!("{}//{rest}", &base[..after_scheme.saturating_sub(2)]);
-    }
-    let path_at = base[after_scheme..]
-        .find('/')
-        .map_or(base.len(), |at| after_scheme + at);
-    if location.starts_with('/') {
-        return format!("{}{location}", &base[..path_at]);
-    }
-    let path = base[path_at..].split(['?', '#']).next().unwrap_or_default();
-    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
-    format!("{}{folder}{location}", &base[..path_at])
+    out
 }
 
 /// Splits `https://user:password@host/` into the address without them, and both.
@@ -94,14 +101,34 @@ pub(crate) fn masked(url: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The examples of RFC 3986, 5.4.
     #[test]
-    fn locations_are_resolved_against_where_they_came_from() {
-        let base = "http://h:1/a/b?c=/d";
-        assert_eq!(join(base, "http://x/"), "http://x/");
-        assert_eq!(join(base, "/y"), "http://h:1/y");
-        assert_eq!(join(base, "y"), "http://h:1/a/y");
-        assert_eq!(join(base, "//z/y"), "http://z/y");
+    fn locations_are_resolved_as_the_rfc_says() {
+        let base = "http://a/b/c/d;p?q";
+        let normal = "g:h=g:h g=http://a/b/c/g ./g=http://a/b/c/g g/=http://a/b/c/g/ /g=http://a/g //g=http://g \
+                      ?y=http://a/b/c/d;p?y g?y=http://a/b/c/g?y #s=http://a/b/c/d;p?q#s g#s=http://a/b/c/g#s \
+                      g?y#s=http://a/b/c/g?y#s ;x=http://a/b/c/;x g;x=http://a/b/c/g;x g;x?y#s=http://a/b/c/g;x?y#s \
+                      .=http://a/b/c/ ./=http://a/b/c/ ..=http://a/b/ ../=http://a/b/ ../g=http://a/b/g \
+                      ../..=http://a/ ../../=http://a/ ../../g=http://a/g";
+        let abnormal = "../../../g=http://a/g ../../../../g=http://a/g /./g=http://a/g /../g=http://a/g \
+                        g.=http://a/b/c/g. .g=http://a/b/c/.g g..=http://a/b/c/g.. ..g=http://a/b/c/..g \
+                        ./../g=http://a/b/g ./g/.=http://a/b/c/g/ g/./h=http://a/b/c/g/h g/../h=http://a/b/c/h \
+                        g?y/../x=http://a/b/c/g?y/../x g#s/../x=http://a/b/c/g#s/../x";
+        for case in normal.split_whitespace().chain(abnormal.split_whitespace()) {
+            let (location, expected) = case.split_once('=').unwrap();
+            assert_eq!(join(base, location), expected, "{location}");
+        }
+        assert_eq!(join(base, ""), "http://a/b/c/d;p?q");
+    }
+
+    #[test]
+    fn locations_that_are_no_addresses_are_made_some() {
+        let base = "http://h:1/a/b?c=/d#e";
+        assert_eq!(join(base, "?x"), "http://h:1/a/b?x");
+        assert_eq!(join(base, "?to=http://x/"), "http://h:1/a/b?to=http://x/");
+        assert_eq!(join(base, "a b|ü"), "http://h:1/a/a%20b%7C%C3%BC");
         assert_eq!(join("http://h", "y"), "http://h/y");
+        assert_eq!(join(base, "http://["), "http://[");
     }
 
     #[test]
