@@ -250,7 +250,13 @@ fn parse(
     options: &syntax::Options,
 ) -> Result<Playbook, Diagnostics> {
     match step {
-        Provision::Playbook { path, .. } => syntax::parse(&Disk::here(), path, options),
+        Provision::Playbook { path, .. } => {
+            let playbook = syntax::parse(&Disk::here(), path, options)?;
+            match playbook.localhost_beside_others() {
+                wrong if wrong.is_empty() => Ok(playbook),
+                wrong => Err(Diagnostics(wrong)),
+            }
+        }
         Provision::Role { path, .. } => syntax::parse_role(&Disk::here(), path, options),
         Provision::Tasks { yaml, .. } => {
             let document = yaml::parse(manifest, yaml.as_bytes()).map_err(Diagnostics::from)?;

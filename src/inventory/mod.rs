@@ -1,10 +1,9 @@
 //! Which hosts there are, in which groups, with which variables: Ansible's static inventories.
 //!
-//! Owns INI and YAML inventories, `group_vars` and `host_vars`, and host patterns. Inventory
-//! plugins and scripts are refused by name.
+//! Owns INI and YAML inventories, `group_vars` and `host_vars`. Host patterns are
+//! [`amibake_playbook::hosts`]'s; inventory plugins and scripts are refused by name.
 
 mod ini;
-mod pattern;
 mod yaml;
 
 pub(crate) use yaml::{vars_file, vars_text};
@@ -17,7 +16,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::vault::Opened;
 use amibake_playbook::files::Files as _;
-use amibake_playbook::pyre::ReError;
+use amibake_playbook::hosts::Groups;
 
 /// Variables by name.
 pub(crate) type Vars = Map<String, Json>;
@@ -78,14 +77,6 @@ pub(crate) enum InventoryError {
     /// A place in a YAML file.
     #[error("{0}")]
     Yaml(Box<Diagnostic>),
-    /// A host pattern that is no regular expression.
-    #[error("the host pattern `{pattern}` does not work as a regular expression")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong.
-        source: ReError,
-    },
     /// Something this program does not do.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -171,8 +162,8 @@ impl Inventory {
     }
 
     /// Returns every group with its hosts, those of its children included.
-    pub(crate) fn groups(&self) -> BTreeMap<String, Vec<String>> {
-        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    pub(crate) fn groups(&self) -> Groups {
+        let mut all = Groups::new();
         for name in self.groups.keys() {
             all.insert(name.clone(), self.members(name));
         }
@@ -186,14 +177,6 @@ impl Inventory {
         all.insert("ungrouped".into(), ungrouped);
         all.insert("all".into(), self.hosts.clone());
         all
-    }
-
-    /// Returns the hosts that `pattern` names, in inventory order, and what it names in vain.
-    pub(crate) fn matching(
-        &self,
-        pattern: &str,
-    ) -> Result<(Vec<String>, Vec<String>), InventoryError> {
-        pattern::matching(self, pattern)
     }
 
     fn add_host(&mut self, name: &str) {
@@ -405,30 +388,5 @@ all:
         assert_eq!(web.group_vars["ratio"], 1.5);
         assert_eq!(inventory.host("db-a").host_vars["tier"], 1);
         assert_eq!(inventory.groups()["ungrouped"], ["lonely"]);
-    }
-
-    #[test]
-    fn patterns_name_hosts_as_ansible_names_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("hosts");
-        fs::write(&path, INI).unwrap();
-        let inventory = Inventory::read(&path, &Opened::default()).unwrap();
-        let hosts = |pattern: &str| inventory.matching(pattern).unwrap().0.join(" ");
-        let webs = "web01.example.com web02.example.com web03.example.com";
-        assert_eq!(hosts("all"), format!("lonely {webs} db-a db-b"));
-        assert_eq!(hosts("web"), webs);
-        assert_eq!(hosts("prod:!web"), "db-a db-b");
-        assert_eq!(hosts("prod,&db"), "db-a db-b");
-        assert_eq!(hosts("db-*:lonely"), "lonely db-a db-b");
-        assert_eq!(hosts("web[0]"), "web01.example.com");
-        assert_eq!(hosts("web[1:]"), "web02.example.com web03.example.com");
-        assert_eq!(hosts("~web0[13]"), "web01.example.com web03.example.com");
-        assert_eq!(hosts(r"db:~.*2\.ex"), "web02.example.com db-a db-b");
-        assert_eq!(hosts("~ungr"), "lonely"); // the group
-        assert_eq!(hosts("~al"), hosts("all")); // a group as well
-        assert_eq!(hosts("al*"), hosts("all"));
-        assert_eq!(inventory.matching("~b-").unwrap().1, ["~b-"]);
-        assert!(inventory.matching("~(").is_err());
-        assert_eq!(inventory.matching("nobody").unwrap().1, ["nobody"]);
     }
 }

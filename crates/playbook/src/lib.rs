@@ -5,6 +5,8 @@
 pub mod argspec;
 pub mod diagnostic;
 pub mod files;
+pub mod fnmatch;
+pub mod hosts;
 pub mod pyre;
 pub mod syntax;
 pub mod tags;

@@ -76,6 +76,8 @@ pub struct Options {
     pub inventory_hostname: String,
     /// Whether every play is for this host, whatever its `hosts` name: there is no inventory.
     pub every_play: bool,
+    /// Whether `--limit` leaves out the controller, so that plays for it are passed over.
+    pub limited: bool,
     /// Every group of the inventory with its hosts, `all` and `ungrouped` included.
     pub groups: BTreeMap<String, Vec<String>>,
     /// The groups of this host, parents before children; `all` is left out, as in `group_names`.

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::diagnostic::Diagnostics;
+use amibake_playbook::hosts::{self, Groups};
+use amibake_playbook::syntax::Playbook;
 use amibake_protocol::job::Options;
 use serde_json::Value as Json;
 
@@ -61,6 +64,39 @@ pub(super) fn inventory(
     Ok(inventory)
 }
 
+/// Returns whether `--limit` is given and does not name the controller.
+pub(super) fn leaves_out_controller(target: &TargetArgs, groups: &Groups) -> Result<bool, Failure> {
+    let Some(limit) = &target.limit else {
+        return Ok(false);
+    };
+    let matched = hosts::matching(groups, &[limit]).map_err(Failure::usage)?;
+    Ok(!matched.controller)
+}
+
+/// Refuses a play whose hosts cannot be served, and warns of patterns that name nobody.
+pub(super) fn judge_plays(
+    target: &TargetArgs,
+    playbook: &Playbook,
+    shared: &Options,
+    cx: &CommandContext,
+) -> Result<(), Failure> {
+    let wrong = if target.inventory.is_some() {
+        let (wrong, in_vain) = playbook.judge_hosts(&shared.groups, shared.limited);
+        for pattern in in_vain {
+            cx.events.warn(pattern.to_string());
+        }
+        wrong
+    } else if target.local {
+        Vec::new()
+    } else {
+        playbook.localhost_beside_others()
+    };
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::usage(Diagnostics(wrong))),
+    }
+}
+
 /// Resolves every host that is not left out by `--limit`. Nothing is connected to.
 pub(super) fn choose(
     target: &TargetArgs,
@@ -69,14 +105,15 @@ pub(super) fn choose(
     cx: &CommandContext,
 ) -> Result<Vec<Chosen>, Failure> {
     let pattern = target.limit.as_deref().unwrap_or("all");
-    let (names, in_vain) = inventory.matching(pattern).map_err(Failure::usage)?;
-    for name in in_vain {
+    let matched = hosts::matching(&shared.groups, &[pattern]).map_err(Failure::usage)?;
+    for name in matched.in_vain {
         cx.events
-            .warn(format!("no host matches the pattern {name}"));
+            .warn(format!("no host matches the pattern `{name}`"));
     }
-    if names.is_empty() {
+    if matched.hosts.is_empty() {
         return Err(Failure::usage(format!("no host matches `{pattern}`")));
     }
+    let names = matched.hosts;
     let (mut chosen, mut warnings) = (Vec::new(), BTreeSet::new());
     for name in names {
         let host = inventory.host(&name);

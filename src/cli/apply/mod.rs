@@ -163,6 +163,7 @@ impl Args {
         }
         let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;
         let options = self.options(&inventory, &files)?;
+        hosts::judge_plays(&self.target, &playbook, &options, cx)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
         if chosen.len() > 1 && !playbook.one_host.is_empty() {
             return Err(Failure::usage(Diagnostics(playbook.one_host)));
@@ -192,6 +193,7 @@ impl Args {
 
     /// The options that all hosts share.
     fn options(&self, inventory: &Inventory, files: &Opened) -> Result<Options, Failure> {
+        let groups = inventory.groups();
         Ok(Options {
             check: self.check,
             diff: self.diff,
@@ -207,7 +209,8 @@ impl Args {
                 method: None,
             },
             every_play: self.target.inventory.is_none(),
-            groups: inventory.groups(),
+            limited: hosts::leaves_out_controller(&self.target, &groups)?,
+            groups,
             verbosity: self.verbose,
             local: self.target.local,
             roles_path: self.roles_path.clone(),

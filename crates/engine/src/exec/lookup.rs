@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use amibake_playbook::syntax;
 use amibake_playbook::template::{Error, Kwargs, Outside};
 use amibake_playbook::value::{self, Dict, Value};
+use amibake_playbook::{fnmatch, syntax};
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
@@ -177,12 +177,11 @@ impl<'r, 'a> Controllers<'r, 'a> {
 
     fn matching(&self, folder: &Path, pattern: &str) -> Vec<Value> {
         let names = self.run.project.files.list(folder).unwrap_or_default();
+        let fits = fnmatch::Pattern::new(pattern);
         let hidden = pattern.starts_with('.');
         names
             .iter()
-            .filter(|name| {
-                (hidden || !name.starts_with('.')) && crate::facts::matches(pattern, name)
-            })
+            .filter(|name| (hidden || !name.starts_with('.')) && fits.matches(name))
             .map(|name| folder.join(name))
             .filter(|path| self.run.project.files.is_file(path))
             .map(|path| Value::str(path.to_string_lossy()))

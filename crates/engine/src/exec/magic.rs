@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::rc::Rc;
 
+use amibake_playbook::hosts::{self, Groups, PatternError};
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json};
 
 use super::eval;
 use super::model::{Enclosing, Play};
+use super::options::Options;
 use super::role::Role;
 use super::run::{Run, Stop};
 
@@ -26,22 +28,11 @@ pub(super) fn set(run: &Run<'_>) {
         .unwrap_or_default();
     magic.set("inventory_hostname", host.clone());
     magic.set("inventory_hostname_short", Value::str(short));
-    let groups = Dict::new();
-    for (name, hosts) in &options.groups {
-        groups.set(name, texts(hosts));
+    let shown = Dict::new();
+    for (name, hosts) in groups(options) {
+        shown.set(&name, texts(&hosts));
     }
-    for always in ["all", "ungrouped"] {
-        if !groups.has(always) {
-            let listed = always == "all" || options.group_names.is_empty();
-            let hosts = if listed {
-                vec![host.clone()]
-            } else {
-                Vec::new()
-            };
-            groups.set(always, Value::list(hosts));
-        }
-    }
-    magic.set("groups", Value::Dict(groups));
+    magic.set("groups", Value::Dict(shown));
     let mut names = options.group_names.clone();
     names.sort();
     if names.is_empty() {
@@ -64,6 +55,18 @@ pub(super) fn set(run: &Run<'_>) {
     add(&run.vars.inventory, &options.group_vars);
     add(&run.vars.inventory, &options.host_vars);
     add(&run.vars.extra, &options.extra_vars);
+}
+
+/// Returns the inventory's groups; without an inventory, those that every host is in.
+fn groups(options: &Options) -> Groups {
+    let mut groups = options.groups.clone();
+    let host = || vec![options.inventory_hostname.clone()];
+    groups.entry("all".to_owned()).or_insert_with(host);
+    let is_alone = options.group_names.is_empty();
+    groups
+        .entry("ungrouped".to_owned())
+        .or_insert_with(|| if is_alone { host() } else { Vec::new() });
+    groups
 }
 
 fn version() -> Value {
@@ -195,41 +198,21 @@ pub(super) fn is_ours(run: &Run<'_>, play: &Play, around: &Rc<Enclosing>) -> Res
     let hosts = run
         .render(&play.hosts, &reach, around)
         .map_err(|e| Stop(e.to_string()))?;
-    let patterns: Vec<String> = eval::texts(&hosts)
-        .iter()
-        .flat_map(|text| {
-            text.split([',', ':'])
-                .map(|p| p.trim().to_owned())
-                .collect::<Vec<_>>()
-        })
-        .filter(|pattern| !pattern.is_empty())
-        .collect();
-    let positive: Vec<&String> = patterns
-        .iter()
-        .filter(|p| !p.starts_with(['!', '&']))
-        .collect();
-    let named = |pattern: &str| names_us(run, pattern);
-    let excluded = patterns
-        .iter()
-        .filter_map(|p| p.strip_prefix('!'))
-        .any(named);
-    let required = patterns
-        .iter()
-        .filter_map(|p| p.strip_prefix('&'))
-        .all(named);
-    Ok(required && !excluded && (positive.is_empty() || positive.iter().any(|p| named(p))))
+    let patterns = eval::texts(&hosts);
+    let matched = hosts::matching(&groups(run.options), &patterns).map_err(|e| Stop(told(&e)))?;
+    // What is written plainly was judged before the run; a template is judged here.
+    if matched.controller && !run.options.limited {
+        return Err(Stop(format!(
+            "{}:{}: a play for `localhost` beside other hosts is not supported yet",
+            play.place.file, play.place.line
+        )));
+    }
+    Ok(matched.hosts.contains(&run.options.inventory_hostname))
 }
 
-fn names_us(run: &Run<'_>, pattern: &str) -> bool {
-    let options = run.options;
-    let host = options.inventory_hostname.as_str();
-    let is_local = |name: &str| ["localhost", "127.0.0.1", "::1"].contains(&name);
-    pattern == "all"
-        || crate::facts::matches(pattern, host)
-        || (is_local(pattern) && (is_local(host) || options.local))
-        || options
-            .group_names
-            .iter()
-            .any(|group| crate::facts::matches(pattern, group))
-        || (pattern == "ungrouped" && options.group_names.is_empty())
+fn told(error: &PatternError) -> String {
+    match error {
+        PatternError::Regex { source, .. } => format!("{error}: {source}"),
+        PatternError::Subscript { .. } => error.to_string(),
+    }
 }

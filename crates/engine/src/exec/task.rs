@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
+use amibake_playbook::fnmatch::fnmatch;
 use amibake_playbook::value::Value;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
@@ -155,9 +156,7 @@ impl Run<'_> {
         };
         let full = self.task_name(cx);
         let short = full.rsplit(" : ").next().unwrap_or(&full).to_owned();
-        let found = [full, short]
-            .iter()
-            .any(|name| crate::facts::matches(&wanted, name));
+        let found = [full, short].iter().any(|name| fnmatch(&wanted, name));
         if found {
             self.start_at.replace(None);
         }

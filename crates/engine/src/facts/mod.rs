@@ -17,6 +17,7 @@ mod virtualization;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use amibake_playbook::fnmatch::fnmatch;
 use serde_json::{Map, Value as Json, json};
 
 pub use collector::BadSubset;
@@ -147,61 +148,9 @@ fn keeps(patterns: &[String], name: &str) -> bool {
     patterns.is_empty()
         || patterns.iter().any(|pattern| {
             pattern.is_empty()
-                || matches(pattern, &format!("ansible_{name}"))
-                || (!pattern.starts_with("ansible_") && matches(pattern, name))
+                || fnmatch(pattern, &format!("ansible_{name}"))
+                || (!pattern.starts_with("ansible_") && fnmatch(pattern, name))
         })
-}
-
-/// Matches as Python's `fnmatch`: `*`, `?` and `[…]`.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    matches_from(&pattern, &text)
-}
-
-fn matches_from(pattern: &[char], text: &[char]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some(('*', rest)) => (0..=text.len()).any(|at| matches_from(rest, &text[at..])),
-        Some(('?', rest)) => !text.is_empty() && matches_from(rest, &text[1..]),
-        Some(('[', rest)) => match (class(rest), text.split_first()) {
-            (Some((set, after)), Some((first, tail))) => {
-                in_class(set, *first) && matches_from(after, tail)
-            }
-            (None, Some(('[', tail))) => matches_from(rest, tail),
-            _ => false,
-        },
-        Some((c, rest)) => text.first() == Some(c) && matches_from(rest, &text[1..]),
-    }
-}
-
-/// Splits `abc]rest` into the class and what follows; a `]` that comes first is a member.
-fn class(pattern: &[char]) -> Option<(&[char], &[char])> {
-    let skip = usize::from(pattern.first() == Some(&'!'));
-    let end = pattern
-        .iter()
-        .enumerate()
-        .position(|(at, c)| *c == ']' && at > skip)?;
-    Some((&pattern[..end], &pattern[end + 1..]))
-}
-
-fn in_class(set: &[char], c: char) -> bool {
-    let (negated, set) = match set.split_first() {
-        Some(('!', rest)) => (true, rest),
-        _ => (false, set),
-    };
-    let mut at = 0;
-    let mut found = false;
-    while at < set.len() {
-        if set.get(at + 1) == Some(&'-') && at + 2 < set.len() {
-            found |= (set[at]..=set[at + 2]).contains(&c);
-            at += 3;
-        } else {
-            found |= set[at] == c;
-            at += 1;
-        }
-    }
-    found != negated
 }
 
 #[cfg(test)]
@@ -241,14 +190,5 @@ mod tests {
         assert!(facts.contains_key("distribution"));
         assert!(!facts.contains_key("memtotal_mb"));
         assert!(!facts.contains_key("interfaces"));
-    }
-
-    #[test]
-    fn patterns_match_as_in_fnmatch() {
-        assert!(matches("a*c", "abbc"));
-        assert!(matches("a[!x-z]c", "abc"));
-        assert!(!matches("a[!x-z]c", "ayc"));
-        assert!(matches("[]]", "]"));
-        assert!(!matches("a?", "a"));
     }
 }

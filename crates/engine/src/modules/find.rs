@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use amibake_playbook::fnmatch;
 use amibake_playbook::pyre::{Flags, Regex};
 use serde_json::{Map, Value as Json, json};
 
@@ -19,10 +20,16 @@ use crate::users;
 
 pub(super) struct Find;
 
+/// A pattern for the names of files, by `use_regex`.
+enum NamePattern {
+    Shell(fnmatch::Pattern),
+    Regex(Regex),
+}
+
 struct Search<'a> {
     args: &'a Args,
-    patterns: Vec<Regex>,
-    excludes: Vec<Regex>,
+    patterns: Vec<NamePattern>,
+    excludes: Vec<NamePattern>,
     contains: Option<Regex>,
     age: Option<i64>,
     size: Option<i64>,
@@ -69,9 +76,9 @@ impl<'a> Search<'a> {
         if patterns.iter().all(|pattern| pattern.is_empty()) {
             patterns = vec![if regex { ".*" } else { "*" }];
         }
-        let compile = |patterns: Vec<&str>| -> Result<Vec<Regex>, Failure> {
-            let source = |p: &str| if regex { format!("(?:{p})") } else { glob(p) };
-            patterns.into_iter().map(|p| compiled(&source(p))).collect()
+        let compile = |patterns: Vec<&str>| -> Result<Vec<NamePattern>, Failure> {
+            let read = |p: &str| NamePattern::read(p, regex);
+            patterns.into_iter().map(read).collect()
         };
         if let Some(limit) = args.int("limit").filter(|limit| *limit <= 0) {
             return Err(Failure::new(format!(
@@ -234,12 +241,7 @@ impl<'a> Search<'a> {
     }
 
     fn named(&self, name: &str) -> bool {
-        let any = |patterns: &[Regex]| {
-            patterns.iter().any(|regex| {
-                let found = regex.search(name.as_bytes(), 0).ok().flatten();
-                found.is_some_and(|found| found.whole().start == 0)
-            })
-        };
+        let any = |patterns: &[NamePattern]| patterns.iter().any(|p| p.matches(name));
         any(&self.patterns) && !any(&self.excludes)
     }
 
@@ -346,77 +348,26 @@ fn mode(args: &Args) -> Result<Option<u32>, Failure> {
     }
 }
 
+impl NamePattern {
+    fn read(pattern: &str, regex: bool) -> Result<Self, Failure> {
+        Ok(match regex {
+            true => Self::Regex(compiled(&format!("(?:{pattern})"))?),
+            false => Self::Shell(fnmatch::Pattern::new(pattern)),
+        })
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Shell(pattern) => pattern.matches(name),
+            Self::Regex(regex) => {
+                let found = regex.search(name.as_bytes(), 0).ok().flatten();
+                found.is_some_and(|found| found.whole().start == 0)
+            }
+        }
+    }
+}
+
 fn compiled(pattern: &str) -> Result<Regex, Failure> {
     Regex::new(pattern, Flags::default())
         .map_err(|e| Failure::new(format!("the pattern '{pattern}' cannot be used: {e}")))
-}
-
-/// Whether a shell pattern matches the whole of `name`.
-pub(super) fn fnmatch(pattern: &str, name: &str) -> bool {
-    let found = compiled(&glob(pattern))
-        .ok()
-        .and_then(|r| r.search(name.as_bytes(), 0).ok()?);
-    found.is_some_and(|found| found.whole().start == 0)
-}
-
-/// Translates a shell pattern as `fnmatch.translate` does.
-fn glob(pattern: &str) -> String {
-    let mut out = String::from("(?s)");
-    let mut rest = pattern.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '*' => out.push_str(".*"),
-            '?' => out.push('.'),
-            '[' => out.push_str(&set(&mut rest)),
-            c if c.is_ascii_punctuation() => {
-                out.push('\\');
-                out.push(c);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push_str(r"\Z");
-    out
-}
-
-/// Reads a set; one that is not closed is a literal bracket.
-fn set(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
-    let ahead: String = rest.clone().collect();
-    let skip = usize::from(ahead.starts_with('!'));
-    let first = skip + usize::from(ahead[skip..].starts_with(']'));
-    let Some(end) = ahead[first..].find(']').map(|at| at + first) else {
-        return r"\[".to_owned();
-    };
-    let inner = ahead[skip..end].replace('\\', r"\\");
-    for _ in 0..=ahead[..end].chars().count() {
-        rest.next();
-    }
-    let negated = if skip == 1 { "^" } else { "" };
-    let caret = if negated.is_empty() && inner.starts_with('^') {
-        "\\"
-    } else {
-        ""
-    };
-    format!("[{negated}{caret}{inner}]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shell_patterns_match_whole_names() {
-        let matches = |pattern: &str, name: &str| {
-            compiled(&glob(pattern))
-                .unwrap()
-                .search(name.as_bytes(), 0)
-                .unwrap()
-                .is_some_and(|m| m.whole().start == 0)
-        };
-        assert!(matches("*.txt", "a.txt"));
-        assert!(!matches("*.txt", "a.txt~"));
-        assert!(matches("a[!b]?", "acd"));
-        assert!(matches("[x", "[x"));
-        assert!(matches("a+b", "a+b"));
-    }
 }

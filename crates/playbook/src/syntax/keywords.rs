@@ -141,7 +141,12 @@ pub const KEYWORDS: &[Keyword] = &[
         "facts are read without waiting for programs",
     ),
     keyword("handlers", &[Play], Works, ""),
-    keyword("hosts", &[Play], Works, ""),
+    keyword(
+        "hosts",
+        &[Play],
+        Works,
+        "patterns as Ansible's; `localhost` beside other hosts is refused",
+    ),
     keyword("ignore_errors", ALL, Works, ""),
     keyword(
         "ignore_unreachable",

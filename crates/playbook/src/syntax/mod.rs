@@ -9,6 +9,7 @@ pub mod free_form;
 mod keywords;
 mod known;
 mod list;
+mod play_hosts;
 mod reach;
 mod read;
 mod role;

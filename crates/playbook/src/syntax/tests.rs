@@ -351,3 +351,43 @@ fn a_source_on_the_target_is_not_looked_for_here() {
         assert_eq!(playbook.sources.len(), usize::from(ours), "{task}");
     }
 }
+
+#[test]
+fn a_play_for_localhost_beside_others_is_refused_by_name() {
+    let refused = |text: &str| {
+        parsed(&[("site.yml", text)])
+            .unwrap()
+            .localhost_beside_others()
+    };
+    let shown = |text: &str| {
+        let wrong = refused(text);
+        wrong.iter().map(ToString::to_string).collect::<String>()
+    };
+    let play = |hosts: &str| format!("- {{hosts: {hosts}, tasks: []}}\n");
+    let beside = shown(&(play("web") + &play("localhost")));
+    assert!(
+        beside.contains("site.yml:2:11: a play for `localhost`"),
+        "{beside}"
+    );
+    assert!(shown(&play("[web, 127.0.0.1]")).contains("site.yml:1"));
+    assert!(
+        shown(&(play("localhost") + &play("'{{ group }}'") + &play("all"))).contains("site.yml:1")
+    );
+    assert_eq!(shown(&(play("localhost") + &play("localhost"))), "");
+    assert_eq!(shown(&(play("web") + &play("all:!localhost"))), "");
+}
+
+#[test]
+fn the_hosts_of_plays_are_judged_against_an_inventory() {
+    let text = "- {hosts: web, tasks: []}\n- {hosts: localhost, tasks: []}\n- {hosts: 'wbe:web', tasks: []}\n\
+                - {hosts: '~(', tasks: []}\n- {hosts: '{{ x }}', tasks: []}\n";
+    let playbook = parsed(&[("site.yml", text)]).unwrap();
+    let host = || vec!["one".to_owned()];
+    let groups: crate::hosts::Groups =
+        [("all".to_owned(), host()), ("web".to_owned(), host())].into();
+    let lines = |wrong: Vec<Diagnostic>| wrong.iter().map(|w| w.span.line).collect::<Vec<_>>();
+    let (wrong, in_vain) = playbook.judge_hosts(&groups, false);
+    assert_eq!((lines(wrong), lines(in_vain)), (vec![2, 4], vec![3]));
+    let (wrong, _) = playbook.judge_hosts(&groups, true);
+    assert_eq!(lines(wrong), [4]);
+}

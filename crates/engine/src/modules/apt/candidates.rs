@@ -4,6 +4,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use amibake_playbook::fnmatch::fnmatch;
+
 use crate::module::{Context, Failure};
 
 use super::dpkg::Status;
@@ -59,7 +61,7 @@ impl Spec {
     pub(super) fn accepts(&self, version: &str) -> bool {
         match &self.wanted {
             Wanted::Any => true,
-            Wanted::Equal(pattern) => matches(pattern, version),
+            Wanted::Equal(pattern) => fnmatch(pattern, version),
             Wanted::AtLeast(least) => version::compare(version, least) != Ordering::Less,
         }
     }
@@ -101,7 +103,7 @@ pub(super) fn expand(names: &[&str], context: &mut Context<'_>) -> Result<Vec<Sp
             expanded.push(spec);
             continue;
         }
-        let mut found: Vec<&str> = known.lines().filter(|n| matches(&spec.name, n)).collect();
+        let mut found: Vec<&str> = known.lines().filter(|n| fnmatch(&spec.name, n)).collect();
         found.sort_unstable();
         if found.is_empty() {
             let msg = format!("No package(s) matching '{}' available", spec.name);
@@ -145,11 +147,6 @@ pub(super) fn providers(name: &str, context: &mut Context<'_>) -> Result<Vec<Str
     names.sort_unstable();
     names.dedup();
     Ok(names)
-}
-
-/// Returns whether `text` matches a pattern, as Python's `fnmatch`.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    glob::Pattern::new(pattern).map_or(pattern == text, |pattern| pattern.matches(text))
 }
 
 fn parse_policy(text: &str) -> BTreeMap<String, Offer> {

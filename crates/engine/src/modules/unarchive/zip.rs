@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use amibake_playbook::fnmatch::fnmatch;
+
 use super::Extraction;
 use crate::attrs;
 use crate::module::{Context, Failure};
@@ -42,7 +44,7 @@ fn wanted(extraction: &Extraction<'_>, name: &str) -> bool {
     );
     let any = |patterns: &[&str]| {
         let mut patterns = patterns.iter();
-        patterns.any(|pattern| crate::modules::find::fnmatch(pattern, name))
+        patterns.any(|pattern| fnmatch(pattern, name))
     };
     (include.is_empty() || any(&include)) && !any(&exclude)
 }
