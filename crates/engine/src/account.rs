@@ -2,14 +2,18 @@
 //!
 //! They name the user rather than its numbers, since `useradd` chooses those on the way.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 
+use crate::by_descriptor;
 use crate::module::{Context, Failure};
+use crate::place::{self, Place};
 use crate::run_command::Command;
 use crate::users::{self, User};
 
@@ -50,7 +54,9 @@ pub(crate) fn take(step: &Step, context: &mut Context<'_>) -> Result<(), Failure
         Step::Home { path, skeleton } => make_home(path, skeleton).map_err(|e| at(path, &e)),
         Step::OwnHome { name, path } => {
             let user = known(name)?;
-            own_all(path, user.uid, user.gid).map_err(|e| at(path, &e))
+            Place::of(path)
+                .and_then(|home| by_descriptor::own_tree(&home, user.uid, user.gid))
+                .map_err(|e| at(path, &e))
         }
         Step::SshKey {
             name,
@@ -74,6 +80,8 @@ fn make_home(path: &Path, skeleton: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(path)?;
+    let made = Place::of(path)?.hold()?;
+    let path = &place::by_descriptor(made.as_fd());
     if skeleton.is_dir() {
         copy_tree(skeleton, path)?;
     }
@@ -119,16 +127,6 @@ fn home_mode(login_defs: &str) -> u32 {
     octal("HOME_MODE").unwrap_or_else(|| octal("UMASK").map_or(0o755, |umask| 0o777 & !umask))
 }
 
-fn own_all(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    lchown(path, Some(uid), Some(gid))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            own_all(&entry?.path(), uid, gid)?;
-        }
-    }
-    Ok(())
-}
-
 fn make_key(
     user: &User,
     file: &Path,
@@ -139,27 +137,42 @@ fn make_key(
     let file = Path::new(&user.home).join(file);
     let folder = file.parent().unwrap_or(Path::new("/"));
     if !folder.exists() {
-        let made = fs::create_dir(folder)
-            .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o700)))
-            .and_then(|()| lchown(folder, Some(user.uid), Some(user.gid)));
-        made.map_err(|e| Failure::new(format!("Failed to create {}: {e}", folder.display())))?;
+        make_key_folder(folder, user)
+            .map_err(|e| Failure::new(format!("Failed to create {}: {e}", folder.display())))?;
     }
-    let public = public_key(&file);
-    if overwrite && public.exists() {
-        fs::remove_file(&public).map_err(|e| at(&public, &e))?;
-    }
+    // Made where nobody else can write: ssh-keygen follows any link.
+    let apart = tempfile::tempdir().map_err(|e| at(&file, &e))?;
+    let new = apart.path().join("key");
     let mut argv = vec!["ssh-keygen".to_owned()];
     argv.extend_from_slice(arguments);
-    argv.extend(["-f".to_owned(), file.to_string_lossy().into_owned()]);
-    let mut command = Command::new(argv);
-    if overwrite {
-        command = command.stdin("y\n");
-    }
-    command.checked(context)?;
-    for path in [&file, &public] {
-        lchown(path, Some(user.uid), Some(user.gid)).map_err(|e| at(path, &e))?;
+    argv.extend(["-f".to_owned(), new.to_string_lossy().into_owned()]);
+    Command::new(argv).checked(context)?;
+    for (from, to) in [(&new, &file), (&public_key(&new), &public_key(&file))] {
+        give_key(from, to, user, overwrite).map_err(|e| at(to, &e))?;
     }
     Ok(())
+}
+
+fn make_key_folder(path: &Path, user: &User) -> io::Result<()> {
+    let place = Place::of(path)?;
+    fs::create_dir(place.path())?;
+    let made = place.open(OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+    made.set_permissions(Permissions::from_mode(0o700))?;
+    fchown(&made, Some(user.uid), Some(user.gid))
+}
+
+/// Copies half a key to a new file of the user's.
+fn give_key(from: &Path, to: &Path, user: &User, overwrite: bool) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    let place = Place::of(to)?;
+    if overwrite && place.metadata().is_ok() {
+        fs::remove_file(place.path())?;
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let mut copy = place.open(flags, 0o600)?;
+    io::copy(&mut from, &mut copy)?;
+    copy.set_permissions(from.metadata()?.permissions())?;
+    fchown(&copy, Some(user.uid), Some(user.gid))
 }
 
 /// Returns where the public half of a private key is.

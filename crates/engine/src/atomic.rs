@@ -3,17 +3,21 @@
 //! What was there keeps its owner, mode and extended attributes (ACLs are among them). A file is
 //! written where it lies only where asked (`unsafe_writes`) or where it is a mount point itself.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::errno::Errno;
+use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use crate::attrs::{self, Mode};
+use crate::by_descriptor::copy_xattrs;
 use crate::module::Failure;
+use crate::place::{self, Place};
 use crate::shlex;
 use crate::source::Source;
 
@@ -47,87 +51,69 @@ pub(crate) struct Validate {
     pub(crate) attributes: attrs::Attributes,
 }
 
-/// Replaces the file at `dest` by `content`.
+/// Replaces the file at `dest` by `content`, and returns it, open.
 pub(crate) fn replace(
     dest: &Path,
     content: &Source,
     how: &How,
     environment: &[(String, String)],
-) -> Result<(), Failure> {
-    let mut new = match beside(dest) {
+) -> Result<File, Failure> {
+    if let Some(validate) = &how.validate {
+        judge(validate, dest, content, environment)?;
+    }
+    let place = Place::of(dest).map_err(|e| unwritable(dest, &e))?;
+    let mut new = match named_like(dest).tempfile_in(place.folder()) {
         Ok(new) => new,
-        Err(_) if how.unsafe_writes => {
-            judge_copy(dest, content, how, environment)?;
-            return in_place(dest, content);
-        }
-        Err(e) => return Err(unwritable(dest, &e)),
+        Err(_) if how.unsafe_writes => return in_place(&place, dest, content),
+        Err(e) => return Err(unwritable(dest, &plain(e))),
     };
     let written = content.write_to(new.as_file_mut());
-    written.map_err(|e| failed("write", new.path(), &e))?;
-    if let Some(validate) = &how.validate {
-        judge(validate, new.path(), environment)?;
-    }
-    let old = std::fs::metadata(dest).ok();
-    match (&how.like, &old) {
-        (Some(like), _) => take_likeness(like, new.as_file(), false),
-        (None, Some(_)) => take_likeness(dest, new.as_file(), true),
-        (None, None) => Ok(()),
-    }
-    .map_err(|e| failed("set the attributes of", new.path(), &e))?;
-    if old.is_none() {
-        let mode = Permissions::from_mode(0o666 & !attrs::umask());
-        new.as_file()
-            .set_permissions(mode)
-            .map_err(|e| failed("chmod", new.path(), &e))?;
-    }
-    put_in_place(new, dest, content, how)
+    written.map_err(|e| failed("write", dest, &e))?;
+    let set = set_attributes(new.as_file(), dest, how);
+    set.map_err(|e| failed("set the attributes of", dest, &e))?;
+    put_in_place(new, &place, dest, content, how)
 }
 
-/// Judges a copy in the temporary folder, where none can lie beside `dest`.
-fn judge_copy(
-    dest: &Path,
-    content: &Source,
-    how: &How,
-    environment: &[(String, String)],
-) -> Result<(), Failure> {
-    let Some(validate) = &how.validate else {
-        return Ok(());
-    };
-    let made = named_like(dest).tempfile();
-    let mut copy = made.map_err(|e| failed("make a copy to validate of", dest, &e))?;
-    let written = content.write_to(copy.as_file_mut());
-    written.map_err(|e| failed("write", copy.path(), &e))?;
-    judge(validate, copy.path(), environment)
+/// Gives the new file the likeness of the one it replaces, or of the one it shall be like.
+fn set_attributes(new: &File, dest: &Path, how: &How) -> io::Result<()> {
+    let old = held(dest).ok();
+    match (&how.like, &old) {
+        (Some(like), _) => take_likeness(&held(like)?, new, false),
+        (None, Some(old)) => take_likeness(old, new, true),
+        (None, None) => Ok(()),
+    }?;
+    match old {
+        None => new.set_permissions(Permissions::from_mode(0o666 & !attrs::umask())),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Holds what `path` leads to.
+fn held(path: &Path) -> io::Result<OwnedFd> {
+    Place::behind(path)?.hold()
 }
 
 fn put_in_place(
     new: NamedTempFile,
+    place: &Place,
     dest: &Path,
     content: &Source,
     how: &How,
-) -> Result<(), Failure> {
-    let Err(refused) = new.persist(dest) else {
-        return Ok(());
+) -> Result<File, Failure> {
+    let refused = match new.persist(place.path()) {
+        Ok(file) => return Ok(file),
+        Err(refused) => refused.error,
     };
-    let code = refused.error.raw_os_error().map(Errno::from_raw);
+    let code = refused.raw_os_error().map(Errno::from_raw);
     let mount_point = code == Some(Errno::EBUSY);
     let stubborn = matches!(
         code,
         Some(Errno::EPERM | Errno::EXDEV | Errno::EACCES | Errno::ETXTBSY)
     );
     if mount_point || (stubborn && how.unsafe_writes) {
-        return in_place(dest, content);
+        return in_place(place, dest, content);
     }
-    Err(failed("replace", dest, &refused.error))
-}
-
-/// Makes an empty file beside `dest`.
-fn beside(dest: &Path) -> io::Result<NamedTempFile> {
-    let directory = match dest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    named_like(dest).tempfile_in(directory)
+    Err(failed("replace", dest, &refused))
 }
 
 /// Names a new file so that it ends as `dest` does: validators look at it.
@@ -142,9 +128,9 @@ fn named_like(dest: &Path) -> tempfile::Builder<'static, '_> {
     builder
 }
 
-/// Gives `new` the mode and extended attributes of the file at `like`, and its owner if `owned`.
-fn take_likeness(like: &Path, new: &File, owned: bool) -> io::Result<()> {
-    let meta = std::fs::metadata(like)?;
+/// Gives `new` the mode and extended attributes of what `like` holds, and its owner if `owned`.
+fn take_likeness(like: &OwnedFd, new: &File, owned: bool) -> io::Result<()> {
+    let meta = std::fs::metadata(place::by_descriptor(like.as_fd()))?;
     if owned {
         let chown = std::os::unix::fs::fchown(new, Some(meta.uid()), Some(meta.gid()));
         tolerate_refusal(chown)?;
@@ -167,37 +153,37 @@ fn tolerate_refusal(answer: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Copies what can be copied: a file system without them, or without the right, is no failure.
-fn copy_xattrs(from: &Path, to: &File) {
-    use xattr::FileExt;
-    for name in xattr::list_deref(from).into_iter().flatten() {
-        if let Ok(Some(value)) = xattr::get_deref(from, &name) {
-            let _ = to.set_xattr(&name, &value);
-        }
-    }
-}
-
-fn in_place(dest: &Path, content: &Source) -> Result<(), Failure> {
-    let opened = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(dest);
+fn in_place(place: &Place, dest: &Path, content: &Source) -> Result<File, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+    let opened = place.open(flags, 0o666);
     let mut file = opened.map_err(|e| failed("open", dest, &e))?;
     let written = content.write_to(&mut file).and_then(|_| file.flush());
-    written.map_err(|e| failed("write", dest, &e))
+    written.map_err(|e| failed("write", dest, &e))?;
+    Ok(file)
 }
 
-/// Runs the validation command on the new file.
-fn judge(validate: &Validate, new: &Path, environment: &[(String, String)]) -> Result<(), Failure> {
+/// Runs the validation command on a copy of the new content, in a folder of its own: beside the
+/// destination, somebody else could put another file in its place.
+fn judge(
+    validate: &Validate,
+    dest: &Path,
+    content: &Source,
+    environment: &[(String, String)],
+) -> Result<(), Failure> {
     if !validate.command.contains("%s") {
         let msg = format!("validate must contain %s: {}", validate.command);
         return Err(with_checksum(Failure::new(msg), validate));
     }
-    give(&validate.attributes, new)?;
+    let unmade = |e| failed("make a copy to validate of", dest, &plain(e));
+    let folder = tempfile::tempdir().map_err(unmade)?;
+    let mut copy = named_like(dest).tempfile_in(&folder).map_err(unmade)?;
+    let written = content.write_to(copy.as_file_mut());
+    written.map_err(|e| failed("write", copy.path(), &e))?;
+    give(&validate.attributes, copy.as_file())
+        .map_err(|e| failed("set the attributes of", copy.path(), &e))?;
     let line = validate
         .command
-        .replace("%s", &new.to_string_lossy())
+        .replace("%s", &copy.path().to_string_lossy())
         .replace("%%", "%");
     let argv = shlex::split(&line).unwrap_or_default();
     let Some((program, args)) = argv.split_first() else {
@@ -218,17 +204,15 @@ fn judge(validate: &Validate, new: &Path, environment: &[(String, String)]) -> R
     Err(refusal(validate, &output))
 }
 
-fn give(attributes: &attrs::Attributes, new: &Path) -> Result<(), Failure> {
-    if !attributes.any() {
-        return Ok(());
-    }
+fn give(attributes: &attrs::Attributes, new: &File) -> io::Result<()> {
     let uid = attributes.owner.as_ref().and_then(|o| o.id);
     let gid = attributes.group.as_ref().and_then(|g| g.id);
-    std::os::unix::fs::lchown(new, uid, gid).map_err(|e| failed("chown", new, &e))?;
+    if uid.or(gid).is_some() {
+        std::os::unix::fs::fchown(new, uid, gid)?;
+    }
     if let Some(mode) = &attributes.mode {
-        let now = std::fs::metadata(new).map_or(0o600, |m| m.mode());
-        let mode = Permissions::from_mode(Mode::apply(mode, now, false));
-        std::fs::set_permissions(new, mode).map_err(|e| failed("chmod", new, &e))?;
+        let now = new.metadata()?.mode();
+        new.set_permissions(Permissions::from_mode(Mode::apply(mode, now, false)))?;
     }
     Ok(())
 }
@@ -261,6 +245,18 @@ fn unwritable(dest: &Path, error: &io::Error) -> Failure {
     Failure::new(format!(
         "The destination directory '{parent}' is not writable by the current user."
     ))
+}
+
+/// Returns an error without the path of a descriptor, which says nothing to a reader.
+fn plain(error: io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .or_else(|| {
+            std::error::Error::source(&error)?
+                .downcast_ref::<io::Error>()?
+                .raw_os_error()
+        })
+        .map_or(error, io::Error::from_raw_os_error)
 }
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {

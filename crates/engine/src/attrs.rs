@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 use crate::args::Args;
 use crate::change::Change;
 use crate::module::Failure;
+use crate::place::{self, FileId, Place};
 use crate::users;
 
 const FORMAT: u32 = 0o170_000;
@@ -44,16 +45,25 @@ fn one() -> u64 {
 impl Meta {
     /// Reads the file at `path` itself, links not followed; `None` if nothing is there.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
-        Self::from_answer(std::fs::symlink_metadata(path))
+        Self::found(Place::of(path))
     }
 
-    /// Reads what `path` leads to, links followed.
+    /// Reads what `path` leads to, links followed as far as they are trusted.
     pub(crate) fn follow(path: &Path) -> io::Result<Option<Self>> {
-        Self::from_answer(std::fs::metadata(path))
+        Self::found(Place::behind(path))
     }
 
-    fn from_answer(answer: io::Result<std::fs::Metadata>) -> io::Result<Option<Self>> {
-        match answer {
+    fn found(place: io::Result<Place>) -> io::Result<Option<Self>> {
+        match place {
+            Ok(place) => Self::at(&place),
+            Err(e) if place::is_missing(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads what is at `place`, links not followed.
+    pub(crate) fn at(place: &Place) -> io::Result<Option<Self>> {
+        match place.metadata() {
             Ok(meta) => Ok(Some(Self {
                 mode: meta.mode(),
                 uid: meta.uid(),
@@ -62,16 +72,17 @@ impl Meta {
                 inode: meta.ino(),
                 device: meta.dev(),
             })),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(e) if place::is_missing(&e) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Returns which file it is; `None` for one that is foreseen.
+    pub(crate) fn id(&self) -> Option<FileId> {
+        (self.inode != 0).then_some(FileId {
+            device: self.device,
+            inode: self.inode,
+        })
     }
 
     /// Foresees what is created in a directory like `parent` with `bits` before the umask.
@@ -351,8 +362,8 @@ impl Attributes {
         let uid = changed_id(self.owner.as_ref(), meta.uid, path, "chown", "user")?;
         let gid = changed_id(self.group.as_ref(), meta.gid, path, "chgrp", "group")?;
         if uid.is_some() || gid.is_some() {
-            let path = path.clone();
-            changes.push(Change::Owner { path, uid, gid });
+            let (path, of) = (path.clone(), meta.id());
+            changes.push(Change::Owner { path, uid, gid, of });
         }
         let now = match changes.is_empty() {
             true => meta.bits(),
@@ -363,8 +374,8 @@ impl Attributes {
             .as_ref()
             .map(|mode| mode.apply(now, meta.is_dir()));
         if let Some(mode) = wanted.filter(|mode| *mode != now && (check || !meta.is_link())) {
-            let path = path.clone();
-            changes.push(Change::Mode { path, mode });
+            let (path, of) = (path.clone(), meta.id());
+            changes.push(Change::Mode { path, mode, of });
         }
         changes.extend(self.plan_flags(target));
         Ok(changes)
@@ -444,8 +455,10 @@ pub(crate) fn add_path_info(result: &mut Map<String, Json>) {
     };
     let owner = users::user_by_id(meta.uid()).map_or_else(|| meta.uid().to_string(), |u| u.name);
     let group = users::group_by_id(meta.gid()).map_or_else(|| meta.gid().to_string(), |g| g.name);
-    let state = match Meta::from_answer(Ok(meta.clone())) {
-        Ok(Some(meta)) => state_of(&meta),
+    let state = match meta.file_type() {
+        kind if kind.is_symlink() => "link",
+        kind if kind.is_dir() => "directory",
+        _ if meta.nlink() > 1 => "hard",
         _ => "file",
     };
     let fields = [

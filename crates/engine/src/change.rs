@@ -1,22 +1,22 @@
 //! The one place where state modules change the machine.
 //!
-//! A [`Change`] is data: planned, shown by `--diff`, tested as golden cases, then applied here.
+//! A [`Change`] is data: planned, shown by `--diff`, tested as golden cases, then applied here;
+//! what touches files goes by descriptor (`by_descriptor`).
 
-use std::fs::{self, File, FileTimes, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use amibake_protocol::event::Diff;
-use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
 use serde::Serialize;
 
 use crate::account::{self, Step};
 use crate::atomic::{self, How};
+use crate::by_descriptor::{self, Made};
 use crate::module::{Context, Failure};
+use crate::place::{FileId, Place};
 use crate::run_command::{Command, required_bin};
 use crate::source::Source;
 
@@ -101,6 +101,9 @@ pub enum Change {
         /// The new group.
         #[serde(skip_serializing_if = "Option::is_none")]
         gid: Option<u32>,
+        /// Which file was seen there; `None` if this plan makes it.
+        #[serde(skip)]
+        of: Option<FileId>,
     },
     /// Change the permission bits.
     Mode {
@@ -109,6 +112,9 @@ pub enum Change {
         /// The new bits.
         #[serde(serialize_with = "octal")]
         mode: u32,
+        /// Which file was seen there; `None` if this plan makes it.
+        #[serde(skip)]
+        of: Option<FileId>,
     },
     /// Change the flags of the file system, by `chattr`.
     Flags {
@@ -179,44 +185,49 @@ impl Change {
 
 /// Applies `changes` in order and stops at the first that fails.
 pub fn apply(changes: &[Change], context: &mut Context<'_>) -> Result<(), Failure> {
-    changes.iter().try_for_each(|c| apply_one(c, context))
+    let mut made = Made::default();
+    changes
+        .iter()
+        .try_for_each(|c| apply_one(c, &mut made, context))
 }
 
-fn apply_one(change: &Change, context: &mut Context<'_>) -> Result<(), Failure> {
+fn apply_one(change: &Change, made: &mut Made, context: &mut Context<'_>) -> Result<(), Failure> {
     match change {
         Change::Run { argv } => run(argv, context),
         Change::Sysctl { argv, failing } => sysctl(argv, failing, context),
         Change::Account(step) => account::take(step, context),
-        Change::Remove { path } => told("remove", path, fs::remove_file(path)),
-        Change::RemoveTree { path } => {
-            fs::remove_dir_all(path).map_err(|e| Failure::new(format!("rmtree failed: {e}")))
+        Change::Remove { path } => told("remove", path, by_descriptor::remove(path)),
+        Change::RemoveTree { path } => by_descriptor::remove_tree(path)
+            .map_err(|e| Failure::new(format!("rmtree failed: {e}"))),
+        Change::Directory { path } => told("create", path, made.directory(path)),
+        Change::Link { path, target } => link(path, made, |at| symlink(target, at)),
+        Change::HardLink { path, target } => {
+            let target = Place::of(target).map_err(|e| unlinked("linking", path, &e))?;
+            link(path, made, |at| fs::hard_link(target.path(), at))
         }
-        Change::Directory { path } => told("create", path, make_directory(path)),
-        Change::Link { path, target } => link(path, |at| symlink(target, at)),
-        Change::HardLink { path, target } => link(path, |at| fs::hard_link(target, at)),
         Change::Write { path, content, how } => {
-            atomic::replace(path, &content.source, how, &context.environment)
+            let file = atomic::replace(path, &content.source, how, &context.environment)?;
+            told("write", path, made.keep(path, file))
         }
-        Change::Copy { path, from } => copy(path, from, context),
-        Change::Backup { path, to } => told("back up", path, back_up(path, to)),
-        Change::Owner { path, uid, gid } => {
+        Change::Copy { path, from } => copy(path, from, made, context),
+        Change::Backup { path, to } => told("back up", path, by_descriptor::back_up(path, to)),
+        Change::Owner { path, uid, gid, of } => {
             let verb = if uid.is_some() { "chown" } else { "chgrp" };
-            lchown(path, *uid, *gid).map_err(|e| {
+            made.give_owner(path, *of, *uid, *gid).map_err(|e| {
                 let msg = format!("{verb} failed: {e}");
                 Failure::new(msg).with("path", path.to_string_lossy())
             })
         }
-        Change::Mode { path, mode } => told(
-            "chmod",
-            path,
-            fs::set_permissions(path, Permissions::from_mode(*mode)),
-        ),
+        Change::Mode { path, mode, of } => told("chmod", path, made.give_mode(path, *of, *mode)),
         Change::Flags { path, flags } => chattr(path, flags, context),
         Change::Times {
             path,
             accessed,
             modified,
-        } => set_times(path, *accessed, *modified),
+        } => by_descriptor::set_times(path, *accessed, *modified).map_err(|e| {
+            let msg = format!("Error while updating modification or access time: {e}");
+            Failure::new(msg).with("path", path.to_string_lossy())
+        }),
     }
 }
 
@@ -227,86 +238,50 @@ fn told(doing: &str, path: &Path, answer: io::Result<()>) -> Result<(), Failure>
     })
 }
 
-/// Makes a directory; one that somebody else made meanwhile is as good.
-fn make_directory(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        answer => answer,
-    }
+fn link(
+    path: &Path,
+    made: &mut Made,
+    make: impl Fn(&Path) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let place = Place::of(path).map_err(|e| unlinked("linking", path, &e))?;
+    by_descriptor::link(&place, make).map_err(|(doing, e)| unlinked(doing, path, &e))?;
+    told("link", path, made.note(&place))
 }
 
-/// Makes a link under another name and renames it, so that `path` is never missing.
-fn link(path: &Path, make: impl Fn(&Path) -> io::Result<()>) -> Result<(), Failure> {
-    let failed = |doing: &str, e: &io::Error| {
-        Failure::new(format!("Error while {doing}: {e}")).with("path", path.to_string_lossy())
-    };
-    match make(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        answer => return answer.map_err(|e| failed("linking", &e)),
-    }
-    if fs::symlink_metadata(path).is_ok_and(|m| m.is_dir()) {
-        fs::remove_dir(path).map_err(|e| failed("replacing", &e))?;
-    }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let made = tempfile::Builder::new()
-        .prefix(".amibake_")
-        .make_in(folder, make);
-    let placed = made.and_then(|new| new.persist(path).map_err(|e| e.error));
-    placed.map_err(|e| failed("replacing", &e))?;
-    Ok(())
+fn unlinked(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("Error while {doing}: {error}")).with("path", path.to_string_lossy())
 }
 
-fn copy(path: &Path, from: &Path, context: &Context<'_>) -> Result<(), Failure> {
-    let source = File::open(from).and_then(Source::of_file);
-    let source = source.map_err(|e| {
+fn copy(path: &Path, from: &Path, made: &mut Made, context: &Context<'_>) -> Result<(), Failure> {
+    let source = Place::of(from).and_then(|place| place.open_to_read());
+    let source = source.and_then(Source::of_file).map_err(|e| {
         let msg = format!("could not read {}: {e}", from.display());
         Failure::new(msg).with("path", from.to_string_lossy())
     })?;
-    atomic::replace(path, &source, &How::default(), &context.environment)
+    let file = atomic::replace(path, &source, &How::default(), &context.environment)?;
+    told("write", path, made.keep(path, file))
 }
 
-/// Copies content, mode, times, extended attributes and, where allowed, the owner.
-fn back_up(path: &Path, to: &Path) -> io::Result<()> {
-    let meta = fs::metadata(path)?;
-    fs::copy(path, to)?;
-    let _ = lchown(to, Some(meta.uid()), Some(meta.gid()));
-    for name in xattr::list_deref(path).into_iter().flatten() {
-        if let Ok(Some(value)) = xattr::get_deref(path, &name) {
-            let _ = xattr::set(to, &name, &value);
-        }
-    }
-    fs::set_permissions(to, meta.permissions())?;
-    let times = FileTimes::new()
-        .set_accessed(meta.accessed()?)
-        .set_modified(meta.modified()?);
-    File::options().write(true).open(to)?.set_times(times)
-}
-
+/// Runs `chattr` in the folder that was found. It follows no link itself.
 fn chattr(path: &Path, flags: &str, context: &mut Context<'_>) -> Result<(), Failure> {
     let path_text = path.to_string_lossy();
-    let argv = ["chattr", flags, &path_text].map(str::to_owned);
-    run(&argv, context).map_err(|failure| {
+    let refused = |details: String| {
         Failure::new("chattr failed")
             .with("path", path_text.as_ref())
-            .with("details", failure.msg)
-    })
-}
-
-fn set_times(
-    path: &Path,
-    accessed: Option<SystemTime>,
-    modified: Option<SystemTime>,
-) -> Result<(), Failure> {
-    let spec = |time: Option<SystemTime>| match time.map(|t| t.duration_since(UNIX_EPOCH)) {
-        None => TimeSpec::UTIME_NOW,
-        Some(Ok(after)) => TimeSpec::from(after),
-        Some(Err(_)) => TimeSpec::new(0, 0),
+            .with("details", details)
     };
-    let follow = UtimensatFlags::FollowSymlink;
-    utimensat(AT_FDCWD, path, &spec(accessed), &spec(modified), follow).map_err(|e| {
-        let msg = format!("Error while updating modification or access time: {e}");
-        Failure::new(msg).with("path", path.to_string_lossy())
-    })
+    let place = Place::of(path).map_err(|e| refused(e.to_string()))?;
+    let program = required_bin("chattr", context)?;
+    let name = Path::new(".").join(place.name()).into_os_string();
+    let name = name
+        .into_string()
+        .map_err(|_| refused("the name is no UTF-8".to_owned()))?;
+    let command = Command::new([&program, flags, &name]).cwd(place.folder());
+    let ran = command.run(context).map_err(|e| e.failure(&command))?;
+    match ran.rc {
+        0 => Ok(()),
+        _ => Err(refused(ran.stderr.replace(&name, &path_text))),
+    }
 }
 
 /// Runs `sysctl` in no language but C's: what it refused is told by its words alone.

@@ -13,6 +13,7 @@ use crate::change::{Change, Content};
 use crate::digest;
 use crate::module::{Context, Failure, StateModule};
 use crate::modules::{edit, paths};
+use crate::place::{self, Place};
 use crate::source::Source;
 
 pub(super) struct Assemble;
@@ -80,7 +81,10 @@ impl StateModule for Assemble {
         Ok(Now {
             text: assembled(want, &fragments)?,
             old: old.map(|meta| want.attributes.target(&want.dest, meta)),
-            old_text: std::fs::read(&want.dest).ok(),
+            old_text: match want.dest.is_file() {
+                true => Some(place::read(&want.dest).map_err(failed)?),
+                false => None,
+            },
             parent: Meta::follow(parent).map_err(failed)?,
             backup_to: paths::backup_name(&want.dest),
         })
@@ -174,11 +178,11 @@ fn remote(src: &str) -> Result<Vec<(String, Source)>, Failure> {
     }
     let read = || -> std::io::Result<Vec<(String, Source)>> {
         let mut fragments = Vec::new();
-        for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.path().is_file() {
-                let source = Source::of_file(std::fs::File::open(entry.path())?)?;
-                fragments.push((entry.file_name().to_string_lossy().into_owned(), source));
+        for name in Place::behind(path)?.names()? {
+            let place = Place::behind(&path.join(&name))?;
+            if Meta::at(&place)?.is_some_and(|meta| meta.is_file()) {
+                let source = Source::of_file(place.open_to_read()?)?;
+                fragments.push((name.to_string_lossy().into_owned(), source));
             }
         }
         fragments.sort_by(|a, b| a.0.cmp(&b.0));

@@ -13,6 +13,7 @@ use crate::attrs::{self, Attributes, Meta, NewFile, Target};
 use crate::change::{Change, Content};
 use crate::module::{Context, Failure};
 use crate::modules::paths;
+use crate::place;
 
 /// The arguments all three have.
 pub(super) struct Edit {
@@ -90,7 +91,7 @@ impl Edit {
     pub(super) fn inspect(&self) -> Result<Found, Failure> {
         let unreadable = |e| Failure::new(format!("could not read {}: {e}", self.path.display()));
         let content = match self.path.exists() {
-            true => Some(std::fs::read(&self.path).map_err(unreadable)?),
+            true => Some(place::read(&self.path).map_err(unreadable)?),
             false => None,
         };
         let target = Meta::read(&self.path)
@@ -102,7 +103,7 @@ impl Edit {
         Ok(Found {
             content,
             target,
-            real: paths::real(&self.path),
+            real: place::real(&self.path).map_err(unreadable)?,
             missing,
             parent,
             backup_to: paths::backup_name(&self.path),

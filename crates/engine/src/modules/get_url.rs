@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::args::Args;
 use crate::atomic::How;
-use crate::attrs::{self, Attributes, Meta};
+use crate::attrs::{self, Attributes, Meta, NewFile};
 use crate::change::{self, Change, Content};
 use crate::digest;
 use crate::http::{Call, HttpError, Reply, masked};
@@ -393,8 +393,9 @@ fn place(
     if changed {
         replace(args, context, dest, download, &mut fields)
             .map_err(|f| with(f, &fields.clone()))?;
+    } else {
+        changed = give_attributes(args, dest, context)?;
     }
-    changed |= give_attributes(args, dest, context)?;
     fields.insert("md5sum".to_owned(), Json::from(sum(dest, "md5")));
     let status = Some(download.reply.status).filter(|status| *status != NO_STATUS);
     fields.insert("status_code".to_owned(), Json::from(status));
@@ -428,6 +429,12 @@ fn replace(
             ..How::default()
         },
     });
+    // In one plan with the file: they are for what was written, whatever lies there by then.
+    let attributes = Attributes::read(args, dest)?;
+    let old = Meta::follow(dest).ok().flatten();
+    let folder = dest.parent().and_then(|folder| Meta::follow(folder).ok());
+    let meta = old.unwrap_or_else(|| Meta::foreseen(NewFile::Regular, folder.flatten().as_ref()));
+    changes.extend(attributes.plan(&attributes.target(dest, meta), false)?);
     change::apply(&changes, context)
 }
 

@@ -32,6 +32,9 @@ mod supervisorctl;
 mod systemd;
 mod user;
 
+#[cfg(test)]
+mod races;
+
 use amibake_playbook::argspec;
 
 use crate::args::Args;

@@ -23,6 +23,8 @@ pub(super) fn reason(error: &io::Error) -> String {
 }
 
 /// Resolves links as `os.path.realpath` does: what is missing stays as it is written.
+///
+/// To be shown only. What is to be changed or read is found by `place`.
 pub(super) fn real(path: &Path) -> PathBuf {
     let start = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut out = PathBuf::from("/");

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::atomic::How;
 use crate::change::{Change, Content};
 use crate::module::{Context, Failure, StateModule};
-use crate::modules::paths;
+use crate::place;
 
 pub(super) struct Sysctl;
 
@@ -73,7 +73,7 @@ impl StateModule for Sysctl {
             live: live(&want.name),
             // What cannot be read could not be written back either.
             text: String::from_utf8(text).map_err(|e| failed(format!("it is not UTF-8: {e}")))?,
-            real: paths::real(&want.file),
+            real: place::real(&want.file).map_err(|e| failed(e.to_string()))?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! `tempfile`: a new empty file or directory with a name of its own.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -7,6 +8,7 @@ use serde_json::Value as Json;
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::modules::paths;
+use crate::place::{Place, by_descriptor};
 
 pub(super) struct TempFile;
 
@@ -25,13 +27,18 @@ impl ActionModule for TempFile {
             .map_or_else(std::env::temp_dir, |path| Path::new(path).to_owned());
         let mut builder = tempfile::Builder::new();
         builder.prefix(prefix).suffix(suffix).rand_bytes(8);
+        let failed = |e: std::io::Error| Failure::new(e.to_string());
+        let held = Place::behind(&folder).and_then(|place| place.hold());
+        let held = held.map_err(failed)?;
+        let inside = by_descriptor(held.as_fd());
         let made = match args.str("state") {
-            Some("directory") => builder.tempdir_in(folder).map(tempfile::TempDir::keep),
+            Some("directory") => builder.tempdir_in(inside).map(tempfile::TempDir::keep),
             _ => builder
-                .tempfile_in(folder)
+                .tempfile_in(inside)
                 .and_then(|file| file.keep().map(|(_, path)| path).map_err(|e| e.error)),
         };
-        let path = made.map_err(|e| Failure::new(e.to_string()))?;
+        let made = made.map_err(failed)?;
+        let path = folder.join(made.file_name().unwrap_or_default());
         let mut outcome = Outcome {
             changed: true,
             ..Outcome::default()

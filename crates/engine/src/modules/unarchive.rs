@@ -2,6 +2,7 @@
 //! `tar --diff`, and for zip by comparing what `zipinfo` lists.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
@@ -11,6 +12,7 @@ use crate::attrs::{self, Attributes, Meta};
 use crate::change;
 use crate::http::Call;
 use crate::module::{ActionModule, Context, Failure, Outcome};
+use crate::place::{Place, by_descriptor};
 use crate::run_command::{Command, Ran, bin_path, quote};
 
 mod zip;
@@ -24,6 +26,8 @@ struct Extraction<'a> {
     args: &'a Args,
     src: PathBuf,
     dest: PathBuf,
+    /// The folder itself: programs are run in it, so that nobody swaps it for another meanwhile.
+    held: OwnedFd,
     attributes: Attributes,
 }
 
@@ -58,6 +62,8 @@ impl ActionModule for Unarchive {
             )));
         }
         let dest = std::path::absolute(given).unwrap_or_else(|_| given.into());
+        let held = Place::behind(&dest).and_then(|place| place.hold());
+        let held = held.map_err(|e| Failure::new(format!("could not open {given}: {e}")))?;
         // The file lives as long as the task: dropped, it is removed.
         let (src, _downloaded) = archive(args, context)?;
         let extraction = Extraction {
@@ -65,6 +71,7 @@ impl ActionModule for Unarchive {
             args,
             src,
             dest,
+            held,
         };
         let (handler, files) = extraction.handler(context)?;
         if let (Handler::Tar { .. }, true) = (&handler, context.check) {
@@ -213,10 +220,21 @@ impl Extraction<'_> {
         owned: bool,
         context: &mut Context<'_>,
     ) -> Result<Ran, Failure> {
-        let command = Command::new(self.tar_argv(program, verb, flag, owned))
-            .cwd(&self.dest)
-            .parsable();
+        let command = self.in_dest(&self.tar_argv(program, verb, flag, owned));
         command.run(context).map_err(|e| e.failure(&command))
+    }
+
+    /// Returns a command that is run in the destination, which it therefore names as `.`.
+    fn in_dest(&self, argv: &[String]) -> Command {
+        let dest = self.dest.to_string_lossy();
+        let before = std::iter::once("").chain(argv.iter().map(String::as_str));
+        let here = argv.iter().zip(before).map(|(word, before)| {
+            let named = matches!(before, "-C" | "-d") && *word == dest;
+            if named { "." } else { word.as_str() }
+        });
+        Command::new(here)
+            .cwd(by_descriptor(self.held.as_fd()))
+            .parsable()
     }
 
     fn tar_argv(&self, program: &str, verb: &str, flag: &str, owned: bool) -> Vec<String> {
@@ -327,7 +345,7 @@ impl Extraction<'_> {
             }
             Handler::Zip(program) => {
                 let argv = zip::extract_argv(self, program, newer);
-                let command = Command::new(argv.clone()).parsable();
+                let command = self.in_dest(&argv);
                 let ran = command.run(context).map_err(|e| e.failure(&command))?;
                 Ok((argv, ran))
             }

@@ -13,7 +13,8 @@ use crate::change::{self, Change, Content};
 use crate::digest;
 use crate::http::{Call, HttpError, Payload, Redirects, Reply, join, masked};
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::modules::{get_url, paths};
+use crate::modules::get_url;
+use crate::place;
 
 mod body;
 
@@ -268,8 +269,10 @@ fn write(dest: &Path, content: &[u8], context: &mut Context<'_>) -> Result<(), F
     if same {
         return Ok(());
     }
+    let path = place::real(dest)
+        .map_err(|e| Failure::new(format!("could not write {}: {e}", dest.display())))?;
     let changes = [Change::Write {
-        path: paths::real(dest),
+        path,
         content: Content::text(content.to_vec()),
         how: How::default(),
     }];

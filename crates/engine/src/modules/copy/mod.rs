@@ -18,6 +18,7 @@ use crate::change::Change;
 use crate::digest;
 use crate::module::{Context, Failure, StateModule};
 use crate::modules::{edit, paths};
+use crate::place::{self, Place};
 use crate::source::Source;
 
 pub(super) struct Copy;
@@ -252,11 +253,11 @@ fn one(want: &Want, source: &Source, name: Option<&str>, diff: bool) -> Result<N
         }
     }
     let mut path = PathBuf::from(&dest);
+    let failed = |e| Failure::new(format!("could not read {dest}: {e}"));
     if want.follow && path.is_symlink() && path.exists() {
-        path = paths::real(&path);
+        path = place::real(&path).map_err(failed)?;
     }
-    let item = item(want, path, source.clone(), diff)
-        .map_err(|e| Failure::new(format!("could not read {dest}: {e}")))?;
+    let item = item(want, path, source.clone(), diff).map_err(failed)?;
     let kept = !want.force && item.old.is_some();
     Ok(Now {
         dest: item.dest.to_string_lossy().into_owned(),
@@ -307,7 +308,7 @@ fn tree(want: &Want, entries: &[(String, Source)]) -> io::Result<Now> {
 fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<Item> {
     let own = Meta::read(&dest)?;
     let old_checksum = match &own {
-        Some(meta) if meta.is_file() => Some(digest::of_file(&dest, "sha1")?),
+        Some(meta) if meta.is_file() => Some(checksum(&dest)?),
         _ => None,
     };
     let folder = dest.parent().unwrap_or(Path::new("/"));
@@ -339,10 +340,15 @@ fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<It
     })
 }
 
+/// Returns the SHA-1 of the file at `path`, which is no link.
+fn checksum(path: &Path) -> io::Result<String> {
+    digest::of(Place::of(path)?.open_to_read()?, "sha1")
+}
+
 /// Reads as much of a file as a diff may show, and one byte more.
 fn head(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let file = std::fs::File::open(path)?;
+    let file = Place::of(path)?.open_to_read()?;
     io::Read::read_to_end(&mut io::Read::take(file, SHOWN_BYTES as u64 + 1), &mut text)?;
     Ok(text)
 }

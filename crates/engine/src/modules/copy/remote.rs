@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Item, Now, Want, head, item};
+use super::{Item, Now, Want, checksum, head, item};
 use crate::attrs::{Attributes, Meta, Mode, NewFile, Target};
 use crate::change::Change;
-use crate::digest;
 use crate::module::Failure;
 use crate::modules::paths;
+use crate::place::{self, Place};
 use crate::source::Source;
 
 pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure> {
@@ -27,15 +27,16 @@ pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure
             "Cannot copy invalid source '{src}': not a file"
         )));
     }
-    let opened =
-        fs::File::open(from).map_err(|_| Failure::new(format!("Source {src} not readable")))?;
+    let found = Place::behind(from).map_err(failed)?;
+    let opened = found.open_to_read();
+    let opened = opened.map_err(|_| Failure::new(format!("Source {src} not readable")))?;
     let source = Source::of_file(opened).map_err(failed)?;
     let mut path = PathBuf::from(&want.dest);
     if want.dest.ends_with('/') || path.is_dir() {
         path.push(paths::basename(src));
     }
     if want.follow && path.is_symlink() && path.exists() {
-        path = paths::real(&path);
+        path = place::real(&path).map_err(failed)?;
     }
     let mut item: Item = item(want, path, source, false).map_err(failed)?;
     item.like = Some(from.to_owned());
@@ -64,10 +65,11 @@ fn tree(want: &Want, src: &str) -> io::Result<Now> {
     let (mut remote, mut owned) = (Vec::new(), Vec::new());
     let (_, missing) = paths::missing(dest.parent().unwrap_or(Path::new("/")))?;
     remote.extend(missing.into_iter().map(|path| Change::Directory { path }));
-    compare(Path::new(src), &dest, &mut remote)?;
+    let from = place::real(Path::new(src))?;
+    compare(&from, &dest, &mut remote)?;
     let given = want.attributes.owner.is_some() || want.attributes.group.is_some();
     if given {
-        everything(want, Path::new(src), &dest, &mut owned)?;
+        everything(want, &from, &dest, &mut owned)?;
     }
     let shown = match Path::new(&want.dest).is_dir() {
         true => format!(
@@ -125,21 +127,25 @@ fn top(
 }
 
 fn compare(from: &Path, to: &Path, changes: &mut Vec<Change>) -> io::Result<()> {
-    let meta = fs::metadata(from)?;
+    let Some(meta) = Meta::read(from)? else {
+        return Ok(());
+    };
     let fresh = Meta::follow(to)?.is_none();
     if fresh {
         changes.push(Change::Directory {
             path: to.to_owned(),
         });
     }
-    let mut entries = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
+    let mut names = Place::of(from)?.names()?;
+    names.sort();
+    for name in names {
+        let (from, to) = (from.join(&name), to.join(&name));
+        let Some(kind) = Meta::read(&from)? else {
+            continue;
+        };
         if kind.is_dir() {
             compare(&from, &to, changes)?;
-        } else if kind.is_symlink() {
+        } else if kind.is_link() {
             // Ansible copies links only along with the whole directory.
             if fresh {
                 changes.push(Change::Link {
@@ -148,7 +154,7 @@ fn compare(from: &Path, to: &Path, changes: &mut Vec<Change>) -> io::Result<()> 
                 });
             }
         } else if kind.is_file() {
-            copy_file(&from, to, changes)?;
+            copy_file(&from, &kind, to, changes)?;
         }
     }
     if fresh {
@@ -157,12 +163,12 @@ fn compare(from: &Path, to: &Path, changes: &mut Vec<Change>) -> io::Result<()> 
     Ok(())
 }
 
-fn copy_file(from: &Path, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<()> {
-    let checksum = digest::of_file(from, "sha1")?;
-    if to.is_file() && digest::of_file(&to, "sha1")? == checksum {
+fn copy_file(from: &Path, meta: &Meta, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<()> {
+    let same = || Ok::<_, io::Error>(checksum(&place::real(&to)?)? == checksum(from)?);
+    if to.is_file() && same()? {
         return Ok(());
     }
-    let mode = mode_of(&fs::metadata(from)?, to.clone());
+    let mode = mode_of(meta, to.clone());
     changes.push(Change::Copy {
         path: to,
         from: from.to_owned(),
@@ -171,10 +177,11 @@ fn copy_file(from: &Path, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<
     Ok(())
 }
 
-fn mode_of(meta: &fs::Metadata, path: PathBuf) -> Change {
+fn mode_of(meta: &Meta, path: PathBuf) -> Change {
     Change::Mode {
         path,
-        mode: meta.permissions().mode() & 0o7777,
+        mode: meta.bits(),
+        of: None,
     }
 }
 
@@ -186,6 +193,7 @@ fn everything(want: &Want, from: &Path, to: &Path, found: &mut Vec<Target>) -> i
         (None, Some(source)) => Meta {
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            inode: 0,
             ..source
         },
         (None, None) => return Ok(()),
@@ -197,9 +205,8 @@ fn everything(want: &Want, from: &Path, to: &Path, found: &mut Vec<Target>) -> i
     }
     let mut names = std::collections::BTreeSet::new();
     for folder in [from, to] {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            names.insert(entry?.file_name());
-        }
+        let found = Place::of(folder).and_then(|folder| folder.names());
+        names.extend(found.into_iter().flatten());
     }
     for name in names {
         everything(want, &from.join(&name), &to.join(&name), found)?;

@@ -22,6 +22,7 @@ use crate::attrs::{self, Attributes, Meta, Target};
 use crate::change::Change;
 use crate::module::{Context, Failure, StateModule};
 use crate::modules::paths;
+use crate::place::{self, Place};
 use crate::users;
 
 pub(super) struct File;
@@ -223,7 +224,7 @@ fn show(change: &Change, main: Option<&PathBuf>, now: &Now, before: &mut Json, a
         return;
     };
     match change {
-        Change::Owner { path, uid, gid } if Some(path) == main => {
+        Change::Owner { path, uid, gid, .. } if Some(path) == main => {
             if let Some(uid) = uid {
                 before["owner"] = Json::from(target.meta.uid);
                 after["owner"] = Json::from(*uid);
@@ -233,7 +234,7 @@ fn show(change: &Change, main: Option<&PathBuf>, now: &Now, before: &mut Json, a
                 after["group"] = Json::from(*gid);
             }
         }
-        Change::Mode { path, mode } if Some(path) == main => {
+        Change::Mode { path, mode, .. } if Some(path) == main => {
             before["mode"] = Json::from(attrs::octal(target.meta.bits()));
             after["mode"] = Json::from(attrs::octal(*mode));
         }
@@ -319,15 +320,13 @@ fn read(want: &Want) -> io::Result<Now> {
         Some(meta) if meta.is_link() => Some(std::fs::read_link(&want.path)?),
         _ => None,
     };
-    let (path, meta) = match &link {
-        Some(_) if want.follow => {
-            let path = paths::real(&want.path);
-            let meta = Meta::read(&path)?;
-            (path, meta)
-        }
-        _ => (want.path.clone(), own.clone()),
+    let path = match &link {
+        Some(_) if want.follow => behind(want)?,
+        _ => want.path.clone(),
     };
-    let nowhere = link.is_some() && Meta::follow(&want.path)?.is_none();
+    let meta = Meta::read(&path)?;
+    let touched = link.is_some() && want.state == State::Touch;
+    let nowhere = touched && Meta::follow(&want.path)?.is_none();
     let nowhere = nowhere.then(|| path.clone());
     let target = meta.map(|meta| want.attributes.target(&path, meta));
     let (accessed, modified) = times_of(&path);
@@ -359,6 +358,15 @@ fn read(want: &Want) -> io::Result<Now> {
         nowhere,
         occupied,
     })
+}
+
+/// Returns where the link at the path leads. One that is not trusted may still be replaced.
+fn behind(want: &Want) -> io::Result<PathBuf> {
+    let itself = matches!(want.state, State::Absent | State::Link | State::Hard);
+    match place::real(&want.path) {
+        Err(e) if itself && place::is_untrusted(&e) => Ok(want.path.clone()),
+        found => found,
+    }
 }
 
 fn times_of(path: &Path) -> (SystemTime, SystemTime) {
@@ -398,35 +406,43 @@ fn source(
         State::Link => base.join(src),
         _ => src,
     };
-    let meta = Meta::follow(&absolute)?;
+    let changed = want.state == State::Hard || want.attributes.any() || want.times.any();
+    let meta = match Meta::follow(&absolute) {
+        Err(e) if !changed && place::is_untrusted(&e) => {
+            let there = absolute.exists();
+            let foreseen = there.then(|| Meta::foreseen(attrs::NewFile::Regular, None));
+            return Ok(Some((absolute, foreseen)));
+        }
+        found => found?,
+    };
     let real = match want.state {
-        State::Link => paths::real(&absolute),
+        State::Link => place::real(&absolute)?,
         _ => absolute,
     };
     Ok(Some((real, meta)))
 }
 
-/// Everything below a directory; with `follow`, also what links there lead to.
+/// Everything below a directory; with `follow`, also what links lead to that only root can make.
 fn walk(root: &Path, want: &Want) -> io::Result<Vec<(Target, SystemTime, SystemTime)>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     let mut seen = std::collections::HashSet::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
+        let inside = Place::of(&folder)?;
+        for name in inside.names()? {
+            let path = folder.join(&name);
             let Some(meta) = Meta::read(&path)? else {
                 continue;
             };
-            if meta.is_link() && want.follow {
-                let real = folder.join(std::fs::read_link(&path)?);
-                if let Some(behind) = Meta::follow(&real)?
-                    && seen.insert((behind.device, behind.inode))
-                {
-                    if behind.is_dir() {
-                        folders.push(real.clone());
-                    }
-                    found.push(entry_of(want, &real, behind));
+            if meta.is_link()
+                && want.follow
+                && let Some((real, behind)) = trusted(&path)?
+                && seen.insert((behind.device, behind.inode))
+            {
+                if behind.is_dir() {
+                    folders.push(real.clone());
                 }
+                found.push(entry_of(want, &real, behind));
             }
             if meta.is_dir() {
                 folders.push(path.clone());
@@ -435,6 +451,15 @@ fn walk(root: &Path, want: &Want) -> io::Result<Vec<(Target, SystemTime, SystemT
         }
     }
     Ok(found)
+}
+
+/// Returns what a link leads to, if something is there and nobody else could have made the link.
+fn trusted(link: &Path) -> io::Result<Option<(PathBuf, Meta)>> {
+    match place::real(link) {
+        Ok(real) => Ok(Meta::read(&real)?.map(|meta| (real, meta))),
+        Err(e) if place::is_untrusted(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 fn entry_of(want: &Want, path: &Path, meta: Meta) -> (Target, SystemTime, SystemTime) {
