@@ -1,28 +1,30 @@
 //! Builds on the container target, followed by their events, and what they leave on this host.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
 use super::amibake;
 
-/// One build at a time: what is left of one is not another's.
-static HOST: Mutex<()> = Mutex::new(());
+/// Held by one build at a time: what is left of one is not another's. A file, since nextest gives each
+/// test a process of its own.
+const HOST: &str = "/run/amibake-tests.lock";
 
 /// A home for builds, and this host for itself.
 pub(crate) struct Here {
     folder: tempfile::TempDir,
-    _alone: MutexGuard<'static, ()>,
+    _alone: File,
 }
 
 impl Here {
     /// Waits for its turn.
     pub(crate) fn new() -> Self {
-        let alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = File::create(HOST).unwrap();
+        alone.lock().unwrap();
         let folder = tempfile::tempdir().unwrap();
         Self {
             folder,

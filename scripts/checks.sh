@@ -1,0 +1,106 @@
+# Sourced by ./test: runs checks and tests past failures, and tells at the end where the time went, what was
+# skipped and what failed.
+
+failed=()
+skipped=()
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+touch "$work/log" "$work/times"
+
+took() { printf '%s\t%s\n' $((SECONDS - $1)) "$2" >>"$work/times"; } # SINCE NAME
+
+timed() { # NAME COMMAND…: remembers how long it took
+  local name=$1 since=$SECONDS status=0
+  shift
+  "$@" || status=$?
+  took "$since" "$name"
+  return $status
+}
+
+check() { # NAME COMMAND…: runs on past a failure, and remembers it
+  say "$1"
+  timed "$@" || failed+=("$1")
+}
+
+# Licences, bans and sources of what we depend on; known holes in it where the list of them can be had.
+check_dependencies() {
+  if ! command -v cargo-deny >/dev/null; then
+    skipped+=("cargo deny: not installed (cargo install cargo-deny)")
+    return
+  fi
+  cargo fetch --quiet # of every platform, which is what it looks at
+  check "cargo deny" cargo deny --offline --log-level error check bans licenses sources
+  if timeout 20 git ls-remote --quiet https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then
+    check "cargo deny advisories" cargo deny --log-level error check advisories
+  else
+    skipped+=("cargo deny advisories: github.com/RustSec/advisory-db cannot be reached")
+  fi
+}
+
+has_nextest() { cargo nextest --version >/dev/null 2>&1; }
+
+# Machines mostly wait, so three tests run at once on two processors; each machine takes some 100 MiB.
+test_threads() {
+  local threads=$(($(nproc) * 3 / 2))
+  echo "${RUST_TEST_THREADS:-$((threads < 8 ? threads : 8))}"
+}
+
+# Runs the tests whose names have one of the words, or all, into $work/log. Machines need root: where we
+# are not, the compiled tests are run through sudo. In CI no test is skipped.
+run_tests() {
+  local threads
+  threads=$(test_threads)
+  if has_nextest; then
+    check "compiling the tests" cargo nextest run --workspace --no-run
+    check "cargo nextest" logged by_nextest ${CI:+--run-ignored all} --test-threads "$threads" "$@"
+  else
+    check "compiling the tests" cargo test --workspace --no-run
+    if [ "$(id -u)" != 0 ]; then
+      export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env"
+    fi
+    export RUST_TEST_THREADS=$threads
+    check "cargo test" logged cargo test --workspace --no-fail-fast -- ${CI:+--include-ignored} "$@"
+  fi
+}
+
+logged() { "$@" 2>&1 | tee "$work/log"; }
+
+by_nextest() {
+  if [ "$(id -u)" = 0 ]; then
+    cargo nextest run --workspace --no-tests pass "$@"
+    return
+  fi
+  cargo metadata --format-version 1 >"$work/metadata.json"
+  cargo nextest list --workspace --list-type binaries-only --message-format json >"$work/binaries.json"
+  sudo --preserve-env env "PATH=$PATH" cargo nextest run --no-tests pass --cargo-metadata "$work/metadata.json" \
+    --binaries-metadata "$work/binaries.json" "$@"
+}
+
+failed_tests() {
+  sed -nE -e 's/^test (.*) \.\.\. FAILED.*/\1/p' -e 's/^ *(FAIL|TIMEOUT|ABORT|SIG[A-Z0-9]+) \[[^]]*\] (\([^)]*\) )?//p' "$work/log" | sort -u
+}
+
+skipped_tests() { # WORD…: of all, or of the tests whose names have one of the words
+  sed -nE 's/^test (.*) \.\.\. ignored.*/\1/p' "$work/log"
+  if [ -z "${CI:-}" ] && has_nextest; then
+    cargo nextest list --workspace --run-ignored only --message-format oneline "$@" 2>/dev/null
+  fi
+}
+
+# Tells how it went, failures last, and ends with the exit status that says so.
+conclude() { # WORD…: those that the tests were chosen by
+  say "where the time went"
+  python3 scripts/where_time_went.py "$work/times" "$work/log" >&2
+  readarray -t -O ${#skipped[@]} skipped < <(skipped_tests "$@")
+  if [ ${#skipped[@]} != 0 ]; then
+    say "skipped: ${#skipped[@]}"
+    printf '  %s\n' "${skipped[@]}" >&2
+  fi
+  if [ ${#failed[@]} != 0 ]; then
+    say "failed: ${#failed[@]}"
+    printf '  %s\n' "${failed[@]}" >&2
+    failed_tests | sed 's/^/  /' >&2
+    exit 1
+  fi
+  say "all passed"
+}
