@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use amibake_playbook::syntax::free_form::{parse_kv, split_args};
 use amibake_playbook::template::{FileOptions, Limits, Nowhere, Templar};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{Dict, Text, Value};
 use proptest::prelude::*;
 
 /// What one rendering may take here; the limits themselves are far smaller.
@@ -32,7 +32,9 @@ fn all_ways(text: &str) {
     let start = Instant::now();
     let templar = Templar::new(&scope, &Nowhere).with_limits(limits);
     let _ = templar.render_str(text, None).map(|v| v.to_string().len());
-    let _ = templar.evaluate(text, None).map(|v| v.repr().len());
+    let _ = templar
+        .evaluate(&Text::authors(text), None)
+        .map(|v| v.repr().len());
     let _ = templar.condition(&Value::authored(text, None));
     let _ = templar.render_file(text, &FileOptions::default(), "t.j2");
     let _ = amibake_playbook::template::check(text, None);

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use amibake_playbook::template::{Error, FileOptions, Outside, Templar};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{Dict, Text, Value};
 use amibake_playbook::yaml;
 use serde_json::{Value as Json, json};
 
@@ -61,7 +61,9 @@ fn ours(case: &str, scope: &Dict) -> Result<Json, String> {
     let templar = Templar::new(scope, &Controller);
     let answer = match kind {
         "T" => templar.render_str(&text, None).and_then(given),
-        "E" => templar.evaluate(&text, None).and_then(given),
+        "E" => templar
+            .evaluate(&Text::authors(&text), None)
+            .and_then(given),
         "C" => templar
             .condition(&Value::authored(&text, None))
             .map(Json::from),

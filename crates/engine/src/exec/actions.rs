@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use amibake_playbook::argspec::{self, ModuleSpec};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::template::ErrorKind;
+use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
@@ -143,16 +144,21 @@ impl Run<'_> {
             if matches!(value, Value::Omit) {
                 continue;
             }
-            match key.as_str().filter(|name| name.contains("{{")) {
-                // Names of facts may be templates.
-                Some(name) => {
-                    let name = self.arg(cx, name, &Value::authored(name, None))?;
-                    rendered.set(&name.to_string(), value);
-                }
-                None => rendered.insert(key, value),
-            }
+            rendered.insert(self.arg_name(cx, key)?, value);
         }
         Ok(rendered)
+    }
+
+    /// Returns the name of a parameter. Names of facts may be templates where the author wrote them.
+    fn arg_name(&self, cx: &TaskContext<'_>, key: Key) -> Result<Key, String> {
+        match key.value() {
+            Value::Str(name) if name.is_authors() && name.contains("{{") => {
+                let written = Value::authored(name, None);
+                let name = self.arg(cx, name, &written)?;
+                Ok(Key::from(name.to_string().as_str()))
+            }
+            _ => Ok(key),
+        }
     }
 
     fn arg(&self, cx: &TaskContext<'_>, key: &str, value: &Value) -> Result<Value, String> {
@@ -190,6 +196,7 @@ impl Run<'_> {
 
     fn debug(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
         let args = self.written_args(cx)?;
+        known_only("debug", &args, &["msg", "var", "verbosity"])?;
         if args.has("msg") && args.has("var") {
             return Err("parameters are mutually exclusive: msg|var".to_owned());
         }
@@ -215,14 +222,26 @@ impl Run<'_> {
                 json!({"changed": false, "msg": eval::raw_json(&msg)}),
             ));
         };
-        let name = self.arg(cx, "var", &var)?.to_string();
+        let name = match self.arg(cx, "var", &var)? {
+            Value::Str(name) => name,
+            other => {
+                let kind = other.type_name();
+                return Err(format!(
+                    "argument 'var' is of type {kind}, and must be text"
+                ));
+            }
+        };
         let value = match self.expression(&name, cx.reach, cx.around) {
             Ok(value) => eval::raw_json(&value),
+            Err(e) if e.kind == ErrorKind::Untrusted => {
+                let what = "Task failed: Error while resolving `var` expression";
+                return Err(format!("{what}: {}", e.message));
+            }
             Err(e) => json!(format!("<< error 1 - {} >>", e.message)),
         };
         let mut fields = Fields::new();
         fields.insert("changed".to_owned(), json!(false));
-        fields.insert(name, value);
+        fields.insert(name.to_string(), value);
         Ok(fields.into())
     }
 
@@ -249,10 +268,10 @@ impl Run<'_> {
         }
         let json = eval::raw_json(&Value::Dict(facts.clone()));
         for (key, value) in facts.entries() {
+            if cacheable {
+                self.vars.add_fact(&key.value().to_string(), value.clone());
+            }
             self.vars.set.insert(key, value);
-        }
-        if let (true, Json::Object(facts)) = (cacheable, &json) {
-            self.vars.add_facts(facts);
         }
         Ok(plain(json!({"changed": false, "ansible_facts": json})))
     }
@@ -271,7 +290,7 @@ impl Run<'_> {
         let that = args
             .get("that")
             .ok_or("conditional required in \"that\" string")?;
-        for condition in eval::items(&that).unwrap_or_else(|| vec![that]) {
+        for condition in self.assertions(that, cx) {
             let held = self.condition(&condition, cx.reach, cx.around);
             if held.map_err(|e| format!("Task failed: {e}"))? {
                 continue;
@@ -290,6 +309,17 @@ impl Run<'_> {
         let msg =
             success_msg.map_or_else(|| json!("All assertions passed"), |m| eval::raw_json(&m));
         Ok(plain(json!({"changed": false, "msg": msg})))
+    }
+
+    /// Returns the conditions of an assertion: those of a list, also of one that a template gives.
+    fn assertions(&self, that: Value, cx: &TaskContext<'_>) -> Vec<Value> {
+        let listed = match &that {
+            // What fails here fails again, and is told, when it is decided.
+            Value::Template(_) => self.render(&that, cx.reach, cx.around).ok(),
+            _ => Some(that.clone()),
+        };
+        let conditions = listed.as_ref().and_then(eval::items);
+        conditions.unwrap_or_else(|| vec![that])
     }
 
     fn fail(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
@@ -419,6 +449,22 @@ pub(super) fn plain(fields: Json) -> Attempt {
         Json::Object(fields) => fields.into(),
         _ => Attempt::default(),
     }
+}
+
+/// Refuses parameters that an action does not have: `args` may bring any.
+fn known_only(action: &str, args: &Dict, known: &[&str]) -> Result<(), String> {
+    let names = args.keys();
+    let unknown = names.iter().map(ToString::to_string);
+    let mut unknown: Vec<String> = unknown.filter(|n| !known.contains(&&**n)).collect();
+    unknown.sort();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "Unsupported parameters for ({action}) module: {}. Supported parameters include: {}.",
+        unknown.join(", "),
+        known.join(", ")
+    ))
 }
 
 fn succeeded(outcome: Outcome) -> Attempt {

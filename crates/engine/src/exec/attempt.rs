@@ -209,7 +209,7 @@ impl Run<'_> {
         value.is_some_and(|value| self.boolean(&value, cx.reach, cx.around).unwrap_or(true))
     }
 
-    fn ignores_errors(&self, cx: &TaskContext<'_>) -> bool {
+    pub(super) fn ignores_errors(&self, cx: &TaskContext<'_>) -> bool {
         let value = cx
             .around
             .nearest(&cx.task.keywords, |k| k.ignore_errors.clone());

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics};
 use amibake_playbook::syntax::{self, Read};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{Dict, Key, Value};
 use amibake_playbook::yaml::{self, Kind, Node as Yaml};
 use amibake_protocol::event::Place;
 
@@ -243,7 +243,7 @@ fn keywords(read: &syntax::Keywords) -> Result<Keywords, Stop> {
 fn dict(pairs: &[(String, Yaml)]) -> Result<Dict, Stop> {
     let dict = Dict::new();
     for (name, node) in pairs {
-        dict.set(name, value(node)?);
+        dict.insert(Key::authors(name), value(node)?);
     }
     Ok(dict)
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use amibake_playbook::template::{Error, FileOptions, Templar};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::template::{Error, ErrorKind, FileOptions, Templar};
+use amibake_playbook::value::{Dict, Text, Value};
 use serde_json::{Map, Value as Json};
 
 use super::actions::TaskContext;
@@ -28,10 +28,10 @@ impl Run<'_> {
         Templar::new(reach, &outside).render(value)
     }
 
-    /// Evaluates an expression: text without `{{ }}`.
+    /// Evaluates an expression: text without `{{ }}`, which the author must have written.
     pub(super) fn expression(
         &self,
-        text: &str,
+        text: &Text,
         reach: &VarScope,
         around: &Rc<Enclosing>,
     ) -> Result<Value, Error> {
@@ -70,7 +70,7 @@ impl Run<'_> {
                 break;
             };
             shown.push_str(before);
-            match self.expression(inner.trim(), reach, around) {
+            match self.expression(&Text::authors(inner.trim()), reach, around) {
                 Ok(value) => shown.push_str(&value.to_string()),
                 Err(e) => {
                     errors += 1;
@@ -133,6 +133,9 @@ impl Run<'_> {
         let templar = Templar::new(reach, &outside);
         let held = templar.condition(value);
         let held = held.map_err(|e| {
+            if e.kind == ErrorKind::Untrusted {
+                return e.message;
+            }
             let prefix = "Error while evaluating conditional: ";
             let message = e
                 .message

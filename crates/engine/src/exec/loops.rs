@@ -15,7 +15,8 @@ use super::run::Run;
 struct Control {
     variable: String,
     index: Option<String>,
-    label: Value,
+    /// `label`; without one the item stands for itself.
+    label: Option<Value>,
     pause: Duration,
     extended: bool,
     all_items: bool,
@@ -37,9 +38,6 @@ impl Control {
             Some(value) => run.boolean(&value, reach, around),
         };
         let variable = text("loop_var")?.unwrap_or_else(|| "item".to_owned());
-        let label = control
-            .get("label")
-            .unwrap_or_else(|| Value::authored(&format!("{{{{ {variable} }}}}"), None));
         let pause = text("pause")?
             .and_then(|p| p.parse::<f64>().ok())
             .unwrap_or(0.0);
@@ -52,8 +50,8 @@ impl Control {
             break_when: break_when.map_or_else(Vec::new, |c| {
                 super::eval::items(&c).unwrap_or_else(|| vec![c])
             }),
+            label: control.get("label"),
             variable,
-            label,
         })
     }
 
@@ -156,7 +154,7 @@ impl Run<'_> {
     fn each(&self, looping: &Loop, items: &[Value], cx: &TaskContext<'_>) -> Attempt {
         let control = match Control::read(self, &looping.control, cx) {
             Ok(control) => control,
-            Err(message) => return Attempt::failed(message),
+            Err(message) => return self.broken(message, cx),
         };
         let task = cx.task;
         if cx.reach.has(&control.variable) {
@@ -178,7 +176,10 @@ impl Run<'_> {
             Self::publish(task, &own, &attempt.fields);
             control.mark(&mut attempt.fields, &own.local, item);
             self.item_finished(&cx, &control, &mut attempt);
-            let stop = self.breaks(&control, &cx);
+            let stop = match self.breaks(&control, &cx) {
+                Ok(stop) => stop,
+                Err(message) => return self.broken(message, &cx),
+            };
             attempts.push(attempt);
             own.local.remove(&control.variable.as_str().into());
             if stop || self.controller.borrow().cancelled() {
@@ -188,13 +189,28 @@ impl Run<'_> {
         collect(attempts)
     }
 
-    fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> bool {
-        let held = |c: &Value| self.condition(c, cx.reach, cx.around).unwrap_or(false);
-        !control.break_when.is_empty() && control.break_when.iter().all(held)
+    /// Returns the failure of the loop itself, rather than of an item.
+    fn broken(&self, message: String, cx: &TaskContext<'_>) -> Attempt {
+        Attempt {
+            ignored: self.ignores_errors(cx),
+            censored: self.is_censored(cx),
+            ..Attempt::failed(message)
+        }
+    }
+
+    fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> Result<bool, String> {
+        for condition in &control.break_when {
+            if !self.condition(condition, cx.reach, cx.around)? {
+                return Ok(false);
+            }
+        }
+        Ok(!control.break_when.is_empty())
     }
 
     fn item_finished(&self, cx: &TaskContext<'_>, control: &Control, attempt: &mut Attempt) {
-        let label = match self.render(&control.label, cx.reach, cx.around) {
+        let item = || cx.reach.local.get(&control.variable).unwrap_or_default();
+        let label = control.label.clone().unwrap_or_else(item);
+        let label = match self.render(&label, cx.reach, cx.around) {
             Ok(label) => label.to_string(),
             Err(e) => {
                 attempt.fields.insert("failed".to_owned(), json!(true));

@@ -110,12 +110,16 @@ impl Vars {
     /// Takes facts as a module names them.
     pub(super) fn add_facts(&self, facts: &Map<String, Json>) {
         for (name, value) in facts {
-            let value = Value::from_json(value);
-            let short = name.strip_prefix("ansible_").unwrap_or(name);
-            self.facts.set(short, value.clone());
-            if !is_connection_variable(name) {
-                self.injected.set(name, value);
-            }
+            self.add_fact(name, Value::from_json(value));
+        }
+    }
+
+    /// Takes one fact; its texts stay whose they are.
+    pub(super) fn add_fact(&self, name: &str, value: Value) {
+        let short = name.strip_prefix("ansible_").unwrap_or(name);
+        self.facts.set(short, value.clone());
+        if !is_connection_variable(name) {
+            self.injected.set(name, value);
         }
     }
 

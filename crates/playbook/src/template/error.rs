@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Undefined,
     /// An operation failed.
     Failed,
+    /// What should be evaluated is not the author's word.
+    Untrusted,
     /// The limits on time, memory or nesting were reached.
     Limit,
 }
@@ -43,6 +45,13 @@ impl Error {
     /// Returns an operation's failure.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Failed, message)
+    }
+
+    /// Returns the refusal to evaluate what is data.
+    #[must_use]
+    pub fn untrusted() -> Self {
+        let message = "Encountered untrusted template or expression.";
+        Self::new(ErrorKind::Untrusted, message)
     }
 
     /// Names the template and the place, unless an inner one has been named already.

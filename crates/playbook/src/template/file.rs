@@ -5,21 +5,10 @@ use super::lexer::Syntax;
 use super::{Error, ErrorKind, finalize, parser};
 
 /// How a template file is read. The default is the template module's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct FileOptions {
     /// Delimiters and whitespace control.
     pub syntax: Syntax,
-}
-
-impl Default for FileOptions {
-    fn default() -> Self {
-        Self {
-            syntax: Syntax {
-                keep_trailing_newline: true,
-                ..Syntax::default()
-            },
-        }
-    }
 }
 
 /// Renders a file's text.
@@ -43,16 +32,21 @@ pub(super) fn render(
             Some(path),
         )
     })?;
+    let newline = syntax.newline.clone();
     machine.syntax.replace(Syntax {
         keep_trailing_newline: false,
         ..syntax
     });
     let value = machine.file(path.to_owned(), &parsed, &Frame::root())?;
-    let value = finalize::result(value)?;
-    match value {
-        crate::value::Value::None => Ok(String::new()),
-        value => finalize::in_text(&value),
-    }
+    let mut rendered = match finalize::result(value)? {
+        crate::value::Value::None => String::new(),
+        value => finalize::in_text(&value)?,
+    };
+    // Lines that ended the file end what is made of it, whatever stood in the last one.
+    let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
+    let missing = newlines(body).saturating_sub(newlines(&rendered));
+    rendered.push_str(&newline.repeat(missing));
+    Ok(rendered)
 }
 
 /// Reads a first line `#jinja2: lstrip_blocks: True, …` and returns the rest of the text.

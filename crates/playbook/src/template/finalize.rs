@@ -1,7 +1,7 @@
 //! What leaves a template: lists for tuples, nothing for `omit`, an error for what is undefined.
 
 use super::{Error, eval};
-use crate::value::{Dict, List, Value};
+use crate::value::{Dict, List, Mark, Value};
 
 /// Beyond this nesting a result is refused; it may contain itself.
 const DEPTH_LIMIT: usize = 200;
@@ -53,6 +53,7 @@ fn whole(value: Value, top: bool, depth: usize) -> Result<Value, Error> {
                 object.type_name()
             )))
         }
+        Value::Str(text) if text.mark() == Mark::Literal => Ok(Value::str(&*text)),
         value => Ok(value),
     }
 }

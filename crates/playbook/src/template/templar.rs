@@ -6,7 +6,7 @@ use super::eval::{Evaluator, Frame, defined};
 use super::file::{self, FileOptions};
 use super::limits::Limits;
 use super::{Error, ErrorKind, Kwargs, Outside, Scope, cache, finalize};
-use crate::value::{Place, Source, Value};
+use crate::value::{Place, Source, Text, Value};
 
 /// Renders templates against variables.
 pub struct Templar<'a> {
@@ -75,8 +75,14 @@ impl<'a> Templar<'a> {
             })
     }
 
-    /// Evaluates a bare expression, as in `debug: var=…` or `until`.
-    pub fn evaluate(&self, expression: &str, place: Option<&Place>) -> Result<Value, Error> {
+    /// Evaluates a bare expression, as in `debug: var=…`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Untrusted`] unless the author wrote it.
+    pub fn evaluate(&self, expression: &Text, place: Option<&Place>) -> Result<Value, Error> {
+        if !expression.is_authors() {
+            return Err(Error::untrusted());
+        }
         self.expression(expression, place, false, false)
             .and_then(finalize::result)
             .map_err(|error| error.within(expression, place))
@@ -101,14 +107,17 @@ impl<'a> Templar<'a> {
     pub fn condition(&self, condition: &Value) -> Result<bool, Error> {
         let (text, place) = match condition {
             Value::Bool(truth) => return Ok(*truth),
-            Value::Str(text) => (text.clone(), None),
+            Value::Str(text) if text.is_authors() || text.trim().is_empty() => {
+                (text.shared(), None)
+            }
+            Value::Str(_) => return Err(Error::untrusted()),
             Value::Template(source) => (source.text.clone(), source.place.as_ref()),
             other => {
                 let result = self.render(other)?;
                 return Ok(self.not_boolean(&result, &other.to_string(), None));
             }
         };
-        self.decide(text.trim(), place, 0).map_err(|mut error| {
+        self.decide(text.trim(), place).map_err(|mut error| {
             if error.kind == ErrorKind::Undefined && !error.message.starts_with("Error while") {
                 error.message = format!("Error while evaluating conditional: {}", error.message);
             }
@@ -116,36 +125,41 @@ impl<'a> Templar<'a> {
         })
     }
 
-    fn decide(&self, text: &str, place: Option<&Place>, depth: usize) -> Result<bool, Error> {
-        if text.is_empty() {
-            self.warn_at("empty conditional is taken as true", place);
-            return Ok(true);
-        }
+    /// Decides what the author wrote: an expression, or a template that gives one.
+    fn decide(&self, text: &str, place: Option<&Place>) -> Result<bool, Error> {
         let result = if is_wholly_template(text) {
-            let result = self.render(&Value::Template(
-                Source {
-                    text: text.into(),
-                    place: place.cloned(),
-                }
-                .into(),
-            ))?;
-            match &result {
-                Value::Str(inner) if depth < 4 => {
-                    return self.decide(inner.trim(), place, depth + 1);
-                }
-                _ => {
+            let source = Source {
+                text: text.into(),
+                place: place.cloned(),
+            };
+            match self.render(&Value::Template(source.into()))? {
+                Value::Str(inner) if inner.trim().is_empty() => return Ok(self.empty(place)),
+                Value::Str(inner) if !inner.is_authors() => return Err(Error::untrusted()),
+                Value::Str(inner) => self.operand(inner.trim(), place)?,
+                result => {
                     self.warn_at("conditionals should not be surrounded by {{ }}", place);
                     result
                 }
             }
+        } else if text.is_empty() {
+            return Ok(self.empty(place));
         } else {
-            let value = self.expression(text, place, false, true)?;
-            finalize::result(defined(value)?)?
+            self.operand(text, place)?
         };
         Ok(match result {
             Value::Bool(truth) => truth,
             other => self.not_boolean(&other, text, place),
         })
+    }
+
+    fn empty(&self, place: Option<&Place>) -> bool {
+        self.warn_at("empty conditional is taken as true", place);
+        true
+    }
+
+    fn operand(&self, text: &str, place: Option<&Place>) -> Result<Value, Error> {
+        let value = self.expression(text, place, false, true)?;
+        finalize::result(defined(value)?)
     }
 
     fn not_boolean(&self, result: &Value, text: &str, place: Option<&Place>) -> bool {

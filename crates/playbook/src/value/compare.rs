@@ -153,7 +153,7 @@ impl Equivalent<Key> for str {
 fn hash<H: Hasher>(value: &Value, state: &mut H) {
     match value {
         // As `str` itself, so that a mapping can be asked for a `&str`.
-        Value::Str(text) => text.as_ref().hash(state),
+        Value::Str(text) => text[..].hash(state),
         Value::Int(n) => n.hash(state),
         Value::Bool(truth) => i64::from(*truth).hash(state),
         Value::Float(f) => hash_float(*f, state),

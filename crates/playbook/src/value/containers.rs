@@ -27,6 +27,12 @@ struct Shared<T> {
 pub struct Key(pub(super) Value);
 
 impl Key {
+    /// Returns a key that the author wrote.
+    #[must_use]
+    pub fn authors(text: &str) -> Self {
+        Self(Value::authors_str(text))
+    }
+
     /// Returns the value this key was made of.
     #[must_use]
     pub fn value(&self) -> &Value {

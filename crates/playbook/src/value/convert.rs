@@ -69,15 +69,22 @@ fn from_node(node: &Node, authored: bool) -> Value {
         Kind::Seq(items) => Value::list(items.iter().map(|i| from_node(i, authored)).collect()),
         Kind::Map(pairs) => {
             let pairs = pairs.iter().filter_map(|(key, value)| {
-                Some((
-                    // The text of a key is no template here; who takes templates there renders it.
-                    Key::of(from_node(key, false)).ok()?,
-                    from_node(value, authored),
-                ))
+                Some((key_of(key, authored)?, from_node(value, authored)))
             });
             Value::Dict(pairs.collect())
         }
     }
+}
+
+/// Reads a key. A text is no template there; who takes templates in keys renders the author's.
+fn key_of(key: &Node, authored: bool) -> Option<Key> {
+    let key = match &key.kind {
+        Kind::Str(text) if authored && key.tag.as_deref() != Some("!unsafe") => {
+            Value::authors_str(text)
+        }
+        _ => from_node(key, false),
+    };
+    Key::of(key).ok()
 }
 
 fn from_json(json: &Json, text: &dyn Fn(&str) -> Value) -> Value {

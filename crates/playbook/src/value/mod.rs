@@ -1,13 +1,16 @@
 //! The language's values: Python's, as far as a playbook can see them.
 //!
-//! Strings come in two kinds. A [`Value::Str`] is only text, whatever it contains: everything
-//! a module, a fact or a lookup returns. A [`Value::Template`] is text that the author of the
-//! playbook wrote and that still holds `{{ … }}`: the template room renders it when, and
-//! whenever, something reads it. No operation on values ever makes the second out of the first.
+//! Strings come in two kinds. A [`Value::Str`] reads as it stands, whatever it contains; its
+//! [`Mark`] says whether the author of the playbook wrote it, so that it may be evaluated as an
+//! expression, or whether it is data: everything a module, a fact or a lookup returns. A
+//! [`Value::Template`] is text that the author wrote and that still holds `{{ … }}`: the
+//! template room renders it when, and whenever, something reads it. No operation on values ever
+//! makes an author's text out of data.
 
 mod compare;
 mod containers;
 mod convert;
+mod mark;
 mod number;
 mod object;
 mod text;
@@ -19,6 +22,7 @@ use num_bigint::BigInt;
 pub use compare::compare;
 pub use containers::{Dict, Key, List};
 pub(crate) use convert::key_text;
+pub use mark::{Mark, Text};
 pub(crate) use number::{float_repr, from_big};
 pub use object::{Object, Range};
 pub(crate) use text::repr_str;
@@ -79,8 +83,8 @@ pub enum Value {
     Big(Rc<BigInt>),
     /// A floating-point number.
     Float(f64),
-    /// Text, and only text.
-    Str(Rc<str>),
+    /// Text that reads as it stands.
+    Str(Text),
     /// Bytes, as from `.encode()`.
     Bytes(Rc<[u8]>),
     /// A mutable list, shared by its clones.
@@ -105,9 +109,16 @@ pub enum Value {
 pub struct ValueError(pub String);
 
 impl Value {
-    /// Returns text.
+    /// Returns text that is data.
     pub fn str(text: impl AsRef<str>) -> Self {
-        Self::Str(Rc::from(text.as_ref()))
+        Self::Str(Text::new(text.as_ref(), Mark::Data))
+    }
+
+    /// Returns text that the author wrote and that reads as it stands, whatever it contains: a
+    /// key, say.
+    #[must_use]
+    pub fn authors_str(text: &str) -> Self {
+        Self::Str(Text::authors(text))
     }
 
     /// Returns a list of `items`.
@@ -135,7 +146,7 @@ impl Value {
     #[must_use]
     pub fn authored(text: &str, place: Option<Place>) -> Self {
         if !crate::value::looks_like_template(text) {
-            return Self::str(text);
+            return Self::authors_str(text);
         }
         let text = Rc::from(text);
         Self::Template(Rc::new(Source { text, place }))
@@ -162,6 +173,16 @@ impl Value {
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns whose word it is, if this is text.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        match self {
+            Self::Str(text) => Some(text.mark()),
+            Self::Template(_) => Some(Mark::Author),
             _ => None,
         }
     }
@@ -312,7 +333,7 @@ impl From<&str> for Value {
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::Str(Rc::from(text))
+        Self::Str(Text::new(text, Mark::Data))
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Evaluator, Frame, defined, keep, methods, trip};
 use crate::template::ast::{Args, Expr};
 use crate::template::filters::Given;
 use crate::template::{Error, Kwargs, civil};
-use crate::value::{Dict, Key, Range, Value, looks_like_template, repr_str};
+use crate::value::{Dict, Key, Mark, Range, Value, looks_like_template, repr_str};
 
 const FUNCTIONS: [&str; 11] = [
     "range",
@@ -245,9 +245,7 @@ impl Evaluator<'_> {
             .strip_prefix("ansible.builtin.")
             .unwrap_or(&name)
             .to_owned();
-        let terms: Vec<Value> = terms
-            .map(|term| self.term(&term))
-            .collect::<Result<_, _>>()?;
+        let terms = self.terms(terms.as_slice())?;
         if bare != "first_found" && bare != "vars" {
             for term in terms.iter().chain(named.values()) {
                 if let Value::Undefined(undefined) = term {
@@ -291,15 +289,30 @@ impl Evaluator<'_> {
         })
     }
 
-    /// Renders a term that is itself a template: `lookup('file', '{{ dir }}/x')`.
+    /// Renders a term that is itself a template: `lookup('file', '{{ dir }}/x')`. Data is none,
+    /// whatever it contains.
     fn term(&self, term: &Value) -> Result<Value, Error> {
         match term {
-            Value::Str(text) if looks_like_template(text) => self.source(&crate::value::Source {
-                text: text.clone(),
-                place: None,
-            }),
+            Value::Str(text) if text.mark() != Mark::Data && looks_like_template(text) => self
+                .source(&crate::value::Source {
+                    text: text.shared(),
+                    place: None,
+                }),
+            Value::List(list) => self.terms(&list.items()).map(Value::list),
+            Value::Tuple(items) => self.terms(items).map(Value::tuple),
+            Value::Dict(dict) => {
+                let _deeper = self.meter.deeper()?;
+                let entries = dict.entries().into_iter();
+                let rendered = entries.map(|(key, value)| Ok((key, self.term(&value)?)));
+                rendered.collect::<Result<Dict, Error>>().map(Value::Dict)
+            }
             term => Ok(term.clone()),
         }
+    }
+
+    fn terms(&self, terms: &[Value]) -> Result<Vec<Value>, Error> {
+        let _deeper = self.meter.deeper()?; // a list may contain itself
+        terms.iter().map(|term| self.term(term)).collect()
     }
 }
 

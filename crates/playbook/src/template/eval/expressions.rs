@@ -6,7 +6,7 @@ use super::{Evaluator, Frame, defined, operators, trip, truth};
 use crate::template::ast::{Applied, Args, Comparison, Expr};
 use crate::template::filters::{self, Given};
 use crate::template::{Error, ErrorKind, Kwargs, jinja_tests};
-use crate::value::{Dict, Key, Value, looks_like_template};
+use crate::value::{Dict, Key, Mark, Value};
 
 impl Evaluator<'_> {
     /// Returns the value of `expr` with every template in it rendered.
@@ -99,12 +99,12 @@ impl Evaluator<'_> {
     /// Returns a constant; in a conditional a text may be a template itself.
     fn constant(&self, value: &Value) -> Result<Value, Error> {
         match value {
-            Value::Str(text) if self.embedded.get() && looks_like_template(text) => {
+            Value::Str(text) if self.embedded.get() && text.mark() == Mark::Literal => {
                 self.warn(format!(
                     "Jinja constant strings should not contain embedded templates: {text}"
                 ));
                 self.source(&crate::value::Source {
-                    text: text.clone(),
+                    text: text.shared(),
                     place: None,
                 })
             }

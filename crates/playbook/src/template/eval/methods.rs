@@ -1,7 +1,5 @@
 //! The methods of Python's texts, lists, mappings and numbers that templates may call.
 
-use std::rc::Rc;
-
 use super::objects::{Cycler, Loop, Moment, Span};
 use super::{Evaluator, civil_format};
 use crate::template::filters::Given;
@@ -351,7 +349,7 @@ fn dict_method(
 
 fn text_method(
     machine: &Evaluator<'_>,
-    text: &Rc<str>,
+    text: &str,
     name: &str,
     args: &[Value],
     named: &Kwargs,

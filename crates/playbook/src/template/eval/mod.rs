@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::lexer::Syntax;
 use super::limits::{Limits, Meter};
 use super::{Error, ErrorKind, Outside, Scope, cache};
-use crate::value::{Dict, Key, Place, Source, Undefined, Value};
+use crate::value::{Dict, Key, Place, Source, Text, Undefined, Value};
 
 pub(super) use methods::sorted;
 pub(super) use objects::Moment;
@@ -186,7 +186,10 @@ impl<'a> Evaluator<'a> {
                 let missing = newlines(text).saturating_sub(newlines(rendered));
                 match missing {
                     0 => result,
-                    n => Value::from(format!("{rendered}{}", "\n".repeat(n))),
+                    n => {
+                        let whole = format!("{rendered}{}", "\n".repeat(n));
+                        Value::Str(Text::new(whole, rendered.mark()))
+                    }
                 }
             }
             _ => result,

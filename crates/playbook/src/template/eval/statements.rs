@@ -7,7 +7,7 @@ use super::objects::{Loop, Macro, Namespace};
 use super::{Evaluator, Frame, at_line, defined, keep, trip, truth};
 use crate::template::ast::{BlockDef, Expr, For, Stmt, Target};
 use crate::template::{Error, ErrorKind, Kwargs, finalize, parser};
-use crate::value::{Dict, Value};
+use crate::value::{Dict, Mark, Text, Value};
 
 /// How a run of statements ended.
 #[derive(Clone, Copy, PartialEq)]
@@ -65,7 +65,7 @@ impl Evaluator<'_> {
     fn run(&self, statement: &Stmt, frame: &Rc<Frame>, out: &mut Out) -> Result<Flow, Error> {
         self.meter.steps(1)?;
         match statement {
-            Stmt::Text(text) => out.push(Value::Str(text.clone())),
+            Stmt::Text(text) => out.push(Value::Str(Text::new(text.clone(), Mark::Data))),
             Stmt::Output(expr, line) => {
                 let value = self.place(*line, self.value(expr, frame))?;
                 if let (Value::Undefined(undefined), Some(_)) = (&value, &*self.file.borrow()) {

@@ -20,7 +20,10 @@ pub(super) const FILTERS: &[Filter] = &[
         Ok(Value::from(title(&v.to_string())))
     }),
     filter("trim", &["chars"], trim),
-    filter("string", &[], |_, v, _| Ok(Value::from(v.to_string()))),
+    filter("string", &[], |_, v, _| match v {
+        Value::Str(_) => Ok(v),
+        other => Ok(Value::from(other.to_string())),
+    }),
     filter("safe", &[], |_, v, _| Ok(v)),
     filter("replace", &["old", "new", "count"], replace),
     filter("center", &["width"], center),

@@ -6,7 +6,7 @@ use super::Parser;
 use crate::template::Error;
 use crate::template::ast::{Applied, Args, Comparison, Expr, Operator};
 use crate::template::lexer::Token;
-use crate::value::Value;
+use crate::value::{Mark, Text, Value, looks_like_template};
 
 impl Parser {
     pub(super) fn expression(&mut self) -> Result<Expr, Error> {
@@ -176,7 +176,11 @@ impl Parser {
                     text.push_str(more);
                     self.at += 1;
                 }
-                Ok(Expr::Const(Value::from(text)))
+                let mark = match looks_like_template(&text) {
+                    true => Mark::Literal,
+                    false => Mark::Data,
+                };
+                Ok(Expr::Const(Value::Str(Text::new(text, mark))))
             }
             Token::Int(digits) => match integer(&digits) {
                 Some(value) => {
