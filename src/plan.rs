@@ -16,10 +16,10 @@ use crate::run::RunId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnError {
-    /// They go.
+    /// Remove everything that the build made.
     #[default]
     Destroy,
-    /// The builder stays, for looking at, until its own timer ends it.
+    /// Keep the builder for debugging until its own timer ends it.
     Keep,
 }
 

@@ -115,7 +115,10 @@ impl AskPolicy {
             return Err("the path is not absolute and plain".to_owned());
         }
         if !bundle.is_large(path) {
-            return Err(format!("{} is no large file of this run", path.display()));
+            return Err(format!(
+                "{} is not a large file of this run",
+                path.display()
+            ));
         }
         let found = path.metadata().map_err(|e| e.to_string())?;
         match found.is_file() && found.len() <= FILE_BYTES {
@@ -124,7 +127,7 @@ impl AskPolicy {
                 mode: found.permissions().mode() & 0o777,
                 size: found.len(),
             }),
-            false => Err("it is no file that can be sent".to_owned()),
+            false => Err("it is not a file that can be sent".to_owned()),
         }
     }
 
@@ -165,7 +168,7 @@ impl AskPolicy {
                 .text_of(path)
                 .map(|text| vec![text])
                 .map_err(|e| e.to_string()),
-            false => Err(format!("{} is no file of this run", place.file)),
+            false => Err(format!("{} is not a file of this run", place.file)),
         }
     }
 }

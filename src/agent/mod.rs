@@ -430,7 +430,7 @@ impl Following {
                 let claimed = recap.ok + recap.failed + recap.skipped + recap.rescued;
                 if claimed > 0 && self.tasks == 0 && error.is_none() {
                     return Err(AgentError::OutOfPlace(format!(
-                        "it claims to have run {claimed} tasks and told of none"
+                        "it claims to have run {claimed} tasks and reported none"
                     )));
                 }
                 return Ok(Some(Ended {

@@ -25,33 +25,33 @@ use crate::targets::Target;
 use crate::targets::container::Container;
 use output::Output;
 
-/// Bake an image of each manifest; its id goes to stdout
+/// Bake an image from each manifest and print its id
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The manifests; their images' ids are printed in this order, one a line
+    /// Manifests to bake; image ids are printed in this order, one per line
     #[arg(required = true, value_name = "MANIFEST")]
     manifests: Vec<PathBuf>,
-    /// Where machines come from
+    /// Where the machines come from
     #[arg(long, value_enum, default_value = "ec2")]
     target: TargetKind,
     #[command(flatten)]
     vars: VarArgs,
-    /// Let the playbooks' lookups `pipe` and `lines` run commands on this machine
+    /// Allow the lookups `pipe` and `lines` to run commands on this machine
     #[arg(long)]
     allow_pipe: bool,
-    /// What becomes of the machine when the build fails
+    /// What to do with the builder when the build fails
     #[arg(long, value_enum, default_value = "destroy")]
     on_error: OnError,
-    /// How many images are baked at a time
+    /// How many images to bake at the same time
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// Print the events as JSON, one object a line, to stderr
+    /// Print events to stderr as JSON, one object per line
     #[arg(long)]
     json: bool,
-    /// Write what came of it to a file, as JSON; an older one stays until then
+    /// Write the result to a file as JSON, in place of an older one
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Say more; repeatable
+    /// Show more detail; repeatable
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }

@@ -11,12 +11,12 @@ use crate::manifest::{self, TargetKind};
 use crate::plan::{self, OnError};
 use crate::provision;
 
-/// Check a manifest and its playbooks without calling anything
+/// Check a manifest and its playbooks without any network call
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The manifest
+    /// Manifest to check
     manifest: PathBuf,
-    /// Where the machine will come from
+    /// Where the machines will come from
     #[arg(long, value_enum, default_value = "ec2")]
     target: TargetKind,
     #[command(flatten)]

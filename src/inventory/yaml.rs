@@ -44,7 +44,7 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node) -> Result<(), Inven
             }
             "children" => children(inventory, name, value)?,
             other => {
-                let message = format!("`{other}` is no key of a group: hosts, vars, children");
+                let message = format!("`{other}` is not a key of a group: hosts, vars, children");
                 return Err(yaml::Diagnostic::new(&key.span, message).into());
             }
         }

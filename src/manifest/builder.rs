@@ -116,7 +116,7 @@ fn cidrs(node: &Node, variables: &Variables) -> Result<Vec<String>, Diagnostic> 
         None => Ok(cidrs),
         Some(wrong) => Err(Diagnostic::new(
             &node.span,
-            format!("`{wrong}` is no range of addresses such as 203.0.113.7/32"),
+            format!("`{wrong}` is not an address range such as 203.0.113.7/32"),
         )),
     }
 }
@@ -170,7 +170,7 @@ fn timeouts(node: Option<&Node>) -> Result<Timeouts, Diagnostic> {
             &fields.get("unattended").unwrap_or(node).span,
             format!("`unattended` must be at least {}s", SHORTEST_LIFE.as_secs()),
         )
-        .hint("a machine is told that it is still wanted six times in that time"));
+        .hint("the machine's timer is renewed six times in that time"));
     }
     Ok(Timeouts {
         launch: read::duration(&fields, "launch")?.unwrap_or(usual.launch),

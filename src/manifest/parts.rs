@@ -65,7 +65,7 @@ fn ami(node: &Node, id: String) -> Result<String, Diagnostic> {
     }
     Err(Diagnostic::new(
         &node.span,
-        format!("`{id}` is no image id such as ami-0abc1234"),
+        format!("`{id}` is not an image id such as ami-0abc1234"),
     ))
 }
 
@@ -84,7 +84,7 @@ fn filter(node: &Node, variables: &Variables) -> Result<ImageFilter, Diagnostic>
     if owners.is_empty() {
         return Err(
             Diagnostic::new(&node.span, "`source.filter` has no `owners`")
-                .hint("without owners anybody can publish an image that matches"),
+                .hint("without `owners`, anybody could publish an image that matches"),
         );
     }
     let most_recent = node
@@ -108,7 +108,7 @@ fn file(
     if let (Some(sum), Some(node)) = (&checksum, fields.get("checksum")) {
         let hex = sum.strip_prefix("sha256:").unwrap_or_default();
         if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            let message = format!("`{sum}` is no checksum such as sha256:9f86d0…");
+            let message = format!("`{sum}` is not a checksum such as sha256:9f86d0…");
             return Err(Diagnostic::new(&node.span, message));
         }
     }
@@ -134,7 +134,8 @@ pub(super) fn arches(
     };
     let arch = |text: &String| {
         Arch::parse(text).ok_or_else(|| {
-            let wrong = Diagnostic::new(&node.span, format!("`{text}` is no architecture we know"));
+            let wrong =
+                Diagnostic::new(&node.span, format!("`{text}` is not a known architecture"));
             wrong.hint("known: amd64, arm64")
         })
     };

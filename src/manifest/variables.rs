@@ -111,14 +111,14 @@ impl Variables {
             let name = inside.trim();
             filled.push_str(before);
             if !is_name(name) {
-                return Err(wrong(format!("`{name}` is no variable's name"))
+                return Err(wrong(format!("`{name}` is not the name of a variable"))
                     .hint("expressions in the manifest itself are not supported yet"));
             }
             match self.values.get(name) {
                 Some(value) => filled.push_str(value),
                 None if LATER.contains(&name) => {
                     return Err(wrong(format!("`{{{{ {name} }}}}` has no value here"))
-                        .hint("each image has its own, and `name` and `source.arch` are for all: put it into `image.name`"));
+                        .hint("each image has its own value, and `name` and `source.arch` are shared by all: put it into `image.name`"));
                 }
                 None => {
                     let known = self.values.keys().map(String::as_str).chain(LATER);
@@ -140,7 +140,7 @@ fn too_short(key: &Node, name: &str) -> Diagnostic {
         &key.span,
         format!("the sensitive variable `{name}` has less than {SHORTEST_SECRET} bytes"),
     )
-    .hint("it could not be hidden without hiding parts of everything else")
+    .hint("a value this short could not be hidden without hiding parts of everything else")
 }
 
 fn told(node: &Node, name: &str) -> Diagnostic {

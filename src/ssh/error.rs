@@ -59,7 +59,7 @@ pub(crate) enum SshError {
     HostKey(#[from] HostKeyError),
     /// The host did not accept us.
     #[error(
-        "{label} refused every key: tried {}; it accepts {methods}",
+        "{label} refused every key: {}; it accepts {methods}",
         tried_list(tried)
     )]
     Refused {
@@ -272,8 +272,8 @@ pub(super) const EXPOSED: &str = "not used: others can read it";
 
 fn tried_list(tried: &[String]) -> String {
     match tried {
-        [] => "none, there is no key".to_owned(),
-        tried => tried.join(", "),
+        [] => "there is none to try".to_owned(),
+        tried => format!("tried {}", tried.join(", ")),
     }
 }
 
@@ -381,7 +381,7 @@ fn hung_up_hint(stage: Stage) -> &'static str {
 
 fn protocol_hint(error: &russh::Error) -> Option<&'static str> {
     match error {
-        russh::Error::Version => Some("what answers on that port is no SSH server"),
+        russh::Error::Version => Some("what answers on that port is not an SSH server"),
         russh::Error::NoCommonAlgo { .. } => {
             Some("its sshd offers only algorithms that are too old: see `ssh -v`")
         }

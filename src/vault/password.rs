@@ -83,7 +83,7 @@ fn from_program(path: &Path, label: &str) -> Result<String, VaultError> {
         .output();
     let output = output.map_err(|error| refused(&name, &error.to_string()))?;
     match output.status.success() {
-        true => String::from_utf8(output.stdout).map_err(|_| refused(&name, "it is no text")),
+        true => String::from_utf8(output.stdout).map_err(|_| refused(&name, "it is not text")),
         false => Err(refused(&name, &format!("it ended with {}", output.status))),
     }
 }

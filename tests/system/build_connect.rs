@@ -144,7 +144,7 @@ fn without_an_answer_about_the_own_address_nothing_is_made() {
         (&closed, "cannot be asked"),
         (
             &liar.url,
-            "answered \"0.0.0.0/0\\n\", which is no address to come from",
+            "answered \"0.0.0.0/0\\n\", which is not an address that one can come from",
         ),
     ] {
         let said = start(&cloud, MANIFEST, echo).wait().ended(1).stderr;

@@ -22,31 +22,31 @@ use crate::vault::{Opened, VaultArgs};
 /// Run a playbook on existing machines
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The playbook
+    /// Playbook to run
     playbook: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
     choice: ChoiceArgs,
-    /// Extra variables: k=v, JSON, or @file; they win over everything
+    /// Extra variables: k=v, JSON or @file; they take precedence over all others
     #[arg(short, long = "extra-vars", value_name = "VARS")]
     extra_vars: Vec<String>,
-    /// Change nothing, say what would change
+    /// Change nothing; report what would change
     #[arg(short = 'C', long)]
     check: bool,
-    /// Show what changes in files
+    /// Show changes to files as diffs
     #[arg(short = 'D', long)]
     diff: bool,
     /// Run tasks with become, unless they say otherwise
     #[arg(short = 'b', long = "become")]
     privileged: bool,
-    /// Whom to become
+    /// User to become
     #[arg(long, value_name = "USER", default_value = "root")]
     become_user: String,
-    /// Ask for the password of sudo
+    /// Ask for the sudo password
     #[arg(short = 'K', long)]
     ask_become_pass: bool,
-    /// File with the password of sudo
+    /// File with the sudo password
     #[arg(long, value_name = "FILE", conflicts_with = "ask_become_pass")]
     become_password_file: Option<PathBuf>,
     /// Folders with roles, separated by colons
@@ -58,18 +58,18 @@ pub(crate) struct Args {
     /// Run handlers even after a failure
     #[arg(long)]
     force_handlers: bool,
-    /// Confirm each task
+    /// Confirm each task before it runs
     #[arg(long)]
     step: bool,
-    /// Let the playbook's lookups `pipe` and `lines` run commands on this machine
+    /// Allow the lookups `pipe` and `lines` to run commands on this machine
     #[arg(long)]
     allow_pipe: bool,
     #[command(flatten)]
     vault: VaultArgs,
-    /// Print one JSON object per event to stdout
+    /// Print events to stdout as JSON, one object per line
     #[arg(long)]
     json: bool,
-    /// Say more; repeat for still more
+    /// Show more detail; repeatable
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -77,16 +77,16 @@ pub(crate) struct Args {
 /// Which machines, and how to get in.
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArgs {
-    /// A machine, as `[user@]address[:port]`; repeatable
+    /// Machine to run on, as `[user@]address[:port]`; repeatable
     #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags"])]
     host: Vec<String>,
     /// Inventory file, INI or YAML
     #[arg(short, long, value_name = "FILE", conflicts_with = "host")]
     inventory: Option<PathBuf>,
-    /// This machine, without SSH
+    /// Run on this machine, without SSH
     #[arg(long, conflicts_with_all = ["host", "inventory"])]
     local: bool,
-    /// Only the hosts of this pattern
+    /// Only hosts that match this pattern
     #[arg(short, long, value_name = "PATTERN")]
     limit: Option<String>,
     /// User to log in as
@@ -101,7 +101,7 @@ pub(super) struct TargetArgs {
     /// `known_hosts` file to use instead of the user's; repeatable
     #[arg(long, value_name = "FILE")]
     known_hosts: Vec<PathBuf>,
-    /// Note the host key of a machine seen for the first time
+    /// Accept and record the host key of a machine seen for the first time
     #[arg(long)]
     accept_new_host_key: bool,
 }
@@ -112,16 +112,16 @@ struct ChoiceArgs {
     /// Only tasks with one of these tags
     #[arg(short, long, value_name = "TAGS", value_delimiter = ',')]
     tags: Vec<String>,
-    /// No tasks with any of these tags
+    /// Skip tasks with any of these tags
     #[arg(long, value_name = "TAGS", value_delimiter = ',')]
     skip_tags: Vec<String>,
-    /// Begin at the task of this name
+    /// Start at the task with this name
     #[arg(long, value_name = "NAME")]
     start_at_task: Option<String>,
-    /// Print the tasks, run nothing
+    /// List the tasks and run nothing
     #[arg(long)]
     list_tasks: bool,
-    /// Print the tags, run nothing
+    /// List the tags and run nothing
     #[arg(long)]
     list_tags: bool,
 }

@@ -410,7 +410,9 @@ async fn the_agent_signs_when_no_file_can() {
     destination.login.identities_only = true;
     let error = failure(destination).await;
     assert!(
-        error.to_string().contains("tried none, there is no key"),
+        error
+            .to_string()
+            .contains("refused every key: there is none to try"),
         "{error}"
     );
 }

@@ -37,7 +37,7 @@ pub(super) struct Echo {
 /// Why the service's answer is of no use.
 #[derive(Debug, thiserror::Error)]
 enum EchoError {
-    #[error("{url} is no http or https address")]
+    #[error("{url} is not an http or https address")]
     Url { url: String },
     #[error("{url} did not answer within {after:?}")]
     TooSlow { url: String, after: Duration },
@@ -50,7 +50,7 @@ enum EchoError {
     Status { url: String, status: u16 },
     #[error("{url} answered with more than {LONGEST_BYTES} bytes")]
     TooLong { url: String },
-    #[error("{url} answered {said:?}, which is no address to come from")]
+    #[error("{url} answered {said:?}, which is not an address that one can come from")]
     NoAddress { url: String, said: String },
 }
 
@@ -228,7 +228,7 @@ mod tests {
             let error = asked(ok(said)).await.unwrap_err();
             assert_eq!(
                 error,
-                format!("URL answered {said:?}, which is no address to come from")
+                format!("URL answered {said:?}, which is not an address that one can come from")
             );
         }
         let long = "HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"1".repeat(100_000);
