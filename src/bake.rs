@@ -459,7 +459,10 @@ impl Bake<'_> {
     fn keeps(&self, failure: &Failure) -> bool {
         self.plan.on_error == OnError::Keep
             && failure.kind != Exit::Interrupted
-            && !self.ledger.outstanding(BakeEnd::Failed).is_empty()
+            && !self
+                .ledger
+                .outstanding(self.env.target, BakeEnd::Failed)
+                .is_empty()
     }
 
     /// The user wants to look at what failed: all of it stays, named, until its own timer ends it.
@@ -497,10 +500,10 @@ impl Bake<'_> {
             }
             None => {}
         }
-        let reap = self.ledger.reap_command(&plan.run);
+        let reap = env.target.reap_command(&plan.run);
         hints.push(format!("`{reap}` removes all that is kept"));
         failure.hint = Some(hints.join("\n"));
-        let left = self.ledger.outstanding(BakeEnd::Failed);
+        let left = self.ledger.outstanding(self.env.target, BakeEnd::Failed);
         failure.left_behind.extend(left);
         failure
     }

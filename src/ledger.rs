@@ -3,26 +3,27 @@
 
 mod journal;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
-use crate::targets::{Role, Target};
+use crate::targets::{self, Payer};
 use crate::transport::BoxFuture;
 use journal::Journal;
 use journal::Record;
 #[cfg(test)]
 pub(crate) use journal::replay;
-pub(crate) use journal::{DeadRun, JournalError, dead_runs, state_folder};
+pub(crate) use journal::{DeadRun, JournalError, runs, state_folder};
 
 /// When a debt is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,146 +44,62 @@ pub(crate) enum BakeEnd {
     Failed,
 }
 
-/// What undoes one creation. It goes by the run's name, since the answer with the id may never
-/// have arrived.
+/// What undoes one creation: data that its target wrote and alone can read. It goes by the run's
+/// name, since the answer with the id may never have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "undo", rename_all = "kebab-case")]
-pub(crate) enum Undo {
-    /// EC2: terminate the run's instance of this role.
-    TerminateInstance {
-        /// Where it is.
-        region: String,
-        /// Whose it is.
-        run: RunId,
-        /// Which of the run's.
-        role: Role,
-    },
-    /// EC2: delete the run's security group, once nothing uses it.
-    DeleteSecurityGroup {
-        /// Where it is.
-        region: String,
-        /// Whose it is.
-        run: RunId,
-        /// Its name.
-        name: String,
-    },
-    /// EC2: deregister the image of this name, of this run.
-    DeregisterImage {
-        /// Where it is.
-        region: String,
-        /// Whose it is.
-        run: RunId,
-        /// Its name.
-        name: String,
-    },
-    /// EC2: delete the run's snapshots, once no image uses them.
-    DeleteSnapshots {
-        /// Where they are.
-        region: String,
-        /// Whose they are.
-        run: RunId,
-        /// How many there will be, where that is known: one for each of the builder's volumes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        expected: Option<usize>,
-    },
-    /// Here: power a container off.
-    StopContainer {
-        /// The machine's name.
-        name: String,
-    },
-    /// Here: remove a network namespace and its links.
-    RemoveNetwork {
-        /// Its name.
-        name: String,
-    },
-    /// Here: remove a file or folder, and what is below it.
-    RemovePath {
-        /// Where it is.
-        path: PathBuf,
-    },
+#[serde(from = "Written")]
+pub(crate) struct Undo {
+    target: String,
+    #[serde(flatten)]
+    data: Map<String, Value>,
+}
+
+/// An undo as a journal has it: older ones do not name the target.
+#[derive(Deserialize)]
+struct Written {
+    target: Option<String>,
+    #[serde(flatten)]
+    data: Map<String, Value>,
+}
+
+impl From<Written> for Undo {
+    fn from(Written { target, data }: Written) -> Self {
+        let target = target.unwrap_or_else(|| targets::of_unnamed(&data).to_owned());
+        Self { target, data }
+    }
 }
 
 impl Undo {
-    /// Returns what it removes, for people.
-    pub(crate) fn what(&self, learned: &[String]) -> String {
-        let ids = learned.join(", ");
-        let named = |noun: &str, otherwise: &str| match learned {
-            [] => format!("{noun} {otherwise}"),
-            _ => format!("{noun} {ids}"),
+    /// Returns what `target` has written.
+    pub(crate) fn new(target: &str, data: &impl Serialize) -> Self {
+        let data = match serde_json::to_value(data) {
+            Ok(Value::Object(data)) => data,
+            other => unreachable!("an undo is a record of plain fields: {other:?}"),
         };
-        match self {
-            Self::TerminateInstance { region, run, role } => {
-                format!(
-                    "{} in {region}",
-                    named(&format!("{role} instance"), &format!("of run {run}"))
-                )
-            }
-            Self::DeleteSecurityGroup { region, name, .. } => {
-                format!("{} in {region}", named("security group", name))
-            }
-            Self::DeregisterImage { region, name, .. } => {
-                format!("{} in {region}", named("image", name))
-            }
-            Self::DeleteSnapshots { region, run, .. } => {
-                format!(
-                    "{} in {region}",
-                    named("snapshot", &format!("of run {run}"))
-                )
-            }
-            Self::StopContainer { name } => format!("container {name}"),
-            Self::RemoveNetwork { name } => format!("network namespace {name}"),
-            Self::RemovePath { path } => path.display().to_string(),
+        Self {
+            target: target.to_owned(),
+            data,
         }
     }
 
-    /// Returns whether it is about something of this host.
-    pub(crate) fn is_local(&self) -> bool {
-        self.region().is_none()
+    /// Returns the name of the target that wrote it.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
     }
 
-    /// Returns the region it is about, if it is about EC2.
-    pub(crate) fn region(&self) -> Option<&str> {
-        match self {
-            Self::TerminateInstance { region, .. }
-            | Self::DeleteSecurityGroup { region, .. }
-            | Self::DeregisterImage { region, .. }
-            | Self::DeleteSnapshots { region, .. } => Some(region),
-            Self::StopContainer { .. } | Self::RemoveNetwork { .. } | Self::RemovePath { .. } => {
-                None
-            }
-        }
+    /// Returns it as its target has it.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&Value::Object(self.data.clone()))
     }
+}
 
-    /// Returns the command that removes it; `run` is whose it is, where that is known.
-    pub(crate) fn remedy(&self, learned: &[String], run: Option<&RunId>) -> String {
-        match (self, learned) {
-            (Self::TerminateInstance { region, .. }, [id]) => {
-                format!("aws ec2 terminate-instances --region {region} --instance-ids {id}")
-            }
-            (Self::DeleteSecurityGroup { region, .. }, [id]) => {
-                format!("aws ec2 delete-security-group --region {region} --group-id {id}")
-            }
-            (Self::DeregisterImage { region, .. }, [id]) => {
-                format!("aws ec2 deregister-image --region {region} --image-id {id}")
-            }
-            (Self::DeleteSnapshots { region, .. }, [id]) => {
-                format!("aws ec2 delete-snapshot --region {region} --snapshot-id {id}")
-            }
-            (
-                Self::TerminateInstance { region, run, .. }
-                | Self::DeleteSecurityGroup { region, run, .. }
-                | Self::DeregisterImage { region, run, .. }
-                | Self::DeleteSnapshots { region, run, .. },
-                // None is known, or several, for which EC2 has no one command.
-                _,
-            ) => reap_command(Some(run), Some(region)),
-            // Only `reap` knows what here holds on to what, and unmounts.
-            (
-                Self::StopContainer { .. } | Self::RemoveNetwork { .. } | Self::RemovePath { .. },
-                _,
-            ) => reap_command(run, None),
-        }
-    }
+/// Something that is owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Debt {
+    /// What pays it.
+    pub(crate) undo: Undo,
+    /// What the thing is called, as far as that is known: ids, oldest first.
+    pub(crate) learned: Vec<String>,
 }
 
 /// Names a debt within its ledger.
@@ -190,11 +107,10 @@ impl Undo {
 pub(crate) struct DebtId(usize);
 
 #[derive(Debug, Clone)]
-struct Debt {
+struct Entry {
     id: DebtId,
     due: Due,
-    undo: Undo,
-    learned: Vec<String>,
+    debt: Debt,
     paid: bool,
     /// Cancelled when the call that incurs it was answered, or never will be.
     answered: Option<CancellationToken>,
@@ -210,7 +126,7 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Inner {
     run: RunId,
-    debts: Vec<Debt>,
+    entries: Vec<Entry>,
     journal: Journal,
 }
 
@@ -222,7 +138,7 @@ impl Ledger {
     pub(crate) fn open(folder: &Path, run: &RunId) -> Result<Self, JournalError> {
         let inner = Inner {
             run: run.clone(),
-            debts: Vec::new(),
+            entries: Vec::new(),
             journal: Journal::create(folder, run)?,
         };
         Ok(Self {
@@ -231,44 +147,47 @@ impl Ledger {
     }
 
     /// Journals a debt, then holds it. Comes before the request that incurs it.
-    pub(crate) fn owe(&self, due: Due, undo: Undo) -> io::Result<DebtId> {
-        self.hold(due, undo, None)
+    pub(crate) fn owe(&self, due: Due, undo: impl Into<Undo>) -> Result<DebtId, JournalError> {
+        self.hold(due, undo.into(), None)
     }
 
-    /// Owes, then makes the call that creates the thing and learns its name.
+    /// Owes, then makes the call that creates the thing and learns its name, which is the last
+    /// debt's; those before it are for what comes with the thing.
     ///
     /// The call is a task of its own: an interrupted bake drops its wait and not the call, so that
-    /// unwinding hears the answer. An answer that `refused` settles the debt, since nothing came
-    /// to be; where there is none, the debt stays and unwinding looks for the thing.
-    pub(crate) async fn create<E>(
+    /// unwinding hears the answer. An answer that `refused` settles the debts, since nothing came
+    /// to be; where there is none, they stay and unwinding looks for the things.
+    pub(crate) async fn create<const N: usize, E>(
         &self,
-        due: Due,
-        undo: Undo,
+        debts: [(Due, Undo); N],
         refused: fn(&E) -> bool,
         call: BoxFuture<'static, Result<String, E>>,
-    ) -> Result<(DebtId, String), E>
+    ) -> Result<([DebtId; N], String), E>
     where
-        E: From<io::Error> + Send + 'static,
+        E: From<JournalError> + Send + 'static,
     {
         let answered = CancellationToken::new();
-        let id = self.hold(due, undo, Some(answered.clone()))?;
+        let mut ids = [DebtId(0); N];
+        for (id, (due, undo)) in ids.iter_mut().zip(debts) {
+            *id = self.hold(due, undo, Some(answered.clone()))?;
+        }
         let ledger = self.clone();
         let calling = tokio::spawn(async move {
             let _told = answered.drop_guard();
             let made = call.await;
-            match &made {
-                Ok(name) => ledger.learn(id, name)?,
-                Err(error) if refused(error) => ledger.settle(id)?,
-                Err(_) => {}
+            match (&made, ids.last()) {
+                (Ok(name), Some(id)) => ledger.learn(*id, name)?,
+                (Err(error), _) if refused(error) => {
+                    ids.iter().try_for_each(|id| ledger.settle(*id))?;
+                }
+                (Ok(_) | Err(_), _) => {}
             }
             made
         });
         match calling.await {
-            Ok(made) => made.map(|name| (id, name)),
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(ended) => Err(io::Error::other(ended).into()),
-            },
+            Ok(made) => made.map(|name| (ids, name)),
+            // Nobody ends the task but a runtime that ends itself.
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         }
     }
 
@@ -277,69 +196,65 @@ impl Ledger {
         due: Due,
         undo: Undo,
         answered: Option<CancellationToken>,
-    ) -> io::Result<DebtId> {
+    ) -> Result<DebtId, JournalError> {
         let mut inner = self.lock();
-        let id = DebtId(inner.debts.len());
+        let id = DebtId(inner.entries.len());
         inner.journal.append(&Record::Owe {
             id,
             due,
             undo: undo.clone(),
         })?;
-        inner.debts.push(Debt {
+        let learned = Vec::new();
+        inner.entries.push(Entry {
             id,
             due,
-            undo,
-            learned: Vec::new(),
+            debt: Debt { undo, learned },
             paid: false,
             answered,
         });
         Ok(id)
     }
 
-    /// Adds what EC2 calls the thing, so that undoing it need not look.
-    pub(crate) fn learn(&self, id: DebtId, name: &str) -> io::Result<()> {
+    /// Adds what the target calls the thing, so that undoing it need not look.
+    pub(crate) fn learn(&self, id: DebtId, name: &str) -> Result<(), JournalError> {
         let mut inner = self.lock();
         inner.journal.append(&Record::Learn {
             id,
             name: name.to_owned(),
         })?;
-        if let Some(debt) = inner.debts.get_mut(id.0) {
-            debt.learned.push(name.to_owned());
+        if let Some(entry) = inner.entries.get_mut(id.0) {
+            entry.debt.learned.push(name.to_owned());
         }
         Ok(())
     }
 
     /// Forgets a debt: it was paid, or the request was refused and nothing came to be.
-    pub(crate) fn settle(&self, id: DebtId) -> io::Result<()> {
+    pub(crate) fn settle(&self, id: DebtId) -> Result<(), JournalError> {
         let mut inner = self.lock();
         inner.journal.append(&Record::Settle { id })?;
-        if let Some(debt) = inner.debts.get_mut(id.0) {
-            debt.paid = true;
+        if let Some(entry) = inner.entries.get_mut(id.0) {
+            entry.paid = true;
         }
         Ok(())
     }
 
     /// Journals that nothing is to be paid before `until`, unless somebody names the run.
-    pub(crate) fn keep(&self, until: OffsetDateTime) -> io::Result<()> {
+    pub(crate) fn keep(&self, until: OffsetDateTime) -> Result<(), JournalError> {
         let until = rfc3339(until);
         self.lock().journal.append(&Record::Keep { until })
     }
 
     /// Returns whether anything was ever owed.
     pub(crate) fn was_used(&self) -> bool {
-        !self.lock().debts.is_empty()
+        !self.lock().entries.is_empty()
     }
 
-    /// Returns what is owed whatever the end, and how to remove it.
-    pub(crate) fn outstanding(&self, end: BakeEnd) -> Vec<Leftover> {
+    /// Returns what is owed at such an end, in the words of `payer`.
+    pub(crate) fn outstanding(&self, payer: &dyn Payer, end: BakeEnd) -> Vec<Leftover> {
         let run = self.lock().run.clone();
-        self.due(end).iter().map(|d| leftover(d, &run)).collect()
-    }
-
-    /// Returns the command that pays all debts of `run`, whose ledger this is.
-    pub(crate) fn reap_command(&self, run: &RunId) -> String {
-        let inner = self.lock();
-        reap_command(Some(run), inner.debts.iter().find_map(|d| d.undo.region()))
+        let due = self.due(end).into_iter();
+        due.map(|entry| payer.leftover(&entry.debt, Some(&run)))
+            .collect()
     }
 
     /// Pays what is due, all of it at once, past any failure: each undo sends its request and then
@@ -348,7 +263,7 @@ impl Ledger {
     /// The journal is removed when nothing is. When `abort` is cancelled, waiting ends.
     pub(crate) async fn unwind(
         &self,
-        target: &dyn Target,
+        payer: &dyn Payer,
         end: BakeEnd,
         abort: &CancellationToken,
     ) -> Unwound {
@@ -361,7 +276,7 @@ impl Ledger {
             ));
         }
         let due = self.due(end);
-        let paying = join_all(due.iter().map(|debt| self.pay(target, debt.id)));
+        let paying = join_all(due.iter().map(|entry| self.pay(payer, entry.id)));
         let mut aborted = false;
         tokio::select! {
             unpaid = paying => why.extend(unpaid.into_iter().flatten()),
@@ -371,7 +286,7 @@ impl Ledger {
             }
             () = clock::sleep(PATIENCE) => why.push("cleaning up took too long".to_owned()),
         }
-        let leftovers = self.outstanding(end);
+        let leftovers = self.outstanding(payer, end);
         if leftovers.is_empty() {
             self.lock().journal.remove();
         }
@@ -384,59 +299,51 @@ impl Ledger {
 
     /// What is due on failure alone is nobody's debt any more, nor `reap`'s if this process dies
     /// before the rest is paid.
-    fn settle_product(&self) -> io::Result<()> {
+    fn settle_product(&self) -> Result<(), JournalError> {
         let product: Vec<DebtId> = {
             let inner = self.lock();
-            let open = inner.debts.iter().filter(|debt| !debt.paid);
-            let product = open.filter(|debt| debt.due == Due::OnFailure);
-            product.map(|debt| debt.id).collect()
+            let open = inner.entries.iter().filter(|entry| !entry.paid);
+            let product = open.filter(|entry| entry.due == Due::OnFailure);
+            product.map(|entry| entry.id).collect()
         };
         product.into_iter().try_for_each(|id| self.settle(id))
     }
 
     /// Pays one debt; returns why it could not.
-    async fn pay(&self, target: &dyn Target, id: DebtId) -> Option<String> {
-        let debt = self.unpaid(id)?;
-        let looking = target.pay(&debt.undo, &debt.learned);
-        let paid = match &debt.answered {
-            // The answer may come while the thing is looked for: whichever is first.
-            Some(answered) if debt.learned.is_empty() && !answered.is_cancelled() => {
-                tokio::select! {
+    async fn pay(&self, payer: &dyn Payer, id: DebtId) -> Option<String> {
+        loop {
+            let entry = self.unpaid(id)?;
+            let paying = payer.pay(&entry.debt);
+            let paid = match &entry.unanswered() {
+                None => paying.await,
+                // The answer may come while the thing is looked for: whichever is first.
+                Some(answered) => tokio::select! {
                     biased;
-                    () = answered.cancelled() => None,
-                    paid = looking => Some(paid),
+                    () = answered.cancelled() => continue,
+                    paid = paying => paid,
+                },
+            };
+            return match paid {
+                Ok(()) => self.settle(id).err().map(|error| chain(&error)),
+                Err(error) => {
+                    let leftover = payer.leftover(&entry.debt, None);
+                    Some(format!("{}: {}", leftover.what, chain(&error)))
                 }
-            }
-            _ => Some(looking.await),
-        };
-        let (debt, paid) = match paid {
-            Some(paid) => (debt, paid),
-            None => {
-                let debt = self.unpaid(id)?;
-                let paid = target.pay(&debt.undo, &debt.learned).await;
-                (debt, paid)
-            }
-        };
-        match paid {
-            Ok(()) => self.settle(id).err().map(|e| e.to_string()),
-            Err(error) => Some(format!(
-                "{}: {}",
-                debt.undo.what(&debt.learned),
-                chain(&error)
-            )),
+            };
         }
     }
 
-    fn unpaid(&self, id: DebtId) -> Option<Debt> {
+    fn unpaid(&self, id: DebtId) -> Option<Entry> {
         let inner = self.lock();
-        inner.debts.get(id.0).filter(|debt| !debt.paid).cloned()
+        let entry = inner.entries.get(id.0);
+        entry.filter(|entry| !entry.paid).cloned()
     }
 
     /// Newest first, so that requests go out in that order too.
-    fn due(&self, end: BakeEnd) -> Vec<Debt> {
+    fn due(&self, end: BakeEnd) -> Vec<Entry> {
         let inner = self.lock();
-        let due = inner.debts.iter().rev();
-        due.filter(|debt| !debt.paid && (debt.due == Due::Always || end == BakeEnd::Failed))
+        let open = inner.entries.iter().rev().filter(|entry| !entry.paid);
+        open.filter(|entry| entry.due == Due::Always || end == BakeEnd::Failed)
             .cloned()
             .collect()
     }
@@ -460,15 +367,12 @@ pub(crate) struct Unwound {
     pub(crate) aborted: bool,
 }
 
-fn reap_command(run: Option<&RunId>, region: Option<&str>) -> String {
-    let run = run.map(|run| format!(" --run {run}")).unwrap_or_default();
-    let region = region.map(|r| format!(" --region {r}")).unwrap_or_default();
-    format!("amibake reap{run}{region}")
-}
-
-fn leftover(debt: &Debt, run: &RunId) -> Leftover {
-    Leftover {
-        what: debt.undo.what(&debt.learned),
-        remove_with: debt.undo.remedy(&debt.learned, Some(run)),
+impl Entry {
+    /// Returns the call that incurs it, if that may still be answered.
+    fn unanswered(&self) -> Option<CancellationToken> {
+        let open = |answered: &&CancellationToken| {
+            self.debt.learned.is_empty() && !answered.is_cancelled()
+        };
+        self.answered.as_ref().filter(open).cloned()
     }
 }

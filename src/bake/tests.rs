@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::connector::ConnectError;
 use crate::event::{self, Reports};
+use crate::exit::Leftover;
 use crate::guest::{self, Operation};
-use crate::ledger::{self, Due, Undo};
+use crate::ledger::{self, Debt, Due, JournalError, Undo};
 use crate::manifest::{self, Given, TargetKind};
 use crate::plan;
-use crate::targets::Base;
+use crate::run::RunId;
+use crate::targets::{self, Base, Payer};
 use crate::transport::ExitStatus;
 
 const RENEW_EVERY: Duration = Duration::from_millis(20);
@@ -33,7 +35,20 @@ struct Stuck {
 
 /// What EC2 says to RunInstances, and when.
 struct Answer {
-    when: Mutex<Option<oneshot::Receiver<Result<String, io::Error>>>>,
+    when: Mutex<Option<oneshot::Receiver<Result<String, LaunchError>>>>,
+}
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+enum LaunchError {
+    #[error("no capacity")]
+    Capacity,
+    #[error("no journal")]
+    Journal(#[from] JournalError),
+}
+
+fn owed(what: &str) -> Undo {
+    Undo::new("made up", &serde_json::json!({"what": what}))
 }
 
 #[async_trait]
@@ -51,7 +66,7 @@ impl Target for Stuck {
 
     async fn launch(
         &self,
-        plan: &BakePlan,
+        _plan: &BakePlan,
         _base: &Base,
         role: Role,
         cx: &PhaseContext<'_>,
@@ -61,15 +76,13 @@ impl Target for Stuck {
         }
         let answer = self.launch.as_ref().unwrap().when.lock().unwrap().take();
         let answer = answer.unwrap();
-        let undo = Undo::TerminateInstance {
-            region: "eu-west-1".into(),
-            run: plan.run.clone(),
-            role,
-        };
+        let undo = owed(&role.to_string());
         self.launching.cancel();
         let call = Box::pin(async { answer.await.unwrap() });
-        let made = cx.ledger.create(Due::Always, undo, |_| true, call).await;
-        made.map_err(|e| TargetError::new("refused").because(e))?;
+        let debts = [(Due::Always, undo)];
+        let made = cx.ledger.create::<1, LaunchError>(debts, |_| true, call);
+        made.await
+            .map_err(|e| TargetError::new("refused").because(e))?;
         std::future::pending().await
     }
 
@@ -112,12 +125,26 @@ impl Target for Stuck {
         }
     }
 
+    fn reap_command(&self, run: &RunId) -> String {
+        targets::reap::command(Some(run), None)
+    }
+}
+
+#[async_trait]
+impl Payer for Stuck {
+    fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover {
+        Leftover {
+            what: debt.learned.join(", "),
+            remove_with: targets::reap::command(run, None),
+        }
+    }
+
     /// Without an id it looks for ever.
-    async fn pay(&self, _undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
-        if learned.is_empty() {
+    async fn pay(&self, debt: &Debt) -> Result<(), TargetError> {
+        if debt.learned.is_empty() {
             std::future::pending::<()>().await;
         }
-        self.paid.lock().unwrap().push(learned.to_vec());
+        self.paid.lock().unwrap().push(debt.learned.clone());
         Ok(())
     }
 }
@@ -351,7 +378,7 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
 }
 
 /// Interrupts a bake whose RunInstances is on its way, then has EC2 answer.
-async fn interrupted_before(answer: Result<String, io::Error>) -> (Baked, Vec<Vec<String>>) {
+async fn interrupted_before(answer: Result<String, LaunchError>) -> (Baked, Vec<Vec<String>>) {
     let (plan, folder) = planned(Duration::from_secs(60));
     let (events, _reports) = event::channel();
     let (sender, receiver) = oneshot::channel();
@@ -388,7 +415,7 @@ async fn an_answer_that_comes_after_the_interrupt_is_heard_and_paid_for() {
 
 #[tokio::test]
 async fn a_refusal_that_comes_after_the_interrupt_leaves_nothing_to_look_for() {
-    let (baked, paid) = interrupted_before(Err(io::Error::other("no capacity"))).await;
+    let (baked, paid) = interrupted_before(Err(LaunchError::Capacity)).await;
     let failure = baked.failure.unwrap();
     assert_eq!((failure.exit(), paid), (Exit::Interrupted, Vec::new()));
 }
@@ -397,9 +424,8 @@ async fn a_refusal_that_comes_after_the_interrupt_leaves_nothing_to_look_for() {
 async fn a_finished_image_is_no_debt_even_if_cleaning_up_is_interrupted() {
     let (plan, folder) = planned(Duration::from_mins(1));
     let ledger = Ledger::open(folder.path(), &plan.run).unwrap();
-    let path = |name: &str| Undo::RemovePath { path: name.into() };
-    ledger.owe(Due::OnFailure, path("image.tar.zst")).unwrap();
-    ledger.owe(Due::Always, path("builder")).unwrap();
+    ledger.owe(Due::OnFailure, owed("image")).unwrap();
+    ledger.owe(Due::Always, owed("builder")).unwrap();
     let abort = CancellationToken::new();
     abort.cancel();
     let target = Stuck::default();
@@ -407,7 +433,7 @@ async fn a_finished_image_is_no_debt_even_if_cleaning_up_is_interrupted() {
     assert!(unwound.aborted);
     assert_eq!(unwound.leftovers.len(), 1);
     let journal = folder.path().join(format!("{}.journal", plan.run));
-    let owed = ledger::replay(&std::fs::read_to_string(journal).unwrap());
-    let owed: Vec<Undo> = owed.into_iter().map(|(_, undo, _)| undo).collect();
-    assert_eq!(owed, [path("builder")], "what `reap` would remove");
+    let left = ledger::replay(&std::fs::read_to_string(journal).unwrap());
+    let left: Vec<Undo> = left.into_iter().map(|debt| debt.undo).collect();
+    assert_eq!(left, [owed("builder")], "what `reap` would remove");
 }

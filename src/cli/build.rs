@@ -86,6 +86,7 @@ impl Args {
                 .map_err(no_agent)?;
         }
         let output = self.output.as_deref().map(Output::open).transpose()?;
+        tell_unpaid(cx);
         let baking = jobs.iter().map(|planned| bake(planned, &programs, cx));
         let baked: Vec<Baked> = futures_util::stream::iter(baking)
             .buffered(self.jobs.into())
@@ -173,6 +174,28 @@ fn check_target(target: TargetKind) -> Result<(), Failure> {
         ),
         TargetKind::Vm => Err(Failure::usage("`--target vm` is not supported yet")
             .with_hint("`--target container` makes a machine on this host")),
+    }
+}
+
+/// Says which runs of this host were killed and still owe something.
+fn tell_unpaid(cx: &CommandContext) {
+    // A state folder that cannot be read fails the bake, in its own words.
+    let Ok((dead, _)) = ledger::runs() else {
+        return;
+    };
+    let now = OffsetDateTime::now_utc();
+    let unpaid = dead.iter().filter(|d| d.is_due(None, now) && d.owes());
+    let runs: Vec<&str> = unpaid.map(|dead| dead.run.as_str()).collect();
+    match runs.as_slice() {
+        [] => {}
+        [run] => cx.events.warn(format!(
+            "run {run} ended without cleaning up; `amibake reap` removes what it left"
+        )),
+        runs => cx.events.warn(format!(
+            "{} runs ended without cleaning up ({}); `amibake reap` removes what they left",
+            runs.len(),
+            runs.join(", ")
+        )),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The journal's file: one JSON record a line, on the disk before the call it is about.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{DebtId, Due, Undo};
+use super::{Debt, DebtId, Due, Undo};
 use crate::debug_login;
 use crate::run::{RunId, parse_rfc3339};
 
@@ -94,11 +95,16 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
+    pub(super) fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        let mut line = serde_json::to_vec(record).expect("a record has plain fields");
         line.push(b'\n');
-        self.file.write_all(&line)?;
-        self.file.sync_data()
+        let written = self.file.write_all(&line);
+        written
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| JournalError::File {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     pub(super) fn remove(&self) {
@@ -120,26 +126,27 @@ pub(crate) fn state_folder() -> Result<PathBuf, JournalError> {
         .ok_or(JournalError::NoHome)
 }
 
-/// Returns the debts a journal's text still holds, oldest first, with what was learned of each.
+/// Returns the debts a journal's text still holds, oldest first.
 ///
 /// A last line cut short by a crash is left out: its call was never made.
-pub(crate) fn replay(text: &str) -> Vec<(Due, Undo, Vec<String>)> {
-    let mut open: Vec<(DebtId, Due, Undo, Vec<String>)> = Vec::new();
+pub(crate) fn replay(text: &str) -> Vec<Debt> {
+    let mut open: Vec<(DebtId, Debt)> = Vec::new();
     for record in text.lines().filter_map(|l| serde_json::from_str(l).ok()) {
         match record {
-            Record::Owe { id, due, undo } => open.push((id, due, undo, Vec::new())),
+            Record::Owe { id, undo, .. } => {
+                let learned = Vec::new();
+                open.push((id, Debt { undo, learned }));
+            }
             Record::Learn { id, name } => {
-                if let Some(debt) = open.iter_mut().find(|debt| debt.0 == id) {
-                    debt.3.push(name);
+                if let Some((_, debt)) = open.iter_mut().find(|(of, _)| *of == id) {
+                    debt.learned.push(name);
                 }
             }
-            Record::Settle { id } => open.retain(|debt| debt.0 != id),
+            Record::Settle { id } => open.retain(|(of, _)| *of != id),
             Record::Keep { .. } => {}
         }
     }
-    open.into_iter()
-        .map(|(_, due, undo, learned)| (due, undo, learned))
-        .collect()
+    open.into_iter().map(|(_, debt)| debt).collect()
 }
 
 /// Returns until when a journal's text says that what is there is kept.
@@ -156,9 +163,12 @@ fn kept_until(text: &str) -> Option<OffsetDateTime> {
 pub(crate) struct DeadRun {
     /// The run.
     pub(crate) run: RunId,
-    /// Its debts, oldest first, with what was learned of each.
-    pub(crate) owed: Vec<(Undo, Vec<String>)>,
-    kept_until: Option<OffsetDateTime>,
+    /// Its debts, oldest first.
+    pub(crate) owed: Vec<Debt>,
+    /// Until when somebody wants to look at what is there.
+    pub(crate) kept_until: Option<OffsetDateTime>,
+    /// Whether the journal has a line that this version cannot read.
+    pub(crate) is_garbled: bool,
     path: PathBuf,
     _lock: File,
 }
@@ -173,6 +183,11 @@ impl DeadRun {
         }
     }
 
+    /// Returns whether it owes anything, as far as its journal can be read.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty() || self.is_garbled
+    }
+
     /// Removes the journal, and the keys of what was kept: all is paid.
     pub(crate) fn forget(self) {
         if let Some(folder) = self.path.parent() {
@@ -182,46 +197,67 @@ impl DeadRun {
     }
 }
 
-/// Returns the runs of this host that ended without paying. They are ours while held.
-pub(crate) fn dead_runs() -> Result<Vec<DeadRun>, JournalError> {
-    let folder = state_folder()?;
-    let failed = |source| JournalError::File {
-        path: folder.clone(),
-        source,
-    };
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    Ok(paths.into_iter().filter_map(dead_run).collect())
+/// Returns the runs of this host that ended without paying, which are ours while held, and those
+/// that go on.
+pub(crate) fn runs() -> Result<(Vec<DeadRun>, BTreeSet<RunId>), JournalError> {
+    let (mut dead, mut running) = (Vec::new(), BTreeSet::new());
+    for (run, path) in journals(&state_folder()?)? {
+        match dead_run(run.clone(), path) {
+            Some(run) => dead.push(run),
+            None => _ = running.insert(run),
+        }
+    }
+    Ok((dead, running))
 }
 
-fn dead_run(path: PathBuf) -> Option<DeadRun> {
-    let run = path.file_name()?.to_str()?.strip_suffix(".journal")?;
-    let run = run.parse().ok()?;
+/// Returns all journals, the oldest first.
+fn journals(folder: &Path) -> Result<BTreeMap<RunId, PathBuf>, JournalError> {
+    let failed = |source| JournalError::File {
+        path: folder.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let of_run = |path: PathBuf| {
+        let run = path.file_name()?.to_str()?.strip_suffix(".journal")?;
+        Some((run.parse().ok()?, path))
+    };
+    Ok(paths.filter_map(of_run).collect())
+}
+
+/// Returns a run that nobody holds.
+fn dead_run(run: RunId, path: PathBuf) -> Option<DeadRun> {
     let lock = File::open(&path).ok()?;
     lock.try_lock().ok()?;
     let text = std::fs::read_to_string(&path).ok()?;
-    let owed = replay(&text);
     Some(DeadRun {
         run,
-        owed: owed
-            .into_iter()
-            .map(|(_, undo, known)| (undo, known))
-            .collect(),
+        owed: replay(&text),
         kept_until: kept_until(&text),
+        is_garbled: is_garbled(&text),
         path,
         _lock: lock,
     })
 }
 
+/// Returns whether a line cannot be read. The last one may be cut short, and then has no end.
+fn is_garbled(text: &str) -> bool {
+    let mut whole = text.split_inclusive('\n').filter(|l| l.ends_with('\n'));
+    whole.any(|line| serde_json::from_str::<Record>(line).is_err())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Leftover;
     use crate::ledger::{BakeEnd, Ledger};
+    use crate::targets::container::Container;
+    use crate::targets::{self, Payer as _, TargetError};
+    use async_trait::async_trait;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
@@ -229,8 +265,25 @@ mod tests {
         "20260727t101500z-0a1b2c".parse().unwrap()
     }
 
-    fn group() -> Undo {
-        Undo::RemovePath { path: "/x".into() }
+    /// Knows one kind of debt.
+    struct Payer;
+
+    #[async_trait]
+    impl targets::Payer for Payer {
+        fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover {
+            assert_eq!(debt.undo, owed());
+            let remove_with = targets::reap::command(run, None);
+            let what = "/x".to_owned();
+            Leftover { what, remove_with }
+        }
+
+        async fn pay(&self, _debt: &Debt) -> Result<(), TargetError> {
+            unreachable!("nothing is paid")
+        }
+    }
+
+    fn owed() -> Undo {
+        Undo::new("somewhere", &serde_json::json!({"path": "/x"}))
     }
 
     #[test]
@@ -238,7 +291,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(folder.path(), &run()).unwrap();
         for id in [DebtId(0), DebtId(1)] {
-            let (due, undo) = (Due::Always, group());
+            let (due, undo) = (Due::Always, owed());
             journal.append(&Record::Owe { id, due, undo }).unwrap();
         }
         journal.append(&Record::Settle { id: DebtId(0) }).unwrap();
@@ -250,13 +303,30 @@ mod tests {
             })
             .unwrap();
         let text = std::fs::read_to_string(&journal.path).unwrap();
-        let owed = vec![(Due::Always, group(), vec!["i-1".to_owned()])];
-        assert_eq!(replay(&text), owed);
-        assert_eq!(
-            replay(&format!("{text}{{\"record\":\"ow")),
-            owed,
-            "a torn line"
-        );
+        let still = vec![Debt {
+            undo: owed(),
+            learned: vec!["i-1".to_owned()],
+        }];
+        assert_eq!(replay(&text), still);
+        let torn = format!("{text}{{\"record\":\"ow");
+        assert_eq!(replay(&torn), still, "a torn line");
+        assert!(!is_garbled(&torn));
+        assert!(is_garbled(&format!("{{\"record\":\"lend\"}}\n{text}")));
+    }
+
+    #[test]
+    fn a_journal_from_before_targets_were_named_is_read_as_theirs() {
+        let text = r#"{"record":"owe","id":0,"due":"always","undo":"terminate-instance","region":"eu-west-1","run":"20260727t101500z-0a1b2c","role":"builder"}
+{"record":"owe","id":1,"due":"on-failure","undo":"remove-path","path":"/var/lib/amibake/images/web.tar.zst"}
+{"record":"learn","id":0,"name":"i-0abc12"}
+"#;
+        let owed = replay(text);
+        let targets: Vec<&str> = owed.iter().map(|debt| debt.undo.target()).collect();
+        assert_eq!(targets, ["ec2", "container"]);
+        let container = Container::new(None);
+        let told = container.leftover(&owed[1], Some(&run()));
+        assert_eq!(told.what, "/var/lib/amibake/images/web.tar.zst");
+        assert!(!is_garbled(text));
     }
 
     #[test]
@@ -279,15 +349,16 @@ mod tests {
     fn what_is_kept_is_due_when_it_expires_or_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path(), &run()).unwrap();
-        ledger.owe(Due::Always, group()).unwrap();
+        ledger.owe(Due::Always, owed()).unwrap();
         let until = run().began();
         ledger.keep(until).unwrap();
-        let left = ledger.outstanding(BakeEnd::Failed);
+        let left = ledger.outstanding(&Payer, BakeEnd::Failed);
         let by_name = format!("amibake reap --run {}", run());
         assert_eq!(left[0].remove_with, by_name);
         drop(ledger);
 
-        let dead = dead_run(folder.path().join(format!("{}.journal", run()))).unwrap();
+        let journals = journals(folder.path()).unwrap();
+        let dead = dead_run(run(), journals[&run()].clone()).unwrap();
         let (early, late) = (
             until - Duration::from_secs(1),
             until + Duration::from_secs(1),

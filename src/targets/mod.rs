@@ -1,25 +1,32 @@
 //! Where machines and images come from, behind one small trait.
 //!
 //! A target launches a machine, makes a candidate image of it and publishes that; what it creates
-//! is in the ledger first. Talking to the machine is `ssh`'s and `agent`'s, the order `bake`'s.
+//! is in the ledger first. Each target owns its debts: how they are written, told, paid and reaped.
+//! Talking to the machine is `ssh`'s and `agent`'s, the order `bake`'s.
 
 pub(crate) mod container;
 #[cfg(feature = "ec2")]
 pub(crate) mod ec2;
+pub(crate) mod reap;
 
 use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::keys::{PrivateKey, PublicKey};
+use serde_json::{Map, Value};
 
 use crate::clock::Instant;
 use crate::event::PhaseHandle;
-use crate::exit::chain;
-use crate::ledger::{Ledger, Undo};
+use crate::exit::{Leftover, chain};
+use crate::ledger::{Debt, JournalError, Ledger};
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
+use crate::run::RunId;
 use crate::ssh::KeyPair;
+
+/// EC2's name in journals.
+pub(crate) const EC2: &str = "ec2";
 
 /// How long a run's things live where nobody renews their expiry.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -100,9 +107,23 @@ pub(crate) struct Finished {
     pub(crate) name: String,
 }
 
+/// A target as the one that knows its debts.
+#[async_trait]
+pub(crate) trait Payer: Send + Sync {
+    /// Returns a debt in words, with the command that pays it; `run` is whose it is, where that is
+    /// known.
+    fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover;
+
+    /// Pays a debt.
+    ///
+    /// Idempotent: what is gone already is paid. It sends its request at once and then waits, so
+    /// that many are paid at a time.
+    async fn pay(&self, debt: &Debt) -> Result<(), TargetError>;
+}
+
 /// Where machines and images come from.
 #[async_trait]
-pub(crate) trait Target: Send + Sync {
+pub(crate) trait Target: Payer {
     /// Returns the region that it works in, where there are regions.
     fn region(&self) -> Option<&str> {
         None
@@ -151,11 +172,21 @@ pub(crate) trait Target: Send + Sync {
     /// Says that the run lives until `lifetime` from now, where others would clean up after it.
     async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError>;
 
-    /// Pays a debt. `learned` is what the ledger learned of the thing: ids, oldest first.
-    ///
-    /// Idempotent: what is gone already is paid. It sends its request at once and then waits, so
-    /// that many are paid at a time.
-    async fn pay(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError>;
+    /// Returns the command that pays all debts of a run of this target.
+    fn reap_command(&self, run: &RunId) -> String;
+}
+
+/// Returns the name of the target whose debt has this form, in journals that do not say it.
+pub(crate) fn of_unnamed(data: &Map<String, Value>) -> &'static str {
+    match data.contains_key("region") {
+        true => EC2,
+        false => container::NAME,
+    }
+}
+
+/// Returns the error for a debt that another version has written.
+fn unreadable(error: serde_json::Error) -> TargetError {
+    TargetError::new("this version cannot read what is owed").because(error)
 }
 
 /// Returns the last lines of a console or a log.
@@ -247,9 +278,9 @@ impl TargetError {
     }
 }
 
-impl From<std::io::Error> for TargetError {
-    fn from(error: std::io::Error) -> Self {
-        Self::new("the journal could not be written").because(error)
+impl From<JournalError> for TargetError {
+    fn from(error: JournalError) -> Self {
+        Self::new("a debt could not be written down").because(error)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::account::{
-    Build, Inventory, assert_one_image_more, is_busy, reach, reap_by_tags,
+    Build, Inventory, MANIFEST, assert_one_image_more, is_busy, reach, reap_by_tags,
 };
 use crate::support::{Cloud, expect_exit, text, wait_for};
 
@@ -73,26 +73,34 @@ fn killed(cloud: &Cloud, place: Place, by: By) -> Inventory {
 }
 
 fn reap(cloud: &Cloud, by: By, place: Place) {
-    let journals = cloud.folder().join("state/amibake");
-    let runs: Vec<String> = std::fs::read_dir(&journals)
-        .unwrap()
-        .filter_map(|file| {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            name.strip_suffix(".journal").map(str::to_owned)
-        })
-        .collect();
-    assert_eq!(runs.len(), 1, "{place:?}: {runs:?}");
+    let run = the_run(cloud);
     match by {
         By::Name => {
-            let mut reap = cloud.amibake(["reap", "--region", "eu-west-1", "--run", &runs[0]]);
+            let mut reap = cloud.amibake(["reap", "--region", "eu-west-1", "--run", &run]);
             expect_exit(&mut reap, 0);
-            let left = std::fs::read_dir(&journals).unwrap().count();
+            let left = std::fs::read_dir(journals(cloud)).unwrap().count();
             assert_eq!(left, 0, "{place:?}: the journal of a paid run stays");
         }
         By::Tags => {
             reap_by_tags(cloud);
         }
     }
+}
+
+fn journals(cloud: &Cloud) -> std::path::PathBuf {
+    cloud.folder().join("state/amibake")
+}
+
+/// Returns the only run that has a journal.
+fn the_run(cloud: &Cloud) -> String {
+    let files = std::fs::read_dir(journals(cloud)).unwrap();
+    let runs = files.filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".journal").map(str::to_owned)
+    });
+    let runs: Vec<String> = runs.collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].clone()
 }
 
 #[test]
@@ -176,7 +184,7 @@ fn killed_after_the_image_is_released_it_stays_and_nothing_else() {
 }
 
 #[test]
-fn what_has_not_expired_is_not_reaped_and_all_regions_are_looked_at() {
+fn what_a_killed_build_left_is_due_on_its_host_at_once_and_elsewhere_when_it_expires() {
     let cloud = Cloud::start();
     let before = cloud.inventory();
     cloud.fault("RunInstances", "hold", json!({"seconds": 600}));
@@ -184,12 +192,39 @@ fn what_has_not_expired_is_not_reaped_and_all_regions_are_looked_at() {
     cloud.control("clear", Some(json!({})));
     let left = cloud.inventory();
     assert_ne!(left, before);
-    expect_exit(&mut cloud.amibake(["reap"]), 0);
-    assert_eq!(cloud.inventory(), left, "the run may live elsewhere");
-    cloud.control("expire", Some(json!({})));
+    let run = the_run(&cloud);
+
+    let elsewhere = |arguments: &[&str]| {
+        let mut reap = cloud.amibake(arguments);
+        reap.env("XDG_STATE_HOME", cloud.folder().join("another-host"));
+        text(&expect_exit(&mut reap, 0).stdout)
+    };
+    let told = elsewhere(&["reap"]);
+    assert_eq!(cloud.inventory(), left, "the run may go on where it began");
+    let at_once = format!("`amibake reap --run {run} --region eu-west-1` removes it now");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    assert!(
+        lines[0].contains(&left["instances"][0]) && lines[0].contains(&at_once),
+        "{told}"
+    );
+
+    let manifest = cloud.manifest(MANIFEST);
+    refuse_launch(&cloud);
+    let next = expect_exit(cloud.amibake(["build"]).arg(manifest), 1);
+    let said = format!("run {run} ended without cleaning up; `amibake reap`");
+    assert!(text(&next.stderr).contains(&said), "{}", text(&next.stderr));
+
     let told = expect_exit(&mut cloud.amibake(["reap", "--dry-run"]), 0);
     assert!(text(&told.stdout).contains(&left["instances"][0]));
     assert_eq!(cloud.inventory(), left, "a dry run");
     expect_exit(&mut cloud.amibake(["reap"]), 0);
     assert_eq!(cloud.inventory(), before);
+    let told = expect_exit(&mut cloud.amibake(["reap"]), 0);
+    assert_eq!(text(&told.stdout), "nothing to remove\n");
+}
+
+fn refuse_launch(cloud: &Cloud) {
+    let no = json!({"code": "UnauthorizedOperation", "message": "no", "status": 403, "times": 99});
+    cloud.fault("CreateSecurityGroup", "error", no);
 }

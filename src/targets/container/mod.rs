@@ -6,9 +6,11 @@
 
 mod cgroup;
 mod console;
+mod debts;
 mod host;
 mod image;
 mod network;
+mod reap;
 mod root;
 mod seed;
 
@@ -26,10 +28,15 @@ use super::{
     Base, Candidate, Finished, Keys, Machine, PhaseContext, Role, Target, TargetError, tail,
 };
 use crate::guest::prepare::arm_timer;
-use crate::ledger::{Due, Undo};
+use crate::ledger::Due;
 use crate::plan::BakePlan;
+use crate::run::RunId;
+use debts::Removal;
 use host::run;
 use network::Network;
+
+/// Its name in journals.
+pub(crate) const NAME: &str = "container";
 
 /// Where machines, and by default images, are.
 const HOME: &str = "/var/lib/amibake";
@@ -89,19 +96,9 @@ impl Container {
         let (name, address) = (network.name().to_owned(), network.address());
         self.networks().insert(name.clone(), network.clone());
         cx.ledger
-            .owe(Due::Always, Undo::RemoveNetwork { name: name.clone() })?;
+            .owe(Due::Always, Removal::RemoveNetwork { name: name.clone() })?;
         network.create().await?;
         Ok((name, address))
-    }
-
-    /// Removes a network: one of ours is free for others when it is gone.
-    async fn remove_network(&self, name: &str) -> Result<(), TargetError> {
-        if !self.networks().contains_key(name) {
-            return network::remove_left(name).await;
-        }
-        network::remove(name).await?;
-        self.networks().remove(name);
-        Ok(())
     }
 
     /// Returns the roots that a machine booted from `base` lies on.
@@ -182,7 +179,7 @@ impl Target for Container {
         let user = user.unwrap_or_else(|| seed::usual_user(plan, &lowers));
         cx.ledger.owe(
             Due::Always,
-            Undo::RemovePath {
+            Removal::RemovePath {
                 path: folder.clone(),
             },
         )?;
@@ -192,7 +189,7 @@ impl Target for Container {
 
         let (network, address) = self.network(cx).await?;
         cx.ledger
-            .owe(Due::Always, Undo::StopContainer { name: name.clone() })?;
+            .owe(Due::Always, Removal::StopContainer { name: name.clone() })?;
         let groups = cgroup::make(&name, &folder)?;
         if groups.is_empty() {
             cx.phase.warn(SHARED_GROUP);
@@ -244,7 +241,7 @@ impl Target for Container {
             .join(format!("amibake-candidate-{}.tar.zst", plan.run));
         cx.ledger.owe(
             Due::OnFailure,
-            Undo::RemovePath {
+            Removal::RemovePath {
                 path: tarball.clone(),
             },
         )?;
@@ -277,7 +274,7 @@ impl Target for Container {
         let path = self.image_of(plan)?;
         for made in [path.clone(), image::result_path(&path)] {
             cx.ledger
-                .owe(Due::OnFailure, Undo::RemovePath { path: made })?;
+                .owe(Due::OnFailure, Removal::RemovePath { path: made })?;
         }
         let root = self.lowers(&candidate.base).pop().unwrap_or_default();
         let base = root.file_name().unwrap_or_default().to_string_lossy();
@@ -293,18 +290,8 @@ impl Target for Container {
         Ok(())
     }
 
-    async fn pay(&self, undo: &Undo, _learned: &[String]) -> Result<(), TargetError> {
-        match undo {
-            Undo::StopContainer { name } => self.kill(name).await,
-            Undo::RemoveNetwork { name } => self.remove_network(name).await,
-            Undo::RemovePath { path } => self.remove(path).await,
-            Undo::TerminateInstance { .. }
-            | Undo::DeleteSecurityGroup { .. }
-            | Undo::DeregisterImage { .. }
-            | Undo::DeleteSnapshots { .. } => Err(TargetError::new(
-                "this debt is EC2's, and this is the container target",
-            )),
-        }
+    fn reap_command(&self, run: &RunId) -> String {
+        super::reap::command(Some(run), None)
     }
 }
 
@@ -318,38 +305,6 @@ impl Container {
                 .with_hint("put {{ build_time }} into image.name, or remove the file"));
         }
         Ok(path)
-    }
-
-    /// Removes a file, or a machine's folder once its container is down.
-    async fn remove(&self, path: &Path) -> Result<(), TargetError> {
-        if let Some(name) = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .filter(|_| path.starts_with(&self.machines))
-        {
-            self.kill(name).await?;
-            // A candidate lies on the builder's layer: lazily, so the order does not matter.
-            host::unmount(&path.join("root")).await?;
-        }
-        let mut tries = 0;
-        loop {
-            let removed = match path.symlink_metadata() {
-                Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-                Ok(_) => std::fs::remove_file(path),
-                Err(gone) => Err(gone),
-            };
-            tries += 1;
-            match removed {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                // What was writing there has been killed, and may not be gone yet.
-                Err(_) if tries < 20 => tokio::time::sleep(Duration::from_millis(100)).await,
-                Err(e) => {
-                    let message = format!("could not remove {}", path.display());
-                    return Err(TargetError::new(message).because(e));
-                }
-                Ok(()) => return Ok(()),
-            }
-        }
     }
 }
 

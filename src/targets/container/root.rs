@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::super::{Base, PhaseContext, TargetError};
+use super::debts::Removal;
 use super::host::{Distribution, check_keyring, forget, make_folder, run, run_apart, set_mode};
 use super::image::sha256;
-use crate::ledger::{Due, Undo};
+use crate::ledger::Due;
 use crate::manifest::{Arch, Source};
 use crate::plan::BakePlan;
 
@@ -193,7 +194,7 @@ async fn make(
 ) -> Result<(), TargetError> {
     make_folder(path.parent().unwrap_or(Path::new("/")))?;
     let work = path.with_extension(format!("making-{}", plan.run));
-    let undo = Undo::RemovePath { path: work.clone() };
+    let undo = Removal::RemovePath { path: work.clone() };
     cx.ledger.owe(Due::Always, undo)?;
     make_folder(&work)?;
     let root = work.join("root");

@@ -6,6 +6,7 @@ use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::ledger::JournalError;
 use crate::targets::TargetError;
 
 /// A conversation with EC2 that did not end as asked.
@@ -48,8 +49,8 @@ pub(crate) enum Ec2Error {
         reason: Option<String>,
     },
     /// What was about to be made could not be written down first.
-    #[error("the journal could not be written")]
-    Journal(#[from] std::io::Error),
+    #[error("a debt could not be written down")]
+    Journal(#[from] JournalError),
     /// The time is over.
     #[error("{what} was not {wanted} within {} s", after.as_secs())]
     TooSlow {
@@ -143,6 +144,11 @@ impl Ec2Error {
         }
     }
 
+    /// Returns whether the credentials lack the permission.
+    pub(super) fn is_denied(&self) -> bool {
+        self.code().is_some_and(is_denied)
+    }
+
     /// Returns whether EC2 does not know the thing: it is gone, or so new that not all of EC2 has
     /// heard of it.
     pub(super) fn is_not_found(&self) -> bool {
@@ -184,9 +190,7 @@ impl Ec2Error {
             }
         };
         let hint = match code {
-            "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-                "the credentials lack the permission for this action"
-            }
+            code if is_denied(code) => "the credentials lack the permission for this action",
             "AuthFailure"
             | "InvalidClientTokenId"
             | "UnrecognizedClientException"
@@ -226,6 +230,14 @@ impl From<Ec2Error> for TargetError {
 fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(<dyn std::error::Error>::is::<CredentialsError>)
+}
+
+/// Returns whether a policy says no.
+fn is_denied(code: &str) -> bool {
+    matches!(
+        code,
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException"
+    )
 }
 
 /// Returns whether the account has no room for the machine until others have ended.

@@ -8,6 +8,7 @@ use aws_sdk_ec2::types::{
     Instance, ResourceType, Snapshot, TpmSupportValues,
 };
 
+use super::debts::Removal;
 use super::error::Ec2Error;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, launch, tags};
@@ -34,12 +35,8 @@ impl Ec2 {
         let stopped = self.stop(&builder.id, cx).await?;
         let name = self.first_name(plan);
         // The snapshots go after the image that uses them, so their debt is the older one.
-        let snapshots = Undo::DeleteSnapshots {
-            region: self.region.clone(),
-            run: plan.run.clone(),
-            expected: disks_of(&stopped),
-        };
-        let snapshots = cx.ledger.owe(Due::OnFailure, snapshots)?;
+        let expected = disks_of(&stopped);
+        let snapshots = self.undoing(&plan.run, Removal::DeleteSnapshots { expected });
         let due = if self.keeps_first_image() {
             Due::OnFailure
         } else {
@@ -65,15 +62,14 @@ impl Ec2 {
             let answer = answer.map_err(|e| ec2.refused("CreateImage", e));
             answer.map(|a| a.image_id)
         });
-        let made = self.new_image(plan, &name, due, call, cx).await;
-        let (debt, id) = match made {
+        let debts = [
+            (Due::OnFailure, snapshots.into()),
+            (due, self.deregistering(plan, &name)),
+        ];
+        let made = self.new_image(plan, &name, debts, call, cx).await;
+        let ([snapshots, debt], id) = match made {
             Ok(made) => made,
-            Err(error) => {
-                if error.is_refusal() {
-                    cx.ledger.settle(snapshots)?;
-                }
-                return Err(self.explain(error).await);
-            }
+            Err(error) => return Err(self.explain(error).await),
         };
         self.state().candidate = Some(debt);
         let image = self.wait_until_available(plan, &id, cx).await?;
@@ -88,21 +84,22 @@ impl Ec2 {
         Ok(Candidate { id, base })
     }
 
-    /// Owes an image and makes the call that makes it. A name that is taken is an answer that was
-    /// lost: the SDK has asked again.
-    async fn new_image(
+    fn deregistering(&self, plan: &BakePlan, name: &str) -> Undo {
+        let name = name.to_owned();
+        self.undoing(&plan.run, Removal::DeregisterImage { name })
+            .into()
+    }
+
+    /// Owes an image, with what comes with it, and makes the call that makes it. A name that is
+    /// taken is an answer that was lost: the SDK has asked again.
+    async fn new_image<const N: usize>(
         &self,
         plan: &BakePlan,
         name: &str,
-        due: Due,
+        debts: [(Due, Undo); N],
         call: BoxFuture<'static, Result<Option<String>, Ec2Error>>,
         cx: &PhaseContext<'_>,
-    ) -> Result<(DebtId, String), Ec2Error> {
-        let undo = Undo::DeregisterImage {
-            region: self.region.clone(),
-            run: plan.run.clone(),
-            name: name.to_owned(),
-        };
+    ) -> Result<([DebtId; N], String), Ec2Error> {
         let (ec2, run, name) = (self.clone(), plan.run.clone(), name.to_owned());
         let call = Box::pin(async move {
             let id = match call.await {
@@ -116,9 +113,7 @@ impl Ec2 {
             ec2.born(&id);
             Ok(id)
         });
-        cx.ledger
-            .create(due, undo, Ec2Error::is_refusal, call)
-            .await
+        cx.ledger.create(debts, Ec2Error::is_refusal, call).await
     }
 
     /// Stops the builder; returns it as it is then.
@@ -343,7 +338,9 @@ impl Ec2 {
             let answer = answer.map_err(|e| ec2.refused("RegisterImage", e));
             answer.map(|a| a.image_id)
         });
-        let made = self.new_image(plan, &plan.image.name, Due::OnFailure, call, cx);
+        let name = &plan.image.name;
+        let debts = [(Due::OnFailure, self.deregistering(plan, name))];
+        let made = self.new_image(plan, name, debts, call, cx);
         let id = match made.await {
             Ok((_, id)) => id,
             Err(error) => return Err(self.explain(error).await),

@@ -9,13 +9,14 @@ use aws_sdk_ec2::types::{
     ResourceType, ShutdownBehavior,
 };
 
+use super::debts::Removal;
 use super::error::{Ec2Error, is_capacity, is_quota};
 use super::ladder::{Rung, ladder, types};
 use super::network::Network;
 use super::quota::Queue;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, YOUNG, tags, user_data};
-use crate::ledger::{Due, Undo};
+use crate::ledger::Due;
 use crate::manifest::{Connect, Volume};
 use crate::plan::BakePlan;
 use crate::targets::{Base, Keys, Machine, PhaseContext, Role, TargetError};
@@ -113,12 +114,13 @@ impl Ec2 {
         attempt: usize,
         cx: &PhaseContext<'_>,
     ) -> Result<String, Ec2Error> {
-        let (region, run) = (self.region.clone(), request.plan.run.clone());
-        let role = request.role;
-        let undo = Undo::TerminateInstance { region, run, role };
+        let removal = Removal::TerminateInstance { role: request.role };
+        let debt = self.undoing(&request.plan.run, removal).into();
         let call = self.run_instances(request, rung, attempt);
-        let refused = Ec2Error::is_refusal;
-        let (_, id) = cx.ledger.create(Due::Always, undo, refused, call).await?;
+        let made = cx
+            .ledger
+            .create([(Due::Always, debt)], Ec2Error::is_refusal, call);
+        let (_, id) = made.await?;
         Ok(id)
     }
 

@@ -3,6 +3,9 @@
 //! This file holds the clients and tells the trait's story; its neighbours do the parts.
 
 mod caller;
+#[cfg(test)]
+mod canned;
+mod debts;
 mod diagnose;
 mod error;
 mod image;
@@ -10,6 +13,7 @@ mod ladder;
 mod launch;
 mod network;
 mod offerings;
+mod orphans;
 mod quota;
 mod reap;
 mod source;
@@ -25,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_http_client::{Builder, tls};
@@ -34,12 +38,13 @@ use time::OffsetDateTime;
 
 use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
 use crate::clock::{Instant, SdkSleep};
-use crate::ledger::{DebtId, Undo};
+use crate::ledger::DebtId;
 use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
 use caller::Echo;
 use error::Ec2Error;
 use network::Network;
+pub(crate) use reap::Account;
 
 /// How often EC2 is asked at first.
 const POLL: Duration = Duration::from_secs(2);
@@ -68,6 +73,9 @@ pub(crate) struct Ec2 {
     echo: Echo,
     poll: Duration,
     state: Arc<Mutex<State>>,
+    config: SdkConfig,
+    /// Other regions, as far as something was owed there.
+    elsewhere: Arc<Mutex<HashMap<String, Ec2>>>,
 }
 
 /// What one step of a bake leaves for the next.
@@ -126,24 +134,46 @@ impl Ec2 {
     /// Returns EC2 as `settings` say, with what they leave open from environment and profile.
     pub(crate) async fn with(settings: ConfigLoader) -> Result<Self, TargetError> {
         let config = settings.load().await;
-        let region = config.region().map(ToString::to_string).ok_or_else(|| {
+        let region = config.region().cloned().ok_or_else(|| {
             TargetError::manifest("no AWS region")
                 .with_hint("set builder.region, AWS_REGION, or a region in the profile")
         })?;
-        Ok(Self {
-            region,
+        Ok(Self::by(config, &region))
+    }
+
+    fn by(config: SdkConfig, region: &Region) -> Self {
+        Self {
+            region: region.to_string(),
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             echo: Echo::from_environment(),
             poll: POLL,
             state: Arc::default(),
-        })
+            elsewhere: Arc::default(),
+            config,
+        }
     }
 
-    /// Returns the region's name.
-    pub(crate) fn region(&self) -> &str {
-        &self.region
+    /// Returns EC2 in `region`, by the same credentials: this one, or one that is made once.
+    pub(super) fn in_region(&self, region: &str) -> Self {
+        if region == self.region {
+            return self.clone();
+        }
+        let region = Region::new(region.to_owned());
+        let mut elsewhere = self
+            .elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let there = elsewhere.entry(region.to_string()).or_insert_with(|| {
+            let config = self.config.to_builder().region(region.clone()).build();
+            Self {
+                echo: self.echo.clone(),
+                poll: self.poll,
+                ..Self::by(config, &region)
+            }
+        });
+        there.clone()
     }
 
     /// Remembers that EC2 has just made the thing with this id.
@@ -270,7 +300,7 @@ impl Target for Ec2 {
         Ok(())
     }
 
-    async fn pay(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
-        self.undo(undo, learned).await
+    fn reap_command(&self, run: &RunId) -> String {
+        super::reap::command(Some(run), Some(&self.region))
     }
 }

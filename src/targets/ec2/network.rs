@@ -5,12 +5,13 @@ use aws_sdk_ec2::types::{
 };
 
 use super::caller::{alone, local_address};
+use super::debts::Removal;
 use super::error::Ec2Error;
 use super::ladder::{ladder, types};
 use super::offerings::Offerings;
 use super::{Ec2, tags};
 use crate::clock;
-use crate::ledger::{Due, Undo};
+use crate::ledger::Due;
 use crate::manifest::{Connect, Subnet};
 use crate::plan::BakePlan;
 use crate::targets::{PhaseContext, Role, TargetError};
@@ -145,12 +146,8 @@ impl Ec2 {
         cx: &PhaseContext<'_>,
     ) -> Result<String, TargetError> {
         let name = tags::group_name(&plan.run);
-        let (region, run) = (self.region.clone(), plan.run.clone());
-        let undo = Undo::DeleteSecurityGroup {
-            region,
-            run,
-            name: name.clone(),
-        };
+        let removal = Removal::DeleteSecurityGroup { name: name.clone() };
+        let debt = self.undoing(&plan.run, removal).into();
         let tags =
             tags::specification(ResourceType::SecurityGroup, &tags::temporary(plan, "group"));
         let request = self
@@ -175,8 +172,10 @@ impl Ec2 {
             ec2.born(&id);
             Ok(id)
         });
-        let refused = Ec2Error::is_refusal;
-        match cx.ledger.create(Due::Always, undo, refused, call).await {
+        let made = cx
+            .ledger
+            .create([(Due::Always, debt)], Ec2Error::is_refusal, call);
+        match made.await {
             Ok((_, id)) => Ok(id),
             Err(error) => Err(self.explain(error).await),
         }

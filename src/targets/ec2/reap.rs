@@ -1,297 +1,431 @@
-//! What killed runs left in the account, found by tags alone.
-//!
-//! Anybody with CreateTags can mark a thing, so a tag is believed only with what that right cannot
-//! write: our token, our name, our description, and when the thing was made in the run's time. What
-//! is released is never touched.
+//! Removing what killed runs left in an account: region by region, those that have expired by their
+//! tags, and those of this host by their journals too.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::{Filter, Image, ImageState, Snapshot, Tag};
+use async_trait::async_trait;
+use futures_util::future::join_all;
 use time::OffsetDateTime;
 
-use super::{Ec2, image, launch, tags};
-use crate::ledger::Undo;
-use crate::run::{RunId, parse_rfc3339};
-use crate::targets::{Role, TargetError};
+use super::Ec2;
+use super::debts::Ec2Undo;
+use super::error::Ec2Error;
+use super::orphans::Orphan;
+use crate::clock;
+use crate::ledger::Debt;
+use crate::run::RunId;
+use crate::targets::reap::{Owed, Reaped, Reaper, Request};
+use crate::targets::{EC2, Fault, TargetError};
 
-/// How long after its beginning a run may still make something: the manifest's longest time limit,
-/// and a day in which it may have waited for its turn.
-const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
+/// The region that every account of the standard partition has enabled.
+const EVERYWHERE: &str = "us-east-1";
 
-/// How far this clock and EC2's may differ.
-const SLACK: Duration = Duration::from_secs(300);
+/// All regions of an account.
+pub(crate) struct Account;
 
-/// Something of a run that is still there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Orphan {
-    /// What removes it.
-    pub(crate) undo: Undo,
-    /// Its id; `None` for what may yet appear.
-    pub(crate) id: Option<String>,
-    /// When its run would have renewed it; `None` when the tag is missing or no time.
-    pub(crate) expires: Option<OffsetDateTime>,
+#[async_trait]
+impl Reaper for Account {
+    fn target(&self) -> &'static str {
+        EC2
+    }
+
+    async fn reap(&self, request: &Request<'_>) -> Reaped {
+        let mut reaped = Reaped::default();
+        let owed = journalled(request, &mut reaped);
+        match regions(request, &owed, &mut reaped).await {
+            Ok(regions) => reap_all(&regions, request, &owed, &mut reaped).await,
+            // A host that bakes containers alone need not know AWS. Where nothing was found,
+            // nobody may be told that all is well without a look at the account.
+            Err(error) if owed.is_empty() && request.region.is_none() && has_dead(request) => {
+                let why = error.on_one_line();
+                let message = format!("only this host was looked at: {why}");
+                request.events.warn(message);
+            }
+            Err(error) => {
+                reaped.owing.extend(owed.into_iter().map(|o| o.undo.run));
+                reaped.errors.push(error);
+            }
+        }
+        reaped
+    }
 }
 
-impl Ec2 {
-    /// Returns the regions that are enabled for the account.
-    pub(crate) async fn enabled_regions(&self) -> Result<Vec<String>, TargetError> {
-        let answer = self.ec2.describe_regions().send().await;
-        let regions = answer.map_err(|e| self.refused("DescribeRegions", e))?;
-        let regions = regions.regions.unwrap_or_default();
-        Ok(regions.into_iter().filter_map(|r| r.region_name).collect())
-    }
+fn has_dead(request: &Request<'_>) -> bool {
+    !request.dead.is_empty()
+}
 
-    /// Returns what is there of `run`, or of all runs.
-    pub(crate) async fn orphans(&self, run: Option<&RunId>) -> Result<Vec<Orphan>, TargetError> {
-        let of = || match run {
-            Some(run) => vec![tags::of_run(run)],
-            None => vec![tags::filter("tag-key", [tags::RUN])],
-        };
-        let mut found = self.orphan_instances(of()).await?;
-        found.extend(self.orphan_groups(of()).await?);
-        found.extend(self.orphan_images(of()).await?);
-        found.extend(self.orphan_snapshots(of()).await?);
-        Ok(found)
-    }
+/// What a journal of this host says is owed to EC2.
+struct Journalled {
+    undo: Ec2Undo,
+    learned: Vec<String>,
+}
 
-    async fn orphan_instances(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, TargetError> {
-        let mut found = Vec::new();
-        for instance in self.instances(of).await? {
-            let Some((run, expires)) = marked(instance.tags()) else {
-                continue;
-            };
-            let role = match tags::value(instance.tags(), tags::ROLE) {
-                Some("builder") => Role::Builder,
-                Some("candidate") => Role::Candidate,
-                _ => continue,
-            };
-            let attempt = tags::value(instance.tags(), tags::ATTEMPT);
-            let attempt = attempt.and_then(|a| a.parse().ok()).unwrap_or(1);
-            let ours = tags::token(&run, role, attempt, &self.region);
-            let made = instance.launch_time().map(aws_smithy_types::DateTime::secs);
-            if instance.client_token() == Some(ours.as_str())
-                && in_time(&run, made)
-                && launch::state(&instance) != "terminated"
-            {
-                let region = self.region.clone();
-                let undo = Undo::TerminateInstance { region, run, role };
-                found.extend(orphan(undo, instance.instance_id, expires));
-            }
-        }
-        Ok(found)
-    }
-
-    async fn orphan_groups(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, TargetError> {
-        let request = self.ec2.describe_security_groups();
-        let answer = request.set_filters(Some(of)).send().await;
-        let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
-        let mut found = Vec::new();
-        for group in answer.security_groups.unwrap_or_default() {
-            let Some((run, expires)) = marked(group.tags()) else {
-                continue;
-            };
-            let name = tags::group_name(&run);
-            if group.group_name() == Some(name.as_str()) {
-                let region = self.region.clone();
-                let undo = Undo::DeleteSecurityGroup { region, run, name };
-                found.extend(orphan(undo, group.group_id, expires));
-            }
-        }
-        Ok(found)
-    }
-
-    async fn orphan_images(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, TargetError> {
-        let mut found = Vec::new();
-        for image in self.images(of).await? {
-            let Some((run, expires)) = marked(image.tags()) else {
-                continue;
-            };
-            if is_ours(&image, &run) {
-                let region = self.region.clone();
-                if image.state() == Some(&ImageState::Pending) {
-                    // Its snapshots may not be listed yet, and would appear when it is gone.
-                    let (region, run) = (region.clone(), run.clone());
-                    let expected = None;
-                    let undo = Undo::DeleteSnapshots {
-                        region,
-                        run,
-                        expected,
-                    };
-                    let id = None;
-                    found.push(Orphan { undo, id, expires });
+/// Returns what the dead runs of this host owe to EC2.
+fn journalled(request: &Request<'_>, reaped: &mut Reaped) -> Vec<Journalled> {
+    let mut owed = Vec::new();
+    for dead in request.dead {
+        for debt in dead.owed.iter().filter(|d| d.undo.target() == EC2) {
+            match debt.undo.read::<Ec2Undo>() {
+                Ok(undo) => owed.push(Journalled {
+                    undo,
+                    learned: debt.learned.clone(),
+                }),
+                Err(error) => {
+                    reaped.owing.insert(dead.run.clone());
+                    reaped.errors.push(crate::targets::unreadable(error));
                 }
-                let name = image.name.unwrap_or_default();
-                let undo = Undo::DeregisterImage { region, run, name };
-                found.extend(orphan(undo, image.image_id, expires));
             }
         }
-        Ok(found)
     }
+    owed
+}
 
-    async fn orphan_snapshots(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, TargetError> {
-        let request = self.ec2.describe_snapshots().owner_ids("self");
-        let answer = request.set_filters(Some(of)).send().await;
-        let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
-        let mut found = Vec::new();
-        for snapshot in answer.snapshots.unwrap_or_default() {
-            let Some((run, expires)) = marked(snapshot.tags()) else {
-                continue;
-            };
-            let made = snapshot.start_time().map(aws_smithy_types::DateTime::secs);
-            if in_time(&run, made) && self.is_run_s(&run, &snapshot).await? {
-                let region = self.region.clone();
-                let expected = None;
-                let undo = Undo::DeleteSnapshots {
-                    region,
-                    run,
-                    expected,
-                };
-                found.extend(orphan(undo, snapshot.snapshot_id, expires));
-            }
-        }
-        Ok(found)
+/// Returns the regions to look at: the named one, or all that the account has enabled, and those
+/// where runs of this host owe something.
+async fn regions(
+    request: &Request<'_>,
+    owed: &[Journalled],
+    reaped: &mut Reaped,
+) -> Result<Vec<Ec2>, TargetError> {
+    if let Some(region) = request.region {
+        return Ok(vec![Ec2::new(Some(region)).await?]);
     }
-
-    /// Returns whether a snapshot is the run's alone: made with an image, and of no image now but
-    /// the run's own. One whose own tag was not written is still the released image's.
-    async fn is_run_s(&self, run: &RunId, snapshot: &Snapshot) -> Result<bool, TargetError> {
-        let made_with_an_image = snapshot
-            .description()
-            .is_some_and(|text| text.starts_with(OF_AN_IMAGE));
-        let id = snapshot.snapshot_id().unwrap_or_default();
-        let uses = |i: &Image| image::snapshots_of(i).iter().any(|s| s == id);
-        let mut users = self
-            .images(vec![tags::filter("block-device-mapping.snapshot-id", [id])])
-            .await?;
-        users.retain(uses);
-        let theirs = |i: &Image| {
-            let marked = marked(i.tags()).is_some_and(|(of, _)| of == *run);
-            !marked || !is_ours(i, run)
-        };
-        Ok(made_with_an_image && !users.iter().any(theirs))
-    }
-
-    /// Returns whether something that a run's journal names is still there, and is not released.
-    pub(crate) async fn is_there(&self, undo: &Undo, ids: &[String]) -> Result<bool, TargetError> {
-        if ids.is_empty() {
-            return Ok(false);
-        }
-        let ids = || ids.iter().map(String::as_str);
-        Ok(match undo {
-            Undo::TerminateInstance { .. } => {
-                let found = self.instances(vec![tags::filter("instance-id", ids())]);
-                found
-                    .await?
-                    .iter()
-                    .any(|i| launch::state(i) != "terminated")
-            }
-            Undo::DeleteSecurityGroup { .. } => {
-                let request = self.ec2.describe_security_groups();
-                let answer = request
-                    .filters(tags::filter("group-id", ids()))
-                    .send()
-                    .await;
-                let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
-                !answer.security_groups().is_empty()
-            }
-            Undo::DeregisterImage { .. } => {
-                let found = self.images(vec![tags::filter("image-id", ids())]);
-                found.await?.iter().any(|i| !is_released(i.tags()))
-            }
-            Undo::DeleteSnapshots { .. } => {
-                let request = self.ec2.describe_snapshots().owner_ids("self");
-                let request = request.filters(tags::filter("snapshot-id", ids()));
-                let answer = request.send().await;
-                let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
-                answer.snapshots().iter().any(|s| !is_released(s.tags()))
-            }
-            Undo::StopContainer { .. } | Undo::RemoveNetwork { .. } | Undo::RemovePath { .. } => {
-                false
-            }
-        })
-    }
-}
-
-/// How EC2 describes the snapshots that CreateImage makes; nobody can describe one anew.
-const OF_AN_IMAGE: &str = "Created by CreateImage(";
-
-/// Returns whether an image is one that `run` made: a candidate by its name, which nobody can
-/// change, and the final one by its description.
-fn is_ours(image: &Image, run: &RunId) -> bool {
-    let made = image.creation_date().and_then(parse_rfc3339);
-    let named = image.name() == Some(tags::candidate_name(run).as_str());
-    let described = image
-        .description()
-        .is_some_and(|text| text.ends_with(&tags::made_by(run)));
-    (named || described) && in_time(run, made.map(OffsetDateTime::unix_timestamp))
-}
-
-fn is_released(tags: &[Tag]) -> bool {
-    super::tags::value(tags, super::tags::STATE) == Some("released")
-}
-
-fn orphan(undo: Undo, id: Option<String>, expires: Option<OffsetDateTime>) -> Option<Orphan> {
-    let id = Some(id?);
-    Some(Orphan { undo, id, expires })
-}
-
-/// Returns the run that a thing says it belongs to, unless it is released.
-fn marked(tags: &[Tag]) -> Option<(RunId, Option<OffsetDateTime>)> {
-    let state = super::tags::value(tags, super::tags::STATE)?;
-    let run = super::tags::value(tags, super::tags::RUN)?.parse().ok()?;
-    let expires = super::tags::value(tags, super::tags::EXPIRES).and_then(parse_rfc3339);
-    (state == "temporary").then_some((run, expires))
-}
-
-/// Returns whether a thing was made in the run's time.
-fn in_time(run: &RunId, made: Option<i64>) -> bool {
-    let Some(made) = made.and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok()) else {
-        return false;
+    // Each region knows the others.
+    let here = match Ec2::new(None).await {
+        Err(error) if error.fault == Fault::Manifest => Ec2::new(Some(EVERYWHERE)).await?,
+        here => here?,
     };
-    made > run.began() - SLACK && made < run.began() + LONGEST
+    let mut names: BTreeSet<String> = owed.iter().map(|o| o.undo.region.clone()).collect();
+    match here.enabled_regions().await {
+        Ok(enabled) => names.extend(enabled),
+        Err(error) if error.is_denied() => {
+            names.insert(here.region.clone());
+            let error = TargetError::from(error);
+            reaped
+                .errors
+                .push(error.with_hint("name each region with --region"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(names.iter().map(|name| here.in_region(name)).collect())
+}
+
+/// Reaps all regions at once. One that a policy denies is told, and is no failure of the others.
+async fn reap_all(
+    regions: &[Ec2],
+    request: &Request<'_>,
+    owed: &[Journalled],
+    reaped: &mut Reaped,
+) {
+    let reaping = regions.iter().map(|ec2| async move {
+        let here = owed.iter().filter(|o| o.undo.region == ec2.region);
+        let region = Region {
+            ec2,
+            request,
+            owed: here.collect(),
+        };
+        let (part, looked) = region.reap().await;
+        (region, part, looked)
+    });
+    let mut denied = Vec::new();
+    for (region, part, looked) in join_all(reaping).await {
+        reaped.merge(part);
+        let Err(error) = looked else { continue };
+        reaped.owing.extend(region.runs());
+        match error.is_denied() && region.owed.is_empty() {
+            true => denied.push((region.ec2.region.as_str(), error)),
+            false => reaped.errors.push(error.into()),
+        }
+    }
+    if denied.len() < regions.len() && !denied.is_empty() {
+        let names: Vec<&str> = denied.iter().map(|(name, _)| *name).collect();
+        let names = names.join(", ");
+        let message = format!("the credentials may not look at {names}: nothing was reaped there");
+        request.events.warn(message);
+    } else {
+        // Nothing was looked at: that all is well cannot be said.
+        let errors = denied.into_iter().map(|(_, error)| error.into());
+        reaped.errors.extend(errors);
+    }
+    let looked_at = |undo: &Ec2Undo| regions.iter().any(|ec2| ec2.region == undo.region);
+    let others = owed.iter().filter(|o| !looked_at(&o.undo));
+    reaped.owing.extend(others.map(|o| o.undo.run.clone()));
+}
+
+/// One region, and what journals say is owed there.
+struct Region<'a> {
+    ec2: &'a Ec2,
+    request: &'a Request<'a>,
+    owed: Vec<&'a Journalled>,
+}
+
+impl Region<'_> {
+    /// Pays what is due until nothing more is found. A run that was killed in the middle of a call
+    /// may have made what is listed a moment later: what a known run left is looked for twice.
+    async fn reap(&self) -> (Reaped, Result<(), Ec2Error>) {
+        let mut reaped = Reaped::default();
+        // What is gone may be listed for a while.
+        let mut paid: Vec<Owed> = Vec::new();
+        let is_known = self.request.run.is_some() || !self.owed.is_empty();
+        let mut in_vain = 0;
+        loop {
+            let (found, looked) = self.ec2.orphans(self.request.run).await;
+            let due = match self.due(&found).await {
+                Ok(due) => due.into_iter().filter(|owed| !paid.contains(owed)),
+                Err(error) => return (reaped, Err(error)),
+            };
+            let due: Vec<Owed> = due.collect();
+            let all = reaped.pay(self.request, self.ec2, &due).await;
+            in_vain = if due.is_empty() { in_vain + 1 } else { 0 };
+            let is_over = in_vain > usize::from(is_known);
+            if is_over || !all || self.request.dry_run || looked.is_err() {
+                self.put_off(&found, &mut reaped);
+                return (reaped, looked);
+            }
+            if due.is_empty() {
+                clock::sleep(self.ec2.poll).await;
+            }
+            paid.extend(due);
+        }
+    }
+
+    /// Returns what is to be paid: what was found and is due, and what journals name that is there
+    /// although its tags say nothing of it any more.
+    async fn due(&self, found: &[Orphan]) -> Result<Vec<Owed>, Ec2Error> {
+        let due = |o: &&Orphan| self.request.is_due(&o.undo.run, o.expires);
+        let mut owed: Vec<Owed> = found.iter().filter(due).map(Orphan::owed).collect();
+        for Journalled { undo, learned } in &self.owed {
+            for id in learned {
+                let listed = found.iter().any(|o| o.id.as_deref() == Some(id));
+                if !listed && self.ec2.is_there(undo, id).await? {
+                    owed.push(Owed {
+                        run: undo.run.clone(),
+                        debt: Debt {
+                            undo: undo.clone().into(),
+                            learned: vec![id.clone()],
+                        },
+                    });
+                }
+            }
+        }
+        Ok(owed)
+    }
+
+    /// Says what stays for now, a run at a time.
+    fn put_off(&self, found: &[Orphan], reaped: &mut Reaped) {
+        let Request { run, running, .. } = self.request;
+        let mut later: BTreeMap<&RunId, (Vec<String>, Option<OffsetDateTime>)> = BTreeMap::new();
+        for orphan in found {
+            let undo = &orphan.undo;
+            if run.is_none() && !self.request.is_due(&undo.run, orphan.expires) {
+                let (things, until) = later.entry(&undo.run).or_default();
+                things.push(undo.what(orphan.id.as_slice()));
+                *until = (*until).max(orphan.expires);
+            }
+        }
+        for (run, (things, until)) in later {
+            let things = things.join(", ");
+            if running.contains(run) {
+                let line = format!("keep {things}: run {run} goes on");
+                reaped.later.push(line);
+            } else {
+                reaped.put_off(run, &things, until, Some(&self.ec2.region));
+            }
+        }
+    }
+
+    /// Returns the runs of this host that owe something here.
+    fn runs(&self) -> impl Iterator<Item = RunId> {
+        self.owed.iter().map(|o| o.undo.run.clone())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event;
+    use crate::run::rfc3339;
+    use crate::targets::Role;
+    use crate::targets::ec2::canned::{Call, Canned, Said};
+    use crate::targets::ec2::debts::Removal;
+    use crate::targets::ec2::tags;
+    use std::sync::Mutex;
+    use time::Duration;
 
-    fn tag(key: &str, value: &str) -> Tag {
-        Tag::builder().key(key).value(value).build()
+    const HERE: &str = "20260727t101500z-0a1b2c";
+    const ELSEWHERE: &str = "20260727t101500z-ffffff";
+
+    fn run(name: &str) -> RunId {
+        name.parse().unwrap()
     }
 
-    #[test]
-    fn what_is_released_or_not_marked_as_ours_is_not_touched() {
-        let run = tag(tags::RUN, "20260727t101500z-0a1b2c");
-        let temporary = tag(tags::STATE, "temporary");
-        assert!(marked(&[run.clone(), temporary.clone()]).is_some());
-        assert!(marked(&[run.clone(), tag(tags::STATE, "released")]).is_none());
-        assert!(marked(std::slice::from_ref(&run)).is_none());
-        assert!(marked(&[tag(tags::RUN, "mine"), temporary]).is_none());
+    /// An instance of a run as DescribeInstances lists it.
+    fn instance(id: &str, of: &str, expires: OffsetDateTime) -> String {
+        let tags = [
+            (tags::RUN, of.to_owned()),
+            (tags::ROLE, "builder".to_owned()),
+            (tags::STATE, "temporary".to_owned()),
+            (tags::EXPIRES, rfc3339(expires)),
+        ];
+        let tags = tags.map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>"));
+        let token = tags::token(&run(of), Role::Builder, 1, "eu-west-1");
+        let made = rfc3339(run(of).began());
+        format!(
+            "<item><instancesSet><item><instanceId>{id}</instanceId>\
+             <instanceState><code>16</code><name>running</name></instanceState>\
+             <launchTime>{made}</launchTime><clientToken>{token}</clientToken>\
+             <tagSet>{}</tagSet></item></instancesSet></item>",
+            tags.concat()
+        )
     }
 
-    #[test]
-    fn an_image_is_believed_by_what_tags_cannot_say() {
-        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
-        let image = |name: &str, description: &str| {
-            let image = Image::builder().name(name).description(description);
-            image.creation_date("2026-07-27T10:20:00.000Z").build()
-        };
-        let production = image("web-7", "the one in production");
-        assert!(!is_ours(&production, &run));
-        assert!(is_ours(&image(&tags::candidate_name(&run), ""), &run));
-        let ours = format!("a web server {}", tags::made_by(&run));
-        assert!(is_ours(&image("web-8", &ours), &run));
-        let other: RunId = "20260727t101500z-ffffff".parse().unwrap();
-        assert!(!is_ours(&image("web-8", &ours), &other));
+    /// Answers for an account with these instances, which are gone once they are terminated.
+    fn account(instances: Vec<(&'static str, String)>) -> impl Fn(&Call) -> Said {
+        let left = Mutex::new(instances);
+        move |call| {
+            let mut left = left.lock().unwrap();
+            let asks_for = |id: &str| call.parameters.contains(&format!("={id}&"));
+            match call.action.as_str() {
+                "TerminateInstances" => {
+                    left.retain(|(id, _)| !asks_for(id));
+                    Said::Yes(String::new())
+                }
+                "DescribeInstances" => {
+                    let by_id = call.parameters.contains("Name=instance-id");
+                    let listed = left.iter().filter(|(id, _)| !by_id || asks_for(id));
+                    let listed: String = listed.map(|(_, xml)| xml.as_str()).collect();
+                    Said::Yes(format!("<reservationSet>{listed}</reservationSet>"))
+                }
+                _ => Said::Yes(String::new()),
+            }
+        }
     }
 
-    #[test]
-    fn a_thing_older_than_the_run_it_names_is_not_its() {
-        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
-        let began = run.began().unix_timestamp();
-        assert!(in_time(&run, Some(began + 60)));
-        assert!(!in_time(&run, Some(began - 3600)));
-        assert!(!in_time(&run, Some(began + 33 * 24 * 3600)));
-        assert!(!in_time(&run, None));
+    fn request<'a>(
+        events: &'a event::Events,
+        running: &'a BTreeSet<RunId>,
+        now: OffsetDateTime,
+    ) -> Request<'a> {
+        Request {
+            run: None,
+            region: None,
+            dry_run: false,
+            dead: &[],
+            kept: &[],
+            running,
+            now,
+            events,
+        }
+    }
+
+    fn journalled(of: &str, region: &str, learned: &[&str]) -> Journalled {
+        Journalled {
+            undo: Ec2Undo {
+                region: region.to_owned(),
+                run: run(of),
+                removal: Removal::TerminateInstance {
+                    role: Role::Builder,
+                },
+            },
+            learned: learned.iter().map(|&id| id.to_owned()).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_not_expired_is_told_with_its_time_and_the_command_that_takes_it_at_once() {
+        let now = run(HERE).began() + Duration::minutes(10);
+        let (soon, before) = (now + Duration::minutes(50), now - Duration::minutes(1));
+        let (ec2, canned) = Canned::ec2(
+            "eu-west-1",
+            account(vec![
+                ("i-0aaa", instance("i-0aaa", HERE, soon)),
+                ("i-0bbb", instance("i-0bbb", ELSEWHERE, before)),
+            ]),
+        );
+        let (events, _reports) = event::channel();
+        let mut reaped = Reaped::default();
+        let running = BTreeSet::new();
+        reap_all(&[ec2], &request(&events, &running, now), &[], &mut reaped).await;
+        assert_eq!(
+            reaped.removed,
+            ["remove builder instance i-0bbb in eu-west-1"]
+        );
+        assert_eq!(
+            reaped.later,
+            [
+                "keep builder instance i-0aaa in eu-west-1 until 2026-07-27T11:15:00Z \
+              (`amibake reap --run 20260727t101500z-0a1b2c --region eu-west-1` removes it now)"
+            ]
+        );
+        let terminated = canned.asked("TerminateInstances");
+        assert!(terminated.iter().all(|p| p.contains("i-0bbb")));
+        assert_eq!(terminated.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_here_is_told_without_the_command_that_would_end_it() {
+        let now = run(HERE).began();
+        let listed = instance("i-0aaa", HERE, now + Duration::hours(1));
+        let (ec2, _) = Canned::ec2("eu-west-1", account(vec![("i-0aaa", listed)]));
+        let (events, _reports) = event::channel();
+        let mut reaped = Reaped::default();
+        let running = BTreeSet::from([run(HERE)]);
+        reap_all(&[ec2], &request(&events, &running, now), &[], &mut reaped).await;
+        assert_eq!(
+            reaped.later,
+            ["keep builder instance i-0aaa in eu-west-1: run 20260727t101500z-0a1b2c goes on"]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_journal_names_goes_although_its_tags_are_gone() {
+        let now = run(HERE).began();
+        let bare = "<item><instancesSet><item><instanceId>i-0aaa</instanceId></item>\
+                    </instancesSet></item>";
+        let (ec2, canned) = Canned::ec2("eu-west-1", account(vec![("i-0aaa", bare.into())]));
+        let (events, _reports) = event::channel();
+        let mut reaped = Reaped::default();
+        let running = BTreeSet::new();
+        let owed = [journalled(HERE, "eu-west-1", &["i-0aaa"])];
+        reap_all(&[ec2], &request(&events, &running, now), &owed, &mut reaped).await;
+        assert_eq!(canned.asked("TerminateInstances").len(), 1);
+        assert!(reaped.owing.is_empty(), "{reaped:?}");
+    }
+
+    #[tokio::test]
+    async fn a_region_that_a_policy_denies_is_told_and_the_others_are_reaped() {
+        let now = run(HERE).began() + Duration::hours(2);
+        let expired = instance("i-0aaa", HERE, now - Duration::hours(1));
+        let open = account(vec![("i-0aaa", expired)]);
+        let (ec2, canned) = Canned::ec2("eu-west-1", move |call| match call.region.as_str() {
+            "eu-west-1" => open(call),
+            _ => Said::No("UnauthorizedOperation"),
+        });
+        let (events, mut reports) = event::channel();
+        let running = BTreeSet::new();
+        let request = request(&events, &running, now);
+        let regions = [ec2.in_region("ap-south-1"), ec2.clone()];
+        let mut reaped = Reaped::default();
+        reap_all(&regions, &request, &[], &mut reaped).await;
+        assert_eq!(canned.asked("TerminateInstances").len(), 1);
+        assert!(reaped.errors.is_empty(), "{reaped:?}");
+        events.close();
+        let mut warned = Vec::new();
+        while let Some(report) = reports.next().await {
+            if let event::Event::Warning { message, .. } = report.event {
+                warned.push(message);
+            }
+        }
+        let told = "the credentials may not look at ap-south-1: nothing was reaped there";
+        assert_eq!(warned, [told]);
+
+        // Where a run of this host owes something, or nothing else was looked at, it is a failure.
+        let owed = [journalled(HERE, "ap-south-1", &[])];
+        for (regions, owed) in [(&regions[..], &owed[..]), (&regions[..1], &[])] {
+            let mut reaped = Reaped::default();
+            reap_all(regions, &request, owed, &mut reaped).await;
+            assert_eq!(reaped.errors.len(), 1, "{reaped:?}");
+            assert_eq!(reaped.owing.len(), owed.len());
+        }
     }
 }

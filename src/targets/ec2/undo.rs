@@ -2,33 +2,47 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use aws_sdk_ec2::types::Instance;
 
+use super::debts::{self, Ec2Undo, Removal};
 use super::error::Ec2Error;
 use super::wait::{LOOK, PATIENCE};
 use super::{Ec2, Holder, launch, tags};
 use crate::clock::{Instant, sleep};
-use crate::ledger::Undo;
+use crate::exit::Leftover;
+use crate::ledger::Debt;
 use crate::run::RunId;
-use crate::targets::{Role, TargetError};
+use crate::targets::{Payer, Role, TargetError, unreadable};
 
-impl Ec2 {
-    /// Pays one debt. What is gone is paid.
-    pub(super) async fn undo(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
-        let paid = self.try_undo(undo, learned).await;
+#[async_trait]
+impl Payer for Ec2 {
+    fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover {
+        debts::leftover(debt, run)
+    }
+
+    async fn pay(&self, debt: &Debt) -> Result<(), TargetError> {
+        let undo: Ec2Undo = debt.undo.read().map_err(unreadable)?;
+        // What another region has would not be found here, and a debt is paid when nothing is found.
+        let there = self.in_region(&undo.region);
+        let paid = there.undo(&undo, &debt.learned).await;
         if paid.is_err() {
-            self.state().stuck.extend(holder(undo));
+            there.state().stuck.extend(holder(&undo));
         }
         paid
     }
+}
 
-    async fn try_undo(&self, undo: &Undo, learned: &[String]) -> Result<(), TargetError> {
-        match undo {
-            Undo::TerminateInstance { run, role, .. } => {
+impl Ec2 {
+    /// Pays one debt of this region. What is gone is paid.
+    async fn undo(&self, undo: &Ec2Undo, learned: &[String]) -> Result<(), TargetError> {
+        let run = &undo.run;
+        match &undo.removal {
+            Removal::TerminateInstance { role } => {
                 let ids = self.known(learned, || self.living(run, *role)).await?;
                 self.end_instances(&ids).await
             }
-            Undo::DeleteSecurityGroup { run, name, .. } => {
+            Removal::DeleteSecurityGroup { name } => {
                 let ids = self.known(learned, || self.find_group(run, name)).await?;
                 for id in ids {
                     self.patiently("delete", || self.delete_group(run, &id))
@@ -36,7 +50,7 @@ impl Ec2 {
                 }
                 Ok(())
             }
-            Undo::DeregisterImage { run, name, .. } => {
+            Removal::DeregisterImage { name } => {
                 let ids = self.known(learned, || self.find_image(run, name)).await?;
                 for id in ids {
                     self.patiently("deregister", || self.deregister(&id))
@@ -44,21 +58,16 @@ impl Ec2 {
                 }
                 Ok(())
             }
-            Undo::DeleteSnapshots { run, expected, .. } if learned.is_empty() => {
+            Removal::DeleteSnapshots { expected } if learned.is_empty() => {
                 self.sweep_snapshots(run, *expected).await
             }
-            Undo::DeleteSnapshots { run, .. } => {
+            Removal::DeleteSnapshots { .. } => {
                 let mut paid = Ok(());
                 for id in learned {
                     let deleted = self.patiently("delete", || self.delete_snapshot(run, id));
                     paid = paid.and(deleted.await);
                 }
                 paid
-            }
-            Undo::StopContainer { .. } | Undo::RemoveNetwork { .. } | Undo::RemovePath { .. } => {
-                Err(TargetError::new(
-                    "a debt of this machine is not EC2's to pay",
-                ))
             }
         }
     }
@@ -200,18 +209,57 @@ impl Ec2 {
 }
 
 /// Returns what of which run stays when the debt cannot be paid, if something else waits for that.
-fn holder(undo: &Undo) -> Option<(RunId, Holder)> {
-    match undo {
-        Undo::TerminateInstance { run, .. } => Some((run.clone(), Holder::Instance)),
-        Undo::DeregisterImage { run, .. } => Some((run.clone(), Holder::Image)),
-        Undo::DeleteSecurityGroup { .. }
-        | Undo::DeleteSnapshots { .. }
-        | Undo::StopContainer { .. }
-        | Undo::RemoveNetwork { .. }
-        | Undo::RemovePath { .. } => None,
-    }
+fn holder(undo: &Ec2Undo) -> Option<(RunId, Holder)> {
+    let holder = match &undo.removal {
+        Removal::TerminateInstance { .. } => Holder::Instance,
+        Removal::DeregisterImage { .. } => Holder::Image,
+        Removal::DeleteSecurityGroup { .. } | Removal::DeleteSnapshots { .. } => return None,
+    };
+    Some((undo.run.clone(), holder))
 }
 
 fn is_terminated(instance: &Instance) -> bool {
     launch::state(instance) == "terminated"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::replay;
+    use crate::targets::ec2::canned::{Canned, Said};
+
+    /// As journals were written before they named the target.
+    const OLD: &str = r#"{"record":"owe","id":0,"due":"always","undo":"terminate-instance","region":"us-east-1","run":"20260727t101500z-0a1b2c","role":"builder"}
+{"record":"learn","id":0,"name":"i-0abc12"}
+"#;
+
+    #[tokio::test]
+    async fn a_debt_is_paid_in_the_region_it_names_also_from_an_old_journal() {
+        // In the region of the build that pays, EC2 does not know the machine: it would pass for gone.
+        let (ec2, canned) = Canned::ec2("eu-west-1", |call| {
+            match (call.region.as_str(), call.action.as_str()) {
+                ("us-east-1", "TerminateInstances") => Said::Yes(String::new()),
+                ("us-east-1", "DescribeInstances") => Said::Yes(
+                    "<reservationSet><item><instancesSet><item><instanceId>i-0abc12</instanceId>\
+                     <instanceState><code>48</code><name>terminated</name></instanceState>\
+                     </item></instancesSet></item></reservationSet>"
+                        .into(),
+                ),
+                _ => Said::No("InvalidInstanceID.NotFound"),
+            }
+        });
+        let owed = replay(OLD);
+        assert_eq!(
+            ec2.leftover(&owed[0], None).remove_with,
+            "aws ec2 terminate-instances --region us-east-1 --instance-ids i-0abc12"
+        );
+        ec2.pay(&owed[0]).await.unwrap();
+        assert_eq!(
+            canned.made(),
+            [
+                "us-east-1 TerminateInstances",
+                "us-east-1 DescribeInstances"
+            ]
+        );
+    }
 }

@@ -1,0 +1,297 @@
+//! What runs left in the account, found by tags alone.
+//!
+//! Anybody with CreateTags can mark a thing, so a tag is believed only with what that right cannot
+//! write: our token, our name, our description, and when the thing was made in the run's time. What
+//! is released is never touched.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{Filter, Image, ImageState, Snapshot, Tag};
+use time::OffsetDateTime;
+
+use super::debts::{Ec2Undo, Removal};
+use super::error::Ec2Error;
+use super::{Ec2, image, launch, tags};
+use crate::ledger::Debt;
+use crate::run::{RunId, parse_rfc3339};
+use crate::targets::Role;
+use crate::targets::reap::Owed;
+
+/// How long after its beginning a run may still make something: the manifest's longest time limit,
+/// and a day in which it may have waited for its turn.
+const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
+
+/// How far this clock and EC2's may differ.
+const SLACK: Duration = Duration::from_secs(300);
+
+/// Something of a run that is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Orphan {
+    /// What removes it.
+    pub(super) undo: Ec2Undo,
+    /// Its id; `None` for what may yet appear.
+    pub(super) id: Option<String>,
+    /// When its run would have renewed it; `None` when the tag is missing or no time.
+    pub(super) expires: Option<OffsetDateTime>,
+}
+
+impl Orphan {
+    /// Returns it as a debt.
+    pub(super) fn owed(&self) -> Owed {
+        Owed {
+            run: self.undo.run.clone(),
+            debt: Debt {
+                undo: self.undo.clone().into(),
+                learned: self.id.iter().cloned().collect(),
+            },
+        }
+    }
+}
+
+impl Ec2 {
+    /// Returns the regions that are enabled for the account.
+    pub(super) async fn enabled_regions(&self) -> Result<Vec<String>, Ec2Error> {
+        let answer = self.ec2.describe_regions().send().await;
+        let regions = answer.map_err(|e| self.refused("DescribeRegions", e))?;
+        let regions = regions.regions.unwrap_or_default();
+        Ok(regions.into_iter().filter_map(|r| r.region_name).collect())
+    }
+
+    /// Returns what is there of `run`, or of all runs. What is found counts, although another kind
+    /// of thing could not be looked for.
+    pub(super) async fn orphans(&self, run: Option<&RunId>) -> (Vec<Orphan>, Result<(), Ec2Error>) {
+        let of = || match run {
+            Some(run) => vec![tags::of_run(run)],
+            None => vec![tags::filter("tag-key", [tags::RUN])],
+        };
+        let kinds = [
+            self.orphan_instances(of()).await,
+            self.orphan_groups(of()).await,
+            self.orphan_images(of()).await,
+            self.orphan_snapshots(of()).await,
+        ];
+        let (mut found, mut looked) = (Vec::new(), Ok(()));
+        for kind in kinds {
+            match kind {
+                Ok(orphans) => found.extend(orphans),
+                Err(error) => looked = looked.and(Err(error)),
+            }
+        }
+        (found, looked)
+    }
+
+    async fn orphan_instances(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
+        let mut found = Vec::new();
+        for instance in self.instances(of).await? {
+            let Some((run, expires)) = marked(instance.tags()) else {
+                continue;
+            };
+            let role = match tags::value(instance.tags(), tags::ROLE) {
+                Some("builder") => Role::Builder,
+                Some("candidate") => Role::Candidate,
+                _ => continue,
+            };
+            let attempt = tags::value(instance.tags(), tags::ATTEMPT);
+            let attempt = attempt.and_then(|a| a.parse().ok()).unwrap_or(1);
+            let ours = tags::token(&run, role, attempt, &self.region);
+            let made = instance.launch_time().map(aws_smithy_types::DateTime::secs);
+            if instance.client_token() == Some(ours.as_str())
+                && in_time(&run, made)
+                && launch::state(&instance) != "terminated"
+            {
+                let undo = self.undoing(&run, Removal::TerminateInstance { role });
+                found.extend(orphan(undo, instance.instance_id, expires));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn orphan_groups(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
+        let request = self.ec2.describe_security_groups();
+        let answer = request.set_filters(Some(of)).send().await;
+        let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
+        let mut found = Vec::new();
+        for group in answer.security_groups.unwrap_or_default() {
+            let Some((run, expires)) = marked(group.tags()) else {
+                continue;
+            };
+            let name = tags::group_name(&run);
+            if group.group_name() == Some(name.as_str()) {
+                let undo = self.undoing(&run, Removal::DeleteSecurityGroup { name });
+                found.extend(orphan(undo, group.group_id, expires));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn orphan_images(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
+        let mut found = Vec::new();
+        for image in self.images(of).await? {
+            let Some((run, expires)) = marked(image.tags()) else {
+                continue;
+            };
+            if is_ours(&image, &run) {
+                if image.state() == Some(&ImageState::Pending) {
+                    // Its snapshots may not be listed yet, and would appear when it is gone.
+                    let expected = None;
+                    let undo = self.undoing(&run, Removal::DeleteSnapshots { expected });
+                    let id = None;
+                    found.push(Orphan { undo, id, expires });
+                }
+                let name = image.name.unwrap_or_default();
+                let undo = self.undoing(&run, Removal::DeregisterImage { name });
+                found.extend(orphan(undo, image.image_id, expires));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn orphan_snapshots(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
+        let request = self.ec2.describe_snapshots().owner_ids("self");
+        let answer = request.set_filters(Some(of)).send().await;
+        let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
+        let mut found = Vec::new();
+        for snapshot in answer.snapshots.unwrap_or_default() {
+            let Some((run, expires)) = marked(snapshot.tags()) else {
+                continue;
+            };
+            let made = snapshot.start_time().map(aws_smithy_types::DateTime::secs);
+            if in_time(&run, made) && self.is_run_s(&run, &snapshot).await? {
+                let expected = None;
+                let undo = self.undoing(&run, Removal::DeleteSnapshots { expected });
+                found.extend(orphan(undo, snapshot.snapshot_id, expires));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns whether a snapshot is the run's alone: made with an image, and of no image now but
+    /// the run's own. One whose own tag was not written is still the released image's.
+    async fn is_run_s(&self, run: &RunId, snapshot: &Snapshot) -> Result<bool, Ec2Error> {
+        let made_with_an_image = snapshot
+            .description()
+            .is_some_and(|text| text.starts_with(OF_AN_IMAGE));
+        let id = snapshot.snapshot_id().unwrap_or_default();
+        let uses = |i: &Image| image::snapshots_of(i).iter().any(|s| s == id);
+        let mut users = self
+            .images(vec![tags::filter("block-device-mapping.snapshot-id", [id])])
+            .await?;
+        users.retain(uses);
+        let theirs = |i: &Image| {
+            let marked = marked(i.tags()).is_some_and(|(of, _)| of == *run);
+            !marked || !is_ours(i, run)
+        };
+        Ok(made_with_an_image && !users.iter().any(theirs))
+    }
+
+    /// Returns whether something that a run's journal names is still there, and is not released.
+    pub(super) async fn is_there(&self, undo: &Ec2Undo, id: &str) -> Result<bool, Ec2Error> {
+        Ok(match &undo.removal {
+            Removal::TerminateInstance { .. } => {
+                let found = self.instance(id).await?;
+                found.is_some_and(|i| launch::state(&i) != "terminated")
+            }
+            Removal::DeleteSecurityGroup { .. } => {
+                let request = self.ec2.describe_security_groups();
+                let answer = request.filters(tags::filter("group-id", [id])).send().await;
+                let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
+                !answer.security_groups().is_empty()
+            }
+            Removal::DeregisterImage { .. } => {
+                let found = self.images(vec![tags::filter("image-id", [id])]);
+                found.await?.iter().any(|i| !is_released(i.tags()))
+            }
+            Removal::DeleteSnapshots { .. } => {
+                let request = self.ec2.describe_snapshots().owner_ids("self");
+                let request = request.filters(tags::filter("snapshot-id", [id]));
+                let answer = request.send().await;
+                let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
+                answer.snapshots().iter().any(|s| !is_released(s.tags()))
+            }
+        })
+    }
+}
+
+/// How EC2 describes the snapshots that CreateImage makes; nobody can describe one anew.
+const OF_AN_IMAGE: &str = "Created by CreateImage(";
+
+/// Returns whether an image is one that `run` made: a candidate by its name, which nobody can
+/// change, and the final one by its description.
+fn is_ours(image: &Image, run: &RunId) -> bool {
+    let made = image.creation_date().and_then(parse_rfc3339);
+    let named = image.name() == Some(tags::candidate_name(run).as_str());
+    let described = image
+        .description()
+        .is_some_and(|text| text.ends_with(&tags::made_by(run)));
+    (named || described) && in_time(run, made.map(OffsetDateTime::unix_timestamp))
+}
+
+fn is_released(tags: &[Tag]) -> bool {
+    super::tags::value(tags, super::tags::STATE) == Some("released")
+}
+
+fn orphan(undo: Ec2Undo, id: Option<String>, expires: Option<OffsetDateTime>) -> Option<Orphan> {
+    let id = Some(id?);
+    Some(Orphan { undo, id, expires })
+}
+
+/// Returns the run that a thing says it belongs to, unless it is released.
+fn marked(tags: &[Tag]) -> Option<(RunId, Option<OffsetDateTime>)> {
+    let state = super::tags::value(tags, super::tags::STATE)?;
+    let run = super::tags::value(tags, super::tags::RUN)?.parse().ok()?;
+    let expires = super::tags::value(tags, super::tags::EXPIRES).and_then(parse_rfc3339);
+    (state == "temporary").then_some((run, expires))
+}
+
+/// Returns whether a thing was made in the run's time.
+fn in_time(run: &RunId, made: Option<i64>) -> bool {
+    let Some(made) = made.and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok()) else {
+        return false;
+    };
+    made > run.began() - SLACK && made < run.began() + LONGEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(key: &str, value: &str) -> Tag {
+        Tag::builder().key(key).value(value).build()
+    }
+
+    #[test]
+    fn what_is_released_or_not_marked_as_ours_is_not_touched() {
+        let run = tag(tags::RUN, "20260727t101500z-0a1b2c");
+        let temporary = tag(tags::STATE, "temporary");
+        assert!(marked(&[run.clone(), temporary.clone()]).is_some());
+        assert!(marked(&[run.clone(), tag(tags::STATE, "released")]).is_none());
+        assert!(marked(std::slice::from_ref(&run)).is_none());
+        assert!(marked(&[tag(tags::RUN, "mine"), temporary]).is_none());
+    }
+
+    #[test]
+    fn an_image_is_believed_by_what_tags_cannot_say() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let image = |name: &str, description: &str| {
+            let image = Image::builder().name(name).description(description);
+            image.creation_date("2026-07-27T10:20:00.000Z").build()
+        };
+        let production = image("web-7", "the one in production");
+        assert!(!is_ours(&production, &run));
+        assert!(is_ours(&image(&tags::candidate_name(&run), ""), &run));
+        let ours = format!("a web server {}", tags::made_by(&run));
+        assert!(is_ours(&image("web-8", &ours), &run));
+        let other: RunId = "20260727t101500z-ffffff".parse().unwrap();
+        assert!(!is_ours(&image("web-8", &ours), &other));
+    }
+
+    #[test]
+    fn a_thing_older_than_the_run_it_names_is_not_its() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let began = run.began().unix_timestamp();
+        assert!(in_time(&run, Some(began + 60)));
+        assert!(!in_time(&run, Some(began - 3600)));
+        assert!(!in_time(&run, Some(began + 33 * 24 * 3600)));
+        assert!(!in_time(&run, None));
+    }
+}
