@@ -93,7 +93,7 @@ fn strangers(dead: &DeadRun, known: &BTreeSet<&str>, reaped: &mut Reaped) {
 
 fn answer(reaped: Reaped) -> Answer {
     let mut answer = Answer::default();
-    let mut lines = reaped.removed;
+    let mut lines = reaped.done;
     lines.extend(reaped.later);
     if lines.is_empty() && reaped.errors.is_empty() {
         lines.push("nothing to remove".to_owned());

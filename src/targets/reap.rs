@@ -45,8 +45,8 @@ pub(crate) struct Owed {
 /// What a target has done, and what it has not.
 #[derive(Debug, Default)]
 pub(crate) struct Reaped {
-    /// What was removed, a line each.
-    pub(crate) removed: Vec<String>,
+    /// What was done, a line each.
+    pub(crate) done: Vec<String>,
     /// What is not due yet, a line each.
     pub(crate) later: Vec<String>,
     /// What could not be looked at, and why.
@@ -106,7 +106,7 @@ impl Reaped {
         let lines = debts
             .iter()
             .map(|owed| format!("{verb} {}", told(owed).what));
-        self.removed.extend(lines);
+        self.done.extend(lines);
         if request.dry_run {
             return true;
         }
@@ -143,7 +143,7 @@ impl Reaped {
 
     /// Adds what another part of the target has done.
     pub(crate) fn merge(&mut self, other: Self) {
-        self.removed.extend(other.removed);
+        self.done.extend(other.done);
         self.later.extend(other.later);
         self.errors.extend(other.errors);
         self.left_behind.extend(other.left_behind);

@@ -51,7 +51,7 @@ fn a_refused_candidate_is_told_and_cleaned_up_after() {
 
 #[test]
 fn a_refused_release_is_told_and_cleaned_up_after() {
-    refused(&[("CreateTags", 1)]);
+    refused(&[("CreateTags", 1), ("ModifyImageAttribute", 1)]);
 }
 
 fn refused(calls: &[(&str, u32)]) {

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState, ImdsSupportValues,
-    Instance, ResourceType, Snapshot, TpmSupportValues,
+    AttributeValue, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState,
+    ImdsSupportValues, Instance, ResourceType, Snapshot, TpmSupportValues,
 };
 
 use super::debts::Removal;
@@ -50,11 +50,11 @@ impl Ec2 {
             .description(tags::description(plan))
             .tag_specifications(tags::specification(
                 ResourceType::Image,
-                &tags::image(plan, "candidate"),
+                &tags::candidate(plan, "candidate"),
             ))
             .tag_specifications(tags::specification(
                 ResourceType::Snapshot,
-                &tags::image(plan, "snapshot"),
+                &tags::candidate(plan, "snapshot"),
             ));
         let ec2 = self.clone();
         let call = Box::pin(async move {
@@ -259,7 +259,9 @@ impl Ec2 {
         Ok(found.into_iter().filter_map(|i| i.image_id).collect())
     }
 
-    /// Registers the candidate's snapshots under the final name, then lets the candidate go.
+    /// Registers the candidate's snapshots under the final name, lets the candidate go, and releases
+    /// the image: by its tags, which keep `reap` away, and then by its description, so that nobody
+    /// who can write tags makes `reap` come back.
     pub(super) async fn release(
         &self,
         plan: &BakePlan,
@@ -286,15 +288,30 @@ impl Ec2 {
         {
             cx.ledger.settle(debt)?;
         }
-        let last = [
-            (tags::STATE, "released"),
-            (tags::EXPIRES, "never"),
-            (tags::ROLE, "image"),
-        ];
-        if let Err(error) = self.tag(released, &last).await {
-            return Err(self.explain(error).await);
+        let last = tags::released(plan);
+        let last: Vec<_> = last.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let tagged = self.tag(released, &last).await;
+        let described = match tagged {
+            Ok(()) => self.describe(&id, &tags::final_description(plan)).await,
+            Err(error) => Err(error),
+        };
+        match described {
+            Ok(()) => Ok(Finished { id, name }),
+            Err(error) => Err(self.explain(error).await),
         }
-        Ok(Finished { id, name })
+    }
+
+    /// Gives an image another description.
+    pub(super) async fn describe(&self, id: &str, description: &str) -> Result<(), Ec2Error> {
+        let value = AttributeValue::builder().value(description).build();
+        let request = self.ec2.modify_image_attribute();
+        let request = request.image_id(id).description(value);
+        self.once_known(&[id.to_owned()], || async {
+            let answer = request.clone().send().await;
+            let answer = answer.map_err(|e| self.refused("ModifyImageAttribute", e));
+            answer.map(drop)
+        })
+        .await
     }
 
     async fn register(
@@ -330,7 +347,7 @@ impl Ec2 {
             .imds_support(ImdsSupportValues::V20)
             .tag_specifications(tags::specification(
                 ResourceType::Image,
-                &tags::image(plan, "image"),
+                &tags::candidate(plan, "image"),
             ));
         let ec2 = self.clone();
         let call = Box::pin(async move {

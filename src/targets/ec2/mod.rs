@@ -218,9 +218,16 @@ impl Target for Ec2 {
         Some(&self.region)
     }
 
-    async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+    async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         let source = self.source_image(&plan.source, plan.arch).await?;
-        self.state().keeps_first_image = image::has_products(&source);
+        let keeps_first_image = image::has_products(&source);
+        self.state().keeps_first_image = keeps_first_image;
+        if keeps_first_image {
+            cx.phase.warn(format!(
+                "{} has product codes, which RegisterImage would lose: the image has its final name before it is tested",
+                source.image_id().unwrap_or_default()
+            ));
+        }
         let taken = self
             .images(vec![tags::filter("name", [plan.image.name.as_str()])])
             .await?;

@@ -35,6 +35,37 @@ pub(super) struct Orphan {
     pub(super) expires: Option<OffsetDateTime>,
 }
 
+/// An image that is released by its tags, and has still the description of a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HalfReleased {
+    pub(super) id: String,
+    /// What its description is to be.
+    pub(super) description: String,
+}
+
+/// What was found in a region.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) orphans: Vec<Orphan>,
+    pub(super) half_released: Vec<HalfReleased>,
+    /// Whether all could be looked for.
+    pub(super) looked: Result<(), Ec2Error>,
+}
+
+impl HalfReleased {
+    /// A build that was killed in the middle of its last two calls leaves an image so. One under a
+    /// candidate's name has not got that far, whatever its tags say.
+    fn of(image: &Image) -> Option<Self> {
+        let run: RunId = tags::value(image.tags(), tags::RUN)?.parse().ok()?;
+        let description = tags::without_run(image.description()?, &run)?;
+        let is_final = image.name() != Some(tags::candidate_name(&run).as_str());
+        (is_released(image.tags()) && is_final).then(|| Self {
+            id: image.image_id().unwrap_or_default().to_owned(),
+            description,
+        })
+    }
+}
+
 impl Orphan {
     /// Returns it as a debt.
     pub(super) fn owed(&self) -> Owed {
@@ -59,25 +90,30 @@ impl Ec2 {
 
     /// Returns what is there of `run`, or of all runs. What is found counts, although another kind
     /// of thing could not be looked for.
-    pub(super) async fn orphans(&self, run: Option<&RunId>) -> (Vec<Orphan>, Result<(), Ec2Error>) {
+    pub(super) async fn orphans(&self, run: Option<&RunId>) -> Found {
         let of = || match run {
             Some(run) => vec![tags::of_run(run)],
             None => vec![tags::filter("tag-key", [tags::RUN])],
         };
+        let mut half_released = Vec::new();
         let kinds = [
             self.orphan_instances(of()).await,
             self.orphan_groups(of()).await,
-            self.orphan_images(of()).await,
+            self.orphan_images(of(), &mut half_released).await,
             self.orphan_snapshots(of()).await,
         ];
-        let (mut found, mut looked) = (Vec::new(), Ok(()));
+        let (mut orphans, mut looked) = (Vec::new(), Ok(()));
         for kind in kinds {
             match kind {
-                Ok(orphans) => found.extend(orphans),
+                Ok(found) => orphans.extend(found),
                 Err(error) => looked = looked.and(Err(error)),
             }
         }
-        (found, looked)
+        Found {
+            orphans,
+            half_released,
+            looked,
+        }
     }
 
     async fn orphan_instances(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
@@ -124,9 +160,14 @@ impl Ec2 {
         Ok(found)
     }
 
-    async fn orphan_images(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
+    async fn orphan_images(
+        &self,
+        of: Vec<Filter>,
+        half_released: &mut Vec<HalfReleased>,
+    ) -> Result<Vec<Orphan>, Ec2Error> {
         let mut found = Vec::new();
         for image in self.images(of).await? {
+            half_released.extend(HalfReleased::of(&image));
             let Some((run, expires)) = marked(image.tags()) else {
                 continue;
             };
@@ -199,14 +240,18 @@ impl Ec2 {
             }
             Removal::DeregisterImage { .. } => {
                 let found = self.images(vec![tags::filter("image-id", [id])]);
-                found.await?.iter().any(|i| !is_released(i.tags()))
+                let mut found = found.await?.into_iter();
+                found.any(|i| is_ours(&i, &undo.run) && !is_released(i.tags()))
             }
             Removal::DeleteSnapshots { .. } => {
                 let request = self.ec2.describe_snapshots().owner_ids("self");
                 let request = request.filters(tags::filter("snapshot-id", [id]));
                 let answer = request.send().await;
                 let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
-                answer.snapshots().iter().any(|s| !is_released(s.tags()))
+                match answer.snapshots() {
+                    [it] if !is_released(it.tags()) => self.is_run_s(&undo.run, it).await?,
+                    _ => false,
+                }
             }
         })
     }
@@ -215,8 +260,9 @@ impl Ec2 {
 /// How EC2 describes the snapshots that CreateImage makes; nobody can describe one anew.
 const OF_AN_IMAGE: &str = "Created by CreateImage(";
 
-/// Returns whether an image is one that `run` made: a candidate by its name, which nobody can
-/// change, and the final one by its description.
+/// Returns whether an image is one that `run` made and has not released: a candidate by its name,
+/// which nobody can change, and one under its final name by its description, which ends in the run
+/// until it is released. Whoever can write tags can write neither.
 fn is_ours(image: &Image, run: &RunId) -> bool {
     let made = image.creation_date().and_then(parse_rfc3339);
     let named = image.name() == Some(tags::candidate_name(run).as_str());
@@ -227,7 +273,7 @@ fn is_ours(image: &Image, run: &RunId) -> bool {
 }
 
 fn is_released(tags: &[Tag]) -> bool {
-    super::tags::value(tags, super::tags::STATE) == Some("released")
+    super::tags::value(tags, super::tags::STATE) == Some(super::tags::RELEASED)
 }
 
 fn orphan(undo: Ec2Undo, id: Option<String>, expires: Option<OffsetDateTime>) -> Option<Orphan> {
@@ -240,7 +286,7 @@ fn marked(tags: &[Tag]) -> Option<(RunId, Option<OffsetDateTime>)> {
     let state = super::tags::value(tags, super::tags::STATE)?;
     let run = super::tags::value(tags, super::tags::RUN)?.parse().ok()?;
     let expires = super::tags::value(tags, super::tags::EXPIRES).and_then(parse_rfc3339);
-    (state == "temporary").then_some((run, expires))
+    (state == super::tags::TEMPORARY).then_some((run, expires))
 }
 
 /// Returns whether a thing was made in the run's time.
@@ -283,6 +329,29 @@ mod tests {
         assert!(is_ours(&image("web-8", &ours), &run));
         let other: RunId = "20260727t101500z-ffffff".parse().unwrap();
         assert!(!is_ours(&image("web-8", &ours), &other));
+        let released = tags::without_run(&ours, &run).unwrap();
+        assert_eq!(released, "a web server");
+        assert!(!is_ours(&image("web-8", &released), &run));
+    }
+
+    #[test]
+    fn a_release_that_was_cut_off_is_known_by_its_tag_and_its_description() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let image = |state: &str, name: &str, words: &str| {
+            let tags = [tag(tags::RUN, run.as_str()), tag(tags::STATE, state)];
+            let image = Image::builder().image_id("ami-1").name(name);
+            let image = image.description(words).set_tags(Some(tags.to_vec()));
+            HalfReleased::of(&image.build()).map(|half| half.description)
+        };
+        let ours = format!("a web server {}", tags::made_by(&run));
+        let words = Some("a web server".to_owned());
+        assert_eq!(image("released", "web-8", &ours), words);
+        assert_eq!(image("released", "web-8", "a web server"), None);
+        assert_eq!(image("temporary", "web-8", &ours), None);
+        assert_eq!(image("released", &tags::candidate_name(&run), &ours), None);
+        // An empty one is as EC2 had it from before.
+        let old = image("released", "web-8", &tags::made_by(&run));
+        assert_eq!(old.as_deref(), Some("baked by amibake"));
     }
 
     #[test]

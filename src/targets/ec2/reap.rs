@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::Ec2;
 use super::debts::Ec2Undo;
 use super::error::Ec2Error;
-use super::orphans::Orphan;
+use super::orphans::{HalfReleased, Orphan};
 use crate::clock;
 use crate::ledger::Debt;
 use crate::run::RunId;
@@ -169,7 +169,11 @@ impl Region<'_> {
         let is_known = self.request.run.is_some() || !self.owed.is_empty();
         let mut in_vain = 0;
         loop {
-            let (found, looked) = self.ec2.orphans(self.request.run).await;
+            let found = self.ec2.orphans(self.request.run).await;
+            let looked = found
+                .looked
+                .and(self.release(&found.half_released, &mut reaped).await);
+            let found = found.orphans;
             let due = match self.due(&found).await {
                 Ok(due) => due.into_iter().filter(|owed| !paid.contains(owed)),
                 Err(error) => return (reaped, Err(error)),
@@ -209,6 +213,26 @@ impl Region<'_> {
             }
         }
         Ok(owed)
+    }
+
+    /// Finishes the releases that were cut off: nothing may take these images for left behind.
+    async fn release(&self, images: &[HalfReleased], reaped: &mut Reaped) -> Result<(), Ec2Error> {
+        for HalfReleased { id, description } in images {
+            let region = &self.ec2.region;
+            let verb = match self.request.dry_run {
+                true => "would finish",
+                false => "finish",
+            };
+            let line = format!("{verb} the release of image {id} in {region}");
+            if reaped.done.contains(&line) {
+                continue; // it is listed late as it was
+            }
+            reaped.done.push(line);
+            if !self.request.dry_run {
+                self.ec2.describe(id, description).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Says what stays for now, a run at a time.
@@ -346,10 +370,7 @@ mod tests {
         let mut reaped = Reaped::default();
         let running = BTreeSet::new();
         reap_all(&[ec2], &request(&events, &running, now), &[], &mut reaped).await;
-        assert_eq!(
-            reaped.removed,
-            ["remove builder instance i-0bbb in eu-west-1"]
-        );
+        assert_eq!(reaped.done, ["remove builder instance i-0bbb in eu-west-1"]);
         assert_eq!(
             reaped.later,
             [

@@ -16,6 +16,10 @@ pub(super) const ATTEMPT: &str = "amibake:attempt";
 pub(super) const STATE: &str = "amibake:state";
 pub(super) const EXPIRES: &str = "amibake:expires";
 
+/// States: to be removed, or there to stay.
+pub(super) const TEMPORARY: &str = "temporary";
+pub(super) const RELEASED: &str = "released";
+
 /// Returns the tags of something temporary.
 pub(super) fn temporary(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
     let mut tags = plan.builder.tags.clone();
@@ -24,12 +28,23 @@ pub(super) fn temporary(plan: &BakePlan, role: &str) -> BTreeMap<String, String>
     tags
 }
 
-/// Returns the tags of the image or its snapshots: the user's, and ours until it is released.
-pub(super) fn image(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
+/// Returns the tags of a candidate and its snapshots: whose they are, and what a tag policy may
+/// demand. Nobody who picks an image by its name's tag or the user's may find one that has not passed.
+pub(super) fn candidate(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
+    let mut tags = plan.builder.tags.clone();
+    tags.remove("Name");
+    tags.extend(ours(&plan.run, role));
+    tags
+}
+
+/// Returns the tags that a candidate and its snapshots get when they are released: the user's, and
+/// that nobody is to remove them.
+pub(super) fn released(plan: &BakePlan) -> BTreeMap<String, String> {
     let mut tags = plan.image.tags.clone();
     tags.entry("Name".into())
         .or_insert_with(|| plan.image.name.clone());
-    tags.extend(ours(&plan.run, role));
+    let ours = [(STATE, RELEASED), (EXPIRES, "never"), (ROLE, "image")];
+    tags.extend(ours.map(|(k, v)| (k.to_owned(), v.to_owned())));
     tags
 }
 
@@ -38,7 +53,7 @@ fn ours(run: &RunId, role: &str) -> BTreeMap<String, String> {
     let pairs = [
         (RUN, run.to_string()),
         (ROLE, role.to_owned()),
-        (STATE, "temporary".to_owned()),
+        (STATE, TEMPORARY.to_owned()),
         (EXPIRES, rfc3339(expires)),
     ];
     pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
@@ -93,18 +108,30 @@ pub(super) fn candidate_name(run: &RunId) -> String {
     format!("amibake-candidate-{run}")
 }
 
-/// Returns the image's description: the user's words, and whose it is until it is released.
+/// Returns a candidate's description: what it will be, and whose it is until then.
 pub(super) fn description(plan: &BakePlan) -> String {
-    let made_by = made_by(&plan.run);
-    match &plan.image.description {
-        Some(words) => format!("{words} {made_by}"),
-        None => made_by,
-    }
+    format!("{} {}", final_description(plan), made_by(&plan.run))
 }
 
-/// Returns how the description of a run's image ends. Who may write tags may not write that.
+/// Returns the image's description: the user's words, or what it was made of.
+pub(super) fn final_description(plan: &BakePlan) -> String {
+    let words = plan.image.description.clone();
+    words.unwrap_or_else(|| format!("{}, baked by amibake", plan.name))
+}
+
+/// Returns how the description of a run's candidate ends. Who may write tags may not write that.
 pub(super) fn made_by(run: &RunId) -> String {
     format!("(amibake run {run})")
+}
+
+/// Returns a candidate's description without its end: the image's. None if it has no such end.
+pub(super) fn without_run(description: &str, run: &RunId) -> Option<String> {
+    let words = description.strip_suffix(&made_by(run))?.trim_end();
+    Some(match words {
+        // EC2 takes no empty description.
+        "" => "baked by amibake".to_owned(),
+        words => words.to_owned(),
+    })
 }
 
 /// Returns the client token of one attempt at a launch: the same request gets the same machine,

@@ -91,11 +91,12 @@ pub(crate) fn is_busy(cloud: &Cloud) -> bool {
 
 /// What a build may ask of EC2 that changes something, and how often; what removes something is
 /// asked as often as it takes.
-pub(crate) const CHANGES: [(&str, usize); 7] = [
+pub(crate) const CHANGES: [(&str, usize); 8] = [
     ("AuthorizeSecurityGroupIngress", 1),
     ("CreateImage", 1),
     ("CreateSecurityGroup", 1),
     ("CreateTags", 1),
+    ("ModifyImageAttribute", 1),
     ("RegisterImage", 1),
     ("RunInstances", 2),
     ("StopInstances", 1),
