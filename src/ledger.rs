@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
-use crate::targets::{self, Payer};
+use crate::targets::{self, Paid, Payer};
 use crate::transport::BoxFuture;
 use journal::Journal;
 use journal::Record;
@@ -314,7 +314,8 @@ impl Ledger {
         loop {
             let entry = self.unpaid(id)?;
             let paying = payer.pay(&entry.debt);
-            let paid = match &entry.unanswered() {
+            let unanswered = entry.unanswered();
+            let paid = match &unanswered {
                 None => paying.await,
                 // The answer may come while the thing is looked for: whichever is first.
                 Some(answered) => tokio::select! {
@@ -323,8 +324,13 @@ impl Ledger {
                     paid = paying => paid,
                 },
             };
+            if let (Ok(Paid::NotFound), Some(answered)) = (&paid, &unanswered) {
+                // What is asked for may yet be done: only the call's end says that it is not.
+                answered.cancelled().await;
+                continue;
+            }
             return match paid {
-                Ok(()) => self.settle(id).err().map(|error| chain(&error)),
+                Ok(_) => self.settle(id).err().map(|error| chain(&error)),
                 Err(error) => {
                     let leftover = payer.leftover(&entry.debt, None);
                     Some(format!("{}: {}", leftover.what, chain(&error)))

@@ -17,7 +17,7 @@ use crate::ledger::{self, Debt, Due, JournalError, Undo};
 use crate::manifest::{self, Given, TargetKind};
 use crate::plan;
 use crate::run::RunId;
-use crate::targets::{self, Base, Payer};
+use crate::targets::{self, Base, Paid, Payer};
 use crate::transport::ExitStatus;
 
 const RENEW_EVERY: Duration = Duration::from_millis(20);
@@ -29,6 +29,10 @@ struct Stuck {
     launch: Option<Answer>,
     launching: CancellationToken,
     paid: Mutex<Vec<Vec<String>>>,
+    /// How often it looked for what has no name.
+    looks: AtomicUsize,
+    /// Whether it ends looking, having found nothing.
+    gives_up: bool,
     /// What it launches at once, if anything.
     machine: Option<Machine>,
 }
@@ -43,6 +47,8 @@ struct Answer {
 enum LaunchError {
     #[error("no capacity")]
     Capacity,
+    #[error("no answer")]
+    Lost,
     #[error("no journal")]
     Journal(#[from] JournalError),
 }
@@ -80,7 +86,8 @@ impl Target for Stuck {
         self.launching.cancel();
         let call = Box::pin(async { answer.await.unwrap() });
         let debts = [(Due::Always, undo)];
-        let made = cx.ledger.create::<1, LaunchError>(debts, |_| true, call);
+        let refused = |error: &LaunchError| matches!(error, LaunchError::Capacity);
+        let made = cx.ledger.create(debts, refused, call);
         made.await
             .map_err(|e| TargetError::new("refused").because(e))?;
         std::future::pending().await
@@ -139,13 +146,17 @@ impl Payer for Stuck {
         }
     }
 
-    /// Without an id it looks for ever.
-    async fn pay(&self, debt: &Debt) -> Result<(), TargetError> {
+    /// Without an id it finds nothing, at once, or looks for ever.
+    async fn pay(&self, debt: &Debt) -> Result<Paid, TargetError> {
         if debt.learned.is_empty() {
-            std::future::pending::<()>().await;
+            self.looks.fetch_add(1, Ordering::SeqCst);
+            if !self.gives_up {
+                std::future::pending::<()>().await;
+            }
+            return Ok(Paid::NotFound);
         }
         self.paid.lock().unwrap().push(debt.learned.clone());
-        Ok(())
+        Ok(Paid::Gone)
     }
 }
 
@@ -377,8 +388,12 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
     assert_eq!(failure.exit(), Exit::GateFailed, "{}", failure.error);
 }
 
-/// Interrupts a bake whose RunInstances is on its way, then has EC2 answer.
-async fn interrupted_before(answer: Result<String, LaunchError>) -> (Baked, Vec<Vec<String>>) {
+/// Interrupts a bake whose RunInstances is on its way, then has EC2 answer. Returns what was paid,
+/// and how often it was looked for without a name.
+async fn interrupted_before(
+    answer: Result<String, LaunchError>,
+    gives_up: bool,
+) -> (Baked, Vec<Vec<String>>, usize) {
     let (plan, folder) = planned(Duration::from_secs(60));
     let (events, _reports) = event::channel();
     let (sender, receiver) = oneshot::channel();
@@ -387,37 +402,49 @@ async fn interrupted_before(answer: Result<String, LaunchError>) -> (Baked, Vec<
         launch: Some(Answer {
             when: Mutex::new(Some(receiver)),
         }),
+        gives_up,
         ..Stuck::default()
     };
     let env = env(&target, &events, &interrupt, &folder);
     let interrupting = async {
         target.launching.cancelled().await;
         interrupt.cancel.cancel();
-        clock::sleep(5 * RENEW_EVERY).await;
+        tokio::time::sleep(5 * RENEW_EVERY).await;
         sender.send(answer).unwrap();
     };
     let (baked, ()) = tokio::join!(bake(&plan, &env), interrupting);
     let paid = target.paid.lock().unwrap().clone();
-    (baked, paid)
+    (baked, paid, target.looks.load(Ordering::SeqCst))
 }
 
 #[tokio::test]
 async fn an_answer_that_comes_after_the_interrupt_is_heard_and_paid_for() {
-    let (baked, paid) = interrupted_before(Ok("i-1".into())).await;
-    assert_eq!(baked.source.map(|base| base.id).as_deref(), Some("base"));
-    assert!(baked.elapsed >= 5 * RENEW_EVERY, "{:?}", baked.elapsed);
-    let failure = baked.failure.unwrap();
-    assert_eq!(
-        (failure.exit(), paid),
-        (Exit::Interrupted, vec![vec!["i-1".to_owned()]])
-    );
+    for gives_up in [false, true] {
+        let (baked, paid, looks) = interrupted_before(Ok("i-1".into()), gives_up).await;
+        assert_eq!(baked.source.map(|base| base.id).as_deref(), Some("base"));
+        assert!(baked.elapsed >= 5 * RENEW_EVERY, "{:?}", baked.elapsed);
+        let failure = baked.failure.unwrap();
+        assert_eq!(failure.exit(), Exit::Interrupted);
+        assert_eq!((paid, looks), (vec![vec!["i-1".to_owned()]], 1));
+    }
 }
 
 #[tokio::test]
 async fn a_refusal_that_comes_after_the_interrupt_leaves_nothing_to_look_for() {
-    let (baked, paid) = interrupted_before(Err(LaunchError::Capacity)).await;
+    for gives_up in [false, true] {
+        let (baked, paid, looks) = interrupted_before(Err(LaunchError::Capacity), gives_up).await;
+        let failure = baked.failure.unwrap();
+        assert_eq!(failure.exit(), Exit::Interrupted);
+        assert_eq!((paid, looks), (Vec::new(), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_found_nothing_is_done_again_when_the_call_has_ended_without_an_answer() {
+    let (baked, paid, looks) = interrupted_before(Err(LaunchError::Lost), true).await;
     let failure = baked.failure.unwrap();
-    assert_eq!((failure.exit(), paid), (Exit::Interrupted, Vec::new()));
+    assert_eq!(failure.exit(), Exit::Interrupted);
+    assert_eq!((paid, looks), (Vec::new(), 2));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -167,6 +168,8 @@ pub(crate) struct DeadRun {
     pub(crate) owed: Vec<Debt>,
     /// Until when somebody wants to look at what is there.
     pub(crate) kept_until: Option<OffsetDateTime>,
+    /// When something was written there last.
+    pub(crate) written: SystemTime,
     /// Whether the journal has a line that this version cannot read.
     pub(crate) is_garbled: bool,
     path: PathBuf,
@@ -236,6 +239,7 @@ fn dead_run(run: RunId, path: PathBuf) -> Option<DeadRun> {
     let text = std::fs::read_to_string(&path).ok()?;
     Some(DeadRun {
         run,
+        written: lock.metadata().ok()?.modified().ok()?,
         owed: replay(&text),
         kept_until: kept_until(&text),
         is_garbled: is_garbled(&text),
@@ -256,7 +260,7 @@ mod tests {
     use crate::exit::Leftover;
     use crate::ledger::{BakeEnd, Ledger};
     use crate::targets::container::Container;
-    use crate::targets::{self, Payer as _, TargetError};
+    use crate::targets::{self, Paid, Payer as _, TargetError};
     use async_trait::async_trait;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
@@ -277,7 +281,7 @@ mod tests {
             Leftover { what, remove_with }
         }
 
-        async fn pay(&self, _debt: &Debt) -> Result<(), TargetError> {
+        async fn pay(&self, _debt: &Debt) -> Result<Paid, TargetError> {
             unreachable!("nothing is paid")
         }
     }

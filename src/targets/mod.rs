@@ -107,6 +107,15 @@ pub(crate) struct Finished {
     pub(crate) name: String,
 }
 
+/// What came of paying a debt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paid {
+    /// The thing is gone.
+    Gone,
+    /// Nobody knows a name of it, and looking for it found nothing.
+    NotFound,
+}
+
 /// A target as the one that knows its debts.
 #[async_trait]
 pub(crate) trait Payer: Send + Sync {
@@ -118,7 +127,7 @@ pub(crate) trait Payer: Send + Sync {
     ///
     /// Idempotent: what is gone already is paid. It sends its request at once and then waits, so
     /// that many are paid at a time.
-    async fn pay(&self, debt: &Debt) -> Result<(), TargetError>;
+    async fn pay(&self, debt: &Debt) -> Result<Paid, TargetError>;
 }
 
 /// Where machines and images come from.

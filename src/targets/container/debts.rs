@@ -11,7 +11,7 @@ use crate::exit::Leftover;
 use crate::ledger::{Debt, Undo};
 use crate::run::RunId;
 use crate::targets::reap::command;
-use crate::targets::{Payer, TargetError, unreadable};
+use crate::targets::{Paid, Payer, TargetError, unreadable};
 
 /// What undoes one creation here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,12 +63,14 @@ impl Payer for Container {
         Leftover { what, remove_with }
     }
 
-    async fn pay(&self, debt: &Debt) -> Result<(), TargetError> {
+    async fn pay(&self, debt: &Debt) -> Result<Paid, TargetError> {
         match debt.undo.read().map_err(unreadable)? {
-            Removal::StopContainer { name } => self.kill(&name).await,
-            Removal::RemoveNetwork { name } => self.remove_network(&name).await,
-            Removal::RemovePath { path } => self.remove(&path).await,
+            Removal::StopContainer { name } => self.kill(&name).await?,
+            Removal::RemoveNetwork { name } => self.remove_network(&name).await?,
+            Removal::RemovePath { path } => self.remove(&path).await?,
         }
+        // The names are ours: what is not there by its name is nowhere.
+        Ok(Paid::Gone)
     }
 }
 

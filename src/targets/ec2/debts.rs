@@ -108,6 +108,17 @@ impl Ec2Undo {
     }
 }
 
+impl Removal {
+    /// Returns whether both remove the same of their run.
+    pub(super) fn is_for(&self, other: &Self) -> bool {
+        match (self, other) {
+            // How many are expected is not always known.
+            (Self::DeleteSnapshots { .. }, Self::DeleteSnapshots { .. }) => true,
+            (one, other) => one == other,
+        }
+    }
+}
+
 /// Returns a debt in words, also one that another version has written.
 pub(super) fn leftover(debt: &Debt, run: Option<&RunId>) -> Leftover {
     match debt.undo.read::<Ec2Undo>() {

@@ -156,8 +156,9 @@ impl Ec2Error {
             .is_some_and(|c| c.ends_with(".NotFound") || c == "ParameterNotFound")
     }
 
-    /// Returns whether the thing was there, and is not any more.
-    pub(super) fn is_gone(&self) -> bool {
+    /// Returns whether an image is gone, or in a state that does not permit the call: which of them
+    /// is not said.
+    pub(super) fn is_unavailable(&self) -> bool {
         self.code() == Some("InvalidAMIID.Unavailable")
     }
 

@@ -2,6 +2,7 @@
 //! tags, and those of this host by their journals too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -11,7 +12,8 @@ use super::Ec2;
 use super::debts::Ec2Undo;
 use super::error::Ec2Error;
 use super::orphans::{HalfReleased, Orphan};
-use crate::clock;
+use super::wait::LOOK;
+use crate::clock::{self, Instant};
 use crate::ledger::Debt;
 use crate::run::RunId;
 use crate::targets::reap::{Owed, Reaped, Reaper, Request};
@@ -58,6 +60,8 @@ fn has_dead(request: &Request<'_>) -> bool {
 struct Journalled {
     undo: Ec2Undo,
     learned: Vec<String>,
+    /// How long ago the run wrote something there last.
+    age: Duration,
 }
 
 /// Returns what the dead runs of this host owe to EC2.
@@ -69,6 +73,7 @@ fn journalled(request: &Request<'_>, reaped: &mut Reaped) -> Vec<Journalled> {
                 Ok(undo) => owed.push(Journalled {
                     undo,
                     learned: debt.learned.clone(),
+                    age: dead.written.elapsed().unwrap_or_default(),
                 }),
                 Err(error) => {
                     reaped.owing.insert(dead.run.clone());
@@ -123,6 +128,7 @@ async fn reap_all(
             ec2,
             request,
             owed: here.collect(),
+            began: Instant::now(),
         };
         let (part, looked) = region.reap().await;
         (region, part, looked)
@@ -157,11 +163,13 @@ struct Region<'a> {
     ec2: &'a Ec2,
     request: &'a Request<'a>,
     owed: Vec<&'a Journalled>,
+    began: Instant,
 }
 
 impl Region<'_> {
     /// Pays what is due until nothing more is found. A run that was killed in the middle of a call
-    /// may have made what is listed a moment later: what a known run left is looked for twice.
+    /// may have made what is listed later: what a known run left is looked for twice, and what a
+    /// journal still waits for as long as EC2 may need to list it.
     async fn reap(&self) -> (Reaped, Result<(), Ec2Error>) {
         let mut reaped = Reaped::default();
         // What is gone may be listed for a while.
@@ -181,7 +189,7 @@ impl Region<'_> {
             let due: Vec<Owed> = due.collect();
             let all = reaped.pay(self.request, self.ec2, &due).await;
             in_vain = if due.is_empty() { in_vain + 1 } else { 0 };
-            let is_over = in_vain > usize::from(is_known);
+            let is_over = in_vain > usize::from(is_known) && !self.awaits(&paid);
             if is_over || !all || self.request.dry_run || looked.is_err() {
                 self.put_off(&found, &mut reaped);
                 return (reaped, looked);
@@ -193,12 +201,24 @@ impl Region<'_> {
         }
     }
 
+    /// Returns whether a journal ends in the middle of a call, and what that makes may yet be listed.
+    fn awaits(&self, paid: &[Owed]) -> bool {
+        let is_young = |age: Duration| age + self.began.elapsed() < LOOK;
+        let is_paid = |wanted: &Ec2Undo| {
+            let undos = paid.iter().filter(|owed| owed.run == wanted.run);
+            let mut undos = undos.filter_map(|owed| owed.debt.undo.read::<Ec2Undo>().ok());
+            undos.any(|undo| undo.removal.is_for(&wanted.removal))
+        };
+        let mut unnamed = self.owed.iter().filter(|o| o.learned.is_empty());
+        unnamed.any(|o| is_young(o.age) && !is_paid(&o.undo))
+    }
+
     /// Returns what is to be paid: what was found and is due, and what journals name that is there
     /// although its tags say nothing of it any more.
     async fn due(&self, found: &[Orphan]) -> Result<Vec<Owed>, Ec2Error> {
         let due = |o: &&Orphan| self.request.is_due(&o.undo.run, o.expires);
         let mut owed: Vec<Owed> = found.iter().filter(due).map(Orphan::owed).collect();
-        for Journalled { undo, learned } in &self.owed {
+        for Journalled { undo, learned, .. } in &self.owed {
             for id in learned {
                 let listed = found.iter().any(|o| o.id.as_deref() == Some(id));
                 if !listed && self.ec2.is_there(undo, id).await? {
@@ -274,7 +294,8 @@ mod tests {
     use crate::targets::ec2::debts::Removal;
     use crate::targets::ec2::tags;
     use std::sync::Mutex;
-    use time::Duration;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use time::Duration as Span;
 
     const HERE: &str = "20260727t101500z-0a1b2c";
     const ELSEWHERE: &str = "20260727t101500z-ffffff";
@@ -352,13 +373,14 @@ mod tests {
                 },
             },
             learned: learned.iter().map(|&id| id.to_owned()).collect(),
+            age: Duration::ZERO,
         }
     }
 
     #[tokio::test]
     async fn what_has_not_expired_is_told_with_its_time_and_the_command_that_takes_it_at_once() {
-        let now = run(HERE).began() + Duration::minutes(10);
-        let (soon, before) = (now + Duration::minutes(50), now - Duration::minutes(1));
+        let now = run(HERE).began() + Span::minutes(10);
+        let (soon, before) = (now + Span::minutes(50), now - Span::minutes(1));
         let (ec2, canned) = Canned::ec2(
             "eu-west-1",
             account(vec![
@@ -386,7 +408,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_on_here_is_told_without_the_command_that_would_end_it() {
         let now = run(HERE).began();
-        let listed = instance("i-0aaa", HERE, now + Duration::hours(1));
+        let listed = instance("i-0aaa", HERE, now + Span::hours(1));
         let (ec2, _) = Canned::ec2("eu-west-1", account(vec![("i-0aaa", listed)]));
         let (events, _reports) = event::channel();
         let mut reaped = Reaped::default();
@@ -414,9 +436,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_killed_run_was_about_to_make_is_waited_for_while_it_may_yet_be_listed() {
+        let now = run(HERE).began();
+        let late = instance("i-0aaa", HERE, now + Span::hours(1));
+        for (age, found) in [(Duration::ZERO, 1), (2 * LOOK, 0)] {
+            let there = account(vec![("i-0aaa", late.clone())]);
+            let looks = AtomicUsize::new(0);
+            let (ec2, canned) = Canned::ec2("eu-west-1", move |call| {
+                match call.action.as_str() {
+                    // Listed at the fourth look.
+                    "DescribeInstances" if looks.fetch_add(1, Ordering::SeqCst) < 3 => {
+                        Said::Yes(String::new())
+                    }
+                    _ => there(call),
+                }
+            });
+            let (events, _reports) = event::channel();
+            let running = BTreeSet::new();
+            let mut request = request(&events, &running, now);
+            let run = run(HERE);
+            request.run = Some(&run);
+            let owed = Journalled {
+                age,
+                ..journalled(HERE, "eu-west-1", &[])
+            };
+            reap_all(&[ec2], &request, &[owed], &mut Reaped::default()).await;
+            assert_eq!(canned.asked("TerminateInstances").len(), found);
+        }
+    }
+
+    #[tokio::test]
     async fn a_region_that_a_policy_denies_is_told_and_the_others_are_reaped() {
-        let now = run(HERE).began() + Duration::hours(2);
-        let expired = instance("i-0aaa", HERE, now - Duration::hours(1));
+        let now = run(HERE).began() + Span::hours(2);
+        let expired = instance("i-0aaa", HERE, now - Span::hours(1));
         let open = account(vec![("i-0aaa", expired)]);
         let (ec2, canned) = Canned::ec2("eu-west-1", move |call| match call.region.as_str() {
             "eu-west-1" => open(call),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types::Instance;
+use aws_sdk_ec2::types::{Image, ImageState, Instance};
 
 use super::debts::{self, Ec2Undo, Removal};
 use super::error::Ec2Error;
@@ -13,7 +13,7 @@ use crate::clock::{Instant, sleep};
 use crate::exit::Leftover;
 use crate::ledger::Debt;
 use crate::run::RunId;
-use crate::targets::{Payer, Role, TargetError, unreadable};
+use crate::targets::{Paid, Payer, Role, TargetError, unreadable};
 
 #[async_trait]
 impl Payer for Ec2 {
@@ -21,7 +21,7 @@ impl Payer for Ec2 {
         debts::leftover(debt, run)
     }
 
-    async fn pay(&self, debt: &Debt) -> Result<(), TargetError> {
+    async fn pay(&self, debt: &Debt) -> Result<Paid, TargetError> {
         let undo: Ec2Undo = debt.undo.read().map_err(unreadable)?;
         // What another region has would not be found here, and a debt is paid when nothing is found.
         let there = self.in_region(&undo.region);
@@ -35,31 +35,31 @@ impl Payer for Ec2 {
 
 impl Ec2 {
     /// Pays one debt of this region. What is gone is paid.
-    async fn undo(&self, undo: &Ec2Undo, learned: &[String]) -> Result<(), TargetError> {
+    async fn undo(&self, undo: &Ec2Undo, learned: &[String]) -> Result<Paid, TargetError> {
         let run = &undo.run;
-        match &undo.removal {
+        let ids = match &undo.removal {
             Removal::TerminateInstance { role } => {
                 let ids = self.known(learned, || self.living(run, *role)).await?;
-                self.end_instances(&ids).await
+                self.end_instances(&ids).await?;
+                ids
             }
             Removal::DeleteSecurityGroup { name } => {
                 let ids = self.known(learned, || self.find_group(run, name)).await?;
-                for id in ids {
-                    self.patiently("delete", || self.delete_group(run, &id))
+                for id in &ids {
+                    self.patiently("delete", || self.delete_group(run, id))
                         .await?;
                 }
-                Ok(())
+                ids
             }
             Removal::DeregisterImage { name } => {
                 let ids = self.known(learned, || self.find_image(run, name)).await?;
-                for id in ids {
-                    self.patiently("deregister", || self.deregister(&id))
-                        .await?;
+                for id in &ids {
+                    self.patiently("deregister", || self.deregister(id)).await?;
                 }
-                Ok(())
+                ids
             }
             Removal::DeleteSnapshots { expected } if learned.is_empty() => {
-                self.sweep_snapshots(run, *expected).await
+                self.sweep_snapshots(run, *expected).await?
             }
             Removal::DeleteSnapshots { .. } => {
                 let mut paid = Ok(());
@@ -67,9 +67,14 @@ impl Ec2 {
                     let deleted = self.patiently("delete", || self.delete_snapshot(run, id));
                     paid = paid.and(deleted.await);
                 }
-                paid
+                paid?;
+                learned.to_vec()
             }
-        }
+        };
+        Ok(match ids.is_empty() {
+            true => Paid::NotFound,
+            false => Paid::Gone,
+        })
     }
 
     /// Returns the ids that were learned, or else those that are found.
@@ -129,7 +134,17 @@ impl Ec2 {
 
     pub(super) async fn deregister(&self, id: &str) -> Result<bool, Ec2Error> {
         let answer = self.ec2.deregister_image().image_id(id).send().await;
-        self.removed(id, answer.map_err(|e| self.refused("DeregisterImage", e)))
+        match answer.map_err(|e| self.refused("DeregisterImage", e)) {
+            Err(error) if error.is_unavailable() => self.is_deregistered(id).await,
+            answer => self.removed(id, answer),
+        }
+    }
+
+    /// Returns whether an image is gone by what EC2 lists.
+    async fn is_deregistered(&self, id: &str) -> Result<bool, Ec2Error> {
+        let listed = self.images(vec![tags::filter("image-id", [id])]).await?;
+        let is_there = |i: &Image| i.state() != Some(&ImageState::Deregistered);
+        Ok(!self.is_young(id) && !listed.iter().any(is_there))
     }
 
     async fn delete_snapshot(&self, run: &RunId, id: &str) -> Result<bool, Ec2Error> {
@@ -147,7 +162,6 @@ impl Ec2 {
                 self.state().born.remove(id);
                 Ok(true)
             }
-            Err(error) if error.is_gone() => Ok(true),
             Err(error) if error.is_not_found() => Ok(!self.is_young(id)),
             Err(error) => Err(error),
         }
@@ -170,12 +184,12 @@ impl Ec2 {
     }
 
     /// Snapshots of an image that was pending when it went appear late: they are looked for until
-    /// all that are expected have gone, or none has been there for a while.
+    /// all that are expected have gone, or none has been there for a while. Returns those that went.
     async fn sweep_snapshots(
         &self,
         run: &RunId,
         expected: Option<usize>,
-    ) -> Result<(), TargetError> {
+    ) -> Result<Vec<String>, TargetError> {
         let mut gone = BTreeSet::new();
         let (started, mut quiet) = (Instant::now(), Instant::now());
         while quiet.elapsed() < LOOK {
@@ -204,7 +218,7 @@ impl Ec2 {
             }
             sleep(self.poll).await;
         }
-        Ok(())
+        Ok(gone.into_iter().collect())
     }
 }
 
@@ -227,6 +241,7 @@ mod tests {
     use super::*;
     use crate::ledger::replay;
     use crate::targets::ec2::canned::{Canned, Said};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// As journals were written before they named the target.
     const OLD: &str = r#"{"record":"owe","id":0,"due":"always","undo":"terminate-instance","region":"us-east-1","run":"20260727t101500z-0a1b2c","role":"builder"}
@@ -261,5 +276,38 @@ mod tests {
                 "us-east-1 DescribeInstances"
             ]
         );
+    }
+
+    /// An EC2 that lets an image go at the third try, and until then, and later too, says that it is
+    /// not available.
+    fn unwilling() -> (Ec2, Canned) {
+        let tries = AtomicUsize::new(0);
+        Canned::ec2("eu-west-1", move |call| match call.action.as_str() {
+            "DeregisterImage" if tries.fetch_add(1, Ordering::SeqCst) == 2 => {
+                Said::Yes(String::new())
+            }
+            "DescribeImages" if tries.load(Ordering::SeqCst) < 3 => Said::Yes(
+                "<imagesSet><item><imageId>ami-1</imageId><imageState>pending</imageState>\
+                 </item></imagesSet>"
+                    .into(),
+            ),
+            "DescribeImages" => Said::Yes(String::new()),
+            _ => Said::No("InvalidAMIID.Unavailable"),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_image_that_is_not_available_is_gone_when_it_is_listed_no_more() {
+        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let (ec2, canned) = unwilling();
+        let name = tags::candidate_name(&run);
+        let debt = Debt {
+            undo: ec2.undoing(&run, Removal::DeregisterImage { name }).into(),
+            learned: vec!["ami-1".to_owned()],
+        };
+        assert_eq!(ec2.pay(&debt).await.unwrap(), Paid::Gone);
+        assert_eq!(canned.asked("DeregisterImage").len(), 3);
+        ec2.pay(&debt).await.unwrap();
+        assert_eq!(canned.asked("DeregisterImage").len(), 4, "it is gone");
     }
 }
