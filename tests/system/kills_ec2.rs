@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::account::{
-    Build, Inventory, MANIFEST, assert_one_image_more, is_busy, reach, reap_by_tags,
+    Build, Inventory, MANIFEST, assert_one_image_more, build, is_busy, reach, reap_by_tags,
 };
 use crate::support::{Cloud, expect_exit, text, wait_for};
 
@@ -178,9 +178,78 @@ fn killed_before_the_image_is_released() {
 #[test]
 fn killed_after_the_image_is_released_it_stays_and_nothing_else() {
     let cloud = Cloud::start();
+    for last in ["CreateTags", "ModifyImageAttribute"] {
+        let before = cloud.inventory();
+        let after = killed(&cloud, Place::Unanswered(last, 1), By::Tags);
+        assert_one_image_more(&before, &after);
+    }
+    let released = own(&cloud, "DescribeImages");
+    assert!(released.contains("killed, baked by amibake"), "{released}");
+    assert!(!released.contains("amibake run"), "{released}");
+}
+
+/// Returns what the account's own images or snapshots are like.
+fn own(cloud: &Cloud, action: &str) -> String {
+    cloud.ask(action, &[("Owner.1", "self")])
+}
+
+#[test]
+fn until_it_is_released_an_image_has_no_tag_that_anybody_picks_by() {
+    let cloud = Cloud::start();
+    let manifest = MANIFEST
+        .replace("private-ip}", "private-ip, tags: {Cost: ci}}")
+        .replace("image: {", "image: {tags: {Team: web}, ");
+    cloud.fault("CreateTags", "hold-before", json!({"seconds": 600}));
+    let mut build = Build::of(&cloud, &manifest);
+    build.wait_for("the release", || cloud.is_held("CreateTags"));
+    let tags = |action| {
+        let listed = own(&cloud, action);
+        ["Cost", "Team", "Name"].map(|key| listed.contains(&format!("<key>{key}</key>")))
+    };
+    for action in ["DescribeImages", "DescribeSnapshots"] {
+        assert_eq!(tags(action), [true, false, false], "{action}");
+    }
+    cloud.control("release", Some(json!({})));
+    assert!(build.end().success(), "{}", build.said());
+    for action in ["DescribeImages", "DescribeSnapshots"] {
+        assert_eq!(tags(action), [true; 3], "{action}");
+    }
+}
+
+/// Whoever can write tags, and nothing else, has `reap` remove no image that was released.
+#[test]
+fn what_is_released_stays_whatever_its_tags_say() {
+    let cloud = Cloud::start();
+    // All lists come in pages of one thing, and an empty one first.
+    cloud.control("ways", Some(json!({"page": 1, "empty_pages": true})));
     let before = cloud.inventory();
-    let after = killed(&cloud, Place::Unanswered("CreateTags", 1), By::Tags);
-    assert_one_image_more(&before, &after);
+    build(&cloud, 0);
+    let built = cloud.inventory();
+    assert_one_image_more(&before, &built);
+    let new = |kind: &str| {
+        let mut things = built[kind].iter();
+        things
+            .find(|id| !before[kind].contains(id))
+            .unwrap()
+            .clone()
+    };
+    let (image, snapshot) = (new("images"), new("snapshots"));
+    let forged = [
+        ("ResourceId.1", image.as_str()),
+        ("ResourceId.2", snapshot.as_str()),
+        ("Tag.1.Key", "amibake:state"),
+        ("Tag.1.Value", "temporary"),
+        ("Tag.2.Key", "amibake:expires"),
+        ("Tag.2.Value", "2020-01-01T00:00:00Z"),
+    ];
+    cloud.ask("CreateTags", &forged);
+    let told = expect_exit(&mut cloud.amibake(["reap"]), 0);
+    assert_eq!(cloud.inventory(), built, "{}", text(&told.stdout));
+    let listed = own(&cloud, "DescribeImages");
+    let run = listed.split("<key>amibake:run</key>").nth(1).unwrap();
+    let run = run.split(['<', '>']).nth(2).unwrap();
+    expect_exit(&mut cloud.amibake(["reap", "--run", run]), 0);
+    assert_eq!(cloud.inventory(), built, "the run is named");
 }
 
 #[test]

@@ -57,12 +57,8 @@ impl Ec2 {
 
     async fn route_cause(&self, instance: &Instance) -> Option<String> {
         let id = instance.subnet_id()?;
-        let request = self.ec2.describe_subnets();
-        let answer = request
-            .filters(tags::filter("subnet-id", [id]))
-            .send()
-            .await;
-        let subnets = answer.ok()?.subnets?;
+        let subnets = self.subnets(vec![tags::filter("subnet-id", [id])]);
+        let subnets = subnets.await.ok()?;
         let routes = self.routes(&subnets).await.ok()?;
         let open = is_public(subnets.first()?, &routes);
         (!open).then(|| format!("its subnet, {id}, has no route to an internet gateway"))
@@ -70,9 +66,8 @@ impl Ec2 {
 
     async fn group_cause(&self, instance: &Instance, caller: IpAddr, port: u16) -> Option<String> {
         let ids = groups_of(instance);
-        let request = self.ec2.describe_security_groups();
-        let request = request.filters(tags::filter("group-id", ids.iter().copied()));
-        let groups = request.send().await.ok()?.security_groups?;
+        let groups = self.groups(vec![tags::filter("group-id", ids.iter().copied())]);
+        let groups = groups.await.ok()?;
         let shut = !groups.is_empty() && !admits(&groups, caller, port)?;
         shut.then(|| {
             format!(
@@ -85,9 +80,8 @@ impl Ec2 {
 
     async fn acl_cause(&self, instance: &Instance, caller: IpAddr, port: u16) -> Option<String> {
         let subnet = instance.subnet_id()?;
-        let request = self.ec2.describe_network_acls();
-        let request = request.filters(tags::filter("association.subnet-id", [subnet]));
-        let acls = request.send().await.ok()?.network_acls?;
+        let acls = self.network_acls(vec![tags::filter("association.subnet-id", [subnet])]);
+        let acls = acls.await.ok()?;
         acl_fault(acls.first()?, caller, port)
     }
 

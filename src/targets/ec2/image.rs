@@ -215,39 +215,6 @@ impl Ec2 {
         snapshots.iter().filter_map(progress).min()
     }
 
-    pub(super) async fn images(
-        &self,
-        filters: Vec<aws_sdk_ec2::types::Filter>,
-    ) -> Result<Vec<Image>, Ec2Error> {
-        let answer = self
-            .ec2
-            .describe_images()
-            .owners("self")
-            .set_filters(Some(filters))
-            .send()
-            .await;
-        Ok(answer
-            .map_err(|e| self.refused("DescribeImages", e))?
-            .images
-            .unwrap_or_default())
-    }
-
-    pub(super) async fn snapshots(
-        &self,
-        run: &crate::run::RunId,
-    ) -> Result<Vec<Snapshot>, Ec2Error> {
-        let request = self
-            .ec2
-            .describe_snapshots()
-            .owner_ids("self")
-            .filters(tags::of_run(run));
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| self.refused("DescribeSnapshots", e))?;
-        Ok(answer.snapshots.unwrap_or_default())
-    }
-
     /// Returns the run's image of this name, if it is there.
     pub(super) async fn find_image(
         &self,
@@ -292,7 +259,10 @@ impl Ec2 {
         let last: Vec<_> = last.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let tagged = self.tag(released, &last).await;
         let described = match tagged {
-            Ok(()) => self.describe(&id, &tags::final_description(plan)).await,
+            Ok(()) => {
+                self.set_description(&id, &tags::final_description(plan))
+                    .await
+            }
             Err(error) => Err(error),
         };
         match described {
@@ -302,7 +272,11 @@ impl Ec2 {
     }
 
     /// Gives an image another description.
-    pub(super) async fn describe(&self, id: &str, description: &str) -> Result<(), Ec2Error> {
+    pub(super) async fn set_description(
+        &self,
+        id: &str,
+        description: &str,
+    ) -> Result<(), Ec2Error> {
         let value = AttributeValue::builder().value(description).build();
         let request = self.ec2.modify_image_attribute();
         let request = request.image_id(id).description(value);

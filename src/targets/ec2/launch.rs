@@ -214,37 +214,6 @@ impl Ec2 {
         .await
     }
 
-    /// Returns the instance with this id, by filter: an unknown id is no error then.
-    pub(super) async fn instance(&self, id: &str) -> Result<Option<Instance>, Ec2Error> {
-        let found = self
-            .instances(vec![tags::filter("instance-id", [id])])
-            .await?;
-        Ok(found.into_iter().next())
-    }
-
-    pub(super) async fn instances(
-        &self,
-        filters: Vec<aws_sdk_ec2::types::Filter>,
-    ) -> Result<Vec<Instance>, Ec2Error> {
-        let mut pages = self
-            .ec2
-            .describe_instances()
-            .set_filters(Some(filters))
-            .into_paginator()
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| self.refused("DescribeInstances", e))?;
-            found.extend(
-                page.reservations
-                    .unwrap_or_default()
-                    .into_iter()
-                    .flat_map(|r| r.instances.unwrap_or_default()),
-            );
-        }
-        Ok(found)
-    }
-
     /// Decodes EC2's encoded authorization message, where that is permitted.
     pub(super) async fn explain(&self, error: Ec2Error) -> TargetError {
         let encoded = match &error {

@@ -6,6 +6,7 @@ mod caller;
 #[cfg(test)]
 mod canned;
 mod debts;
+mod describe;
 mod diagnose;
 mod error;
 mod image;

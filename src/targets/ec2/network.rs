@@ -64,16 +64,7 @@ impl Ec2 {
                 .collect(),
             Subnet::Default => vec![tags::filter("vpc-id", [self.default_vpc().await?.as_str()])],
         };
-        let answer = self
-            .ec2
-            .describe_subnets()
-            .set_filters(Some(filters))
-            .send()
-            .await;
-        let subnets = answer
-            .map_err(|e| self.refused("DescribeSubnets", e))?
-            .subnets
-            .unwrap_or_default();
+        let subnets = self.subnets(filters).await?;
         let routes = self.routes(&subnets).await?;
         let open =
             plan.builder.subnet == Subnet::Default && plan.builder.connect == Connect::PublicIp;
@@ -81,19 +72,10 @@ impl Ec2 {
     }
 
     async fn default_vpc(&self) -> Result<String, TargetError> {
-        let request = self
-            .ec2
-            .describe_vpcs()
-            .filters(tags::filter("is-default", ["true"]));
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| self.refused("DescribeVpcs", e))?;
-        let vpc = answer
-            .vpcs
-            .unwrap_or_default()
-            .into_iter()
-            .find_map(|vpc| vpc.vpc_id);
+        let found = self
+            .vpcs(vec![tags::filter("is-default", ["true"])])
+            .await?;
+        let vpc = found.into_iter().find_map(|vpc| vpc.vpc_id);
         vpc.ok_or_else(|| no_subnet(&self.region))
     }
 
@@ -104,15 +86,8 @@ impl Ec2 {
         let Some(vpc) = subnets.iter().find_map(Ec2Subnet::vpc_id) else {
             return Ok(Vec::new());
         };
-        let request = self
-            .ec2
-            .describe_route_tables()
-            .filters(tags::filter("vpc-id", [vpc]));
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| self.refused("DescribeRouteTables", e))?;
-        Ok(answer.route_tables.unwrap_or_default())
+        let tables = self.route_tables(vec![tags::filter("vpc-id", [vpc])]);
+        Ok(tables.await?)
     }
 
     /// Returns the groups for the builder: the manifest's, or a new one of our own.
@@ -244,20 +219,9 @@ impl Ec2 {
         run: &crate::run::RunId,
         name: &str,
     ) -> Result<Vec<String>, Ec2Error> {
-        let request = self.ec2.describe_security_groups();
-        let request = request
-            .filters(tags::of_run(run))
-            .filters(tags::filter("group-name", [name]));
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| self.refused("DescribeSecurityGroups", e))?;
-        Ok(answer
-            .security_groups
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|g| g.group_id)
-            .collect())
+        let filters = vec![tags::of_run(run), tags::filter("group-name", [name])];
+        let found = self.groups(filters).await?;
+        Ok(found.into_iter().filter_map(|g| g.group_id).collect())
     }
 
     /// Returns who may reach the builder: whom the manifest names, or this machine as the builder

@@ -80,14 +80,6 @@ impl Orphan {
 }
 
 impl Ec2 {
-    /// Returns the regions that are enabled for the account.
-    pub(super) async fn enabled_regions(&self) -> Result<Vec<String>, Ec2Error> {
-        let answer = self.ec2.describe_regions().send().await;
-        let regions = answer.map_err(|e| self.refused("DescribeRegions", e))?;
-        let regions = regions.regions.unwrap_or_default();
-        Ok(regions.into_iter().filter_map(|r| r.region_name).collect())
-    }
-
     /// Returns what is there of `run`, or of all runs. What is found counts, although another kind
     /// of thing could not be looked for.
     pub(super) async fn orphans(&self, run: Option<&RunId>) -> Found {
@@ -143,11 +135,8 @@ impl Ec2 {
     }
 
     async fn orphan_groups(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
-        let request = self.ec2.describe_security_groups();
-        let answer = request.set_filters(Some(of)).send().await;
-        let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
         let mut found = Vec::new();
-        for group in answer.security_groups.unwrap_or_default() {
+        for group in self.groups(of).await? {
             let Some((run, expires)) = marked(group.tags()) else {
                 continue;
             };
@@ -188,11 +177,8 @@ impl Ec2 {
     }
 
     async fn orphan_snapshots(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
-        let request = self.ec2.describe_snapshots().owner_ids("self");
-        let answer = request.set_filters(Some(of)).send().await;
-        let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
         let mut found = Vec::new();
-        for snapshot in answer.snapshots.unwrap_or_default() {
+        for snapshot in self.snapshots_by(of).await? {
             let Some((run, expires)) = marked(snapshot.tags()) else {
                 continue;
             };
@@ -233,10 +219,8 @@ impl Ec2 {
                 found.is_some_and(|i| launch::state(&i) != "terminated")
             }
             Removal::DeleteSecurityGroup { .. } => {
-                let request = self.ec2.describe_security_groups();
-                let answer = request.filters(tags::filter("group-id", [id])).send().await;
-                let answer = answer.map_err(|e| self.refused("DescribeSecurityGroups", e))?;
-                !answer.security_groups().is_empty()
+                let found = self.groups(vec![tags::filter("group-id", [id])]);
+                !found.await?.is_empty()
             }
             Removal::DeregisterImage { .. } => {
                 let found = self.images(vec![tags::filter("image-id", [id])]);
@@ -244,11 +228,8 @@ impl Ec2 {
                 found.any(|i| is_ours(&i, &undo.run) && !is_released(i.tags()))
             }
             Removal::DeleteSnapshots { .. } => {
-                let request = self.ec2.describe_snapshots().owner_ids("self");
-                let request = request.filters(tags::filter("snapshot-id", [id]));
-                let answer = request.send().await;
-                let answer = answer.map_err(|e| self.refused("DescribeSnapshots", e))?;
-                match answer.snapshots() {
+                let found = self.snapshots_by(vec![tags::filter("snapshot-id", [id])]);
+                match found.await?.as_slice() {
                     [it] if !is_released(it.tags()) => self.is_run_s(&undo.run, it).await?,
                     _ => false,
                 }

@@ -249,7 +249,7 @@ impl Region<'_> {
             }
             reaped.done.push(line);
             if !self.request.dry_run {
-                self.ec2.describe(id, description).await?;
+                self.ec2.set_description(id, description).await?;
             }
         }
         Ok(())

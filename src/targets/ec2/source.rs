@@ -84,10 +84,8 @@ impl Ec2 {
 
     pub(super) async fn image(&self, id: &str) -> Result<Image, TargetError> {
         loop {
-            let request = self.ec2.describe_images();
-            let answer = request.filters(tags::filter("image-id", [id])).send().await;
-            let answer = answer.map_err(|e| self.refused("DescribeImages", e))?;
-            match answer.images.unwrap_or_default().into_iter().next() {
+            let found = self.images_of(Vec::new(), vec![tags::filter("image-id", [id])]);
+            match found.await?.into_iter().next() {
                 Some(image) => return Ok(image),
                 // Not all of EC2 knows what it has just made.
                 None if self.is_young(id) => clock::sleep(self.poll / 4).await,
@@ -102,21 +100,13 @@ impl Ec2 {
     }
 
     async fn newest(&self, wanted: &ImageFilter, arch: Arch) -> Result<Image, TargetError> {
-        let mut request = self
-            .ec2
-            .describe_images()
-            .set_owners(Some(wanted.owners.clone()));
-        for (name, values) in &wanted.filters {
-            request = request.filters(tags::filter(name, values.iter().map(String::as_str)));
-        }
-        let request = request
-            .filters(tags::filter("architecture", [ec2_arch(arch)]))
-            .filters(tags::filter("state", ["available"]));
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| self.refused("DescribeImages", e))?;
-        let mut images = answer.images.unwrap_or_default();
+        let named = wanted.filters.iter();
+        let mut filters: Vec<_> = named
+            .map(|(name, values)| tags::filter(name, values.iter().map(String::as_str)))
+            .collect();
+        filters.push(tags::filter("architecture", [ec2_arch(arch)]));
+        filters.push(tags::filter("state", ["available"]));
+        let mut images = self.images_of(wanted.owners.clone(), filters).await?;
         if images.len() > 1 && !wanted.most_recent {
             return Err(TargetError::manifest(format!(
                 "source.filter matches {} images",

@@ -30,7 +30,11 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn start(cloud: &Cloud) -> Self {
-        let manifest = cloud.manifest(MANIFEST);
+        Self::of(cloud, MANIFEST)
+    }
+
+    pub(crate) fn of(cloud: &Cloud, manifest: &str) -> Self {
+        let manifest = cloud.manifest(manifest);
         let stderr = cloud.folder().join("stderr");
         let child = cloud
             .amibake(["build"])
