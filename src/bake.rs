@@ -26,6 +26,7 @@ use crate::plan::{BakePlan, OnError};
 use crate::ssh::PublicLine;
 use crate::targets::{
     Base, Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Role, Target, TargetError,
+    reap,
 };
 
 /// How often the account's expiry is set back.
@@ -169,9 +170,11 @@ impl Bake<'_> {
         let base = env.target.resolve(plan, &cx).await.map_err(failed)?;
         let base = self.source.get_or_init(|| base);
         cx.phase
-            .finish(Some(format!("{} ({})", base.id, base.name)));
+            .finish(Some(format!("{} ({})", base.id(), base.name())));
 
         let cx = self.begin(Phase::Launch);
+        let prepared = env.target.prepare(plan, base, &cx).await;
+        prepared.map_err(failed)?;
         let builder = env.target.launch(plan, base, Role::Builder, &cx).await;
         let builder = builder.map_err(failed)?;
         cx.phase
@@ -500,7 +503,7 @@ impl Bake<'_> {
             }
             None => {}
         }
-        let reap = env.target.reap_command(&plan.run);
+        let reap = reap::command(Some(&plan.run), env.target.region());
         hints.push(format!("`{reap}` removes all that is kept"));
         failure.hint = Some(hints.join("\n"));
         let left = self.ledger.outstanding(self.env.target, BakeEnd::Failed);

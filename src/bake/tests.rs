@@ -59,15 +59,23 @@ fn owed(what: &str) -> Undo {
 
 #[async_trait]
 impl Target for Stuck {
-    async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+    async fn resolve(&self, _plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         if self.launch.is_none() {
             std::future::pending::<()>().await;
         }
-        Ok(Base {
+        Ok(Base::Image {
             id: "base".into(),
             name: "base".into(),
-            arch: plan.arch,
         })
+    }
+
+    async fn prepare(
+        &self,
+        _plan: &BakePlan,
+        _base: &Base,
+        _cx: &PhaseContext<'_>,
+    ) -> Result<(), TargetError> {
+        Ok(())
     }
 
     async fn launch(
@@ -130,10 +138,6 @@ impl Target for Stuck {
             1 => Err(TargetError::new("throttled")),
             _ => Ok(()),
         }
-    }
-
-    fn reap_command(&self, run: &RunId) -> String {
-        targets::reap::command(Some(run), None)
     }
 }
 
@@ -377,10 +381,9 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
     let bake = begun(&plan, &env);
     let candidate = Candidate {
         id: "ami-1".into(),
-        base: Base {
+        base: Base::Image {
             id: "ami-1".into(),
             name: "web".into(),
-            arch: plan.arch,
         },
     };
     let failure = bake.judge(&candidate, &seal::Sealed::default()).await;
@@ -421,7 +424,7 @@ async fn interrupted_before(
 async fn an_answer_that_comes_after_the_interrupt_is_heard_and_paid_for() {
     for gives_up in [false, true] {
         let (baked, paid, looks) = interrupted_before(Ok("i-1".into()), gives_up).await;
-        assert_eq!(baked.source.map(|base| base.id).as_deref(), Some("base"));
+        assert_eq!(baked.source.map(|base| base.id()).as_deref(), Some("base"));
         assert!(baked.elapsed >= 5 * RENEW_EVERY, "{:?}", baked.elapsed);
         let failure = baked.failure.unwrap();
         assert_eq!(failure.exit(), Exit::Interrupted);

@@ -10,6 +10,7 @@ pub(crate) mod ec2;
 pub(crate) mod reap;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +21,6 @@ use crate::clock::Instant;
 use crate::event::PhaseHandle;
 use crate::exit::{Leftover, chain};
 use crate::ledger::{Debt, JournalError, Ledger};
-use crate::manifest::Arch;
 use crate::plan::BakePlan;
 use crate::run::RunId;
 use crate::ssh::KeyPair;
@@ -52,15 +52,47 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// What a bake starts from, as found.
+/// What a machine is booted from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Base {
-    /// What [`Target::launch`] boots: an image id, a root's path.
-    pub(crate) id: String,
-    /// Its name, for people: `ubuntu-noble-24.04-amd64-server-20260720`.
-    pub(crate) name: String,
-    /// Its architecture.
-    pub(crate) arch: Arch,
+pub(crate) enum Base {
+    /// An image of EC2's.
+    Image {
+        /// `ami-0abc12`.
+        id: String,
+        /// Its name, for people: `ubuntu-noble-24.04-amd64-server-20260720`.
+        name: String,
+    },
+    /// A root on this host, which need not be there before [`Target::prepare`].
+    Root {
+        /// Where it is.
+        path: PathBuf,
+        /// Its name, which says what it is made of.
+        name: String,
+    },
+    /// The disk of a machine on this host that was stopped.
+    Disk {
+        /// The machine's.
+        machine: String,
+    },
+}
+
+impl Base {
+    /// Returns what tells it from all others.
+    pub(crate) fn id(&self) -> String {
+        match self {
+            Self::Image { id, .. } => id.clone(),
+            Self::Root { path, .. } => path.display().to_string(),
+            Self::Disk { machine } => machine.clone(),
+        }
+    }
+
+    /// Returns its name, for people.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Image { name, .. } | Self::Root { name, .. } => name,
+            Self::Disk { machine } => machine,
+        }
+    }
 }
 
 /// The keys of one machine, made here for it alone.
@@ -138,9 +170,16 @@ pub(crate) trait Target: Payer {
         None
     }
 
-    /// Finds what `plan` starts from, and looks at everything that would fail later. In the cloud
-    /// it only reads; here it makes a base root that is not there yet.
+    /// Finds what `plan` starts from, and looks at everything that would fail later. It only reads.
     async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError>;
+
+    /// Makes what was resolved, where it is not there yet: a root on this host.
+    async fn prepare(
+        &self,
+        plan: &BakePlan,
+        base: &Base,
+        cx: &PhaseContext<'_>,
+    ) -> Result<(), TargetError>;
 
     /// Starts a machine from `base` and returns when it has an address. SSH may not answer yet.
     async fn launch(
@@ -180,9 +219,6 @@ pub(crate) trait Target: Payer {
 
     /// Says that the run lives until `lifetime` from now, where others would clean up after it.
     async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError>;
-
-    /// Returns the command that pays all debts of a run of this target.
-    fn reap_command(&self, run: &RunId) -> String;
 }
 
 /// Returns the name of the target whose debt has this form, in journals that do not say it.

@@ -78,13 +78,14 @@ pub(crate) fn reapers() -> Vec<Box<dyn Reaper>> {
 
 impl Request<'_> {
     /// Returns whether what a run left is due: it was named, its process was this host's and is
-    /// gone, or its time is over.
+    /// gone, or its time is over and it does not go on here.
     pub(crate) fn is_due(&self, run: &RunId, expires: Option<OffsetDateTime>) -> bool {
         match self.run {
             Some(named) => named == run,
             None => {
-                self.dead.iter().any(|dead| dead.run == *run)
-                    || expires.is_some_and(|at| at < self.now)
+                let is_dead = self.dead.iter().any(|dead| dead.run == *run);
+                let is_over = expires.is_some_and(|at| at < self.now);
+                is_dead || (is_over && !self.running.contains(run))
             }
         }
     }

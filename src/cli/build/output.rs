@@ -63,7 +63,7 @@ fn outcome(PlannedBuild { plan, .. }: &PlannedBuild, baked: &Baked) -> Json {
         "target": plan.target,
         "run": plan.run,
         "region": baked.region,
-        "source": baked.source.as_ref().map(|base| json!({"id": base.id, "name": base.name})),
+        "source": baked.source.as_ref().map(|base| json!({"id": base.id(), "name": base.name()})),
         "duration_seconds": baked.elapsed.as_secs(),
         "image_id": baked.image.as_ref().map(|i| &i.id),
         "image_name": baked.image.as_ref().map(|i| &i.name),

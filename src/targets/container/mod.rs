@@ -30,7 +30,6 @@ use super::{
 use crate::guest::prepare::arm_timer;
 use crate::ledger::Due;
 use crate::plan::BakePlan;
-use crate::run::RunId;
 use debts::Removal;
 use host::run;
 use network::Network;
@@ -102,14 +101,20 @@ impl Container {
     }
 
     /// Returns the roots that a machine booted from `base` lies on.
-    fn lowers(&self, base: &Base) -> Vec<PathBuf> {
-        match self.machines().get(&base.id) {
-            Some(builder) => {
+    fn lowers(&self, base: &Base) -> Result<Vec<PathBuf>, TargetError> {
+        let machines = self.machines();
+        match base {
+            Base::Root { path, .. } => Ok(vec![path.clone()]),
+            Base::Disk { machine } if machines.contains_key(machine) => {
+                let builder = &machines[machine];
                 let mut lowers = vec![builder.folder.join("upper")];
                 lowers.extend(builder.lowers.iter().cloned());
-                lowers
+                Ok(lowers)
             }
-            None => vec![PathBuf::from(&base.id)],
+            Base::Disk { .. } | Base::Image { .. } => {
+                let message = format!("a container cannot start from {}", base.id());
+                Err(TargetError::new(message))
+            }
         }
     }
 
@@ -156,12 +161,23 @@ async fn end(nspawn: &mut Child, name: &str, patience: Duration) -> Result<(), T
 
 #[async_trait]
 impl Target for Container {
-    async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+    async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         host::check(plan.arch)?;
         self.image_of(plan)?;
-        let recipe = root::recipe(plan)?;
+        Ok(root::recipe(plan)?.base(plan.arch))
+    }
+
+    async fn prepare(
+        &self,
+        plan: &BakePlan,
+        base: &Base,
+        cx: &PhaseContext<'_>,
+    ) -> Result<(), TargetError> {
         host::make_homes()?;
-        root::base(&recipe, plan, cx).await
+        match base {
+            Base::Root { path, .. } if !path.is_dir() => root::make(plan, path, cx).await,
+            Base::Root { .. } | Base::Disk { .. } | Base::Image { .. } => Ok(()),
+        }
     }
 
     async fn launch(
@@ -174,7 +190,7 @@ impl Target for Container {
         let name = format!("amibake-{}-{role}", plan.run);
         let folder = self.machines.join(&name);
         let keys = Keys::make()?;
-        let lowers = self.lowers(base);
+        let lowers = self.lowers(base)?;
         let user = plan.builder.user.clone();
         let user = user.unwrap_or_else(|| seed::usual_user(plan, &lowers));
         cx.ledger.owe(
@@ -249,10 +265,8 @@ impl Target for Container {
         image::pack(&merged, &tarball).await?;
         // The candidate lies on the builder's layer, which nothing else may use meanwhile.
         host::unmount(&merged).await?;
-        let base = Base {
-            id: builder.id.clone(),
-            name: plan.image.name.clone(),
-            arch: plan.arch,
+        let base = Base::Disk {
+            machine: builder.id.clone(),
         };
         Ok(Candidate {
             id: tarball.display().to_string(),
@@ -276,7 +290,7 @@ impl Target for Container {
             cx.ledger
                 .owe(Due::OnFailure, Removal::RemovePath { path: made })?;
         }
-        let root = self.lowers(&candidate.base).pop().unwrap_or_default();
+        let root = self.lowers(&candidate.base)?.pop().unwrap_or_default();
         let base = root.file_name().unwrap_or_default().to_string_lossy();
         image::publish(plan, &base, Path::new(&candidate.id), &path)?;
         Ok(Finished {
@@ -288,10 +302,6 @@ impl Target for Container {
     async fn renew(&self, _plan: &BakePlan, _lifetime: Duration) -> Result<(), TargetError> {
         // Nobody else looks after this host's containers.
         Ok(())
-    }
-
-    fn reap_command(&self, run: &RunId) -> String {
-        super::reap::command(Some(run), None)
     }
 }
 

@@ -90,31 +90,6 @@ pub(super) fn recipe(plan: &BakePlan) -> Result<Recipe, TargetError> {
     Ok(recipe)
 }
 
-/// Returns the root by `recipe`, made now if it is not there yet.
-pub(super) async fn base(
-    recipe: &Recipe,
-    plan: &BakePlan,
-    cx: &PhaseContext<'_>,
-) -> Result<Base, TargetError> {
-    let name = recipe.name(plan.arch);
-    let path = recipe.path(plan.arch);
-    if !path.is_dir() {
-        let doing = match recipe {
-            Recipe::Suite { suite, .. } => {
-                format!("making the base root of {suite}, once (about a minute)")
-            }
-            Recipe::Tarball { location, .. } => format!("unpacking {location}, once"),
-        };
-        cx.phase.progress(doing, None);
-        make(recipe, plan, &path, cx).await?;
-    }
-    Ok(Base {
-        id: path.display().to_string(),
-        name,
-        arch: plan.arch,
-    })
-}
-
 impl Recipe {
     fn of(plan: &BakePlan) -> Result<Self, TargetError> {
         match &plan.source {
@@ -131,6 +106,14 @@ impl Recipe {
                 "the container target cannot start from an AMI",
             )
             .with_hint("say `targets: {container: {source: {debian: bookworm}}}`")),
+        }
+    }
+
+    /// Returns the root it makes, there or not.
+    pub(super) fn base(&self, arch: Arch) -> Base {
+        Base::Root {
+            path: self.path(arch),
+            name: self.name(arch),
         }
     }
 
@@ -185,13 +168,21 @@ fn ubuntu_code_name(release: &str) -> String {
     name.to_owned()
 }
 
-/// Makes a root under another name first: a half-made one never appears at `path`.
-async fn make(
-    recipe: &Recipe,
+/// Makes the root that `plan` starts from; under another name first, so that a half-made one never
+/// appears at `path`.
+pub(super) async fn make(
     plan: &BakePlan,
     path: &Path,
     cx: &PhaseContext<'_>,
 ) -> Result<(), TargetError> {
+    let recipe = &recipe(plan)?;
+    let doing = match recipe {
+        Recipe::Suite { suite, .. } => {
+            format!("making the base root of {suite}, once (about a minute)")
+        }
+        Recipe::Tarball { location, .. } => format!("unpacking {location}, once"),
+    };
+    cx.phase.progress(doing, None);
     make_folder(path.parent().unwrap_or(Path::new("/")))?;
     let work = path.with_extension(format!("making-{}", plan.run));
     let undo = Removal::RemovePath { path: work.clone() };

@@ -13,7 +13,6 @@ use super::error::Ec2Error;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, launch, tags};
 use crate::ledger::{DebtId, Due, Undo};
-use crate::manifest::Arch;
 use crate::plan::BakePlan;
 use crate::targets::{Base, Candidate, Finished, Machine, PhaseContext, TargetError};
 use crate::transport::BoxFuture;
@@ -76,10 +75,9 @@ impl Ec2 {
         for snapshot in snapshots_of(&image) {
             cx.ledger.learn(snapshots, &snapshot)?;
         }
-        let base = Base {
+        let base = Base::Image {
             id: id.clone(),
             name,
-            arch: plan.arch,
         };
         Ok(Candidate { id, base })
     }
@@ -420,11 +418,10 @@ pub(super) fn snapshots_of(image: &Image) -> Vec<String> {
 }
 
 /// Returns the base a source image is.
-pub(super) fn base(image: &Image, arch: Arch) -> Base {
-    Base {
+pub(super) fn base(image: &Image) -> Base {
+    Base::Image {
         id: image.image_id().unwrap_or_default().to_owned(),
         name: image.name().unwrap_or_default().to_owned(),
-        arch,
     }
 }
 

@@ -47,7 +47,11 @@ impl Ec2 {
             plan.builder.timeouts.unattended,
             own,
         )?;
-        let image = self.image(&base.id).await?;
+        let Base::Image { id, .. } = base else {
+            let message = format!("EC2 boots images of its own, not {}", base.id());
+            return Err(TargetError::new(message));
+        };
+        let image = self.image(id).await?;
         let network = self.network(plan).await?;
         let groups = self.security_groups(plan, &network.vpc_id, cx).await?;
         let request = Request {

@@ -243,7 +243,16 @@ impl Target for Ec2 {
             );
         }
         self.network(plan).await?;
-        Ok(image::base(&source, plan.arch))
+        Ok(image::base(&source))
+    }
+
+    async fn prepare(
+        &self,
+        _plan: &BakePlan,
+        _base: &Base,
+        _cx: &PhaseContext<'_>,
+    ) -> Result<(), TargetError> {
+        Ok(()) // an image is there, or was not found
     }
 
     async fn launch(
@@ -306,9 +315,5 @@ impl Target for Ec2 {
         let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
         self.tag(ids, &[(tags::EXPIRES, &expires)]).await?;
         Ok(())
-    }
-
-    fn reap_command(&self, run: &RunId) -> String {
-        super::reap::command(Some(run), Some(&self.region))
     }
 }

@@ -406,18 +406,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_on_here_is_told_without_the_command_that_would_end_it() {
-        let now = run(HERE).began();
-        let listed = instance("i-0aaa", HERE, now + Span::hours(1));
-        let (ec2, _) = Canned::ec2("eu-west-1", account(vec![("i-0aaa", listed)]));
-        let (events, _reports) = event::channel();
-        let mut reaped = Reaped::default();
-        let running = BTreeSet::from([run(HERE)]);
-        reap_all(&[ec2], &request(&events, &running, now), &[], &mut reaped).await;
-        assert_eq!(
-            reaped.later,
-            ["keep builder instance i-0aaa in eu-west-1: run 20260727t101500z-0a1b2c goes on"]
-        );
+    async fn what_goes_on_here_stays_and_is_told_without_the_command_that_would_end_it() {
+        let now = run(HERE).began() + Span::hours(2);
+        for expires in [now + Span::hours(1), now - Span::hours(1)] {
+            let listed = instance("i-0aaa", HERE, expires);
+            let (ec2, _) = Canned::ec2("eu-west-1", account(vec![("i-0aaa", listed)]));
+            let (events, _reports) = event::channel();
+            let mut reaped = Reaped::default();
+            let running = BTreeSet::from([run(HERE)]);
+            reap_all(&[ec2], &request(&events, &running, now), &[], &mut reaped).await;
+            assert_eq!(
+                reaped.later,
+                ["keep builder instance i-0aaa in eu-west-1: run 20260727t101500z-0a1b2c goes on"]
+            );
+            assert_eq!(reaped.done, Vec::<String>::new());
+        }
     }
 
     #[tokio::test]

@@ -114,7 +114,7 @@ impl Cloud {
             "{action}: {}",
             text(&output.stderr)
         );
-        text(&output.stdout).into()
+        text(&output.stdout)
     }
 
     /// Returns what the account holds, by kind.
