@@ -169,6 +169,10 @@ pub(crate) struct DeadRun {
     /// Until when somebody wants to look at what is there.
     pub(crate) kept_until: Option<OffsetDateTime>,
     /// When something was written there last.
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(dead_code, reason = "only EC2 lists things late")
+    )]
     pub(crate) written: SystemTime,
     /// Whether the journal has a line that this version cannot read.
     pub(crate) is_garbled: bool,

@@ -14,6 +14,10 @@ use crate::ledger::{DeadRun, Debt};
 use crate::run::{RunId, rfc3339};
 
 /// What `reap` is asked for.
+#[cfg_attr(
+    not(feature = "ec2"),
+    expect(dead_code, reason = "only EC2 has regions, tags and other hosts' runs")
+)]
 pub(crate) struct Request<'a> {
     /// This run alone, expired or not.
     pub(crate) run: Option<&'a RunId>,
@@ -76,6 +80,7 @@ pub(crate) fn reapers() -> Vec<Box<dyn Reaper>> {
     ]
 }
 
+#[cfg(feature = "ec2")]
 impl Request<'_> {
     /// Returns whether what a run left is due: it was named, its process was this host's and is
     /// gone, or its time is over and it does not go on here.

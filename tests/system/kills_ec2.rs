@@ -245,6 +245,7 @@ fn what_is_released_stays_whatever_its_tags_say() {
     cloud.ask("CreateTags", &forged);
     let told = expect_exit(&mut cloud.amibake(["reap"]), 0);
     assert_eq!(cloud.inventory(), built, "{}", text(&told.stdout));
+    cloud.control("ways", Some(json!({"page": 1000, "empty_pages": false})));
     let listed = own(&cloud, "DescribeImages");
     let run = listed.split("<key>amibake:run</key>").nth(1).unwrap();
     let run = run.split(['<', '>']).nth(2).unwrap();
