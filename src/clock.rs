@@ -9,18 +9,6 @@ pub(crate) use tokio::time::{Instant, sleep, sleep_until, timeout};
 #[cfg(test)]
 pub(crate) use faster::{Instant, sleep, sleep_until, timeout};
 
-/// The clock as the AWS SDK takes it: for its pauses between tries, and its time limits.
-#[cfg(feature = "ec2")]
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SdkSleep;
-
-#[cfg(feature = "ec2")]
-impl aws_sdk_ec2::config::AsyncSleep for SdkSleep {
-    fn sleep(&self, duration: std::time::Duration) -> aws_sdk_ec2::config::Sleep {
-        aws_sdk_ec2::config::Sleep::new(sleep(duration))
-    }
-}
-
 #[cfg(test)]
 mod faster {
     use std::cell::Cell;

@@ -10,6 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::names::bare;
 use amibake_protocol::ask::Ask;
 use amibake_protocol::event::Place;
 use amibake_protocol::job::{Entry, Options};
@@ -83,7 +84,7 @@ impl AskPolicy {
         plugin: &str,
         terms: &[Json],
     ) -> Result<Answered, String> {
-        let plugin = plugin.strip_prefix("ansible.builtin.").unwrap_or(plugin);
+        let plugin = bare(plugin);
         let terms: Option<Vec<&str>> = terms.iter().map(Json::as_str).collect();
         let terms = terms.ok_or("a lookup of the controller takes texts only")?;
         let here = || written.iter().filter(|(w, _)| w.plugin == plugin);
@@ -311,10 +312,7 @@ fn literal_text(text: &str) -> Option<String> {
 /// Reads `'plugin', 'term', …)`: the plugin, and the terms if all of them are literal.
 fn call(text: &str) -> Option<(String, Option<Vec<String>>)> {
     let (plugin, mut rest) = string(text)?;
-    let plugin = plugin
-        .strip_prefix("ansible.builtin.")
-        .unwrap_or(&plugin)
-        .to_owned();
+    let plugin = bare(&plugin).to_owned();
     let mut terms = Vec::new();
     loop {
         rest = rest.trim_start();

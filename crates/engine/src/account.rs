@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use serde::Serialize;
 
 use crate::by_descriptor;
-use crate::module::{Context, Failure};
+use crate::context::{Context, Failure};
 use crate::place::{self, Place};
 use crate::run_command::Command;
 use crate::users::{self, User};

@@ -3,7 +3,7 @@
 use amibake_playbook::argspec::{Kind, ModuleSpec, Param, RequiredIf};
 use serde_json::{Map, Value as Json};
 
-use crate::module::Failure;
+use crate::context::Failure;
 use crate::shlex;
 
 /// Arguments after templating, by canonical parameter name, defaults filled in.

@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 
 use crate::attrs::{self, Mode};
 use crate::by_descriptor::copy_xattrs;
-use crate::module::Failure;
+use crate::context::Failure;
 use crate::place::{self, Place};
 use crate::shlex;
 use crate::source::Source;

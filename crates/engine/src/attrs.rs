@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
 use crate::change::Change;
-use crate::module::Failure;
+use crate::context::Failure;
 use crate::place::{self, FileId, Place};
 use crate::users;
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::account::{self, Step};
 use crate::atomic::{self, How};
 use crate::by_descriptor::{self, Made};
-use crate::module::{Context, Failure};
+use crate::context::{Context, Failure};
 use crate::place::{FileId, Place};
 use crate::run_command::{Command, required_bin};
 use crate::source::Source;

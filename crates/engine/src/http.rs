@@ -22,8 +22,8 @@ use address::{bypasses, credentials_in, host_of, netrc_entry};
 pub(crate) use address::{join, masked};
 
 use crate::args::Args;
+use crate::environment::variable;
 use crate::resolve::Names;
-use crate::run_command::variable;
 
 /// A request as the arguments of `uri` and `get_url` describe it.
 pub(crate) struct Call {

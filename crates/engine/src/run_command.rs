@@ -19,7 +19,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value as Json};
 
-use crate::module::{Context, Failure};
+use crate::context::{Context, Failure};
+use crate::environment::variable;
 
 /// How much of each stream is kept for the result; the rest is streamed and dropped.
 const KEPT_BYTES: usize = 32 << 20;
@@ -99,14 +100,6 @@ pub(crate) fn required_bin(name: &str, context: &Context<'_>) -> Result<String, 
             )))
         }
     }
-}
-
-/// Returns a variable as a child with this environment would see it.
-pub(crate) fn variable(name: &str, environment: &[(String, String)]) -> Option<String> {
-    let given = environment.iter().rev().find(|(known, _)| known == name);
-    given
-        .map(|(_, value)| value.clone())
-        .or_else(|| std::env::var(name).ok())
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! Text as Python splits and expands it before a command: `shlex.split`, `expandvars`, `expanduser`.
 
-use crate::run_command::variable;
+use crate::environment::variable;
 use crate::users;
 
 /// Splits a command line into its words, as Python's `shlex.split`; the error is Python's.

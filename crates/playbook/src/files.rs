@@ -21,6 +21,10 @@ pub trait Files {
     fn link(&self, path: &Path) -> Option<String>;
     /// Returns the permission bits of the file at `path`.
     fn mode(&self, path: &Path) -> io::Result<u32>;
+    /// Returns the length in bytes of the file at `path`.
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::fs::metadata(self.locate(path))?.len())
+    }
     /// Returns where the bytes of `path` lie on this machine, for programs that stream them.
     fn locate(&self, path: &Path) -> PathBuf;
 }

@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod files;
 pub mod fnmatch;
 pub mod hosts;
+pub mod names;
 pub mod pyre;
 pub mod syntax;
 pub mod tags;

@@ -17,6 +17,7 @@ mod offerings;
 mod orphans;
 mod quota;
 mod reap;
+mod sdk_clock;
 mod source;
 mod tags;
 mod undo;
@@ -38,7 +39,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use time::OffsetDateTime;
 
 use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
-use crate::clock::{Instant, SdkSleep};
+use crate::clock::Instant;
 use crate::ledger::DebtId;
 use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
@@ -113,7 +114,7 @@ pub(crate) fn settings() -> ConfigLoader {
         .build_https();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
-        .sleep_impl(SdkSleep)
+        .sleep_impl(sdk_clock::SdkSleep)
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
         .timeout_config(
             TimeoutConfig::builder()

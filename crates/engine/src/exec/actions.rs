@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use amibake_playbook::argspec::{self, ModuleSpec};
+use amibake_playbook::names::bare;
 use amibake_playbook::template::ErrorKind;
 use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::Event;
@@ -25,14 +26,6 @@ pub(super) struct TaskContext<'t> {
     pub(super) around: &'t Rc<Enclosing>,
     pub(super) reach: &'t VarScope,
     pub(super) index: u32,
-}
-
-/// Returns the name of a builtin action without its collection.
-pub(super) fn bare(action: &str) -> &str {
-    action
-        .strip_prefix("ansible.builtin.")
-        .or_else(|| action.strip_prefix("ansible.legacy."))
-        .unwrap_or(action)
 }
 
 /// Returns a module's full name, or the name as it is.

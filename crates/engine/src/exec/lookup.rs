@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use amibake_playbook::names::bare;
 use amibake_playbook::template::{Error, Kwargs, Outside};
 use amibake_playbook::value::{self, Dict, Value};
 use amibake_playbook::{fnmatch, syntax};
@@ -282,7 +283,7 @@ impl Outside for Controllers<'_, '_> {
         options: &Kwargs,
         place: Option<&value::Place>,
     ) -> Result<Vec<Value>, Error> {
-        let name = super::actions::bare(name);
+        let name = bare(name);
         let name = name.strip_prefix("community.general.").unwrap_or(name);
         match name {
             "file" => self.file(terms, options),
@@ -354,7 +355,7 @@ impl Outside for Controllers<'_, '_> {
     }
 
     fn knows_lookup(&self, name: &str) -> bool {
-        let name = super::actions::bare(name);
+        let name = bare(name);
         OURS.contains(&name) || THEIRS.contains(&name)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use amibake_playbook::names::bare;
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
@@ -219,7 +220,7 @@ impl Run<'_> {
                 String::new()
             }
         };
-        if super::actions::bare(&cx.task.action) == "include_tasks"
+        if bare(&cx.task.action) == "include_tasks"
             && !attempt.is("failed")
             && !attempt.is("skipped")
         {

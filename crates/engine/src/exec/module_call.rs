@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amibake_playbook::argspec::ModuleSpec;
+use amibake_playbook::names::bare;
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Stream;
 use serde_json::{Map, Value as Json};
 
-use super::actions::{TaskContext, bare};
+use super::actions::TaskContext;
 use super::eval;
 use super::model::Keywords;
 use super::run::Run;

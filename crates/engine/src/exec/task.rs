@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use amibake_playbook::fnmatch::fnmatch;
+use amibake_playbook::names::bare;
 use amibake_playbook::value::Value;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
@@ -34,7 +35,7 @@ impl Run<'_> {
             index: self.index.get(),
         };
         // What is imported is chosen by its own tags, to which the import's were added.
-        let imported = match super::actions::bare(&task.action) {
+        let imported = match bare(&task.action) {
             "import_tasks" => Some(self.import_tasks(&cx)),
             "import_role" => Some(self.import_role(&cx)),
             _ => None,
@@ -45,7 +46,7 @@ impl Run<'_> {
         if !handler && !self.is_selected(&cx)? {
             return Ok(Flow::Next);
         }
-        if super::actions::bare(&task.action) == "meta" {
+        if bare(&task.action) == "meta" {
             let flow = self.meta(&cx);
             return flow.map_err(|stop| self.hushed(stop, &cx));
         }
@@ -115,7 +116,7 @@ impl Run<'_> {
                         reach: &self.reach(task, around),
                         index: self.index.get(),
                     };
-                    match super::actions::bare(&task.action) {
+                    match bare(&task.action) {
                         "import_tasks" => {
                             let (nodes, inner) = self.imported_tasks(&cx)?;
                             self.selects_any(&nodes, &inner)?
@@ -166,7 +167,7 @@ impl Run<'_> {
     /// The name as Ansible prints it: `role : name`.
     fn task_name(&self, cx: &TaskContext<'_>) -> String {
         let task = cx.task;
-        if task.keywords.name.is_none() && super::actions::bare(&task.action) == "include_role" {
+        if task.keywords.name.is_none() && bare(&task.action) == "include_role" {
             let role = task.args.get("name").or_else(|| task.args.get("role"));
             let role = role.map(|role| self.title(&role, cx));
             return format!("{} : {}", task.action, role.unwrap_or_default());

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
+use crate::environment::variable;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::run_command::{Command, Ran, required_bin, variable};
+use crate::run_command::{Command, Ran, required_bin};
 
 pub(super) struct Git;
 

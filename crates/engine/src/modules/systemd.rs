@@ -8,8 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
+use crate::environment::variable;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::run_command::{Command, Ran, required_bin, variable};
+use crate::run_command::{Command, Ran, required_bin};
 
 /// `systemd_service`, also called `systemd`.
 pub(super) struct Systemd;

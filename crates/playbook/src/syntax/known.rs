@@ -1,6 +1,7 @@
 //! Modules that Ansible knows: which this program runs, which it does not have yet.
 
 use crate::argspec::{self, ModuleSpec};
+pub(super) use crate::names::bare;
 
 /// What the executor does itself, without parameters to check.
 pub const STATEMENTS: &[&str] = &[
@@ -205,13 +206,6 @@ pub(super) fn name(name: &str) -> Name {
     } else {
         Name::Unknown
     }
-}
-
-/// Returns the name without `ansible.builtin.` or `ansible.legacy.`.
-pub(super) fn bare(name: &str) -> &str {
-    name.strip_prefix("ansible.builtin.")
-        .or_else(|| name.strip_prefix("ansible.legacy."))
-        .unwrap_or(name)
 }
 
 /// Returns the fully qualified name of a name known to Ansible.

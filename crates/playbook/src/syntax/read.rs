@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::walk::{Follow, Walk};
-use super::{Options, Play, RoleUse, Step, load};
+use super::walk::{Follow, Walk, load};
+use super::{Options, Play, RoleUse, Step};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::files::Files;
 use crate::yaml::Node;

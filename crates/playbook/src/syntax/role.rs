@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::keywords::Place;
 use super::reach::Reachability;
-use super::walk::{Follow, Walk, normal};
-use super::{Args, Meta, Role, RoleUse, load};
+use super::walk::{Follow, Walk, load, normal};
+use super::{Args, Meta, Role, RoleUse};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::yaml::{Kind, Node};
 

@@ -97,7 +97,7 @@ fn gather_beside(files: &dyn Files, folder: &Path, all: &mut BTreeSet<PathBuf>) 
 }
 
 fn check_size(files: &dyn Files, all: &BTreeSet<PathBuf>, limit: u64) -> Result<(), SourcesError> {
-    let size = |path: &PathBuf| std::fs::metadata(files.locate(path)).map_or(0, |m| m.len());
+    let size = |path: &PathBuf| files.size(path).unwrap_or(0);
     let total = all.iter().map(size).sum();
     if total <= limit {
         return Ok(());

@@ -86,7 +86,7 @@ impl Walk<'_> {
     }
 
     fn check_lookup(&mut self, lookup: &str, key: &Node) {
-        let bare = lookup.strip_prefix("ansible.builtin.").unwrap_or(lookup);
+        let bare = known::bare(lookup);
         if keywords::UNSUPPORTED_LOOKUPS.contains(&bare) {
             let message = format!("the lookup `{bare}` is not supported");
             self.error(Diagnostic::new(&key.span, message));

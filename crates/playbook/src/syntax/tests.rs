@@ -1,6 +1,7 @@
 //! Whole playbooks: those that are refused, and why; those that are not.
 
 use super::*;
+use crate::diagnostic::Diagnostic;
 use crate::files::Disk;
 use crate::tags::Selection;
 

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use super::keywords::Place;
 use super::reach::Reachability;
 use super::role::From;
-use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known, load};
+use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known};
 use crate::argspec::LINKS_ARE_FOLLOWED;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 pub(super) use crate::files::normal;
-use crate::yaml::{Kind, Node, truth};
+use crate::yaml::{self, Kind, Node, truth};
 
 /// Files included in one another deeper than this are taken for a circle.
 const DEPTH_LIMIT: usize = 60;
@@ -612,4 +612,19 @@ fn hosts_text(hosts: &Node) -> String {
 
 pub(super) fn missing(name: &Node, path: &Path) -> Diagnostic {
     Diagnostic::new(&name.span, format!("there is no file {}", path.display()))
+}
+
+/// Reads a YAML file and tells `walk` of it.
+pub(super) fn load(walk: &mut Walk<'_>, path: &Path) -> Option<Node> {
+    walk.out.files.insert(path.to_path_buf());
+    match yaml::load(walk.files, path) {
+        Ok(document) => {
+            walk.out.warnings.extend(document.warnings);
+            Some(document.root)
+        }
+        Err(error) => {
+            walk.error(error);
+            None
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::ast::{Applied, Args, Expr, Stmt};
 use super::lexer::Syntax;
 use super::{Error, cache, filters, jinja_tests};
+use crate::names::bare;
 use crate::value::{Place, Value, looks_like_template};
 
 /// Returns what is wrong with a template as it stands in a playbook.
@@ -178,7 +179,7 @@ impl Found {
             Some(Expr::Const(Value::Str(name))) => Some(name.clone()),
             _ => None,
         };
-        match filters::bare(&applied.name) {
+        match bare(&applied.name) {
             "map" => {
                 if let Some(name) = at(0).filter(|name| filters::find(name).is_none()) {
                     self.problem(applied, filters::unknown(&name));

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::eval::Evaluator;
-use super::filters::{Given, bare, nearest};
+use super::filters::nearest;
+use super::given::Given;
 use super::{Error, ErrorKind};
+use crate::names::bare;
 use crate::value::{Value, compare};
 
 type Run = fn(&Evaluator<'_>, &Value, &Given) -> Result<bool, Error>;

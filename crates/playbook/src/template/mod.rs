@@ -14,6 +14,7 @@ mod file;
 mod filters;
 mod finalize;
 mod format;
+mod given;
 mod jinja_tests;
 mod lexer;
 mod limits;

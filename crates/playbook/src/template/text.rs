@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::eval::Evaluator;
-use super::filters::Given;
+use super::given::Given;
 use crate::value::Value;
 
 /// Calls the method `name` of `text`.

@@ -6,6 +6,7 @@
 mod compose;
 mod explain;
 mod json;
+mod node;
 mod read;
 mod scalar;
 
@@ -14,51 +15,11 @@ use std::sync::Arc;
 
 pub use crate::diagnostic::{Diagnostic, Diagnostics, Source, Span};
 use crate::files::Files;
+pub use node::{Document, Kind, Node};
 pub use num_bigint::BigInt;
 pub use read::Fields;
 pub(crate) use read::truth;
 pub use scalar::Timestamp;
-
-/// A value, where it stands, and its tag.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// Where it begins.
-    pub span: Span,
-    /// Its explicit tag as usually written: `!vault`, `!unsafe`, `!!str`.
-    pub tag: Option<String>,
-    /// The value.
-    pub kind: Kind,
-}
-
-/// The values there are.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
-    /// `~`, `null`, or nothing at all.
-    Null,
-    /// `yes`, `no`, `on`, `off`, `true`, `false`.
-    Bool(bool),
-    /// A whole number of any size.
-    Int(BigInt),
-    /// A number.
-    Float(f64),
-    /// Text; for `!vault` the ciphertext.
-    Str(String),
-    /// A date, perhaps with a time.
-    Timestamp(Timestamp),
-    /// A sequence.
-    Seq(Vec<Node>),
-    /// A mapping in its order, merge keys applied, no key twice.
-    Map(Vec<(Node, Node)>),
-}
-
-/// A file's one document.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Document {
-    /// The value; [`Kind::Null`] for an empty file.
-    pub root: Node,
-    /// What is not wrong but probably not meant: a key given twice.
-    pub warnings: Vec<Diagnostic>,
-}
 
 /// Reads and parses the file at `path`.
 pub fn load(files: &dyn Files, path: &Path) -> Result<Document, Diagnostic> {
@@ -104,22 +65,6 @@ pub(crate) fn is_plain_text(text: &str) -> bool {
         scalar::resolve(text, scalar::Schema::PyYaml),
         Ok(Kind::Str(_))
     )
-}
-
-impl Node {
-    /// Returns what kind of value it is, for messages.
-    #[must_use]
-    pub fn kind_name(&self) -> &'static str {
-        match &self.kind {
-            Kind::Null => "nothing",
-            Kind::Bool(_) => "a boolean",
-            Kind::Int(_) | Kind::Float(_) => "a number",
-            Kind::Str(_) => "text",
-            Kind::Timestamp(_) => "a date",
-            Kind::Seq(_) => "a list",
-            Kind::Map(_) => "a mapping",
-        }
-    }
 }
 
 #[cfg(test)]

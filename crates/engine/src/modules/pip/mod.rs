@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
+use crate::environment::variable;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::run_command::{Command, Ran, bin_path, required_bin, variable};
+use crate::run_command::{Command, Ran, bin_path, required_bin};
 use crate::shlex;
 
 use requirement::{Installed, Plain};

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::objects::{Cycler, Function, Joiner, Loop, Macro, Method, Moment, Namespace};
 use super::{Evaluator, Frame, defined, keep, methods, trip};
 use crate::template::ast::{Args, Expr};
-use crate::template::filters::Given;
+use crate::template::given::Given;
 use crate::template::{Error, Kwargs, civil};
 use crate::value::{Dict, Key, Mark, Range, Value, looks_like_template, repr_str};
 

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 
 use super::{Evaluator, Frame, defined, operators, trip, truth};
+use crate::names::bare;
 use crate::template::ast::{Applied, Args, Comparison, Expr};
-use crate::template::filters::{self, Given};
+use crate::template::filters;
+use crate::template::given::Given;
 use crate::template::{Error, ErrorKind, Kwargs, jinja_tests};
 use crate::value::{Dict, Key, Mark, Value};
 
@@ -234,7 +236,7 @@ impl Evaluator<'_> {
                 {
                     error.message = format!(
                         "The filter plugin 'ansible.builtin.{}' failed: {}",
-                        filters::bare(name),
+                        bare(name),
                         error.message
                     );
                 }
@@ -275,7 +277,7 @@ impl Evaluator<'_> {
                 {
                     error.message = format!(
                         "The test plugin 'ansible.builtin.{}' failed: {}",
-                        filters::bare(name),
+                        bare(name),
                         error.message
                     );
                 }

@@ -2,7 +2,7 @@
 
 use super::objects::{Cycler, Loop, Moment, Span};
 use super::{Evaluator, civil_format};
-use crate::template::filters::Given;
+use crate::template::given::Given;
 use crate::template::{Error, Kwargs, format};
 use crate::value::{Dict, Key, List, Value, compare};
 

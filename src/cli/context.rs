@@ -1,0 +1,38 @@
+//! What commands share: what they are given besides their arguments, and what they ask of the reporter.
+
+use crate::event::Events;
+use crate::interrupt::Interrupt;
+
+/// What a command is given besides its arguments.
+#[derive(Debug, Clone)]
+pub(crate) struct CommandContext {
+    /// Where to say what happens.
+    pub(crate) events: Events,
+    /// Whether to stop.
+    pub(crate) interrupt: Interrupt,
+}
+
+/// What a command asks of the reporter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reporting {
+    /// What form the events take.
+    pub(crate) form: Form,
+    /// How often `-v` was given.
+    pub(crate) verbosity: u8,
+}
+
+/// The form that events take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people, on stderr: bars on a terminal, plain lines elsewhere.
+    #[default]
+    Human,
+    /// For people, on stdout, where Ansible's users look for it.
+    HumanOnStdout,
+    /// The same, never with bars: something else asks on the terminal.
+    LinesOnStdout,
+    /// One JSON object a line, on stderr: stdout is for the result.
+    JsonOnStderr,
+    /// One JSON object a line, on stdout: the events are the result.
+    JsonOnStdout,
+}
