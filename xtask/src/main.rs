@@ -1,5 +1,8 @@
 //! Builds what cargo alone cannot: the static agents, and a release with the agents embedded.
 
+#[cfg(test)]
+mod imports;
+
 use std::env;
 use std::fs;
 use std::io::Write;
