@@ -1,8 +1,10 @@
 """What tests say to the test EC2, below /_cloud/: JSON in, JSON out, for one account each."""
 
+import json
 import random
 from dataclasses import asdict
 
+from account import base_image
 from faults import Fault
 
 
@@ -14,13 +16,13 @@ class Control:
         self.region = region or account.region
         self.only_region = region
 
-    def answer(self, path: str, value):
+    def answer(self, path: str, body: bytes):
         """Returns the status and what to say."""
         handler = getattr(self, "on_" + path.replace("-", "_").replace("/", "_"), None)
         if handler is None:
             return 404, {"error": f"no such control: {path}"}
         try:
-            return 200, handler(value)
+            return 200, handler(json.loads(body or b"{}"))
         except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as wrong:
             return 400, {"error": f"{path}: {wrong!r}"}
 
@@ -54,22 +56,30 @@ class Control:
     # How the account is -----------------------------------------------------------------------
 
     def on_delays(self, value):
-        return change(self.account.delays, {name: float(seconds) for name, seconds in value.items()})
+        return asdict(change(self.account.delays, {name: float(seconds) for name, seconds in value.items()}))
 
     def on_ways(self, value):
-        changed = change(self.account.ways, value)
+        ways = change(self.account.ways, value)
         with self.account.lock:
             if "seed" in value:
                 self.conversation.chance = random.Random(value["seed"])
             if "product_codes" in value:
                 self.account.set_product_codes()
             self.account.guard()
-        return changed
+        return asdict(ways)
 
     def on_offer(self, value):
         """The zones that alone offer a type from now on."""
         self.account.offers[self.region, value["instance_type"]] = value["zones"]
         return {}
+
+    def on_image(self, value):
+        """An image is another than it was: the base image, where none is named."""
+        with self.account.lock:
+            ec2 = self.account.backend(self.region)
+            image = ec2.amis[value.pop("image", base_image(self.region, self.account.region))]
+            change(image, value)
+            return {}
 
     def on_private_subnet(self, _):
         with self.account.lock:
@@ -122,9 +132,10 @@ class Control:
         return {}
 
 
-def change(settings, values: dict) -> dict:
+def change(thing, values: dict):
+    """Sets what is there already: a mistyped name is an error."""
     for name, value in values.items():
-        if name not in vars(settings):
+        if name not in vars(thing):
             raise ValueError(f"there is no {name}")
-        setattr(settings, name, value)
-    return asdict(settings)
+        setattr(thing, name, value)
+    return thing

@@ -4,6 +4,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.utils import random_ami_id
 
 from account import finish, in_background
@@ -73,9 +74,13 @@ def patch_making(cloud) -> None:
 def patch_looking(cloud) -> None:
     describe, filter_value = AmiBackend.describe_images, Ami.get_filter_value
 
-    def describe_images(self, *args, **kwargs):
+    def describe_images(self, ami_ids=None, **kwargs):
+        """One unknown id fails them all; one that was deregistered is left out in silence."""
         account = cloud.account(self.account_id)
-        return [ami for ami in describe(self, *args, **kwargs) if not account.hidden(ami.id)]
+        for ami_id in ami_ids or []:
+            if ami_id not in self.deleted_amis and (ami_id not in self.amis or account.hidden(ami_id)):
+                raise no_image(ami_id)
+        return [ami for ami in describe(self, ami_ids, **kwargs) if not account.hidden(ami.id)]
 
     def mappings(self):
         ebs = {"VolumeSize": 15, "DeleteOnTermination": True, "VolumeType": "gp3", "Encrypted": self.ebs_snapshot.encrypted}
@@ -90,6 +95,14 @@ def patch_looking(cloud) -> None:
             return [code["ProductCodeId"] for code in self.product_codes]
         return filter_value(self, filter_name, method_name)
 
+    def describe_snapshots(self):
+        """moto's asks nobody whose they are."""
+        account, ids = cloud.account(self.current_account), self._get_param("SnapshotIds", [])
+        found = self.ec2_backend.describe_snapshots(snapshot_ids=ids, filters=self._filters_from_querystring())
+        owners = [account.number if owner == "self" else owner for owner in self._get_param("OwnerIds", [])]
+        return ActionResult({"Snapshots": [s for s in found if not owners or s.owner_id in owners]})
+
+    ElasticBlockStore.describe_snapshots = describe_snapshots
     AmiBackend.describe_images = describe_images
     Ami.get_filter_value = get_filter_value
     Ami.block_device_mappings = property(mappings)

@@ -50,9 +50,9 @@ def patch_launching(cloud) -> None:
             return found
         said = {kind: zones for (region, kind), zones in offers.items() if region == self.region_name}
         kept = [o for o in found if o["InstanceType"] not in said]
-        wanted = (filters or {}).get("instance-type")
-        return kept + [{"InstanceType": kind, "LocationType": location_type, "Location": zone}
-                       for kind, zones in said.items() if wanted is None or kind in wanted for zone in zones]
+        told = [{"InstanceType": kind, "LocationType": location_type, "Location": zone}
+                for kind, zones in said.items() for zone in zones]
+        return kept + [o for o in told if self.matches_filters(o, filters or {}, location_type)]
 
     InstanceBackend.run_instances = run_instances
     InstanceTypeOfferingBackend.describe_instance_type_offerings = describe_instance_type_offerings

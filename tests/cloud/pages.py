@@ -2,7 +2,9 @@
 
 import itertools
 
+from moto.core.responses import ActionResult
 from moto.core.utils import get_pagination_model
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from errors import error
@@ -21,7 +23,10 @@ def patch(cloud) -> None:
     def serialized(self, answer):
         model = get_pagination_model("ec2").get(self._get_action())
         if model and isinstance(answer.result, dict):
-            cut(cloud.account(self.current_account), self, answer.result, model["result_key"])
+            try:
+                cut(cloud.account(self.current_account), self, answer.result, model["result_key"])
+            except EC2ClientError as refused:
+                answer = ActionResult(refused)
         return serialize(self, answer)
 
     EC2Response.serialized = serialized

@@ -8,6 +8,8 @@ from moto.ec2.responses.tags import TagResponse
 
 from errors import error, no_image
 
+REGION_FILTERS = {"endpoint": "Endpoint", "opt-in-status": "OptInStatus", "region-name": "RegionName"}
+
 
 def patch(cloud) -> None:
     patch_groups(cloud)
@@ -25,9 +27,11 @@ def patch_groups(cloud) -> None:
         cloud.account(self.account_id).born(group.id)
         return group
 
-    def describe_security_groups(self, *args, **kwargs):
+    def describe_security_groups(self, group_ids=None, **kwargs):
         account = cloud.account(self.account_id)
-        return [g for g in describe(self, *args, **kwargs) if not account.hidden(g.id)]
+        for group_id in group_ids or []:
+            check_group(account, self, group_id)
+        return [g for g in describe(self, group_ids, **kwargs) if not account.hidden(g.id)]
 
     def authorize_security_group_ingress(self, group_name_or_id, *args, **kwargs):
         account = cloud.account(self.account_id)
@@ -37,7 +41,8 @@ def patch_groups(cloud) -> None:
         return answer
 
     def delete_security_group(self, name=None, group_id=None):
-        check_group(cloud.account(self.account_id), self, group_id)
+        if group_id is not None:  # or it is named
+            check_group(cloud.account(self.account_id), self, group_id)
         used = (g.id for eni in list(self.enis.values()) for g in eni.group_set)
         if group_id in used:
             raise error("DependencyViolation", f"resource {group_id} has a dependent object")
@@ -91,12 +96,12 @@ def patch_regions(cloud) -> None:
         for name in names:
             if name not in regions:
                 raise error("InvalidParameterValue", f"Invalid region provided: {name}")
-        wanted = self._filters_from_querystring().get("opt-in-status")
         every = str(self._get_param("AllRegions", False)).lower() == "true"
         found = [{"RegionName": name, "Endpoint": f"ec2.{name}.amazonaws.com", "OptInStatus": status}
                  for name, status in regions.items()
-                 if (not names or name in names) and (every or status != "not-opted-in")
-                 and (wanted is None or status in wanted)]
+                 if (not names or name in names) and (every or status != "not-opted-in")]
+        for name, values in self._filters_from_querystring().items():
+            found = [r for r in found if r[REGION_FILTERS[name]] in values]
         return ActionResult({"Regions": found})
 
     AvailabilityZonesAndRegions.describe_regions = describe_regions

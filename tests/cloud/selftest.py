@@ -1,276 +1,25 @@
-"""The test EC2 is as hostile as EC2: one test for each way, by boto3.
+"""The test EC2 is as hostile as EC2, by boto3.
 
 `selftest.py` asks the one without machines, which needs no root and takes seconds; `selftest.py ROOT`,
 with the base root as cloud.py takes it, asks both, and needs root and what ./test installs.
 """
 
-import json
-import subprocess
 import sys
-import tempfile
-import time
 import unittest
-import urllib.request
-from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from selftests.accounts import Accounts, Ends
+from selftests.asking import eventually
+from selftests.faults import Faults
+from selftests.images import Images
+from selftests.regions import Pages, Regions
+from selftests.rules import Rules
 
-BASE_ROOT = sys.argv.pop(1) if sys.argv[1:2] and not sys.argv[1].startswith("-") else None
-BASE_IMAGE = "ami-0ba5e0ba5e0ba5e00"
+BASE_ROOT = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1].startswith("/") else None
 POWER_OFF = "#cloud-config\nruncmd: [[systemctl, poweroff]]\n"
-
-
-def eventually(what, check, patience=180):
-    """Returns the first true answer of `check`."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        answer = check()
-        if answer:
-            return answer
-        time.sleep(0.1)
-    raise AssertionError(f"waited {patience} s for {what}")
-
-
-class Server:
-    """What all tests of one server share; `machines` is how it is told where its machines come from."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        argv = [sys.executable, str(Path(__file__).parent / "cloud.py"), *cls.machines, "--state", cls.folder.name + "/cloud"]
-        cls.server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        cls.url = cls.server.stdout.readline().strip()
-        cls.ec2 = cls.client("ec2")
-
-    @classmethod
-    def client(cls, service, region="eu-west-1", key="test"):
-        return boto3.client(service, endpoint_url=cls.url, region_name=region, aws_access_key_id=key,
-                            aws_secret_access_key="test", config=Config(retries={"total_max_attempts": 1}))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stdin.close()
-        cls.server.wait(60)
-        cls.server.stdout.close()
-        cls.folder.cleanup()
-
-    def setUp(self):
-        self.before = self.control("inventory")
-        self.control("delays", {"visible": 0, "pending": 0.5, "image": 0.5, "snapshot": 0, "interface": 0})
-
-    def tearDown(self):
-        """Ends what the test started, so that the next begins with the same account."""
-        for image in self.ec2.describe_images(Owners=["self"])["Images"]:
-            self.ec2.deregister_image(ImageId=image["ImageId"])
-        eventually("all to end", self.ended)
-        for snapshot in self.control("inventory")["snapshots"]:
-            self.ec2.delete_snapshot(SnapshotId=snapshot)
-        for group in set(self.control("inventory")["security_groups"]) - set(self.before["security_groups"]):
-            eventually("the group to go", lambda: self.code(self.ec2.delete_security_group, GroupId=group) is None)
-        self.assertEqual(self.control("inventory"), self.before)
-
-    def ended(self):
-        alive = [i["InstanceId"] for i in self.instances() if i["State"]["Name"] not in ("shutting-down", "terminated")]
-        if alive:
-            self.ec2.terminate_instances(InstanceIds=alive)
-        return all(i["State"]["Name"] == "terminated" for i in self.instances())
-
-    # What tests ask ---------------------------------------------------------------------------
-
-    def control(self, what, value=None):
-        body = None if value is None else json.dumps(value).encode()
-        with urllib.request.urlopen(f"{self.url}/_cloud/{what}", body) as answer:
-            return json.load(answer)
-
-    def code(self, call, **arguments):
-        """EC2's code for a refused call, None for one that it takes."""
-        try:
-            call(**arguments)
-        except ClientError as error:
-            return error.response["Error"]["Code"]
-        return None
-
-    def run_instance(self, **more):
-        arguments = {"ImageId": BASE_IMAGE, "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small",
-                     "InstanceInitiatedShutdownBehavior": "terminate"} | more
-        return self.ec2.run_instances(**arguments)["Instances"][0]["InstanceId"]
-
-    def instances(self, *ids):
-        filters = [{"Name": "instance-id", "Values": list(ids)}] if ids else []
-        return [i for r in self.ec2.describe_instances(Filters=filters)["Reservations"] for i in r["Instances"]]
-
-    def state(self, instance_id):
-        return next((i["State"]["Name"] for i in self.instances(instance_id)), None)
-
-    def is_state(self, instance_id, state):
-        return lambda: self.state(instance_id) == state
-
-    def group(self, name="group"):
-        vpc = self.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
-        return self.ec2.create_security_group(GroupName=name, Description="test", VpcId=vpc)["GroupId"]
-
-    def image_of(self, instance_id, name="image"):
-        tags = [{"ResourceType": kind, "Tags": [{"Key": "amibake:run", "Value": "x"}]} for kind in ("image", "snapshot")]
-        return self.ec2.create_image(InstanceId=instance_id, Name=name, TagSpecifications=tags)["ImageId"]
-
-    def image_state(self, image_id):
-        filters = [{"Name": "image-id", "Values": [image_id]}]
-        return next((i["State"] for i in self.ec2.describe_images(Owners=["self"], Filters=filters)["Images"]), None)
-
-    def snapshots(self):
-        return self.ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "tag:amibake:run", "Values": ["x"]}])["Snapshots"]
-
-
-class Rules(Server):
-    """What EC2 does, whether there are machines or not."""
-
-    def test_a_new_instance_is_not_known_at_once(self):
-        self.control("delays", {"visible": 3})
-        instance = self.run_instance()
-        self.assertEqual(self.instances(instance), [])
-        for call in (self.ec2.describe_instances, self.ec2.terminate_instances, self.ec2.stop_instances):
-            self.assertEqual(self.code(call, InstanceIds=[instance]), "InvalidInstanceID.NotFound")
-        eventually("it to be listed", lambda: self.instances(instance))
-
-    def test_a_new_group_is_not_known_at_once_and_an_unknown_one_never(self):
-        self.control("delays", {"visible": 3})
-        group = self.group()
-        rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "192.0.2.0/24"}
-        self.assertEqual(self.code(self.ec2.authorize_security_group_ingress, **rule), "InvalidGroup.NotFound")
-        self.assertEqual(self.code(self.ec2.delete_security_group, GroupId=group), "InvalidGroup.NotFound")
-        eventually("it to be known", lambda: self.code(self.ec2.authorize_security_group_ingress, **rule) is None)
-        subnet = self.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-        unknown = [{"DeviceIndex": 0, "SubnetId": subnet, "Groups": ["sg-0123456789abcdef0"]}]
-        self.assertEqual(self.code(self.run_instance, NetworkInterfaces=unknown), "InvalidGroup.NotFound")
-
-    def test_a_new_image_is_not_known_at_once(self):
-        instance = self.run_instance()
-        eventually("it to run", self.is_state(instance, "running"))
-        self.control("delays", {"visible": 3})
-        image = self.image_of(instance)
-        self.assertEqual(self.image_state(image), None)
-        self.assertEqual(self.code(self.ec2.deregister_image, ImageId=image), "InvalidAMIID.NotFound")
-        eventually("it to be listed", lambda: self.image_state(image))
-
-    def test_instances_and_images_are_pending_first(self):
-        self.control("delays", {"pending": 1, "image": 3})
-        instance = self.run_instance()
-        self.assertEqual(self.state(instance), "pending")
-        eventually("it to run", self.is_state(instance, "running"))
-        self.ec2.stop_instances(InstanceIds=[instance])
-        self.assertEqual(self.state(instance), "stopping")
-        eventually("it to stop", self.is_state(instance, "stopped"))
-        image = self.image_of(instance)
-        self.assertEqual(self.image_state(image), "pending")
-        self.assertEqual(self.code(self.run_instance, ImageId=image), "InvalidAMIID.Unavailable")
-        eventually("the image", lambda: self.image_state(image) == "available")
-
-    def test_an_image_takes_the_time_that_is_asked_for(self):
-        instance = self.run_instance()
-        eventually("it to run", self.is_state(instance, "running"))
-        self.control("delays", {"image": 4})
-        since = time.monotonic()
-        image = self.image_of(instance)
-        eventually("the image", lambda: self.image_state(image) == "available")
-        self.assertGreaterEqual(time.monotonic() - since, 4)
-
-    def test_a_snapshot_appears_late_even_when_its_image_is_gone_and_its_machine_too(self):
-        instance = self.run_instance()
-        eventually("it to run", self.is_state(instance, "running"))
-        self.control("delays", {"image": 6, "snapshot": 4})
-        self.ec2.deregister_image(ImageId=self.image_of(instance))
-        self.ec2.terminate_instances(InstanceIds=[instance])
-        self.assertEqual(self.snapshots(), [])
-        eventually("the snapshot", self.snapshots)
-
-    def test_a_group_is_held_until_the_interface_of_an_ended_instance_is_gone(self):
-        self.control("delays", {"interface": 3})
-        group = self.group()
-        subnet = self.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-        interface = {"DeviceIndex": 0, "SubnetId": subnet, "Groups": [group], "DeleteOnTermination": True}
-        instance = self.run_instance(NetworkInterfaces=[interface])
-        self.ec2.terminate_instances(InstanceIds=[instance])
-        eventually("its end", self.is_state(instance, "terminated"))
-        self.assertEqual(self.code(self.ec2.delete_security_group, GroupId=group), "DependencyViolation")
-        eventually("the interface to go", lambda: self.code(self.ec2.delete_security_group, GroupId=group) is None)
-
-    def test_a_terminated_instance_is_listed_and_not_counted(self):
-        instance = self.run_instance()
-        self.assertIn(instance, self.control("inventory")["instances"])
-        self.ec2.terminate_instances(InstanceIds=[instance])
-        eventually("its end", self.is_state(instance, "terminated"))
-        self.assertNotIn(instance, self.control("inventory")["instances"])
-
-    def test_a_zone_that_does_not_offer_a_type_says_so_and_refuses_it(self):
-        self.control("offer", {"instance_type": "t3.nano", "zones": ["eu-west-1c"]})
-        filters = [{"Name": "instance-type", "Values": ["t3.nano"]}]
-        offered = self.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)
-        self.assertEqual([o["Location"] for o in offered["InstanceTypeOfferings"]], ["eu-west-1c"])
-        for subnet in self.ec2.describe_subnets()["Subnets"]:
-            interface = {"DeviceIndex": 0, "SubnetId": subnet["SubnetId"], "DeleteOnTermination": True}
-            refused = self.code(self.run_instance, InstanceType="t3.nano", NetworkInterfaces=[interface])
-            self.assertEqual(refused, None if subnet["AvailabilityZone"] == "eu-west-1c" else "Unsupported")
-
-    def test_one_unknown_id_fails_a_batch(self):
-        instance = self.run_instance()
-        batch = [instance, "i-0123456789abcdef0"]
-        for call in (self.ec2.describe_instances, self.ec2.terminate_instances):
-            self.assertEqual(self.code(call, InstanceIds=batch), "InvalidInstanceID.NotFound")
-        self.assertIn(self.state(instance), ("pending", "running"))
-        self.assertEqual([i["InstanceId"] for i in self.instances(*batch)], [instance], "a filter takes it")
-
-    def test_names_are_taken_once(self):
-        self.group("twice")
-        self.assertEqual(self.code(self.group, name="twice"), "InvalidGroup.Duplicate")
-        instance = self.run_instance()
-        eventually("it to run", self.is_state(instance, "running"))
-        self.image_of(instance, "twice")
-        self.assertEqual(self.code(self.image_of, instance_id=instance, name="twice"), "InvalidAMIName.Duplicate")
-
-    def test_a_client_token_makes_one_instance_of_one_request(self):
-        instance = self.run_instance(ClientToken="t-1")
-        self.assertEqual(self.run_instance(ClientToken="t-1"), instance)
-        other = self.code(self.run_instance, ClientToken="t-1", InstanceType="t3.large")
-        self.assertEqual(other, "IdempotentParameterMismatch")
-        self.assertNotEqual(self.run_instance(ClientToken="t-2"), instance)
-
-    def test_a_snapshot_in_use_stays(self):
-        instance = self.run_instance()
-        eventually("it to run", self.is_state(instance, "running"))
-        image = self.image_of(instance)
-        eventually("the image", lambda: self.image_state(image) == "available")
-        snapshot = self.snapshots()[0]["SnapshotId"]
-        self.assertEqual(self.code(self.ec2.delete_snapshot, SnapshotId=snapshot), "InvalidSnapshot.InUse")
-
-    def test_images_are_found_by_their_snapshot(self):
-        instance = self.run_instance()
-        eventually("it to run", self.is_state(instance, "running"))
-        image = self.image_of(instance)
-        eventually("the image", lambda: self.image_state(image) == "available")
-        for snapshot, images in ((self.snapshots()[0]["SnapshotId"], [image]), ("snap-0123456789abcdef0", [])):
-            filters = [{"Name": "block-device-mapping.snapshot-id", "Values": [snapshot]}]
-            found = self.ec2.describe_images(Owners=["self"], Filters=filters)["Images"]
-            self.assertEqual([i["ImageId"] for i in found], images)
-
-    def test_a_spot_instance_cannot_be_stopped(self):
-        spot = self.run_instance(InstanceMarketOptions={"MarketType": "spot"})
-        eventually("it to run", self.is_state(spot, "running"))
-        self.assertEqual(self.code(self.ec2.stop_instances, InstanceIds=[spot]), "UnsupportedOperation")
-
-    def test_expiries_pass_when_a_test_says_so(self):
-        group = self.group()
-        for value, after in (("never", "never"), ("2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z")):
-            self.ec2.create_tags(Resources=[group], Tags=[{"Key": "amibake:expires", "Value": value}])
-            self.control("expire", {})
-            tags = self.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["Tags"]
-            self.assertEqual(tags, [{"Key": "amibake:expires", "Value": after}])
+__all__ = ["Accounts", "Ends", "Faults", "Images", "Pages", "Regions"]
 
 
 class WithoutMachines(Rules, unittest.TestCase):
-    machines = ["--without-machines"]
-
     def test_a_guest_that_powers_itself_off_is_terminated_or_stopped_as_it_was_launched(self):
         ends, stops = self.run_instance(), self.run_instance(InstanceInitiatedShutdownBehavior="stop")
         for instance in (ends, stops):
@@ -279,10 +28,38 @@ class WithoutMachines(Rules, unittest.TestCase):
         self.assertEqual(self.instances(ends)[0]["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
         eventually("its stop", self.is_state(stops, "stopped"))
 
+    def test_ec2_ends_an_instance_for_reasons_of_its_own(self):
+        died = self.run_instance(InstanceInitiatedShutdownBehavior="stop")
+        self.control("power-off", {"instance": died, "code": "Server.InternalError", "message": "Internal error on launch"})
+        self.control("ways", {"dies": {"after": 0, "code": "Client.InternalError", "message": "Client error on launch"}})
+        stillborn = self.run_instance()
+        for instance, reason in ((died, "Server.InternalError: Internal error on launch"),
+                                 (stillborn, "Client.InternalError: Client error on launch")):
+            eventually("its end", self.is_state(instance, "terminated"))
+            told = self.instances(instance)[0]["StateReason"]
+            self.assertEqual((told["Code"], told["Message"]), (reason.split(":")[0], reason))
+
+    def test_a_guest_has_the_console_that_a_test_gives_it(self):
+        instance = self.run_instance()
+        self.control("console", {"instance": instance, "text": "Kernel panic"})
+        self.assertEqual(self.ec2.get_console_output(InstanceId=instance)["Output"], "Kernel panic")
+
+    def test_a_guest_is_told_and_admits_what_it_was_launched_with(self):
+        group = self.group()
+        vpc = self.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+        interface = {"DeviceIndex": 0, "SubnetId": vpc, "Groups": [group], "DeleteOnTermination": True}
+        instance = self.run_instance(NetworkInterfaces=[interface], UserData="#cloud-config\n{}\n")
+        self.control("ways", {"seen_as": ["192.0.2.7"]})
+        guest = self.control("machines")[instance]
+        self.assertEqual((guest["user_data"], guest["admitted"]), ("#cloud-config\n{}\n", "no"))
+        rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "192.0.2.7/32"}
+        self.ec2.authorize_security_group_ingress(**rule)
+        self.assertEqual(self.control("machines")[instance]["admitted"], "yes")
+
 
 @unittest.skipUnless(BASE_ROOT, "no base root was given")
 class WithMachines(Rules, unittest.TestCase):
-    machines = ["--base", BASE_ROOT]
+    machines = ("--base", BASE_ROOT)
 
     def test_a_guest_that_powers_itself_off_is_terminated_or_stopped_as_it_was_launched(self):
         ends = self.run_instance(UserData=POWER_OFF)

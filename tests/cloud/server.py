@@ -1,6 +1,7 @@
 """The test EC2 over HTTP: connections that stay open, one thread each."""
 
 import json
+import re
 import select
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,9 +53,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def control(self, path: str, query: dict, body: bytes) -> None:
         number = query.get("account", [DEFAULT_ACCOUNT_ID])[0]
+        if not re.fullmatch(r"\d{12}", number):
+            self.reply(400, {}, json.dumps({"error": f"no account's number: {number}"}).encode())
+            return
         conversation = self.server.accounts.conversation(number)
         control = Control(conversation.account, conversation, query.get("region", [None])[0])
-        status, answer = control.answer(path, json.loads(body) if body else {})
+        status, answer = control.answer(path, body)
         self.reply(status, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
     def environ(self, url) -> dict:
