@@ -450,9 +450,51 @@ pub(crate) fn crates(root: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
+/// The rooms of the executor, the lowest first: none names one above it.
+const EXECUTOR: [&[&str]; 5] = [
+    &["model", "role", "options", "effects"],
+    &[
+        "vars",
+        "handlers",
+        "executor",
+        "run",
+        "task_context",
+        "censor",
+    ],
+    &[
+        "eval", "lookup", "search", "convert", "roles", "notify", "magic",
+    ],
+    &[
+        "outcome",
+        "actions",
+        "attempt",
+        "files",
+        "include",
+        "loops",
+        "meta",
+        "module_call",
+        "play",
+        "task",
+        "task_result",
+    ],
+    &["flow", "mod"],
+];
+
+/// Returns which room of the executor a file is in.
+fn room_of_executor(file: &str) -> Option<usize> {
+    let name = file.strip_prefix("crates/engine/src/exec/")?;
+    let name = name.strip_suffix(".rs")?;
+    // A file that no room lists is below all, so that naming anything is a breach.
+    let found = EXECUTOR.iter().position(|room| room.contains(&name));
+    Some(found.map_or(0, |room| room + 1))
+}
+
 /// Returns whether a file may name something: a file of the workspace, or a path of another crate.
 /// These are the walls that `docs/design.md` names.
 pub(crate) fn may(file: &str, used: &str) -> bool {
+    if let (Some(own), Some(other)) = (room_of_executor(file), room_of_executor(used)) {
+        return own >= other;
+    }
     let (package, _) = used.split_once("::").unwrap_or((used, ""));
     let in_crates = file.starts_with("crates/");
     let for_ec2 = ["src/targets/ec2/", "src/stack/"];
@@ -493,7 +535,6 @@ mod tests {
 
     /// Rooms that still have a longer circle: to be opened, and then to leave this list.
     const TO_BE_OPENED: &[&str] = &[
-        "crates/engine/src/exec/",
         "src/agent/",
         "src/debug_login.rs",
         "src/guest/",
@@ -604,7 +645,7 @@ mod tests {
             ("src/targets/ec2.rs", "use russh::keys::PrivateKey;"),
             (
                 "crates/engine/src/lib.rs",
-                "async fn f() { tokio::time::sleep(x).await }",
+                "mod exec; async fn f() { tokio::time::sleep(x).await }",
             ),
             (
                 "crates/playbook/src/lib.rs",
@@ -614,9 +655,21 @@ mod tests {
                 "crates/playbook/src/files.rs",
                 "fn f() { std::fs::read(p) }",
             ),
+            (
+                "crates/engine/src/exec/mod.rs",
+                "mod flow; mod task; mod new;",
+            ),
+            ("crates/engine/src/exec/flow.rs", "use super::task::Task;"),
+            (
+                "crates/engine/src/exec/task.rs",
+                "use super::flow; struct Task;",
+            ),
+            ("crates/engine/src/exec/new.rs", "use super::task::Task;"),
         ]);
         let crossings = read(folder.path()).crossings(may);
         let expected = [
+            "crates/engine/src/exec/new.rs names crates/engine/src/exec/task.rs",
+            "crates/engine/src/exec/task.rs names crates/engine/src/exec/flow.rs",
             "src/bake.rs names src/report.rs",
             "crates/engine/src/lib.rs names tokio::time::sleep",
             "crates/playbook/src/lib.rs names std::fs",

@@ -1,6 +1,5 @@
 //! What a task does: the executor's own actions, and the way to every module.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use amibake_playbook::argspec::{self, ModuleSpec};
@@ -12,21 +11,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::censor::Secrets;
 use super::eval;
-use super::model::{Enclosing, Task};
-use super::module_call::Call;
+use super::executor::Call;
 use super::outcome::{Attempt, Fields};
 use super::run::Run;
-use super::vars::VarScope;
+use super::task_context::TaskContext;
+use crate::deadline;
 use crate::module::{Failure, Outcome};
-
-/// A task at work: everything there is to know about it.
-#[derive(Clone, Copy)]
-pub(super) struct TaskContext<'t> {
-    pub(super) task: &'t Rc<Task>,
-    pub(super) around: &'t Rc<Enclosing>,
-    pub(super) reach: &'t VarScope,
-    pub(super) index: u32,
-}
 
 /// Returns a module's full name, or the name as it is.
 fn full(action: &str) -> String {
@@ -347,7 +337,7 @@ impl Run<'_> {
                 Some(&cx.task.place),
             );
         }
-        super::attempt::pause(Duration::from_secs(seconds));
+        deadline::sleep(Duration::from_secs(seconds));
         Ok(plain(json!({
             "changed": false, "rc": 0, "stderr": "", "echo": true, "delta": seconds, "user_input": "",
             "stdout": format!("Paused for {seconds}.0 seconds"),
@@ -412,7 +402,7 @@ impl Run<'_> {
             });
         };
         let facts = self.module_facts.borrow().clone();
-        let answer = call.run(&mut self.workers.borrow_mut(), &facts, &mut output);
+        let answer = self.executor.borrow_mut().call(call, &facts, &mut output);
         let mut attempt = match answer {
             Ok(outcome) => succeeded(outcome),
             Err(failure) => failed(failure),

@@ -7,10 +7,11 @@ use amibake_playbook::value::Value;
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
-use super::actions::{TaskContext, is_never_checked};
+use super::actions::is_never_checked;
 use super::model::Task;
 use super::outcome::{Attempt, Fields, skipped, truth};
 use super::run::Run;
+use super::task_context::TaskContext;
 use super::vars::VarScope;
 use crate::deadline;
 
@@ -113,7 +114,7 @@ impl Run<'_> {
                     index: cx.index,
                     retries_left: retries - n,
                 });
-                pause(Duration::from_secs(delay));
+                deadline::sleep(Duration::from_secs(delay));
             }
         }
         last.fields
@@ -259,9 +260,4 @@ impl Run<'_> {
                 asynchronous: shorter,
             }))
     }
-}
-
-/// Waits. The run has nothing else to do meanwhile.
-pub(super) fn pause(duration: Duration) {
-    deadline::sleep(duration);
 }

@@ -7,10 +7,10 @@ use amibake_playbook::template::{Error, ErrorKind, FileOptions, Templar};
 use amibake_playbook::value::{Dict, Text, Value};
 use serde_json::{Map, Value as Json};
 
-use super::actions::TaskContext;
 use super::lookup::Controllers;
 use super::model::Enclosing;
 use super::run::Run;
+use super::task_context::TaskContext;
 use super::vars::VarScope;
 
 impl Run<'_> {

@@ -7,13 +7,14 @@ use amibake_playbook::argspec;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::actions::{TaskContext, plain};
+use super::actions::plain;
 use super::convert;
 use super::eval;
 use super::model::{Enclosing, Play};
 use super::outcome::Attempt;
 use super::run::{Run, Stop};
 use super::search;
+use super::task_context::TaskContext;
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
 pub(super) fn load_vars_files(

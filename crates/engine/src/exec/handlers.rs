@@ -1,11 +1,9 @@
-//! Handlers: who is notified, and the flush that runs them in the order they are defined.
+//! The handlers of a play, and who of them is notified.
 
-use std::path::Path;
 use std::rc::Rc;
 
 use super::model::{Enclosing, Keywords, Node, Play, Task};
 use super::role::Role;
-use super::run::{Flow, Run, Stop};
 
 /// The handlers of a play.
 #[derive(Default)]
@@ -19,12 +17,12 @@ pub(super) struct Handlers {
 }
 
 #[derive(Clone)]
-struct Handler {
-    task: Rc<Task>,
-    around: Rc<Enclosing>,
+pub(super) struct Handler {
+    pub(super) task: Rc<Task>,
+    pub(super) around: Rc<Enclosing>,
     notified: bool,
     /// Which list it stands in: of two of one name the last list's counts, and in it the first.
-    list: usize,
+    pub(super) list: usize,
 }
 
 impl Handlers {
@@ -79,111 +77,43 @@ impl Handlers {
             }
         }
     }
-}
 
-impl Run<'_> {
-    /// Notifies handlers by name or topic.
-    pub(super) fn notify(&self, names: &[String]) -> Result<(), Stop> {
-        for name in names {
-            let found = self.find_handlers(name);
-            if found.is_empty() {
-                return Err(Stop(format!(
-                    "The requested handler '{name}' was not found in either the main handlers list nor in the \
-                     listening handlers list"
-                )));
-            }
-            let mut handlers = self.handlers.borrow_mut();
-            if handlers.flushing {
-                for at in found {
-                    handlers.all[at].notified = true;
-                }
-            } else if !handlers.waiting.contains(name) {
-                handlers.waiting.push(name.clone());
-            }
-        }
-        Ok(())
+    /// Returns all of them, in the order they are defined.
+    pub(super) fn all(&self) -> &[Handler] {
+        &self.all
     }
 
-    /// Returns the handlers that a notification means: the one of that name, and who listens.
-    fn find_handlers(&self, notification: &str) -> Vec<usize> {
-        let all = self.handlers.borrow().all.clone();
-        let mut order: Vec<usize> = (0..all.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(all[*at].list));
-        let mut found = Vec::new();
-        for at in order.iter().copied() {
-            let handler = &all[at];
-            let Some(name) = self.handler_name(handler) else {
-                continue;
-            };
-            let role = handler.around.role.as_ref();
-            let full = role.map(|role| format!("{} : {name}", role.name));
-            let short = role.map(|role| format!("{} : {name}", role.short_name()));
-            let names = [Some(name), full, short];
-            if names.iter().flatten().any(|name| name == notification) {
-                found.push(at);
-                break;
-            }
-        }
-        let mut seen = Vec::new();
-        for (at, handler) in all.iter().enumerate().rev() {
-            // Topics are never templated.
-            let mut topics = handler.task.listen.iter().flat_map(super::eval::texts);
-            if !topics.any(|topic| topic == notification) {
-                continue;
-            }
-            let name = self.handler_name(handler);
-            if name.is_some() && seen.contains(&name) {
-                continue;
-            }
-            seen.push(name);
-            found.push(at);
-        }
-        found
-    }
-
-    fn handler_name(&self, handler: &Handler) -> Option<String> {
-        let name = handler.task.keywords.name.as_ref()?;
-        let reach = self.vars.reach(&handler.around, Some(&handler.task));
-        self.text(name, &reach, &handler.around).ok()
-    }
-
-    /// Runs every handler that is notified, once, in the order they are defined.
-    pub(super) fn flush(&self) -> Result<Flow, Stop> {
-        let waiting = std::mem::take(&mut self.handlers.borrow_mut().waiting);
-        for name in &waiting {
-            for at in self.find_handlers(name) {
-                self.handlers.borrow_mut().all[at].notified = true;
-            }
-        }
-        self.handlers.borrow_mut().flushing = true;
-        let flow = self.run_notified();
-        self.handlers.borrow_mut().flushing = false;
-        flow
-    }
-
-    fn run_notified(&self) -> Result<Flow, Stop> {
-        let mut at = 0;
-        loop {
-            let handler = {
-                let mut handlers = self.handlers.borrow_mut();
-                let Some(handler) = handlers.all.get_mut(at) else {
-                    return Ok(Flow::Next);
-                };
-                at += 1;
-                if !std::mem::take(&mut handler.notified) {
-                    continue;
-                }
-                handler.clone()
-            };
-            let flow = self.task(&handler.task, &handler.around, true)?;
-            if flow != Flow::Next {
-                return Ok(flow);
-            }
+    /// Notes a notification that means the handlers at `found`. During a flush it counts at once.
+    pub(super) fn notify(&mut self, name: &str, found: &[usize]) {
+        if self.flushing {
+            self.mark(found);
+        } else if !self.waiting.iter().any(|waiting| waiting == name) {
+            self.waiting.push(name.to_owned());
         }
     }
-}
 
-/// Returns the folder that a path stands in.
-pub(super) fn folder_of(path: &Path) -> std::path::PathBuf {
-    path.parent().map_or_else(|| "/".into(), Path::to_path_buf)
+    /// Returns the names notified since the last flush, in order, and forgets them.
+    pub(super) fn take_waiting(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Marks handlers as those that the flush runs.
+    pub(super) fn mark(&mut self, found: &[usize]) {
+        for at in found {
+            self.all[*at].notified = true;
+        }
+    }
+
+    /// Says whether a flush is under way.
+    pub(super) fn set_flushing(&mut self, flushing: bool) {
+        self.flushing = flushing;
+    }
+
+    /// Returns the first notified handler from `at` on, which then is not notified any more, and
+    /// where to go on from.
+    pub(super) fn next_notified(&mut self, at: usize) -> Option<(Handler, usize)> {
+        let found = (at..self.all.len()).find(|at| self.all[*at].notified)?;
+        self.all[found].notified = false;
+        Some((self.all[found].clone(), found + 1))
+    }
 }

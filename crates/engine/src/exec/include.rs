@@ -1,4 +1,5 @@
-//! `include_*`, decided while the run goes on, and `import_*`, which stand for what they name.
+//! `include_*`, decided while the run goes on, and `import_*`, which stand for what they name: what
+//! they name is found and read here. The flow walks it.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -6,37 +7,15 @@ use std::rc::Rc;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::json;
 
-use super::actions::TaskContext;
 use super::convert;
+use super::effects::Loaded;
 use super::eval;
-use super::handlers::folder_of;
 use super::model::{Enclosing, Keywords, Node, RoleUse, Task};
-use super::outcome::{Attempt, Fields};
-use super::role::Role;
+use super::outcome::{Attempt, Fields, Found, What};
 use super::roles::{self, Use};
-use super::run::{Flow, Run, Stop};
-use super::search;
-
-/// What an include is about to run.
-#[derive(Clone)]
-pub(super) struct Found {
-    what: What,
-    /// Variables of the include: its `vars`, and its loop's.
-    params: Dict,
-    apply: Keywords,
-}
-
-/// What an include has read and where it stands.
-pub(super) enum Loaded {
-    Tasks(Vec<Node>, Rc<Enclosing>),
-    Role(Rc<Role>, Rc<Enclosing>),
-}
-
-#[derive(Clone)]
-enum What {
-    Tasks(String),
-    Role(Box<RoleUse>, Box<Use>),
-}
+use super::run::{Run, Stop};
+use super::search::{self, folder_of};
+use super::task_context::TaskContext;
 
 /// The keys of `include_role` and what folder they name a file in.
 const FROM: &[(&str, &str)] = &[
@@ -105,27 +84,7 @@ impl Run<'_> {
         }
     }
 
-    /// Runs what an include has read.
-    pub(super) fn include(&self, loaded: &Loaded) -> Result<Flow, Stop> {
-        match loaded {
-            Loaded::Tasks(nodes, around) => self.nodes(nodes, around),
-            Loaded::Role(role, around) => {
-                if role.public {
-                    self.vars.play_roles.borrow_mut().push(Rc::clone(role));
-                }
-                self.handlers.borrow_mut().add_role(role, around);
-                self.role(role, around)
-            }
-        }
-    }
-
     /// `import_tasks`: the tasks of the file stand here, under all keywords of the import.
-    pub(super) fn import_tasks(&self, cx: &TaskContext<'_>) -> Result<Flow, Stop> {
-        let (nodes, inner) = self.imported_tasks(cx)?;
-        self.nodes(&nodes, &inner)
-    }
-
-    /// Returns the tasks of an `import_tasks`, and what is around them.
     pub(super) fn imported_tasks(
         &self,
         cx: &TaskContext<'_>,
@@ -143,7 +102,7 @@ impl Run<'_> {
     }
 
     /// `import_role`: the role's tasks stand here, under all keywords of the import.
-    pub(super) fn import_role(&self, cx: &TaskContext<'_>) -> Result<Flow, Stop> {
+    pub(super) fn imported_role(&self, cx: &TaskContext<'_>) -> Result<Loaded, Stop> {
         let (task, around) = (cx.task, cx.around);
         let args = self.args(cx).map_err(Stop)?;
         let (used, mut how) = role_of(task, &args, around).map_err(Stop)?;
@@ -152,12 +111,7 @@ impl Run<'_> {
             .and_then(|p| eval::truth(&p))
             .unwrap_or(true);
         let inner = imported(task, around);
-        let role = roles::load(self, &used, &how, &inner)?;
-        if role.public {
-            self.vars.play_roles.borrow_mut().push(Rc::clone(&role));
-        }
-        self.handlers.borrow_mut().add_role(&role, &inner);
-        self.role(&role, &inner)
+        Ok(Loaded::Role(roles::load(self, &used, &how, &inner)?, inner))
     }
 
     /// Finds a task file: beside the including file first, then as Ansible goes on.

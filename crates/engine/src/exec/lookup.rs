@@ -11,11 +11,11 @@ use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
 
-use super::actions::TaskContext;
 use super::eval;
 use super::model::Enclosing;
 use super::run::Run;
 use super::search;
+use super::task_context::TaskContext;
 use super::vars::VarScope;
 
 /// Lookups answered here.

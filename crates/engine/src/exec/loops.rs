@@ -7,10 +7,10 @@ use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
-use super::actions::TaskContext;
 use super::model::Loop;
 use super::outcome::{Attempt, Fields, item_status, shown, shown_diff};
 use super::run::Run;
+use super::task_context::TaskContext;
 
 /// `loop_control`, read.
 struct Control {
@@ -168,7 +168,7 @@ impl Run<'_> {
         let mut attempts = Vec::new();
         for (at, item) in items.iter().enumerate() {
             if at > 0 && control.pause > Duration::ZERO {
-                super::attempt::pause(control.pause);
+                crate::deadline::sleep(control.pause);
             }
             let own = cx.reach.clone();
             control.set(&own.local, items, at);

@@ -116,7 +116,7 @@ pub(super) fn enter(run: &Run<'_>, folder: &Path, vars: &Map<String, Json>) {
 
 /// Moves to the folder of the playbook a play stands in: an imported one may be elsewhere.
 pub(super) fn stand_in(run: &Run<'_>, playbook: &Path) {
-    let folder = super::handlers::folder_of(playbook);
+    let folder = super::search::folder_of(playbook);
     run.vars
         .magic
         .set("playbook_dir", Value::str(folder.to_string_lossy()));

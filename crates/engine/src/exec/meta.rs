@@ -2,14 +2,16 @@
 
 use std::rc::Rc;
 
-use super::actions::TaskContext;
+use super::effects::{Effects, Flow};
 use super::eval;
 use super::model::Enclosing;
-use super::run::{Flow, Run, Stop};
+use super::role::Role;
+use super::run::{Run, Stop};
+use super::task_context::TaskContext;
 
 impl Run<'_> {
     /// Does a `meta` task. It has no result and counts nowhere.
-    pub(super) fn meta(&self, cx: &TaskContext<'_>) -> Result<Flow, Stop> {
+    pub(super) fn meta(&self, cx: &TaskContext<'_>) -> Result<Effects, Stop> {
         let around = cx.around;
         let args = self.written_args(cx).map_err(Stop)?;
         let what = args
@@ -17,14 +19,20 @@ impl Run<'_> {
             .map_or_else(String::new, |raw| raw.to_string());
         // Ansible flushes handlers whatever `when` says, with a warning.
         if what != "flush_handlers" && !self.is_wanted(cx)? {
-            return Ok(Flow::Next);
+            return Ok(Effects::default());
         }
         match what.as_str() {
-            "flush_handlers" => return self.flush(),
-            "end_play" | "end_batch" | "end_host" => return Ok(Flow::EndPlay),
+            "flush_handlers" => {
+                return Ok(Effects {
+                    flush: true,
+                    ..Effects::default()
+                });
+            }
+            "end_play" | "end_batch" | "end_host" => return Ok(Effects::flow(Flow::EndPlay)),
             "end_role" => {
                 let role = around.role.as_ref();
-                return Ok(role.map_or(Flow::Next, |role| Flow::EndRole(role.identity.clone())));
+                let ends = |role: &Rc<Role>| Flow::EndRole(role.identity.clone());
+                return Ok(Effects::flow(role.map_or(Flow::Next, ends)));
             }
             "clear_facts" => {
                 self.vars.clear_facts();
@@ -33,7 +41,7 @@ impl Run<'_> {
             "noop" | "refresh_inventory" | "clear_host_errors" | "reset_connection" => {}
             other => return Err(Stop(format!("invalid meta action requested: {other}"))),
         }
-        Ok(Flow::Next)
+        Ok(Effects::default())
     }
 
     /// Returns whether all conditions of a task hold.

@@ -2,13 +2,23 @@
 //!
 //! Owns the order of things: plays, roles, blocks, loops, handlers, results. What a template is
 //! worth is [`amibake_playbook`]'s, what a module does is [`crate::modules`]'s.
+//!
+//! Its rooms, each above those before it:
+//! - model: what is run (`model`, `role`);
+//! - state: variables and handlers (`vars`, `handlers`), held by `run` with the services it borrows;
+//! - services: templates, lookups, files (`eval`, `lookup`, `search`, `convert`, `roles`, `notify`);
+//! - task: one task with its loop, retries and conditions. It returns its [effects](effects::Effects);
+//! - flow: the walk, the only recursion, which applies them.
 
 mod actions;
 mod attempt;
 mod censor;
 mod convert;
+mod effects;
 mod eval;
+mod executor;
 mod files;
+mod flow;
 mod handlers;
 mod include;
 mod lookup;
@@ -17,6 +27,7 @@ mod magic;
 mod meta;
 mod model;
 mod module_call;
+mod notify;
 mod options;
 mod outcome;
 mod play;
@@ -25,6 +36,7 @@ mod roles;
 mod run;
 mod search;
 mod task;
+mod task_context;
 mod task_result;
 mod vars;
 

@@ -1,69 +1,21 @@
-//! One call of a module: its checked arguments, its sources, whom it runs as.
+//! Makes a task's call of a module: its checked arguments, its sources, whom it runs as.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use amibake_playbook::argspec::ModuleSpec;
 use amibake_playbook::names::bare;
 use amibake_playbook::value::{Dict, Value};
-use amibake_protocol::event::Stream;
 use serde_json::{Map, Value as Json};
 
-use super::actions::TaskContext;
 use super::eval;
+use super::executor::Call;
 use super::model::Keywords;
 use super::run::Run;
+use super::task_context::TaskContext;
 use crate::args::Args;
-use crate::module::{Context, Failure, Outcome};
-use crate::modules;
 use crate::open_files::{FEW, FdLimit};
 use crate::source::Source;
-use crate::worker::{Identity, Method, Workers};
-
-/// A call, ready to run.
-pub(super) struct Call {
-    name: &'static str,
-    pub(super) args: Map<String, Json>,
-    pub(super) check: bool,
-    diff: bool,
-    environment: Vec<(String, String)>,
-    sources: BTreeMap<String, Source>,
-    /// For as long as many sources are open.
-    _room: Option<FdLimit>,
-    who: Identity,
-    limit: Option<Duration>,
-}
-
-impl Call {
-    /// Runs it under its identity and waits for its answer.
-    pub(super) fn run(
-        self,
-        workers: &mut Workers,
-        facts: &Map<String, Json>,
-        output: &mut dyn FnMut(Stream, &str),
-    ) -> Result<Outcome, Failure> {
-        if modules::find(self.name).is_none() {
-            return Err(Failure::new(format!(
-                "the module {} is not supported yet",
-                self.name
-            )));
-        }
-        let mut context = Context {
-            check: self.check,
-            diff: self.diff,
-            environment: self.environment,
-            sources: self.sources,
-            facts,
-            output,
-        };
-        let answer = workers.run(&self.who, self.limit, self.name, &self.args, &mut context);
-        // A user's groups are those of the process that was started for it.
-        if matches!(self.name, "ansible.builtin.user" | "ansible.builtin.group") {
-            workers.forget();
-        }
-        answer
-    }
-}
+use crate::worker::{Identity, Method};
 
 /// Reads `become_method`.
 fn become_method(name: Option<&String>) -> Result<Method, String> {
@@ -111,7 +63,7 @@ impl Run<'_> {
                 self.options.diff,
             )?,
             environment: self.environment(cx)?.into_iter().collect(),
-            _room: Some(room).filter(|_| sources.len() > FEW),
+            room: Some(room).filter(|_| sources.len() > FEW),
             sources,
             who: self.identity(cx)?,
             limit: self.time_limit(cx)?.map(|limit| limit.time),

@@ -1,10 +1,12 @@
 //! What a task came to: the result of one execution, that of the whole task, what of it may leave.
 
-use amibake_playbook::value::Value;
+use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::{Diff, Status};
 use serde_json::{Map, Value as Json, json};
 
 use super::censor::{self, NO_LOG};
+use super::model::{Keywords, RoleUse};
+use super::roles::Use;
 
 /// The fields of a result.
 pub(super) type Fields = Map<String, Json>;
@@ -20,7 +22,22 @@ pub(super) struct Attempt {
     /// Handlers it notifies if the task changed something.
     pub(super) notify: Vec<String>,
     /// What includes found to include, in the order of the loop.
-    pub(super) includes: Vec<super::include::Found>,
+    pub(super) includes: Vec<Found>,
+}
+
+/// What an include is about to run.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub(super) what: What,
+    /// Variables of the include: its `vars`, and its loop's.
+    pub(super) params: Dict,
+    pub(super) apply: Keywords,
+}
+
+#[derive(Clone)]
+pub(super) enum What {
+    Tasks(String),
+    Role(Box<RoleUse>, Box<Use>),
 }
 
 impl Attempt {

@@ -4,26 +4,23 @@ use std::rc::Rc;
 
 use amibake_playbook::value::{Dict, Value};
 
-use super::eval;
 use super::model::{Enclosing, Keywords, Play, Task};
-use super::run::{Flow, Run, Stop};
+use super::run::{Run, Stop};
 
 impl Run<'_> {
-    /// Gathers facts unless the play says not to. It runs whatever the tags, unless the play
-    /// itself is tagged.
-    pub(super) fn gather(&self, play: &Play, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
-        let reach = self.vars.reach(around, None);
+    /// Returns the task that gathers facts, unless the play says not to. It runs whatever the tags,
+    /// unless the play itself is tagged.
+    pub(super) fn gathering(
+        &self,
+        play: &Play,
+        around: &Rc<Enclosing>,
+    ) -> Result<Option<Rc<Task>>, Stop> {
         let wanted = match &play.gather_facts {
             None => true,
-            Some(value) => {
-                let rendered = self
-                    .render(value, &reach, around)
-                    .map_err(|e| Stop(e.to_string()))?;
-                eval::truth(&rendered).unwrap_or(false)
-            }
+            value => self.is_true(value.as_ref(), around)?,
         };
         if !wanted || self.start_at.borrow().is_some() && !play.keywords.tags.is_empty() {
-            return Ok(Flow::Next);
+            return Ok(None);
         }
         let args = Dict::new();
         for (name, value) in [
@@ -40,7 +37,7 @@ impl Run<'_> {
         } else {
             Vec::new()
         };
-        let task = Rc::new(Task {
+        Ok(Some(Rc::new(Task {
             keywords: Keywords {
                 name: Some(Value::str("Gathering Facts")),
                 tags: always,
@@ -48,10 +45,6 @@ impl Run<'_> {
             },
             args,
             ..Task::new("gather_facts", play.place.clone())
-        });
-        let start_at = self.start_at.take();
-        let flow = self.task(&task, around, false);
-        self.start_at.replace(start_at);
-        flow
+        })))
     }
 }

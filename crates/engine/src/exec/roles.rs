@@ -87,7 +87,7 @@ pub(super) fn load(
     let tasks = from("tasks");
     match stem_file(run, &role.path.join("tasks"), &tasks) {
         Some(file) => {
-            role.tasks_folder = super::handlers::folder_of(&file);
+            role.tasks_folder = super::search::folder_of(&file);
             role.tasks = convert::tasks(run, &file)?;
         }
         None if tasks != "main" => {

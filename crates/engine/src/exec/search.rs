@@ -9,10 +9,15 @@ pub(super) use amibake_playbook::files::normal;
 use amibake_playbook::argspec::LINKS_ARE_FOLLOWED;
 use amibake_playbook::files::Files;
 
-use super::actions::TaskContext;
 use super::model::Enclosing;
 use super::run::Run;
+use super::task_context::TaskContext;
 use crate::source::Source;
+
+/// Returns the folder that a path stands in.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    path.parent().map_or_else(|| "/".into(), Path::to_path_buf)
+}
 
 /// Returns the folders of `ansible_search_path`: the role and those it was called from, the
 /// folder of the task file, the playbook's.

@@ -10,21 +10,23 @@ use amibake_playbook::value::Value;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 
-use super::actions::TaskContext;
+use super::effects::{Effects, Flow, Loaded};
 use super::model::{Enclosing, Node, Task};
-use super::run::{Flow, Run, Stop};
+use super::run::{Run, Stop};
+use super::task_context::TaskContext;
 use super::vars::VarScope;
 
 impl Run<'_> {
-    /// Runs one task or handler, unless tags or `--start-at-task` leave it out.
+    /// Runs one task or handler, unless tags or `--start-at-task` leave it out. What it includes,
+    /// imports, notifies or ends is left to the flow.
     pub(super) fn task(
         &self,
         task: &Rc<Task>,
         around: &Rc<Enclosing>,
         handler: bool,
-    ) -> Result<Flow, Stop> {
+    ) -> Result<Effects, Stop> {
         if self.controller.borrow().cancelled() {
-            return Ok(Flow::Cancelled);
+            return Ok(Effects::flow(Flow::Cancelled));
         }
         self.at.replace(task.place.clone());
         let reach = self.reach(task, around);
@@ -36,27 +38,31 @@ impl Run<'_> {
         };
         // What is imported is chosen by its own tags, to which the import's were added.
         let imported = match bare(&task.action) {
-            "import_tasks" => Some(self.import_tasks(&cx)),
-            "import_role" => Some(self.import_role(&cx)),
+            "import_tasks" => Some(
+                self.imported_tasks(&cx)
+                    .map(|(nodes, inner)| Loaded::Tasks(nodes, inner)),
+            ),
+            "import_role" => Some(self.imported_role(&cx)),
             _ => None,
         };
-        if let Some(flow) = imported {
-            return flow.map_err(|stop| self.hushed(stop, &cx));
+        if let Some(loaded) = imported {
+            let effects = loaded.map(Effects::walk);
+            return effects.map_err(|stop| self.hushed(stop, &cx));
         }
         if !handler && !self.is_selected(&cx)? {
-            return Ok(Flow::Next);
+            return Ok(Effects::default());
         }
         if bare(&task.action) == "meta" {
-            let flow = self.meta(&cx);
-            return flow.map_err(|stop| self.hushed(stop, &cx));
+            let effects = self.meta(&cx);
+            return effects.map_err(|stop| self.hushed(stop, &cx));
         }
         if !handler && self.is_before_start(&cx) {
-            return Ok(Flow::Next);
+            return Ok(Effects::default());
         }
         if !handler && !self.is_confirmed(&cx) {
-            return Ok(Flow::Next);
+            return Ok(Effects::default());
         }
-        self.ordinary(cx, handler)
+        Ok(self.ordinary(cx, handler))
     }
 
     /// Asks the user under `--step`, as Ansible does: no by default, and `continue` for the rest.
@@ -79,7 +85,7 @@ impl Run<'_> {
         }
     }
 
-    fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Result<Flow, Stop> {
+    fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Effects {
         cx.index += 1;
         self.index.set(cx.index);
         self.emit(Event::TaskStarted {

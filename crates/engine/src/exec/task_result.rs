@@ -1,4 +1,5 @@
-//! What follows a task: what it includes, its figures, its variable, whom it notifies.
+//! What a task comes to: its figures, what is told of it, and its effects: the variable it registers,
+//! whom it notifies, what it includes.
 
 use std::time::Instant;
 
@@ -6,23 +7,24 @@ use amibake_playbook::value::Value;
 use amibake_protocol::event::{Event, Status};
 use serde_json::{Value as Json, json};
 
-use super::actions::TaskContext;
-use super::include::Loaded;
+use super::effects::{Effects, Flow, Loaded};
 use super::outcome::{Attempt, Fields, shown, shown_diff};
-use super::run::{Flow, Run, Stop};
+use super::run::{Run, Stop};
+use super::task_context::TaskContext;
 
 impl Run<'_> {
-    /// Counts, registers, notifies, tells, and says how the list goes on.
+    /// Counts and tells what a task came to, and returns what is left to be done.
     pub(super) fn conclude(
         &self,
         cx: &TaskContext<'_>,
         start: Instant,
         mut ended: Attempt,
-    ) -> Result<Flow, Stop> {
+    ) -> Effects {
         let loaded = self.load_all(cx, &mut ended);
         let (failed, skipped) = (ended.is("failed"), ended.is("skipped"));
+        let mut effects = Effects::default();
         if let Some(name) = &cx.task.register {
-            self.register(name, &ended.fields);
+            effects.set.push((name.clone(), registered(&ended.fields)));
         }
         if let Some(role) = cx.around.role.as_ref().filter(|_| !skipped || failed) {
             role.ran.set(true);
@@ -30,7 +32,7 @@ impl Run<'_> {
         let status = self.status(&ended);
         self.count_task(status, ended.is("changed"), loaded.len());
         if status == Status::Rescued {
-            self.remember_failure(cx, &ended.fields);
+            effects.set.extend(self.told_to_rescue(cx, &ended.fields));
         }
         let mut result = shown(&ended.fields, ended.censored);
         result.shift_remove("results");
@@ -42,19 +44,15 @@ impl Run<'_> {
             elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
         match status {
-            Status::Failed | Status::Rescued => return Ok(Flow::Failed),
-            Status::Changed => self
-                .notify(&ended.notify)
-                .map_err(|stop| self.hushed(stop, cx))?,
-            Status::Ok | Status::Skipped | Status::Ignored => {}
-        }
-        for include in &loaded {
-            let flow = self.include(include)?;
-            if flow != Flow::Next {
-                return Ok(flow);
+            Status::Failed | Status::Rescued => effects.flow = Flow::Failed,
+            Status::Changed => {
+                effects.hidden = !ended.notify.is_empty() && self.is_censored(cx);
+                effects.notify = ended.notify;
+                effects.walk = loaded;
             }
+            Status::Ok | Status::Skipped | Status::Ignored => effects.walk = loaded,
         }
-        Ok(Flow::Next)
+        effects
     }
 
     /// Reads everything a task includes; what cannot be read is its failure.
@@ -104,15 +102,8 @@ impl Run<'_> {
         });
     }
 
-    fn register(&self, name: &str, fields: &Fields) {
-        let mut fields = fields.clone();
-        fields.shift_remove("invocation");
-        self.vars
-            .set
-            .set(name, Value::from_json(&Json::Object(fields)));
-    }
-
-    fn remember_failure(&self, cx: &TaskContext<'_>, fields: &Fields) {
+    /// Returns the variables that say to a rescue what failed.
+    fn told_to_rescue(&self, cx: &TaskContext<'_>, fields: &Fields) -> [(String, Value); 2] {
         let task = cx.task;
         let name = task
             .keywords
@@ -125,22 +116,28 @@ impl Run<'_> {
             "args": super::eval::raw_json(&Value::Dict(task.args.clone())),
             "register": task.register,
         });
-        self.vars
-            .set
-            .set("ansible_failed_task", Value::from_json(&described));
         let result = Value::from_json(&Json::Object(fields.clone()));
-        self.vars.set.set("ansible_failed_result", result);
+        [
+            (
+                "ansible_failed_task".to_owned(),
+                Value::from_json(&described),
+            ),
+            ("ansible_failed_result".to_owned(), result),
+        ]
     }
 
     /// Returns why the run stops, without what a task under `no_log` must not tell.
     pub(super) fn hushed(&self, stop: Stop, cx: &TaskContext<'_>) -> Stop {
-        if !self.is_censored(cx) {
-            return stop;
+        match self.is_censored(cx) {
+            true => Stop::hidden(&cx.task.place),
+            false => stop,
         }
-        let place = &cx.task.place;
-        Stop(format!(
-            "{}:{}: this task failed, and `no_log` hides why",
-            place.file, place.line
-        ))
     }
+}
+
+/// Returns what `register` sees of a result.
+fn registered(fields: &Fields) -> Value {
+    let mut fields = fields.clone();
+    fields.shift_remove("invocation");
+    Value::from_json(&Json::Object(fields))
 }

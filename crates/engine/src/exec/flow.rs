@@ -1,0 +1,286 @@
+//! The walk over everything that runs: entries, plays, sections, roles, blocks, what tasks include, and
+//! the flush of handlers. The only recursion of a run; it applies what tasks leave to be done.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use amibake_playbook::value::{Dict, Value};
+use amibake_protocol::event::{Event, Recap};
+
+use super::convert;
+use super::effects::{Effects, Flow, Loaded};
+use super::handlers::Handlers;
+use super::model::{Block, Enclosing, Keywords, Node, Play, Task};
+use super::options::Entry;
+use super::role::Role;
+use super::run::{Run, Stop};
+
+impl Run<'_> {
+    /// Runs every entry until one fails, and tells the recap.
+    pub(super) fn run(&self) -> Recap {
+        super::magic::set(self);
+        let error = self.entries().err().map(|stop| stop.0);
+        let recap = self.recap.get();
+        self.emit(Event::Finished { recap, error });
+        recap
+    }
+
+    fn entries(&self) -> Result<(), Stop> {
+        for entry in &self.project.entries {
+            let (dir, vars) = match entry {
+                Entry::Playbook { path, vars } | Entry::Tasks { path, vars, .. } => {
+                    (path.parent(), vars)
+                }
+                Entry::Role { path, vars } => (path.parent().and_then(Path::parent), vars),
+            };
+            super::magic::enter(self, dir.unwrap_or(Path::new("/")), vars);
+            for play in convert::plays(self, entry)? {
+                if let Entry::Playbook { .. } = entry {
+                    super::magic::stand_in(self, Path::new(&play.place.file));
+                }
+                match self.play(&play)? {
+                    Flow::Next | Flow::EndPlay | Flow::EndRole(_) => {}
+                    Flow::Failed | Flow::Cancelled => return Ok(()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&self, play: &Play) -> Result<Flow, Stop> {
+        self.at.replace(play.place.clone());
+        let outside = Self::surroundings(play);
+        let name = self.play_name(play, &outside);
+        super::magic::begin_play(self, play, &name);
+        let play_vars: Dict = play.keywords.vars.clone();
+        self.vars.play.clear();
+        for (key, value) in play_vars.entries() {
+            self.vars.play.insert(key, value);
+        }
+        self.vars.play_files.clear();
+        self.vars.play_roles.borrow_mut().clear();
+        self.completed.borrow_mut().clear();
+        if !super::magic::is_ours(self, play, &outside)? {
+            return Ok(Flow::Next);
+        }
+        self.emit(Event::PlayStarted { name });
+        super::files::load_vars_files(self, play, &outside)?;
+        let roles = super::roles::load_all(self, play, &outside)?;
+        self.vars.play_roles.borrow_mut().clone_from(&roles);
+        super::magic::role_names(self, &roles);
+        self.handlers
+            .replace(Handlers::of_play(play, &roles, &outside));
+        self.sections(play, &roles, &outside)
+    }
+
+    /// Gathers facts, then runs the sections, each with its flush of handlers.
+    fn sections(
+        &self,
+        play: &Play,
+        roles: &[Rc<Role>],
+        around: &Rc<Enclosing>,
+    ) -> Result<Flow, Stop> {
+        let flow = self.gather(play, around)?;
+        if flow != Flow::Next {
+            return Ok(flow);
+        }
+        let forced =
+            self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), around)?;
+        let first = || self.nodes(&play.pre_tasks, around);
+        let second = || {
+            for role in roles {
+                match self.role(role, around)? {
+                    Flow::Next => {}
+                    other => return Ok(other),
+                }
+            }
+            self.nodes(&play.tasks, around)
+        };
+        let third = || self.nodes(&play.post_tasks, around);
+        let sections: [&dyn Fn() -> Result<Flow, Stop>; 3] = [&first, &second, &third];
+        for section in sections {
+            let flow = section()?;
+            let wanted = flow == Flow::Next || (forced && flow == Flow::Failed);
+            let flushed = if wanted { self.flush()? } else { Flow::Next };
+            match (flow, flushed) {
+                (Flow::Next, Flow::Next) => {}
+                (Flow::Next, other) | (other, _) => return Ok(other),
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn gather(&self, play: &Play, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let Some(task) = self.gathering(play, around)? else {
+            return Ok(Flow::Next);
+        };
+        // `--start-at-task` passes it over no more than Ansible does.
+        let start_at = self.start_at.take();
+        let flow = self.step(&task, around, false);
+        self.start_at.replace(start_at);
+        flow
+    }
+
+    fn surroundings(play: &Play) -> Rc<Enclosing> {
+        Rc::new(Enclosing {
+            parent: None,
+            keywords: Keywords {
+                name: None,
+                ..play.keywords.clone()
+            },
+            role: None,
+            include_params: Dict::new(),
+            dynamic: false,
+            folder: Path::new(&play.place.file)
+                .parent()
+                .map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
+        })
+    }
+
+    fn play_name(&self, play: &Play, around: &Rc<Enclosing>) -> String {
+        let reach = self.vars.reach(around, None);
+        let hidden = play.keywords.no_log.as_ref();
+        if hidden.is_some_and(|value| self.boolean(value, &reach, around).unwrap_or(true))
+            && let Some(name) = &play.keywords.name
+        {
+            return name.to_string();
+        }
+        let shown = play.keywords.name.as_ref().unwrap_or(&play.hosts);
+        match shown {
+            Value::List(hosts) => {
+                let hosts = hosts.items();
+                hosts
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            }
+            one => self.text_or_raw(one, &reach, around),
+        }
+    }
+
+    /// Runs a role: what it depends on first, then its tasks.
+    fn role(&self, role: &Rc<Role>, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let inner = super::roles::surroundings(role, around);
+        for dependency in &role.dependencies {
+            match self.role(dependency, &inner)? {
+                Flow::Next => {}
+                other => return Ok(other),
+            }
+        }
+        if !role.allow_duplicates && self.completed.borrow().contains(&role.identity) {
+            return Ok(Flow::Next);
+        }
+        let flow = self.nodes(&role.tasks, &inner)?;
+        if role.ran.get() {
+            self.completed.borrow_mut().insert(role.identity.clone());
+        }
+        Ok(match flow {
+            Flow::EndRole(which) if which == role.identity => Flow::Next,
+            other => other,
+        })
+    }
+
+    /// Runs tasks and blocks in order.
+    fn nodes(&self, nodes: &[Node], around: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        for node in nodes {
+            let flow = match node {
+                Node::Task(task) => self.step(task, around, false)?,
+                Node::Block(block) => self.block(block, around)?,
+            };
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Runs a task or handler, and does what it leaves to be done.
+    fn step(&self, task: &Rc<Task>, around: &Rc<Enclosing>, handler: bool) -> Result<Flow, Stop> {
+        let effects = self.task(task, around, handler)?;
+        self.apply(task, effects)
+    }
+
+    fn apply(&self, task: &Task, effects: Effects) -> Result<Flow, Stop> {
+        for (name, value) in effects.set {
+            self.vars.set.set(&name, value);
+        }
+        self.notify(&effects.notify)
+            .map_err(|stop| match effects.hidden {
+                true => Stop::hidden(&task.place),
+                false => stop,
+            })?;
+        if effects.flush {
+            return self.flush();
+        }
+        for loaded in &effects.walk {
+            let flow = self.run_loaded(loaded)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(effects.flow)
+    }
+
+    /// Runs what was included, or imported.
+    fn run_loaded(&self, loaded: &Loaded) -> Result<Flow, Stop> {
+        match loaded {
+            Loaded::Tasks(nodes, around) => self.nodes(nodes, around),
+            Loaded::Role(role, around) => {
+                if role.public {
+                    self.vars.play_roles.borrow_mut().push(Rc::clone(role));
+                }
+                self.handlers.borrow_mut().add_role(role, around);
+                self.role(role, around)
+            }
+        }
+    }
+
+    fn block(&self, block: &Block, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let inner = around.inner(block.keywords.clone());
+        // Without a task that the tags select, Ansible takes the block for one without `rescue`.
+        let rescues = u32::from(self.selects_any(&block.rescue, &inner)?);
+        self.rescuers.set(self.rescuers.get() + rescues);
+        let flow = self.nodes(&block.tasks, &inner);
+        self.rescuers.set(self.rescuers.get() - rescues);
+        let mut flow = flow?;
+        if flow == Flow::Failed && rescues > 0 {
+            flow = self.nodes(&block.rescue, &inner)?;
+        }
+        if !matches!(flow, Flow::Next | Flow::Failed) {
+            return Ok(flow);
+        }
+        match self.nodes(&block.always, &inner)? {
+            Flow::Next => Ok(flow),
+            other => Ok(other),
+        }
+    }
+
+    /// Runs every handler that is notified, once, in the order they are defined.
+    fn flush(&self) -> Result<Flow, Stop> {
+        let waiting = self.handlers.borrow_mut().take_waiting();
+        for name in &waiting {
+            let found = self.find_handlers(name);
+            self.handlers.borrow_mut().mark(&found);
+        }
+        self.handlers.borrow_mut().set_flushing(true);
+        let flow = self.run_notified();
+        self.handlers.borrow_mut().set_flushing(false);
+        flow
+    }
+
+    fn run_notified(&self) -> Result<Flow, Stop> {
+        let mut from = 0;
+        loop {
+            let next = self.handlers.borrow_mut().next_notified(from);
+            let Some((handler, after)) = next else {
+                return Ok(Flow::Next);
+            };
+            from = after;
+            let flow = self.step(&handler.task, &handler.around, true)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Which handlers a notification means.
+
+use super::handlers::Handler;
+use super::run::{Run, Stop};
+
+impl Run<'_> {
+    /// Notifies handlers by name or topic.
+    pub(super) fn notify(&self, names: &[String]) -> Result<(), Stop> {
+        for name in names {
+            let found = self.find_handlers(name);
+            if found.is_empty() {
+                return Err(Stop(format!(
+                    "The requested handler '{name}' was not found in either the main handlers list nor in the \
+                     listening handlers list"
+                )));
+            }
+            self.handlers.borrow_mut().notify(name, &found);
+        }
+        Ok(())
+    }
+
+    /// Returns the handlers that a notification means: the one of that name, and who listens.
+    pub(super) fn find_handlers(&self, notification: &str) -> Vec<usize> {
+        let all = self.handlers.borrow().all().to_vec();
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(all[*at].list));
+        let mut found = Vec::new();
+        for at in order.iter().copied() {
+            let handler = &all[at];
+            let Some(name) = self.handler_name(handler) else {
+                continue;
+            };
+            let role = handler.around.role.as_ref();
+            let full = role.map(|role| format!("{} : {name}", role.name));
+            let short = role.map(|role| format!("{} : {name}", role.short_name()));
+            let names = [Some(name), full, short];
+            if names.iter().flatten().any(|name| name == notification) {
+                found.push(at);
+                break;
+            }
+        }
+        let mut seen = Vec::new();
+        for (at, handler) in all.iter().enumerate().rev() {
+            // Topics are never templated.
+            let mut topics = handler.task.listen.iter().flat_map(super::eval::texts);
+            if !topics.any(|topic| topic == notification) {
+                continue;
+            }
+            let name = self.handler_name(handler);
+            if name.is_some() && seen.contains(&name) {
+                continue;
+            }
+            seen.push(name);
+            found.push(at);
+        }
+        found
+    }
+
+    fn handler_name(&self, handler: &Handler) -> Option<String> {
+        let name = handler.task.keywords.name.as_ref()?;
+        let reach = self.vars.reach(&handler.around, Some(&handler.task));
+        self.text(name, &reach, &handler.around).ok()
+    }
+}
