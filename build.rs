@@ -11,9 +11,13 @@ fn main() {
         "/// Architecture, hash of the program, the program compressed by gzip.\n\
          pub(super) const EMBEDDED: &[(&str, &str, &[u8])] = &[\n",
     );
-    if let Some(folder) = env::var_os("AMIBAKE_EMBED_AGENTS") {
-        for architecture in ["x86_64", "aarch64"] {
-            let program = Path::new(&folder).join(format!("amibake-agent-{architecture}"));
+    // The programs `amibake-agent-ARCH`, each with its compressed form beside it.
+    if let Some(agents) = env::var_os("AMIBAKE_EMBED_AGENTS") {
+        for program in env::split_paths(&agents) {
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            let architecture = name
+                .strip_prefix("amibake-agent-")
+                .expect("the name of an agent");
             let packed = PathBuf::from(format!("{}.gz", program.display()));
             println!("cargo::rerun-if-changed={}", packed.display());
             let hash = sha256(&program);
