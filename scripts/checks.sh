@@ -5,7 +5,7 @@ failed=()
 skipped=()
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-touch "$work/log" "$work/times"
+touch "$work/log" "$work/times" "$work/notes"
 
 took() { printf '%s\t%s\n' $((SECONDS - $1)) "$2" >>"$work/times"; } # SINCE NAME
 
@@ -52,7 +52,7 @@ run_tests() {
   threads=$(test_threads)
   if has_nextest; then
     check "compiling the tests" cargo nextest run --workspace --no-run
-    check "cargo nextest" logged by_nextest ${CI:+--run-ignored all} --test-threads "$threads" "$@"
+    check "cargo nextest" logged by_nextest ${CI:+--run-ignored all} --test-threads $((2 * threads)) "$@"
   else
     check "compiling the tests" cargo test --workspace --no-run
     if [ "$(id -u)" != 0 ]; then
@@ -91,6 +91,10 @@ skipped_tests() { # WORD…: of all, or of the tests whose names have one of the
 conclude() { # WORD…: those that the tests were chosen by
   say "where the time went"
   python3 scripts/where_time_went.py "$work/times" "$work/log" >&2
+  if [ -s "$work/notes" ]; then
+    say "what tests told beside their results"
+    sort -u "$work/notes" | sed 's/^/  /' >&2
+  fi
   readarray -t -O ${#skipped[@]} skipped < <(skipped_tests "$@")
   if [ ${#skipped[@]} != 0 ]; then
     say "skipped: ${#skipped[@]}"

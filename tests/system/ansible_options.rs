@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::inventory::IgnoreList;
-use crate::support::twins::{Carrier, Run, Twins};
+use crate::support::recording::Recording;
+use crate::support::runs::Run;
+use crate::support::twins::{Carrier, Kept, Twins};
 use crate::support::{amibake, expect_exit, needed, text};
 
 const FILES: &[(&str, &str)] = &[
@@ -146,9 +148,22 @@ fn tasks(run: &Run) -> Vec<(&str, &str)> {
     tasks.collect()
 }
 
+/// What the recorded answers depend on beside the options, which stand beside them.
+fn texts() -> Vec<&'static str> {
+    FILES
+        .iter()
+        .flat_map(|(name, content)| [*name, content])
+        .collect()
+}
+
 #[test]
 fn tags_and_the_first_task_choose_what_ansible_chooses() {
-    let twins = Twins::start(Carrier::Mitogen);
+    let recording = Recording::new("options", &texts(), &[]);
+    let found = Twins::judge(&recording, Carrier::Mitogen, Kept::Ends, chosen_otherwise);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+fn chosen_otherwise(twins: &mut Twins) -> Vec<String> {
     let site = project(twins.folder());
     let ignored = IgnoreList::reviewed();
     twins.prepare("true"); // the first `sudo` leaves a file
@@ -179,39 +194,73 @@ fn tags_and_the_first_task_choose_what_ansible_chooses() {
         let differ = twins.differences(&ignored).into_iter();
         found.extend(differ.map(|line| format!("{options:?}: {line}")));
     }
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    found
 }
 
 #[test]
 fn tasks_and_tags_are_listed_as_ansible_lists_them() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
+    let found = Recording::new("lists", &texts(), &[]).judge(|recorded: Option<Vec<Listed>>| {
+        let theirs = recorded.unwrap_or_else(|| {
+            let lists = LISTS.iter();
+            lists
+                .map(|options| listed_by_ansible(folder.path(), options))
+                .collect()
+        });
+        let ours = LISTS.iter().map(|options| {
+            let mut apply = amibake(folder.path(), ["apply", "site.yml"]);
+            listed(options, apply.args(*options))
+        });
+        let ours: Vec<Listed> = ours.collect();
+        let pairs = ours
+            .iter()
+            .zip(&theirs)
+            .filter(|(ours, theirs)| ours != theirs);
+        let mut found: Vec<String> = pairs.map(|pair| format!("{pair:#?}")).collect();
+        if ours.len() != theirs.len() {
+            found.push(format!("{} lists, not {}", ours.len(), theirs.len()));
+        }
+        (found, theirs)
+    });
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+const LISTS: &[&[&str]] = &[
+    &["--list-tasks"],
+    &["--list-tags"],
+    &["--list-tasks", "--list-tags"],
+    &["--list-tasks", "-t", "one"],
+    &["--list-tags", "-t", "one"],
+    &["--list-tasks", "--tags", "rt,imp"],
+    &["--list-tasks", "--skip-tags", "site"],
+    &["--list-tasks", "--skip-tags", "always,blocky"],
+    &["--list-tasks", "-t", "never"],
+    &["--list-tasks", "-t", "all,rare"],
+    &["--list-tasks", "-t", "untagged"],
+    &["--list-tasks", "-t", "nobody-has-this"],
+];
+
+/// Options and the lines that are printed for them.
+type Listed = (String, Vec<String>);
+
+fn listed_by_ansible(folder: &Path, options: &[&str]) -> Listed {
     let python = PathBuf::from(needed("AMIBAKE_TEST_PYTHON"));
-    for options in [
-        &["--list-tasks"][..],
-        &["--list-tags"],
-        &["--list-tasks", "--list-tags"],
-        &["--list-tasks", "-t", "one"],
-        &["--list-tags", "-t", "one"],
-        &["--list-tasks", "--tags", "rt,imp"],
-        &["--list-tasks", "--skip-tags", "site"],
-        &["--list-tasks", "--skip-tags", "always,blocky"],
-        &["--list-tasks", "-t", "never"],
-        &["--list-tasks", "-t", "all,rare"],
-        &["--list-tasks", "-t", "untagged"],
-        &["--list-tasks", "-t", "nobody-has-this"],
-    ] {
-        let mut ansible = Command::new(python.with_file_name("ansible-playbook"));
-        ansible
-            .current_dir(folder.path())
-            .args(["-i", "localhost,", "site.yml"])
-            .args(options)
-            .env("ANSIBLE_HOME", folder.path().join("ansible"));
-        let theirs = expect_exit(&mut ansible, 0);
-        let mut apply = amibake(folder.path(), ["apply", "site.yml"]);
-        let ours = expect_exit(apply.args(options), 0);
-        assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{options:?}");
-    }
+    let mut ansible = Command::new(python.with_file_name("ansible-playbook"));
+    ansible
+        .current_dir(folder)
+        .args(["-i", "localhost,", "site.yml"])
+        .args(options)
+        .env("ANSIBLE_HOME", folder.join("ansible"));
+    listed(options, &mut ansible)
+}
+
+fn listed(options: &[&str], command: &mut Command) -> Listed {
+    let said = text(&expect_exit(command, 0).stdout);
+    (
+        options.join(" "),
+        said.split('\n').map(str::to_owned).collect(),
+    )
 }
 
 const STEPS: &str = "
@@ -231,7 +280,7 @@ const STEPS: &str = "
 
 #[test]
 fn step_asks_before_each_task_as_ansible_does() {
-    let twins = Twins::start(Carrier::Pipelining);
+    let twins = Twins::start(Carrier::Pipelining, Kept::Ends, None);
     let site = twins.folder().join("site.yml");
     std::fs::write(&site, STEPS).unwrap();
     let answers = [
@@ -240,7 +289,8 @@ fn step_asks_before_each_task_as_ansible_does() {
         ["TASK: Three (N)o/(y)es/(c)ontinue: ", "c"],
     ];
     let (theirs, ours) = twins.play_on_terminal(&site, &["--step"], &answers);
-    for (output, machine) in [(theirs, &twins.theirs), (ours, &twins.ours)] {
+    let both = [(theirs, twins.theirs().unwrap()), (ours, &twins.ours)];
+    for (output, machine) in both {
         let said = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{said}");
         assert!(!said.contains("TASK: Four (N)o"), "{said}");

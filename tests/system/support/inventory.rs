@@ -9,10 +9,16 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// What is told of a subject: `mode`, `owner`, `sha256`, `version`, with its value.
+pub(crate) type Aspects = BTreeMap<String, String>;
 
 /// Subjects (`file /etc/motd`, `package git`, `user web`, `unit cron.service`) and their aspects.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Inventory(BTreeMap<String, BTreeMap<String, String>>);
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Inventory(BTreeMap<String, Aspects>);
 
 /// What two machines may differ in: `tests/twin/ignore`.
 #[derive(Debug)]
@@ -29,9 +35,17 @@ struct Ignore {
 impl IgnoreList {
     /// Reads the reviewed list.
     pub(crate) fn reviewed() -> Self {
-        let path =
-            Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/twin/ignore");
-        Self::parse(&fs::read_to_string(path).unwrap())
+        Self::read("ignore")
+    }
+
+    /// Reads what two runs of one play may leave otherwise when days lie between them.
+    pub(crate) fn of_days() -> Self {
+        Self::read("days")
+    }
+
+    fn read(list: &str) -> Self {
+        let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/twin");
+        Self::parse(&fs::read_to_string(folder.join(list)).unwrap())
     }
 
     /// Reads `KIND NAME ASPECTS # reason` lines; a line that gives no reason is an error.
@@ -41,7 +55,8 @@ impl IgnoreList {
         Self(rules.map(Ignore::parse).collect())
     }
 
-    fn covers(&self, subject: &str, aspect: &str) -> bool {
+    /// Whether this may differ, of this subject.
+    pub(crate) fn covers(&self, subject: &str, aspect: &str) -> bool {
         let (kind, name) = subject.split_once(' ').expect("a subject has a kind");
         self.0.iter().any(|rule| rule.covers(kind, name, aspect))
     }
@@ -121,6 +136,14 @@ fn of_aspects(
 }
 
 impl Inventory {
+    pub(crate) fn from_subjects(subjects: BTreeMap<String, Aspects>) -> Self {
+        Self(subjects)
+    }
+
+    pub(crate) fn subjects(&self) -> &BTreeMap<String, Aspects> {
+        &self.0
+    }
+
     /// Reads the root of a machine, running or not.
     pub(crate) fn of_root(root: &Path) -> Self {
         let mut inventory = Self::default();
@@ -241,7 +264,11 @@ impl Inventory {
         for fields in colon_lines(root, "etc/shadow") {
             let subject = format!("user {}", fields[0]);
             for (aspect, value) in shadow.iter().zip(fields.iter().skip(1)) {
-                self.put(&subject, aspect, without_salt(value));
+                let value = match *aspect {
+                    "changed" if *value == today() => "today".to_owned(),
+                    _ => without_salt(value),
+                };
+                self.put(&subject, aspect, value);
             }
         }
         for fields in colon_lines(root, "etc/group") {
@@ -400,7 +427,25 @@ fn without_salt(field: &str) -> String {
     format!("{locked}{}$…", parts[..parameters].join("$"))
 }
 
-fn sha256(content: &[u8]) -> String {
+/// Today as `/etc/shadow` has it: in days.
+fn today() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    (since.as_secs() / 86_400).to_string()
+}
+
+/// Returns a hash of the packages of a root, with their versions and architectures.
+pub(crate) fn packages(root: &Path) -> String {
+    let line = |stanza: BTreeMap<String, String>| {
+        let field = |name: &str| stanza.get(name).cloned().unwrap_or_default();
+        [field("Package"), field("Version"), field("Architecture")].join(" ")
+    };
+    let stanzas = stanzas(root, "var/lib/dpkg/status").into_iter();
+    let mut lines: Vec<String> = stanzas.map(line).collect();
+    lines.sort();
+    sha256(lines.join("\n").as_bytes())
+}
+
+pub(crate) fn sha256(content: &[u8]) -> String {
     hex(ring::digest::digest(&ring::digest::SHA256, content).as_ref())
 }
 

@@ -2,12 +2,16 @@
 
 #[cfg(feature = "ec2")]
 pub(crate) mod account;
+mod changes;
 pub(crate) mod here;
 pub(crate) mod inventory;
+pub(crate) mod recording;
 #[cfg(feature = "ec2")]
 pub(crate) mod running;
+pub(crate) mod runs;
 pub(crate) mod sealed;
 pub(crate) mod twins;
+pub(crate) mod volatile;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
