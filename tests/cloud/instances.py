@@ -11,7 +11,7 @@ from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
 from account import ORIGINAL
-from errors import error
+from errors import error, not_found
 from rules import check_group
 
 
@@ -72,7 +72,7 @@ def patch_looking(cloud) -> None:
     def insist(instances) -> None:
         for instance in instances:
             if hidden(instance):
-                raise error("InvalidInstanceID.NotFound", f"The instance ID '{instance.id}' does not exist")
+                raise not_found(instance.id)
 
     def describe_instances(self, filters=None):
         kept = []

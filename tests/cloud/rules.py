@@ -6,7 +6,7 @@ from moto.ec2.models.security_groups import SecurityGroupBackend
 from moto.ec2.responses.availability_zones_and_regions import AvailabilityZonesAndRegions
 from moto.ec2.responses.tags import TagResponse
 
-from errors import error, no_image
+from errors import error, not_found
 
 REGION_FILTERS = {"endpoint": "Endpoint", "opt-in-status": "OptInStatus", "region-name": "RegionName"}
 
@@ -57,7 +57,7 @@ def patch_groups(cloud) -> None:
 def check_group(account, ec2, group_id: str) -> None:
     """moto would make a group with an id that it does not know."""
     if ec2.get_security_group_from_id(group_id) is None or account.hidden(group_id):
-        raise error("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
+        raise not_found(group_id)
 
 
 def patch_keys() -> None:
@@ -75,13 +75,11 @@ def patch_tags(cloud) -> None:
     create = TagResponse.create_tags
 
     def create_tags(self):
-        """All resources are looked at before one is tagged."""
+        """moto looks at all resources before it tags one, but minds neither what is new nor an image that is gone."""
         account, ec2 = cloud.account(self.current_account), self.ec2_backend
         for thing in self._get_param("Resources", []):
-            if thing.startswith("ami-") and (thing not in ec2.amis or account.hidden(thing)):
-                raise no_image(thing)
-            if thing.startswith("snap-") and thing not in ec2.snapshots:
-                raise error("InvalidSnapshot.NotFound", f"The snapshot '{thing}' does not exist.")
+            if account.hidden(thing) or (thing.startswith("ami-") and thing not in ec2.amis):
+                raise not_found(thing)
         return create(self)
 
     TagResponse.create_tags = create_tags

@@ -192,7 +192,7 @@ class ServerRequest(Request):
     from_wsgi_server = True
 
 
-# Looked up in each call, for a third of its time.
+# Made anew in each call otherwise, for a third of its time.
 moto.core.responses.method_names_from_class = functools.cache(moto.core.responses.method_names_from_class)
 # Each call would be written down in the account's IAM, which is nobody's here and slow to make.
 moto.iam.models.mark_account_as_visited = lambda **_: None

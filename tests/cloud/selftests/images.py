@@ -78,6 +78,14 @@ class Images(Asking, unittest.TestCase):
         self.ec2.create_tags(Resources=[image, snapshot, group], Tags=tag)
         self.assertEqual(self.tagged("a"), sorted([image, snapshot, group]))
 
+    def test_what_is_not_known_yet_cannot_be_tagged(self):
+        self.control("delays", {"visible": 600})
+        tag = [{"Key": "a", "Value": "b"}]
+        for thing, code in ((self.group(), "InvalidGroup.NotFound"), (self.run_instance(), "InvalidInstanceID.NotFound")):
+            self.assertEqual(self.code(self.ec2.create_tags, Resources=[thing], Tags=tag), code)
+        self.control("delays", {"visible": 0})
+        self.assertEqual(self.tagged("a"), [])
+
     def tagged(self, key):
         tags = self.ec2.describe_tags(Filters=[{"Name": "key", "Values": [key]}])["Tags"]
         return sorted(t["ResourceId"] for t in tags)
