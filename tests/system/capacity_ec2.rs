@@ -77,6 +77,22 @@ fn where_it_may_not_ask_what_is_offered_the_launch_tells() {
 }
 
 #[test]
+fn a_subnet_without_capacity_is_asked_once_and_the_candidate_begins_where_there_is_some() {
+    let cloud = Cloud::start();
+    // As EC2 says it: like a failure of its own, which is worth asking again.
+    let none = json!({"code": "InsufficientInstanceCapacity", "message": "none", "status": 500, "times": 2});
+    cloud.fault("RunInstances", "error", none);
+    build(&cloud, 0);
+    assert_all_hit(&cloud);
+    let places = tried(&cloud);
+    let [first, second, builder, candidate] = places.as_slice() else {
+        panic!("{places:?}");
+    };
+    assert!(first != second && second != builder, "{places:?}");
+    assert_eq!(builder, candidate);
+}
+
+#[test]
 fn a_type_that_no_subnet_s_zone_offers_is_an_error_before_anything_is_made() {
     let cloud = Cloud::start();
     for (zones, told) in [

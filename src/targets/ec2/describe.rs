@@ -9,17 +9,17 @@ use super::error::Ec2Error;
 use super::{Ec2, tags};
 use crate::run::RunId;
 
-/// Makes a call page by page, and returns what all pages list.
+/// Makes a call page by page, patiently, and returns what all pages list.
 macro_rules! all_pages {
-    ($ec2:expr, $operation:literal, $request:expr) => {
-        $request
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect()
-            .await
-            .map_err(|error| $ec2.refused($operation, error))
-    };
+    ($ec2:expr, $operation:literal, $request:expr) => {{
+        let request = $request;
+        let asking = || async {
+            let pages = request.clone().into_paginator().items().send();
+            let listed = pages.try_collect().await;
+            listed.map_err(|error| $ec2.refused($operation, error))
+        };
+        $ec2.persist(asking).await
+    }};
 }
 
 impl Ec2 {

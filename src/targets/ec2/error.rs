@@ -3,7 +3,6 @@
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::ledger::JournalError;
@@ -82,7 +81,7 @@ impl Ec2Error {
                     return Self::NoAnswer {
                         operation,
                         region,
-                        source: DisplayErrorContext(&error).to_string().into(),
+                        source: said(&error).into(),
                     };
                 };
                 let request_id = error.request_id().map(str::to_owned);
@@ -101,12 +100,12 @@ impl Ec2Error {
             other if lacks_credentials(&other) => Self::NoCredentials {
                 operation,
                 region,
-                source: DisplayErrorContext(&other).to_string().into(),
+                source: said(&other).into(),
             },
             other => Self::NoAnswer {
                 operation,
                 region,
-                source: DisplayErrorContext(&other).to_string().into(),
+                source: said(&other).into(),
             },
         }
     }
@@ -125,10 +124,11 @@ impl Ec2Error {
 
     /// Returns whether EC2 said no: what was asked for has not come to be.
     ///
-    /// A throttled call is no proof of that: it is the last of several tries, of which an earlier
-    /// one may have been done and its answer lost.
+    /// A throttled call is no proof of that, nor one whose credentials have ended: it is the last of
+    /// several tries, of which an earlier one may have been done and its answer lost.
     pub(super) fn is_refusal(&self) -> bool {
-        let is_proof = |code| !is_broken(code) && !is_throttled(code);
+        let is_proof =
+            |code| !is_broken(code) && !is_throttled(code) && !is_about_credentials(code);
         self.code().is_some_and(is_proof)
     }
 
@@ -192,11 +192,10 @@ impl Ec2Error {
         };
         let hint = match code {
             code if is_denied(code) => "the credentials lack the permission for this action",
-            "AuthFailure"
-            | "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-            | "ExpiredToken"
-            | "RequestExpired" => {
+            "ExpiredToken" | "ExpiredTokenException" => {
+                "the credentials have ended: a build needs some that last as long as it does, or a profile or role that renews them"
+            }
+            code if is_about_credentials(code) => {
                 "the credentials are not valid, or the clock of this machine is wrong"
             }
             "OptInRequired" | "PendingVerification" => {
@@ -260,6 +259,47 @@ pub(super) fn is_capacity(code: &str) -> bool {
     )
 }
 
+/// Returns whether it was not looked at what was asked, since nobody knew who asks.
+fn is_about_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "AuthFailure"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "IncompleteSignature"
+            | "InvalidClientTokenId"
+            | "RequestExpired"
+            | "SignatureDoesNotMatch"
+            | "TokenRefreshRequired"
+            | "UnrecognizedClientException"
+    )
+}
+
+/// Returns what an error of the SDK and its causes say, each once. Its own words for what it was
+/// at (`dispatch failure`, `io error`) tell a user nothing.
+fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |error| error.source()) {
+        let said = error.to_string();
+        let is_known = words.last().is_some_and(|last| last.contains(&said));
+        let is_inner = [
+            "dispatch failure",
+            "io error",
+            "other",
+            "response error",
+            "service error",
+        ]
+        .contains(&said.as_str());
+        if !is_known && !is_inner {
+            words.push(said);
+        }
+    }
+    match words.is_empty() {
+        true => error.to_string(),
+        false => words.join(": "),
+    }
+}
+
 /// Returns whether EC2 failed by itself: whether the thing was done is not known.
 fn is_broken(code: &str) -> bool {
     matches!(
@@ -306,6 +346,25 @@ mod tests {
         assert!(!refused("InternalError").is_refusal());
         assert!(!refused("RequestLimitExceeded").is_refusal());
         assert!(!refused("EC2ThrottledException").is_refusal());
+        for code in ["ExpiredToken", "RequestExpired", "AuthFailure"] {
+            assert!(!refused(code).is_refusal(), "{code}");
+            assert!(!refused(code).is_transient(), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_got_no_answer_says_why_in_the_words_of_the_trade() {
+        use aws_sdk_ec2::operation::run_instances::RunInstancesError;
+        use aws_smithy_runtime_api::client::result::ConnectorError;
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error =
+            SdkError::<RunInstancesError, ()>::dispatch_failure(ConnectorError::io(refused.into()));
+        let error = Ec2Error::from_sdk("RunInstances", "eu-west-1", error);
+        let said = crate::exit::chain(&error);
+        assert_eq!(
+            said,
+            "RunInstances got no answer in eu-west-1: connection refused"
+        );
     }
 
     #[test]

@@ -57,9 +57,11 @@ impl Ec2 {
             ));
         let ec2 = self.clone();
         let call = Box::pin(async move {
-            let answer = request.send().await;
-            let answer = answer.map_err(|e| ec2.refused("CreateImage", e));
-            answer.map(|a| a.image_id)
+            let asking = || async {
+                let answer = request.clone().send().await;
+                answer.map_err(|e| ec2.refused("CreateImage", e))
+            };
+            ec2.persist(asking).await.map(|a| a.image_id)
         });
         let debts = [
             (Due::OnFailure, snapshots.into()),
@@ -116,9 +118,13 @@ impl Ec2 {
 
     /// Stops the builder; returns it as it is then.
     async fn stop(&self, id: &str, cx: &PhaseContext<'_>) -> Result<Instance, TargetError> {
-        let answer = self.ec2.stop_instances().instance_ids(id).send().await;
-        if let Err(error) = answer {
-            return Err(self.explain(self.refused("StopInstances", error)).await);
+        let request = self.ec2.stop_instances().instance_ids(id);
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| self.refused("StopInstances", e))
+        };
+        if let Err(error) = self.persist(asking).await {
+            return Err(self.explain(error).await);
         }
         let wanted = Wanted {
             what: id,
@@ -278,12 +284,13 @@ impl Ec2 {
         let value = AttributeValue::builder().value(description).build();
         let request = self.ec2.modify_image_attribute();
         let request = request.image_id(id).description(value);
-        self.once_known(&[id.to_owned()], || async {
+        let asking = || async {
             let answer = request.clone().send().await;
             let answer = answer.map_err(|e| self.refused("ModifyImageAttribute", e));
             answer.map(drop)
-        })
-        .await
+        };
+        let new = [id.to_owned()];
+        self.persist(|| self.once_known(&new, asking)).await
     }
 
     async fn register(
@@ -323,9 +330,11 @@ impl Ec2 {
             ));
         let ec2 = self.clone();
         let call = Box::pin(async move {
-            let answer = request.send().await;
-            let answer = answer.map_err(|e| ec2.refused("RegisterImage", e));
-            answer.map(|a| a.image_id)
+            let asking = || async {
+                let answer = request.clone().send().await;
+                answer.map_err(|e| ec2.refused("RegisterImage", e))
+            };
+            ec2.persist(asking).await.map(|a| a.image_id)
         });
         let name = &plan.image.name;
         let debts = [(Due::OnFailure, self.deregistering(plan, name))];

@@ -1,5 +1,7 @@
 //! The capacity ladder: what is asked for in turn while EC2 has no machine to give.
 
+use std::collections::BTreeSet;
+
 use super::error::Ec2Error;
 use super::network::{Network, Place};
 use crate::manifest::Arch;
@@ -7,10 +9,19 @@ use crate::plan::BakePlan;
 use crate::targets::Role;
 
 /// One rung of the capacity ladder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rung {
     pub(super) instance_type: String,
     pub(super) subnet_id: String,
+}
+
+/// Where the bake has climbed: its candidate need not find out again where there is room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Climbed {
+    /// Where EC2 had no machine to give.
+    pub(super) empty: BTreeSet<Rung>,
+    /// Where it had one.
+    pub(super) held: Option<Rung>,
 }
 
 impl Rung {
@@ -39,11 +50,13 @@ pub(super) fn types(plan: &BakePlan) -> Vec<String> {
 }
 
 /// Returns each type in each subnet that may have it, types first; for a candidate the smallest of
-/// them comes first.
-pub(super) fn ladder(mut types: Vec<String>, role: Role, network: &Network) -> Vec<Rung> {
-    if role == Role::Candidate {
-        types.sort_by_key(|t| size(t)); // stable: among equals the manifest's order stays
-    }
+/// them comes first, in the builder's subnet, and last what had no machine for the builder.
+pub(super) fn ladder(
+    types: &[String],
+    role: Role,
+    network: &Network,
+    climbed: &Climbed,
+) -> Vec<Rung> {
     let places = &network.subnets;
     let all = types
         .iter()
@@ -53,7 +66,17 @@ pub(super) fn ladder(mut types: Vec<String>, role: Role, network: &Network) -> V
         instance_type: t.clone(),
         subnet_id: p.id.clone(),
     };
-    offered.map(rung).collect()
+    let mut rungs: Vec<Rung> = offered.map(rung).collect();
+    if role == Role::Candidate {
+        let held = climbed.held.as_ref();
+        rungs.sort_by_key(|rung| {
+            let is_elsewhere = held.is_some_and(|held| held.subnet_id != rung.subnet_id);
+            let is_other = held.is_some_and(|held| held.instance_type != rung.instance_type);
+            let size = size(&rung.instance_type);
+            (climbed.empty.contains(rung), size, is_other, is_elsewhere)
+        });
+    }
+    rungs
 }
 
 /// Returns a type's place among the sizes of its family: `t3.micro` before `m5.2xlarge`.
@@ -87,7 +110,7 @@ mod tests {
         };
         let types = ["m5.large", "t3.small"].map(str::to_owned);
         let rungs = |role, network: &Network| {
-            let rungs = ladder(types.to_vec(), role, network).into_iter();
+            let rungs = ladder(&types, role, network, &Climbed::default()).into_iter();
             let rungs = rungs.map(|r| format!("{} {}", r.instance_type, r.subnet_id));
             rungs.collect::<Vec<_>>()
         };
@@ -102,6 +125,45 @@ mod tests {
         );
         network.offerings = Offerings::Unknown;
         assert_eq!(rungs(Role::Builder, &network).len(), 4);
+    }
+
+    #[test]
+    fn a_candidate_begins_where_the_builder_found_room() {
+        let place = |id: &str| Place {
+            id: id.into(),
+            zone: "a".into(),
+        };
+        let network = Network {
+            vpc_id: "vpc-1".into(),
+            subnets: vec![place("subnet-a"), place("subnet-b")],
+            offerings: Offerings::Unknown,
+        };
+        let types = ["c5.large", "m5.large", "t3.small"].map(str::to_owned);
+        let all = ladder(&types, Role::Builder, &network, &Climbed::default());
+        let first = |empty: usize| {
+            let climbed = Climbed {
+                empty: all.iter().take(empty).cloned().collect(),
+                held: Some(all[empty].clone()),
+            };
+            let rungs = ladder(&types, Role::Candidate, &network, &climbed);
+            assert_eq!(rungs.len(), all.len(), "none is given up");
+            format!("{} {}", rungs[0].instance_type, rungs[0].subnet_id)
+        };
+        assert_eq!(
+            first(0),
+            "t3.small subnet-a",
+            "a smaller one was not refused"
+        );
+        assert_eq!(first(1), "t3.small subnet-b");
+        assert_eq!(first(5), "t3.small subnet-b");
+        let same = ["c5.large", "m5.large"].map(str::to_owned);
+        let all = ladder(&same, Role::Builder, &network, &Climbed::default());
+        let climbed = Climbed {
+            empty: all[..3].iter().cloned().collect(),
+            held: Some(all[3].clone()),
+        };
+        let rungs = ladder(&same, Role::Candidate, &network, &climbed);
+        assert_eq!(rungs[0], all[3]);
     }
 
     #[test]

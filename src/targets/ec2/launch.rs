@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, Image,
     Instance, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
@@ -87,18 +88,23 @@ impl Ec2 {
         cx: &PhaseContext<'_>,
     ) -> Result<String, TargetError> {
         let types = types(request.plan);
-        let mut rungs = ladder(types, request.role, network).into_iter();
+        let climbed = self.state().climbed.clone();
+        let mut rungs = ladder(&types, request.role, network, &climbed).into_iter();
         let mut queue = Queue::new(cx);
         let (mut rung, mut last) = (rungs.next(), None);
         for attempt in 1.. {
             let Some(here) = &rung else { break };
             match self.attempt(request, here, attempt, cx).await {
-                Ok(id) => return Ok(id),
+                Ok(id) => {
+                    self.state().climbed.held.clone_from(&rung);
+                    return Ok(id);
+                }
                 Err(error) if error.code().is_some_and(is_quota) => {
                     queue.wait(&here.instance_type, error).await?;
                 }
                 Err(error) if error.code().is_some_and(is_capacity) => {
                     cx.phase.progress(here.without(&error), None);
+                    self.state().climbed.empty.extend(rung.clone());
                     last = Some(error);
                     rung = rungs.next();
                 }
@@ -181,14 +187,15 @@ impl Ec2 {
         let (ec2, mut new) = (self.clone(), request.groups.to_vec());
         new.extend(request.image.image_id.clone());
         Box::pin(async move {
-            let answer = ec2
-                .once_known(&new, || {
-                    let (ec2, sending) = (&ec2, call.clone().send());
-                    Box::pin(
-                        async move { sending.await.map_err(|e| ec2.refused("RunInstances", e)) },
-                    )
-                })
-                .await?;
+            let ask = || {
+                // The SDK would ask five times where there is no capacity, which is status 500.
+                let once =
+                    aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());
+                let sending = call.clone().customize().config_override(once).send();
+                let ec2 = &ec2;
+                Box::pin(async move { sending.await.map_err(|e| ec2.refused("RunInstances", e)) })
+            };
+            let answer = ec2.persist(|| ec2.once_known(&new, ask)).await?;
             let made = answer.instances.unwrap_or_default();
             let id = made.into_iter().find_map(|i| i.instance_id);
             let id = id.unwrap_or_default();

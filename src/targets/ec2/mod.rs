@@ -5,6 +5,7 @@
 mod caller;
 #[cfg(test)]
 mod canned;
+mod credentials;
 mod debts;
 mod describe;
 mod diagnose;
@@ -32,6 +33,8 @@ use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ec2::config::retry::RetryPartition;
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_http_client::{Builder, tls};
@@ -39,7 +42,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use time::OffsetDateTime;
 
 use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::ledger::DebtId;
 use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
@@ -58,6 +61,9 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// again.
 const PER_TRY: Duration = Duration::from_secs(60);
 
+/// How long a machine that does not answer is explained; EC2 may be out of reach itself.
+const DIAGNOSIS: Duration = Duration::from_secs(60);
+
 /// How often the SDK tries a call that is throttled or got no answer.
 const TRIES: u32 = 5;
 
@@ -72,6 +78,7 @@ pub(crate) struct Ec2 {
     ec2: aws_sdk_ec2::Client,
     ssm: aws_sdk_ssm::Client,
     sts: aws_sdk_sts::Client,
+    credentials: Option<SharedCredentialsProvider>,
     echo: Echo,
     poll: Duration,
     state: Arc<Mutex<State>>,
@@ -83,6 +90,12 @@ pub(crate) struct Ec2 {
 /// What one step of a bake leaves for the next.
 #[derive(Debug, Default)]
 struct State {
+    /// When the bake must be over, if there is one.
+    until: Option<Instant>,
+    /// Whether it has read all that it needs to begin.
+    resolved: bool,
+    /// Whether it is over: what is made now, nobody would remove.
+    unwinding: bool,
     network: Option<Network>,
     group_id: Option<String>,
     /// Who may reach the port of that group.
@@ -94,6 +107,8 @@ struct State {
     born: HashMap<String, Instant>,
     /// What could not be removed: who waits for it waits in vain.
     stuck: HashSet<(RunId, Holder)>,
+    /// What RunInstances said where it was asked for the builder.
+    climbed: ladder::Climbed,
 }
 
 /// What must go before something else of its run can.
@@ -140,15 +155,22 @@ impl Ec2 {
             TargetError::manifest("no AWS region")
                 .with_hint("set builder.region, AWS_REGION, or a region in the profile")
         })?;
+        refuse_zone(region.as_ref())?;
         Ok(Self::by(config, &region))
     }
 
     fn by(config: SdkConfig, region: &Region) -> Self {
+        // What is left of its tries, a client shares with all of its partition: other builds of
+        // this process, by default.
+        let retries = || RetryPartition::custom("bake").build();
+        let ec2 = aws_sdk_ec2::config::Builder::from(&config).retry_partition(retries());
+        let ssm = aws_sdk_ssm::config::Builder::from(&config).retry_partition(retries());
         Self {
             region: region.to_string(),
-            ec2: aws_sdk_ec2::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2.build()),
+            ssm: aws_sdk_ssm::Client::from_conf(ssm.build()),
             sts: aws_sdk_sts::Client::new(&config),
+            credentials: config.credentials_provider(),
             echo: Echo::from_environment(),
             poll: POLL,
             state: Arc::default(),
@@ -198,11 +220,11 @@ impl Ec2 {
         let pairs = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let request = self.ec2.create_tags().set_resources(Some(ids.clone()));
         let request = request.set_tags(Some(tags::list(&pairs.collect())));
-        self.once_known(&ids, || async {
+        let tagging = || async {
             let answer = request.clone().send().await;
             answer.map(drop).map_err(|e| self.refused("CreateTags", e))
-        })
-        .await
+        };
+        self.persist(|| self.once_known(&ids, tagging)).await
     }
 
     fn refused<E, R>(&self, operation: &'static str, error: SdkError<E, R>) -> Ec2Error
@@ -214,6 +236,22 @@ impl Ec2 {
     }
 }
 
+/// Refuses the name of a zone (`eu-west-1a`, `us-west-2-lax-1a`), which is easily taken for that of
+/// its region: no address would answer, and nothing would tell why.
+fn refuse_zone(region: &str) -> Result<(), TargetError> {
+    let Some(rest) = region.strip_suffix(|c: char| c.is_ascii_lowercase()) else {
+        return Ok(());
+    };
+    let Some(digit) = rest.find(|c: char| c.is_ascii_digit()) else {
+        return Ok(());
+    };
+    let (its, _) = region.split_at(digit + 1);
+    Err(TargetError::manifest(format!(
+        "{region} is a zone, and its region is {its}"
+    ))
+    .with_hint("set builder.region, AWS_REGION, or the region in the profile, to the region; a zone is chosen by builder.subnet"))
+}
+
 #[async_trait]
 impl Target for Ec2 {
     fn region(&self) -> Option<&str> {
@@ -221,6 +259,8 @@ impl Target for Ec2 {
     }
 
     async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+        self.state().until = Some(cx.until);
+        self.warn_of_credentials_that_end(plan, cx).await;
         let source = self.source_image(&plan.source, plan.arch).await?;
         let keeps_first_image = image::has_products(&source);
         self.state().keeps_first_image = keeps_first_image;
@@ -244,6 +284,7 @@ impl Target for Ec2 {
             );
         }
         self.network(plan).await?;
+        self.state().resolved = true;
         Ok(image::base(&source))
     }
 
@@ -267,7 +308,8 @@ impl Target for Ec2 {
     }
 
     async fn diagnose(&self, machine: &Machine) -> Vec<String> {
-        self.causes(machine).await
+        let causes = clock::timeout(DIAGNOSIS, self.causes(machine));
+        causes.await.unwrap_or_default()
     }
 
     async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError> {
@@ -316,5 +358,22 @@ impl Target for Ec2 {
         let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
         self.tag(ids, &[(tags::EXPIRES, &expires)]).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_no_region_and_its_region_is_named() {
+        let told = |name| refuse_zone(name).err().map(|e| e.to_string());
+        for region in ["eu-west-1", "us-gov-east-1", "ap-southeast-2", "local"] {
+            assert_eq!(told(region), None);
+        }
+        let zone = told("eu-west-1a").unwrap();
+        assert_eq!(zone, "eu-west-1a is a zone, and its region is eu-west-1");
+        let local = told("us-west-2-lax-1a").unwrap();
+        assert!(local.ends_with("its region is us-west-2"), "{local}");
     }
 }

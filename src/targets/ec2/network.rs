@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{
 use super::caller::{alone, local_address};
 use super::debts::Removal;
 use super::error::Ec2Error;
-use super::ladder::{ladder, types};
+use super::ladder::{Climbed, ladder, types};
 use super::offerings::Offerings;
 use super::{Ec2, tags};
 use crate::clock;
@@ -45,7 +45,7 @@ impl Ec2 {
         if plan.builder.subnet == Subnet::Default {
             let types = types(plan);
             network.offerings = self.offerings(&types).await?;
-            if ladder(types.clone(), Role::Builder, &network).is_empty() {
+            if ladder(&types, Role::Builder, &network, &Climbed::default()).is_empty() {
                 return Err(network.offerings.out_of_reach(&types, &self.region));
             }
         }
@@ -66,9 +66,9 @@ impl Ec2 {
         };
         let subnets = self.subnets(filters).await?;
         let routes = self.routes(&subnets).await?;
-        let open =
-            plan.builder.subnet == Subnet::Default && plan.builder.connect == Connect::PublicIp;
-        choose(&subnets, &routes, open).ok_or_else(|| no_subnet(&self.region))
+        let wanted = &plan.builder.subnet;
+        let open = *wanted == Subnet::Default && plan.builder.connect == Connect::PublicIp;
+        choose(&subnets, &routes, open).ok_or_else(|| no_subnet(wanted, &self.region))
     }
 
     async fn default_vpc(&self) -> Result<String, TargetError> {
@@ -76,7 +76,7 @@ impl Ec2 {
             .vpcs(vec![tags::filter("is-default", ["true"])])
             .await?;
         let vpc = found.into_iter().find_map(|vpc| vpc.vpc_id);
-        vpc.ok_or_else(|| no_subnet(&self.region))
+        vpc.ok_or_else(|| no_subnet(&Subnet::Default, &self.region))
     }
 
     pub(super) async fn routes(
@@ -134,10 +134,13 @@ impl Ec2 {
             .tag_specifications(tags);
         let (ec2, run) = (self.clone(), plan.run.clone());
         let call = Box::pin(async move {
-            let answer = request.send().await;
-            let id = match answer.map_err(|e| ec2.refused("CreateSecurityGroup", e)) {
+            let asking = || async {
+                let answer = request.clone().send().await;
+                answer.map_err(|e| ec2.refused("CreateSecurityGroup", e))
+            };
+            let id = match ec2.persist(asking).await {
                 Ok(answer) => answer.group_id.unwrap_or_default(),
-                // The first answer was lost and the SDK asked again.
+                // The first answer was lost, and it was asked again.
                 Err(error) if error.code() == Some("InvalidGroup.Duplicate") => {
                     let found = ec2.look(|| ec2.find_group(&run, &name)).await?;
                     found.into_iter().next().ok_or(error)?
@@ -158,13 +161,9 @@ impl Ec2 {
 
     /// Makes a call about things that were just made, again while EC2 has not heard of them
     /// everywhere.
-    pub(super) async fn once_known<T, F, R>(
-        &self,
-        ids: &[String],
-        mut call: F,
-    ) -> Result<T, Ec2Error>
+    pub(super) async fn once_known<T, F, R>(&self, ids: &[String], call: F) -> Result<T, Ec2Error>
     where
-        F: FnMut() -> R,
+        F: Fn() -> R,
         R: Future<Output = Result<T, Ec2Error>>,
     {
         loop {
@@ -199,13 +198,13 @@ impl Ec2 {
             .authorize_security_group_ingress()
             .group_id(group_id)
             .ip_permissions(rule.build());
-        let made = self
-            .once_known(&[group_id.to_owned()], || async {
-                let answer = request.clone().send().await;
-                answer.map_err(|e| self.refused("AuthorizeSecurityGroupIngress", e))
-            })
-            .await;
-        match made {
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| self.refused("AuthorizeSecurityGroupIngress", e))
+        };
+        let new = [group_id.to_owned()];
+        let made = self.persist(|| self.once_known(&new, asking));
+        match made.await {
             Err(error) if error.code() != Some("InvalidPermission.Duplicate") => {
                 Err(self.explain(error).await)
             }
@@ -255,9 +254,18 @@ impl Ec2 {
     }
 }
 
-fn no_subnet(region: &str) -> TargetError {
-    TargetError::manifest(format!("no subnet in {region} for the builder"))
-        .with_hint("set builder.subnet: the default VPC is missing, or none of its subnets routes to an internet gateway")
+fn no_subnet(wanted: &Subnet, region: &str) -> TargetError {
+    match wanted {
+        Subnet::Id(id) => TargetError::manifest(format!("the subnet {id} does not exist in {region}"))
+            .with_hint("look at builder.subnet, and at the account and region that are used"),
+        Subnet::Filter(filters) => TargetError::manifest(format!(
+            "no subnet in {region} has {}",
+            tags::told(filters)
+        ))
+        .with_hint("look at builder.subnet, and at the account and region that are used"),
+        Subnet::Default => TargetError::manifest(format!("no subnet in {region} for the builder"))
+            .with_hint("set builder.subnet: the default VPC is missing, or none of its subnets routes to an internet gateway"),
+    }
 }
 
 /// Chooses among subnets of one VPC: in order of free addresses, and if `open` only those that
@@ -335,6 +343,23 @@ mod tests {
         };
         assert_eq!(ids(true), ["subnet-a"]);
         assert_eq!(ids(false), ["subnet-b", "subnet-a"]);
+    }
+
+    #[test]
+    fn a_subnet_that_is_not_there_is_named() {
+        let told = |wanted: &Subnet| no_subnet(wanted, "eu-west-1").to_string();
+        assert_eq!(
+            told(&Subnet::Id("subnet-0abc".into())),
+            "the subnet subnet-0abc does not exist in eu-west-1"
+        );
+        let filters = [
+            ("tag:tier".to_owned(), vec!["build".to_owned()]),
+            ("vpc-id".to_owned(), vec!["vpc-1".to_owned()]),
+        ];
+        assert_eq!(
+            told(&Subnet::Filter(filters.into())),
+            "no subnet in eu-west-1 has tag:tier=build and vpc-id=vpc-1"
+        );
     }
 
     #[test]

@@ -65,20 +65,22 @@ impl Ec2 {
                 "instance-type",
                 types.iter().map(String::as_str),
             ));
-        let mut pages = request.into_paginator().items().send();
-        let mut pairs = BTreeSet::new();
-        while let Some(offering) = pages.next().await {
-            match offering.map_err(|e| self.refused("DescribeInstanceTypeOfferings", e)) {
-                Ok(offering) => {
-                    let instance_type = offering.instance_type.map(|t| t.as_str().to_owned());
-                    pairs.extend(instance_type.zip(offering.location));
-                }
-                // Not permitted, or no call of this service: EC2 itself has answered.
-                Err(Ec2Error::Refused { .. }) => return Ok(Offerings::Unknown),
-                Err(error) => return Err(error),
+        let asking = || async {
+            let mut pages = request.clone().into_paginator().items().send();
+            let mut pairs = BTreeSet::new();
+            while let Some(offering) = pages.next().await {
+                let offering =
+                    offering.map_err(|e| self.refused("DescribeInstanceTypeOfferings", e))?;
+                let instance_type = offering.instance_type.map(|t| t.as_str().to_owned());
+                pairs.extend(instance_type.zip(offering.location));
             }
+            Ok(Offerings::Known(pairs))
+        };
+        match self.persist(asking).await {
+            // Not permitted, or no call of this service: EC2 itself has answered.
+            Err(Ec2Error::Refused { .. }) => Ok(Offerings::Unknown),
+            answer => answer,
         }
-        Ok(Offerings::Known(pairs))
     }
 }
 

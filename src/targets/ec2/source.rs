@@ -1,6 +1,6 @@
 //! Finding the image a bake starts from, and what must be known of it.
 
-use aws_sdk_ec2::types::{ArchitectureValues, Image};
+use aws_sdk_ec2::types::{ArchitectureValues, Image, PlatformValues};
 
 use super::error::Ec2Error;
 use super::{Ec2, tags};
@@ -45,7 +45,7 @@ impl Ec2 {
                 .with_hint("name the image by `ami:`, or build with `--target container`"));
             }
         };
-        check_arch(&image, arch)?;
+        check(&image, arch)?;
         Ok(image)
     }
 
@@ -69,16 +69,15 @@ impl Ec2 {
     }
 
     async fn parameter(&self, path: &str) -> Result<Option<String>, TargetError> {
-        match self.ssm.get_parameter().name(path).send().await {
+        let request = self.ssm.get_parameter().name(path);
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| Ec2Error::from_sdk("GetParameter", &self.region, e))
+        };
+        match self.persist(asking).await {
             Ok(answer) => Ok(answer.parameter.and_then(|p| p.value)),
-            Err(error) => {
-                let error = Ec2Error::from_sdk("GetParameter", &self.region, error);
-                if error.is_not_found() {
-                    Ok(None)
-                } else {
-                    Err(error.into())
-                }
-            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -115,21 +114,39 @@ impl Ec2 {
             .with_hint("add `most_recent: true`, or narrow the filter"));
         }
         images.sort_by(|a, b| a.creation_date().cmp(&b.creation_date()));
-        images.pop().ok_or_else(|| {
-            TargetError::manifest(format!(
-                "no {arch} image in {} matches the source",
-                self.region
-            ))
-        })
+        images
+            .pop()
+            .ok_or_else(|| none_matches(wanted, arch, &self.region))
     }
 }
 
-fn check_arch(image: &Image, arch: Arch) -> Result<(), TargetError> {
+fn none_matches(wanted: &ImageFilter, arch: Arch, region: &str) -> TargetError {
+    let mut filters = wanted.filters.clone();
+    if !wanted.owners.is_empty() {
+        filters.insert("owner".to_owned(), wanted.owners.clone());
+    }
+    TargetError::manifest(format!(
+        "no {arch} image in {region} that is available has {}",
+        tags::told(&filters)
+    ))
+    .with_hint("an image of another account must be public or shared with this one")
+}
+
+/// Refuses what cannot become a builder.
+fn check(image: &Image, arch: Arch) -> Result<(), TargetError> {
+    let id = image.image_id().unwrap_or_default();
+    let platform = image
+        .platform()
+        .map(PlatformValues::as_str)
+        .unwrap_or_default();
+    if platform.eq_ignore_ascii_case("windows") {
+        let message = format!("{id} is Windows, and a builder must be Linux with cloud-init");
+        return Err(TargetError::manifest(message));
+    }
     let found = image.architecture().map_or("", ArchitectureValues::as_str);
     if found == ec2_arch(arch) {
         return Ok(());
     }
-    let id = image.image_id().unwrap_or_default();
     Err(TargetError::manifest(format!(
         "{id} is for {found}, and source.arch is {arch}"
     )))
@@ -140,5 +157,42 @@ pub(super) fn ec2_arch(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "x86_64",
         Arch::Arm64 => "arm64",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::Fault;
+
+    #[test]
+    fn a_windows_image_is_the_manifest_s_fault() {
+        let image = Image::builder()
+            .image_id("ami-1")
+            .architecture(ArchitectureValues::X8664);
+        assert!(check(&image.clone().build(), Arch::Amd64).is_ok());
+        let windows = image.platform(PlatformValues::Windows).build();
+        let error = check(&windows, Arch::Amd64).unwrap_err();
+        assert_eq!(error.fault, Fault::Manifest);
+        assert!(error.to_string().starts_with("ami-1 is Windows"), "{error}");
+    }
+
+    #[test]
+    fn what_was_looked_for_is_told() {
+        let wanted = ImageFilter {
+            owners: vec!["099720109477".into()],
+            filters: [(
+                "name".to_owned(),
+                vec!["web-*".to_owned(), "app-*".to_owned()],
+            )]
+            .into(),
+            most_recent: true,
+        };
+        let error = none_matches(&wanted, Arch::Arm64, "eu-west-1");
+        assert_eq!(error.fault, Fault::Manifest);
+        assert_eq!(
+            error.to_string(),
+            "no arm64 image in eu-west-1 that is available has name=web-* or app-* and owner=099720109477"
+        );
     }
 }

@@ -98,6 +98,14 @@ pub(super) fn filter<'v>(name: &str, values: impl IntoIterator<Item = &'v str>) 
         .build()
 }
 
+/// Returns filters as people are told them: `name=web-* and tag:tier=a or b`.
+pub(super) fn told(filters: &BTreeMap<String, Vec<String>>) -> String {
+    let told = filters
+        .iter()
+        .map(|(name, values)| format!("{name}={}", values.join(" or ")));
+    told.collect::<Vec<_>>().join(" and ")
+}
+
 /// Returns the security group's name.
 pub(super) fn group_name(run: &RunId) -> String {
     format!("amibake-{run}")

@@ -1,12 +1,12 @@
 //! Waiting for EC2: one loop for what is to become something, one for what is to be found, one for
 //! what is to go. All of them ask every few seconds, and a call that EC2 could not answer, or did
-//! not want to yet, is asked again.
+//! not want to yet, is asked again. Outside them, [`Ec2::persist`] does that for one call.
 
 use std::time::Duration;
 
 use super::Ec2;
 use super::error::Ec2Error;
-use crate::clock::{Instant, sleep};
+use crate::clock::{Instant, sleep, timeout};
 use crate::targets::{PhaseContext, TargetError};
 
 /// How long something whose id never arrived is looked for, and how long none of a kind must have
@@ -18,6 +18,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// After this time what is waited for is of the slow kind, and is asked after less often.
 const SLOW: Duration = Duration::from_secs(120);
+
+/// How many times longer than the first the pauses get between two tries of one call.
+const LONGEST_PAUSE: u32 = 16;
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -62,13 +65,24 @@ impl Ec2 {
         let Wanted {
             what, state, limit, ..
         } = wanted;
+        let slow = || Ec2Error::TooSlow {
+            what: what.to_owned(),
+            wanted: state,
+            after: limit,
+            key: wanted.key,
+        };
         let started = Instant::now();
         loop {
             let mut pause = match started.elapsed() > SLOW {
                 true => self.poll * 4,
                 false => self.poll,
             };
-            match look(started.elapsed()).await {
+            // A look may itself be patient, and no longer than the wait.
+            let left = limit.saturating_sub(started.elapsed()).max(self.poll);
+            let Ok(looked) = timeout(left, look(started.elapsed())).await else {
+                return Err(slow().into());
+            };
+            match looked {
                 Ok(Wait::Done(done)) => return Ok(done),
                 Ok(Wait::Longer(now, percent)) => {
                     cx.phase.progress(format!("{what} is {now}"), percent);
@@ -86,16 +100,31 @@ impl Ec2 {
                 Err(error) => return Err(error.into()),
             }
             if started.elapsed() > limit {
-                return Err(Ec2Error::TooSlow {
-                    what: what.to_owned(),
-                    wanted: state,
-                    after: limit,
-                    key: wanted.key,
-                }
-                .into());
+                return Err(slow().into());
             }
             sleep(pause).await;
         }
+    }
+
+    /// Makes a call that may be made twice until EC2 answers it: a throttled one, late in a bake, is
+    /// not worth the whole bake's work. Ends with the bake, and a little before its time is up.
+    ///
+    /// Before the bake has read all it needs, only EC2's own "not now" is no answer: a region's
+    /// wrong name, or a network that is away, is told at once.
+    pub(super) async fn persist<T, F, R>(&self, call: F) -> Result<T, Ec2Error>
+    where
+        F: FnMut() -> R,
+        R: Future<Output = Result<T, Ec2Error>>,
+    {
+        let has_time = |error: &Ec2Error, next: Duration| {
+            let state = self.state();
+            let is_known = state.resolved || error.code().is_some();
+            let is_early = state
+                .until
+                .is_some_and(|until| Instant::now() + 2 * next < until);
+            is_known && is_early && !state.unwinding
+        };
+        persist(self.poll / 2, has_time, call).await
     }
 
     /// Looks for something whose id is not known, until it is there or long enough.
@@ -114,6 +143,29 @@ impl Ec2 {
         R: Future<Output = Result<bool, Ec2Error>>,
     {
         patiently(self.poll, PATIENCE, what, attempt).await
+    }
+}
+
+async fn persist<T, F, R>(
+    first: Duration,
+    // Whether there is time for the next try, which will take about so long.
+    has_time: impl Fn(&Ec2Error, Duration) -> bool,
+    mut call: F,
+) -> Result<T, Ec2Error>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<T, Ec2Error>>,
+{
+    let mut pause = first;
+    loop {
+        let began = Instant::now();
+        match call().await {
+            Err(error) if error.is_transient() && has_time(&error, pause + began.elapsed()) => {
+                sleep(pause).await;
+            }
+            answer => return answer,
+        }
+        pause = (2 * pause).min(LONGEST_PAUSE * first);
     }
 }
 
@@ -194,6 +246,72 @@ mod tests {
         });
         assert_eq!(found.await.unwrap(), ["i-1"]);
         assert_eq!(looks.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_is_made_until_it_is_answered_or_the_time_is_over() {
+        let asked = |answers: usize, in_time: usize| async move {
+            let tries = Cell::new(0);
+            let answer = persist(
+                EVERY,
+                |_, _| tries.get() < in_time,
+                || {
+                    tries.set(tries.get() + 1);
+                    let last = tries.get() == answers;
+                    async move {
+                        match last {
+                            true => Ok(()),
+                            false => Err(refused("RequestLimitExceeded")),
+                        }
+                    }
+                },
+            );
+            (answer.await.is_ok(), tries.get())
+        };
+        assert_eq!(asked(9, 99).await, (true, 9));
+        assert_eq!(asked(9, 3).await, (false, 3));
+        let refusal = persist(
+            EVERY,
+            |_, _| true,
+            || async { Err::<(), _>(refused("UnauthorizedOperation")) },
+        );
+        assert!(refusal.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_persisted_in_that_the_bake_cannot_use() {
+        let ec2 = Ec2::new(Some("eu-west-1")).await.unwrap();
+        let lost = || Ec2Error::NoAnswer {
+            operation: "RunInstances",
+            region: "eu-west-1".into(),
+            source: "connection reset".into(),
+        };
+        let tries = Cell::new(0);
+        let asked = async |error: &dyn Fn() -> Ec2Error| {
+            tries.set(0);
+            let call = || {
+                tries.set(tries.get() + 1);
+                let answer = if tries.get() == 2 {
+                    Ok(())
+                } else {
+                    Err(error())
+                };
+                async move { answer }
+            };
+            ec2.persist(call).await.is_ok()
+        };
+        let throttled = || refused("Throttling");
+        assert!(!asked(&throttled).await, "there is no bake");
+        ec2.state().until = Some(Instant::now() + Duration::from_secs(60));
+        assert!(asked(&throttled).await);
+        assert!(!asked(&lost).await, "nobody has ever answered");
+        ec2.state().resolved = true;
+        assert!(asked(&lost).await);
+        ec2.state().unwinding = true;
+        assert!(
+            !asked(&lost).await,
+            "what it would make, nobody would remove"
+        );
     }
 
     #[tokio::test]
