@@ -14,12 +14,13 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use time::OffsetDateTime;
 
+use crate::agent::AgentError;
 use crate::clock::{self, Instant};
 use crate::connector::{Connector, Session};
 use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
-use crate::guest::{RootShell, gate, prepare, seal};
+use crate::guest::{GuestError, RootShell, gate, prepare, seal};
 use crate::interrupt::Interrupt;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
@@ -37,6 +38,13 @@ const RENEWALS: u32 = 6;
 
 /// Sealing stops services, each of which may take its time, and renews nothing meanwhile.
 const SEALING: Duration = Duration::from_secs(30 * 60);
+
+/// How often the target is asked whether a machine lives that is connected to.
+const WATCH_EVERY: Duration = Duration::from_secs(3);
+
+/// How soon after a link is lost the target knows that it was for good: a machine that powers itself
+/// off cuts it some seconds before.
+const UNTIL_DEATH_IS_KNOWN: Duration = Duration::from_secs(8);
 
 /// A machine that is silent is a reason to look for our own address, this often.
 const ADMIT_EVERY: Duration = Duration::from_secs(10);
@@ -180,18 +188,9 @@ impl Bake<'_> {
         cx.phase
             .finish(Some(format!("{} at {}", builder.id, builder.host)));
 
-        let session = self.meet(&builder).await?;
-        let session = &*session;
-        let cx = self.begin(Phase::Provision);
-        let limit = plan.builder.timeouts.provision;
-        let work = env.provisioner.provision(session, plan, &builder);
-        let working = clock::timeout(limit, work);
-        self.renewing(session, Role::Builder, working)
-            .await
-            .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
-        cx.phase.finish(None);
-
-        let sealed = self.seal(session).await?;
+        let sealed = self
+            .while_it_lives(&builder, self.work_on(&builder))
+            .await?;
 
         let cx = self.begin(Phase::Capture);
         let candidate = env.target.capture(plan, &builder, &cx).await;
@@ -200,6 +199,63 @@ impl Bake<'_> {
 
         self.judge(&candidate, &sealed).await?;
         Ok(candidate)
+    }
+
+    /// Makes the builder what the image is to be, and seals it.
+    async fn work_on(&self, builder: &Machine) -> Result<seal::Sealed, Failure> {
+        let Self { plan, env, .. } = self;
+        let session = self.meet(builder).await?;
+        let session = &*session;
+        let cx = self.begin(Phase::Provision);
+        let limit = plan.builder.timeouts.provision;
+        let work = env.provisioner.provision(session, plan, builder);
+        let working = clock::timeout(limit, work);
+        self.renewing(session, Role::Builder, working)
+            .await
+            .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
+        cx.phase.finish(None);
+        self.seal(session).await
+    }
+
+    /// Works on a machine, and ends with the target's reason when that machine is no more: the
+    /// target is asked while it is connected to, again after a link was cut, and when work failed.
+    async fn while_it_lives<T>(
+        &self,
+        machine: &Machine,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let worked = tokio::select! {
+            worked = work => worked,
+            death = self.death(machine) => return Err(death),
+        };
+        let failure = match worked {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let until = match is_about_the_link(&failure) {
+            true => Instant::now() + UNTIL_DEATH_IS_KNOWN,
+            false => Instant::now(),
+        };
+        loop {
+            if let Some(death) = self.env.target.death(machine).await {
+                return Err(failed(death));
+            }
+            if Instant::now() >= until {
+                return Err(failure);
+            }
+            clock::sleep(WATCH_EVERY / 3).await;
+        }
+    }
+
+    /// Returns when the target knows that the machine is no more.
+    async fn death(&self, machine: &Machine) -> Failure {
+        loop {
+            self.env.connector.trying().await;
+            if let Some(death) = self.env.target.death(machine).await {
+                return failed(death);
+            }
+            clock::sleep(WATCH_EVERY).await;
+        }
     }
 
     /// Makes it the image.
@@ -238,7 +294,7 @@ impl Bake<'_> {
     /// The key in the user data is known to whoever can read that: the guest makes itself another,
     /// and proves that new connections see it. Returns it as one line.
     async fn rekey(&self, session: &dyn Session) -> Result<String, Failure> {
-        let line = prepare::new_host_key(session).await.map_err(Failure::new)?;
+        let line = prepare::new_host_key(session).await?;
         let key: PublicLine = line.parse().map_err(Failure::new)?;
         let patience = self.plan.builder.timeouts.connect;
         session.repin(&key, patience).await?;
@@ -249,10 +305,8 @@ impl Bake<'_> {
     async fn seal(&self, session: &dyn Session) -> Result<seal::Sealed, Failure> {
         let cx = self.begin(Phase::Seal);
         let lifetime = self.plan.builder.timeouts.unattended.max(SEALING);
-        prepare::renew_timer(session, &self.plan.run, Role::Builder, lifetime)
-            .await
-            .map_err(Failure::new)?;
-        let sealed = seal::seal(session).await.map_err(Failure::new)?;
+        prepare::renew_timer(session, &self.plan.run, Role::Builder, lifetime).await?;
+        let sealed = seal::seal(session).await?;
         self.open(None);
         session.close().await;
         if !sealed.residue.is_empty() {
@@ -270,7 +324,8 @@ impl Bake<'_> {
         let machine = env.target.launch(plan, base, Role::Candidate, &cx).await;
         let machine = machine.map_err(failed)?;
         self.open(Some(DebugLogin::of(&machine)));
-        self.examine(&machine, sealed, &cx)
+        let examining = self.examine(&machine, sealed, &cx);
+        self.while_it_lives(&machine, examining)
             .await
             .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
         if let Err(error) = env.target.dismiss(&machine).await {
@@ -315,7 +370,7 @@ impl Bake<'_> {
         let login = machine.login_key.public_key().to_openssh();
         let login = login.map_err(Failure::new)?;
         let findings = gate::look(session, &self.plan.run, sealed, &login).await;
-        let findings = findings.map_err(Failure::new)?;
+        let findings = findings?;
         for warning in findings.warnings {
             self.env.events.warn(warning);
         }
@@ -353,7 +408,7 @@ impl Bake<'_> {
         let limit = self.plan.builder.timeouts.connect;
         let waiting = prepare::wait_until_ready(shell, limit, role);
         let ready = self.renewing(shell, role, waiting).await;
-        for warning in ready.map_err(Failure::new)?.warnings {
+        for warning in ready?.warnings {
             self.env.events.warn(warning);
         }
         Ok(())
@@ -533,6 +588,17 @@ fn gate_failed(found: &[String], what: &str) -> Failure {
 /// Returns the failure of a command that was told to stop.
 pub(crate) fn interrupted() -> Failure {
     Failure::new("interrupted").of_kind(Exit::Interrupted)
+}
+
+/// Returns whether it may have failed because the machine is gone.
+fn is_about_the_link(failure: &Failure) -> bool {
+    let error: &(dyn std::error::Error + 'static) = &*failure.error;
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let guest = error.downcast_ref::<GuestError>();
+        let agent = error.downcast_ref::<AgentError>();
+        guest.is_some_and(GuestError::is_about_the_link)
+            || matches!(agent, Some(AgentError::Link(_)))
+    })
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Failure {

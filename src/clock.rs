@@ -7,7 +7,7 @@
 pub(crate) use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 #[cfg(test)]
-pub(crate) use faster::{Instant, sleep, sleep_until, timeout};
+pub(crate) use faster::{Instant, Pace, sleep, sleep_until, timeout};
 
 #[cfg(test)]
 mod faster {

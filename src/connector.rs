@@ -30,6 +30,12 @@ pub(crate) trait Connector: Send + Sync {
 
     /// Returns once a try to connect has met silence, since the last time this returned.
     async fn silence(&self);
+
+    /// Returns once a try to connect has begun, since the last time this returned: a machine is new,
+    /// or its link was cut.
+    async fn trying(&self) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// A login on one machine. Scripts run over it as root ([`RootShell`]).
@@ -112,12 +118,31 @@ impl Connector for SshConnector {
             silence: self.silence.clone(),
         };
         let link = ssh::connect(destination, RetryPolicy::until(patience), &self.events);
-        Ok(Box::new(link.await?))
+        let link = link.await.map_err(|error| refused(error, machine))?;
+        Ok(Box::new(link))
     }
 
     async fn silence(&self) {
         self.silence.met().await;
     }
+
+    async fn trying(&self) {
+        self.silence.tried().await;
+    }
+}
+
+/// A machine that shows the host key it was given, and refuses the login key that came with it, gave
+/// that to another user.
+fn refused(error: SshError, machine: &Machine) -> ConnectError {
+    let is_refusal = error.is_refusal();
+    let mut error = ConnectError::from(error);
+    if is_refusal {
+        error.hint = Some(format!(
+            "cloud-init has given the login key to the image's own user, and that is not `{}`: name it in builder.user (Debian's is admin, Amazon Linux's ec2-user)",
+            machine.user
+        ));
+    }
+    error
 }
 
 #[async_trait]

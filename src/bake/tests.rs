@@ -35,6 +35,9 @@ struct Stuck {
     gives_up: bool,
     /// What it launches at once, if anything.
     machine: Option<Machine>,
+    /// How often it is asked in vain whether the machine lives before it says that it does not.
+    dies_after: Option<usize>,
+    asked: AtomicUsize,
 }
 
 /// What EC2 says to RunInstances, and when.
@@ -103,6 +106,13 @@ impl Target for Stuck {
 
     async fn diagnose(&self, _machine: &Machine) -> Vec<String> {
         Vec::new()
+    }
+
+    async fn death(&self, _machine: &Machine) -> Option<TargetError> {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        self.dies_after
+            .is_some_and(|after| asked >= after)
+            .then(|| TargetError::new("i-1 is terminated: Server.InternalError"))
     }
 
     async fn admit(&self, _plan: &BakePlan) -> Result<(), TargetError> {
@@ -184,6 +194,9 @@ impl Connector for NoLogin {
     async fn silence(&self) {
         std::future::pending::<()>().await;
     }
+
+    /// It goes on trying.
+    async fn trying(&self) {}
 }
 
 struct NoHands;
@@ -360,20 +373,87 @@ async fn a_machine_does_not_end_itself_while_its_first_boot_is_waited_for() {
     assert!(scripts.iter().filter(|s| s.contains(&ours)).count() >= 2);
 }
 
+fn machine() -> Machine {
+    let keys = crate::targets::Keys::make().unwrap();
+    Machine {
+        id: "i-1".into(),
+        host: "127.0.0.1".into(),
+        port: 22,
+        user: "ubuntu".into(),
+        host_key: keys.host.public_key().clone(),
+        login_key: keys.login,
+    }
+}
+
+/// Works on a machine that dies after so many questions; returns the error, and how long it took
+/// since the work ended.
+async fn worked_on(
+    dies_after: Option<usize>,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> (String, Duration) {
+    let _pace = clock::Pace::set(20);
+    let (plan, folder) = planned(Duration::from_secs(3600));
+    let (events, _reports) = event::channel();
+    let target = Stuck {
+        dies_after,
+        ..Stuck::default()
+    };
+    let interrupt = Interrupt::default();
+    let env = env(&target, &events, &interrupt, &folder);
+    let bake = begun(&plan, &env);
+    let started = Instant::now();
+    let failure = bake.while_it_lives(&machine(), work).await.unwrap_err();
+    (chain(&*failure.error), started.elapsed())
+}
+
+const DEAD: &str = "i-1 is terminated: Server.InternalError";
+
+#[tokio::test]
+async fn a_machine_that_dies_while_it_is_connected_to_is_told_at_once() {
+    let (told, after) = worked_on(Some(1), std::future::pending()).await;
+    assert_eq!(told, DEAD);
+    assert!(after < Duration::from_secs(10), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_link_that_is_lost_is_explained_by_the_machine_s_end_known_a_moment_later() {
+    let cut = || {
+        Failure::from(GuestError::CutOff {
+            operation: Operation::AwaitFirstBoot,
+            how: "signal TERM".into(),
+            said: "sudo: unable to resolve host".into(),
+        })
+    };
+    // The first question comes with the first try to connect.
+    let lost = async |dies_after| {
+        let work = async {
+            clock::sleep(WATCH_EVERY / 10).await;
+            Err(cut())
+        };
+        worked_on(dies_after, work).await
+    };
+    let (told, after) = lost(Some(4)).await;
+    assert_eq!(told, DEAD);
+    assert!(after < Duration::from_secs(10), "{after:?}");
+    let (told, after) = lost(None).await;
+    assert_eq!(told, chain(&*cut().error));
+    assert!(after >= UNTIL_DEATH_IS_KNOWN, "{after:?}");
+}
+
+#[tokio::test]
+async fn work_that_failed_by_itself_is_told_at_once() {
+    let failed = async { Err(Failure::new("task 3 failed")) };
+    let (told, after) = worked_on(None, failed).await;
+    assert_eq!(told, "task 3 failed");
+    assert!(after < Duration::from_secs(3), "{after:?}");
+}
+
 #[tokio::test]
 async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
     let (plan, folder) = planned(Duration::from_secs(60));
     let (events, _reports) = event::channel();
-    let keys = crate::targets::Keys::make().unwrap();
     let target = Stuck {
-        machine: Some(Machine {
-            id: "i-1".into(),
-            host: "127.0.0.1".into(),
-            port: 22,
-            user: "ubuntu".into(),
-            host_key: keys.host.public_key().clone(),
-            login_key: keys.login,
-        }),
+        machine: Some(machine()),
         ..Stuck::default()
     };
     let interrupt = Interrupt::default();

@@ -13,6 +13,7 @@ use std::io;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+use crate::exit::Failure;
 use crate::targets::tail;
 use crate::transport::{ExitStatus, Transport};
 
@@ -72,6 +73,15 @@ pub(crate) enum GuestError {
         operation: Operation,
         source: io::Error,
     },
+    /// The script was cut off: the link was lost, or the machine is going down.
+    #[error("{operation} was cut off on the machine ({how}): {said}")]
+    CutOff {
+        operation: Operation,
+        /// The signal, or that the link was lost.
+        how: String,
+        /// The end of what it said.
+        said: String,
+    },
     /// The script failed.
     #[error("{operation} failed on the machine ({how}): {said}")]
     Failed {
@@ -100,21 +110,64 @@ pub(crate) async fn script(
     if exit == ExitStatus::Status(0) {
         return Ok(stdout);
     }
-    let how = match exit {
-        ExitStatus::Status(status) => format!("exit status {status}"),
-        ExitStatus::Signal(signal) => format!("signal {signal}"),
-        ExitStatus::Lost => "the link was lost".to_owned(),
-    };
     let said = if stderr.trim().is_empty() {
         stdout
     } else {
         stderr
     };
-    Err(GuestError::Failed {
+    let said = tail(said.trim().as_bytes()).join("\n");
+    let how = match exit {
+        ExitStatus::Status(status) => {
+            let how = format!("exit status {status}");
+            return Err(GuestError::Failed {
+                operation,
+                how,
+                said,
+            });
+        }
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+        ExitStatus::Lost => "the link was lost".to_owned(),
+    };
+    Err(GuestError::CutOff {
         operation,
         how,
-        said: tail(said.trim().as_bytes()).join("\n"),
+        said,
     })
+}
+
+impl GuestError {
+    /// Returns whether the machine may be gone.
+    pub(crate) fn is_about_the_link(&self) -> bool {
+        match self {
+            Self::Link { .. } | Self::CutOff { .. } => true,
+            Self::Failed { .. } => false,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        let Self::Failed { said, .. } = self else {
+            return None;
+        };
+        // cloud-init's answer to whom the image does not want, and sudo's.
+        match () {
+            () if said.contains("Please login as the user") => {
+                Some("name that user in builder.user")
+            }
+            () if said.contains("a password is required") => {
+                Some("builder.user must name one who may use sudo without a password")
+            }
+            () => None,
+        }
+    }
+}
+
+impl From<GuestError> for Failure {
+    fn from(error: GuestError) -> Self {
+        let hint = error.hint();
+        let mut failure = Self::new(error);
+        failure.hint = hint.map(str::to_owned);
+        failure
+    }
 }
 
 /// Root is had by sudo where the login user is not root; the script arrives on standard input, so
@@ -167,6 +220,24 @@ mod tests {
             error.to_string(),
             "sealing failed on the machine (exit status 7): almost"
         );
+    }
+
+    #[tokio::test]
+    async fn who_may_not_log_in_is_told_whom_the_image_wants() {
+        let said =
+            "echo 'Please login as the user \"ubuntu\" rather than the user \"root\".'; exit 142";
+        let error = script(&Local, Operation::NewHostKey, said).await;
+        let failure = Failure::from(error.unwrap_err());
+        assert!(failure.error.to_string().contains("\"ubuntu\" rather than"));
+        assert_eq!(failure.hint.unwrap(), "name that user in builder.user");
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_has_not_failed_by_itself() {
+        let of = async |text| script(&Local, Operation::Seal, text).await.unwrap_err();
+        let cut = of("echo half; kill -TERM $$").await;
+        assert!(cut.is_about_the_link(), "{cut}");
+        assert!(!of("exit 255").await.is_about_the_link());
     }
 
     #[tokio::test]

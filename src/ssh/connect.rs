@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::deadline::Deadline;
 use super::error::{SshError, Stage};
-use super::host_key::{HostKeyVerifier, preferred};
+use super::host_key::{HostKeyVerifier, Trust, preferred};
 use super::link::Link;
 use super::names;
 use super::peer_transcript::Heard;
@@ -29,13 +29,19 @@ pub(crate) struct RetryPolicy {
     pub(crate) total: Duration,
     /// Time for one try.
     pub(crate) per_try: Duration,
+    /// How long a host that has shown its one pinned key may refuse ours.
+    pub(crate) refusals: Duration,
 }
+
+/// cloud-init writes the host keys, and a moment later who may log in.
+const UNTIL_KEYS_ARE_WRITTEN: Duration = Duration::from_secs(15);
 
 impl RetryPolicy {
     /// One try, as `ssh` does it.
     pub(crate) const ONE_TRY: Self = Self {
         total: Duration::ZERO,
         per_try: Duration::from_secs(15),
+        refusals: UNTIL_KEYS_ARE_WRITTEN,
     };
 
     /// Tries until `total` has passed.
@@ -50,12 +56,21 @@ impl RetryPolicy {
 /// Somebody who wants to know that nothing comes back from a host: packets may be dropped on the
 /// way, since this machine has another address now.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Silence(Arc<Notify>);
+pub(crate) struct Silence {
+    met: Arc<Notify>,
+    tries: Arc<Notify>,
+}
 
 impl Silence {
     /// Returns once a try to connect has met silence, since the last time this returned.
     pub(crate) async fn met(&self) {
-        self.0.notified().await;
+        self.met.notified().await;
+    }
+
+    /// Returns once a try to connect has begun, since the last time this returned: for the first
+    /// time, or since a link was cut.
+    pub(crate) async fn tried(&self) {
+        self.tries.notified().await;
     }
 }
 
@@ -91,9 +106,10 @@ pub(super) async fn open(
     events: &Events,
 ) -> Result<Session, SshError> {
     let deadline = Instant::now() + patience.total;
-    let (mut tries, mut before) = (0, None);
+    let (mut tries, mut before, mut refused) = (0, None, None);
     loop {
         tries += 1;
+        destination.silence.tries.notify_one();
         let time = match patience.total.is_zero() {
             true => patience.per_try,
             // The last try must not outlive the deadline of all.
@@ -109,7 +125,15 @@ pub(super) async fn open(
             Err(error) => error,
         };
         if error.is_silence() {
-            destination.silence.0.notify_one();
+            destination.silence.met.notify_one();
+        }
+        refused = match error {
+            SshError::Refused { .. } => refused.or(Some(Instant::now())),
+            _ => None,
+        };
+        let is_pinned = matches!(destination.trust, Trust::Exact(_));
+        if is_pinned && refused.is_some_and(|since: Instant| since.elapsed() >= patience.refusals) {
+            return Err(error);
         }
         if Instant::now() + pause(tries) >= deadline {
             return Err(SshError::GaveUp {

@@ -313,6 +313,15 @@ impl SshError {
         }
     }
 
+    /// Returns whether it proved itself and takes none of our keys.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Jump { source, .. } | Self::GaveUp { source, .. } => source.is_refusal(),
+            _ => false,
+        }
+    }
+
     /// Returns whether somebody answered who is not whom we meant.
     pub(crate) fn is_mistaken_identity(&self) -> bool {
         match self {

@@ -28,6 +28,7 @@ const PACKET: usize = 32 * 1024;
 const RECONNECT: RetryPolicy = RetryPolicy {
     total: Duration::from_secs(60),
     per_try: Duration::from_secs(15),
+    refusals: Duration::from_secs(60),
 };
 
 /// A link to a machine. It reconnects by itself when a command is to run and the session is gone;

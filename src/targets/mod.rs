@@ -194,6 +194,11 @@ pub(crate) trait Target: Payer {
     /// tail of its console.
     async fn diagnose(&self, machine: &Machine) -> Vec<String>;
 
+    /// Returns that a machine has ended, or is about to, and why. Not knowing is `None`.
+    async fn death(&self, _machine: &Machine) -> Option<TargetError> {
+        None
+    }
+
     /// Lets this machine in again, from the address it has now: a machine that was reached, or
     /// should be, has fallen silent.
     async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError>;

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const SHORT: RetryPolicy = RetryPolicy {
     total: Duration::ZERO,
     per_try: Duration::from_secs(2),
+    ..RetryPolicy::ONE_TRY
 };
 
 /// Listens and gives every connection to `speak`; returns where.
@@ -188,6 +189,7 @@ async fn a_login_that_hangs_ends_with_the_deadline() {
     let patience = RetryPolicy {
         total: Duration::from_secs(4),
         per_try: Duration::from_secs(3),
+        ..RetryPolicy::ONE_TRY
     };
     let since = Instant::now();
     let error = connect(destination, patience, &events()).await.err();

@@ -125,6 +125,7 @@ pub(super) fn events() -> Events {
 const PATIENCE: RetryPolicy = RetryPolicy {
     total: Duration::from_secs(20),
     per_try: Duration::from_secs(10),
+    ..RetryPolicy::ONE_TRY
 };
 
 pub(super) async fn link(destination: Destination) -> Link {
@@ -517,4 +518,23 @@ async fn wait_until(ready: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("it did not come to be");
+}
+
+#[tokio::test]
+async fn a_host_that_is_ours_and_refuses_us_is_given_a_moment_and_no_more() {
+    let sshd = Sshd::start();
+    let mut destination = sshd.destination();
+    destination.user = "no-such-user".into();
+    let patience = RetryPolicy {
+        total: Duration::from_secs(120),
+        refusals: Duration::from_millis(700),
+        ..RetryPolicy::ONE_TRY
+    };
+    let since = std::time::Instant::now();
+    let Err(error) = connect(destination, patience, &events()).await else {
+        panic!("nobody is let in");
+    };
+    assert!(matches!(error, SshError::Refused { .. }), "{error}");
+    assert!(since.elapsed() >= patience.refusals);
+    assert!(since.elapsed() < Duration::from_secs(60), "it went on");
 }

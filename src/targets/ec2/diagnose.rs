@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::caller::{alone, local_address};
 use super::network::is_public;
 use super::{Ec2, launch, tags};
-use crate::targets::{Machine, tail};
+use crate::targets::{Machine, TargetError, tail};
 
 /// A port that answers go back to: Linux and Windows both use it for connections of their own.
 const EPHEMERAL: u16 = 50_000;
@@ -35,6 +35,22 @@ impl Ec2 {
         }
         lines.extend(self.console(&machine.id).await);
         lines
+    }
+
+    /// Returns that a machine has ended, with EC2's reason and the end of its console.
+    pub(super) async fn ended(&self, machine: &Machine) -> Option<TargetError> {
+        let found = self.instance(&machine.id).await.ok()?;
+        let message = match found {
+            Some(instance) => end(&instance)?,
+            None if self.is_young(&machine.id) => return None,
+            None => format!("{} is unknown to EC2: was it removed by hand?", machine.id),
+        };
+        let error = TargetError::new(message);
+        let console = self.console(&machine.id).await;
+        Some(match console.is_empty() {
+            true => error,
+            false => error.with_hint(console.join("\n")),
+        })
     }
 
     async fn network_causes(&self, machine: &Machine, instance: &Instance) -> Vec<String> {
@@ -98,6 +114,16 @@ impl Ec2 {
         lines.extend(tail.into_iter().map(|line| format!("  {line}")));
         lines
     }
+}
+
+/// Returns that a machine has ended or is about to, and why, if it has.
+fn end(instance: &Instance) -> Option<String> {
+    let told = state(instance)?;
+    let has_ended = matches!(
+        launch::state(instance),
+        "stopping" | "stopped" | "shutting-down" | "terminated"
+    );
+    has_ended.then_some(told)
 }
 
 /// A machine that runs is as it should be.
@@ -214,9 +240,27 @@ fn holds(cidr: &str, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ec2::types::{IpPermission, IpRange, PrefixListId};
+    use aws_sdk_ec2::types::{InstanceState, IpPermission, IpRange, PrefixListId, StateReason};
 
     const CALLER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
+
+    #[test]
+    fn a_machine_that_ends_is_told_with_ec2_s_reason() {
+        let told = |state: &str| {
+            let name = state.into();
+            let reason = StateReason::builder().message("Server.InternalError: Internal error");
+            end(&Instance::builder()
+                .instance_id("i-1")
+                .state(InstanceState::builder().name(name).build())
+                .state_reason(reason.build())
+                .build())
+        };
+        let ended = "i-1 is terminated: Server.InternalError: Internal error";
+        assert_eq!(told("terminated").as_deref(), Some(ended));
+        assert!(told("shutting-down").is_some());
+        assert_eq!(told("running"), None);
+        assert_eq!(told("pending"), None);
+    }
 
     fn group(from: i32, to: i32, cidr: &str) -> SecurityGroup {
         let rule = IpPermission::builder()

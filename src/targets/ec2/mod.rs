@@ -312,6 +312,11 @@ impl Target for Ec2 {
         causes.await.unwrap_or_default()
     }
 
+    async fn death(&self, machine: &Machine) -> Option<TargetError> {
+        let asked = clock::timeout(DIAGNOSIS / 6, self.ended(machine));
+        asked.await.ok().flatten()
+    }
+
     async fn admit(&self, plan: &BakePlan) -> Result<(), TargetError> {
         self.admit_again(plan).await
     }
