@@ -45,21 +45,30 @@ test_threads() {
   echo "${RUST_TEST_THREADS:-$((threads < 8 ? threads : 8))}"
 }
 
-# Runs the tests whose names have one of the words, or all, into $work/log. Machines need root: where we
-# are not, the compiled tests are run through sudo. In CI no test is skipped.
+# Starts the test EC2 without machines, one for all tests, each of which has an account of its own. It ends with this
+# shell, which holds its standard input.
+start_accounts() {
+  coproc ACCOUNTS { exec "$AMIBAKE_TEST_PYTHON" tests/cloud/cloud.py --without-machines --state "$work/accounts" 2>"$work/accounts.log"; }
+  read -r -t 60 AMIBAKE_TEST_ACCOUNTS <&"${ACCOUNTS[0]}" || die "the test EC2 did not start: $(tail -n 5 "$work/accounts.log")"
+  export AMIBAKE_TEST_ACCOUNTS
+}
+
+# Runs the tests whose names have one of the words, or all, into $work/log; those that are ignored elsewhere, since
+# they need what this has prepared, too. Machines need root: where we are not, compiled tests are run through sudo.
 run_tests() {
   local threads
   threads=$(test_threads)
+  start_accounts
   if has_nextest; then
     check "compiling the tests" cargo nextest run --workspace --no-run
-    check "cargo nextest" logged by_nextest ${CI:+--run-ignored all} --test-threads $((2 * threads)) "$@"
+    check "cargo nextest" logged by_nextest --run-ignored all --test-threads $((2 * threads)) "$@"
   else
     check "compiling the tests" cargo test --workspace --no-run
     if [ "$(id -u)" != 0 ]; then
       export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env"
     fi
     export RUST_TEST_THREADS=$threads
-    check "cargo test" logged cargo test --workspace --no-fail-fast -- ${CI:+--include-ignored} "$@"
+    check "cargo test" logged cargo test --workspace --no-fail-fast -- --include-ignored "$@"
   fi
 }
 
@@ -80,22 +89,14 @@ failed_tests() {
   sed -nE -e 's/^test (.*) \.\.\. FAILED.*/\1/p' -e 's/^ *(FAIL|TIMEOUT|ABORT|SIG[A-Z0-9]+) \[[^]]*\] (\([^)]*\) )?//p' "$work/log" | sort -u
 }
 
-skipped_tests() { # WORD…: of all, or of the tests whose names have one of the words
-  sed -nE 's/^test (.*) \.\.\. ignored.*/\1/p' "$work/log"
-  if [ -z "${CI:-}" ] && has_nextest; then
-    cargo nextest list --workspace --run-ignored only --message-format oneline "$@" 2>/dev/null
-  fi
-}
-
 # Tells how it went, failures last, and ends with the exit status that says so.
-conclude() { # WORD…: those that the tests were chosen by
+conclude() {
   say "where the time went"
   python3 scripts/where_time_went.py "$work/times" "$work/log" >&2
   if [ -s "$work/notes" ]; then
     say "what tests told beside their results"
     sort -u "$work/notes" | sed 's/^/  /' >&2
   fi
-  readarray -t -O ${#skipped[@]} skipped < <(skipped_tests "$@")
   if [ ${#skipped[@]} != 0 ]; then
     say "skipped: ${#skipped[@]}"
     printf '  %s\n' "${skipped[@]}" >&2

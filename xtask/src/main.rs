@@ -62,7 +62,7 @@ fn dist(arguments: &[String]) -> Result<(), String> {
     let (chosen, rest) = architectures(arguments)?;
     let agents: Vec<String> = chosen.iter().map(|arch| musl(arch)).collect();
     let target = program::target(&rest);
-    tools::check(&[&agents[..], &[target]].concat(), tools::Memory::OfRelease)?;
+    tools::check(&[&agents[..], &[target]].concat(), memory(&rest))?;
     let agents = agent::build(Profile::Agent, &chosen)?;
     let built = program::build(&rest, &agents)?;
     let program = target_folder().join("dist/amibake");
@@ -76,13 +76,16 @@ fn dist(arguments: &[String]) -> Result<(), String> {
 /// Builds the program without agents, which it then is itself on machines like this one.
 fn lone(arguments: &[String]) -> Result<(), String> {
     let rest: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let memory = match program::is_release(&rest) {
-        true => tools::Memory::OfRelease,
-        false => tools::Memory::Any,
-    };
-    tools::check(&[program::target(&rest)], memory)?;
+    tools::check(&[program::target(&rest)], memory(&rest))?;
     say(&program::build(&rest, &[])?.display().to_string());
     Ok(())
+}
+
+fn memory(arguments: &[&str]) -> tools::Memory {
+    match program::is_release(arguments) {
+        true => tools::Memory::OfRelease,
+        false => tools::Memory::Any,
+    }
 }
 
 /// Takes `--arch` out of the arguments: the architectures it names, else all, and the other arguments.

@@ -67,7 +67,10 @@ impl Recording {
         let why = match self.load() {
             Ok(answers) => match judge(Some(answers)).0 {
                 found if found.is_empty() => return found,
-                found => format!("ours is not as recorded: {}", found[0]),
+                found => {
+                    let first = found[0].lines().next().unwrap_or_default();
+                    format!("ours is not as recorded: {first}")
+                }
             },
             Err(why) => why,
         };
