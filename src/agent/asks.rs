@@ -5,6 +5,7 @@
 //! the bundle left it out for its size: a path that is merely written in the playbook (`dest:
 //! /etc/shadow`) names a file of the target.
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +25,11 @@ const REACH: u32 = 200;
 const TEXT_BYTES: u64 = 4 << 20;
 /// The largest file that is sent on request.
 const FILE_BYTES: u64 = 4 << 30;
+
+/// How many terms one lookup may have.
+const MOST_TERMS: usize = 100;
+/// How much one answer may hold, beside a file.
+const ANSWER_BYTES: usize = 1 << 20;
 
 /// What may be asked.
 #[derive(Debug, Clone, Default)]
@@ -49,11 +55,28 @@ pub(crate) enum Answered {
 
 /// A lookup as the author wrote it.
 #[derive(Debug, PartialEq)]
-struct Written {
+struct Written<'t> {
     line: u32,
-    plugin: String,
+    plugin: &'t str,
     /// The positional arguments, if all of them are literal texts.
-    literal: Option<Vec<String>>,
+    literal: Option<Vec<&'t str>>,
+}
+
+/// A lookup that the target asks for.
+struct Asked<'a> {
+    plugin: &'a str,
+    terms: Vec<&'a str>,
+}
+
+/// How far the author's texts bear out a lookup that is asked for.
+#[derive(Default)]
+struct Borne {
+    /// Some lookup of this plugin stands there.
+    stands: bool,
+    /// One with these very terms does.
+    as_written: bool,
+    /// One with computed terms does, and its text names each of these.
+    named: bool,
 }
 
 impl AskPolicy {
@@ -66,10 +89,13 @@ impl AskPolicy {
                 plugin,
                 terms,
                 ..
-            } => {
-                let written = self.written_at(place, bundle, given);
-                self.lookup(&written, plugin, terms).await
-            }
+            } => match Asked::of(plugin, terms) {
+                Ok(asked) => {
+                    let borne = self.borne(&asked, place, bundle, given);
+                    self.lookup(&asked, &borne).await
+                }
+                Err(refused) => Err(refused),
+            },
             Ask::Confirm { name } if self.step => confirm(name).await,
             Ask::Confirm { .. } => Err("--step was not given".to_owned()),
             Ask::File { path, .. } => Self::file(path, bundle),
@@ -78,34 +104,18 @@ impl AskPolicy {
         answered.unwrap_or_else(Answered::Refused)
     }
 
-    async fn lookup(
-        &self,
-        written: &[(Written, String)],
-        plugin: &str,
-        terms: &[Json],
-    ) -> Result<Answered, String> {
-        let plugin = bare(plugin);
-        let terms: Option<Vec<&str>> = terms.iter().map(Json::as_str).collect();
-        let terms = terms.ok_or("a lookup of the controller takes texts only")?;
-        let here = || written.iter().filter(|(w, _)| w.plugin == plugin);
-        if here().next().is_none() {
+    async fn lookup(&self, asked: &Asked<'_>, borne: &Borne) -> Result<Answered, String> {
+        let Asked { plugin, terms } = asked;
+        if !borne.stands {
             return Err(format!("no lookup of {plugin} stands there"));
         }
-        let as_written =
-            here().any(|(w, _)| w.literal.as_ref().is_some_and(|literal| *literal == terms));
-        let is_named = || {
-            here().any(|(w, text)| w.literal.is_none() && terms.iter().all(|t| has_word(text, t)))
-        };
-        match plugin {
-            "env" if as_written || is_named() => {
-                let value = |name: &&str| std::env::var(name).map_or(Json::Null, Json::from);
-                Ok(Answered::Value(terms.iter().map(value).collect()))
-            }
+        match *plugin {
+            "env" if borne.as_written || borne.named => variables(terms),
             "env" => Err("the variable is not named there".to_owned()),
             "pipe" | "lines" if !self.allow_pipe => Err(format!(
                 "{plugin} runs commands on the controller; --allow-pipe permits it"
             )),
-            "pipe" | "lines" if as_written => commands(plugin, &terms).await,
+            "pipe" | "lines" if borne.as_written => commands(plugin, terms).await,
             "pipe" | "lines" => Err("only a command written as it is may be run".to_owned()),
             other => Err(format!("the controller has no lookup {other}")),
         }
@@ -132,33 +142,24 @@ impl AskPolicy {
         }
     }
 
-    /// Returns the lookups written near `place`, or in a text that has no place, each with the
-    /// text it stands in.
-    fn written_at(&self, place: &Place, bundle: &Bundle, given: &[&str]) -> Vec<(Written, String)> {
-        let paired = |found: Vec<Written>, text: &str| {
-            found
-                .into_iter()
-                .map(|lookup| (lookup, text.to_owned()))
-                .collect::<Vec<_>>()
-        };
-        let mut all = Vec::new();
+    /// Looks for a lookup near `place`, and in the texts that have no place.
+    fn borne(&self, asked: &Asked<'_>, place: &Place, bundle: &Bundle, given: &[&str]) -> Borne {
+        let mut borne = Borne::default();
         for text in self.texts_at(place, bundle).unwrap_or_default() {
-            let mut found = written(&text);
-            found.retain(|lookup| is_near(place, lookup.line));
-            all.extend(paired(found, &text));
+            borne.by(&text, asked, |line| is_near(place, line));
         }
         for text in given {
-            all.extend(paired(written(text), text));
+            borne.by(text, asked, |_| true);
         }
-        all
+        borne
     }
 
     /// Returns the author's text of the file that `place` names, which must be part of the run: of
     /// a manifest, that of each step of tasks, on its own lines.
-    fn texts_at(&self, place: &Place, bundle: &Bundle) -> Result<Vec<String>, String> {
+    fn texts_at(&self, place: &Place, bundle: &Bundle) -> Result<Vec<Cow<'_, str>>, String> {
         let path = Path::new(&place.file);
         let inline = self.texts.iter().filter(|(known, _)| known == path);
-        let inline: Vec<String> = inline.map(|(_, text)| text.clone()).collect();
+        let inline: Vec<Cow<'_, str>> = inline.map(|(_, text)| text.into()).collect();
         if !inline.is_empty() {
             return Ok(inline);
         }
@@ -167,10 +168,39 @@ impl AskPolicy {
         match known && is_text {
             true => bundle
                 .text_of(path)
-                .map(|text| vec![text])
+                .map(|text| vec![text.into()])
                 .map_err(|e| e.to_string()),
             false => Err(format!("{} is not a file of this run", place.file)),
         }
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn of(plugin: &'a str, terms: &'a [Json]) -> Result<Self, String> {
+        if terms.len() > MOST_TERMS {
+            return Err(format!("a lookup has at most {MOST_TERMS} terms here"));
+        }
+        let terms: Option<Vec<&str>> = terms.iter().map(Json::as_str).collect();
+        Ok(Self {
+            plugin: bare(plugin),
+            terms: terms.ok_or("a lookup of the controller takes texts only")?,
+        })
+    }
+}
+
+impl Borne {
+    /// Adds what one of the author's texts says, where `near` holds for the line.
+    fn by(&mut self, text: &str, asked: &Asked<'_>, near: impl Fn(u32) -> bool) {
+        let mut computed = false;
+        let of_plugin = written(text).filter(|w| w.plugin == asked.plugin && near(w.line));
+        for lookup in of_plugin {
+            self.stands = true;
+            match lookup.literal {
+                Some(literal) => self.as_written |= literal == asked.terms,
+                None => computed = true,
+            }
+        }
+        self.named |= computed && asked.terms.iter().all(|term| has_word(text, term));
     }
 }
 
@@ -225,6 +255,22 @@ fn on_terminal(question: &str) -> io::Result<String> {
     Ok(answer)
 }
 
+/// Returns variables of this process's environment.
+fn variables(names: &[&str]) -> Result<Answered, String> {
+    let value = |name: &&str| std::env::var(name).map_or(Json::Null, Json::from);
+    let mut values = Vec::new();
+    let mut bytes = 0;
+    for name in names {
+        let value = value(name);
+        bytes += value.as_str().map_or(0, str::len);
+        if bytes > ANSWER_BYTES {
+            return Err("the variables are too long".to_owned());
+        }
+        values.push(value);
+    }
+    Ok(Answered::Value(values.into()))
+}
+
 async fn commands(plugin: &str, terms: &[&str]) -> Result<Answered, String> {
     let mut values = Vec::new();
     for command in terms {
@@ -252,67 +298,70 @@ fn has_word(text: &str, word: &str) -> bool {
         })
 }
 
-/// Finds every lookup in a text: `lookup('env', …)`, `query(…)`, `q(…)`, `with_env: …`.
-fn written(text: &str) -> Vec<Written> {
-    let mut found = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        if let Some((plugin, rest)) = with_keyword(line) {
-            let literal = literal_text(rest.trim()).map(|term| vec![term]);
-            found.push(Written {
-                line: number,
-                plugin,
-                literal,
-            });
-        }
-    }
-    for (at, _) in text.match_indices("expanduser") {
-        found.push(Written {
-            line: line_of(text, at),
-            plugin: "env".to_owned(),
-            literal: Some(vec!["HOME".to_owned()]),
-        });
-    }
-    for name in ["lookup(", "query(", "q("] {
-        for (at, _) in text.match_indices(name) {
-            let longer = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            if !longer && let Some((plugin, literal)) = call(&text[at + name.len()..]) {
-                found.push(Written {
-                    line: line_of(text, at),
+/// Finds every lookup in a text, one after the other: `lookup('env', …)`, `query(…)`, `q(…)`,
+/// `with_env: …`. A text may have many, and what is found shares it.
+fn written(text: &str) -> impl Iterator<Item = Written<'_>> {
+    let keywords = (1..).zip(text.lines()).filter_map(|(line, content)| {
+        let (plugin, rest) = with_keyword(content)?;
+        let literal = literal_text(rest.trim()).map(|term| vec![term]);
+        Some(Written {
+            line,
+            plugin,
+            literal,
+        })
+    });
+    let homes = found(text, "expanduser").map(|(line, _)| Written {
+        line,
+        plugin: "env",
+        literal: Some(vec!["HOME"]),
+    });
+    let calls = ["lookup(", "query(", "q("]
+        .into_iter()
+        .flat_map(move |name| {
+            found(text, name).filter_map(move |(line, at)| {
+                let longer = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                let (plugin, literal) = call(&text[at + name.len()..]).filter(|_| !longer)?;
+                Some(Written {
+                    line,
                     plugin,
                     literal,
-                });
-            }
-        }
-    }
-    found
+                })
+            })
+        });
+    keywords.chain(homes).chain(calls)
 }
 
-fn line_of(text: &str, at: usize) -> u32 {
-    u32::try_from(text[..at].matches('\n').count() + 1).unwrap_or(u32::MAX)
+/// Returns the line and the offset of each place where `name` stands; lines are counted once.
+fn found<'t>(text: &'t str, name: &'static str) -> impl Iterator<Item = (u32, usize)> + 't {
+    let (mut line, mut counted) = (1_u32, 0);
+    text.match_indices(name).map(move |(at, _)| {
+        let more = text[counted..at].matches('\n').count();
+        line = line.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        counted = at;
+        (line, at)
+    })
 }
 
-fn with_keyword(line: &str) -> Option<(String, &str)> {
-    let (plugin, rest) = line
-        .trim_start()
+fn with_keyword(line: &str) -> Option<(&str, &str)> {
+    line.trim_start()
         .trim_start_matches("- ")
         .strip_prefix("with_")?
-        .split_once(':')?;
-    Some((plugin.to_owned(), rest))
+        .split_once(':')
 }
 
 /// Returns a plain or quoted YAML scalar without templates.
-fn literal_text(text: &str) -> Option<String> {
+fn literal_text(text: &str) -> Option<&str> {
     if text.is_empty() || text.contains("{{") || text.starts_with(['[', '{', '|', '>', '*', '&']) {
         return None;
     }
     let bare = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
-    Some(bare('"').or_else(|| bare('\'')).unwrap_or(text).to_owned())
+    Some(bare('"').or_else(|| bare('\'')).unwrap_or(text))
 }
 
 /// Reads `'plugin', 'term', …)`: the plugin, and the terms if all of them are literal.
-fn call(text: &str) -> Option<(String, Option<Vec<String>>)> {
+fn call(text: &str) -> Option<(&str, Option<Vec<&str>>)> {
     let (plugin, mut rest) = string(text)?;
-    let plugin = bare(&plugin).to_owned();
+    let plugin = bare(plugin);
     let mut terms = Vec::new();
     loop {
         rest = rest.trim_start();
@@ -340,13 +389,13 @@ fn is_keyword(text: &str) -> bool {
 }
 
 /// Reads a Jinja string; one with escapes is not taken for literal.
-fn string(text: &str) -> Option<(String, &str)> {
+fn string(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     let text = text.strip_prefix('\\').unwrap_or(text); // inside a double-quoted YAML scalar
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let (inner, after) = text[1..].split_once(quote)?;
     let inner = inner.strip_suffix('\\').unwrap_or(inner);
-    (!inner.contains('\\')).then(|| (inner.to_owned(), after))
+    (!inner.contains('\\')).then_some((inner, after))
 }
 
 #[cfg(test)]

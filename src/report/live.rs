@@ -107,7 +107,7 @@ impl Live {
             Event::Host(HostEvent::TaskStarted { name, .. }) => {
                 let running = self.running(about);
                 running.begun += 1;
-                let doing = format!("{}: {}", running.task(), text::printable(name));
+                let doing = format!("{}: {}", running.task(), text::name(name));
                 self.now(about, &doing);
             }
             Event::Host(HostEvent::TaskFinished {
@@ -154,12 +154,10 @@ impl Live {
         }
         let recap = self.plain.end();
         self.print(&recap);
-        self.slowest
-            .sort_by_key(|(elapsed, _)| std::cmp::Reverse(*elapsed));
         if !self.slowest.is_empty() {
             let mut text = String::from("slowest tasks:\n");
             let room = self.columns.saturating_sub(16).max(NAME);
-            for (elapsed, name) in self.slowest.iter().take(SLOWEST) {
+            for (elapsed, name) in &self.slowest {
                 let name = text::shortened(name, room);
                 text += &format!("  {:>12}  {name}\n", text::seconds(*elapsed));
             }
@@ -210,6 +208,9 @@ impl Live {
         if elapsed_ms >= SLOW_MS {
             let name = self.plain.name(about, index);
             self.slowest.push((elapsed_ms, format!("{name} [{about}]")));
+            self.slowest
+                .sort_by_key(|(elapsed, _)| std::cmp::Reverse(*elapsed));
+            self.slowest.truncate(SLOWEST);
         }
     }
 
@@ -339,6 +340,18 @@ mod tests {
         });
         let wanted = "web (phase 6 of 9) capture: snap-0abc is pending 60 %";
         assert!(capture.contains(wanted), "{capture}");
+    }
+
+    #[test]
+    fn only_the_slowest_tasks_are_remembered() {
+        let target = ProgressDrawTarget::hidden();
+        let mut live = Live::new(Paint(false), true, 0, target);
+        let host = Arc::from("web1");
+        for elapsed in [700, 900, 600, 1_000, 800, 1_100, 499, 500] {
+            live.remember_slow(&host, 1, elapsed);
+        }
+        let times: Vec<u64> = live.slowest.iter().map(|(elapsed, _)| *elapsed).collect();
+        assert_eq!(times, [1_100, 1_000, 900, 800, 700]);
     }
 
     #[test]

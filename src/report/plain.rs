@@ -19,8 +19,11 @@ pub(super) struct Plain {
     verbosity: u8,
     /// The heading printed last; hosts that are at the same task share it.
     heading: String,
-    tasks: HashMap<(Arc<str>, u32), Task>,
-    plays: Vec<String>,
+    /// The task that each host is at: it begins no other before that one has ended, and one
+    /// that does begins one and the same, however often it says so.
+    tasks: HashMap<Arc<str>, Task>,
+    /// The heading of the play printed last.
+    play: String,
     recaps: BTreeMap<Arc<str>, Recap>,
     /// What each build said last of its progress: it is asked often, and says it once.
     progress: HashMap<Arc<str>, String>,
@@ -29,6 +32,7 @@ pub(super) struct Plain {
 
 #[derive(Debug)]
 struct Task {
+    index: u32,
     name: String,
     heading: String,
     details: Details,
@@ -42,7 +46,7 @@ impl Plain {
             verbosity,
             heading: String::new(),
             tasks: HashMap::new(),
-            plays: Vec::new(),
+            play: String::new(),
             recaps: BTreeMap::new(),
             progress: HashMap::new(),
             width: text::WIDTH,
@@ -113,14 +117,17 @@ impl Plain {
 
     /// Returns whether a task talks: what it says is shown whatever came of it.
     pub(super) fn talks(&self, host: &Arc<str>, index: u32) -> bool {
-        let task = self.tasks.get(&(Arc::clone(host), index));
+        let task = self.at(host, index);
         task.is_some_and(|task| task.details == Details::Message)
     }
 
     /// Returns a task's name, as people read it.
     pub(super) fn name(&self, host: &Arc<str>, index: u32) -> &str {
-        let task = self.tasks.get(&(Arc::clone(host), index));
-        task.map_or("", |task| &task.name)
+        self.at(host, index).map_or("", |task| &task.name)
+    }
+
+    fn at(&self, host: &Arc<str>, index: u32) -> Option<&Task> {
+        self.tasks.get(host).filter(|task| task.index == index)
     }
 
     /// Says what a phase does when it does something else; each per cent only with `-v`.
@@ -193,7 +200,8 @@ impl Plain {
                 result,
                 diff,
             } => {
-                if let Some(task) = self.tasks.get_mut(&(Arc::clone(host), *index)) {
+                let task = self.tasks.get_mut(host);
+                if let Some(task) = task.filter(|task| task.index == *index) {
                     task.items = true;
                 }
                 self.outcome(host, *index, Some(label), *status, result, diff)
@@ -223,11 +231,11 @@ impl Plain {
 
     /// Hosts that begin the same play share its heading.
     fn play(&mut self, name: &str) -> String {
-        let heading = format!("PLAY [{}]", text::printable(name));
-        if self.plays.last() == Some(&heading) {
+        let heading = format!("PLAY [{}]", text::name(name));
+        if self.play == heading {
             return String::new();
         }
-        self.plays.push(heading.clone());
+        self.play.clone_from(&heading);
         text::banner(&heading, self.width)
     }
 
@@ -240,10 +248,11 @@ impl Plain {
         handler: bool,
     ) -> String {
         let word = if handler { "RUNNING HANDLER" } else { "TASK" };
-        let name = text::printable(name);
+        let name = text::name(name);
         let heading = format!("{word} [{name}]");
         let talks = matches!(module.rsplit('.').next(), Some("debug" | "assert"));
         let task = Task {
+            index,
             name,
             heading,
             details: match (talks, self.verbosity) {
@@ -254,7 +263,7 @@ impl Plain {
             items: false,
         };
         let heading = self.heading_of(&task.heading);
-        self.tasks.insert((Arc::clone(host), index), task);
+        self.tasks.insert(Arc::clone(host), task);
         heading
     }
 
@@ -276,7 +285,7 @@ impl Plain {
         result: &Map<String, Json>,
         diff: &[Diff],
     ) -> String {
-        let task = self.tasks.get(&(Arc::clone(host), index));
+        let task = self.at(host, index);
         let (heading, details) = task.map_or((String::new(), Details::None), |task| {
             (task.heading.clone(), task.details)
         });
@@ -301,7 +310,7 @@ impl Plain {
         result: &Map<String, Json>,
         diff: &[Diff],
     ) -> String {
-        let task = self.tasks.get(&(Arc::clone(host), index));
+        let task = self.at(host, index);
         let failed = matches!(status, Status::Failed | Status::Ignored | Status::Rescued);
         // A loop has said how each of its items ended; only its failure is worth a line more.
         let said = task.is_some_and(|task| task.items) && !failed;
@@ -314,7 +323,7 @@ impl Plain {
             text += &self.paint.paint(Colour::Cyan, "...ignoring");
             text.push('\n');
         }
-        self.tasks.remove(&(Arc::clone(host), index));
+        self.tasks.remove(host);
         text
     }
 

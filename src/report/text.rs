@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::time::Duration;
 
 use amibake_protocol::event::{Diff, Recap, Status};
 use serde::Serialize as _;
@@ -15,6 +16,15 @@ const OUTPUT_LINES: usize = 200;
 
 /// Characters of one such line that are shown.
 const LINE_CHARS: usize = 2_000;
+
+/// Characters of the name of a task or play that are shown: each is held while it runs.
+const NAME_CHARS: usize = 2_000;
+
+/// Lines of a file's two states that are compared; a machine may send a million of them.
+const DIFF_LINES: usize = 50_000;
+
+/// How long two states are compared before the rest is taken to differ.
+const DIFF_TIME: Duration = Duration::from_secs(2);
 
 /// Colours as Ansible uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,15 +66,21 @@ pub(super) fn banner(title: &str, width: usize) -> String {
     format!("\n{title} {}\n", "*".repeat(stars))
 }
 
-/// Adds the figures of another run on the same host.
+/// Adds the figures of another run on the same host, which may have told any.
 pub(super) fn add(sum: &mut Recap, recap: &Recap) {
-    sum.ok += recap.ok;
-    sum.changed += recap.changed;
+    let add = |sum: &mut u32, more: u32| *sum = sum.saturating_add(more);
+    add(&mut sum.ok, recap.ok);
+    add(&mut sum.changed, recap.changed);
     sum.unreachable |= recap.unreachable;
-    sum.failed += recap.failed;
-    sum.skipped += recap.skipped;
-    sum.rescued += recap.rescued;
-    sum.ignored += recap.ignored;
+    add(&mut sum.failed, recap.failed);
+    add(&mut sum.skipped, recap.skipped);
+    add(&mut sum.rescued, recap.rescued);
+    add(&mut sum.ignored, recap.ignored);
+}
+
+/// Returns the name of a task or play as it is shown.
+pub(super) fn name(text: &str) -> String {
+    shortened(&printable(text), NAME_CHARS)
 }
 
 /// Cuts text that is longer than `limit` characters, showing that.
@@ -261,7 +277,16 @@ pub(super) fn diff(diff: &Diff, paint: Paint) -> String {
         "" => side.to_owned(),
         header => format!("{side}: {}", printable(header)),
     };
-    let lines = TextDiff::from_lines(&diff.before, &diff.after);
+    let count = |text: &str| text.lines().count();
+    let (before, after) = (count(&diff.before), count(&diff.after));
+    if before + after > DIFF_LINES {
+        let titles =
+            title("before", &diff.before_header) + ", " + &title("after", &diff.after_header);
+        return format!("{titles}: {before} and {after} lines, too many to compare\n\n");
+    }
+    let mut comparison = TextDiff::configure();
+    comparison.timeout(DIFF_TIME);
+    let lines = comparison.diff_lines(&diff.before, &diff.after);
     let unified = lines
         .unified_diff()
         .context_radius(3)

@@ -58,11 +58,15 @@ class Told:
         send({"to-controller": "event", "seq": self.next, "event": fields})
         self.next += 1
 
-    def task(self, name: str, result: dict) -> None:
+    def started(self, name: str) -> int:
         place = {"file": "/x.yml", "line": 1, "column": 1}
         index = self.next
         self.event(event="task-started", index=index, name=name, module="command", handler=False, place=place)
-        self.event(event="task-finished", index=index, status="ok", result=result, diff=[], elapsed_ms=1)
+        return index
+
+    def task(self, name: str, result: dict, diff: list[dict] = []) -> None:
+        index = self.started(name)
+        self.event(event="task-finished", index=index, status="ok", result=result, diff=diff, elapsed_ms=1)
 
     def finished(self, ok: int = 1, error: str | None = None) -> None:
         recap = {"ok": ok, "changed": 0, "unreachable": 0, "failed": 0, "skipped": 0, "rescued": 0, "ignored": 0}
@@ -136,6 +140,40 @@ def main() -> None:
         for _ in range(120):
             told.task("big", {"stdout": "x" * 900_000})
         told.finished(120)
+    elif MODE == "honest":
+        told.event(event="play-started", name="x")
+        told.task("small", {"stdout": "x"})
+        told.finished()
+    elif MODE == "plays":
+        for number in range(100):
+            told.event(event="play-started", name=f"{number}" + "x" * 900_000)
+        told.task("at last", {})
+        told.finished()
+    elif MODE == "open-tasks":
+        told.event(event="play-started", name="x")
+        for number in range(100):
+            told.started(f"{number}" + "x" * 900_000)
+        told.task("at last", {})
+        told.finished()
+    elif MODE == "diffs":
+        told.event(event="play-started", name="x")
+        sides = {"before_header": "a", "after_header": "b", "before": "x\n" * 120_000, "after": "y\n" * 120_000}
+        for _ in range(5):
+            told.task("diff", {}, diff=[sides])
+        told.finished(5)
+    elif MODE == "figures":
+        told.event(event="play-started", name="x")
+        told.task("small", {"stdout": "x"})
+        told.finished(ok=4_294_967_295)
+    elif MODE == "one-lookup":
+        told.event(event="play-started", name="x")
+        place = {"file": job["entries"][0]["path"], "line": 0, "column": 1}
+        forged = {"ask": "lookup", "place": place, "plugin": "env", "options": {}}
+        replies = [ask(number, terms=terms, **forged)["reply"]
+                   for number, terms in enumerate([["HOME"] * 10_000, ["NOT_NAMED"], ["HOME"]])]
+        (FOLDER / "replies").write_text(" ".join(replies))
+        told.task("asked", {})
+        told.finished()
     elif MODE == "tiny-values":
         told.event(event="play-started", name="x")
         while True:
