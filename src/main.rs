@@ -11,6 +11,9 @@
     )
 )]
 
+#[cfg(all(test, feature = "ec2"))]
+#[path = "../tests/account/mod.rs"]
+mod account;
 mod agent;
 mod bake;
 mod cli;

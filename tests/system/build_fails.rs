@@ -1,7 +1,5 @@
 //! Builds that fail say why, where and what is left, and leave nothing.
 
-use serde_json::json;
-
 use crate::support::Cloud;
 use crate::support::running::Built;
 
@@ -135,17 +133,4 @@ provision:
         "{first}"
     );
     assert!(!cloud.calls().contains(&"CreateImage".to_owned()));
-}
-
-#[test]
-fn a_call_that_is_refused_is_named() {
-    let cloud = Cloud::start();
-    let refusal = json!({"code": "UnauthorizedOperation", "status": 403, "message": "You are not authorized to perform this operation.", "times": 9});
-    cloud.fault("CreateImage", "error", refusal);
-    let built = fails(&cloud, "\nprovision: []\n", 1);
-    let first = error(&built)[0];
-    assert_eq!(
-        first,
-        "error: CreateImage was refused in eu-west-1: UnauthorizedOperation"
-    );
 }

@@ -44,11 +44,9 @@ mod deadman_ec2;
 #[cfg(feature = "ec2")]
 mod first_boot_ec2;
 #[cfg(feature = "ec2")]
-mod kills_ec2;
+mod keep_ec2;
 #[cfg(feature = "ec2")]
-mod refusals_ec2;
+mod kills_ec2;
 mod scripts;
 #[cfg(feature = "ec2")]
 mod sealed_root;
-#[cfg(feature = "ec2")]
-mod signals_ec2;

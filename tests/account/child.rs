@@ -1,0 +1,233 @@
+//! Work in a process of its own, which can be killed and signalled, and has an environment of its
+//! own: a build, or a command of amibake as it is typed. The process is this test program again.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+
+use super::build::Build;
+use super::guest::{Guests, Steps};
+use super::server::{Account, REGION, assert_one_image_more};
+use crate::cli::{Cli, CommandContext};
+use crate::clock::Pace;
+use crate::event;
+use crate::exit::{Exit, Failure};
+use crate::interrupt;
+
+/// Names the file that says what a process is to do.
+const VARIABLE: &str = "AMIBAKE_TEST_ORDER";
+
+/// What the process does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Builds.
+    Build {
+        /// More in the manifest's `builder:`.
+        more: String,
+        steps: Steps,
+        /// Whether nobody can log in to its machines.
+        silent: bool,
+    },
+    /// Runs a command.
+    Command(Vec<String>),
+}
+
+impl Work {
+    /// Returns a build on machines that can be logged in to.
+    pub(super) fn build(more: &str, steps: Steps) -> Self {
+        Self::Build {
+            more: more.to_owned(),
+            steps,
+            silent: false,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    url: String,
+    number: String,
+    home: PathBuf,
+    pace: u32,
+    work: Work,
+}
+
+/// How it ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    /// The exit code that amibake would have had.
+    pub(super) code: u8,
+    /// What went to stdout.
+    pub(super) stdout: String,
+    /// Warnings, progress, and then the failures.
+    pub(super) said: String,
+}
+
+/// A process under way. It ends with this.
+pub(super) struct Process {
+    child: Child,
+    result: PathBuf,
+}
+
+impl Process {
+    /// Starts a build that goes well unless the account says otherwise.
+    pub(super) fn build(account: &Account, pace: u32) -> Self {
+        Self::start(account, pace, Work::build("", Steps::Done), &[])
+    }
+
+    /// Starts some work, with more in its environment.
+    pub(super) fn start(account: &Account, pace: u32, work: Work, more: &[(&str, &str)]) -> Self {
+        let unique = format!("{:?}", std::time::Instant::now());
+        let unique: String = unique.chars().filter(char::is_ascii_digit).collect();
+        let order = Order {
+            url: account.url.clone(),
+            number: account.number.clone(),
+            home: account.home().to_owned(),
+            pace,
+            work,
+        };
+        let path = account.home().join(format!("order-{unique}"));
+        std::fs::write(&path, serde_json::to_vec(&order).unwrap()).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "--ignored",
+                "account::child::what_was_ordered_is_done",
+            ])
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("HOME", account.home())
+            .env("XDG_STATE_HOME", account.home().join("state"))
+            .env("AWS_ENDPOINT_URL", &account.url)
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", account.key_id())
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env(VARIABLE, &path)
+            .envs(more.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            result: path.with_extension("done"),
+        }
+    }
+
+    /// Waits for its end.
+    pub(super) async fn end(self) -> Outcome {
+        let output = self.child.wait_with_output().await.unwrap();
+        let result = std::fs::read(&self.result).unwrap_or_else(|_| panic!("{output:?}"));
+        serde_json::from_slice(&result).unwrap()
+    }
+
+    /// Kills it without a chance to do anything.
+    pub(super) async fn kill(mut self) {
+        assert!(!self.has_ended(), "it was over already");
+        self.child.kill().await.unwrap();
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Outcome {
+    /// Insists on an exit code.
+    pub(super) fn ended(self, code: u8) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.said);
+        self
+    }
+}
+
+/// A command's calls have the minute that the program gives them, which passes by its fast clock,
+/// and the server is not faster than the wall.
+const PACE_OF_COMMANDS: u32 = 10;
+
+/// Runs a command of amibake's on an account, and insists on its exit code.
+pub(super) async fn amibake(account: &Account, words: &[&str], code: u8) -> Outcome {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    let process = Process::start(account, PACE_OF_COMMANDS, Work::Command(words), &[]);
+    process.end().await.ended(code)
+}
+
+/// The process. Where nothing was ordered it tries itself: a build in a process ends as one here.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_was_ordered_is_done() {
+    let Some(path) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
+        let account = Account::open().await;
+        let before = account.inventory().await;
+        let built = Process::build(&account, super::PACE).end().await.ended(0);
+        assert!(built.stdout.starts_with("ami-"), "{}", built.stdout);
+        return assert_one_image_more(&before, &account.inventory().await);
+    };
+    let order: Order = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let _pace = Pace::set(order.pace);
+    let account = Account::known(order.url, order.number, order.home);
+    let outcome = match order.work {
+        Work::Build {
+            more,
+            steps,
+            silent,
+        } => build(&account, &more, steps, silent).await,
+        Work::Command(words) => command(words).await,
+    };
+    let unfinished = path.with_extension("new");
+    std::fs::write(&unfinished, serde_json::to_vec(&outcome).unwrap()).unwrap();
+    std::fs::rename(&unfinished, path.with_extension("done")).unwrap();
+}
+
+async fn build(account: &Account, more: &str, steps: Steps, silent: bool) -> Outcome {
+    let mut build = Build::with(account, more);
+    if silent {
+        build.guests = Guests::silent();
+    }
+    build.steps = steps;
+    build.interrupt = interrupt::listen();
+    let built = build.run().await;
+    Outcome {
+        code: built
+            .failure
+            .as_ref()
+            .map_or(Exit::Done, Failure::exit)
+            .code(),
+        stdout: built.image.map(|image| image.id).unwrap_or_default(),
+        said: built.said,
+    }
+}
+
+async fn command(words: Vec<String>) -> Outcome {
+    use clap::Parser;
+
+    let cli = Cli::try_parse_from(std::iter::once("amibake".to_owned()).chain(words)).unwrap();
+    let (events, reports) = event::channel();
+    let cx = CommandContext {
+        events: events.clone(),
+        interrupt: interrupt::listen(),
+    };
+    let ended = cli.run(&cx).await;
+    events.close();
+    let mut said = super::build::all_said(reports).await;
+    let (code, stdout, failures) = match ended {
+        Ok(answer) => (answer.exit(), answer.text, answer.failures),
+        Err(failure) => (failure.exit(), String::new(), vec![failure]),
+    };
+    said.extend(failures.iter().map(super::build::text_of_failure));
+    Outcome {
+        code: code.code(),
+        stdout,
+        said,
+    }
+}

@@ -1,0 +1,119 @@
+//! Builds that fail for a reason of their own leave nothing, and publish nothing.
+
+use super::build::{Build, Built};
+use super::guest::{Answer, Guests, Steps};
+use super::server::Account;
+use crate::exit::Exit;
+use crate::guest::Operation;
+
+/// Builds, and insists that the account is as before.
+async fn fails(account: &Account, steps: Steps, guests: Guests, exit: Exit) -> Built {
+    let before = account.inventory().await;
+    let mut build = Build::of(account);
+    (build.steps, build.guests) = (steps, guests);
+    let built = build.run().await.ended(exit);
+    assert!(built.image.is_none());
+    let cleaned = built.failure.as_ref().and_then(|f| f.cleaned_up.as_deref());
+    assert_eq!(
+        cleaned,
+        Some("everything temporary is gone"),
+        "{}",
+        built.said
+    );
+    assert_eq!(account.inventory().await, before, "{}", built.said);
+    assert!(
+        !account
+            .actions()
+            .await
+            .contains(&"RegisterImage".to_owned())
+    );
+    built
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_failed_step_makes_no_image() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let built = fails(&account, Steps::Fail, Guests::default(), Exit::Failed).await;
+    assert!(
+        built.said.contains("error: a task failed on i-"),
+        "{}",
+        built.said
+    );
+    assert!(!account.actions().await.contains(&"CreateImage".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_panic_unwinds_the_account_too() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let built = fails(&account, Steps::Panic, Guests::default(), Exit::Failed).await;
+    let told = "amibake itself failed (please report this): the provisioner's own fault";
+    assert!(built.said.contains(told), "{}", built.said);
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_fails_its_test_is_not_published() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    fails(
+        &account,
+        Steps::TestFails,
+        Guests::default(),
+        Exit::GateFailed,
+    )
+    .await;
+    assert!(account.actions().await.contains(&"CreateImage".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_fails_its_gate_is_not_published() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let said = Answer::Says("unit ssh.service enabled\nmachine-id 1\nresidue /var/lib/amibake\n");
+    let guests = Guests::default().answering(Operation::LookAtCandidate, said);
+    let built = fails(&account, Steps::Done, guests, Exit::GateFailed).await;
+    let told = "error: the image failed its gate: /var/lib/amibake is in the image";
+    assert!(built.said.contains(told), "{}", built.said);
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_sealing_leaves_fails_the_gate_before_there_is_an_image() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let said = Answer::Says("machine-id 0\nresidue /etc/ssh/ssh_host_rsa_key\n");
+    let guests = Guests::default().answering(Operation::Seal, said);
+    let built = fails(&account, Steps::Done, guests, Exit::GateFailed).await;
+    let told = "/etc/ssh/ssh_host_rsa_key is still there after sealing";
+    assert!(built.said.contains(told), "{}", built.said);
+    assert!(!account.actions().await.contains(&"CreateImage".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_link_that_is_lost_while_sealing_makes_no_image() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let guests = Guests::default().answering(Operation::Seal, Answer::Lost);
+    fails(&account, Steps::Done, guests, Exit::Failed).await;
+    assert!(!account.actions().await.contains(&"CreateImage".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_step_that_never_ends_is_cut_short_by_its_time_limit() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    let mut build = Build::with(&account, ", timeouts: {provision: 2m}");
+    build.steps = Steps::Never;
+    let built = build.run().await.ended(Exit::Failed);
+    let told = "provisioning took longer than builder.timeouts.provision";
+    assert!(built.said.contains(told), "{}", built.said);
+    assert_eq!(account.inventory().await, before);
+}

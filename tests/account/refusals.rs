@@ -1,0 +1,114 @@
+//! A build that EC2 refuses a call tells it, and names what it could not remove.
+
+use serde_json::json;
+
+use super::build::{Build, Built};
+use super::child::amibake;
+use super::server::{Account, REGION, assert_one_image_more};
+use crate::exit::Exit;
+
+/// Which call is refused, from which on.
+const CHANGES: [(&str, u32); 9] = [
+    ("CreateSecurityGroup", 1),
+    ("AuthorizeSecurityGroupIngress", 1),
+    ("RunInstances", 1),
+    ("StopInstances", 1),
+    ("CreateImage", 1),
+    ("RunInstances", 2),
+    ("RegisterImage", 1),
+    ("CreateTags", 1),
+    ("ModifyImageAttribute", 1),
+];
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_refused_call_is_told_by_its_name_and_cleaned_up_after() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    for (action, nth) in CHANGES {
+        account.control("clear", json!({})).await;
+        account.deny(action, nth).await;
+        // A candidate that cannot be launched is no fault of the image.
+        let built = Build::of(&account).run().await.ended(Exit::Failed);
+        assert_told(&account, &built, action).await;
+        assert_eq!(
+            account.inventory().await,
+            before,
+            "{action}: {}",
+            built.said
+        );
+    }
+}
+
+async fn assert_told(account: &Account, built: &Built, action: &str) {
+    account.assert_all_hit().await;
+    let told = format!("{action} was refused in {REGION}: UnauthorizedOperation");
+    assert!(built.said.contains(&told), "{}", built.said);
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_instance_that_may_not_be_ended_is_named_with_its_group_and_the_rest_is_gone() {
+    let kinds = ["instances", "volumes", "interfaces", "security_groups"];
+    stays(&["TerminateInstances"], &kinds, true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_candidate_that_may_not_be_deregistered_is_named_and_the_image_is_done() {
+    stays(&["DeregisterImage"], &["images"], true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_snapshot_that_may_not_be_deleted_is_named_and_the_rest_is_gone() {
+    stays(&["RegisterImage", "DeleteSnapshot"], &["snapshots"], false).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_group_that_may_not_be_deleted_is_named_and_the_image_is_done() {
+    stays(&["DeleteSecurityGroup"], &["security_groups"], true).await;
+}
+
+/// What cannot be removed is named with the command that removes it, nothing else is left, and
+/// `reap` removes it when it may.
+async fn stays(refusals: &[&str], kinds: &[&str], image_is_done: bool) {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    for action in refusals {
+        account.deny(action, 1).await;
+    }
+    let built = Build::of(&account).run().await.ended(Exit::LeftBehind);
+    assert_told(&account, &built, refusals[0]).await;
+    assert_eq!(built.image.is_some(), image_is_done);
+    let image = built.image.as_ref().map(|image| image.id.clone());
+    let named = |id: &str| {
+        let mut left = built.left_behind().into_iter();
+        left.any(|(what, remedy)| what.contains(id) && remedy.contains(id))
+    };
+    let mut left = account.inventory().await;
+    if image_is_done {
+        left.remove("snapshots");
+    }
+    for (kind, things) in &left {
+        let new = things.iter().filter(|id| !before[kind].contains(id));
+        let new: Vec<&String> = new.filter(|id| Some(*id) != image.as_ref()).collect();
+        let stays = kinds.contains(&kind.as_str());
+        assert_eq!(stays, !new.is_empty(), "{kind}: {new:?}\n{}", built.said);
+        // Volumes and interfaces go with their instance.
+        if kind != "volumes" && kind != "interfaces" {
+            let all_named = new.iter().all(|id| named(id));
+            assert!(all_named, "{new:?} is not named\n{}", built.said);
+        }
+    }
+    account.control("clear", json!({})).await;
+    account.control("expire", json!({})).await;
+    amibake(&account, &["reap", "--region", REGION], 0).await;
+    match image_is_done {
+        true => assert_one_image_more(&before, &account.inventory().await),
+        false => assert_eq!(account.inventory().await, before, "reaped"),
+    }
+}

@@ -1,0 +1,168 @@
+//! An interrupted build cleans up after itself, as far as it is let. The processes are real, and so
+//! are their signals.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::child::{Process, Work, amibake};
+use super::guest::Steps;
+use super::server::{Account, REGION};
+
+/// A build whose first step goes on for ever.
+fn busy(account: &Account, pace: u32) -> Process {
+    Process::start(account, pace, Work::build("", Steps::Never), &[])
+}
+
+/// Waits until an action was called.
+async fn called(account: &Account, action: &str) {
+    let was = async || account.actions().await.iter().any(|a| a == action);
+    account.wait_until(action, was).await;
+}
+
+/// Waits until the first step runs: the machine's timer is renewed on its own before it.
+async fn provisions(account: &Account) {
+    called(account, "RunInstances").await;
+    let runs = async || {
+        let states = account.control("states", json!({})).await;
+        states
+            .as_object()
+            .unwrap()
+            .values()
+            .any(|state| state[0] == "running")
+    };
+    account.wait_until("the builder", runs).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn interrupted_it_cleans_up_and_exits_130() {
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        account.control("clear", json!({})).await;
+        let build = busy(&account, super::PACE);
+        provisions(&account).await;
+        build.signal(signal);
+        let outcome = build.end().await.ended(130);
+        assert_eq!(
+            account.inventory().await,
+            before,
+            "{signal:?}: {}",
+            outcome.said
+        );
+    }
+}
+
+/// EC2 has the call, and acts only when nobody waits for the answer any more: it makes the group,
+/// which is then deleted; it refuses to start the builder in a group that is gone.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn interrupted_between_a_call_and_its_answer_it_hears_the_answer() {
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    for action in ["CreateSecurityGroup", "RunInstances"] {
+        account.control("clear", json!({})).await;
+        account
+            .fault(action, "hold-before", json!({"seconds": 600}))
+            .await;
+        // At the wall's pace: who does not hear the answer looks for the thing for a minute.
+        let mut build = busy(&account, 1);
+        account.wait_until_held().await;
+        build.signal(Signal::INT);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!build.has_ended(), "an answer is owed");
+        let since = std::time::Instant::now();
+        account.release().await;
+        build.end().await.ended(130);
+        assert!(
+            since.elapsed() < Duration::from_secs(40),
+            "it looked for what it knows"
+        );
+        called(&account, "DeleteSecurityGroup").await;
+        assert_eq!(account.inventory().await, before, "{action}");
+    }
+}
+
+/// SIGINT, SIGTERM 7.5 s later, SIGKILL 2.5 s after that; at ten times the pace.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn cancelled_as_github_actions_does_at_most_the_group_is_left_for_reap() {
+    const PACE: u32 = 10;
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    // An interface that lingers keeps the group for longer than the ten seconds.
+    account
+        .control("delays", json!({"interface": 8, "image": 60}))
+        .await;
+    let build = Process::build(&account, PACE);
+    let pending = async || !account.inventory().await["snapshots"].is_empty();
+    account.wait_until("a pending image", pending).await;
+    account.control("calls/clear", json!({})).await;
+    build.signal(Signal::INT);
+    for action in [
+        "TerminateInstances",
+        "DeregisterImage",
+        "DeleteSnapshot",
+        "DeleteSecurityGroup",
+    ] {
+        called(&account, action).await;
+    }
+    let at = async |action: &str| {
+        let calls = account.calls().await;
+        calls
+            .iter()
+            .find(|call| call.action == action)
+            .unwrap()
+            .time
+    };
+    let first = at("TerminateInstances").await;
+    for action in ["DeregisterImage", "DeleteSnapshot", "DeleteSecurityGroup"] {
+        let later = at(action).await - first;
+        assert!(
+            later < 2.0,
+            "{action} was asked {later} s later: one waits for another"
+        );
+    }
+    build.signal(Signal::TERM);
+    let gone = async || {
+        let now = account.inventory().await;
+        now.iter()
+            .all(|(kind, things)| kind == "security_groups" || *things == before[kind])
+    };
+    account.wait_until("all but the group to go", gone).await;
+    build.kill().await;
+    let left = account.inventory().await;
+    assert_eq!(
+        left["security_groups"].len(),
+        before["security_groups"].len() + 1
+    );
+    account.control("delays", json!({"interface": 0})).await;
+    account.control("expire", json!({})).await;
+    amibake(&account, &["reap", "--region", REGION], 0).await;
+    assert_eq!(account.inventory().await, before);
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_second_signal_of_the_same_kind_aborts_and_one_of_another_kind_does_not() {
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    account.control("delays", json!({"interface": 600})).await;
+    let mut build = busy(&account, 10);
+    provisions(&account).await;
+    build.signal(Signal::INT);
+    called(&account, "DeleteSecurityGroup").await;
+    build.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!build.has_ended());
+    build.signal(Signal::INT);
+    let outcome = build.end().await.ended(130);
+    let now = account.inventory().await;
+    let new = |id: &&String| !before["security_groups"].contains(id);
+    let group = now["security_groups"].iter().find(new).unwrap();
+    let remedy = format!("aws ec2 delete-security-group --region {REGION} --group-id {group}");
+    let named = format!("left behind: security group {group} in {REGION} ({remedy})");
+    assert!(outcome.said.contains(&named), "{}", outcome.said);
+}
