@@ -459,6 +459,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "executor",
         "run",
         "task_context",
+        "task_error",
         "censor",
     ],
     &[

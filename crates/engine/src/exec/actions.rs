@@ -15,6 +15,7 @@ use super::executor::Call;
 use super::outcome::{Attempt, Fields};
 use super::run::Run;
 use super::task_context::TaskContext;
+use super::task_error::{TaskError, refused};
 use crate::deadline;
 use crate::module::{Failure, Outcome};
 
@@ -72,18 +73,18 @@ impl Run<'_> {
             "include_role" => self.find_role(cx),
             "setup" | "gather_facts" => self.setup(cx),
             "wait_for_connection" => Ok(plain(json!({"changed": false, "elapsed": 0}))),
-            "add_host" | "group_by" => Err(format!(
+            "add_host" | "group_by" => Err(refused(format!(
                 "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
                 task.action
-            )),
+            ))),
             "ping" => self.ping(cx),
             _ => self.module(cx),
         };
-        done.unwrap_or_else(Attempt::failed)
+        done.unwrap_or_else(Attempt::from)
     }
 
     /// Returns the task's parameters as written, with `module_defaults` below them.
-    pub(super) fn written_args(&self, cx: &TaskContext<'_>) -> Result<Dict, String> {
+    pub(super) fn written_args(&self, cx: &TaskContext<'_>) -> Result<Dict, TaskError> {
         let name = full(&cx.task.action);
         let merged = Dict::new();
         for defaults in cx
@@ -100,14 +101,12 @@ impl Run<'_> {
             }
         }
         if let Some(more) = &cx.task.more_args {
-            let rendered = self
-                .render(more, cx.reach, cx.around)
-                .map_err(|e| format!("Task failed: {}", e.message))?;
+            let rendered = self.render(more, cx.reach, cx.around)?;
             let Some(args) = rendered.as_dict() else {
-                return Err(format!(
-                    "Task failed: the arguments of '{name}' must be a mapping, not '{}'.",
-                    rendered.type_name()
-                ));
+                return Err(TaskError::NoMapping {
+                    action: name,
+                    found: rendered.type_name().to_string(),
+                });
             };
             for (key, value) in args.entries() {
                 merged.insert(key, value);
@@ -120,7 +119,7 @@ impl Run<'_> {
     }
 
     /// Returns the parameters with every template rendered and what is omitted left out.
-    pub(super) fn args(&self, cx: &TaskContext<'_>) -> Result<Dict, String> {
+    pub(super) fn args(&self, cx: &TaskContext<'_>) -> Result<Dict, TaskError> {
         let rendered = Dict::new();
         for (key, value) in self.written_args(cx)?.entries() {
             let value = self.arg(cx, &key.value().to_string(), &value)?;
@@ -133,7 +132,7 @@ impl Run<'_> {
     }
 
     /// Returns the name of a parameter. Names of facts may be templates where the author wrote them.
-    fn arg_name(&self, cx: &TaskContext<'_>, key: Key) -> Result<Key, String> {
+    fn arg_name(&self, cx: &TaskContext<'_>, key: Key) -> Result<Key, TaskError> {
         match key.value() {
             Value::Str(name) if name.is_authors() && name.contains("{{") => {
                 let written = Value::authored(name, None);
@@ -144,44 +143,46 @@ impl Run<'_> {
         }
     }
 
-    fn arg(&self, cx: &TaskContext<'_>, key: &str, value: &Value) -> Result<Value, String> {
-        self.render(value, cx.reach, cx.around).map_err(|e| {
-            format!(
-                "Task failed: Finalization of task args for '{}' failed: Error while resolving value for '{key}': {}",
-                full(&cx.task.action),
-                e.message
-            )
-        })
+    fn arg(&self, cx: &TaskContext<'_>, key: &str, value: &Value) -> Result<Value, TaskError> {
+        self.render(value, cx.reach, cx.around)
+            .map_err(|source| TaskError::Argument {
+                action: full(&cx.task.action),
+                name: key.to_owned(),
+                source: Box::new(source),
+            })
     }
 
     /// Refuses what of the parameters Ansible does and we do not.
-    pub(super) fn refuse_values(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), String> {
+    pub(super) fn refuse_values(
+        spec: &ModuleSpec,
+        args: &Map<String, Json>,
+    ) -> Result<(), TaskError> {
         for (name, value) in args {
             let text = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
             if let Some(why) = argspec::refused(spec, name, &text) {
-                return Err(format!("{name}: {text} is not supported: {why}"));
+                return Err(refused(format!("{name}: {text} is not supported: {why}")));
             }
         }
         Ok(())
     }
 
     /// Returns the parameters as JSON, aliases and all as they were written.
-    pub(super) fn json_args(&self, cx: &TaskContext<'_>) -> Result<Map<String, Json>, String> {
+    pub(super) fn json_args(&self, cx: &TaskContext<'_>) -> Result<Map<String, Json>, TaskError> {
         let args = self.args(cx)?;
         match eval::without_omitted(&Value::Dict(args)).to_json() {
             Ok(Json::Object(map)) => Ok(map),
             Ok(_) => Ok(Map::new()),
-            Err(e) => Err(format!("Task failed: {e}")),
+            Err(e) => Err(TaskError::Unwritable(e.to_string())),
         }
     }
 
-    fn debug(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn debug(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.written_args(cx)?;
         known_only("debug", &args, &["msg", "var", "verbosity"])?;
         if args.has("msg") && args.has("var") {
-            return Err("parameters are mutually exclusive: msg|var".to_owned());
+            return Err(refused("parameters are mutually exclusive: msg|var"));
         }
         let verbosity = match args.get("verbosity") {
             Some(level) => self.number(&level, cx.reach, cx.around)?,
@@ -209,16 +210,15 @@ impl Run<'_> {
             Value::Str(name) => name,
             other => {
                 let kind = other.type_name();
-                return Err(format!(
+                return Err(refused(format!(
                     "argument 'var' is of type {kind}, and must be text"
-                ));
+                )));
             }
         };
         let value = match self.expression(&name, cx.reach, cx.around) {
             Ok(value) => eval::raw_json(&value),
             Err(e) if e.kind == ErrorKind::Untrusted => {
-                let what = "Task failed: Error while resolving `var` expression";
-                return Err(format!("{what}: {}", e.message));
+                return Err(TaskError::Var(e));
             }
             Err(e) => json!(format!("<< error 1 - {} >>", e.message)),
         };
@@ -228,7 +228,7 @@ impl Run<'_> {
         Ok(fields.into())
     }
 
-    fn set_fact(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn set_fact(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
         let facts = Dict::new();
         let mut cacheable = false;
@@ -239,15 +239,14 @@ impl Run<'_> {
                 continue;
             }
             if !is_identifier(&name) {
-                return Err(format!("Task failed: Invalid variable name '{name}'."));
+                return Err(TaskError::VariableName(name));
             }
             facts.insert(key, value);
         }
         if facts.is_empty() {
-            return Err(
-                "No key/value pairs provided, at least one is required for this action to succeed"
-                    .to_owned(),
-            );
+            return Err(refused(
+                "No key/value pairs provided, at least one is required for this action to succeed",
+            ));
         }
         let json = eval::raw_json(&Value::Dict(facts.clone()));
         for (key, value) in facts.entries() {
@@ -259,7 +258,7 @@ impl Run<'_> {
         Ok(plain(json!({"changed": false, "ansible_facts": json})))
     }
 
-    fn assert(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn assert(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.written_args(cx)?;
         let get = |name: &str| match args.get(name) {
             Some(value) => self.arg(cx, name, &value).map(Some),
@@ -272,10 +271,10 @@ impl Run<'_> {
         let success_msg = get("success_msg")?;
         let that = args
             .get("that")
-            .ok_or("conditional required in \"that\" string")?;
+            .ok_or_else(|| refused("conditional required in \"that\" string"))?;
         for condition in self.assertions(that, cx) {
             let held = self.condition(&condition, cx.reach, cx.around);
-            if held.map_err(|e| format!("Task failed: {e}"))? {
+            if held? {
                 continue;
             }
             let msg = fail_msg
@@ -305,7 +304,7 @@ impl Run<'_> {
         conditions.unwrap_or_else(|| vec![that])
     }
 
-    fn fail(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn fail(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
         let msg = args
             .get("msg")
@@ -315,16 +314,16 @@ impl Run<'_> {
         ))
     }
 
-    fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.json_args(cx)?;
         match args.get("data") {
-            Some(data) if data == "crash" => Err("boom".to_owned()),
+            Some(data) if data == "crash" => Err(refused("boom")),
             Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
             None => Ok(plain(json!({"changed": false, "ping": "pong"}))),
         }
     }
 
-    fn pause_action(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn pause_action(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
         let number = |name: &str| args.get(name).and_then(|v| eval::number(&v));
         let seconds = number("minutes")
@@ -345,8 +344,9 @@ impl Run<'_> {
     }
 
     /// `setup`, and the gathering of facts that opens a play: by the module, under the task's identity.
-    fn setup(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
-        let spec = argspec::find("setup").ok_or("The module setup was not found")?;
+    fn setup(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
+        let spec =
+            argspec::find("setup").ok_or_else(|| refused("The module setup was not found"))?;
         let mut call = self.prepare(cx, spec)?;
         call.args.shift_remove("parallel"); // `gather_facts` runs one module here
         let mut attempt = self.run_call(cx, spec, call);
@@ -369,9 +369,9 @@ impl Run<'_> {
     }
 
     /// Runs a module, under the task's identity.
-    fn module(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn module(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let spec = argspec::find(&cx.task.action)
-            .ok_or_else(|| format!("The module {} was not found", cx.task.action))?;
+            .ok_or_else(|| refused(format!("The module {} was not found", cx.task.action)))?;
         let call = self.prepare(cx, spec)?;
         if call.check && is_never_checked(&cx.task.action) {
             let action = &cx.task.action;
@@ -435,7 +435,7 @@ pub(super) fn plain(fields: Json) -> Attempt {
 }
 
 /// Refuses parameters that an action does not have: `args` may bring any.
-fn known_only(action: &str, args: &Dict, known: &[&str]) -> Result<(), String> {
+fn known_only(action: &str, args: &Dict, known: &[&str]) -> Result<(), TaskError> {
     let names = args.keys();
     let unknown = names.iter().map(ToString::to_string);
     let mut unknown: Vec<String> = unknown.filter(|n| !known.contains(&&**n)).collect();
@@ -443,11 +443,11 @@ fn known_only(action: &str, args: &Dict, known: &[&str]) -> Result<(), String> {
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(format!(
+    Err(refused(format!(
         "Unsupported parameters for ({action}) module: {}. Supported parameters include: {}.",
         unknown.join(", "),
         known.join(", ")
-    ))
+    )))
 }
 
 fn succeeded(outcome: Outcome) -> Attempt {

@@ -12,6 +12,7 @@ use super::model::Task;
 use super::outcome::{Attempt, Fields, skipped, truth};
 use super::run::Run;
 use super::task_context::TaskContext;
+use super::task_error::{ConditionError, TaskError, refused};
 use super::vars::VarScope;
 use crate::deadline;
 
@@ -54,8 +55,7 @@ impl Run<'_> {
                 Ok(true) => {}
                 Ok(false) => return skipped(&condition),
                 Err(e) => {
-                    return loop_error
-                        .unwrap_or_else(|| Attempt::failed(format!("Task failed: {e}")));
+                    return loop_error.unwrap_or_else(|| TaskError::Condition(e).into());
                 }
             }
         }
@@ -65,18 +65,18 @@ impl Run<'_> {
         if let Some(refused) = &task.refused {
             return Attempt::failed(refused.clone());
         }
-        let mut attempt = self.retried(cx).unwrap_or_else(Attempt::failed);
+        let mut attempt = self.retried(cx).unwrap_or_else(Attempt::from);
         for name in cx.around.gathered(&task.keywords, |k| &k.notify) {
             match self.render(&name, cx.reach, cx.around) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
-                Err(e) => return Attempt::failed(format!("Task failed: {}", e.message)),
+                Err(e) => return TaskError::Template(e).into(),
             }
         }
         attempt
     }
 
     /// Runs the action until `until` holds or the tries are used up.
-    fn retried(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    fn retried(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let (task, reach, around) = (cx.task, cx.reach, cx.around);
         let number = |value: &Option<Value>| match value {
             None => Ok(None),
@@ -102,8 +102,7 @@ impl Run<'_> {
             let done = if task.until.is_empty() {
                 !last.is("failed")
             } else {
-                self.all_hold(&task.until, cx)
-                    .map_err(|e| format!("Task failed: {e}"))?
+                self.all_hold(&task.until, cx)?
             };
             if done {
                 return Ok(last);
@@ -138,7 +137,7 @@ impl Run<'_> {
         let (task, reach) = (cx.task, cx.reach);
         let limit = match self.time_limit(cx) {
             Ok(limit) => limit,
-            Err(message) => return Attempt::failed(message),
+            Err(error) => return error.into(),
         };
         let time = limit.as_ref().map(|limit| limit.time);
         let (mut attempt, over) = deadline::within(time, || self.act(cx));
@@ -183,9 +182,9 @@ impl Run<'_> {
                 Ok(changed) => {
                     fields.insert("changed".to_owned(), json!(changed));
                 }
-                Err(message) => {
+                Err(error) => {
                     fields.insert("failed".to_owned(), json!(true));
-                    fields.insert("changed_when_result".to_owned(), json!(message));
+                    fields.insert("changed_when_result".to_owned(), json!(error.0));
                     return;
                 }
             }
@@ -199,7 +198,7 @@ impl Run<'_> {
             "failed".to_owned(),
             json!(*judged.as_ref().unwrap_or(&true)),
         );
-        let result = judged.map_or_else(Json::from, Json::from);
+        let result = judged.map_or_else(|error| Json::from(error.0), Json::from);
         fields.insert("failed_when_result".to_owned(), result);
     }
 
@@ -218,7 +217,11 @@ impl Run<'_> {
     }
 
     /// Decides a condition of a task. What is said about it is hidden with the task.
-    pub(super) fn holds(&self, condition: &Value, cx: &TaskContext<'_>) -> Result<bool, String> {
+    pub(super) fn holds(
+        &self,
+        condition: &Value,
+        cx: &TaskContext<'_>,
+    ) -> Result<bool, ConditionError> {
         let held = self.condition_quietly(condition, cx.reach, cx.around);
         if !self.is_censored(cx) {
             for warning in held.1 {
@@ -228,7 +231,7 @@ impl Run<'_> {
         held.0
     }
 
-    fn all_hold(&self, conditions: &[Value], cx: &TaskContext<'_>) -> Result<bool, String> {
+    fn all_hold(&self, conditions: &[Value], cx: &TaskContext<'_>) -> Result<bool, ConditionError> {
         for condition in conditions {
             if !self.holds(condition, cx)? {
                 return Ok(false);
@@ -238,7 +241,7 @@ impl Run<'_> {
     }
 
     /// Returns how long the action may take: `timeout`, or the time that `async` gives it.
-    pub(super) fn time_limit(&self, cx: &TaskContext<'_>) -> Result<Option<TimeLimit>, String> {
+    pub(super) fn time_limit(&self, cx: &TaskContext<'_>) -> Result<Option<TimeLimit>, TaskError> {
         let task = cx.task;
         let seconds = |value: Option<Value>| match value {
             None => Ok(0),
@@ -247,7 +250,9 @@ impl Run<'_> {
         let timeout = seconds(cx.around.nearest(&task.keywords, |k| k.timeout.clone()))?;
         let patience = seconds(task.asynchronous.clone())?;
         if patience > 0 && task.poll.is_some() && seconds(task.poll.clone())? == 0 {
-            return Err("async with poll: 0 is not supported: every task is waited for".to_owned());
+            return Err(refused(
+                "async with poll: 0 is not supported: every task is waited for",
+            ));
         }
         let shorter = patience > 0 && (timeout <= 0 || patience < timeout);
         let seconds = if shorter { patience } else { timeout };

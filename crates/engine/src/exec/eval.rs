@@ -11,6 +11,7 @@ use super::lookup::Controllers;
 use super::model::Enclosing;
 use super::run::Run;
 use super::task_context::TaskContext;
+use super::task_error::{ConditionError, TaskError};
 use super::vars::VarScope;
 
 impl Run<'_> {
@@ -88,11 +89,12 @@ impl Run<'_> {
         value: &Value,
         reach: &VarScope,
         around: &Rc<Enclosing>,
-    ) -> Result<bool, String> {
-        let rendered = self
-            .render(value, reach, around)
-            .map_err(|e| format!("Task failed: {}", e.message))?;
-        truth(&rendered).ok_or_else(|| format!("Task failed: '{rendered}' is not a valid boolean"))
+    ) -> Result<bool, TaskError> {
+        let rendered = self.render(value, reach, around)?;
+        truth(&rendered).ok_or_else(|| TaskError::Keyword {
+            value: rendered.to_string(),
+            wanted: "boolean",
+        })
     }
 
     /// Renders to a whole number, as keywords do.
@@ -101,11 +103,12 @@ impl Run<'_> {
         value: &Value,
         reach: &VarScope,
         around: &Rc<Enclosing>,
-    ) -> Result<i64, String> {
-        let rendered = self
-            .render(value, reach, around)
-            .map_err(|e| format!("Task failed: {}", e.message))?;
-        number(&rendered).ok_or_else(|| format!("Task failed: '{rendered}' is not a valid number"))
+    ) -> Result<i64, TaskError> {
+        let rendered = self.render(value, reach, around)?;
+        number(&rendered).ok_or_else(|| TaskError::Keyword {
+            value: rendered.to_string(),
+            wanted: "number",
+        })
     }
 
     /// Decides a condition of `when` and its kin.
@@ -114,7 +117,7 @@ impl Run<'_> {
         value: &Value,
         reach: &VarScope,
         around: &Rc<Enclosing>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, ConditionError> {
         let (held, warnings) = self.condition_quietly(value, reach, around);
         for warning in warnings {
             self.warn(warning, None);
@@ -128,13 +131,13 @@ impl Run<'_> {
         value: &Value,
         reach: &VarScope,
         around: &Rc<Enclosing>,
-    ) -> (Result<bool, String>, Vec<String>) {
+    ) -> (Result<bool, ConditionError>, Vec<String>) {
         let outside = Controllers::new(self, around, reach);
         let templar = Templar::new(reach, &outside);
         let held = templar.condition(value);
         let held = held.map_err(|e| {
             if e.kind == ErrorKind::Untrusted {
-                return e.message;
+                return ConditionError(e.message);
             }
             let prefix = "Error while evaluating conditional: ";
             let message = e
@@ -142,7 +145,7 @@ impl Run<'_> {
                 .strip_prefix(prefix)
                 .unwrap_or(&e.message)
                 .to_owned();
-            format!("{prefix}{message}")
+            ConditionError(format!("{prefix}{message}"))
         });
         (held, templar.take_warnings())
     }
@@ -155,11 +158,10 @@ impl Run<'_> {
         given: &Map<String, Json>,
         reach: &VarScope,
         around: &Rc<Enclosing>,
-    ) -> Result<String, String> {
+    ) -> Result<String, Error> {
         let outside = Controllers::new(self, around, reach);
         let templar = Templar::new(reach, &outside);
-        let rendered = templar.render_file(text, &file_options(given), &path.to_string_lossy());
-        rendered.map_err(|e| e.message)
+        templar.render_file(text, &file_options(given), &path.to_string_lossy())
     }
 
     /// Runs the lookup of a task's `with_*` loop.

@@ -15,6 +15,7 @@ use super::outcome::Attempt;
 use super::run::{Run, Stop};
 use super::search;
 use super::task_context::TaskContext;
+use super::task_error::{FileError, TaskError, refused};
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
 pub(super) fn load_vars_files(
@@ -58,7 +59,7 @@ pub(super) fn load_vars_files(
 
 impl Run<'_> {
     /// `include_vars`: a file, or the files of a folder.
-    pub(super) fn include_vars(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    pub(super) fn include_vars(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
         if let (Some(spec), Json::Object(args)) = (
             argspec::find("include_vars"),
@@ -71,12 +72,12 @@ impl Run<'_> {
             self.variable_files(cx, &dir, &args)?
         } else {
             let name = text("file").or_else(|| text("_raw_params"));
-            let name = name.ok_or("No file or dir given to include_vars")?;
+            let name = name.ok_or_else(|| refused("No file or dir given to include_vars"))?;
             vec![search::find(self, cx.around, "vars", &name)?]
         };
         let all = Dict::new();
         for file in &files {
-            let read = convert::variables(self, file).map_err(|stop| stop.0)?;
+            let read = convert::variables(self, file).map_err(|stop| refused(stop.0))?;
             for (key, value) in read.entries() {
                 all.insert(key, value);
             }
@@ -102,7 +103,7 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
         dir: &str,
         args: &Dict,
-    ) -> Result<Vec<PathBuf>, String> {
+    ) -> Result<Vec<PathBuf>, TaskError> {
         let folder = match &cx.around.role {
             Some(role) if !dir.starts_with('/') => {
                 let inside = role.path.join("vars").join(dir);
@@ -116,7 +117,10 @@ impl Run<'_> {
         };
         let folder = search::normal(&folder);
         if !self.project.files.is_dir(&folder) {
-            return Err(format!("{} directory does not exist", folder.display()));
+            return Err(refused(format!(
+                "{} directory does not exist",
+                folder.display()
+            )));
         }
         let texts = |name: &str| args.get(name).map(|value| eval::texts(&value));
         let extensions = texts("extensions")
@@ -151,7 +155,9 @@ impl Run<'_> {
         }
         if let Some(wrong) = files.iter().find(|path| !valid(path)) {
             let (wrong, valid) = (wrong.display(), extensions.join(", "));
-            return Err(format!("{wrong} does not have a valid extension: {valid}"));
+            return Err(refused(format!(
+                "{wrong} does not have a valid extension: {valid}"
+            )));
         }
         Ok(files)
     }
@@ -162,9 +168,9 @@ impl Run<'_> {
         level: i64,
         depth: i64,
         files: &mut Vec<PathBuf>,
-    ) -> Result<(), String> {
+    ) -> Result<(), TaskError> {
         let names = self.project.files.list(folder);
-        let names = names.map_err(|e| format!("could not list {}: {e}", folder.display()))?;
+        let names = names.map_err(FileError::unreadable("list", folder))?;
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         let (inner, own): (Vec<_>, Vec<_>) = paths
             .into_iter()
@@ -183,11 +189,11 @@ impl Run<'_> {
         &self,
         cx: &TaskContext<'_>,
         given: &Map<String, Json>,
-    ) -> Result<(String, PathBuf), String> {
+    ) -> Result<(String, PathBuf), TaskError> {
         let src = given
             .get("src")
             .and_then(Json::as_str)
-            .ok_or("src and dest are required")?;
+            .ok_or_else(|| refused("src and dest are required"))?;
         let path = search::find(self, cx.around, "templates", src)?;
         let text = self.read_text(&path)?;
         let reach = cx.reach.with_local();
@@ -203,7 +209,9 @@ impl Run<'_> {
         if let Some(dest) = given.get("dest").and_then(Json::as_str) {
             reach.local.set("template_destpath", Value::str(dest));
         }
-        let rendered = self.render_file(&text, &path, given, &reach, cx.around)?;
+        let rendered = self
+            .render_file(&text, &path, given, &reach, cx.around)
+            .map_err(|e| refused(e.message))?;
         Ok((rendered, path))
     }
 

@@ -16,6 +16,7 @@ use super::roles::{self, Use};
 use super::run::{Run, Stop};
 use super::search::{self, folder_of};
 use super::task_context::TaskContext;
+use super::task_error::{TaskError, refused};
 
 /// The keys of `include_role` and what folder they name a file in.
 const FROM: &[(&str, &str)] = &[
@@ -27,11 +28,11 @@ const FROM: &[(&str, &str)] = &[
 
 impl Run<'_> {
     /// `include_tasks`: which file.
-    pub(super) fn find_tasks(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    pub(super) fn find_tasks(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
         let file = args.get("_raw_params").or_else(|| args.get("file"));
         let Some(file) = file else {
-            return Err("No include file was specified to the include".to_owned());
+            return Err(refused("No include file was specified to the include"));
         };
         let mut fields = Fields::new();
         fields.insert("include".to_owned(), json!(file.to_string()));
@@ -42,7 +43,7 @@ impl Run<'_> {
     }
 
     /// `include_role`: which role, and which of its files.
-    pub(super) fn find_role(&self, cx: &TaskContext<'_>) -> Result<Attempt, String> {
+    pub(super) fn find_role(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
         let (role, how) = role_of(cx.task, &args, cx.around)?;
         let mut fields = Fields::new();
@@ -74,7 +75,7 @@ impl Run<'_> {
         let inner = include.inner(found.apply);
         match found.what {
             What::Tasks(file) => {
-                let path = self.task_file(&inner, &file).map_err(Stop)?;
+                let path = self.task_file(&inner, &file)?;
                 let nodes = convert::tasks(self, &path)?;
                 Ok(Loaded::Tasks(nodes, beside(&inner, &path)))
             }
@@ -90,13 +91,13 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
     ) -> Result<(Vec<Node>, Rc<Enclosing>), Stop> {
         let (task, around) = (cx.task, cx.around);
-        let args = self.args(cx).map_err(Stop)?;
+        let args = self.args(cx)?;
         let file = args
             .get("_raw_params")
             .or_else(|| args.get("file"))
             .unwrap_or_default();
         let inner = imported(task, around);
-        let path = self.task_file(&inner, &file.to_string()).map_err(Stop)?;
+        let path = self.task_file(&inner, &file.to_string())?;
         let nodes = convert::tasks(self, &path)?;
         Ok((nodes, beside(&inner, &path)))
     }
@@ -104,8 +105,8 @@ impl Run<'_> {
     /// `import_role`: the role's tasks stand here, under all keywords of the import.
     pub(super) fn imported_role(&self, cx: &TaskContext<'_>) -> Result<Loaded, Stop> {
         let (task, around) = (cx.task, cx.around);
-        let args = self.args(cx).map_err(Stop)?;
-        let (used, mut how) = role_of(task, &args, around).map_err(Stop)?;
+        let args = self.args(cx)?;
+        let (used, mut how) = role_of(task, &args, around)?;
         how.public = args
             .get("public")
             .and_then(|p| eval::truth(&p))
@@ -115,7 +116,7 @@ impl Run<'_> {
     }
 
     /// Finds a task file: beside the including file first, then as Ansible goes on.
-    fn task_file(&self, around: &Rc<Enclosing>, name: &str) -> Result<PathBuf, String> {
+    fn task_file(&self, around: &Rc<Enclosing>, name: &str) -> Result<PathBuf, TaskError> {
         let mut candidates = vec![around.folder.join(name)];
         if let Some(role) = &around.role {
             candidates.push(role.path.join("tasks").join(name));
@@ -133,10 +134,10 @@ impl Run<'_> {
             first.get_or_insert(path);
         }
         let path = first.unwrap_or_default();
-        Err(format!(
+        Err(refused(format!(
             "Could not find or access '{}' on the Ansible Controller.",
             path.display()
-        ))
+        )))
     }
 }
 
@@ -163,9 +164,9 @@ fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attem
 }
 
 /// Reads the parameters of `include_role` and `import_role`.
-fn role_of(task: &Task, args: &Dict, around: &Rc<Enclosing>) -> Result<(RoleUse, Use), String> {
+fn role_of(task: &Task, args: &Dict, around: &Rc<Enclosing>) -> Result<(RoleUse, Use), TaskError> {
     let name = args.get("name").or_else(|| args.get("role"));
-    let name = name.ok_or("'name' is a required field for include_role.")?;
+    let name = name.ok_or_else(|| refused("'name' is a required field for include_role."))?;
     let truth = |key: &str| args.get(key).and_then(|v| eval::truth(&v));
     let from = FROM
         .iter()

@@ -109,7 +109,10 @@ impl<'r, 'a> Controllers<'r, 'a> {
                     "{msg} '{name}'. file not found, use -vvvvv to see paths searched"
                 ))
             })?;
-            let mut text = self.run.read_text(&path).map_err(Error::failed)?;
+            let mut text = self
+                .run
+                .read_text(&path)
+                .map_err(|e| Error::failed(e.to_string()))?;
             if flag("lstrip", false) {
                 text = String::from(text.trim_start());
             }
@@ -130,7 +133,10 @@ impl<'r, 'a> Controllers<'r, 'a> {
                     "the template file {name} could not be found for the lookup"
                 ))
             })?;
-            let text = self.run.read_text(&path).map_err(Error::failed)?;
+            let text = self
+                .run
+                .read_text(&path)
+                .map_err(|e| Error::failed(e.to_string()))?;
             let reach = self.reach.with_local();
             for (key, value) in options
                 .get("template_vars")
@@ -146,7 +152,9 @@ impl<'r, 'a> Controllers<'r, 'a> {
             let rendered = self
                 .run
                 .render_file(&text, &path, &Map::new(), &reach, self.around);
-            rendered.map(Value::from).map_err(Error::failed)
+            rendered
+                .map(Value::from)
+                .map_err(|e| Error::failed(e.message))
         };
         terms.iter().map(each).collect()
     }
@@ -327,7 +335,10 @@ impl Outside for Controllers<'_, '_> {
         let path = beside.or_else(|| self.find("templates", name));
         let path =
             path.ok_or_else(|| Error::failed(format!("'{name}' not found in search path")))?;
-        let text = self.run.read_text(&path).map_err(Error::failed)?;
+        let text = self
+            .run
+            .read_text(&path)
+            .map_err(|e| Error::failed(e.to_string()))?;
         Ok((text, path.to_string_lossy().into_owned()))
     }
 

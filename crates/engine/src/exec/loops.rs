@@ -11,6 +11,7 @@ use super::model::Loop;
 use super::outcome::{Attempt, Fields, item_status, shown, shown_diff};
 use super::run::Run;
 use super::task_context::TaskContext;
+use super::task_error::{ConditionError, TaskError, refused};
 
 /// `loop_control`, read.
 struct Control {
@@ -25,14 +26,14 @@ struct Control {
 }
 
 impl Control {
-    fn read(run: &Run<'_>, control: &Dict, cx: &TaskContext<'_>) -> Result<Self, String> {
+    fn read(run: &Run<'_>, control: &Dict, cx: &TaskContext<'_>) -> Result<Self, TaskError> {
         let (reach, around) = (cx.reach, cx.around);
         let text = |key: &str| match control.get(key) {
             None => Ok(None),
             Some(value) => run
                 .text(&value, reach, around)
                 .map(Some)
-                .map_err(|e| e.message),
+                .map_err(|e| refused(e.message)),
         };
         let truth = |key: &str, default: bool| match control.get(key) {
             None => Ok(default),
@@ -129,11 +130,9 @@ impl Run<'_> {
 
     /// Returns the items of a loop, or the failure to find them.
     fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Attempt>> {
-        let fail =
-            |e: &dyn std::fmt::Display| Box::new(Attempt::failed(format!("Task failed: {e}")));
         let over = self
             .render(&looping.over, cx.reach, cx.around)
-            .map_err(|e| fail(&e.message))?;
+            .map_err(|e| Box::new(TaskError::Template(e).into()))?;
         let items = super::eval::items(&over);
         let items = match (&looping.lookup, items) {
             (Some(lookup), terms) => {
@@ -155,7 +154,7 @@ impl Run<'_> {
     fn each(&self, looping: &Loop, items: &[Value], cx: &TaskContext<'_>) -> Attempt {
         let control = match Control::read(self, &looping.control, cx) {
             Ok(control) => control,
-            Err(message) => return self.broken(message, cx),
+            Err(error) => return self.broken(&error, cx),
         };
         let task = cx.task;
         if cx.reach.has(&control.variable) {
@@ -179,7 +178,7 @@ impl Run<'_> {
             self.item_finished(&cx, &control, &mut attempt);
             let stop = match self.breaks(&control, &cx) {
                 Ok(stop) => stop,
-                Err(message) => return self.broken(message, &cx),
+                Err(error) => return self.broken(&error, &cx),
             };
             attempts.push(attempt);
             own.local.remove(&control.variable.as_str().into());
@@ -191,15 +190,15 @@ impl Run<'_> {
     }
 
     /// Returns the failure of the loop itself, rather than of an item.
-    fn broken(&self, message: String, cx: &TaskContext<'_>) -> Attempt {
+    fn broken(&self, error: &dyn std::error::Error, cx: &TaskContext<'_>) -> Attempt {
         Attempt {
             ignored: self.ignores_errors(cx),
             censored: self.is_censored(cx),
-            ..Attempt::failed(message)
+            ..Attempt::failed(error.to_string())
         }
     }
 
-    fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> Result<bool, String> {
+    fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> Result<bool, ConditionError> {
         for condition in &control.break_when {
             if !self.condition(condition, cx.reach, cx.around)? {
                 return Ok(false);

@@ -13,7 +13,7 @@ impl Run<'_> {
     /// Does a `meta` task. It has no result and counts nowhere.
     pub(super) fn meta(&self, cx: &TaskContext<'_>) -> Result<Effects, Stop> {
         let around = cx.around;
-        let args = self.written_args(cx).map_err(Stop)?;
+        let args = self.written_args(cx)?;
         let what = args
             .get("_raw_params")
             .map_or_else(String::new, |raw| raw.to_string());

@@ -37,6 +37,7 @@ mod run;
 mod search;
 mod task;
 mod task_context;
+mod task_error;
 mod task_result;
 mod vars;
 
@@ -44,6 +45,7 @@ pub use actions::does;
 pub use lookup::{Side, lookup_is_answered_by};
 pub use options::{Become, Controller, Entry, Options, Project};
 pub use search::open_folder;
+pub use task_error::FileError;
 
 use amibake_protocol::event::Recap;
 

@@ -12,19 +12,20 @@ use super::executor::Call;
 use super::model::Keywords;
 use super::run::Run;
 use super::task_context::TaskContext;
+use super::task_error::{TaskError, refused};
 use crate::args::Args;
 use crate::open_files::{FEW, FdLimit};
 use crate::source::Source;
 use crate::worker::{Identity, Method};
 
 /// Reads `become_method`.
-fn become_method(name: Option<&String>) -> Result<Method, String> {
+fn become_method(name: Option<&String>) -> Result<Method, TaskError> {
     match name.map(|name| bare(name)) {
         None | Some("sudo") => Ok(Method::Sudo),
         Some("su") => Ok(Method::Su),
-        Some(other) => Err(format!(
+        Some(other) => Err(refused(format!(
             "become_method: {other} is not supported: there are sudo and su"
-        )),
+        ))),
     }
 }
 
@@ -41,7 +42,7 @@ impl Run<'_> {
         &self,
         cx: &TaskContext<'_>,
         spec: &'static ModuleSpec,
-    ) -> Result<Call, String> {
+    ) -> Result<Call, TaskError> {
         let mut args = self.json_args(cx)?;
         Self::refuse_values(spec, &args)?;
         let room = FdLimit::make();
@@ -74,15 +75,12 @@ impl Run<'_> {
     pub(super) fn environment(
         &self,
         cx: &TaskContext<'_>,
-    ) -> Result<BTreeMap<String, String>, String> {
+    ) -> Result<BTreeMap<String, String>, TaskError> {
         let mut merged = BTreeMap::new();
         for level in cx.around.gathered(&cx.task.keywords, |k| &k.environment) {
-            let rendered = self.render(&level, cx.reach, cx.around).map_err(|e| {
-                format!(
-                    "Task failed: Error processing keyword 'environment': {}",
-                    e.message
-                )
-            })?;
+            let rendered = self
+                .render(&level, cx.reach, cx.around)
+                .map_err(TaskError::Environment)?;
             for (name, value) in rendered.as_dict().map(Dict::entries).unwrap_or_default() {
                 merged.insert(name.value().to_string(), value.to_string());
             }
@@ -91,7 +89,7 @@ impl Run<'_> {
     }
 
     /// Returns whom a task runs as.
-    fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, String> {
+    fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
         let own = &cx.task.keywords;
         let delegate = cx.around.nearest(own, |k| k.delegate_to.clone());
         if let Some(host) = delegate {
@@ -100,11 +98,11 @@ impl Run<'_> {
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
             let named = amibake_playbook::template::Scope::get(cx.reach, name);
             match named.or(cx.around.nearest(own, |k| pick(k).clone())) {
-                Some(value) => self
-                    .render(&value, cx.reach, cx.around)
-                    .map_err(|e| format!("Task failed: {}", e.message))
-                    .map(|value| Some(value).filter(|v| !matches!(v, Value::None | Value::Omit))),
-                None => Ok(None),
+                Some(value) => {
+                    let value = self.render(&value, cx.reach, cx.around)?;
+                    Ok(Some(value).filter(|v| !matches!(v, Value::None | Value::Omit)))
+                }
+                None => Ok::<_, TaskError>(None),
             }
         };
         let options = &self.options;
@@ -132,18 +130,16 @@ impl Run<'_> {
         })
     }
 
-    fn allow_delegation(&self, host: &Value, cx: &TaskContext<'_>) -> Result<(), String> {
-        let host = self
-            .text(host, cx.reach, cx.around)
-            .map_err(|e| format!("Task failed: {}", e.message))?;
+    fn allow_delegation(&self, host: &Value, cx: &TaskContext<'_>) -> Result<(), TaskError> {
+        let host = self.text(host, cx.reach, cx.around)?;
         let here = host == self.options.inventory_hostname
             || (self.options.local && ["localhost", "127.0.0.1", "::1"].contains(&host.as_str()));
         if here || host.is_empty() {
             return Ok(());
         }
-        Err(format!(
+        Err(refused(format!(
             "delegate_to: {host} is not supported: every host runs by itself"
-        ))
+        )))
     }
 
     /// Opens what the controller side of the task supplies; a template's mode is one of those things.
@@ -152,13 +148,17 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
         spec: &ModuleSpec,
         given: &mut Map<String, Json>,
-    ) -> Result<BTreeMap<String, Source>, String> {
+    ) -> Result<BTreeMap<String, Source>, TaskError> {
         let mut sources = BTreeMap::new();
         let module = bare(spec.name);
         if module == "template" {
             let (rendered, path) = self.rendered_template(cx, given)?;
             if given.get("mode").and_then(Json::as_str) == Some("preserve") {
-                let mode = self.project.files.mode(&path).map_err(|e| e.to_string())?;
+                let mode = self
+                    .project
+                    .files
+                    .mode(&path)
+                    .map_err(|e| refused(e.to_string()))?;
                 given.insert("mode".to_owned(), Json::from(format!("0{mode:03o}")));
             }
             sources.insert(String::new(), Source::of_text(&rendered));

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::censor::{self, NO_LOG};
 use super::model::{Keywords, RoleUse};
 use super::roles::Use;
+use super::task_error::TaskError;
 
 /// The fields of a result.
 pub(super) type Fields = Map<String, Json>;
@@ -55,6 +56,12 @@ impl Attempt {
 
     pub(super) fn is(&self, flag: &str) -> bool {
         truth(&self.fields, flag)
+    }
+}
+
+impl From<TaskError> for Attempt {
+    fn from(error: TaskError) -> Self {
+        Self::failed(error.to_string())
     }
 }
 

@@ -10,6 +10,7 @@ use amibake_protocol::event::{Event, Place, Recap};
 use super::executor::Executor;
 use super::handlers::Handlers;
 use super::options::{Controller, Options, Project};
+use super::task_error::TaskError;
 use super::vars::Vars;
 use crate::worker::Workers;
 
@@ -25,6 +26,12 @@ impl Stop {
             "{}:{}: this task failed, and `no_log` hides why",
             place.file, place.line
         ))
+    }
+}
+
+impl From<TaskError> for Stop {
+    fn from(error: TaskError) -> Self {
+        Self(error.to_string())
     }
 }
 

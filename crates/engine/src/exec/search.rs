@@ -12,6 +12,7 @@ use amibake_playbook::files::Files;
 use super::model::Enclosing;
 use super::run::Run;
 use super::task_context::TaskContext;
+use super::task_error::{FileError, TaskError, refused};
 use crate::source::Source;
 
 /// Returns the folder that a path stands in.
@@ -45,7 +46,7 @@ pub(super) fn find(
     around: &Rc<Enclosing>,
     kind: &str,
     name: &str,
-) -> Result<PathBuf, String> {
+) -> Result<PathBuf, FileError> {
     let mut tried = Vec::new();
     for candidate in candidates(run, around, kind, name) {
         let candidate = normal(&candidate);
@@ -54,11 +55,10 @@ pub(super) fn find(
         }
         tried.push(candidate.display().to_string());
     }
-    Err(format!(
-        "Could not find or access '{name}'\nSearched in:\n\t{} on the Ansible Controller.\nIf you are using a module \
-         and expect the file to exist on the remote, see the remote_src option",
-        tried.join("\n\t")
-    ))
+    Err(FileError::NotFound {
+        name: name.to_owned(),
+        tried,
+    })
 }
 
 fn candidates(run: &Run<'_>, around: &Rc<Enclosing>, kind: &str, name: &str) -> Vec<PathBuf> {
@@ -93,7 +93,7 @@ impl Run<'_> {
         src: &str,
         keep_links: bool,
         sources: &mut BTreeMap<String, Source>,
-    ) -> Result<(), String> {
+    ) -> Result<(), TaskError> {
         let path = find(self, cx.around, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&path) {
@@ -101,14 +101,14 @@ impl Run<'_> {
             return Ok(());
         }
         if keep_links {
-            return Err(format!(
+            return Err(refused(format!(
                 "local_follow: false is not supported for a folder: {LINKS_ARE_FOLLOWED}"
-            ));
+            )));
         }
         // `src: folder` copies the folder, `src: folder/` what is in it.
         let name = path.file_name().filter(|_| !src.ends_with('/'));
         let top = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        open_folder(files, &path, &top, sources)
+        Ok(open_folder(files, &path, &top, sources)?)
     }
 
     /// Opens the files that lie in a folder itself, by name, for `assemble`.
@@ -117,14 +117,14 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
         src: &str,
         sources: &mut BTreeMap<String, Source>,
-    ) -> Result<(), String> {
+    ) -> Result<(), TaskError> {
         let folder = find(self, cx.around, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&folder) {
-            return Err(format!("Source ({}) is not a directory", folder.display()));
+            return Err(FileError::NotAFolder(folder).into());
         }
         let names = files.list(&folder);
-        for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
+        for name in names.map_err(FileError::unreadable("list", &folder))? {
             let path = folder.join(&name);
             if files.is_file(&path) {
                 sources.insert(name, open(files, &path)?);
@@ -134,10 +134,10 @@ impl Run<'_> {
     }
 
     /// Reads a text of the controller's.
-    pub(super) fn read_text(&self, path: &Path) -> Result<String, String> {
+    pub(super) fn read_text(&self, path: &Path) -> Result<String, FileError> {
         let bytes = self.project.files.read(path);
-        let bytes = bytes.map_err(|e| format!("could not read {}: {e}", path.display()))?;
-        String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))
+        let bytes = bytes.map_err(FileError::unreadable("read", path))?;
+        String::from_utf8(bytes).map_err(|_| FileError::NotUtf8(path.to_owned()))
     }
 }
 
@@ -148,12 +148,12 @@ pub fn open_folder(
     folder: &Path,
     below: &str,
     sources: &mut BTreeMap<String, Source>,
-) -> Result<(), String> {
+) -> Result<(), FileError> {
     if !below.is_empty() {
         sources.insert(below.to_owned(), Source::Directory);
     }
     let names = files.list(folder);
-    for name in names.map_err(|e| format!("could not list {}: {e}", folder.display()))? {
+    for name in names.map_err(FileError::unreadable("list", folder))? {
         let path = folder.join(&name);
         let inner = match below {
             "" => name,
@@ -170,8 +170,8 @@ pub fn open_folder(
     Ok(())
 }
 
-fn open(files: &dyn Files, path: &Path) -> Result<Source, String> {
+fn open(files: &dyn Files, path: &Path) -> Result<Source, FileError> {
     let opened = std::fs::File::open(files.locate(path));
     let source = opened.and_then(|file| Ok(Source::of_file_with(file, files.mode(path)?)));
-    source.map_err(|e| format!("could not open {}: {e}", path.display()))
+    source.map_err(FileError::unreadable("open", path))
 }

@@ -1,0 +1,113 @@
+//! Why a task fails by itself, whatever its module would answer: the `msg` of its result.
+
+use std::path::PathBuf;
+
+use amibake_playbook::template::Error;
+
+/// A task that cannot be carried out. Those that Ansible begins with "Task failed" so do here.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TaskError {
+    /// An action's own words for what is wrong with its parameters.
+    #[error("{0}")]
+    Refused(String),
+    /// A template of the task.
+    #[error("Task failed: {}", .0.message)]
+    Template(#[from] Error),
+    /// A condition of it.
+    #[error("Task failed: {0}")]
+    Condition(#[from] ConditionError),
+    /// A template in `environment`.
+    #[error("Task failed: Error processing keyword 'environment': {}", .0.message)]
+    Environment(#[source] Error),
+    /// A template in one of its parameters.
+    #[error(
+        "Task failed: Finalization of task args for '{action}' failed: Error while resolving value for \
+         '{name}': {}", source.message
+    )]
+    Argument {
+        /// The full name of the module.
+        action: String,
+        name: String,
+        source: Box<Error>,
+    },
+    /// The expression of `debug: var`.
+    #[error("Task failed: Error while resolving `var` expression: {}", .0.message)]
+    Var(#[source] Error),
+    /// `args:` that is a template of something else.
+    #[error("Task failed: the arguments of '{action}' must be a mapping, not '{found}'.")]
+    NoMapping { action: String, found: String },
+    /// A keyword's value.
+    #[error("Task failed: '{value}' is not a valid {wanted}")]
+    Keyword {
+        value: String,
+        /// `boolean`, `number`.
+        wanted: &'static str,
+    },
+    /// A fact that no variable can be called.
+    #[error("Task failed: Invalid variable name '{0}'.")]
+    VariableName(String),
+    /// A parameter that is no JSON.
+    #[error("Task failed: {0}")]
+    Unwritable(String),
+    /// A file of the controller's.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Returns an action's own words for what is wrong.
+pub(super) fn refused(message: impl Into<String>) -> TaskError {
+    TaskError::Refused(message.into())
+}
+
+/// A condition that cannot be decided. Where it belongs to a result, Ansible says no more than this.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ConditionError(pub(super) String);
+
+/// A file that a task wants of the controller and does not get.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It is in none of the folders that are searched.
+    #[error(
+        "Could not find or access '{name}'\nSearched in:\n\t{} on the Ansible Controller.\nIf you are using a \
+         module and expect the file to exist on the remote, see the remote_src option",
+        tried.join("\n\t")
+    )]
+    NotFound {
+        /// As the task names it.
+        name: String,
+        /// Where it was looked for, in order.
+        tried: Vec<String>,
+    },
+    /// It failed to be read, listed, opened.
+    #[error("could not {doing} {}: {source}", path.display())]
+    Unreadable {
+        /// `read`, `list`, `open`.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A text that is none.
+    #[error("{} is not UTF-8", .0.display())]
+    NotUtf8(PathBuf),
+    /// `assemble` of a file.
+    #[error("Source ({}) is not a directory", .0.display())]
+    NotAFolder(PathBuf),
+}
+
+impl FileError {
+    /// Returns what turns an IO error into ours.
+    pub(super) fn unreadable(
+        doing: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Unreadable {
+            doing,
+            path,
+            source,
+        }
+    }
+}
