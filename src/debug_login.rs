@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::shell::quote;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 
-use crate::guest::quote;
 use crate::run::RunId;
 use crate::targets::Machine;
 

@@ -4,11 +4,11 @@
 //! takes the compressed agent from its standard input first. It never runs a file that it has
 //! not hashed as the user it runs as, in a folder that only this user can write.
 
+use amibake_playbook::shell::quote;
 use amibake_protocol::message::AgentRunId;
 
 use super::program::Programs;
 use super::{AgentError, Privilege};
-use crate::guest::quote;
 
 /// Ends the lines that come before the script reads: the password, if `sudo` left it there.
 pub(super) const BEGIN: &str = "amibake-begin";

@@ -48,14 +48,11 @@ pub(super) struct Last {
 pub(super) fn new_run_id() -> AgentRunId {
     let mut bytes = [0_u8; 8];
     let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    let mut text = String::from("r");
     if filled.is_err() {
         bytes[..4].copy_from_slice(&std::process::id().to_be_bytes());
     }
-    for byte in bytes {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    AgentRunId::try_from(text).unwrap_or_else(|_| unreachable!("hexadecimal digits name a run"))
+    AgentRunId::try_from(format!("r{}", hex::encode(bytes)))
+        .unwrap_or_else(|_| unreachable!("hexadecimal digits name a run"))
 }
 
 /// Writes what the script's first `read` skips: the password for `sudo`, then the mark.

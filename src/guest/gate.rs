@@ -3,11 +3,12 @@
 //! Identity and secret residue fails the gate; posture (failed units) is a warning. The manifest's
 //! own tests become tasks ([`test_tasks`]) that the agent runs on the candidate.
 
+use amibake_playbook::shell::quote;
 use serde_json::{Value as Json, json};
 
 use super::prepare::timer_name;
 use super::seal::{Sealed, units};
-use super::{GuestError, Operation, RootShell, quote, script};
+use super::{GuestError, Operation, RootShell, script};
 use crate::manifest::Test;
 use crate::run::RunId;
 use crate::targets::Role;
@@ -237,7 +238,7 @@ fn jinja_string(text: &str) -> String {
 
 /// A unit of systemd, or else a program of supervisord.
 fn service_command(name: &str) -> String {
-    let name = super::quote(name);
+    let name = quote(name);
     format!(
         "if systemctl cat {name} >/dev/null 2>&1; then systemctl is-active --quiet {name} && echo running || echo stopped; \
          else supervisorctl status {name} 2>/dev/null | grep -q RUNNING && echo running || echo stopped; fi"

@@ -201,15 +201,11 @@ async fn read(mut stream: Box<dyn AsyncRead + Send + Unpin>) -> io::Result<Strin
     Ok(String::from_utf8_lossy(&kept).into_owned())
 }
 
-/// Quotes one word for the shell.
-pub(crate) fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::transport::Local;
+    use amibake_playbook::shell::quote;
 
     #[tokio::test]
     async fn a_script_that_fails_says_what_it_said_last() {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{GuestError, Operation, RootShell, quote, script};
+use amibake_playbook::shell::quote;
+
+use super::{GuestError, Operation, RootShell, script};
 use crate::run::RunId;
 use crate::targets::Role;
 

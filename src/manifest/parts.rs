@@ -1,10 +1,11 @@
 //! `source:`, `provision:`, `test:` and `image:`.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::files::normal;
 use amibake_playbook::yaml::{Fields, Kind, Node};
 use serde_json::Value as Json;
 
@@ -205,7 +206,7 @@ fn existing(
     fits: fn(&Path) -> bool,
     what: &str,
 ) -> Result<PathBuf, Diagnostic> {
-    let path = plain(&folder.join(read::fill(node, "a path", variables)?));
+    let path = normal(&folder.join(read::fill(node, "a path", variables)?));
     if fits(&path) {
         return Ok(path);
     }
@@ -213,21 +214,6 @@ fn existing(
         &node.span,
         format!("there is no {what} {}", path.display()),
     ))
-}
-
-/// Returns the path without `.` and `..`, by its text: links keep their names.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
-        }
-    }
-    plain
 }
 
 /// Returns tasks as YAML on the very lines where they stand, so that complaints about them name

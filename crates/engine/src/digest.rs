@@ -1,6 +1,5 @@
 //! Checksums of files, in hexadecimal, streamed.
 
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -16,7 +15,7 @@ pub(crate) fn of(mut input: impl Read, algorithm: &str) -> io::Result<String> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match input.read(&mut buffer) {
-            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(0) => return Ok(hex::encode(hasher.finalize())),
             Ok(read) => hasher.update(&buffer[..read]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -38,13 +37,6 @@ fn hasher(algorithm: &str) -> Option<Box<dyn DynDigest>> {
         "sha384" => Box::new(sha2::Sha384::default()),
         "sha512" => Box::new(sha2::Sha512::default()),
         _ => return None,
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
     })
 }
 

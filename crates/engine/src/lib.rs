@@ -12,6 +12,7 @@ mod digest;
 mod environment;
 pub mod exec;
 pub mod facts;
+mod getent;
 mod http;
 pub mod module;
 pub mod modules;

@@ -7,12 +7,13 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::process::{Command, Stdio};
 
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+
+use crate::getent::getent;
 
 /// Returns the addresses of `host`; at least one.
 pub(crate) fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -22,7 +23,7 @@ pub(crate) fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
     match (host, port).to_socket_addrs() {
         Ok(found) => Ok(found.collect()),
-        Err(error) => match getent(host) {
+        Err(error) => match beyond_dns(host) {
             found if found.is_empty() => Err(error),
             found => Ok(found.into_iter().map(with_port).collect()),
         },
@@ -57,21 +58,10 @@ fn lists(hosts: &str, name: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Asks the name service switch; without `getent`, as in a small container, nothing is known.
-fn getent(host: &str) -> Vec<IpAddr> {
-    if host.is_empty() || host.starts_with('-') {
-        return Vec::new();
-    }
-    let output = Command::new("getent")
-        .args(["ahosts", host])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let Ok(output) = output else {
-        return Vec::new();
-    };
+/// Returns the addresses that the name service switch knows besides.
+fn beyond_dns(host: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in getent("ahosts", host).unwrap_or_default().lines() {
         let address = line
             .split_whitespace()
             .next()
@@ -102,7 +92,7 @@ impl Resolver for Names {
         }
         match self.0.resolve(uri, config, timeout) {
             Ok(found) => Ok(found),
-            Err(error) => match getent(host) {
+            Err(error) => match beyond_dns(host) {
                 found if found.is_empty() => Err(error),
                 found => self.of(&found, uri),
             },

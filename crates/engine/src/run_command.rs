@@ -12,6 +12,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use amibake_playbook::shell::quote;
 use amibake_protocol::event::Stream;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -291,15 +292,6 @@ impl RunError {
             .insert("exception".to_owned(), Json::from(cause));
         failure
     }
-}
-
-/// Quotes `text` for a shell, as Python's `shlex.quote`.
-pub(crate) fn quote(text: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
-    if !text.is_empty() && text.chars().all(safe) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\"'\"'"))
 }
 
 fn exit_code(status: ExitStatus) -> i32 {

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use crate::getent;
 
 /// A line of `/etc/passwd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,25 +229,12 @@ fn getent(database: &'static str, key: &str) -> Option<String> {
 }
 
 fn getent_of(database: &'static str, key: &str) -> Option<String> {
-    if key.is_empty() || key.starts_with('-') {
-        return None;
-    }
     let known = answers().get(&(database, key.to_owned())).cloned();
     known.unwrap_or_else(|| {
-        let answer = ask_getent(database, key);
+        let answer = getent::getent(database, key);
         answers().insert((database, key.to_owned()), answer.clone());
         answer
     })
-}
-
-fn ask_getent(database: &str, key: &str) -> Option<String> {
-    let output = Command::new("getent")
-        .args([database, key])
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    output.status.success().then(|| text.trim_end().to_owned())
 }
 
 /// Returns whether `nsswitch.conf` names a source for `database` besides the files.

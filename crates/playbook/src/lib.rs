@@ -9,6 +9,7 @@ pub mod fnmatch;
 pub mod hosts;
 pub mod names;
 pub mod pyre;
+pub mod shell;
 pub mod syntax;
 pub mod tags;
 pub mod template;

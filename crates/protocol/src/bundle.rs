@@ -94,12 +94,7 @@ impl Hasher {
     /// Returns the hash of all bytes added.
     #[must_use]
     pub fn finish(self) -> Hash {
-        use fmt::Write;
-        let mut text = String::with_capacity(64);
-        for byte in self.0.finalize() {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Hash(text)
+        Hash(hex::encode(self.0.finalize()))
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn sha256(file: &Path) -> io::Result<String> {
         }
     }
     let digest = hash.finish();
-    Ok(digest.as_ref().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex::encode(digest))
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl Recipe {
             "{made_of} {CLOUD_CONFIG} {PREPARE} {}",
             host_certificates_digest()
         ));
-        let digest: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let digest = hex::encode(&digest[..6]);
         match self {
             Self::Suite { suite, .. } => format!("{suite}-{arch}-{digest}"),
             Self::Tarball { .. } => format!("image-{arch}-{digest}"),
@@ -349,5 +349,5 @@ fn host_certificates_digest() -> String {
     for path in host_certificates() {
         hash.update(std::fs::read(path).unwrap_or_default());
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(hash.finalize())
 }

@@ -146,7 +146,7 @@ pub(super) fn without_run(description: &str, run: &RunId) -> Option<String> {
 /// and a machine with this token was made by this run.
 pub(super) fn token(run: &RunId, role: Role, attempt: usize, region: &str) -> String {
     let digest = Sha256::digest(format!("{run}\n{role}\n{attempt}\n{region}"));
-    let hex: String = digest.iter().take(24).map(|b| format!("{b:02x}")).collect();
+    let hex = hex::encode(&digest[..24]);
     format!("amibake-{hex}")
 }
 

@@ -1,10 +1,9 @@
 //! Kernel, host names, machine id.
 
-use std::process::{Command, Stdio};
-
 use serde_json::{Map, Value as Json, json};
 
 use super::read;
+use crate::getent::getent;
 
 /// Collects what `uname` and the host's names say.
 pub(super) fn collect(facts: &mut Map<String, Json>) {
@@ -45,8 +44,8 @@ pub(super) fn collect(facts: &mut Map<String, Json>) {
 fn fqdn(node: &str) -> String {
     let hosts = read::text("/etc/hosts").unwrap_or_default();
     let names = names_in(&hosts, node).or_else(|| {
-        let address = getent("ahosts", node)?.into_iter().next()?;
-        let answer = getent("hosts", &address)?;
+        let address = words_of("ahosts", node)?.into_iter().next()?;
+        let answer = words_of("hosts", &address)?;
         Some(answer.into_iter().skip(1).collect())
     });
     let names: Vec<String> = names.unwrap_or_default();
@@ -76,15 +75,9 @@ fn names_in(hosts: &str, node: &str) -> Option<Vec<String>> {
     Some(names.into_iter().map(str::to_owned).collect())
 }
 
-/// Asks the system's name services, where `/etc/hosts` has no answer.
-fn getent(database: &str, key: &str) -> Option<Vec<String>> {
-    let output = Command::new("getent")
-        .args([database, key])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
+/// Returns the words of the first line that the name services have.
+fn words_of(database: &str, key: &str) -> Option<Vec<String>> {
+    let text = getent(database, key)?;
     let words = text.lines().next()?.split_whitespace();
     Some(words.map(str::to_owned).collect())
 }

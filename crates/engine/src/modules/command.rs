@@ -49,7 +49,10 @@ impl ActionModule for Shell {
         let script = match text(args) {
             Some(text) => text.to_owned(),
             None => {
-                let quoted = args.list("argv").into_iter().map(crate::run_command::quote);
+                let quoted = args
+                    .list("argv")
+                    .into_iter()
+                    .map(amibake_playbook::shell::quote);
                 quoted.collect::<Vec<_>>().join(" ")
             }
         };

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use amibake_playbook::shell::quote;
 use serde_json::{Map, Value as Json};
 use tempfile::{Builder, TempDir};
 
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::run_command::{Command, quote};
+use crate::run_command::Command;
 use crate::shlex;
 
 /// `raw`: text for the shell, without the task's `environment`.

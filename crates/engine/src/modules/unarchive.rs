@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::shell::quote;
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
@@ -13,7 +14,7 @@ use crate::change;
 use crate::http::Call;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::place::{Place, by_descriptor};
-use crate::run_command::{Command, Ran, bin_path, quote};
+use crate::run_command::{Command, Ran, bin_path};
 
 mod zip;
 

@@ -82,9 +82,7 @@ pub(super) fn call(
             }
         }
         Value::Bytes(bytes) => match name {
-            "hex" => Ok(Value::from(
-                bytes.iter().map(|b| format!("{b:02x}")).collect::<String>(),
-            )),
+            "hex" => Ok(Value::from(hex::encode(bytes))),
             _ => std::str::from_utf8(bytes)
                 .map(Value::str)
                 .map_err(|e| Error::failed(format!("'utf-8' codec can't decode bytes: {e}"))),

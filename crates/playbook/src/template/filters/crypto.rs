@@ -35,22 +35,14 @@ fn bytes(value: &Value) -> Vec<u8> {
     }
 }
 
-pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 fn digest(kind: &str, data: &[u8]) -> Result<Value, Error> {
     Ok(Value::from(match kind {
-        "md5" => hex(Md5::digest(data)),
-        "sha1" => hex(Sha1::digest(data)),
-        "sha224" => hex(Sha224::digest(data)),
-        "sha256" => hex(Sha256::digest(data)),
-        "sha384" => hex(Sha384::digest(data)),
-        "sha512" => hex(Sha512::digest(data)),
+        "md5" => hex::encode(Md5::digest(data)),
+        "sha1" => hex::encode(Sha1::digest(data)),
+        "sha224" => hex::encode(Sha224::digest(data)),
+        "sha256" => hex::encode(Sha256::digest(data)),
+        "sha384" => hex::encode(Sha384::digest(data)),
+        "sha512" => hex::encode(Sha512::digest(data)),
         other => return Err(Error::failed(format!("unsupported hash type {other}"))),
     }))
 }
@@ -105,7 +97,7 @@ fn to_uuid(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Erro
     let mut uuid = Sha1::digest(&data)[..16].to_vec();
     uuid[6] = uuid[6] & 0x0f | 0x50;
     uuid[8] = uuid[8] & 0x3f | 0x80;
-    let text = hex(&uuid);
+    let text = hex::encode(&uuid);
     Ok(Value::from(format!(
         "{}-{}-{}-{}-{}",
         &text[..8],

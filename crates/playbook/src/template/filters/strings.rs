@@ -2,6 +2,7 @@
 
 use super::super::text;
 use super::{Filter, Given, filter, lenient};
+use crate::shell;
 use crate::template::eval::Evaluator;
 use crate::template::{Error, format};
 use crate::value::{Value, repr_str};
@@ -359,16 +360,11 @@ fn comment(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Erro
     )))
 }
 
-/// Quotes as `shlex.quote` does.
+/// Quotes as `shlex.quote` does; None is the empty word.
 fn quote(value: &Value) -> String {
-    let text = match value {
-        Value::None => String::new(),
-        value => value.to_string(),
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
-    match text.is_empty() || !text.chars().all(plain) {
-        true => format!("'{}'", text.replace('\'', "'\"'\"'")),
-        false => text,
+    match value {
+        Value::None => shell::quote(""),
+        value => shell::quote(&value.to_string()),
     }
 }
 
