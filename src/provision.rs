@@ -131,10 +131,8 @@ impl Provisioner for AgentProvisioner<'_> {
         let Some(why) = why(&ended) else {
             return Ok(());
         };
-        let message = match &ended.failed {
-            Some(test) => format!("the image failed its test on {}: {}", machine.id, test.name),
-            None => format!("the image's tests failed on {}", machine.id),
-        };
+        let failed = ended.failed.as_ref().map(|test| &*test.name);
+        let message = verdict(&gate::test_names(&plan.tests), failed, &machine.id);
         let failure = Failure::new(Unsuccessful {
             message,
             source: why,
@@ -168,6 +166,30 @@ impl AgentProvisioner<'_> {
             .await
             .map_err(failed)
     }
+}
+
+/// Returns which of the tests failed, which passed before it, and which were not reached.
+fn verdict(tests: &[String], failed: Option<&str>, machine: &str) -> String {
+    let Some(failed) = failed else {
+        return format!("the candidate's tests failed on {machine}");
+    };
+    let Some(nth) = tests.iter().position(|test| test == failed) else {
+        return format!("the candidate failed a test on {machine}: {failed}");
+    };
+    let all = tests.len();
+    let mut verdict = format!(
+        "the candidate failed test {} of {all} on {machine}: {failed}",
+        nth + 1
+    );
+    for (what, tests) in [
+        ("passed", &tests[..nth]),
+        ("not reached", &tests[nth + 1..]),
+    ] {
+        if !tests.is_empty() {
+            verdict += &format!("; {what}: {}", tests.join(", "));
+        }
+    }
+    verdict
 }
 
 /// A run that did not end well, and the machine's own words for why.
@@ -295,5 +317,30 @@ pub(crate) fn options(login_user: &str, hostname: &str) -> Options {
         ]),
         every_play: true,
         ..Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_that_fails_is_told_with_what_it_passed() {
+        let tests = [
+            "`true` ends with 0",
+            "port 80 answers",
+            "service web is running",
+        ];
+        let tests = tests.map(str::to_owned);
+        let told = |failed| verdict(&tests, failed, "i-1");
+        assert_eq!(
+            told(Some("port 80 answers")),
+            "the candidate failed test 2 of 3 on i-1: port 80 answers; passed: `true` ends with 0; not reached: service web is running"
+        );
+        assert_eq!(
+            told(Some("something else")),
+            "the candidate failed a test on i-1: something else"
+        );
+        assert_eq!(told(None), "the candidate's tests failed on i-1");
     }
 }

@@ -156,6 +156,15 @@ pub(crate) fn test_tasks(tests: &[Test]) -> Option<String> {
     (!tasks.is_empty()).then(|| Json::from(tasks).to_string())
 }
 
+/// Returns what the tests are called in reports, one name each.
+pub(crate) fn test_names(tests: &[Test]) -> Vec<String> {
+    let name = |test| {
+        let asked = tasks(test).pop()?;
+        asked["name"].as_str().map(str::to_owned)
+    };
+    tests.iter().filter_map(name).collect()
+}
+
 /// Tries are many where the server refuses, and few where it hangs: the clock ends them.
 fn http(url: &str, status: u16, contains: Option<&str>, within: u64) -> Vec<Json> {
     let good = holds(

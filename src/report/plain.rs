@@ -2,7 +2,7 @@
 //!
 //! Pure: an event goes in, text comes out. Where it goes is the caller's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(super) struct Plain {
     recaps: BTreeMap<Arc<str>, Recap>,
     /// What each build said last of its progress: it is asked often, and says it once.
     progress: HashMap<Arc<str>, String>,
+    /// Builds whose candidate is being looked at.
+    tested: HashSet<Arc<str>>,
     width: usize,
 }
 
@@ -49,6 +51,7 @@ impl Plain {
             play: String::new(),
             recaps: BTreeMap::new(),
             progress: HashMap::new(),
+            tested: HashSet::new(),
             width: text::WIDTH,
         }
     }
@@ -71,7 +74,13 @@ impl Plain {
                 phase,
                 number,
                 total,
-            } => self.phase(about, *phase, format!(" (phase {number} of {total})…")),
+            } => {
+                match phase {
+                    Phase::Test => self.tested.insert(Arc::clone(about)),
+                    _ => self.tested.remove(about),
+                };
+                self.phase(about, *phase, format!(" (phase {number} of {total})…"))
+            }
             Event::PhaseProgress {
                 phase,
                 message,
@@ -329,7 +338,11 @@ impl Plain {
 
     fn retrying(&self, host: &Arc<str>, index: u32, retries_left: u32) -> String {
         let name = self.name(host, index);
-        let line = format!("FAILED - RETRYING: [{host}]: {name} ({retries_left} retries left).");
+        // What a candidate is waited for with is no playbook's task, and has not failed yet.
+        let line = match self.tested.contains(host) {
+            true => format!("waiting: [{host}]: {name} (up to {retries_left} more tries)"),
+            false => format!("FAILED - RETRYING: [{host}]: {name} ({retries_left} retries left)."),
+        };
         self.paint.paint(Colour::Dim, &line) + "\n"
     }
 }

@@ -73,7 +73,7 @@ test:
     let built = fails(&cloud, tests, 4);
     let error = error(&built);
     assert!(
-        error[0].starts_with("error: the image failed its test on i-")
+        error[0].starts_with("error: the candidate failed test 1 of 1 on i-")
             && error[0].ends_with(": `echo it is broken >&2; exit 3` ends with 0"),
         "{error:?}"
     );

@@ -47,6 +47,13 @@ pub(crate) enum Ec2Error {
         /// EC2's reason.
         reason: Option<String>,
     },
+    /// The name was free when the bake began.
+    #[error("{by} has taken the name {name} while this image was made")]
+    Taken {
+        name: String,
+        /// `ami-0abc12`.
+        by: String,
+    },
     /// What was about to be made could not be written down first.
     #[error("a debt could not be written down")]
     Journal(#[from] JournalError),
@@ -117,6 +124,7 @@ impl Ec2Error {
             Self::NoAnswer { .. }
             | Self::NoCredentials { .. }
             | Self::DeadEnd { .. }
+            | Self::Taken { .. }
             | Self::Journal(_)
             | Self::TooSlow { .. } => None,
         }
@@ -129,7 +137,7 @@ impl Ec2Error {
     pub(super) fn is_refusal(&self) -> bool {
         let is_proof =
             |code| !is_broken(code) && !is_throttled(code) && !is_about_credentials(code);
-        self.code().is_some_and(is_proof)
+        matches!(self, Self::Taken { .. }) || self.code().is_some_and(is_proof)
     }
 
     /// Returns whether the same call may be answered otherwise a little later.
@@ -139,6 +147,7 @@ impl Ec2Error {
             Self::NoAnswer { .. } => true,
             Self::NoCredentials { .. }
             | Self::DeadEnd { .. }
+            | Self::Taken { .. }
             | Self::TooSlow { .. }
             | Self::Journal(_) => false,
         }
@@ -182,6 +191,12 @@ impl Ec2Error {
             Self::NoCredentials { .. } => {
                 return Some(
                     "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
+                        .into(),
+                );
+            }
+            Self::Taken { .. } => {
+                return Some(
+                    "builds of one manifest that begin in the same second have the same {{ build_time }}: build again, or name the images apart"
                         .into(),
                 );
             }

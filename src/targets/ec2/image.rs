@@ -14,6 +14,7 @@ use super::wait::{Wait, Wanted};
 use super::{Ec2, launch, tags};
 use crate::ledger::{DebtId, Due, Undo};
 use crate::plan::BakePlan;
+use crate::run::RunId;
 use crate::targets::{Base, Candidate, Finished, Machine, PhaseContext, TargetError};
 use crate::transport::BoxFuture;
 
@@ -105,8 +106,7 @@ impl Ec2 {
             let id = match call.await {
                 Ok(id) => id.unwrap_or_default(),
                 Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => {
-                    let found = ec2.look(|| ec2.find_image(&run, &name)).await?;
-                    found.into_iter().next().ok_or(error)?
+                    ec2.made_before(&run, &name, error).await?
                 }
                 Err(error) => return Err(error),
             };
@@ -114,6 +114,25 @@ impl Ec2 {
             Ok(id)
         });
         cx.ledger.create(debts, Ec2Error::is_refusal, call).await
+    }
+
+    /// Returns the run's image of a name that is taken. Another's that was free when this run began
+    /// belongs to a build that was quicker.
+    async fn made_before(
+        &self,
+        run: &RunId,
+        name: &str,
+        error: Ec2Error,
+    ) -> Result<String, Ec2Error> {
+        let of_name = self.images(vec![tags::filter("name", [name])]).await?;
+        let is_ours = |image: &Image| tags::value(image.tags(), tags::RUN) == Some(run.as_str());
+        let other = of_name.into_iter().find(|image| !is_ours(image));
+        if let Some(by) = other.and_then(|image| image.image_id) {
+            let name = name.to_owned();
+            return Err(Ec2Error::Taken { name, by });
+        }
+        let found = self.look(|| self.find_image(run, name)).await?;
+        found.into_iter().next().ok_or(error)
     }
 
     /// Stops the builder; returns it as it is then.
@@ -439,6 +458,7 @@ mod tests {
     use super::*;
     use crate::clock::Instant;
     use crate::targets::ec2::YOUNG;
+    use crate::targets::ec2::canned::{Canned, Said};
     use aws_sdk_ec2::types::ProductCode;
 
     #[tokio::test]
@@ -453,6 +473,34 @@ mod tests {
             reason: Some("was it removed by hand?".into()),
         };
         assert_eq!(ec2.unseen("ami-1"), gone);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_is_ours_by_an_answer_that_was_lost_or_another_s() {
+        let ours: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
+        let taken_by = async |run: &'static str| {
+            let (ec2, _) = Canned::ec2("eu-west-1", move |_| {
+                Said::Yes(format!(
+                    "<imagesSet><item><imageId>ami-1</imageId><tagSet><item><key>amibake:run</key>\
+                     <value>{run}</value></item></tagSet></item></imagesSet>"
+                ))
+            });
+            let refusal = Ec2Error::Refused {
+                operation: "RegisterImage",
+                region: "eu-west-1".into(),
+                code: "InvalidAMIName.Duplicate".into(),
+                request_id: None,
+                source: "in use".into(),
+            };
+            ec2.made_before(&ours, "web", refusal).await
+        };
+        assert_eq!(taken_by("20260727t101500z-0a1b2c").await.unwrap(), "ami-1");
+        let error = taken_by("20260727t101500z-ffffff").await.unwrap_err();
+        assert!(error.is_refusal(), "nothing of ours is there");
+        assert_eq!(
+            error.to_string(),
+            "ami-1 has taken the name web while this image was made"
+        );
     }
 
     #[test]
