@@ -61,7 +61,8 @@ async fn what_was_made_and_never_answered_is_found_and_removed() {
             } else {
                 account.fault(action, "lost", json!({"times": 999})).await;
             }
-            let built = Build::of(&account).run().await.ended(Exit::Failed);
+            let build = Build::with(&account, ", timeouts: {total: 5m}");
+            let built = build.run().await.ended(Exit::Failed);
             account.assert_all_hit().await;
             let first = built.said.lines().find(|line| line.contains(action));
             let told = ["got no answer", "RequestLimitExceeded"];

@@ -25,9 +25,14 @@ fn manifest(more: &str) -> String {
         true => "",
         false => ", connect: private-ip",
     };
+    // What EC2 does not answer is asked again for as long as the whole bake may take.
+    let timeouts = match more.contains("timeouts:") {
+        true => "",
+        false => ", timeouts: {total: 15m}",
+    };
     format!(
         "name: web\nsource: {{ubuntu: '24.04'}}\n\
-         builder: {{region: {REGION}, instance_type: [t3.small]{connect}{more}}}\n\
+         builder: {{region: {REGION}, instance_type: [t3.small]{connect}{timeouts}{more}}}\n\
          image: {{name: 'web-{{{{ build_time }}}}'}}\n"
     )
 }
