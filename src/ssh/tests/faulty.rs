@@ -107,7 +107,7 @@ async fn noise_without_end_is_no_ssh_server() {
         let error = refused(server(repeat(noise))).await;
         assert!(matches!(error, SshError::Protocol { .. }), "{error}");
         let hint = error.hint().unwrap_or_default();
-        assert!(hint.contains("no SSH server"), "{error:?}");
+        assert!(hint.contains("not an SSH server"), "{error:?}");
     }
 }
 
