@@ -427,7 +427,7 @@ pub(super) fn check_image_name(
     if fits {
         return Ok(());
     }
-    let message = format!("the image's name must {must}, not `{name}`");
+    let message = format!("the image name must {must}, not `{name}`");
     Err(Diagnostic::new(&place.span, message))
 }
 
