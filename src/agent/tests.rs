@@ -13,7 +13,7 @@ impl Transport for Liar {
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, std::io::Result<Channel>> {
         Box::pin(async move {
             let run = command
-                .split('\'')
+                .split(|c: char| !c.is_ascii_alphanumeric())
                 .find(|word| word.len() == 17 && word.starts_with('r'))
                 .unwrap_or_default();
             Local.exec(&format!("RUN={run}\n{}", self.0)).await

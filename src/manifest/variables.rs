@@ -138,7 +138,7 @@ impl Variables {
 fn too_short(key: &Node, name: &str) -> Diagnostic {
     Diagnostic::new(
         &key.span,
-        format!("the sensitive variable `{name}` has less than {SHORTEST_SECRET} bytes"),
+        format!("the sensitive variable `{name}` has fewer than {SHORTEST_SECRET} bytes"),
     )
     .hint("a value this short could not be hidden without hiding parts of everything else")
 }
