@@ -288,7 +288,10 @@ impl Twins {
         let lists = [ignored, &of_days];
         match &mut self.peer {
             Peer::Recorded { last, .. } => {
-                let ours = changes(self.before.as_ref().unwrap(), &inventory(&self.ours), lists);
+                let Some(before) = &self.before else {
+                    return Vec::new(); // no play has been made yet
+                };
+                let ours = changes(before, &inventory(&self.ours), lists);
                 let theirs = last
                     .as_ref()
                     .map(|play| play.left.clone())
