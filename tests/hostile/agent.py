@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 MODE, FOLDER = sys.argv[1], Path(sys.argv[2])
-RUN = re.search(r"'(r[0-9a-f]{16})'", os.environ["SSH_ORIGINAL_COMMAND"])[1]
+RUN = re.search(r"\b(r[0-9a-f]{16})\b", os.environ["SSH_ORIGINAL_COMMAND"])[1]
 IN, OUT = sys.stdin.buffer, sys.stdout.buffer
 ESCAPE = "\x1b]0;pwned\x07\x1b[2J\x9b2J\u202egpj.exe"
 
