@@ -384,9 +384,25 @@ impl Reader<'_> {
 
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
-        let is_cfg = attribute.path().is_ident("cfg");
-        let inner = attribute.parse_args::<syn::Path>();
-        is_cfg && inner.is_ok_and(|path| path.is_ident("test"))
+        let mut is_test = false;
+        if attribute.path().is_ident("cfg") {
+            // `test`, alone or among what `all` asks for. What else is in it is not a matter here.
+            let _not_a_list = attribute.parse_nested_meta(|meta| {
+                let all = meta.path.is_ident("all");
+                is_test |= meta.path.is_ident("test");
+                match all {
+                    true => meta.parse_nested_meta(|inner| {
+                        is_test |= inner.path.is_ident("test");
+                        if inner.input.peek(syn::Token![=]) {
+                            inner.value()?.parse::<syn::Lit>()?;
+                        }
+                        Ok(())
+                    }),
+                    false => Ok(()),
+                }
+            });
+        }
+        is_test
     })
 }
 
