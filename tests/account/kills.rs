@@ -82,11 +82,15 @@ async fn a_named_run_is_reaped_before_it_expires_and_its_journal_goes() {
 async fn killed_while_the_image_is_pending_and_its_snapshot_not_there_yet() {
     let account = Account::open().await;
     let before = account.inventory().await;
-    let late = json!({"image": 20, "snapshot": 0.3});
-    account.control("delays", late).await;
+    // Longer than all the rest of reaping takes, so that it is found by who waits for it.
+    let late = std::time::Duration::from_secs(4);
+    let delays = json!({"image": 60, "snapshot": late.as_secs()});
+    account.control("delays", delays).await;
     killed_at(&account, "CreateImage", 1).await;
+    let since = std::time::Instant::now();
     assert_eq!(account.inventory().await["snapshots"], before["snapshots"]);
     reap_by_tags(&account).await;
+    tokio::time::sleep((late * 5 / 4).saturating_sub(since.elapsed())).await;
     assert_eq!(account.inventory().await, before);
 }
 

@@ -8,6 +8,7 @@ use super::build::{Build, client};
 use super::child::amibake;
 use super::server::{Account, REGION};
 use crate::exit::Exit;
+use crate::run::RunId;
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
@@ -39,14 +40,16 @@ async fn tags_of(account: &Account, id: &str) -> BTreeMap<String, String> {
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn a_machine_that_others_marked_as_a_run_s_is_not_reaped() {
     let account = Account::open().await;
-    let run = "20260727t101500z-0a1b2c";
+    // Begun just now, so that its age tells nothing.
+    let run = RunId::new(time::OffsetDateTime::now_utc()).unwrap();
+    let run = run.as_str();
     let mut tags = TagSpecification::builder().resource_type(ResourceType::Instance);
     for (key, value) in [
         ("amibake:run", run),
         ("amibake:role", "builder"),
         ("amibake:state", "temporary"),
         ("amibake:attempt", "1"),
-        ("amibake:expires", "2026-07-27T11:15:00Z"),
+        ("amibake:expires", "2020-01-01T00:00:00Z"),
     ] {
         tags = tags.tags(Tag::builder().key(key).value(value).build());
     }
