@@ -39,14 +39,28 @@ async fn when_every_answer_is_lost_once_the_build_goes_on() {
     assert_one_image_more(&before, &account.inventory().await);
 }
 
-/// Every try is done and none answered, or the first is done and the others are throttled.
+/// What becomes of the calls that make something, from the first on: it is done, whatever is said.
+#[derive(Debug, Clone, Copy)]
+enum Later {
+    /// All are done, and none answered.
+    Lost,
+    /// The first is done and not answered, all others are throttled.
+    Throttled,
+    /// The first is done and not answered, and then the credentials have ended.
+    Expired,
+}
+
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn what_was_made_and_never_answered_is_found_and_removed() {
     let _pace = super::fast();
     let account = Account::open().await;
     let before = account.inventory().await;
-    for throttled in [false, true] {
+    for (later, told) in [
+        (Later::Lost, "got no answer"),
+        (Later::Throttled, "RequestLimitExceeded"),
+        (Later::Expired, "ExpiredToken"),
+    ] {
         for action in [
             "CreateSecurityGroup",
             "RunInstances",
@@ -54,28 +68,45 @@ async fn what_was_made_and_never_answered_is_found_and_removed() {
             "RegisterImage",
         ] {
             account.control("clear", json!({})).await;
-            if throttled {
-                account.fault(action, "lost", json!({})).await;
-                let later = json!({"nth": 2, "times": 999});
-                account.fault(action, "throttle", later).await;
-            } else {
-                account.fault(action, "lost", json!({"times": 999})).await;
+            let times = if let Later::Lost = later { 999 } else { 1 };
+            account.fault(action, "lost", json!({"times": times})).await;
+            let mut rest = json!({"nth": 2, "times": 999});
+            match later {
+                Later::Lost => {}
+                Later::Throttled => account.fault(action, "throttle", rest).await,
+                Later::Expired => {
+                    rest["code"] = json!("ExpiredToken");
+                    account.fault(action, "error", rest).await;
+                }
             }
+            // A call is made again until the whole bake's time is nearly over.
             let build = Build::with(&account, ", timeouts: {total: 5m}");
             let built = build.run().await.ended(Exit::Failed);
+            let what = format!("{action} {later:?}: {}", built.said);
             account.assert_all_hit().await;
             let first = built.said.lines().find(|line| line.contains(action));
-            let told = ["got no answer", "RequestLimitExceeded"];
-            let told = first.is_some_and(|line| told.iter().any(|t| line.contains(t)));
-            assert!(told, "{action}: {}", built.said);
-            assert_eq!(
-                account.inventory().await,
-                before,
-                "{action}: {}",
-                built.said
-            );
+            // Where the name is taken when it is asked again, what has it is looked for.
+            let told = [told, "got no answer"];
+            let is_told = first.is_some_and(|line| told.iter().any(|t| line.contains(t)));
+            assert!(is_told, "{what}");
+            assert_eq!(account.inventory().await, before, "{what}");
         }
     }
+}
+
+/// These are made once each, when all the work is done.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn throttled_for_longer_than_the_sdk_tries_a_tested_image_is_not_given_up() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    for action in ["StopInstances", "CreateTags", "DescribeSnapshots"] {
+        account.fault(action, "throttle", json!({"times": 8})).await;
+    }
+    Build::of(&account).run().await.ended(Exit::Done);
+    account.assert_all_hit().await;
+    assert_one_image_more(&before, &account.inventory().await);
 }
 
 #[tokio::test]

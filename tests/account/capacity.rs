@@ -74,6 +74,24 @@ async fn where_it_may_not_ask_what_is_offered_the_launch_tells() {
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
+async fn a_subnet_without_capacity_is_asked_once_and_the_candidate_begins_where_there_is_some() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    // As EC2 says it: like a failure of its own, which is worth asking again.
+    let none = json!({"code": "InsufficientInstanceCapacity", "status": 500, "times": 2});
+    account.fault("RunInstances", "error", none).await;
+    Build::of(&account).run().await.ended(Exit::Done);
+    account.assert_all_hit().await;
+    let places = tried(&account).await;
+    let [first, second, builder, candidate] = places.as_slice() else {
+        panic!("{places:?}");
+    };
+    assert!(first != second && second != builder, "{places:?}");
+    assert_eq!(builder, candidate);
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
 async fn a_type_that_no_subnet_s_zone_offers_is_an_error_before_anything_is_made() {
     let _pace = super::fast();
     let account = Account::open().await;

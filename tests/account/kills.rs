@@ -3,7 +3,9 @@
 
 use serde_json::json;
 
-use super::child::{Process, amibake};
+use super::build::client;
+use super::child::{Process, Work, amibake};
+use super::guest::Steps;
 use super::server::{Account, REGION, assert_one_image_more};
 
 /// Kills a build when a fault holds a call of it, and lets that go.
@@ -44,6 +46,7 @@ async fn what_a_killed_build_made_is_found_by_tags_alone() {
         ("RunInstances", 1),
         ("StopInstances", 1),
         ("RunInstances", 2),
+        ("TerminateInstances", 1),
         ("RegisterImage", 1),
     ] {
         killed_at(&account, action, nth).await;
@@ -112,12 +115,38 @@ async fn killed_while_the_image_is_pending() {
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn killed_after_the_image_is_released_it_stays_and_nothing_else() {
+async fn killed_while_the_image_is_released_it_stays_and_reap_ends_its_release() {
+    let account = Account::open().await;
+    for last in ["CreateTags", "ModifyImageAttribute"] {
+        let before = account.inventory().await;
+        killed_at(&account, last, 1).await;
+        reap_by_tags(&account).await;
+        assert_one_image_more(&before, &account.inventory().await);
+    }
+    let images = client(&account).await.describe_images().owners("self");
+    let images = images.send().await.unwrap().images.unwrap_or_default();
+    assert_eq!(images.len(), 2);
+    for image in images {
+        assert_eq!(image.description(), Some("web, baked by amibake"));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn killed_while_a_step_runs() {
     let account = Account::open().await;
     let before = account.inventory().await;
-    killed_at(&account, "CreateTags", 1).await;
+    let work = Work::build("", Steps::Never);
+    let build = Process::start(&account, super::PACE, work, &[]);
+    let runs = async || {
+        let states = account.control("states", json!({})).await;
+        let states = states.as_object().unwrap();
+        states.values().any(|state| state[0] == "running")
+    };
+    account.wait_until("the builder", runs).await;
+    build.kill().await;
     reap_by_tags(&account).await;
-    assert_one_image_more(&before, &account.inventory().await);
+    assert_eq!(account.inventory().await, before);
 }
 
 #[tokio::test]

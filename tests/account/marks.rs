@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use serde_json::json;
 
 use super::build::{Build, client};
 use super::child::amibake;
-use super::server::{Account, REGION};
+use super::server::{Account, REGION, assert_one_image_more};
 use crate::exit::Exit;
 use crate::run::RunId;
 
@@ -35,6 +36,68 @@ async fn tags_of(account: &Account, id: &str) -> BTreeMap<String, String> {
     pairs.collect()
 }
 
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn until_it_is_released_an_image_has_no_tag_that_anybody_picks_by() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let mut build = Build::of(&account);
+    let pair = |key: &str| (key.to_owned(), "x".to_owned());
+    build.plan.builder.tags = BTreeMap::from([pair("Cost")]);
+    build.plan.image.tags = BTreeMap::from([pair("Team")]);
+    let hold = json!({"seconds": 600});
+    account.fault("CreateTags", "hold-before", hold).await;
+    let has = async || {
+        let held = account.inventory().await;
+        let mut has = Vec::new();
+        for id in held["images"].iter().chain(&held["snapshots"]) {
+            let tags = tags_of(&account, id).await;
+            has.push(["Cost", "Team", "Name"].map(|key| tags.contains_key(key)));
+        }
+        has
+    };
+    let looking = async {
+        account.wait_until_held().await;
+        let before = has().await;
+        account.release().await;
+        before
+    };
+    let (built, before) = tokio::join!(build.run(), looking);
+    built.ended(Exit::Done);
+    assert_eq!(before, [[true, false, false]; 2]);
+    assert_eq!(has().await, [[true; 3]; 2]);
+}
+
+/// Whoever can write tags, and nothing else, has `reap` remove no image that was released.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_is_released_stays_whatever_its_tags_say() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    // All lists come in pages of one thing, and an empty one first.
+    let pages = json!({"page": 1, "empty_pages": true});
+    account.control("ways", pages).await;
+    let before = account.inventory().await;
+    let build = Build::of(&account);
+    build.run().await.ended(Exit::Done);
+    let built = account.inventory().await;
+    assert_one_image_more(&before, &built);
+    let ids = [built["images"].clone(), built["snapshots"].clone()].concat();
+    let forged = client(&account).await.create_tags();
+    let forged = forged.set_resources(Some(ids));
+    let forged = forged.tags(tag("amibake:state", "temporary"));
+    let forged = forged.tags(tag("amibake:expires", "2020-01-01T00:00:00Z"));
+    forged.send().await.unwrap();
+    for words in [&["reap"][..], &["reap", "--run", build.plan.run.as_str()]] {
+        let told = amibake(&account, words, 0).await;
+        assert_eq!(account.inventory().await, built, "{}", told.stdout);
+    }
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
 /// Somebody who may write tags, and launch, marks a machine as a dead run's.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
@@ -51,7 +114,7 @@ async fn a_machine_that_others_marked_as_a_run_s_is_not_reaped() {
         ("amibake:attempt", "1"),
         ("amibake:expires", "2020-01-01T00:00:00Z"),
     ] {
-        tags = tags.tags(Tag::builder().key(key).value(value).build());
+        tags = tags.tags(tag(key, value));
     }
     let client = client(&account).await;
     let image = client.describe_images().owners("099720109477").send().await;

@@ -15,8 +15,6 @@ mod ansible_comparator;
 mod ansible_modules;
 mod ansible_options;
 mod ansible_web;
-#[cfg(feature = "ec2")]
-mod answers_ec2;
 mod apply_hostile;
 mod apply_hosts;
 mod apply_ssh;
@@ -36,8 +34,6 @@ mod build_fails;
 mod build_link;
 #[cfg(feature = "ec2")]
 mod build_web;
-#[cfg(feature = "ec2")]
-mod capacity_ec2;
 mod command_line;
 #[cfg(feature = "ec2")]
 mod deadman_ec2;

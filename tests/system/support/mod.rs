@@ -100,27 +100,6 @@ impl Cloud {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Makes a call of EC2's own, as anybody with credentials can; returns the answer's text.
-    pub(crate) fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> String {
-        let who = "AKIATESTTESTTESTTEST/20260101/eu-west-1/ec2/aws4_request";
-        let signed = format!(
-            "Authorization: AWS4-HMAC-SHA256 Credential={who}, SignedHeaders=host, Signature=0"
-        );
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--header", &signed]);
-        let fixed = [("Action", action), ("Version", "2016-11-15")];
-        for (name, value) in fixed.iter().chain(parameters) {
-            curl.args(["--data-urlencode", &format!("{name}={value}")]);
-        }
-        let output = curl.arg(&self.url).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{action}: {}",
-            text(&output.stderr)
-        );
-        text(&output.stdout)
-    }
-
     /// Returns what the account holds, by kind.
     pub(crate) fn inventory(&self) -> BTreeMap<String, Vec<String>> {
         serde_json::from_value(self.control("inventory", None)).unwrap()
