@@ -61,6 +61,7 @@ mod faster {
             self.0.saturating_sub(earlier.0)
         }
 
+        #[cfg(feature = "ec2")]
         pub(crate) fn checked_sub(self, duration: Duration) -> Option<Self> {
             self.0.checked_sub(duration).map(Self)
         }

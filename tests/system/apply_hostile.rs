@@ -164,7 +164,7 @@ fn noise_and_forged_numbers_are_told_apart() {
     breaks("blobs", "more data in one message than any run does");
     breaks("tiny-values", "more data in one message than any run does");
     breaks("forged-number", "event 7 came instead of event 1");
-    breaks("claims", "claims to have run 5 tasks and told of none");
+    breaks("claims", "claims to have run 5 tasks and reported none");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! - model: what is run (`model`, `role`);
 //! - state: variables and handlers (`vars`, `handlers`), held by `run` with the services it borrows;
 //! - services: templates, lookups, files (`eval`, `lookup`, `search`, `convert`, `roles`, `notify`);
-//! - task: one task with its loop, retries and conditions. It returns its [effects](effects::Effects);
+//! - task: one task with its loop, retries and conditions. It returns its effects (`effects`);
 //! - flow: the walk, the only recursion, which applies them.
 
 mod actions;
