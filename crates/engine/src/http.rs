@@ -18,7 +18,7 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy};
 
-use address::{bypasses, credentials_in, host_of, netrc_entry};
+use address::{bypasses, credentials_in, host_of, netrc_entry, same_origin};
 pub(crate) use address::{join, masked};
 
 use crate::args::Args;
@@ -199,6 +199,7 @@ impl Call {
             method: self.method.clone(),
             with_body: true,
             first: true,
+            at_home: true,
         };
         let mut cookies = Vec::new();
         for _ in 0..=10 {
@@ -234,11 +235,10 @@ impl Call {
     fn one(&self, agent: &Agent, hop: &Hop) -> Result<Response<Body>, HttpError> {
         let (url, method) = (hop.url.as_str(), hop.method.as_str());
         let mut request = Request::builder().method(method).uri(url);
-        let same_host = host_of(url) == host_of(&self.url);
         for (name, value) in &self.headers {
             let lower = name.to_lowercase();
             let kept = hop.first
-                || (!self.unredirected.contains(&lower) && (same_host || lower != "authorization"));
+                || (!self.unredirected.contains(&lower) && (hop.at_home || travels(&lower)));
             let of_body = matches!(
                 lower.as_str(),
                 "content-length" | "content-type" | "transfer-encoding"
@@ -430,6 +430,15 @@ struct Hop {
     /// Whether the body and what describes it go along.
     with_body: bool,
     first: bool,
+    /// Whether no redirect has led to another origin yet.
+    at_home: bool,
+}
+
+/// Whether a header of a task goes along to another origin. Of the others anyone may be a
+/// credential: `X-Api-Key`, `Cookie`. What describes a body goes where the body goes.
+fn travels(name: &str) -> bool {
+    let harmless = ["user-agent", "range", "content-type", "content-length"];
+    name.starts_with("accept") || harmless.contains(&name)
 }
 
 impl Hop {
@@ -444,6 +453,7 @@ impl Hop {
         };
         let method = if read { "GET".to_owned() } else { self.method };
         Self {
+            at_home: self.at_home && same_origin(&self.url, &url),
             url,
             method,
             with_body: self.with_body && repeated,
@@ -567,6 +577,7 @@ mod tests {
                 method: method.to_owned(),
                 with_body: true,
                 first: true,
+                at_home: true,
             };
             let hop = hop.on(status, "http://h/b".to_owned());
             (hop.method, hop.with_body)

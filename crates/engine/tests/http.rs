@@ -97,6 +97,32 @@ fn redirects_are_followed_as_asked() {
     assert_eq!(answer.result["location"], format!("{server}/a"));
 }
 
+#[test]
+fn headers_of_a_task_do_not_follow_to_another_origin_nor_back() {
+    let (here, there) = (serve(), serve());
+    let hosts = [&here, &there].map(|server| server.strip_prefix("http://").unwrap().to_owned());
+    let echoed = |url: String| {
+        let headers = json!({"X-Api-Key": "k", "Cookie": "c", "Authorization": "a",
+            "Accept-Language": "de", "Range": "bytes=0-", "User-Agent": "me"});
+        let task = json!({"url": url, "headers": headers, "return_content": true});
+        run("uri", &task).unwrap().result["json"].clone()
+    };
+    let [same, other] = hosts;
+    for (url, kept) in [
+        (format!("{here}/to/{same}/echo"), true),
+        (format!("{here}/to/{other}/echo"), false),
+        (format!("{here}/to/{other}/to/{same}/echo"), false),
+    ] {
+        let got = echoed(url.clone());
+        for name in ["x-api-key", "cookie", "authorization"] {
+            assert_eq!(got.get(name).is_some(), kept, "{name} of {url}");
+        }
+        for name in ["accept-language", "range", "user-agent"] {
+            assert!(got.get(name).is_some(), "{name} of {url}");
+        }
+    }
+}
+
 fn run(name: &str, given: &Json) -> Result<Outcome, Failure> {
     let args = Args::coerce(
         argspec::find(name).unwrap(),
@@ -146,7 +172,10 @@ fn answer(mut stream: TcpStream) {
         .unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
+    let onward = path.strip_prefix("/to/");
+    let onward = onward.map(|to| format!("Location: http://{to}\r\n"));
     let (status, more, content) = match path.as_str() {
+        _ if let Some(location) = &onward => ("302 Found", location.as_str(), String::new()),
         "/a" | "/b" => ("200 OK", "", path[1..].to_owned()),
         "/sums" => {
             let sum = "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8";

@@ -9,6 +9,24 @@ pub(super) fn host_of(url: &str) -> Option<String> {
     uri.host().map(str::to_lowercase)
 }
 
+/// Whether two addresses have one origin: scheme, host and port. The step from http to https on one
+/// host, each on its usual port, is none to another.
+pub(super) fn same_origin(from: &str, to: &str) -> bool {
+    let (Some(from), Some(to)) = (origin(from), origin(to)) else {
+        return false;
+    };
+    let secured = (from.0.as_str(), from.2, to.0.as_str(), to.2) == ("http", 80, "https", 443);
+    from == to || (secured && from.1 == to.1)
+}
+
+fn origin(url: &str) -> Option<(String, String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_lowercase();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let port = uri.port_u16().unwrap_or(usual);
+    Some((scheme, uri.host()?.to_lowercase(), port))
+}
+
 /// Whether a `no_proxy` list names the host or a domain it is in.
 pub(super) fn bypasses(list: &str, host: &str) -> bool {
     list.split(',')
@@ -102,6 +120,27 @@ mod tests {
     use super::*;
 
     /// The examples of RFC 3986, 5.4.
+    #[test]
+    fn https_on_the_same_host_is_no_other_origin_and_all_else_is() {
+        let here = "http://web.example.com/a";
+        assert!(same_origin(here, "http://WEB.example.com:80/b"));
+        assert!(same_origin(here, "https://web.example.com/b"));
+        for other in [
+            "http://web.example.com:8080/a",
+            "https://web.example.com:8443/a",
+            "http://example.com/a",
+            "https://www.web.example.com/a",
+            "ftp://web.example.com/a",
+            "nonsense",
+        ] {
+            assert!(!same_origin(here, other), "{other}");
+        }
+        assert!(!same_origin(
+            "https://web.example.com/",
+            "http://web.example.com/"
+        ));
+    }
+
     #[test]
     fn locations_are_resolved_as_the_rfc_says() {
         let base = "http://a/b/c/d;p?q";
