@@ -23,6 +23,7 @@ pub(super) struct HostConfig {
     pub(super) host_key_alias: Option<String>,
     pub(super) hash_known_hosts: Option<bool>,
     pub(super) strict: Option<String>,
+    pub(super) revoked_host_keys: Option<String>,
     /// Keywords that might have mattered and are not honoured.
     pub(super) ignored: BTreeSet<String>,
 }
@@ -238,6 +239,7 @@ impl Reader<'_> {
             "hostkeyalias" => first(&mut config.host_key_alias, line.one()?),
             "hashknownhosts" => first(&mut config.hash_known_hosts, line.yes()?),
             "stricthostkeychecking" => first(&mut config.strict, line.one()?.to_ascii_lowercase()),
+            "revokedhostkeys" => first(&mut config.revoked_host_keys, line.one()?),
             // `ProxyCommand none` is how a default is switched off.
             "proxycommand" if line.words.first().is_some_and(|w| w == "none") => {}
             known if HARMLESS.contains(&known) => {}

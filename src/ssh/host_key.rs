@@ -10,7 +10,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertifi
 
 use super::error::{HostKeyError, SshError};
 use super::key::fingerprint;
-use super::known_hosts::{self, KnownHosts, Verdict, match_pattern};
+use super::known_hosts::{self, Entry, KnownHosts, Verdict, match_pattern};
 use super::peer_transcript::Heard;
 use crate::event::Events;
 
@@ -83,12 +83,7 @@ impl HostKeyVerifier {
         let (name, got) = (self.name(), fingerprint(key));
         match known.hosts.verdict(&name, key) {
             Verdict::Known => Ok(()),
-            Verdict::Revoked(entry) => Err(HostKeyError::Revoked {
-                name,
-                got,
-                file: entry.file.clone(),
-                line: entry.line,
-            }),
+            Verdict::Revoked(entry) => Err(revoked_by(entry, &name, key)),
             Verdict::Changed(entry) => Err(HostKeyError::Changed {
                 name,
                 got,
@@ -143,13 +138,8 @@ impl HostKeyVerifier {
         let key = PublicKey::from(certificate.public_key().clone());
         let authority = PublicKey::from(certificate.signature_key().clone());
         for suspect in [&key, &authority] {
-            if let Some(entry) = known.hosts.revoked(&name, suspect) {
-                return Err(HostKeyError::Revoked {
-                    name,
-                    got: fingerprint(suspect),
-                    file: entry.file.clone(),
-                    line: entry.line,
-                });
+            if let Some(refused) = revoked(&known.hosts, &name, suspect) {
+                return Err(refused);
             }
         }
         let trusted: Vec<_> = authorities(known, &name, &self.host)
@@ -161,6 +151,21 @@ impl HostKeyVerifier {
             None => Ok(()),
             Some(reason) => Err(HostKeyError::Certificate { name, reason }),
         }
+    }
+}
+
+/// Returns how a key is refused that `hosts` revokes for `name`.
+pub(super) fn revoked(hosts: &KnownHosts, name: &str, key: &PublicKey) -> Option<HostKeyError> {
+    let entry = hosts.revoked(name, key)?;
+    Some(revoked_by(entry, name, key))
+}
+
+fn revoked_by(entry: &Entry, name: &str, key: &PublicKey) -> HostKeyError {
+    HostKeyError::Revoked {
+        name: name.to_owned(),
+        got: fingerprint(key),
+        file: entry.file.clone(),
+        line: entry.line,
     }
 }
 

@@ -49,9 +49,10 @@ pub(super) enum Verdict<'a> {
     Known,
     /// It is marked `@revoked`.
     Revoked(&'a Entry),
-    /// The host has another key of this type.
+    /// The host has another key, of this type or, as in OpenSSH, of any: who cannot show the key that
+    /// is known may well show one of a type that is not.
     Changed(&'a Entry),
-    /// No key of this type is known for the host.
+    /// No key is known for the host.
     Unknown,
 }
 
@@ -72,6 +73,34 @@ impl KnownHosts {
         Ok(Self { entries })
     }
 
+    /// Adds the keys that `RevokedHostKeys` names, one a line, to those that no host may have.
+    ///
+    /// # Errors
+    /// When the file cannot be read, since then nobody knows what is revoked, and when it is a KRL,
+    /// the form of `ssh-keygen -k`, which is not read here.
+    pub(super) fn revoke(&mut self, file: &Path) -> io::Result<()> {
+        let told =
+            |kind, reason: &str| io::Error::new(kind, format!("{}: {reason}", file.display()));
+        let bytes = fs::read(file).map_err(|e| told(e.kind(), &e.to_string()))?;
+        if bytes.starts_with(b"SSHKRL") {
+            let reason =
+                "it is a KRL (ssh-keygen -k), which is not read here; list its keys as text";
+            return Err(told(io::ErrorKind::Unsupported, reason));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.lines().zip(1..);
+        self.entries.extend(lines.filter_map(|(text, line)| {
+            Some(Entry {
+                file: file.to_owned(),
+                line,
+                key: PublicKey::from_openssh(text.trim()).ok()?,
+                marker: Marker::Revoked,
+                names: Names::Patterns(vec!["*".to_owned()]),
+            })
+        }));
+        Ok(())
+    }
+
     /// Judges the key of the host called `name`: `host`, or `[host]:port`.
     pub(super) fn verdict(&self, name: &str, key: &PublicKey) -> Verdict<'_> {
         if let Some(entry) = self.revoked(name, key) {
@@ -82,8 +111,11 @@ impl KnownHosts {
             if entry.key.key_data() == key.key_data() {
                 return Verdict::Known;
             }
-            if entry.key.algorithm() == key.algorithm() {
-                changed.get_or_insert(entry);
+            let better = entry.key.algorithm() == key.algorithm();
+            if changed
+                .is_none_or(|known: &Entry| better && known.key.algorithm() != key.algorithm())
+            {
+                changed = Some(entry);
             }
         }
         changed.map_or(Verdict::Unknown, Verdict::Changed)
@@ -353,6 +385,25 @@ mod tests {
         let known = KnownHosts::read(&[file]).unwrap();
         assert!(matches!(known.verdict("web", &new), Verdict::Changed(entry) if entry.line == 2));
         assert!(matches!(known.verdict("db", &new), Verdict::Unknown));
+    }
+
+    #[test]
+    fn a_key_of_another_type_is_a_change_too_and_one_of_the_same_is_named_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known_hosts");
+        let path = folder.path().join("ecdsa");
+        keygen(&["-q", "-t", "ecdsa", "-N", "", "-f", path.to_str().unwrap()]);
+        let ecdsa = fs::read_to_string(path.with_extension("pub")).unwrap();
+        let ((new, _), (_, old)) = (key(), key());
+        fs::write(&file, format!("web {ecdsa}db {ecdsa}db {old}\n")).unwrap();
+        let known = KnownHosts::read(&[file]).unwrap();
+        for (name, line) in [("web", 1), ("db", 3)] {
+            let verdict = known.verdict(name, &new);
+            assert!(
+                matches!(verdict, Verdict::Changed(entry) if entry.line == line),
+                "{verdict:?}"
+            );
+        }
     }
 
     #[test]

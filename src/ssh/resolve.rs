@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::{self, Asked, HostConfig, expand_home};
-use super::host_key::{KnownHostsPolicy, Trust};
+use super::host_key::{self, KnownHostsPolicy, Trust};
 use super::known_hosts::KnownHosts;
 use super::{Destination, Login, PublicLine, Silence, SshError};
 
@@ -228,8 +228,14 @@ fn trust(
     names: &Names<'_>,
 ) -> Result<Trust, SshError> {
     if !overrides.host_keys.is_empty() {
-        let keys = overrides.host_keys.iter();
-        return Ok(Trust::Exact(keys.map(|line| line.key().clone()).collect()));
+        let mut revoked = KnownHosts::default();
+        revoke(&mut revoked, config, here, names)?;
+        let keys = overrides.host_keys.iter().map(PublicLine::key);
+        let refused = |key| host_key::revoked(&revoked, &names.host, key);
+        if let Some(refused) = keys.clone().find_map(refused) {
+            return Err(SshError::HostKey(refused));
+        }
+        return Ok(Trust::Exact(keys.cloned().collect()));
     }
     let user_files = known_hosts_files(overrides, config, here, names);
     let mut files = user_files.clone();
@@ -242,10 +248,11 @@ fn trust(
         files.extend(global.iter().map(|file| names.expand(file, here)));
     }
     let accepts = overrides.accept_new || config.strict.as_deref() == Some("accept-new");
-    let hosts = KnownHosts::read(&files).map_err(|source| SshError::Read {
+    let mut hosts = KnownHosts::read(&files).map_err(|source| SshError::Read {
         what: "known_hosts",
         source,
     })?;
+    revoke(&mut hosts, config, here, names)?;
     Ok(Trust::Known(Arc::new(KnownHostsPolicy {
         hosts,
         alias: config
@@ -255,6 +262,24 @@ fn trust(
         note_in: user_files.into_iter().next().filter(|_| accepts),
         hashed: config.hash_known_hosts.unwrap_or(false),
     })))
+}
+
+/// Reads `RevokedHostKeys`.
+fn revoke(
+    hosts: &mut KnownHosts,
+    config: &HostConfig,
+    here: &Here,
+    names: &Names<'_>,
+) -> Result<(), SshError> {
+    let given = config.revoked_host_keys.as_deref();
+    let Some(file) = given.filter(|file| !file.eq_ignore_ascii_case("none")) else {
+        return Ok(());
+    };
+    let read = hosts.revoke(&names.expand(file, here));
+    read.map_err(|source| SshError::Read {
+        what: "RevokedHostKeys",
+        source,
+    })
 }
 
 fn known_hosts_files(

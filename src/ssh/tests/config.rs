@@ -29,8 +29,16 @@ impl Ways {
         Self { home, servers }
     }
 
-    /// Writes the configuration, with the ports put in for `NEAR`, `MIDDLE`, `FAR`.
     fn resolve(&self, host: &str, config: &str) -> (Destination, Vec<String>) {
+        self.try_resolve(host, config).unwrap()
+    }
+
+    /// Writes the configuration, with the ports put in for `NEAR`, `MIDDLE`, `FAR`.
+    fn try_resolve(
+        &self,
+        host: &str,
+        config: &str,
+    ) -> Result<(Destination, Vec<String>), SshError> {
         let [near, middle, far] = self.servers.each_ref().map(|s| s.port.to_string());
         let config = config
             .replace("NEAR", &near)
@@ -45,8 +53,8 @@ impl Ways {
             agent: None,
         };
         let mut warnings = Vec::new();
-        let found = resolve(host, &Overrides::default(), &here, &mut warnings, 0).unwrap();
-        (found, warnings)
+        let found = resolve(host, &Overrides::default(), &here, &mut warnings, 0)?;
+        Ok((found, warnings))
     }
 
     fn known(&self) -> std::path::PathBuf {
@@ -130,4 +138,89 @@ async fn a_name_that_is_negated_gets_none_of_it_and_what_is_not_honoured_is_said
     assert_eq!(other.port, 1);
     assert_eq!(warnings, ["ssh configuration not honoured: ProxyCommand"]);
     assert!(Path::new(&ways.known()).exists());
+}
+
+#[tokio::test]
+async fn keys_that_are_revoked_for_all_hosts_are_refused_as_by_openssh() {
+    let ways = Ways::new();
+    let near = &ways.servers[0];
+    drop(link(near.destination()).await);
+    let home = ways.home.path().display().to_string();
+    let revoked = ways.home.path().join("revoked");
+    let config = "Host near\n HostName 127.0.0.1\n Port NEAR\n User root\n IdentitiesOnly yes\n \
+                  IdentityFile HOME/keys/near\n UserKnownHostsFile HOME/known\n \
+                  RevokedHostKeys HOME/revoked\n"
+        .replace("HOME", &home);
+    let other = KeyPair::generate("").unwrap().public();
+    let cases = [
+        (Some(other.to_string()), true),
+        (Some(format!("# ours\n{other}\n{}\n", near.host_key)), false),
+        (None, false), // nobody knows then what is revoked
+    ];
+    for (text, accepted) in cases {
+        match &text {
+            Some(text) => fs::write(&revoked, text).unwrap(),
+            None => fs::remove_file(&revoked).unwrap(),
+        }
+        let ours = match ways.try_resolve("near", &config) {
+            Ok((near, warnings)) => {
+                assert_eq!(warnings, Vec::<String>::new());
+                connect(near, RetryPolicy::ONE_TRY, &events()).await.is_ok()
+            }
+            Err(_) => false,
+        };
+        assert_eq!(ours, accepted, "{text:?}");
+        let theirs = std::process::Command::new("ssh")
+            .args([
+                "-F",
+                &format!("{home}/config"),
+                "-o",
+                "BatchMode=yes",
+                "near",
+                "true",
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(theirs.status.success(), accepted, "{text:?}");
+    }
+    keygen(&["-k", "-f", revoked.to_str().unwrap()]);
+    let error = ways.try_resolve("near", &config).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("KRL"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_known_host_with_a_key_of_another_type_is_not_new_as_for_openssh() {
+    let ways = Ways::new();
+    let near = &ways.servers[0];
+    drop(link(near.destination()).await);
+    // The server has an ed25519 and an ecdsa key; RSA is what is known.
+    let rsa = ways.home.path().join("rsa");
+    keygen(&["-t", "rsa", "-N", "", "-f", rsa.to_str().unwrap()]);
+    let rsa = fs::read_to_string(rsa.with_extension("pub")).unwrap();
+    let known = format!("[127.0.0.1]:{} {rsa}", near.port);
+    fs::write(ways.known(), &known).unwrap();
+    let home = ways.home.path().display().to_string();
+    let config = "Host near\n HostName 127.0.0.1\n Port NEAR\n User root\n IdentitiesOnly yes\n \
+                  IdentityFile HOME/keys/near\n UserKnownHostsFile HOME/known\n \
+                  StrictHostKeyChecking accept-new\n"
+        .replace("HOME", &home);
+    let (near, _) = ways.resolve("near", &config);
+    let error = failure(near).await;
+    let is_changed = matches!(error, SshError::HostKey(HostKeyError::Changed { .. }));
+    assert!(is_changed, "{error}");
+    let theirs = std::process::Command::new("ssh")
+        .args([
+            "-F",
+            &format!("{home}/config"),
+            "-o",
+            "BatchMode=yes",
+            "near",
+            "true",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
+    assert!(said.contains("HAS CHANGED"), "{said}");
+    assert_eq!(fs::read_to_string(ways.known()).unwrap(), known);
 }
