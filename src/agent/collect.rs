@@ -83,6 +83,12 @@ impl Bundle {
         all.map(|(hash, (size, content))| (hash, *size, content))
     }
 
+    /// Returns whether a vault was opened for any of it.
+    pub(crate) fn has_opened(&self) -> bool {
+        let mut contents = self.contents.values();
+        contents.any(|(_, content)| matches!(content, Content::Opened(_)))
+    }
+
     /// Returns the text of a file as it travels.
     pub(crate) fn text_of(&self, path: &Path) -> io::Result<String> {
         let item = self.items.iter().find(|item| item.path == path);

@@ -308,6 +308,7 @@ async fn send_job(
         entries: order.entries.clone(),
         options: order.options.clone(),
         items: order.bundle.items().to_vec(),
+        opened_vault: order.bundle.has_opened(),
     };
     wire.send(&ToAgent::Job(Box::new(job))).await?;
     for (hash, size, content) in order.bundle.contents() {

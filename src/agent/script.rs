@@ -53,7 +53,7 @@ if ! { [ -f "$f" ] && [ "$(sha256sum <"$f")" = "$h  -" ]; }; then
 fi
 echo "amibake $run have"
 umask "$w"
-exec "$f" session "$b" "$@""#;
+exec "$f" session "$b" "$d" "$@""#;
 
 /// Returns the command that starts, or finds, the agent for `run`.
 pub(super) fn start(run: &AgentRunId, programs: &Programs, privilege: &Privilege) -> String {

@@ -1,11 +1,14 @@
 //! A run's folder: what lies where, who may hold it, when it may go.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::collections::HashSet;
+use std::fs::{DirBuilder, DirEntry, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use amibake_protocol::bundle;
+use amibake_protocol::message::Job;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{AgentError, io};
@@ -13,6 +16,9 @@ use crate::{AgentError, io};
 /// How long the folder of a run whose process died is kept: longer than a controller tries to
 /// come back to hear of it.
 const KEPT: Duration = Duration::from_mins(30);
+
+/// Bundles above this size lie on disk.
+const MOST_IN_MEMORY: u64 = 32 << 20;
 
 /// The folder of one run: private, on tmpfs.
 #[derive(Debug, Clone)]
@@ -32,14 +38,47 @@ impl RunFolder {
         self.0.join("job.json")
     }
 
+    /// Where the bundle is: a folder, or a link to one on disk.
+    pub(crate) fn bundle(&self) -> PathBuf {
+        self.0.join("bundle")
+    }
+
     /// Contents of the bundle by hash, until they are unpacked.
     pub(crate) fn contents(&self) -> PathBuf {
-        self.0.join("contents")
+        self.bundle().join("contents")
     }
 
     /// The bundle under the controller's paths.
     pub(crate) fn files(&self) -> PathBuf {
-        self.0.join("files")
+        self.bundle().join("files")
+    }
+
+    /// Makes the folders for the bundle of `job`, below `disk` if it is large and may lie there.
+    pub(crate) fn make_bundle(&self, job: &Job, disk: &Path) -> Result<(), AgentError> {
+        let small = bundle::bytes(&job.items) <= MOST_IN_MEMORY;
+        if small || job.opened_vault {
+            make(&self.bundle())?;
+        } else {
+            let all = on_disk(disk);
+            private(&all)?;
+            let age = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+            let apart = all.join(format!("{}-{}", std::process::id(), age.as_nanos()));
+            make(&apart)?;
+            symlink(&apart, self.bundle()).map_err(io("link to", &apart))?;
+        }
+        make(&self.contents())?;
+        make(&self.files())
+    }
+
+    /// Removes the bundle, wherever it is.
+    pub(crate) fn remove_bundle(&self) -> io::Result<()> {
+        match std::fs::read_link(self.bundle()) {
+            Ok(apart) => {
+                gone(std::fs::remove_dir_all(apart))?;
+                std::fs::remove_file(self.bundle())
+            }
+            Err(_) => gone(std::fs::remove_dir_all(self.bundle())),
+        }
     }
 
     /// Everything that happened, as frames.
@@ -74,11 +113,30 @@ impl RunFolder {
 
     /// Removes all of it.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match std::fs::remove_dir_all(&self.0) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        self.remove_bundle()?;
+        gone(std::fs::remove_dir_all(&self.0))
     }
+}
+
+/// Takes what is not there for removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Where large bundles are, beside the agent itself.
+fn on_disk(disk: &Path) -> PathBuf {
+    disk.join("bundles")
+}
+
+/// Makes a private folder.
+pub(crate) fn make(path: &Path) -> Result<(), AgentError> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .map_err(io("create", path))
 }
 
 /// Makes `base`, the folder of all runs, and refuses one that someone else could have made.
@@ -95,19 +153,28 @@ pub(crate) fn private(base: &Path) -> Result<(), AgentError> {
     }
 }
 
-/// Removes the folders of runs that ended, or never began, long ago.
-pub(crate) fn sweep(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else {
-        return;
-    };
-    for entry in entries.flatten() {
+/// Removes the folders of runs that ended, or never began, long ago; on disk, also of those that a
+/// reboot took from memory.
+pub(crate) fn sweep(base: &Path, disk: &Path) {
+    let mut used = HashSet::new();
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         let folder = RunFolder::new(entry.path());
-        let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > KEPT);
-        let age = entry.metadata().and_then(|m| m.modified());
-        if age.is_ok_and(old) && matches!(folder.lock(), Ok(Some(_))) {
+        if is_old(&entry) && matches!(folder.lock(), Ok(Some(_))) {
             let _ = folder.remove();
         }
+        used.extend(std::fs::read_link(folder.bundle()));
     }
+    let bundles = std::fs::read_dir(on_disk(disk)).into_iter().flatten();
+    for entry in bundles.flatten() {
+        if is_old(&entry) && !used.contains(&entry.path()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn is_old(entry: &DirEntry) -> bool {
+    let made = entry.metadata().and_then(|m| m.modified());
+    made.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT))
 }
 
 #[cfg(test)]

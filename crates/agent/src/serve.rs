@@ -86,7 +86,7 @@ fn serve(folder: &RunFolder) -> Result<(), AgentError> {
     cancel::unless_heard(&hub, ALONE);
     run_job(folder, &job, &hub);
     // Opened vaults and files of the playbook; only the events may still be wanted.
-    let _ = fs::remove_dir_all(folder.files());
+    let _ = folder.remove_bundle();
     hub.wait(LINGER, |state| state.done.then_some(()));
     folder.remove().map_err(io("remove", folder.path()))
 }
@@ -267,8 +267,9 @@ fn answer(
             });
             return Ok(());
         }
-        Reply::File { mode, size } => Answer::File {
-            path: receive_file(folder, &mut from, id, mode, size)?,
+        Reply::File { mode, size } => match receive_file(folder, &mut from, id, mode, size)? {
+            Ok(path) => Answer::File { path },
+            Err(reason) => Answer::Refused { reason },
         },
     };
     hub.with(|state| state.answer(id, answer));
@@ -281,14 +282,26 @@ fn receive_file(
     id: u64,
     mode: u32,
     size: u64,
-) -> Result<PathBuf, AgentError> {
+) -> Result<Result<PathBuf, String>, AgentError> {
     use std::os::unix::fs::PermissionsExt;
-    let path = answered_file(folder.path(), id);
+    let path = answered_file(&folder.bundle(), id);
     let parent = path.parent().unwrap_or(folder.path());
     fs::create_dir_all(parent).map_err(io("create", parent))?;
     let mut file = fs::File::create(&path).map_err(io("create", &path))?;
-    frame::read_content(from, size, &mut |part| file.write_all(part))?;
+    // What cannot be kept is read all the same: the next message stands behind it.
+    let mut written = Ok(());
+    frame::read_content(from, size, &mut |part| {
+        if written.is_ok() {
+            written = file.write_all(part);
+        }
+        Ok(())
+    })?;
+    if let Err(error) = written {
+        let _ = fs::remove_file(&path);
+        let error = AgentError::full(io("write", &path)(error), folder);
+        return Ok(Err(error.to_string()));
+    }
     file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
         .map_err(io("set the mode of", &path))?;
-    Ok(path)
+    Ok(Ok(path))
 }

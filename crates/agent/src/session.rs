@@ -3,9 +3,9 @@
 //! The session itself does nothing to the machine; it may be cut at any time.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use amibake_protocol::bundle::{self, Hash, Hasher};
 use amibake_protocol::frame;
 use amibake_protocol::message::{AgentRunId, Job, RunState, ToAgent, ToController};
 
-use crate::folder::{self, RunFolder};
+use crate::folder::{self, RunFolder, make};
 use crate::serve::Surroundings;
 use crate::{AgentError, io as failed};
 
@@ -25,10 +25,13 @@ const COMES_UP: Duration = Duration::from_secs(20);
 /// How much of the last words is shown.
 const LAST_WORDS: usize = 4 << 10;
 
-/// Arguments: the folder of all runs, then `NAME=VALUE` pairs of the login's own environment.
+/// Arguments: the folder of all runs, the one on disk where large bundles go, then `NAME=VALUE`
+/// pairs of the login's own environment.
 pub(crate) fn run(arguments: &[String]) -> Result<(), AgentError> {
-    let (base, login) = arguments.split_first().ok_or(AgentError::Usage)?;
-    let base = Path::new(base);
+    let [base, disk, login @ ..] = arguments else {
+        return Err(AgentError::Usage);
+    };
+    let (base, disk) = (Path::new(base), Path::new(disk));
     folder::private(base)?;
     let (mut from, mut to) = (unbuffered_stdin()?, unbuffered_stdout()?);
     let Some(ToAgent::Open { run, from: seq }) = frame::read_message(&mut from)? else {
@@ -41,13 +44,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), AgentError> {
     };
     let is_new = state == RunState::Unknown;
     frame::write_message(&mut to, &ToController::Hello { state })?;
-    if is_new && let Err(error) = launch(base, &folder, login, &mut from) {
+    if is_new && let Err(error) = launch(base, disk, &folder, login, &mut from) {
         let reason = chain(&error);
         frame::write_message(&mut to, &ToController::Failed { reason })?;
         return Err(error);
     }
     if is_new {
-        folder::sweep(base);
+        folder::sweep(base, disk);
     }
     attach(&folder, run, seq, from, to)
 }
@@ -79,16 +82,17 @@ fn chain(error: &AgentError) -> String {
 /// Takes the job into a new folder, gives it its name when it is whole, and starts it.
 fn launch(
     base: &Path,
+    disk: &Path,
     folder: &RunFolder,
     login: &[String],
     from: &mut File,
 ) -> Result<(), AgentError> {
     let unready = base.join(format!(".new-{}", std::process::id()));
     let unready = RunFolder::new(unready);
-    let taken = take(&unready, login, from);
-    if taken.is_err() {
+    if let Err(error) = take(&unready, disk, login, from) {
+        let error = AgentError::full(error, &unready);
         let _ = unready.remove();
-        return taken;
+        return Err(error);
     }
     if fs::rename(unready.path(), folder.path()).is_err() {
         // An earlier connection of the same controller was faster: its run is this run.
@@ -98,19 +102,23 @@ fn launch(
     start(folder)
 }
 
-fn take(folder: &RunFolder, login: &[String], from: &mut File) -> Result<(), AgentError> {
+fn take(
+    folder: &RunFolder,
+    disk: &Path,
+    login: &[String],
+    from: &mut File,
+) -> Result<(), AgentError> {
     let _ = folder.remove();
     make(folder.path())?;
-    make(&folder.contents())?;
-    make(&folder.files())?;
     let mut job = None;
     loop {
         match frame::read_message(from)?.ok_or(frame::FrameError::CutShort)? {
             ToAgent::Job(new) if job.is_none() => {
                 bundle::check(&new.items)?;
+                folder.make_bundle(&new, disk)?;
                 job = Some(new);
             }
-            ToAgent::Content { hash, size } => content(folder, &hash, size, from)?,
+            ToAgent::Content { hash, size } if job.is_some() => content(folder, &hash, size, from)?,
             ToAgent::Launch => break,
             _ => return Err(AgentError::Unexpected("this message")),
         }
@@ -127,13 +135,6 @@ fn take(folder: &RunFolder, login: &[String], from: &mut File) -> Result<(), Age
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, AgentError> {
     serde_json::to_vec(value).map_err(|e| AgentError::NotStarted(e.to_string()))
-}
-
-fn make(path: &Path) -> Result<(), AgentError> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(path)
-        .map_err(failed("create", path))
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
@@ -338,4 +339,88 @@ fn say_died(folder: &RunFolder, mut to: File) -> Result<(), AgentError> {
     let last_words = last_words_of(folder);
     frame::write_message(&mut to, &ToController::Died { last_words })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+    use std::os::unix::fs::PermissionsExt;
+
+    use amibake_protocol::bundle::{Item, ItemKind};
+    use amibake_protocol::job::Options;
+
+    use super::*;
+
+    /// Takes a job with one file of `size` zeros; returns the folder of all, and the run's.
+    fn taken(size: usize, opened_vault: bool) -> (tempfile::TempDir, RunFolder) {
+        let all = tempfile::tempdir().unwrap();
+        let content = vec![0; size];
+        let (hash, size) = (Hash::of(&content), size as u64);
+        let item = Item {
+            path: "/play/files/a".into(),
+            mode: 0o640,
+            kind: ItemKind::File {
+                hash: hash.clone(),
+                size,
+            },
+        };
+        let job = Job {
+            entries: Vec::new(),
+            options: Options::default(),
+            items: vec![item],
+            opened_vault,
+        };
+        let mut sent = tempfile::tempfile().unwrap();
+        frame::write_message(&mut sent, &ToAgent::Job(Box::new(job))).unwrap();
+        frame::write_message(&mut sent, &ToAgent::Content { hash, size }).unwrap();
+        frame::write_content(&mut sent, &mut &content[..]).unwrap();
+        frame::write_message(&mut sent, &ToAgent::Launch).unwrap();
+        sent.rewind().unwrap();
+        let folder = RunFolder::new(all.path().join("run"));
+        let disk = all.path().join("disk");
+        make(&disk).unwrap();
+        take(&folder, &disk, &[], &mut sent).unwrap();
+        (all, folder)
+    }
+
+    #[test]
+    fn large_bundles_lie_on_disk_unless_a_vault_was_opened_and_go_with_the_run() {
+        for (size, opened_vault, on_disk) in [
+            (1 << 10, false, false),
+            (33 << 20, false, true),
+            (33 << 20, true, false),
+        ] {
+            let (all, folder) = taken(size, opened_vault);
+            let file = folder.files().join("play/files/a").canonicalize().unwrap();
+            let bundles = all.path().join("disk/bundles");
+            assert_eq!(file.starts_with(&bundles), on_disk, "{size} {opened_vault}");
+            assert_eq!(file.metadata().unwrap().len(), size as u64);
+            assert!(!folder.contents().exists());
+            if on_disk {
+                for private in [&bundles, &fs::read_link(folder.bundle()).unwrap()] {
+                    let mode = private.metadata().unwrap().permissions().mode();
+                    assert_eq!(mode & 0o777, 0o700, "{}", private.display());
+                }
+            }
+            folder.remove().unwrap();
+            assert!(!folder.path().exists() && !file.exists());
+        }
+    }
+
+    #[test]
+    fn a_full_file_system_is_told_with_what_to_do() {
+        let (_all, folder) = taken(1, false);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = bundle::BundleError::Io {
+            path: "/a".into(),
+            source: full,
+        };
+        let told = AgentError::full(error.into(), &folder).to_string();
+        assert!(
+            told.contains("no space left in") && told.contains("remount"),
+            "{told}"
+        );
+        let other = AgentError::full(AgentError::Unexpected("this"), &folder);
+        assert!(matches!(other, AgentError::Unexpected(_)));
+    }
 }

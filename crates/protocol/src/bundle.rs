@@ -3,6 +3,7 @@
 //! What belongs into a bundle is the controller's to choose; which paths are sound is checked
 //! here, by both sides.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read};
@@ -187,9 +188,26 @@ pub fn check(items: &[Item]) -> Result<(), BundleError> {
     }
 }
 
-/// Unpacks `items` below `prefix`, a new folder of ours; contents lie in `contents` by hash.
+/// Returns the bytes that all files take, those included that come when they are wanted.
+#[must_use]
+pub fn bytes(items: &[Item]) -> u64 {
+    let sizes = items.iter().map(|item| match item.kind {
+        ItemKind::File { size, .. } | ItemKind::Large { size } => size,
+        ItemKind::Folder | ItemKind::Link { .. } => 0,
+    });
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// Unpacks `items` below `prefix`, a new folder of ours on the file system of `contents`, where
+/// contents lie by hash. They are moved from there, so that no content lies there twice.
 pub fn unpack(items: &[Item], contents: &Path, prefix: &Path) -> Result<(), BundleError> {
     check(items)?;
+    let mut uses: HashMap<&Hash, usize> = HashMap::new();
+    for item in items {
+        if let ItemKind::File { hash, .. } = &item.kind {
+            *uses.entry(hash).or_default() += 1;
+        }
+    }
     for item in items {
         let at = below(prefix, &item.path);
         let failed = |source| BundleError::Io {
@@ -203,11 +221,11 @@ pub fn unpack(items: &[Item], contents: &Path, prefix: &Path) -> Result<(), Bund
                 if !content.is_file() {
                     return Err(BundleError::Missing(item.path.clone()));
                 }
-                let mut from = File::open(content).map_err(failed)?;
-                let mut to = create(&at).map_err(failed)?;
-                io::copy(&mut from, &mut to).map_err(failed)?;
-                to.set_permissions(Permissions::from_mode(item.mode & 0o777))
-                    .map_err(failed)?;
+                let left = uses.entry(hash).or_default();
+                *left = left.saturating_sub(1);
+                place(&content, &at, *left == 0).map_err(failed)?;
+                let mode = Permissions::from_mode(item.mode & 0o777);
+                std::fs::set_permissions(&at, mode).map_err(failed)?;
             }
             ItemKind::Link { target } => link(&at, target).map_err(failed)?,
             ItemKind::Large { size } => {
@@ -225,6 +243,19 @@ pub fn unpack(items: &[Item], contents: &Path, prefix: &Path) -> Result<(), Bund
 #[must_use]
 pub fn below(prefix: &Path, path: &Path) -> PathBuf {
     prefix.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Puts a content into its place, which must be free: the last time by moving it.
+fn place(content: &Path, at: &Path, last: bool) -> io::Result<()> {
+    if !last {
+        let mut to = create(at)?;
+        return io::copy(&mut File::open(content)?, &mut to).map(drop);
+    }
+    if let Some(parent) = at.parent() {
+        folder(parent)?;
+    }
+    std::fs::hard_link(content, at)?;
+    std::fs::remove_file(content)
 }
 
 fn create(at: &Path) -> io::Result<File> {
@@ -289,6 +320,26 @@ mod tests {
         let at = prefix.join("home/ann/a.yml");
         assert_eq!(std::fs::read_to_string(&at).unwrap(), "hi");
         assert_eq!(at.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_content_is_moved_to_its_place_and_copied_only_for_others_like_it() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let contents = folder.path().join("contents");
+        std::fs::create_dir(&contents).unwrap();
+        let hash = Hash::of(b"hi");
+        let content = contents.join(hash.as_str());
+        std::fs::write(&content, "hi").unwrap();
+        let inode = content.metadata().unwrap().ino();
+        let prefix = folder.path().join("files");
+        let items = [file("/a", &hash), file("/b", &hash)];
+        assert_eq!(bytes(&items), 4);
+        unpack(&items, &contents, &prefix).unwrap();
+        assert_eq!(std::fs::read_dir(&contents).unwrap().count(), 0);
+        assert_eq!(std::fs::read_to_string(prefix.join("a")).unwrap(), "hi");
+        let last = prefix.join("b").metadata().unwrap();
+        assert_eq!((last.ino(), last.nlink()), (inode, 1));
     }
 
     #[test]

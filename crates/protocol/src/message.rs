@@ -62,6 +62,8 @@ pub struct Job {
     pub options: Options,
     /// Every file and folder of the bundle, folders before what is in them.
     pub items: Vec<Item>,
+    /// Whether a vault was opened for it: no disk may hold its files then.
+    pub opened_vault: bool,
 }
 
 impl fmt::Debug for Job {
@@ -193,8 +195,8 @@ pub enum RunState {
 
 /// Where the controller's answers to file asks are put on the target.
 #[must_use]
-pub fn answered_file(run_folder: &std::path::Path, id: u64) -> PathBuf {
-    run_folder.join(format!("answers/{id}"))
+pub fn answered_file(folder: &std::path::Path, id: u64) -> PathBuf {
+    folder.join(format!("answers/{id}"))
 }
 
 #[cfg(test)]
