@@ -214,8 +214,24 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), TargetError> {
 pub(super) fn make_homes() -> Result<(), TargetError> {
     [super::HOME, super::CACHE].iter().try_for_each(|home| {
         make_folder(Path::new(home))?;
+        refuse_others(Path::new(home))?;
         set_mode(Path::new(home), 0o700)
     })
+}
+
+/// Refuses a folder that somebody else made, or could have filled before it was closed.
+fn refuse_others(home: &Path) -> Result<(), TargetError> {
+    let found = home.symlink_metadata().map_err(|e| {
+        TargetError::new(format!("could not look at {}", home.display())).because(e)
+    })?;
+    if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let home = home.display();
+    let message = format!("{home} is not a folder that root alone can write");
+    let hint =
+        format!("look what is in it, then remove it, or `chown root {home} && chmod 700 {home}`");
+    Err(TargetError::new(message).with_hint(hint))
 }
 
 /// Unmounts `path` if anything is mounted there.
@@ -354,6 +370,28 @@ mod tests {
         assert!(said(Debian, false).ends_with("apt-get install gpg"));
         keyring(Debian, keyrings.path(), true).unwrap();
         said(Ubuntu, true);
+    }
+
+    #[test]
+    fn a_state_folder_that_another_could_have_filled_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("amibake");
+        make_folder(&folder).unwrap();
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        assert!(refuse_others(&link).is_err());
+        set_mode(&folder, 0o775).unwrap();
+        let refused = refuse_others(&folder).unwrap_err();
+        assert!(
+            refused.to_string().ends_with("root alone can write"),
+            "{refused}"
+        );
+        set_mode(&folder, 0o700).unwrap();
+        if rustix::process::geteuid().is_root() {
+            refuse_others(&folder).unwrap();
+            std::os::unix::fs::chown(&folder, Some(65534), None).unwrap();
+        }
+        assert!(refuse_others(&folder).is_err());
     }
 
     #[test]

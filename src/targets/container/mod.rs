@@ -7,6 +7,7 @@
 mod cgroup;
 mod console;
 mod debts;
+mod forwarding;
 mod host;
 mod image;
 mod network;
@@ -125,7 +126,7 @@ impl Container {
             return Err(TargetError::new(message));
         };
         let ended = end(&mut running.nspawn, name, POWER_OFF).await;
-        let console = std::fs::read(console::path(&running.folder)).unwrap_or_default();
+        let console = console::read(&running.folder);
         self.machines().insert(name.to_owned(), running);
         // One that did not listen, or that nspawn left behind.
         host::pull_the_plug(name, &self.machines.join(name)).await?;
@@ -237,7 +238,7 @@ impl Target for Container {
         let Some(folder) = folder else {
             return vec![format!("container {} is not running", machine.id)];
         };
-        console::causes(&std::fs::read(console::path(&folder)).unwrap_or_default())
+        console::causes(&console::read(&folder))
     }
 
     async fn capture(
@@ -361,7 +362,7 @@ fn boot(
     let failed = |e: std::io::Error| {
         TargetError::new(format!("container {name} could not be started")).because(e)
     };
-    let console = std::fs::File::create(console::path(folder)).map_err(failed)?;
+    let console = console::keep(folder).map_err(failed)?;
     Command::new("sh")
         .args(["-c", cgroup::JOIN, "sh"])
         .args(groups)

@@ -7,7 +7,11 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use super::super::TargetError;
+use super::forwarding::Forwarding;
 use super::host::run;
+
+/// How links and namespaces of machines are called, before the number.
+pub(super) const PREFIX: &str = "amibake-";
 
 /// A network that no other process has.
 pub(super) struct Network {
@@ -27,7 +31,7 @@ impl Network {
     /// that `reap` removes.
     fn take_unless(is_there: impl Fn(&str) -> bool) -> Result<Self, TargetError> {
         for number in 1..=254 {
-            let name = format!("amibake-{number}");
+            let name = format!("{PREFIX}{number}");
             if let Some(held) = hold(&name)?
                 && !is_there(&name)
             {
@@ -87,9 +91,7 @@ impl Network {
     }
 
     async fn masquerade(&self) -> Result<(), TargetError> {
-        let forward = "/proc/sys/net/ipv4/ip_forward";
-        std::fs::write(forward, "1")
-            .map_err(|e| TargetError::new(format!("could not write {forward}")).because(e))?;
+        Forwarding::of_this_host().on().await?;
         let (table, n) = (table(&self.name), self.number);
         let chain = "{ type nat hook postrouting priority srcnat ; }";
         run("nft", ["add", "table", "ip", &table]).await?;
@@ -155,7 +157,8 @@ pub(super) async fn remove(name: &str) -> Result<(), TargetError> {
     let table = table(name);
     // `destroy` needs a newer nft: adding it first makes deleting it succeed.
     run("nft", ["add", "table", "ip", &table]).await?;
-    run("nft", ["delete", "table", "ip", &table]).await
+    run("nft", ["delete", "table", "ip", &table]).await?;
+    Forwarding::of_this_host().off_unless_needed().await
 }
 
 #[cfg(test)]
