@@ -86,8 +86,33 @@ fn reason(result: &Map<String, Json>) -> String {
             None => format!("exit status {rc}: {why}"),
         };
     }
-    why.truncate(why.floor_char_boundary(REASON_CAP_BYTES));
-    why
+    ending(&why, REASON_CAP_BYTES)
+}
+
+/// Keeps the last lines of a text that fit into `cap` bytes, since they say what went wrong; of one
+/// line that is longer, its first words.
+fn ending(text: &str, cap: usize) -> String {
+    if text.len() <= cap {
+        return text.to_owned();
+    }
+    let mut room = cap;
+    let fits = |line: &&str| {
+        let taken = line.len() + 1;
+        let fits = taken <= room;
+        room = room.saturating_sub(taken);
+        fits
+    };
+    let mut lines: Vec<&str> = text.lines().rev().take_while(fits).collect();
+    lines.reverse();
+    if !lines.is_empty() {
+        return format!("…\n{}", lines.join("\n"));
+    }
+    let last = text.lines().next_back().unwrap_or_default();
+    let kept = &last[..last.floor_char_boundary(cap)];
+    let whole = kept
+        .rsplit_once(char::is_whitespace)
+        .map_or(kept, |(words, _)| words);
+    format!("{whole} …")
 }
 
 #[cfg(test)]
@@ -97,6 +122,22 @@ mod tests {
 
     fn of(result: Json) -> String {
         reason(result.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_lines_or_words_and_keeps_what_says_why() {
+        let collected = "Collecting flask==99\n".repeat(200);
+        let said = "ERROR: No matching distribution found for flask==99";
+        let failed = json!({"msg": format!("stdout: {collected}\n:stderr: {said}")});
+        let why = of(failed);
+        assert!(why.starts_with("…\nCollecting flask==99\n"), "{why}");
+        assert!(
+            why.ends_with(&format!(":stderr: {said}")) && why.len() <= 2010,
+            "{why}"
+        );
+        let why = of(json!({"msg": "wörter ".repeat(1000)}));
+        assert!(why.ends_with("wörter …") && why.len() <= 2010, "{why}");
+        assert_eq!(ending("short", 10), "short");
     }
 
     #[test]

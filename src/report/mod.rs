@@ -16,6 +16,7 @@ use crate::exit::{Answer, Failure};
 use indicatif::ProgressDrawTarget;
 use live::Live;
 use plain::Plain;
+use terminal_size::{Width, terminal_size_of};
 use text::Paint;
 
 /// Says why a command did not do what was asked: to people on stderr, to others as one event
@@ -29,7 +30,11 @@ fn failure_of(failure: &Failure, several: bool, form: Form) {
     match form {
         Form::Human | Form::HumanOnStdout | Form::LinesOnStdout => {
             let build = Some(failure.about.as_str()).filter(|build| several && !build.is_empty());
-            say(false, &error::render(failure, build));
+            let text = error::render(failure, build);
+            say(
+                false,
+                &columns().map_or(text.clone(), |columns| text::fitted(&text, columns)),
+            );
         }
         Form::JsonOnStderr | Form::JsonOnStdout => {
             let report = Report {
@@ -143,6 +148,12 @@ impl Shown {
             Self::Live(live) => live.end(),
         }
     }
+}
+
+/// Returns how wide the terminal is that failures are told on, if it is one.
+fn columns() -> Option<usize> {
+    let (Width(columns), _) = terminal_size_of(std::io::stderr())?;
+    Some(columns.into())
 }
 
 fn is_terminal(stdout: bool) -> bool {

@@ -92,6 +92,43 @@ pub(super) fn shortened(text: &str, limit: usize) -> String {
     kept + "…"
 }
 
+/// Breaks lines at blanks so that they fit `columns`, what follows below the text. What stands between
+/// backquotes, and words that are wider, stay whole: they are there to be copied.
+pub(super) fn fitted(text: &str, columns: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let blanks = line.len() - line.trim_start().len();
+        let below = " ".repeat(blanks + 2);
+        let options = textwrap::Options::new(columns.max(40))
+            .break_words(false)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .subsequent_indent(&below);
+        for piece in textwrap::wrap(&held_together(line), options) {
+            out.push_str(&piece.replace(HELD, " "));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Stands for a blank that is not to be broken at: a control character, of which there are none.
+const HELD: char = '\u{1f}';
+
+fn held_together(line: &str) -> String {
+    let mut quoted = false;
+    let closed = line.matches('`').count().is_multiple_of(2);
+    line.chars()
+        .map(|c| {
+            quoted ^= c == '`';
+            match c {
+                ' ' if quoted && closed => HELD,
+                c => c,
+            }
+        })
+        .collect()
+}
+
 /// Returns the colour of an outcome.
 pub(super) fn colour(status: Status) -> Colour {
     match status {
@@ -239,7 +276,7 @@ fn bounded(output: &str) -> String {
         let _infallible = write!(text, "\n    … {left_out} lines left out");
     }
     for line in &lines[left_out..] {
-        let cut: String = line.chars().take(LINE_CHARS).collect();
+        let cut = shortened(line, LINE_CHARS);
         let _infallible = write!(text, "\n    {}", printable(&cut));
     }
     text
@@ -384,6 +421,20 @@ mod tests {
             "web1                       : ok=0    changed=0    unreachable=0    failed=0    \
              skipped=0    rescued=0    ignored=0   \n"
         );
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_commands_stay_whole() {
+        let text = "error: the agent could not be started on web1, and nobody knows why\n  \
+                    caused by: it is gone (remove it with `amibake reap --run web-2026 --region eu-west-1`)\n\
+                    short\n";
+        assert_eq!(
+            fitted(text, 40),
+            "error: the agent could not be started on\n  web1, and nobody knows why\n  \
+             caused by: it is gone (remove it with\n    `amibake reap --run web-2026 --region eu-west-1`)\n\
+             short\n"
+        );
+        assert_eq!(fitted(text, 200), text);
     }
 
     #[test]
