@@ -359,8 +359,7 @@ fn a_dead_run_s_network_goes_unless_a_living_build_has_its_name() {
 #[test]
 fn what_is_kept_stays_until_it_is_named() {
     let here = Here::new();
-    let impatient = "builder: {timeouts: {connect: 1s}}\nprovision:";
-    let manifest = here.manifest(&SLOW.replace("provision:", impatient));
+    let manifest = here.manifest(&SLOW.replace("sleep 5", "/bin/false"));
     let output = expect_exit(here.build(&manifest).args(["--on-error", "keep"]), 3);
     let debts = here.debts();
     let stop = debts.iter().find(|d| d["undo"] == "stop-container");
