@@ -49,7 +49,9 @@ test_threads() {
 # shell, which holds its standard input.
 start_accounts() {
   coproc ACCOUNTS { exec "$AMIBAKE_TEST_PYTHON" tests/cloud/cloud.py --without-machines --state "$work/accounts" 2>"$work/accounts.log"; }
-  read -r -t 60 AMIBAKE_TEST_ACCOUNTS <&"${ACCOUNTS[0]}" || die "the test EC2 did not start: $(tail -n 5 "$work/accounts.log")"
+  local answers
+  exec {answers}<&"${ACCOUNTS[0]}" # the shell forgets a coprocess that has ended
+  read -r -t 60 AMIBAKE_TEST_ACCOUNTS <&"$answers" || die "the test EC2 did not start: $(tail -n 5 "$work/accounts.log")"
   export AMIBAKE_TEST_ACCOUNTS
 }
 
@@ -70,19 +72,22 @@ run_tests() {
     export RUST_TEST_THREADS=$threads
     check "cargo test" logged cargo test --workspace --no-fail-fast -- --include-ignored "$@"
   fi
+  if [ $# != 0 ] && ! grep -qE '^test .* \.\.\. |^ *[A-Z0-9-]+ \[ *[0-9.]+s\]' "$work/log"; then
+    failed+=("no test's name has: $*")
+  fi
 }
 
 logged() { "$@" 2>&1 | tee "$work/log"; }
 
 by_nextest() {
   if [ "$(id -u)" = 0 ]; then
-    cargo nextest run --workspace --no-tests pass "$@"
+    cargo nextest run --workspace "$@"
     return
   fi
-  cargo metadata --format-version 1 >"$work/metadata.json"
-  cargo nextest list --workspace --list-type binaries-only --message-format json >"$work/binaries.json"
-  sudo --preserve-env env "PATH=$PATH" cargo nextest run --no-tests pass --cargo-metadata "$work/metadata.json" \
-    --binaries-metadata "$work/binaries.json" "$@"
+  cargo metadata --format-version 1 >"$work/metadata.json" &&
+    cargo nextest list --workspace --list-type binaries-only --message-format json >"$work/binaries.json" &&
+    sudo --preserve-env env "PATH=$PATH" cargo nextest run --cargo-metadata "$work/metadata.json" \
+      --binaries-metadata "$work/binaries.json" "$@"
 }
 
 failed_tests() {

@@ -66,3 +66,41 @@ fn both_commands_install_what_debian_s_packages_are_checked_with() {
         }
     }
 }
+
+/// Runs a part of ./test with a cargo that compiles all, knows no nextest and finds no test.
+fn run_checks(script: &str) -> std::process::Output {
+    let temp = tempfile::tempdir().unwrap();
+    let cargo = temp.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\n[ \"$1\" != nextest ]\n").unwrap();
+    std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let sourced = "set -euo pipefail; source scripts/setup.sh; source scripts/checks.sh";
+    Command::new("bash")
+        .args(["-c", &format!("{sourced}; {script}")])
+        .current_dir(std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .env("PATH", format!("{}:{path}", temp.path().display()))
+        .env("AMIBAKE_TEST_PYTHON", "/bin/false")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_name_that_no_test_has_fails() {
+    let run = |names: &str| {
+        run_checks(&format!(
+            "start_accounts() {{ :; }}; run_tests {names}; conclude"
+        ))
+    };
+    let typo = run("misspelt");
+    let said = text(&typo.stderr);
+    assert_eq!(typo.status.code(), Some(1), "{said}");
+    assert!(said.contains("no test's name has: misspelt"), "{said}");
+}
+
+#[test]
+fn a_test_ec2_that_does_not_start_is_told() {
+    let output = run_checks("start_accounts");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the test EC2 did not start"), "{said}");
+}
