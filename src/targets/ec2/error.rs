@@ -133,10 +133,15 @@ impl Ec2Error {
     /// Returns whether EC2 said no: what was asked for has not come to be.
     ///
     /// A throttled call is no proof of that, nor one whose credentials have ended: it is the last of
-    /// several tries, of which an earlier one may have been done and its answer lost.
+    /// several tries, of which an earlier one may have been done and its answer lost. That a name is
+    /// taken may be just that, too: ours is named after the run.
     pub(super) fn is_refusal(&self) -> bool {
-        let is_proof =
-            |code| !is_broken(code) && !is_throttled(code) && !is_about_credentials(code);
+        let is_proof = |code| {
+            !is_broken(code)
+                && !is_throttled(code)
+                && !is_about_credentials(code)
+                && !is_taken(code)
+        };
         matches!(self, Self::Taken { .. }) || self.code().is_some_and(is_proof)
     }
 
@@ -327,6 +332,11 @@ fn is_broken(code: &str) -> bool {
     )
 }
 
+/// Returns whether a thing of that name is there already.
+fn is_taken(code: &str) -> bool {
+    matches!(code, "InvalidAMIName.Duplicate" | "InvalidGroup.Duplicate")
+}
+
 /// Returns whether too much was asked in too short a time: the codes for which the SDK waits too.
 fn is_throttled(code: &str) -> bool {
     code.contains("Throttl")
@@ -361,7 +371,13 @@ mod tests {
         assert!(!refused("InternalError").is_refusal());
         assert!(!refused("RequestLimitExceeded").is_refusal());
         assert!(!refused("EC2ThrottledException").is_refusal());
-        for code in ["ExpiredToken", "RequestExpired", "AuthFailure"] {
+        for code in [
+            "ExpiredToken",
+            "RequestExpired",
+            "AuthFailure",
+            "InvalidAMIName.Duplicate",
+            "InvalidGroup.Duplicate",
+        ] {
             assert!(!refused(code).is_refusal(), "{code}");
             assert!(!refused(code).is_transient(), "{code}");
         }

@@ -10,6 +10,7 @@ use aws_sdk_ec2::types::{
 
 use super::debts::Removal;
 use super::error::Ec2Error;
+use super::orphans::is_ours;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, launch, tags};
 use crate::ledger::{DebtId, Due, Undo};
@@ -124,15 +125,20 @@ impl Ec2 {
         name: &str,
         error: Ec2Error,
     ) -> Result<String, Ec2Error> {
-        let of_name = self.images(vec![tags::filter("name", [name])]).await?;
-        let is_ours = |image: &Image| tags::value(image.tags(), tags::RUN) == Some(run.as_str());
-        let other = of_name.into_iter().find(|image| !is_ours(image));
+        // What goes wrong with looking says nothing of what was made.
+        let Ok(of_name) = self.images(vec![tags::filter("name", [name])]).await else {
+            return Err(error);
+        };
+        let other = of_name.into_iter().find(|image| !is_ours(image, run));
         if let Some(by) = other.and_then(|image| image.image_id) {
             let name = name.to_owned();
             return Err(Ec2Error::Taken { name, by });
         }
-        let found = self.look(|| self.find_image(run, name)).await?;
-        found.into_iter().next().ok_or(error)
+        let found = self.look(|| self.find_image(run, name)).await;
+        found
+            .ok()
+            .and_then(|ids| ids.into_iter().next())
+            .ok_or(error)
     }
 
     /// Stops the builder; returns it as it is then.
@@ -241,11 +247,12 @@ impl Ec2 {
     /// Returns the run's image of this name, if it is there.
     pub(super) async fn find_image(
         &self,
-        run: &crate::run::RunId,
+        run: &RunId,
         name: &str,
     ) -> Result<Vec<String>, Ec2Error> {
         let filters = vec![tags::of_run(run), tags::filter("name", [name])];
-        let found = self.images(filters).await?;
+        let mut found = self.images(filters).await?;
+        found.retain(|image| is_ours(image, run));
         Ok(found.into_iter().filter_map(|i| i.image_id).collect())
     }
 
@@ -457,6 +464,7 @@ pub(super) fn base(image: &Image) -> Base {
 mod tests {
     use super::*;
     use crate::clock::Instant;
+    use crate::run::rfc3339;
     use crate::targets::ec2::YOUNG;
     use crate::targets::ec2::canned::{Canned, Said};
     use aws_sdk_ec2::types::ProductCode;
@@ -478,13 +486,16 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_is_taken_is_ours_by_an_answer_that_was_lost_or_another_s() {
         let ours: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
-        let taken_by = async |run: &'static str| {
-            let (ec2, _) = Canned::ec2("eu-west-1", move |_| {
-                Said::Yes(format!(
-                    "<imagesSet><item><imageId>ami-1</imageId><tagSet><item><key>amibake:run</key>\
-                     <value>{run}</value></item></tagSet></item></imagesSet>"
-                ))
-            });
+        let made = rfc3339(ours.began());
+        // Another's says so in a tag, and has its own description.
+        let taken_by = async |run: &str| {
+            let description = tags::made_by(&run.parse().unwrap());
+            let listed = format!(
+                "<imagesSet><item><imageId>ami-1</imageId><description>{description}</description>\
+                 <creationDate>{made}</creationDate><tagSet><item><key>amibake:run</key>\
+                 <value>{ours}</value></item></tagSet></item></imagesSet>"
+            );
+            let (ec2, _) = Canned::ec2("eu-west-1", move |_| Said::Yes(listed.clone()));
             let refusal = Ec2Error::Refused {
                 operation: "RegisterImage",
                 region: "eu-west-1".into(),

@@ -142,8 +142,9 @@ impl Ec2 {
                 Ok(answer) => answer.group_id.unwrap_or_default(),
                 // The first answer was lost, and it was asked again.
                 Err(error) if error.code() == Some("InvalidGroup.Duplicate") => {
-                    let found = ec2.look(|| ec2.find_group(&run, &name)).await?;
-                    found.into_iter().next().ok_or(error)?
+                    let found = ec2.look(|| ec2.find_group(&run, &name)).await;
+                    let first = found.ok().and_then(|ids| ids.into_iter().next());
+                    first.ok_or(error)?
                 }
                 Err(error) => return Err(error),
             };
@@ -168,7 +169,11 @@ impl Ec2 {
     {
         loop {
             match call().await {
-                Err(error) if error.is_not_found() && ids.iter().any(|id| self.is_young(id)) => {
+                Err(error)
+                    if error.is_not_found()
+                        && !self.state().unwinding
+                        && ids.iter().any(|id| self.is_young(id)) =>
+                {
                     clock::sleep(self.poll / 4).await;
                 }
                 answer => return answer,

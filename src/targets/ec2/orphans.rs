@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Image, ImageState, Snapshot, Tag};
+use aws_sdk_ec2::types::{Filter, Image, ImageState, Instance, Snapshot, Tag};
 use time::OffsetDateTime;
 
 use super::debts::{Ec2Undo, Removal};
@@ -119,13 +119,7 @@ impl Ec2 {
                 Some("candidate") => Role::Candidate,
                 _ => continue,
             };
-            let attempt = tags::value(instance.tags(), tags::ATTEMPT);
-            let attempt = attempt.and_then(|a| a.parse().ok()).unwrap_or(1);
-            let ours = tags::token(&run, role, attempt, &self.region);
-            let made = instance.launch_time().map(aws_smithy_types::DateTime::secs);
-            if instance.client_token() == Some(ours.as_str())
-                && in_time(&run, made)
-                && launch::state(&instance) != "terminated"
+            if self.is_machine_of(&instance, &run, role) && launch::state(&instance) != "terminated"
             {
                 let undo = self.undoing(&run, Removal::TerminateInstance { role });
                 found.extend(orphan(undo, instance.instance_id, expires));
@@ -182,8 +176,7 @@ impl Ec2 {
             let Some((run, expires)) = marked(snapshot.tags()) else {
                 continue;
             };
-            let made = snapshot.start_time().map(aws_smithy_types::DateTime::secs);
-            if in_time(&run, made) && self.is_run_s(&run, &snapshot).await? {
+            if is_snapshot_of(&snapshot, &run) && self.is_run_s(&run, &snapshot).await? {
                 let expected = None;
                 let undo = self.undoing(&run, Removal::DeleteSnapshots { expected });
                 found.extend(orphan(undo, snapshot.snapshot_id, expires));
@@ -192,12 +185,18 @@ impl Ec2 {
         Ok(found)
     }
 
+    /// Returns whether the run launched a machine as this role: by its token, and when it began.
+    pub(super) fn is_machine_of(&self, instance: &Instance, run: &RunId, role: Role) -> bool {
+        let attempt = tags::value(instance.tags(), tags::ATTEMPT);
+        let attempt = attempt.and_then(|a| a.parse().ok()).unwrap_or(1);
+        let ours = tags::token(run, role, attempt, &self.region);
+        let made = instance.launch_time().map(aws_smithy_types::DateTime::secs);
+        instance.client_token() == Some(ours.as_str()) && in_time(run, made)
+    }
+
     /// Returns whether a snapshot is the run's alone: made with an image, and of no image now but
     /// the run's own. One whose own tag was not written is still the released image's.
     async fn is_run_s(&self, run: &RunId, snapshot: &Snapshot) -> Result<bool, Ec2Error> {
-        let made_with_an_image = snapshot
-            .description()
-            .is_some_and(|text| text.starts_with(OF_AN_IMAGE));
         let id = snapshot.snapshot_id().unwrap_or_default();
         let uses = |i: &Image| image::snapshots_of(i).iter().any(|s| s == id);
         let mut users = self
@@ -208,7 +207,7 @@ impl Ec2 {
             let marked = marked(i.tags()).is_some_and(|(of, _)| of == *run);
             !marked || !is_ours(i, run)
         };
-        Ok(made_with_an_image && !users.iter().any(theirs))
+        Ok(is_snapshot_of(snapshot, run) && !users.iter().any(theirs))
     }
 
     /// Returns whether something that a run's journal names is still there, and is not released.
@@ -238,13 +237,20 @@ impl Ec2 {
     }
 }
 
+/// Returns whether a snapshot was made with an image, in the run's time.
+pub(super) fn is_snapshot_of(snapshot: &Snapshot, run: &RunId) -> bool {
+    let made = snapshot.start_time().map(aws_smithy_types::DateTime::secs);
+    let description = snapshot.description();
+    description.is_some_and(|text| text.starts_with(OF_AN_IMAGE)) && in_time(run, made)
+}
+
 /// How EC2 describes the snapshots that CreateImage makes; nobody can describe one anew.
 const OF_AN_IMAGE: &str = "Created by CreateImage(";
 
 /// Returns whether an image is one that `run` made and has not released: a candidate by its name,
 /// which nobody can change, and one under its final name by its description, which ends in the run
 /// until it is released. Whoever can write tags can write neither.
-fn is_ours(image: &Image, run: &RunId) -> bool {
+pub(super) fn is_ours(image: &Image, run: &RunId) -> bool {
     let made = image.creation_date().and_then(parse_rfc3339);
     let named = image.name() == Some(tags::candidate_name(run).as_str());
     let described = image

@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::{Image, ImageState, Instance};
 
 use super::debts::{self, Ec2Undo, Removal};
 use super::error::Ec2Error;
+use super::orphans::is_snapshot_of;
 use super::wait::{LOOK, PATIENCE};
 use super::{Ec2, Holder, launch, tags};
 use crate::clock::{Instant, sleep};
@@ -114,15 +115,15 @@ impl Ec2 {
     }
 
     async fn living(&self, run: &RunId, role: Role) -> Result<Vec<String>, Ec2Error> {
-        let role = role.to_string();
+        let marked = role.to_string();
         let filters = vec![
             tags::of_run(run),
-            tags::filter(&format!("tag:{}", tags::ROLE), [role.as_str()]),
+            tags::filter(&format!("tag:{}", tags::ROLE), [marked.as_str()]),
         ];
         let found = self.instances(filters).await?;
         Ok(found
             .into_iter()
-            .filter(|i| !is_terminated(i))
+            .filter(|i| !is_terminated(i) && self.is_machine_of(i, run, role))
             .filter_map(|i| i.instance_id)
             .collect())
     }
@@ -196,7 +197,8 @@ impl Ec2 {
         while quiet.elapsed() < LOOK {
             match self.snapshots(run).await {
                 Ok(found) => {
-                    for id in found.into_iter().filter_map(|s| s.snapshot_id) {
+                    let ours = found.into_iter().filter(|s| is_snapshot_of(s, run));
+                    for id in ours.filter_map(|s| s.snapshot_id) {
                         quiet = Instant::now();
                         match self.delete_snapshot(run, &id).await {
                             Ok(true) => _ = gone.insert(id),
@@ -241,8 +243,10 @@ fn is_terminated(instance: &Instance) -> bool {
 mod tests {
     use super::*;
     use crate::ledger::replay;
+    use crate::run::rfc3339;
     use crate::targets::ec2::canned::{Canned, Said};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     /// As journals were written before they named the target.
     const OLD: &str = r#"{"record":"owe","id":0,"due":"always","undo":"terminate-instance","region":"us-east-1","run":"20260727t101500z-0a1b2c","role":"builder"}
@@ -279,6 +283,99 @@ mod tests {
         );
     }
 
+    /// A debt of a thing whose id never arrived.
+    fn unnamed(ec2: &Ec2, removal: Removal) -> Debt {
+        Debt {
+            undo: ec2.undoing(&run(), removal).into(),
+            learned: Vec::new(),
+        }
+    }
+
+    fn run() -> RunId {
+        "20260727t101500z-0a1b2c".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_others_marked_as_the_run_s_is_not_ended() {
+        let role = Role::Builder;
+        let made = rfc3339(run().began());
+        let ours = tags::token(&run(), role, 1, "eu-west-1");
+        let listed = [("i-theirs", "theirs"), ("i-ours", &ours)].map(|(id, token)| {
+            format!(
+                "<item><instanceId>{id}</instanceId><clientToken>{token}</clientToken>\
+                 <launchTime>{made}</launchTime></item>"
+            )
+        });
+        let listed = format!(
+            "<reservationSet><item><instancesSet>{}</instancesSet></item></reservationSet>",
+            listed.concat()
+        );
+        let (ec2, canned) = Canned::ec2("eu-west-1", move |call| match call.action.as_str() {
+            "DescribeInstances" if call.parameters.contains("Name=tag") => {
+                Said::Yes(listed.clone())
+            }
+            _ => Said::Yes(String::new()),
+        });
+        let debt = unnamed(&ec2, Removal::TerminateInstance { role });
+        assert_eq!(ec2.pay(&debt).await.unwrap(), Paid::Gone);
+        let ended = canned.asked("TerminateInstances");
+        assert_eq!(ended.len(), 1, "{ended:?}");
+        assert!(ended[0].contains("i-ours"), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_others_marked_as_the_run_s_is_not_deleted() {
+        let made = rfc3339(run().began());
+        let early = rfc3339(run().began() - Duration::from_secs(3600));
+        let words = "Created by CreateImage(i-1) for ami-1";
+        let listed = [
+            ("snap-backup", "our only backup", &made),
+            ("snap-old", words, &early),
+            ("snap-ours", words, &made),
+        ];
+        let listed = listed.map(|(id, words, made)| {
+            format!(
+                "<item><snapshotId>{id}</snapshotId><description>{words}</description>\
+                 <startTime>{made}</startTime></item>"
+            )
+        });
+        let listed = format!("<snapshotSet>{}</snapshotSet>", listed.concat());
+        let (ec2, canned) = Canned::ec2("eu-west-1", move |call| match call.action.as_str() {
+            "DescribeSnapshots" => Said::Yes(listed.clone()),
+            _ => Said::Yes(String::new()),
+        });
+        let expected = Some(1);
+        let debt = unnamed(&ec2, Removal::DeleteSnapshots { expected });
+        assert_eq!(ec2.pay(&debt).await.unwrap(), Paid::Gone);
+        let deleted = canned.asked("DeleteSnapshot");
+        assert_eq!(deleted.len(), 1, "{deleted:?}");
+        assert!(deleted[0].contains("snap-ours"), "{deleted:?}");
+    }
+
+    #[tokio::test]
+    async fn an_image_that_others_marked_as_the_run_s_is_not_deregistered() {
+        let made = rfc3339(run().began());
+        let ours = tags::made_by(&run());
+        let (ec2, canned) = Canned::ec2("eu-west-1", move |call| match call.action.as_str() {
+            "DescribeImages" if call.parameters.contains("Name=tag") => {
+                let listed = [("ami-theirs", ""), ("ami-ours", &ours)].map(|(id, words)| {
+                    format!(
+                        "<item><imageId>{id}</imageId><name>web</name>\
+                         <description>{words}</description><creationDate>{made}</creationDate></item>"
+                    )
+                });
+                Said::Yes(format!("<imagesSet>{}</imagesSet>", listed.concat()))
+            }
+            _ => Said::Yes(String::new()),
+        });
+        let name = "web".to_owned();
+        let debt = unnamed(&ec2, Removal::DeregisterImage { name });
+        assert_eq!(ec2.pay(&debt).await.unwrap(), Paid::Gone);
+        let gone = canned.asked("DeregisterImage");
+        assert_eq!(gone.len(), 1, "{gone:?}");
+        assert!(gone[0].contains("ami-ours"), "{gone:?}");
+    }
+
     /// An EC2 that lets an image go at the third try, and until then, and later too, says that it is
     /// not available.
     fn unwilling() -> (Ec2, Canned) {
@@ -299,11 +396,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_image_that_is_not_available_is_gone_when_it_is_listed_no_more() {
-        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
         let (ec2, canned) = unwilling();
-        let name = tags::candidate_name(&run);
+        let name = tags::candidate_name(&run());
         let debt = Debt {
-            undo: ec2.undoing(&run, Removal::DeregisterImage { name }).into(),
+            undo: ec2
+                .undoing(&run(), Removal::DeregisterImage { name })
+                .into(),
             learned: vec!["ami-1".to_owned()],
         };
         assert_eq!(ec2.pay(&debt).await.unwrap(), Paid::Gone);

@@ -162,6 +162,10 @@ where
         match call().await {
             Err(error) if error.is_transient() && has_time(&error, pause + began.elapsed()) => {
                 sleep(pause).await;
+                // The bake may have ended meanwhile, and what ends makes nothing.
+                if !has_time(&error, Duration::ZERO) {
+                    return Err(error);
+                }
             }
             answer => return answer,
         }
@@ -215,6 +219,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::targets::ec2::canned::{Canned, Said};
     use std::cell::Cell;
 
     const EVERY: Duration = Duration::from_millis(1);
@@ -276,6 +281,20 @@ mod tests {
             || async { Err::<(), _>(refused("UnauthorizedOperation")) },
         );
         assert!(refusal.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_bake_that_ends_in_the_pause_between_two_tries_makes_no_other() {
+        let (ec2, canned) = Canned::ec2("eu-west-1", |_| Said::No("RequestLimitExceeded"));
+        ec2.state().until = Some(Instant::now() + Duration::from_secs(60));
+        let asking = ec2.persist(|| async {
+            let answer = ec2.ec2.create_image().send().await;
+            answer.map_err(|e| ec2.refused("CreateImage", e))
+        });
+        let unwinding = async { ec2.state().unwinding = true };
+        let (answer, ()) = tokio::join!(asking, unwinding);
+        assert_eq!(answer.unwrap_err().code(), Some("RequestLimitExceeded"));
+        assert_eq!(canned.made(), ["eu-west-1 CreateImage"]);
     }
 
     #[tokio::test]
