@@ -27,7 +27,6 @@ pub(crate) enum AgentError {
         doing: &'static str,
         /// To what.
         path: std::path::PathBuf,
-        /// Why it failed.
         source: std::io::Error,
     },
     /// The folder for runs belongs to someone else.

@@ -23,21 +23,14 @@ use crate::users::{self, User};
 pub enum Step {
     /// Make a home directory from a skeleton, unless it is there by now.
     Home {
-        /// Where.
         path: PathBuf,
         /// What is copied; nothing if it is missing.
         skeleton: PathBuf,
     },
     /// Give a home directory, and all that is in it, to its user.
-    OwnHome {
-        /// Whose.
-        name: String,
-        /// Where.
-        path: PathBuf,
-    },
+    OwnHome { name: String, path: PathBuf },
     /// Make an SSH key pair for the user.
     SshKey {
-        /// Whose.
         name: String,
         /// The private key, also relative to the home directory.
         file: PathBuf,

@@ -39,30 +39,19 @@ pub enum Change {
     /// A step of a user's plan.
     Account(Step),
     /// Remove the file or link at `path`.
-    Remove {
-        /// What to remove.
-        path: PathBuf,
-    },
+    Remove { path: PathBuf },
     /// Remove the directory at `path` and all that is in it.
-    RemoveTree {
-        /// What to remove.
-        path: PathBuf,
-    },
+    RemoveTree { path: PathBuf },
     /// Make a directory; its parent is there.
-    Directory {
-        /// Where.
-        path: PathBuf,
-    },
+    Directory { path: PathBuf },
     /// Make a symbolic link, in the place of what is at `path` if there is something.
     Link {
-        /// Where.
         path: PathBuf,
         /// What it leads to, as it will be written into the link.
         target: PathBuf,
     },
     /// Make a hard link, in the place of what is at `path` if there is something.
     HardLink {
-        /// Where.
         path: PathBuf,
         /// The file it becomes another name of.
         target: PathBuf,
@@ -79,21 +68,14 @@ pub enum Change {
     },
     /// Copy a file over the one at `path`, or create it.
     Copy {
-        /// Where.
         path: PathBuf,
         /// The file that is read.
         from: PathBuf,
     },
     /// Keep a copy of the file, with its attributes, beside it.
-    Backup {
-        /// The file.
-        path: PathBuf,
-        /// Its copy.
-        to: PathBuf,
-    },
+    Backup { path: PathBuf, to: PathBuf },
     /// Change owner or group of the file or link itself.
     Owner {
-        /// Whose.
         path: PathBuf,
         /// The new owner.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +89,6 @@ pub enum Change {
     },
     /// Change the permission bits.
     Mode {
-        /// Whose.
         path: PathBuf,
         /// The new bits.
         #[serde(serialize_with = "octal")]
@@ -118,14 +99,12 @@ pub enum Change {
     },
     /// Change the flags of the file system, by `chattr`.
     Flags {
-        /// Whose.
         path: PathBuf,
         /// `+i`, `=a`, ….
         flags: String,
     },
     /// Change the times of access and modification, links followed; `None` is the present.
     Times {
-        /// Whose.
         path: PathBuf,
         /// Time of last access.
         accessed: Option<SystemTime>,
@@ -137,7 +116,6 @@ pub enum Change {
 /// What a file is given. Compared and shown as text or by checksum, so that it can be large.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// The bytes.
     pub source: Source,
     /// Their SHA-1, or the text itself where it is short.
     pub shown: String,
@@ -193,7 +171,7 @@ pub fn apply(changes: &[Change], context: &mut Context<'_>) -> Result<(), Failur
 
 fn apply_one(change: &Change, made: &mut Made, context: &mut Context<'_>) -> Result<(), Failure> {
     match change {
-        Change::Run { argv } => run(argv, context),
+        Change::Run { argv } => run_argv(argv, context),
         Change::Sysctl { argv, failing } => sysctl(argv, failing, context),
         Change::Account(step) => account::take(step, context),
         Change::Remove { path } => told("remove", path, by_descriptor::remove(path)),
@@ -306,7 +284,7 @@ fn sysctl(argv: &[String], failing: &str, context: &mut Context<'_>) -> Result<(
 }
 
 /// Runs a program; its stderr is the failure's message, as Ansible's modules report it.
-fn run(argv: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
+fn run_argv(argv: &[String], context: &mut Context<'_>) -> Result<(), Failure> {
     let Some((program, args)) = argv.split_first() else {
         return Err(Failure::new("no program to run"));
     };

@@ -10,7 +10,7 @@ use sha2::digest::DynDigest;
 ///
 /// # Errors
 /// `Unsupported` for an algorithm nobody here knows; whatever reading raises otherwise.
-pub(crate) fn of(mut input: impl Read, algorithm: &str) -> io::Result<String> {
+pub(crate) fn checksum(mut input: impl Read, algorithm: &str) -> io::Result<String> {
     let mut hasher = hasher(algorithm).ok_or(io::ErrorKind::Unsupported)?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -24,8 +24,8 @@ pub(crate) fn of(mut input: impl Read, algorithm: &str) -> io::Result<String> {
 }
 
 /// Returns the checksum of the file at `path`, links followed.
-pub(crate) fn of_file(path: &Path, algorithm: &str) -> io::Result<String> {
-    of(File::open(path)?, algorithm)
+pub(crate) fn file_checksum(path: &Path, algorithm: &str) -> io::Result<String> {
+    checksum(File::open(path)?, algorithm)
 }
 
 fn hasher(algorithm: &str) -> Option<Box<dyn DynDigest>> {
@@ -47,13 +47,13 @@ mod tests {
     #[test]
     fn checksums_are_those_of_coreutils() {
         assert_eq!(
-            of(&b"a"[..], "md5").unwrap(),
+            checksum(&b"a"[..], "md5").unwrap(),
             "0cc175b9c0f1b6a831c399e269772661"
         );
         assert_eq!(
-            of(&b"a"[..], "sha1").unwrap(),
+            checksum(&b"a"[..], "sha1").unwrap(),
             "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"
         );
-        assert!(of(&b"a"[..], "crc").is_err());
+        assert!(checksum(&b"a"[..], "crc").is_err());
     }
 }

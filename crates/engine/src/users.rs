@@ -17,7 +17,6 @@ pub struct User {
     pub name: String,
     /// Mostly `x`: the shadow has it.
     pub password: String,
-    /// Number.
     pub uid: u32,
     /// Primary group.
     pub gid: u32,
@@ -34,7 +33,6 @@ pub struct User {
 pub struct Group {
     /// Name.
     pub name: String,
-    /// Number.
     pub gid: u32,
     /// Members other than by primary group.
     pub members: Vec<String>,

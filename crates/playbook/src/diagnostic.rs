@@ -53,7 +53,6 @@ impl fmt::Debug for Source {
 /// A place in a file.
 #[derive(Clone)]
 pub struct Span {
-    /// The file.
     pub source: Arc<Source>,
     /// Line, from 1; 0 means the file as a whole.
     pub line: u32,
@@ -108,7 +107,6 @@ impl Eq for Span {}
 pub struct Diagnostic {
     /// What is wrong: a lower-case fragment.
     pub message: String,
-    /// Where.
     pub span: Span,
     /// What the author can do.
     pub hint: Option<String>,

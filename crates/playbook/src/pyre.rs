@@ -30,10 +30,7 @@ pub struct Flags {
 pub enum ReError {
     /// The pattern does not compile.
     #[error("{reason}")]
-    Pattern {
-        /// Why not.
-        reason: String,
-    },
+    Pattern { reason: String },
     /// The replacement names a group that is not there, or escapes badly.
     #[error("{reason}")]
     Template {

@@ -39,7 +39,6 @@ pub enum Ask {
     },
     /// A file of the target that `fetch` wants on the controller.
     Fetch {
-        /// The task.
         place: Place,
         /// Path on the target.
         src: PathBuf,
@@ -55,10 +54,7 @@ pub enum Ask {
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
     /// A lookup's result, or the fields of a `fetch`'s result.
-    Value {
-        /// The value.
-        value: Json,
-    },
+    Value { value: Json },
     /// A file, which now lies at `path` on the target.
     File {
         /// Where its bytes are.

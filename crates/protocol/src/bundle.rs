@@ -107,7 +107,6 @@ pub struct Item {
     pub path: PathBuf,
     /// Its permission bits. A file gets no setuid where it is unpacked: it is root's there.
     pub mode: u32,
-    /// What it is.
     #[serde(flatten)]
     pub kind: ItemKind,
 }
@@ -120,21 +119,17 @@ pub enum ItemKind {
     Folder,
     /// A file whose content travels with the bundle.
     File {
-        /// Its content.
         hash: Hash,
-        /// Its bytes.
+        /// In bytes.
         size: u64,
     },
     /// A file whose content is asked for when a task wants it.
     Large {
-        /// Its bytes.
+        /// In bytes.
         size: u64,
     },
     /// A link that leads nowhere, or to a folder that it is in.
-    Link {
-        /// What it says.
-        target: String,
-    },
+    Link { target: String },
 }
 
 /// Why a bundle cannot be unpacked.
@@ -154,7 +149,6 @@ pub enum BundleError {
     Io {
         /// What was being written.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

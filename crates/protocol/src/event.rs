@@ -100,7 +100,6 @@ pub enum Event {
     TaskOutput {
         /// Number of the task.
         index: u32,
-        /// Which stream.
         stream: Stream,
         /// The line, lossily UTF-8.
         line: String,
@@ -111,7 +110,6 @@ pub enum Event {
         index: u32,
         /// `item` (or `loop_control.label`), as Ansible prints it; `(censored)` under `no_log`.
         label: String,
-        /// How it ended.
         status: Status,
         /// The result a `register` would hold, censored.
         result: Map<String, Json>,
@@ -129,7 +127,6 @@ pub enum Event {
     TaskFinished {
         /// Number of the task.
         index: u32,
-        /// How it ended.
         status: Status,
         /// The result a `register` would hold, censored; items are left out.
         result: Map<String, Json>,

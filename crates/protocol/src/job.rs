@@ -14,16 +14,12 @@ use crate::mask::Mask;
 pub enum Entry {
     /// A playbook: a list of plays.
     Playbook {
-        /// Its file.
         path: PathBuf,
-        /// Variables for it.
         vars: Map<String, Json>,
     },
     /// A role, as a play that gathers facts and has this one role, with `become: true`.
     Role {
-        /// Its folder.
         path: PathBuf,
-        /// Variables for it.
         vars: Map<String, Json>,
     },
     /// Inline tasks, as a play that gathers facts and has these, with `become: true`.

@@ -58,7 +58,6 @@ impl From<AgentRunId> for String {
 pub struct Job {
     /// The playbooks, roles and tasks to run, in order.
     pub entries: Vec<Entry>,
-    /// The options.
     pub options: Options,
     /// Every file and folder of the bundle, folders before what is in them.
     pub items: Vec<Item>,
@@ -80,7 +79,6 @@ impl fmt::Debug for Job {
 pub enum ToAgent {
     /// Always the first message.
     Open {
-        /// Which run.
         run: AgentRunId,
         /// The event wanted first; events count from 0.
         from: u64,
@@ -89,20 +87,14 @@ pub enum ToAgent {
     Job(Box<Job>),
     /// A content of the bundle; its bytes follow as blobs.
     Content {
-        /// Its hash.
         hash: Hash,
-        /// Its bytes.
+        /// In bytes.
         size: u64,
     },
     /// Everything is there: start.
     Launch,
     /// Answers an ask.
-    Answer {
-        /// The ask's number.
-        id: u64,
-        /// The answer.
-        reply: Reply,
-    },
+    Answer { id: u64, reply: Reply },
     /// All events before `seq` were taken.
     Ack {
         /// The first event not yet taken.
@@ -119,15 +111,12 @@ pub enum ToAgent {
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
     /// A lookup's result, or the fields of a `fetch`'s result.
-    Value {
-        /// The value.
-        value: Json,
-    },
+    Value { value: Json },
     /// A file; its bytes follow as blobs.
     File {
         /// Its permission bits.
         mode: u32,
-        /// Its bytes.
+        /// In bytes.
         size: u64,
     },
     /// Send the file that a `fetch` is about.
@@ -152,21 +141,18 @@ pub enum ToController {
     Event {
         /// Its number, from 0.
         seq: u64,
-        /// What.
         event: Event,
     },
     /// A question; it comes again after a re-attachment until it is answered.
     Ask {
         /// Its number, from 0, growing.
         id: u64,
-        /// The question.
         ask: Ask,
     },
     /// The file a `fetch` is about; its bytes follow as blobs, then the answer is awaited.
     Fetched {
-        /// The ask's number.
         id: u64,
-        /// Its bytes.
+        /// In bytes.
         size: u64,
     },
     /// Another controller attached; nothing follows.
@@ -177,10 +163,7 @@ pub enum ToController {
         last_words: String,
     },
     /// The run could not be started; nothing follows.
-    Failed {
-        /// Why.
-        reason: String,
-    },
+    Failed { reason: String },
 }
 
 /// What a target knows of a run.

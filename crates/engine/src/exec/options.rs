@@ -9,7 +9,6 @@ pub use amibake_protocol::job::{Become, Entry, Options};
 pub struct Project<'a> {
     /// Where the files are read from.
     pub files: &'a dyn Files,
-    /// What is run.
     pub entries: Vec<Entry>,
 }
 

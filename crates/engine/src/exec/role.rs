@@ -12,7 +12,6 @@ use super::model::{Keywords, Node};
 pub(super) struct Role {
     /// Its name as used.
     pub(super) name: String,
-    /// Its folder.
     pub(super) path: PathBuf,
     /// Its `defaults/main`.
     pub(super) defaults: Dict,

@@ -19,7 +19,7 @@ pub(super) fn collect(folder: &Path, warnings: &mut Vec<String>) -> Map<String, 
     names.sort();
     let mut facts = Map::new();
     for name in names {
-        let fact = one(&folder.join(&name)).unwrap_or_else(|problem| {
+        let fact = read_fact(&folder.join(&name)).unwrap_or_else(|problem| {
             warnings.push(problem.clone());
             json!(problem)
         });
@@ -28,14 +28,14 @@ pub(super) fn collect(folder: &Path, warnings: &mut Vec<String>) -> Map<String, 
     facts
 }
 
-fn one(path: &Path) -> Result<Json, String> {
+fn read_fact(path: &Path) -> Result<Json, String> {
     let shown = path.display();
     let mode =
         std::fs::metadata(path).map_err(|e| format!("Could not stat fact ({shown}): {e}"))?;
     let bytes = if mode.permissions().mode() & 0o100 == 0 {
         std::fs::read(path).unwrap_or_default()
     } else {
-        run(path)?
+        stdout_of(path)?
     };
     let text = String::from_utf8(bytes)
         .map_err(|_| format!("error loading fact - output of running \"{shown}\" was not utf-8"))?;
@@ -47,7 +47,7 @@ fn one(path: &Path) -> Result<Json, String> {
     })
 }
 
-fn run(path: &Path) -> Result<Vec<u8>, String> {
+fn stdout_of(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let output = Command::new(path)
         .stdin(Stdio::null())

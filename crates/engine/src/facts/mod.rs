@@ -50,7 +50,6 @@ impl Default for Request {
 /// Facts by their name without `ansible_`, and sentences for the author.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// The facts.
     pub facts: Map<String, Json>,
     /// What could not be read, where the author should know.
     pub warnings: Vec<String>,

@@ -121,11 +121,11 @@ impl StateModule for Assemble {
         put("dest", want.dest.to_string_lossy().into_owned());
         put(
             "checksum",
-            digest::of(&now.text[..], "sha1").unwrap_or_default(),
+            digest::checksum(&now.text[..], "sha1").unwrap_or_default(),
         );
         put(
             "md5sum",
-            digest::of(&now.text[..], "md5").unwrap_or_default(),
+            digest::checksum(&now.text[..], "md5").unwrap_or_default(),
         );
         put("msg", "OK".to_owned());
         let differs = now.old_text.as_ref() != Some(&now.text);

@@ -110,7 +110,7 @@ fn execute(
     if context.check {
         return Ok(in_check_mode(args, result));
     }
-    run(args, argv, result, context)
+    run_program(args, argv, result, context)
 }
 
 fn blank(cmd: Json) -> Map<String, Json> {
@@ -179,7 +179,7 @@ fn in_check_mode(args: &Args, mut result: Map<String, Json>) -> Outcome {
     }
 }
 
-fn run(
+fn run_program(
     args: &Args,
     argv: Vec<String>,
     mut result: Map<String, Json>,

@@ -292,7 +292,7 @@ impl<'a> Search<'a> {
         let algorithm = self.args.str("checksum_algorithm").unwrap_or("sha1");
         if self.args.bool("get_checksum")
             && meta.is_file()
-            && let Ok(checksum) = digest::of_file(path, algorithm)
+            && let Ok(checksum) = digest::file_checksum(path, algorithm)
         {
             facts.insert("checksum".to_owned(), Json::from(checksum));
         }

@@ -100,7 +100,7 @@ fn outcome(changed: bool, mut result: Map<String, Json>) -> Outcome {
 
 impl Expected {
     fn matches(&self, path: &Path) -> Result<bool, Failure> {
-        let found = digest::of_file(path, &self.algorithm).map_err(|e| {
+        let found = digest::file_checksum(path, &self.algorithm).map_err(|e| {
             let (path, algorithm) = (path.display(), &self.algorithm);
             Failure::new(format!(
                 "Could not hash file '{path}' with algorithm '{algorithm}': {e}"
@@ -367,7 +367,7 @@ fn place(
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let sum = |path: &Path, algorithm| digest::of_file(path, algorithm).ok();
+    let sum = |path: &Path, algorithm| digest::file_checksum(path, algorithm).ok();
     let (new, old) = (sum(download.file.path(), "sha1"), sum(dest, "sha1"));
     fields.insert("checksum_src".to_owned(), Json::from(new.clone()));
     fields.insert("checksum_dest".to_owned(), Json::from(old.clone()));

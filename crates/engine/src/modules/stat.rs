@@ -39,7 +39,7 @@ impl ActionModule for Stat {
         stat.extend(more_facts(path, &meta));
         if args.bool("get_checksum") && meta.is_file() && stat["readable"] == true {
             let algorithm = args.required("checksum_algorithm")?;
-            let checksum = digest::of_file(path, algorithm).map_err(|e| {
+            let checksum = digest::file_checksum(path, algorithm).map_err(|e| {
                 Failure::new(format!(
                     "Could not hash file '{given}' with algorithm '{algorithm}': {e}"
                 ))

@@ -265,7 +265,7 @@ fn named(dest: String, reply: &Reply) -> PathBuf {
 }
 
 fn write(dest: &Path, content: &[u8], context: &mut Context<'_>) -> Result<(), Failure> {
-    let same = digest::of_file(dest, "sha1").ok() == digest::of(content, "sha1").ok();
+    let same = digest::file_checksum(dest, "sha1").ok() == digest::checksum(content, "sha1").ok();
     if same {
         return Ok(());
     }

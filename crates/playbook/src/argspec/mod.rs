@@ -38,9 +38,7 @@ pub enum Kind {
 /// One parameter of a module.
 #[derive(Debug, Clone, Copy)]
 pub struct Param {
-    /// Its name.
     pub name: &'static str,
-    /// Its type.
     pub kind: Kind,
     /// Whether it must be given.
     pub required: bool,

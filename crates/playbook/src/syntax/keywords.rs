@@ -37,7 +37,6 @@ impl Support {
 /// A keyword.
 #[derive(Debug, Clone, Copy)]
 pub struct Keyword {
-    /// Its name.
     pub name: &'static str,
     /// Where it may stand.
     pub places: &'static [Place],

@@ -51,7 +51,6 @@ pub type Keywords = Vec<(String, Node)>;
 pub struct Play {
     /// Its name, or its hosts pattern.
     pub name: String,
-    /// Where it stands.
     pub span: Span,
     /// Its keywords, the lists of tasks and roles left out.
     pub keywords: Keywords,
@@ -72,7 +71,6 @@ pub struct Play {
 pub struct RoleUse {
     /// Its name or path, perhaps a template.
     pub name: Node,
-    /// Where it is used.
     pub span: Span,
     /// Keywords given there.
     pub keywords: Keywords,
@@ -87,13 +85,10 @@ pub struct RoleUse {
 pub struct Role {
     /// Its name as Ansible shows it.
     pub name: String,
-    /// Its folder.
     pub path: PathBuf,
     /// Roles that it depends on, in order.
     pub dependencies: Vec<RoleUse>,
-    /// Its tasks.
     pub tasks: Vec<Step>,
-    /// Its handlers.
     pub handlers: Vec<Step>,
 }
 
@@ -109,11 +104,8 @@ pub enum Step {
 /// A block.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// Where it stands.
     pub span: Span,
-    /// Its keywords.
     pub keywords: Keywords,
-    /// What is tried.
     pub block: Vec<Step>,
     /// What follows a failure.
     pub rescue: Vec<Step>,
@@ -132,7 +124,6 @@ pub struct Task {
     pub action: String,
     /// The module, if it is one of the specified ones.
     pub spec: Option<&'static ModuleSpec>,
-    /// Its arguments.
     pub args: Args,
     /// Its keywords, `with_*` included.
     pub keywords: Keywords,

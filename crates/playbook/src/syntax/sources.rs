@@ -28,11 +28,9 @@ pub enum SourcesError {
     TooBig {
         /// All of them.
         total: u64,
-        /// The cap.
         limit: u64,
         /// The biggest file.
         biggest: PathBuf,
-        /// Its size.
         size: u64,
     },
 }

@@ -12,7 +12,6 @@ pub struct Node {
     pub span: Span,
     /// Its explicit tag as usually written: `!vault`, `!unsafe`, `!!str`.
     pub tag: Option<String>,
-    /// The value.
     pub kind: Kind,
 }
 

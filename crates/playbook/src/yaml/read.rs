@@ -166,7 +166,6 @@ pub(crate) fn truth(text: &str) -> Option<bool> {
 /// A mapping whose keys are all known.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'n> {
-    /// The mapping.
     pub node: &'n Node,
     what: &'n str,
 }

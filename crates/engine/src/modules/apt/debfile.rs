@@ -104,7 +104,7 @@ fn unpack(
     argv.push("-i".to_owned());
     argv.extend(paths.iter().cloned());
     let shown = argv.join(" ");
-    let ran = get::run(argv, None, args, context).map_err(|mut failure| {
+    let ran = get::run_apt_get(argv, None, args, context).map_err(|mut failure| {
         failure.msg = format!("{shown} failed");
         failure.result.remove("rc");
         failure

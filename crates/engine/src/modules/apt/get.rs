@@ -214,7 +214,7 @@ pub(super) fn upgrade(
         argv.extend(["-t".to_owned(), release.to_owned()]);
     }
     let named = format!("{program} {}", verb.join(" "));
-    let ran = run(argv, Some(&named), args, context)?;
+    let ran = run_apt_get(argv, Some(&named), args, context)?;
     let sign = if by_aptitude {
         NOTHING_DONE_APTITUDE
     } else {
@@ -246,11 +246,11 @@ fn apt_get(
     context: &mut Context<'_>,
 ) -> Result<Ran, Failure> {
     let argv = std::iter::once("apt-get".to_owned()).chain(argv).collect();
-    run(argv, named, args, context)
+    run_apt_get(argv, named, args, context)
 }
 
 /// Runs it with the `policy-rc.d` that was asked for; fails with `'NAMED' failed: …`.
-pub(super) fn run(
+pub(super) fn run_apt_get(
     argv: Vec<String>,
     named: Option<&str>,
     args: &Args,

@@ -124,7 +124,7 @@ impl StateModule for Copy {
     fn inspect(&self, want: &Want, context: &mut Context<'_>) -> Result<Now, Failure> {
         let unreadable = |e: io::Error| Failure::new(format!("could not read: {e}"));
         match &want.what {
-            What::One { source, name } => one(want, source, name.as_deref(), context.diff),
+            What::One { source, name } => inspect_item(want, source, name.as_deref(), context.diff),
             What::Tree(entries) => tree(want, entries).map_err(unreadable),
             What::Remote(src) => remote::inspect(want, src, context.diff),
         }
@@ -153,7 +153,7 @@ impl StateModule for Copy {
             put("checksum", &item.checksum);
             let remote = matches!(want.what, What::Remote(_));
             if plan::differs(item) || remote {
-                if let Ok(md5) = digest::of(item.source.reader(), "md5") {
+                if let Ok(md5) = digest::checksum(item.source.reader(), "md5") {
                     put("md5sum", &md5);
                 }
                 if let (Some(to), false) = (&item.backup_to, want.check)
@@ -243,7 +243,12 @@ fn content_text(content: &Json) -> String {
     }
 }
 
-fn one(want: &Want, source: &Source, name: Option<&str>, diff: bool) -> Result<Now, Failure> {
+fn inspect_item(
+    want: &Want,
+    source: &Source,
+    name: Option<&str>,
+    diff: bool,
+) -> Result<Now, Failure> {
     let mut dest = want.dest.clone();
     if let Some(name) = name {
         if dest.ends_with('/') {
@@ -323,7 +328,7 @@ fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<It
         attributes.mode = Some(Mode::Bits(*mode));
     }
     Ok(Item {
-        checksum: digest::of(source.reader(), "sha1")?,
+        checksum: digest::checksum(source.reader(), "sha1")?,
         like: match own.as_ref().is_some_and(Meta::is_link) {
             true if matches!(source, Source::Link(_)) => Some(std::fs::read_link(&dest)?),
             _ => None,
@@ -342,7 +347,7 @@ fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<It
 
 /// Returns the SHA-1 of the file at `path`, which is no link.
 fn checksum(path: &Path) -> io::Result<String> {
-    digest::of(Place::of(path)?.open_to_read()?, "sha1")
+    digest::checksum(Place::of(path)?.open_to_read()?, "sha1")
 }
 
 /// Reads as much of a file as a diff may show, and one byte more.

@@ -94,7 +94,7 @@ fn multipart(body: &Json) -> Result<(Vec<u8>, Option<String>), Failure> {
         ));
     };
     let seed = format!("{:?}{}", std::time::SystemTime::now(), std::process::id());
-    let boundary = crate::digest::of(seed.as_bytes(), "sha1").unwrap_or_default();
+    let boundary = crate::digest::checksum(seed.as_bytes(), "sha1").unwrap_or_default();
     let mut out = Vec::new();
     for (name, value) in fields {
         part(&mut out, &boundary, name, value)?;

@@ -18,13 +18,13 @@ const SKELETON: &str = "/etc/skel";
 pub(super) fn plan(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
     match (want.present, &now.user) {
         (false, None) => Ok(Vec::new()),
-        (false, Some(_)) => Ok(vec![run(remove(want))]),
+        (false, Some(_)) => Ok(vec![command(remove(want))]),
         (true, None) => create(want, now),
         (true, Some(user)) => update(want, now, user),
     }
 }
 
-fn run(argv: Vec<String>) -> Change {
+fn command(argv: Vec<String>) -> Change {
     Change::Run { argv }
 }
 
@@ -46,12 +46,12 @@ fn create(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
     if let Some(home) = orphan {
         changes.push(home_step(want, home));
     }
-    changes.push(run(argv));
+    changes.push(command(argv));
     if let Some(home) = orphan {
         changes.push(own_step(want, home));
     }
     changes.extend(ssh_key(want, now));
-    changes.extend(ageing(want, None).map(run));
+    changes.extend(ageing(want, None).map(command));
     Ok(changes)
 }
 
@@ -107,7 +107,7 @@ fn update(want: &Want, now: &Now, user: &users::User) -> Result<Vec<Change>, Fai
     let mut changes = Vec::new();
     let argv = usermod(want, now, user)?;
     if argv.len() > 2 {
-        changes.push(run(argv));
+        changes.push(command(argv));
     }
     let moved = want.move_home && now.old_home_exists && want.home.as_ref() != Some(&user.home);
     if want.create_home && !now.home_exists && !(moved && want.home.is_some()) {
@@ -116,7 +116,7 @@ fn update(want: &Want, now: &Now, user: &users::User) -> Result<Vec<Change>, Fai
         changes.push(own_step(want, home));
     }
     changes.extend(ssh_key(want, now));
-    changes.extend(ageing(want, now.shadow.as_ref()).map(run));
+    changes.extend(ageing(want, now.shadow.as_ref()).map(command));
     Ok(changes)
 }
 
