@@ -2,6 +2,7 @@
 //! paid whatever the end. How a debt is paid is the target's.
 
 mod journal;
+mod payer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
-use crate::targets::{self, Paid, Payer};
+use crate::targets::writer_of_unnamed;
 use crate::transport::BoxFuture;
 use journal::Journal;
 use journal::Record;
 #[cfg(test)]
 pub(crate) use journal::replay;
 pub(crate) use journal::{DeadRun, JournalError, runs, state_folder};
+pub(crate) use payer::{Paid, Payer};
 
 /// When a debt is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ struct Written {
 
 impl From<Written> for Undo {
     fn from(Written { target, data }: Written) -> Self {
-        let target = target.unwrap_or_else(|| targets::of_unnamed(&data).to_owned());
+        let target = target.unwrap_or_else(|| writer_of_unnamed(&data).to_owned());
         Self { target, data }
     }
 }

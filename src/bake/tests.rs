@@ -13,11 +13,11 @@ use crate::connector::ConnectError;
 use crate::event::{self, Reports};
 use crate::exit::Leftover;
 use crate::guest::{self, Operation};
-use crate::ledger::{self, Debt, Due, JournalError, Undo};
+use crate::ledger::{self, Debt, Due, JournalError, Paid, Payer, Undo};
 use crate::manifest::{self, Given, TargetKind};
 use crate::plan;
 use crate::run::RunId;
-use crate::targets::{self, Base, Paid, Payer};
+use crate::targets::{self, Base};
 use crate::transport::ExitStatus;
 
 const RENEW_EVERY: Duration = Duration::from_millis(20);

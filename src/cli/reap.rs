@@ -11,7 +11,8 @@ use crate::exit::{Answer, Failure};
 use crate::ledger::{self, DeadRun};
 use crate::run::RunId;
 use crate::targets::TargetError;
-use crate::targets::reap::{Reaped, Request, reapers};
+use crate::targets::container::Container;
+use crate::targets::reap::{Reaped, Reaper, Request};
 
 /// Remove what killed builds left behind
 #[derive(Debug, clap::Args)]
@@ -75,6 +76,15 @@ impl Args {
         }
         Ok(answer(reaped))
     }
+}
+
+/// Returns all targets, each of which may have left something.
+fn reapers() -> Vec<Box<dyn Reaper>> {
+    vec![
+        Box::new(Container::new(None)),
+        #[cfg(feature = "ec2")]
+        Box::new(crate::targets::ec2::Account),
+    ]
 }
 
 /// A journal is kept for what no target of this program can pay, or that cannot be read.

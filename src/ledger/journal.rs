@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::{Debt, DebtId, Due, Undo};
 use crate::debug_login;
 use crate::run::{RunId, parse_rfc3339};
+use crate::targets::TargetError;
 
 /// Why a journal could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,12 @@ pub(crate) enum JournalError {
         path: PathBuf,
         source: io::Error,
     },
+}
+
+impl From<JournalError> for TargetError {
+    fn from(error: JournalError) -> Self {
+        Self::new("a debt could not be written down").because(error)
+    }
 }
 
 /// One line of the journal.
@@ -262,9 +269,9 @@ fn is_garbled(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::exit::Leftover;
-    use crate::ledger::{BakeEnd, Ledger};
+    use crate::ledger::{self, BakeEnd, Ledger, Paid, Payer as _};
+    use crate::targets;
     use crate::targets::container::Container;
-    use crate::targets::{self, Paid, Payer as _, TargetError};
     use async_trait::async_trait;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
@@ -277,7 +284,7 @@ mod tests {
     struct Payer;
 
     #[async_trait]
-    impl targets::Payer for Payer {
+    impl ledger::Payer for Payer {
         fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover {
             assert_eq!(debt.undo, owed());
             let remove_with = targets::reap::command(run, None);

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
-use super::{Payer, TargetError};
+use super::TargetError;
 use crate::event::Events;
 use crate::exit::Leftover;
-use crate::ledger::{DeadRun, Debt};
+use crate::ledger::{DeadRun, Debt, Payer};
 use crate::run::{RunId, rfc3339};
 
 /// What `reap` is asked for.
@@ -69,15 +69,6 @@ pub(crate) trait Reaper: Send + Sync {
 
     /// Removes what dead runs of this host left, and what of other runs has expired.
     async fn reap(&self, request: &Request<'_>) -> Reaped;
-}
-
-/// Returns all targets that `reap` asks.
-pub(crate) fn reapers() -> Vec<Box<dyn Reaper>> {
-    vec![
-        Box::new(super::container::Container::new(None)),
-        #[cfg(feature = "ec2")]
-        Box::new(super::ec2::Account),
-    ]
 }
 
 #[cfg(feature = "ec2")]

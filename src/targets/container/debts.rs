@@ -1,17 +1,11 @@
-//! What the container target owes on this host: its words, and how it is paid.
+//! What the container target owes on this host, and its words. How it is paid is in `undo`.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Container, NAME, host, network};
-use crate::exit::Leftover;
-use crate::ledger::{Debt, Undo};
-use crate::run::RunId;
-use crate::targets::reap::command;
-use crate::targets::{Paid, Payer, TargetError, unreadable};
+use crate::ledger::Undo;
+use crate::targets::CONTAINER;
 
 /// What undoes one creation here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,84 +30,17 @@ pub(super) enum Removal {
 
 impl From<Removal> for Undo {
     fn from(removal: Removal) -> Self {
-        Self::new(NAME, &removal)
+        Self::new(CONTAINER, &removal)
     }
 }
 
 impl Removal {
     /// Returns what it removes, for people.
-    fn what(&self) -> String {
+    pub(super) fn what(&self) -> String {
         match self {
             Self::StopContainer { name } => format!("container {name}"),
             Self::RemoveNetwork { name } => format!("network namespace {name}"),
             Self::RemovePath { path } => path.display().to_string(),
-        }
-    }
-}
-
-#[async_trait]
-impl Payer for Container {
-    fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover {
-        let what = match debt.undo.read::<Removal>() {
-            Ok(removal) => removal.what(),
-            Err(_) => "something on this host".to_owned(),
-        };
-        // Only `reap` knows what here holds on to what, and unmounts.
-        let remove_with = command(run, None);
-        Leftover { what, remove_with }
-    }
-
-    async fn pay(&self, debt: &Debt) -> Result<Paid, TargetError> {
-        match debt.undo.read().map_err(unreadable)? {
-            Removal::StopContainer { name } => self.kill(&name).await?,
-            Removal::RemoveNetwork { name } => self.remove_network(&name).await?,
-            Removal::RemovePath { path } => self.remove(&path).await?,
-        }
-        // The names are ours: what is not there by its name is nowhere.
-        Ok(Paid::Gone)
-    }
-}
-
-impl Container {
-    /// Removes a network: one of ours is free for others when it is gone.
-    async fn remove_network(&self, name: &str) -> Result<(), TargetError> {
-        if !self.networks().contains_key(name) {
-            return network::remove_left(name).await;
-        }
-        network::remove(name).await?;
-        self.networks().remove(name);
-        Ok(())
-    }
-
-    /// Removes a file, or a machine's folder once its container is down.
-    async fn remove(&self, path: &Path) -> Result<(), TargetError> {
-        if let Some(name) = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .filter(|_| path.starts_with(&self.machines))
-        {
-            self.kill(name).await?;
-            // A candidate lies on the builder's layer: lazily, so the order does not matter.
-            host::unmount(&path.join("root")).await?;
-        }
-        let mut tries = 0;
-        loop {
-            let removed = match path.symlink_metadata() {
-                Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-                Ok(_) => std::fs::remove_file(path),
-                Err(gone) => Err(gone),
-            };
-            tries += 1;
-            match removed {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                // What was writing there has been killed, and may not be gone yet.
-                Err(_) if tries < 20 => tokio::time::sleep(Duration::from_millis(100)).await,
-                Err(e) => {
-                    let message = format!("could not remove {}", path.display());
-                    return Err(TargetError::new(message).because(e));
-                }
-                Ok(()) => return Ok(()),
-            }
         }
     }
 }

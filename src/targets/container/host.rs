@@ -14,6 +14,12 @@ use super::super::TargetError;
 use super::cgroup;
 use crate::manifest::Arch;
 
+/// Where machines, and by default images, are.
+pub(super) const HOME: &str = "/var/lib/amibake";
+
+/// Where base roots are.
+pub(super) const CACHE: &str = "/var/cache/amibake";
+
 /// The tools, and the Debian package each is in.
 const TOOLS: [(&str, &str); 9] = [
     ("systemd-nspawn", "systemd-container"),
@@ -135,7 +141,7 @@ fn nested() -> Result<(), TargetError> {
 
 /// A machine's disk is an overlay, whose upper layer cannot lie on another: Docker's own disk.
 fn not_on_an_overlay() -> Result<(), TargetError> {
-    let home = Path::new(super::HOME);
+    let home = Path::new(HOME);
     let there = home.ancestors().find(|path| path.is_dir());
     let found = there.and_then(|path| rustix::fs::statfs(path).ok());
     if found.is_none_or(|found| found.f_type != OVERLAY) {
@@ -212,7 +218,7 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), TargetError> {
 /// Makes the folders that machines, images and roots are in. There are password hashes, keys and
 /// programs with other people's set-user-id bit in them: nobody but root gets in.
 pub(super) fn make_homes() -> Result<(), TargetError> {
-    [super::HOME, super::CACHE].iter().try_for_each(|home| {
+    [HOME, CACHE].iter().try_for_each(|home| {
         make_folder(Path::new(home))?;
         refuse_others(Path::new(home))?;
         set_mode(Path::new(home), 0o700)

@@ -14,6 +14,7 @@ mod network;
 mod reap;
 mod root;
 mod seed;
+mod undo;
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -34,15 +35,6 @@ use crate::plan::BakePlan;
 use debts::Removal;
 use host::run;
 use network::Network;
-
-/// Its name in journals.
-pub(crate) const NAME: &str = "container";
-
-/// Where machines, and by default images, are.
-const HOME: &str = "/var/lib/amibake";
-
-/// Where base roots are.
-const CACHE: &str = "/var/cache/amibake";
 
 /// How long a container may take to power itself off: longer than systemd waits for a unit that
 /// hangs (90 s), which it then kills.
@@ -73,7 +65,7 @@ struct RunningContainer {
 impl Container {
     /// Returns the target, its folders below `/var/lib/amibake`, images in `images` if given.
     pub(crate) fn new(images: Option<PathBuf>) -> Self {
-        let home = Path::new(HOME);
+        let home = Path::new(host::HOME);
         Self {
             images: images.unwrap_or_else(|| home.join("images")),
             machines: home.join("machines"),

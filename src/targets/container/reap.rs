@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 
-use super::{Container, NAME};
+use super::Container;
 use crate::ledger::DeadRun;
+use crate::targets::CONTAINER;
 use crate::targets::reap::{Owed, Reaped, Reaper, Request};
 
 #[async_trait]
 impl Reaper for Container {
     fn target(&self) -> &'static str {
-        NAME
+        CONTAINER
     }
 
     async fn reap(&self, request: &Request<'_>) -> Reaped {
@@ -29,7 +30,11 @@ impl Reaper for Container {
 
 /// Returns what a run owes here, newest first.
 fn owed(dead: &DeadRun) -> Vec<Owed> {
-    let ours = dead.owed.iter().rev().filter(|d| d.undo.target() == NAME);
+    let ours = dead
+        .owed
+        .iter()
+        .rev()
+        .filter(|d| d.undo.target() == CONTAINER);
     let owed = |debt: &_| Owed {
         run: dead.run.clone(),
         debt: Clone::clone(debt),

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::super::{Base, PhaseContext, TargetError};
 use super::debts::Removal;
-use super::host::{Distribution, check_keyring, forget, make_folder, run, run_apart, set_mode};
+use super::host::{
+    CACHE, Distribution, check_keyring, forget, make_folder, run, run_apart, set_mode,
+};
 use super::image::sha256;
 use crate::ledger::Due;
 use crate::manifest::{Arch, Source};
@@ -119,7 +121,7 @@ impl Recipe {
 
     /// Returns where the root is kept.
     fn path(&self, arch: Arch) -> PathBuf {
-        Path::new(super::CACHE).join("roots").join(self.name(arch))
+        Path::new(CACHE).join("roots").join(self.name(arch))
     }
 
     /// Returns the root's name, which another recipe does not have.

@@ -12,9 +12,9 @@ use super::wait::{LOOK, PATIENCE};
 use super::{Ec2, Holder, launch, tags};
 use crate::clock::{Instant, sleep};
 use crate::exit::Leftover;
-use crate::ledger::Debt;
+use crate::ledger::{Debt, Paid, Payer};
 use crate::run::RunId;
-use crate::targets::{Paid, Payer, Role, TargetError, unreadable};
+use crate::targets::{Role, TargetError, unreadable};
 
 #[async_trait]
 impl Payer for Ec2 {

@@ -1,0 +1,76 @@
+//! What a target's errors say, and whose fault they are.
+
+use std::error::Error;
+
+use crate::exit::chain;
+
+/// Why a target could not do its part.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct TargetError {
+    message: String,
+    /// Whose fault it is.
+    pub(crate) fault: Fault,
+    hint: Option<String>,
+    #[source]
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Whose fault an error is, for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The manifest asks for what cannot be: exit 2.
+    Manifest,
+    /// The world's.
+    World,
+}
+
+impl TargetError {
+    /// Returns an error that says `message`.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            fault: Fault::World,
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// Returns an error about what the manifest asks for.
+    pub(crate) fn manifest(message: impl Into<String>) -> Self {
+        Self {
+            fault: Fault::Manifest,
+            ..Self::new(message)
+        }
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns what happened, why, and what the user can do, on one line.
+    pub(crate) fn on_one_line(&self) -> String {
+        let hint = self.hint.iter().map(|hint| format!(" (hint: {hint})"));
+        chain(self) + &hint.collect::<String>()
+    }
+
+    /// Returns what the user can do.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+/// Returns the error for a debt that another version has written.
+pub(crate) fn unreadable(error: serde_json::Error) -> TargetError {
+    TargetError::new("this version cannot read what is owed").because(error)
+}
