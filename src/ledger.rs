@@ -1,6 +1,7 @@
 //! What was created and must go: debts as data, journalled before the call that makes them, and
 //! paid whatever the end. How a debt is paid is the target's.
 
+mod dead_run;
 mod journal;
 mod payer;
 
@@ -20,11 +21,12 @@ use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
 use crate::targets::writer_of_unnamed;
 use crate::transport::BoxFuture;
+pub(crate) use dead_run::{DeadRun, Runs, runs};
 use journal::Journal;
 use journal::Record;
 #[cfg(test)]
 pub(crate) use journal::replay;
-pub(crate) use journal::{DeadRun, JournalError, runs, state_folder};
+pub(crate) use journal::{JournalError, state_folder};
 pub(crate) use payer::{Paid, Payer};
 
 /// When a debt is due.

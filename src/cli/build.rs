@@ -180,7 +180,7 @@ fn check_target(target: TargetKind) -> Result<(), Failure> {
 /// Says which runs of this host were killed and still owe something.
 fn tell_unpaid(cx: &CommandContext) {
     // A state folder that cannot be read fails the bake, in its own words.
-    let Ok((dead, _)) = ledger::runs() else {
+    let Ok(ledger::Runs { dead, .. }) = ledger::runs() else {
         return;
     };
     let now = OffsetDateTime::now_utc();

@@ -8,11 +8,11 @@ use time::OffsetDateTime;
 use super::{CommandContext, Form, Reporting};
 use crate::bake::{failed, interrupted};
 use crate::exit::{Answer, Failure};
-use crate::ledger::{self, DeadRun};
+use crate::ledger::{self, DeadRun, Runs};
 use crate::run::RunId;
 use crate::targets::TargetError;
 use crate::targets::container::Container;
-use crate::targets::reap::{Reaped, Reaper, Request};
+use crate::targets::reap::{Reaped, Reaper, Request, command};
 
 /// Remove what killed builds left behind
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,11 @@ impl Args {
 
     async fn reap(&self, cx: &CommandContext) -> Result<Answer, Failure> {
         let now = OffsetDateTime::now_utc();
-        let (dead, running) = ledger::runs().map_err(Failure::new)?;
+        let Runs {
+            dead,
+            running,
+            unusable,
+        } = ledger::runs().map_err(Failure::new)?;
         let (dead, kept): (Vec<DeadRun>, Vec<DeadRun>) = dead
             .into_iter()
             .partition(|dead| dead.is_due(self.run.as_ref(), now));
@@ -62,19 +66,54 @@ impl Args {
             events: &cx.events,
         };
         let mut reaped = Reaped::default();
+        reaped.errors.extend(
+            unusable.into_iter().map(|error| {
+                TargetError::new("not all runs of this host are known").because(error)
+            }),
+        );
         let mut known = BTreeSet::new();
         for reaper in reapers() {
             known.insert(reaper.target());
             reaped.merge(reaper.reap(&request).await);
         }
         for dead in &dead {
-            strangers(dead, &known, &mut reaped);
+            self.unpayable(dead, &known, &mut reaped);
         }
         if !self.dry_run {
             let paid = dead.into_iter().filter(|d| !reaped.owing.contains(&d.run));
             paid.for_each(DeadRun::forget);
         }
         Ok(answer(reaped))
+    }
+
+    /// A journal is kept for what no target of this program can pay. One that cannot be read is
+    /// forgotten when its run is named: nobody could ever pay what it says.
+    fn unpayable(&self, dead: &DeadRun, known: &BTreeSet<&str>, reaped: &mut Reaped) {
+        let run = &dead.run;
+        let not_all = |why: String| {
+            TargetError::new(format!("not all that run {run} owes can be paid")).because(why)
+        };
+        let mut owed = dead.owed.iter().map(|debt| debt.undo.target());
+        if let Some(target) = owed.find(|target| !known.contains(target)) {
+            let why = format!("this amibake was built without the {target} target");
+            reaped.errors.push(not_all(why));
+            reaped.owing.insert(run.clone());
+        } else if dead.is_garbled && self.run.is_none() {
+            let command = command(Some(run), None);
+            let error = not_all("a part of its journal cannot be read".to_owned());
+            reaped.errors.push(error.with_hint(format!(
+                "`{command}` removes what is found of it by its tags, and forgets the journal"
+            )));
+            reaped.owing.insert(run.clone());
+        } else if dead.is_garbled && !reaped.owing.contains(run) {
+            let verb = match self.dry_run {
+                true => "would forget",
+                false => "forget",
+            };
+            reaped.done.push(format!(
+                "{verb} the journal of run {run}, a part of which cannot be read"
+            ));
+        }
     }
 }
 
@@ -85,20 +124,6 @@ fn reapers() -> Vec<Box<dyn Reaper>> {
         #[cfg(feature = "ec2")]
         Box::new(crate::targets::ec2::Account),
     ]
-}
-
-/// A journal is kept for what no target of this program can pay, or that cannot be read.
-fn strangers(dead: &DeadRun, known: &BTreeSet<&str>, reaped: &mut Reaped) {
-    let mut owed = dead.owed.iter().map(|debt| debt.undo.target());
-    let stranger = owed.find(|target| !known.contains(target));
-    let why = match (stranger, dead.is_garbled) {
-        (Some(target), _) => format!("this amibake was built without the {target} target"),
-        (None, true) => "a part of its journal cannot be read".to_owned(),
-        (None, false) => return,
-    };
-    let message = format!("not all that run {} owes can be paid", dead.run);
-    reaped.errors.push(TargetError::new(message).because(why));
-    reaped.owing.insert(dead.run.clone());
 }
 
 fn answer(reaped: Reaped) -> Answer {

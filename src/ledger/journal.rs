@@ -1,17 +1,14 @@
 //! The journal's file: one JSON record a line, on the disk before the call it is about.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{Debt, DebtId, Due, Undo};
-use crate::debug_login;
 use crate::run::{RunId, parse_rfc3339};
 use crate::targets::TargetError;
 
@@ -103,16 +100,26 @@ impl Journal {
         Ok(Self { path, file })
     }
 
+    /// Writes a record, which is there as a whole or not at all: what follows half a line would be
+    /// lost with it.
     pub(super) fn append(&mut self, record: &Record) -> Result<(), JournalError> {
         let mut line = serde_json::to_vec(record).expect("a record has plain fields");
         line.push(b'\n');
-        let written = self.file.write_all(&line);
-        written
-            .and_then(|()| self.file.sync_data())
+        self.append_line(&line)
             .map_err(|source| JournalError::File {
                 path: self.path.clone(),
                 source,
             })
+    }
+
+    fn append_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
+        let written = self.file.write_all(line);
+        let written = written.and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            self.file.set_len(before)?;
+        }
+        written
     }
 
     pub(super) fn remove(&self) {
@@ -158,7 +165,7 @@ pub(crate) fn replay(text: &str) -> Vec<Debt> {
 }
 
 /// Returns until when a journal's text says that what is there is kept.
-fn kept_until(text: &str) -> Option<OffsetDateTime> {
+pub(super) fn kept_until(text: &str) -> Option<OffsetDateTime> {
     let mut latest = text.lines().rev();
     latest.find_map(|line| match serde_json::from_str(line).ok()? {
         Record::Keep { until } => parse_rfc3339(&until),
@@ -166,101 +173,8 @@ fn kept_until(text: &str) -> Option<OffsetDateTime> {
     })
 }
 
-/// A run whose process is gone, and what its journal says it owes.
-#[derive(Debug)]
-pub(crate) struct DeadRun {
-    /// The run.
-    pub(crate) run: RunId,
-    /// Its debts, oldest first.
-    pub(crate) owed: Vec<Debt>,
-    /// Until when somebody wants to look at what is there.
-    pub(crate) kept_until: Option<OffsetDateTime>,
-    /// When something was written there last.
-    #[cfg_attr(
-        not(feature = "ec2"),
-        expect(dead_code, reason = "only EC2 lists things late")
-    )]
-    pub(crate) written: SystemTime,
-    /// Whether the journal has a line that this version cannot read.
-    pub(crate) is_garbled: bool,
-    path: PathBuf,
-    _lock: File,
-}
-
-impl DeadRun {
-    /// Returns whether its debts are due: it is the one that was `named`, or none was, and nobody
-    /// wants to look at it any more.
-    pub(crate) fn is_due(&self, named: Option<&RunId>, now: OffsetDateTime) -> bool {
-        match named {
-            Some(run) => *run == self.run,
-            None => self.kept_until.is_none_or(|until| until < now),
-        }
-    }
-
-    /// Returns whether it owes anything, as far as its journal can be read.
-    pub(crate) fn owes(&self) -> bool {
-        !self.owed.is_empty() || self.is_garbled
-    }
-
-    /// Removes the journal, and the keys of what was kept: all is paid.
-    pub(crate) fn forget(self) {
-        if let Some(folder) = self.path.parent() {
-            debug_login::forget(folder, &self.run);
-        }
-        let _stays = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Returns the runs of this host that ended without paying, which are ours while held, and those
-/// that go on.
-pub(crate) fn runs() -> Result<(Vec<DeadRun>, BTreeSet<RunId>), JournalError> {
-    let (mut dead, mut running) = (Vec::new(), BTreeSet::new());
-    for (run, path) in journals(&state_folder()?)? {
-        match dead_run(run.clone(), path) {
-            Some(run) => dead.push(run),
-            None => _ = running.insert(run),
-        }
-    }
-    Ok((dead, running))
-}
-
-/// Returns all journals, the oldest first.
-fn journals(folder: &Path) -> Result<BTreeMap<RunId, PathBuf>, JournalError> {
-    let failed = |source| JournalError::File {
-        path: folder.to_owned(),
-        source,
-    };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let of_run = |path: PathBuf| {
-        let run = path.file_name()?.to_str()?.strip_suffix(".journal")?;
-        Some((run.parse().ok()?, path))
-    };
-    Ok(paths.filter_map(of_run).collect())
-}
-
-/// Returns a run that nobody holds.
-fn dead_run(run: RunId, path: PathBuf) -> Option<DeadRun> {
-    let lock = File::open(&path).ok()?;
-    lock.try_lock().ok()?;
-    let text = std::fs::read_to_string(&path).ok()?;
-    Some(DeadRun {
-        run,
-        written: lock.metadata().ok()?.modified().ok()?,
-        owed: replay(&text),
-        kept_until: kept_until(&text),
-        is_garbled: is_garbled(&text),
-        path,
-        _lock: lock,
-    })
-}
-
 /// Returns whether a line cannot be read. The last one may be cut short, and then has no end.
-fn is_garbled(text: &str) -> bool {
+pub(super) fn is_garbled(text: &str) -> bool {
     let mut whole = text.split_inclusive('\n').filter(|l| l.ends_with('\n'));
     whole.any(|line| serde_json::from_str::<Record>(line).is_err())
 }
@@ -268,33 +182,15 @@ fn is_garbled(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Leftover;
-    use crate::ledger::{self, BakeEnd, Ledger, Paid, Payer as _};
-    use crate::targets;
+    use crate::ledger::Payer as _;
     use crate::targets::container::Container;
-    use async_trait::async_trait;
     use std::os::unix::fs::PermissionsExt;
-    use std::time::Duration;
+    use std::process::Command;
+
+    use rustix::process::Resource;
 
     fn run() -> RunId {
         "20260727t101500z-0a1b2c".parse().unwrap()
-    }
-
-    /// Knows one kind of debt.
-    struct Payer;
-
-    #[async_trait]
-    impl ledger::Payer for Payer {
-        fn leftover(&self, debt: &Debt, run: Option<&RunId>) -> Leftover {
-            assert_eq!(debt.undo, owed());
-            let remove_with = targets::reap::command(run, None);
-            let what = "/x".to_owned();
-            Leftover { what, remove_with }
-        }
-
-        async fn pay(&self, _debt: &Debt) -> Result<Paid, TargetError> {
-            unreachable!("nothing is paid")
-        }
     }
 
     fn owed() -> Undo {
@@ -360,32 +256,50 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_is_kept_is_due_when_it_expires_or_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(folder.path(), &run()).unwrap();
-        ledger.owe(Due::Always, owed()).unwrap();
-        let until = run().began();
-        ledger.keep(until).unwrap();
-        let left = ledger.outstanding(&Payer, BakeEnd::Failed);
-        let by_name = format!("amibake reap --run {}", run());
-        assert_eq!(left[0].remove_with, by_name);
-        drop(ledger);
+    /// Names the folder of the journal that a process writes whose files may not grow.
+    const FULL: &str = "AMIBAKE_TEST_FULL_DISK";
 
-        let journals = journals(folder.path()).unwrap();
-        let dead = dead_run(run(), journals[&run()].clone()).unwrap();
-        let (early, late) = (
-            until - Duration::from_secs(1),
-            until + Duration::from_secs(1),
-        );
-        let other = "20260727t101500z-ffffff".parse().unwrap();
-        for (named, now, due) in [
-            (None, early, false),
-            (None, late, true),
-            (Some(&run()), early, true),
-            (Some(&other), late, false),
-        ] {
-            assert_eq!(dead.is_due(named, now), due, "{named:?} at {now}");
+    #[test]
+    fn a_record_that_cannot_be_written_leaves_no_half_of_it() {
+        if let Some(folder) = std::env::var_os(FULL).map(PathBuf::from) {
+            return fill(&folder);
         }
+        let folder = tempfile::tempdir().unwrap();
+        let name = "ledger::journal::tests::a_record_that_cannot_be_written_leaves_no_half_of_it";
+        let filled = Command::new("sh")
+            .args([
+                "-c",
+                r#"trap "" XFSZ; ulimit -S -f 1; exec "$0" --exact --nocapture "$@""#,
+            ])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(FULL, folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&filled.stdout);
+        assert!(
+            filled.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+    }
+
+    /// Owes until that cannot be written, and then learns.
+    fn fill(folder: &Path) {
+        let mut journal = Journal::create(folder, &run()).unwrap();
+        let mut owe = |id| {
+            let (due, undo) = (Due::Always, owed());
+            journal.append(&Record::Owe { id, due, undo })
+        };
+        let written = (0..999).take_while(|&id| owe(DebtId(id)).is_ok()).count();
+        assert!(0 < written && written < 999, "{written}");
+        let text = std::fs::read_to_string(&journal.path).unwrap();
+        assert!(text.ends_with('\n'), "{text}");
+        let mut limit = rustix::process::getrlimit(Resource::Fsize);
+        limit.current = limit.maximum;
+        rustix::process::setrlimit(Resource::Fsize, limit).unwrap();
+        journal.append(&Record::Settle { id: DebtId(0) }).unwrap();
+        let text = std::fs::read_to_string(&journal.path).unwrap();
+        assert!(!is_garbled(&text));
+        assert_eq!(replay(&text).len(), written - 1);
     }
 }

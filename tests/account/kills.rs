@@ -19,15 +19,6 @@ async fn killed_at(account: &Account, action: &str, nth: u32) {
     account.control("clear", json!({})).await;
 }
 
-/// Returns the runs that have a journal.
-fn journals(account: &Account) -> Vec<String> {
-    let files = std::fs::read_dir(account.state_folder()).unwrap();
-    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    names
-        .filter_map(|name| name.strip_suffix(".journal").map(str::to_owned))
-        .collect()
-}
-
 /// Reaps by tags alone: the journals are lost, and the time of all runs has passed.
 async fn reap_by_tags(account: &Account) {
     std::fs::remove_dir_all(account.state_folder()).unwrap();
@@ -67,13 +58,13 @@ async fn a_named_run_is_reaped_before_it_expires_and_its_journal_goes() {
     let before = account.inventory().await;
     for action in ["AuthorizeSecurityGroupIngress", "DeregisterImage"] {
         killed_at(&account, action, 1).await;
-        let runs = journals(&account);
+        let runs = account.journals();
         assert_eq!(runs.len(), 1, "{action}");
         let words = ["reap", "--region", REGION, "--run", &runs[0]];
         amibake(&account, &words, 0).await;
         assert_eq!(account.inventory().await, before, "{action}");
         assert_eq!(
-            journals(&account),
+            account.journals(),
             [""; 0],
             "{action}: the journal of a paid run"
         );

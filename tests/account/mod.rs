@@ -11,6 +11,7 @@ mod connect;
 mod crowd;
 mod fails;
 mod guest;
+mod journals;
 mod kills;
 mod marks;
 mod refusals;

@@ -125,6 +125,15 @@ impl Account {
         self.home().join("state/amibake")
     }
 
+    /// Returns the runs that have a journal.
+    pub(super) fn journals(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.state_folder()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names
+            .filter_map(|name| name.strip_suffix(".journal").map(str::to_owned))
+            .collect()
+    }
+
     /// Tells the test EC2 something about this account, or asks.
     pub(super) async fn control(&self, what: &str, value: Json) -> Json {
         let path = format!("/_cloud/{what}?account={}", self.number);
