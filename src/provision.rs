@@ -150,7 +150,7 @@ impl AgentProvisioner<'_> {
         bundle: &Bundle,
         tasks: usize,
     ) -> Result<Ended, Failure> {
-        let order = RunRequest {
+        let request = RunRequest {
             programs: self.programs,
             privilege: Privilege::Root { password: None },
             entries,
@@ -162,7 +162,7 @@ impl AgentProvisioner<'_> {
             asks: &self.work.asks,
             tasks,
         };
-        agent::run_telling(session.transport(), &order, self.events, self.cancel)
+        agent::run_telling(session.transport(), &request, self.events, self.cancel)
             .await
             .map_err(failed)
     }

@@ -5,31 +5,29 @@
 
 pub(crate) mod asks;
 pub(crate) mod collect;
+mod error;
 pub(crate) mod program;
+mod request;
 mod run_reporting;
 mod script;
 pub(crate) mod self_agent;
 mod wire;
 
-pub(crate) use run_reporting::run_telling;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use amibake_protocol::event::{Event, Place, Recap};
-use amibake_protocol::frame::{self, FrameError};
-use amibake_protocol::job::{Entry, Options};
+use amibake_protocol::event::Event;
 use amibake_protocol::message::{AgentRunId, Job, RunState, ToAgent, ToController};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::secret::Secret;
 use crate::transport::Transport;
-use asks::AskPolicy;
-use collect::{Bundle, Content};
-use program::Programs;
+use collect::Content;
+pub(crate) use error::AgentError;
+pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
+pub(crate) use run_reporting::run_telling;
 use wire::Wire;
 
 /// The most events one run may send.
@@ -53,149 +51,12 @@ const FIRST_WORDS: Duration = Duration::from_mins(2);
 /// How long the end of the run's folder is waited for.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// How the agent gets the rights it needs.
-#[derive(Debug, Clone)]
-pub(crate) enum Privilege {
-    /// It runs as the login user.
-    AsIs,
-    /// It runs as root, by `sudo` unless the login is root's already.
-    Root {
-        /// What `sudo` asks for; `None` is `sudo -n`.
-        password: Option<Secret<String>>,
-    },
-}
-
-/// All that is needed for one run on one machine.
-pub(crate) struct RunRequest<'a> {
-    /// The agents to choose from.
-    pub(crate) programs: &'a Programs,
-    /// Its rights.
-    pub(crate) privilege: Privilege,
-    /// What is run.
-    pub(crate) entries: Vec<Entry>,
-    /// With which options.
-    pub(crate) options: Options,
-    /// The files that go with it.
-    pub(crate) bundle: &'a Bundle,
-    /// What may be asked.
-    pub(crate) asks: &'a AskPolicy,
-    /// How many tasks there will be, as far as is known: for showing how far it is.
-    pub(crate) tasks: usize,
-}
-
-/// Why a run has no result.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AgentError {
-    /// The link could not carry a command, or did not come back.
-    #[error("lost the machine, and it did not come back")]
-    Link(#[source] std::io::Error),
-    /// The target has an architecture without an agent.
-    #[error("there is no agent for this machine's architecture, {0}")]
-    NoAgent(String),
-    /// There is none.
-    #[error("there is no agent for any machine")]
-    NoAgents,
-    /// The command that starts the agent ended instead.
-    #[error("the agent could not be started: {0}")]
-    NotStarted(String),
-    /// `sudo` wants a password, or another one.
-    #[error("sudo refused: {0}")]
-    Sudo(String),
-    /// The target sent what this protocol does not know.
-    #[error("the machine broke the protocol")]
-    Protocol(#[from] FrameError),
-    /// The target sent something at the wrong time.
-    #[error("the machine broke the protocol: {0}")]
-    OutOfPlace(String),
-    /// The target sent more than a run can have to say.
-    #[error("the machine sent more {0} than any run does; it is not believed any longer")]
-    TooMuch(&'static str),
-    /// It was told to stop and does not.
-    #[error("the machine was told to stop and did not say that it has")]
-    NotStopped,
-    /// The user wants to stop, and nothing runs there yet.
-    #[error("interrupted before the run began")]
-    Interrupted,
-    /// Another controller attached to this run.
-    #[error("another amibake took over this run")]
-    TakenOver,
-    /// The agent's process ended without a result.
-    #[error("the agent died on the machine: {0}")]
-    Died(String),
-    /// The job itself could not be sent.
-    #[error("could not read {} for the machine", .path.display())]
-    Bundle {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl AgentError {
-    /// Returns what the user can do about it.
-    #[must_use]
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Sudo(_) => Some("give the password with -K or --become-password-file"),
-            Self::NotStopped => {
-                Some("look there for processes of amibake-agent, and units named amibake-*")
-            }
-            Self::NoAgent(_) | Self::NoAgents => {
-                Some("build it with `cargo xtask agent`, or use a release")
-            }
-            Self::Link(_)
-            | Self::NotStarted(_)
-            | Self::Protocol(_)
-            | Self::OutOfPlace(_)
-            | Self::TooMuch(_)
-            | Self::Interrupted
-            | Self::TakenOver
-            | Self::Died(_)
-            | Self::Bundle { .. } => None,
-        }
-    }
-}
-
-/// An event, and about how much memory it takes.
-#[derive(Debug)]
-pub(crate) struct SizedEvent {
-    pub(crate) event: Event,
-    pub(crate) bytes: usize,
-}
-
-/// How a run ended by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
-    /// The figures of the recap.
-    pub(crate) recap: Recap,
-    /// Why it could not go on, when it was no task's failure.
-    pub(crate) error: Option<String>,
-    /// Asks that were refused: a sound run has none.
-    pub(crate) refused_asks: u64,
-    /// The task that failed last, for who follows the events of the run.
-    pub(crate) failed: Option<FailedTask>,
-}
-
-/// A task that failed, and nothing caught it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FailedTask {
-    /// Number of the task in its run.
-    pub(crate) index: u32,
-    /// As Ansible prints it.
-    pub(crate) name: String,
-    /// Where it stands.
-    pub(crate) place: Place,
-    /// Its result's `msg`, and what the command said last.
-    pub(crate) why: String,
-}
-
-/// Runs `order` on the machine behind `transport`, through cut links, and passes its events on.
+/// Runs `request` on the machine behind `transport`, through cut links, and passes its events on.
 ///
 /// Cancelling ends the running task there; the run's own `Finished` is still awaited.
 pub(crate) async fn run(
     transport: &dyn Transport,
-    order: &RunRequest<'_>,
+    request: &RunRequest<'_>,
     events: &mpsc::Sender<SizedEvent>,
     cancel: &CancellationToken,
 ) -> Result<Ended, AgentError> {
@@ -203,7 +64,7 @@ pub(crate) async fn run(
     let mut mends = 0;
     loop {
         let seen = following.next;
-        match connect_and_follow(transport, order, events, cancel, &mut following).await {
+        match connect_and_follow(transport, request, events, cancel, &mut following).await {
             Err(AgentError::Link(error)) => {
                 mends = if following.next > seen { 0 } else { mends + 1 };
                 if mends >= MENDS || !following.launched {
@@ -249,30 +110,30 @@ impl Following {
 
 async fn connect_and_follow(
     transport: &dyn Transport,
-    order: &RunRequest<'_>,
+    request: &RunRequest<'_>,
     events: &mpsc::Sender<SizedEvent>,
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
     let wire = tokio::select! {
-        wire = open(transport, order, following) => wire?,
+        wire = open(transport, request, following) => wire?,
         // What was not launched is forgotten there with the connection.
         () = cancel.cancelled(), if !following.launched => return Err(AgentError::Interrupted),
     };
-    follow(wire, order, events, cancel, following).await
+    follow(wire, request, events, cancel, following).await
 }
 
 /// Gets the agent to know the run: as a new one, or as the one that it has.
 async fn open(
     transport: &dyn Transport,
-    order: &RunRequest<'_>,
+    request: &RunRequest<'_>,
     following: &mut Following,
 ) -> Result<Wire, AgentError> {
-    let command = script::start(&following.run, order.programs, &order.privilege);
+    let command = script::start(&following.run, request.programs, &request.privilege);
     let channel = transport.exec(&command).await.map_err(AgentError::Link)?;
     let mut wire = Wire::new(channel);
     let silent = |_| AgentError::NotStarted("the machine said nothing".to_owned());
-    tokio::time::timeout(FIRST_WORDS, wire.ready(order, &following.run))
+    tokio::time::timeout(FIRST_WORDS, wire.ready(request, &following.run))
         .await
         .map_err(silent)??;
     wire.send(&ToAgent::Open {
@@ -282,13 +143,13 @@ async fn open(
     .await?;
     let first = !following.launched;
     if first {
-        send_job(&mut wire, order, following).await?;
+        send_job(&mut wire, request, following).await?;
     }
     let answer = tokio::time::timeout(FIRST_WORDS, wire.message()).await;
     match answer.map_err(silent)??.0 {
         ToController::Hello { state } if first || state == RunState::Known => {}
         ToController::Hello { .. } if following.next == 0 => {
-            send_job(&mut wire, order, following).await?;
+            send_job(&mut wire, request, following).await?;
         }
         ToController::Hello { .. } => {
             return Err(AgentError::Died("its folder is gone".to_owned()));
@@ -301,17 +162,17 @@ async fn open(
 /// Sends everything at once: a new run needs no answer before it starts.
 async fn send_job(
     wire: &mut Wire,
-    order: &RunRequest<'_>,
+    request: &RunRequest<'_>,
     following: &mut Following,
 ) -> Result<(), AgentError> {
     let job = Job {
-        entries: order.entries.clone(),
-        options: order.options.clone(),
-        items: order.bundle.items().to_vec(),
-        opened_vault: order.bundle.has_opened(),
+        entries: request.entries.clone(),
+        options: request.options.clone(),
+        items: request.bundle.items().to_vec(),
+        opened_vault: request.bundle.has_opened(),
     };
     wire.send(&ToAgent::Job(Box::new(job))).await?;
-    for (hash, size, content) in order.bundle.contents() {
+    for (hash, size, content) in request.bundle.contents() {
         let hash = hash.clone();
         wire.send(&ToAgent::Content { hash, size }).await?;
         match content {
@@ -325,13 +186,13 @@ async fn send_job(
 
 async fn follow(
     wire: Wire,
-    order: &RunRequest<'_>,
+    request: &RunRequest<'_>,
     events: &mpsc::Sender<SizedEvent>,
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
     let (mut sender, mut incoming, last) = wire.split();
-    let given = asks::given(&order.options, &order.entries);
+    let given = asks::given(&request.options, &request.entries);
     let mut gives_up = None;
     let mut word = tokio::time::interval(WORD);
     let mut acked = following.next;
@@ -372,7 +233,7 @@ async fn follow(
             }
             ToController::Ask { id, ask } => {
                 following.count_ask()?;
-                let answer = order.asks.answer(&ask, order.bundle, &given).await;
+                let answer = request.asks.answer(&ask, request.bundle, &given).await;
                 let answer = following.allow(answer);
                 sender.answer(id, answer).await?;
             }
@@ -471,11 +332,6 @@ impl Following {
             false => Ok(()),
         }
     }
-}
-
-/// Returns the frame of a message, as the wire carries it.
-fn encode(message: &ToAgent) -> Result<Vec<u8>, AgentError> {
-    Ok(frame::encode(message)?)
 }
 
 #[cfg(test)]

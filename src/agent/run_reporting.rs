@@ -15,18 +15,18 @@ const UNDER_WAY: usize = 2;
 /// How much of a reason is kept.
 const REASON_CAP_BYTES: usize = 2000;
 
-/// Runs `order` as [`run`] does, and tells `events` what happens.
+/// Runs `request` as [`run`] does, and tells `events` what happens.
 pub(crate) async fn run_telling(
     transport: &dyn Transport,
-    order: &RunRequest<'_>,
+    request: &RunRequest<'_>,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Ended, AgentError> {
-    let tasks = order.tasks;
+    let tasks = request.tasks;
     events.send(Reported::RunPlanned { tasks });
     let (sender, happened) = mpsc::channel(UNDER_WAY);
     let running = async move {
-        let ended = run(transport, order, &sender, cancel).await;
+        let ended = run(transport, request, &sender, cancel).await;
         drop(sender); // the other half ends with it
         ended
     };

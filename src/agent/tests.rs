@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use amibake_protocol::job::{Entry, Options};
+
 use super::*;
 use crate::transport::{BoxFuture, Channel, Local};
+use asks::AskPolicy;
+use collect::Bundle;
+use program::Programs;
 
 /// A machine that answers every command with the output of this shell script instead.
 struct Liar(String);
@@ -32,7 +37,7 @@ const HELLO: &str = r#"{"to-controller":"hello","state":{"state":"unknown"}}"#;
 
 async fn lie(script: &str) -> AgentError {
     let (programs, bundle, asks) = (Programs::default(), Bundle::default(), AskPolicy::default());
-    let order = RunRequest {
+    let request = RunRequest {
         tasks: 0,
         programs: &programs,
         privilege: Privilege::AsIs,
@@ -45,7 +50,7 @@ async fn lie(script: &str) -> AgentError {
     tokio::spawn(async move { while events.recv().await.is_some() {} });
     let liar = Liar(script.to_owned());
     let never = CancellationToken::new();
-    let ended = run(&liar, &order, &to, &never);
+    let ended = run(&liar, &request, &to, &never);
     let ended = tokio::time::timeout(Duration::from_mins(1), ended).await;
     ended.expect("it ends").expect_err("a liar has no result")
 }
@@ -146,7 +151,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     );
     std::fs::write(&playbook, text).unwrap();
     let bundle = Bundle::of(std::slice::from_ref(&playbook)).unwrap();
-    let order = RunRequest {
+    let request = RunRequest {
         tasks: 0,
         programs: &programs,
         privilege: Privilege::AsIs,
@@ -176,7 +181,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
         home: temp.path().to_path_buf(),
         commands: AtomicUsize::new(0),
     };
-    let ended = run(&link, &order, &to, &CancellationToken::new())
+    let ended = run(&link, &request, &to, &CancellationToken::new())
         .await
         .unwrap();
     drop(to);

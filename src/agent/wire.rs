@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::asks::Answered;
-use super::{AgentError, Privilege, RunRequest, encode, script};
+use super::{AgentError, Privilege, RunRequest, script};
 use crate::transport::{BoxFuture, Channel, ExitStatus};
 
 /// How much a login may say before the script does.
@@ -108,10 +108,10 @@ impl Wire {
     /// Gets the agent running: answers the script until it says `have`.
     pub(super) async fn ready(
         &mut self,
-        order: &RunRequest<'_>,
+        request: &RunRequest<'_>,
         run: &AgentRunId,
     ) -> Result<(), AgentError> {
-        give_password(&mut self.sender.0, &order.privilege)
+        give_password(&mut self.sender.0, &request.privilege)
             .await
             .map_err(AgentError::Link)?;
         let mark = format!("amibake {run} ");
@@ -128,7 +128,7 @@ impl Wire {
             let said: Vec<&str> = line[at + mark.len()..].split_whitespace().collect();
             match said.as_slice() {
                 ["have"] => return Ok(()),
-                ["need", hash] => self.ship(order, hash).await?,
+                ["need", hash] => self.ship(request, hash).await?,
                 ["none", architecture] => {
                     let architecture = architecture.chars().take(32).collect();
                     return Err(AgentError::NoAgent(architecture));
@@ -152,10 +152,10 @@ impl Wire {
         }
     }
 
-    async fn ship(&mut self, order: &RunRequest<'_>, hash: &str) -> Result<(), AgentError> {
+    async fn ship(&mut self, request: &RunRequest<'_>, hash: &str) -> Result<(), AgentError> {
         let known = ["x86_64", "aarch64"].into_iter();
         let program = known
-            .filter_map(|architecture| order.programs.get(architecture))
+            .filter_map(|architecture| request.programs.get(architecture))
             .find(|program| program.hash().as_str() == hash)
             .ok_or_else(|| AgentError::OutOfPlace("it wants an unknown agent".to_owned()))?;
         self.sender.raw(program.packed()).await?;
@@ -319,4 +319,9 @@ impl Last {
             })),
         }
     }
+}
+
+/// Returns the frame of a message, as the wire carries it.
+fn encode(message: &ToAgent) -> Result<Vec<u8>, AgentError> {
+    Ok(frame::encode(message)?)
 }

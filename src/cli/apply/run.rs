@@ -126,7 +126,7 @@ impl Work {
         })
     }
 
-    fn order(&self, host: &Chosen) -> RunRequest<'_> {
+    fn request(&self, host: &Chosen) -> RunRequest<'_> {
         let told = ["ansible_become_password", "ansible_become_pass"]
             .iter()
             .find_map(|name| host.variable(name))
@@ -304,9 +304,9 @@ async fn follow(
     events: &Events,
     cx: &CommandContext,
 ) -> Result<Ended, HostError> {
-    let order = work.order(host);
+    let request = work.request(host);
     tokio::select! {
-        ended = agent::run_telling(transport, &order, events, &cx.interrupt.cancel) => ended.map_err(HostError::Agent),
+        ended = agent::run_telling(transport, &request, events, &cx.interrupt.cancel) => ended.map_err(HostError::Agent),
         () = cx.interrupt.abort.cancelled() => Err(HostError::Interrupted),
     }
 }

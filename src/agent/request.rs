@@ -1,0 +1,67 @@
+//! What a run on one machine is asked for, and what it answers.
+
+use amibake_protocol::event::{Event, Place, Recap};
+use amibake_protocol::job::{Entry, Options};
+
+use super::asks::AskPolicy;
+use super::collect::Bundle;
+use super::program::Programs;
+use crate::secret::Secret;
+
+/// How the agent gets the rights it needs.
+#[derive(Debug, Clone)]
+pub(crate) enum Privilege {
+    /// It runs as the login user.
+    AsIs,
+    /// It runs as root, by `sudo` unless the login is root's already.
+    Root {
+        /// What `sudo` asks for; `None` is `sudo -n`.
+        password: Option<Secret<String>>,
+    },
+}
+
+/// All that is needed for one run on one machine.
+pub(crate) struct RunRequest<'a> {
+    pub(crate) programs: &'a Programs,
+    pub(crate) privilege: Privilege,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) options: Options,
+    /// The files that go with it.
+    pub(crate) bundle: &'a Bundle,
+    /// What may be asked.
+    pub(crate) asks: &'a AskPolicy,
+    /// How many tasks there will be, as far as is known: for showing how far it is.
+    pub(crate) tasks: usize,
+}
+
+/// An event, and about how much memory it takes.
+#[derive(Debug)]
+pub(crate) struct SizedEvent {
+    pub(crate) event: Event,
+    pub(crate) bytes: usize,
+}
+
+/// How a run ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The figures of the recap.
+    pub(crate) recap: Recap,
+    /// Why it could not go on, when it was no task's failure.
+    pub(crate) error: Option<String>,
+    /// Asks that were refused: a sound run has none.
+    pub(crate) refused_asks: u64,
+    /// The task that failed last, for who follows the events of the run.
+    pub(crate) failed: Option<FailedTask>,
+}
+
+/// A task that failed, and nothing caught it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FailedTask {
+    /// Number of the task in its run.
+    pub(crate) index: u32,
+    /// As Ansible prints it.
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    /// Its result's `msg`, and what the command said last.
+    pub(crate) why: String,
+}
