@@ -2,10 +2,12 @@
 //! may be empty although others follow.
 
 use aws_sdk_ec2::types::{
-    Filter, Image, Instance, NetworkAcl, RouteTable, SecurityGroup, Snapshot, Subnet, Vpc,
+    Filter, Image, Instance, InstanceTypeOffering, LocationType, NetworkAcl, RouteTable,
+    SecurityGroup, Snapshot, Subnet, Vpc,
 };
 
 use super::error::Ec2Error;
+use super::offerings::Offerings;
 use super::{Ec2, tags};
 use crate::run::RunId;
 
@@ -109,6 +111,29 @@ impl Ec2 {
     ) -> Result<Vec<NetworkAcl>, Ec2Error> {
         let request = self.ec2.describe_network_acls().set_filters(Some(filters));
         all_pages!(self, "DescribeNetworkAcls", request)
+    }
+
+    /// Returns which zones offer these types, as far as the account may ask.
+    pub(super) async fn offerings(&self, types: &[String]) -> Result<Offerings, Ec2Error> {
+        let types = tags::filter("instance-type", types.iter().map(String::as_str));
+        let request = self.ec2.describe_instance_type_offerings();
+        let request = request
+            .location_type(LocationType::AvailabilityZone)
+            .filters(types);
+        let listed: Result<Vec<InstanceTypeOffering>, Ec2Error> =
+            all_pages!(self, "DescribeInstanceTypeOfferings", request);
+        match listed {
+            Ok(listed) => {
+                let pairs = listed.into_iter().filter_map(|offering| {
+                    let instance_type = offering.instance_type?;
+                    Some((instance_type.as_str().to_owned(), offering.location?))
+                });
+                Ok(Offerings::Known(pairs.collect()))
+            }
+            // Not permitted, or no call of this service: EC2 itself has answered.
+            Err(Ec2Error::Refused { .. }) => Ok(Offerings::Unknown),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the regions that are enabled for the account. EC2 has no pages of them.

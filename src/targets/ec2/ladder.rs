@@ -3,10 +3,28 @@
 use std::collections::BTreeSet;
 
 use super::error::Ec2Error;
-use super::network::{Network, Place};
+use super::offerings::Offerings;
 use crate::manifest::Arch;
 use crate::plan::BakePlan;
 use crate::targets::Role;
+
+/// Where a builder may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Network {
+    pub(super) vpc_id: String,
+    /// In order of preference; never empty.
+    pub(super) subnets: Vec<Place>,
+    /// What their zones offer, if that was asked.
+    pub(super) offerings: Offerings,
+}
+
+/// A subnet, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: String,
+    /// `eu-west-1a`
+    pub(super) zone: String,
+}
 
 /// One rung of the capacity ladder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +111,6 @@ fn size(instance_type: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::ec2::offerings::Offerings;
 
     #[test]
     fn only_what_may_be_there_is_a_rung() {

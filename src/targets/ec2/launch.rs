@@ -12,8 +12,7 @@ use aws_sdk_ec2::types::{
 
 use super::debts::Removal;
 use super::error::{Ec2Error, is_capacity, is_quota};
-use super::ladder::{Rung, ladder, types};
-use super::network::Network;
+use super::ladder::{Network, Rung, ladder, types};
 use super::quota::Queue;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, YOUNG, tags, user_data};

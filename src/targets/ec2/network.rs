@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{
 use super::caller::{alone, local_address};
 use super::debts::Removal;
 use super::error::Ec2Error;
-use super::ladder::{Climbed, ladder, types};
+use super::ladder::{Climbed, Network, Place, ladder, types};
 use super::offerings::Offerings;
 use super::{Ec2, tags};
 use crate::clock;
@@ -15,24 +15,6 @@ use crate::ledger::Due;
 use crate::manifest::{Connect, Subnet};
 use crate::plan::BakePlan;
 use crate::targets::{PhaseContext, Role, TargetError};
-
-/// Where a builder may go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Network {
-    pub(super) vpc_id: String,
-    /// In order of preference; never empty.
-    pub(super) subnets: Vec<Place>,
-    /// What their zones offer, if that was asked.
-    pub(super) offerings: Offerings,
-}
-
-/// A subnet, and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) id: String,
-    /// `eu-west-1a`
-    pub(super) zone: String,
-}
 
 impl Ec2 {
     /// Returns where the machines of this bake may go; looks once.

@@ -2,10 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::LocationType;
-
-use super::error::Ec2Error;
-use super::{Ec2, tags};
 use crate::targets::TargetError;
 
 /// What EC2 says of the types that are wanted.
@@ -50,36 +46,6 @@ impl Offerings {
         match zones.is_empty() {
             true => format!("no zone of {region} offers {instance_type}"),
             false => format!("{instance_type} is offered in {}", zones.join(" and ")),
-        }
-    }
-}
-
-impl Ec2 {
-    /// Asks where the types are offered.
-    pub(super) async fn offerings(&self, types: &[String]) -> Result<Offerings, Ec2Error> {
-        let request = self
-            .ec2
-            .describe_instance_type_offerings()
-            .location_type(LocationType::AvailabilityZone)
-            .filters(tags::filter(
-                "instance-type",
-                types.iter().map(String::as_str),
-            ));
-        let asking = || async {
-            let mut pages = request.clone().into_paginator().items().send();
-            let mut pairs = BTreeSet::new();
-            while let Some(offering) = pages.next().await {
-                let offering =
-                    offering.map_err(|e| self.refused("DescribeInstanceTypeOfferings", e))?;
-                let instance_type = offering.instance_type.map(|t| t.as_str().to_owned());
-                pairs.extend(instance_type.zip(offering.location));
-            }
-            Ok(Offerings::Known(pairs))
-        };
-        match self.persist(asking).await {
-            // Not permitted, or no call of this service: EC2 itself has answered.
-            Err(Ec2Error::Refused { .. }) => Ok(Offerings::Unknown),
-            answer => answer,
         }
     }
 }
