@@ -52,14 +52,12 @@ const ADMIT_EVERY: Duration = Duration::from_secs(10);
 /// What runs playbooks on a machine: the agent's side.
 #[async_trait]
 pub(crate) trait Provisioner: Send + Sync {
-    /// Runs the plan's steps.
     async fn provision(
         &self,
         session: &dyn Session,
         plan: &BakePlan,
         machine: &Machine,
     ) -> Result<(), Failure>;
-    /// Runs the plan's tests.
     async fn test(
         &self,
         session: &dyn Session,
@@ -70,15 +68,10 @@ pub(crate) trait Provisioner: Send + Sync {
 
 /// Everything a bake works with.
 pub(crate) struct BakeEnv<'a> {
-    /// Where machines come from.
     pub(crate) target: &'a dyn Target,
-    /// How they are logged in to.
     pub(crate) connector: &'a dyn Connector,
-    /// What runs the playbooks.
     pub(crate) provisioner: &'a dyn Provisioner,
-    /// Where to say what happens.
     pub(crate) events: &'a Events,
-    /// Whether to stop.
     pub(crate) interrupt: &'a Interrupt,
     /// Where journals lie, and the keys of what is kept.
     pub(crate) state_folder: &'a Path,
@@ -91,7 +84,6 @@ pub(crate) struct BakeEnv<'a> {
 pub(crate) struct Baked {
     /// The image, tested and published.
     pub(crate) image: Option<Finished>,
-    /// What went wrong.
     pub(crate) failure: Option<Failure>,
     /// What it started from, once that was found.
     pub(crate) source: Option<Base>,
@@ -258,7 +250,6 @@ impl Bake<'_> {
         }
     }
 
-    /// Makes it the image.
     async fn publish(&self, candidate: &Candidate) -> Result<Finished, Failure> {
         let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Publish);

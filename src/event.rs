@@ -60,7 +60,6 @@ impl Phase {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
-    /// A phase begins.
     PhaseStarted {
         phase: Phase,
         /// Its place in a build, counted from 1.
@@ -76,7 +75,6 @@ pub(crate) enum Event {
         /// How far it is, if that is known.
         percent: Option<u8>,
     },
-    /// A phase ended.
     PhaseFinished {
         phase: Phase,
         /// Whether it did what it is for.
@@ -95,22 +93,17 @@ pub(crate) enum Event {
     HostUnreachable {
         /// The whole chain of causes, outermost first.
         causes: Vec<String>,
-        /// What the user can do.
         hint: Option<String>,
     },
     /// The agent is about to run this many tasks on a host, as far as can be told beforehand:
     /// loops count once, and what is included by a computed name is not known yet.
     RunPlanned { tasks: usize },
     /// A run on a host is over, its figures complete.
-    HostFinished {
-        /// The figures of the recap.
-        recap: Recap,
-    },
+    HostFinished { recap: Recap },
     /// Something the user should know; the work goes on.
     Warning {
         /// One sentence.
         message: String,
-        /// Where it was noticed.
         place: Option<Place>,
     },
     /// An image exists, tested and published.
@@ -119,7 +112,6 @@ pub(crate) enum Event {
     Failed {
         /// The whole chain of causes, outermost first.
         causes: Vec<String>,
-        /// What the user can do.
         hint: Option<String>,
         /// What stays behind, each with the command that removes it.
         left_behind: Vec<Leftover>,
@@ -138,7 +130,6 @@ pub(crate) struct Report {
     pub(crate) time_ms: u64,
     /// The build's name, or the host's; empty for the whole command.
     pub(crate) about: Arc<str>,
-    /// What happened.
     #[serde(flatten)]
     pub(crate) event: Event,
     /// How much memory it takes, roughly.
@@ -341,7 +332,6 @@ pub(crate) struct PhaseHandle {
 }
 
 impl PhaseHandle {
-    /// Says what the phase is doing now.
     pub(crate) fn progress(&self, message: impl Into<String>, percent: Option<u8>) {
         self.events.send(Event::PhaseProgress {
             phase: self.phase,

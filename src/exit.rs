@@ -25,12 +25,10 @@ pub(crate) enum Exit {
     Interrupted,
     /// Interrupted again while it cleaned up: what is left behind was named.
     Aborted,
-    /// Something was left behind.
     LeftBehind,
 }
 
 impl Exit {
-    /// Returns the process's exit status.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -94,9 +92,7 @@ pub(crate) struct Leftover {
 pub(crate) struct Failure {
     /// The innermost reason is the last of its sources.
     pub(crate) error: Box<dyn Error + Send + Sync>,
-    /// What the user can do.
     pub(crate) hint: Option<String>,
-    /// What stays behind.
     pub(crate) left_behind: Vec<Leftover>,
     /// Said when nothing stays behind although something had been created: `builder and security
     /// group are gone`.
@@ -125,7 +121,6 @@ impl Failure {
         Self::new(error).of_kind(Exit::Usage)
     }
 
-    /// Says which build failed.
     #[must_use]
     pub(crate) fn about(mut self, build: &str) -> Self {
         build.clone_into(&mut self.about);
@@ -142,7 +137,6 @@ impl Failure {
         }
     }
 
-    /// Sets how it ended.
     #[must_use]
     pub(crate) fn of_kind(mut self, kind: Exit) -> Self {
         self.kind = kind;
@@ -170,7 +164,6 @@ impl Failure {
         layers(&*self.error)
     }
 
-    /// Adds what the user can do.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

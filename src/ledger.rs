@@ -39,12 +39,9 @@ pub(crate) enum Due {
     OnFailure,
 }
 
-/// How the bake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BakeEnd {
-    /// The image is finished.
     Succeeded,
-    /// There is none.
     Failed,
 }
 
@@ -100,7 +97,6 @@ impl Undo {
 /// Something that is owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Debt {
-    /// What pays it.
     pub(crate) undo: Undo,
     /// What the thing is called, as far as that is known: ids, oldest first.
     pub(crate) learned: Vec<String>,
@@ -138,7 +134,6 @@ struct Inner {
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 impl Ledger {
-    /// Opens the journal of `run` in `folder`.
     pub(crate) fn open(folder: &Path, run: &RunId) -> Result<Self, JournalError> {
         let inner = Inner {
             run: run.clone(),
@@ -369,7 +364,6 @@ impl Ledger {
 /// What came of unwinding.
 #[derive(Debug)]
 pub(crate) struct Unwound {
-    /// What is still there.
     pub(crate) leftovers: Vec<Leftover>,
     /// Why, a sentence each.
     pub(crate) why: Vec<String>,

@@ -33,11 +33,8 @@ use crate::targets::Machine;
 pub(crate) struct Work {
     /// What is run, in order.
     pub(crate) entries: Vec<Entry>,
-    /// The files that go with it.
     pub(crate) bundle: Bundle,
-    /// What the builder may ask.
     pub(crate) asks: AskPolicy,
-    /// What is probably not meant.
     pub(crate) warnings: Vec<String>,
     /// How many tasks there are, as far as is known.
     pub(crate) tasks: usize,
@@ -46,24 +43,18 @@ pub(crate) struct Work {
 /// Why the work cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProvisionError {
-    /// A playbook is wrong.
     #[error("{0}")]
     Playbook(Diagnostics),
-    /// Its files are too many.
     #[error("the files of `provision` cannot be sent")]
     Sources(#[source] SourcesError),
-    /// Its files cannot be read.
     #[error("the files of `provision` cannot be read")]
     Collect(#[source] CollectError),
 }
 
 /// Runs the work on a builder, and the tests on a candidate.
 pub(crate) struct AgentProvisioner<'a> {
-    /// The agents to choose from.
     pub(crate) programs: &'a Programs,
-    /// What is run.
     pub(crate) work: &'a Work,
-    /// Where to say what happens.
     pub(crate) events: &'a Events,
     /// Ends the running task on the machine.
     pub(crate) cancel: &'a CancellationToken,

@@ -35,7 +35,6 @@ impl RunId {
         parse_stamp(&self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// Returns the name as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

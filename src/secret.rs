@@ -7,7 +7,6 @@ use std::fmt;
 pub(crate) struct Secret<T>(T);
 
 impl<T> Secret<T> {
-    /// Hides `value`.
     pub(crate) fn new(value: T) -> Self {
         Self(value)
     }

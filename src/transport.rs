@@ -25,9 +25,7 @@ pub(crate) trait Transport: Send + Sync {
 pub(crate) struct Channel {
     /// Its standard input; shut down (or dropped) it is at its end.
     pub(crate) stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Its standard output.
     pub(crate) stdout: Box<dyn AsyncRead + Send + Unpin>,
-    /// Its standard error.
     pub(crate) stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// Resolves when it has ended; need not be polled for the streams to flow.
     pub(crate) exit: BoxFuture<'static, io::Result<ExitStatus>>,
@@ -36,7 +34,6 @@ pub(crate) struct Channel {
 /// How a remote command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
-    /// It exited with this status.
     Status(u32),
     /// A signal ended it: `TERM`.
     Signal(String),

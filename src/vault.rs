@@ -28,10 +28,8 @@ pub(crate) struct Vault {
 /// Something that stays locked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
-    /// There is no password at all.
     #[error("it is encrypted by ansible-vault, and no password was given")]
     NoPassword,
-    /// None of the passwords fits.
     #[error("it is encrypted by ansible-vault, and none of the passwords given opens it")]
     WrongPassword,
     /// It is damaged, or of a kind that does not exist any more.
@@ -40,20 +38,16 @@ pub(crate) enum VaultError {
     /// It is YAML text, which must be text.
     #[error("what it holds is not UTF-8 text")]
     NotText,
-    /// One value of a file.
     #[error("the value of line {line} cannot be opened")]
     Value {
         /// Where `!vault` stands, from 1.
         line: usize,
-        /// Why.
         source: Box<VaultError>,
     },
-    /// A source of passwords gives none.
     #[error("{from} gives no vault password: {reason}")]
     Source {
         /// The file, script or prompt.
         from: String,
-        /// Why.
         reason: String,
     },
 }

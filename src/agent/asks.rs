@@ -47,8 +47,11 @@ pub(crate) struct AskPolicy {
 pub(crate) enum Answered {
     /// A lookup's result: a list, as Ansible's lookup plugins return.
     Value(Json),
-    /// A file to be sent.
-    File { path: PathBuf, mode: u32, size: u64 },
+    File {
+        path: PathBuf,
+        mode: u32,
+        size: u64,
+    },
     /// No, and why.
     Refused(String),
 }

@@ -26,7 +26,6 @@ pub(crate) struct Bundle {
 /// Where a content is.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// In this file.
     File(PathBuf),
     /// Here: no file has it, since the vault is opened in memory only.
     Opened(Secret<Vec<u8>>),
@@ -35,15 +34,8 @@ pub(crate) enum Content {
 /// Why files cannot be bundled.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CollectError {
-    /// A file could not be read.
     #[error("could not read {}", .path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is too much of it.
+    Io { path: PathBuf, source: io::Error },
     #[error("the playbook's files cannot be sent")]
     Bundle(#[from] bundle::BundleError),
 }

@@ -70,7 +70,6 @@ impl Programs {
         Ok(found)
     }
 
-    /// Returns the agent for `architecture`.
     pub(crate) fn get(&self, architecture: &str) -> Option<&Program> {
         self.0.get(architecture)
     }

@@ -26,9 +26,7 @@ pub(crate) struct RunRequest<'a> {
     pub(crate) privilege: Privilege,
     pub(crate) entries: Vec<Entry>,
     pub(crate) options: Options,
-    /// The files that go with it.
     pub(crate) bundle: &'a Bundle,
-    /// What may be asked.
     pub(crate) asks: &'a AskPolicy,
     /// How many tasks there will be, as far as is known: for showing how far it is.
     pub(crate) tasks: usize,
@@ -44,7 +42,6 @@ pub(crate) struct SizedEvent {
 /// How a run ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// The figures of the recap.
     pub(crate) recap: Recap,
     /// Why it could not go on, when it was no task's failure.
     pub(crate) error: Option<String>,

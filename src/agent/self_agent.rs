@@ -34,7 +34,6 @@ pub(crate) fn work() -> Option<ExitCode> {
     None
 }
 
-/// Is none.
 #[cfg(not(all(target_env = "musl", target_feature = "crt-static")))]
 pub(super) fn program() -> Option<(&'static str, PathBuf)> {
     None

@@ -6,16 +6,13 @@ use crate::interrupt::Interrupt;
 /// What a command is given besides its arguments.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandContext {
-    /// Where to say what happens.
     pub(crate) events: Events,
-    /// Whether to stop.
     pub(crate) interrupt: Interrupt,
 }
 
 /// What a command asks of the reporter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reporting {
-    /// What form the events take.
     pub(crate) form: Form,
     /// How often `-v` was given.
     pub(crate) verbosity: u8,

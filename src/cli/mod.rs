@@ -45,7 +45,6 @@ impl Cli {
         }
     }
 
-    /// Runs the command.
     pub(crate) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         match self.command {
             Command::Apply(args) => args.run(cx).await,

@@ -67,7 +67,6 @@ pub(crate) trait RootShell: Send + Sync {
 /// Why a script on the machine did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {
-    /// The link failed.
     #[error("the machine could not be talked to while {operation}")]
     Link {
         operation: Operation,
@@ -82,7 +81,6 @@ pub(crate) enum GuestError {
         /// The end of what it said.
         said: String,
     },
-    /// The script failed.
     #[error("{operation} failed on the machine ({how}): {said}")]
     Failed {
         operation: Operation,
@@ -170,8 +168,8 @@ impl From<GuestError> for Failure {
     }
 }
 
-/// Root is had by sudo where the login user is not root; the script arrives on standard input, so
-/// it is in no process list.
+/// A login user who is not root uses sudo; the script arrives on standard input, so it is in no
+/// process list.
 #[async_trait]
 impl<T: Transport> RootShell for T {
     async fn run(&self, _operation: Operation, script: &str) -> io::Result<Output> {

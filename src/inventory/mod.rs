@@ -41,7 +41,6 @@ struct Group {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_field_names, reason = "variables of three ranks")]
 pub(crate) struct Host {
-    /// Its name in the inventory.
     pub(crate) name: String,
     /// Its groups, parents before children, without `all`.
     pub(crate) group_names: Vec<String>,
@@ -49,40 +48,27 @@ pub(crate) struct Host {
     pub(crate) all_vars: Vars,
     /// Variables of its other groups, nearer groups winning.
     pub(crate) group_vars: Vars,
-    /// Its own variables.
     pub(crate) host_vars: Vars,
 }
 
 /// An inventory, or a pattern, that makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InventoryError {
-    /// A file cannot be read.
     #[error("the inventory {} cannot be read", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// A line of an INI inventory.
     #[error("{}:{line}: {message}", path.display())]
     Line {
-        /// The file.
         path: PathBuf,
-        /// Its line.
         line: usize,
-        /// What is wrong.
         message: String,
     },
-    /// A place in a YAML file.
     #[error("{0}")]
     Yaml(Box<Diagnostic>),
-    /// Something this program does not do.
     #[error("{what} is not supported yet")]
-    Unsupported {
-        /// What.
-        what: String,
-    },
+    Unsupported { what: String },
 }
 
 impl From<Diagnostic> for InventoryError {
@@ -92,7 +78,6 @@ impl From<Diagnostic> for InventoryError {
 }
 
 impl Inventory {
-    /// Reads the inventory file at `path`.
     pub(crate) fn read(path: &Path, files: &Opened) -> Result<Self, InventoryError> {
         let mut inventory = Self {
             files: files.clone(),

@@ -18,7 +18,6 @@ use crate::run::RunId;
 pub(crate) struct Runs {
     /// Runs that ended without paying. They are ours while held.
     pub(crate) dead: Vec<DeadRun>,
-    /// Runs that go on.
     pub(crate) running: BTreeSet<RunId>,
     /// Journals of which nothing is known, since they cannot be opened, locked or read.
     pub(crate) unusable: Vec<JournalError>,
@@ -27,7 +26,6 @@ pub(crate) struct Runs {
 /// A run whose process is gone, and what its journal says it owes.
 #[derive(Debug)]
 pub(crate) struct DeadRun {
-    /// The run.
     pub(crate) run: RunId,
     /// Its debts, oldest first.
     pub(crate) owed: Vec<Debt>,

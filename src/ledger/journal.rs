@@ -15,16 +15,10 @@ use crate::targets::TargetError;
 /// Why a journal could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
-    /// Neither `XDG_STATE_HOME` nor `HOME` is set.
     #[error("no state folder: neither XDG_STATE_HOME nor HOME is set")]
     NoHome,
-    /// The file could not be used.
     #[error("could not use the journal {path}")]
-    File {
-        /// Its path.
-        path: PathBuf,
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
 }
 
 impl From<JournalError> for TargetError {
@@ -39,26 +33,19 @@ impl From<JournalError> for TargetError {
 pub(crate) enum Record {
     /// Something is about to be created.
     Owe {
-        /// Its number.
         id: DebtId,
-        /// When it is due.
         due: Due,
-        /// What undoes it.
         #[serde(flatten)]
         undo: Undo,
     },
     /// It has a name now.
     Learn {
-        /// Which debt.
         id: DebtId,
         /// `i-0abc12`.
         name: String,
     },
     /// It is gone, or never was.
-    Settle {
-        /// Which debt.
-        id: DebtId,
-    },
+    Settle { id: DebtId },
     /// Somebody wants to look at what is there.
     Keep {
         /// Until then: `2026-07-27T10:15:00Z`.

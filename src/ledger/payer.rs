@@ -10,7 +10,6 @@ use crate::targets::TargetError;
 /// What came of paying a debt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Paid {
-    /// The thing is gone.
     Gone,
     /// Nobody knows a name of it, and looking for it found nothing.
     NotFound,

@@ -27,9 +27,7 @@ use variables::Variables;
 /// A manifest for one target, its variables filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
-    /// Where it was read.
     pub(crate) path: PathBuf,
-    /// `name`.
     pub(crate) name: String,
     /// What is made: an image for each of `source.arch`.
     pub(crate) images: Vec<Wanted>,
@@ -46,13 +44,9 @@ pub(crate) struct Wanted {
     pub(crate) arch: Arch,
     /// `source`, or the target's own.
     pub(crate) source: Source,
-    /// `builder`.
     pub(crate) builder: Builder,
-    /// `provision`.
     pub(crate) provision: Vec<Provision>,
-    /// `test`.
     pub(crate) tests: Vec<Test>,
-    /// `image`.
     pub(crate) image: Image,
 }
 
@@ -61,7 +55,6 @@ struct Purpose<'a> {
     target: TargetKind,
     given: &'a Given,
     host: Host,
-    /// `{{ build_time }}`.
     build_time: String,
 }
 

@@ -177,9 +177,7 @@ pub(crate) struct Builder {
     pub region: Option<String>,
     /// Types in order of preference; empty is the architecture's default.
     pub instance_types: Vec<String>,
-    /// Subnets.
     pub subnet: Subnet,
-    /// Transport.
     pub connect: Connect,
     /// Who may reach the builder's SSH port; `None` is this machine only.
     pub ingress_cidrs: Option<Vec<String>>,
@@ -191,13 +189,11 @@ pub(crate) struct Builder {
     pub port: u16,
     /// The user's own user data, merged with ours.
     pub user_data: Option<String>,
-    /// Volumes.
     pub volumes: Vec<Volume>,
     /// Instance profile by name.
     pub instance_profile: Option<String>,
     /// Tags on everything temporary.
     pub tags: BTreeMap<String, String>,
-    /// Deadlines.
     pub timeouts: Timeouts,
 }
 
@@ -225,14 +221,11 @@ impl Default for Builder {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Provision {
-    /// A role, by its folder.
     Role {
         /// Absolute path of the role.
         path: PathBuf,
-        /// Variables for it.
         vars: Map<String, Json>,
     },
-    /// A playbook.
     Playbook {
         /// Absolute path of the playbook.
         path: PathBuf,
@@ -243,7 +236,6 @@ pub(crate) enum Provision {
     Tasks {
         /// The tasks as YAML text, for the playbook parser, on the lines where they stand in the manifest.
         yaml: String,
-        /// Variables for them.
         vars: Map<String, Json>,
     },
 }
@@ -256,7 +248,6 @@ pub(crate) enum Test {
     Http {
         /// URL as seen from the machine itself.
         url: String,
-        /// Status wanted.
         status: u16,
         /// Text the body must contain.
         contains: Option<String>,
@@ -272,7 +263,6 @@ pub(crate) enum Test {
     },
     /// A TCP port of the machine answers.
     Port {
-        /// The port.
         port: u16,
         /// How long it may take to come true.
         within: Duration,
@@ -281,7 +271,6 @@ pub(crate) enum Test {
     Command {
         /// Given to `sh -c`, as root.
         run: String,
-        /// Status wanted.
         status: i32,
         /// Text the output must contain.
         contains: Option<String>,
@@ -298,11 +287,9 @@ pub(crate) struct Encrypt {
 /// `image:`: what becomes of the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Image {
-    /// Name.
     pub name: String,
     /// Tags of the image and its snapshots.
     pub tags: BTreeMap<String, String>,
-    /// Key the volumes are encrypted with.
     pub encrypt: Option<Encrypt>,
     /// Description shown by EC2.
     pub description: Option<String>,

@@ -72,7 +72,6 @@ impl Live {
         }
     }
 
-    /// Shows one event.
     pub(super) fn show(&mut self, report: &Report) {
         let about = &report.about;
         // The window may have been resized.

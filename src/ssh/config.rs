@@ -31,13 +31,10 @@ pub(super) struct HostConfig {
 /// Whom the lookup is for, as far as `Match` can ask.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
-    /// The name as given.
     pub(super) host: &'a str,
-    /// The user as given.
     pub(super) user: Option<&'a str>,
     /// Who we are here.
     pub(super) local_user: &'a str,
-    /// Our home.
     pub(super) home: &'a Path,
 }
 

@@ -99,7 +99,6 @@ pub(crate) async fn connect(
     Ok(Link::new(destination, session, events.clone()))
 }
 
-/// Opens a session.
 pub(super) async fn open(
     destination: &Destination,
     patience: RetryPolicy,

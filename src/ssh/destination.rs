@@ -14,15 +14,12 @@ use super::key::{KeyPair, PublicLine};
 pub(crate) struct Destination {
     /// Name or address.
     pub(crate) host: String,
-    /// Port.
     pub(crate) port: u16,
-    /// Account.
     pub(crate) user: String,
     /// How the host proves itself.
     pub(crate) trust: Trust,
     /// How we prove ourselves.
     pub(crate) login: Login,
-    /// The host through which to connect.
     pub(crate) jump: Option<Box<Destination>>,
     /// Told of each try that met no answer at all.
     pub(crate) silence: Silence,
@@ -34,7 +31,6 @@ pub(crate) struct Destination {
 pub(crate) struct Login {
     /// Keys in memory.
     pub(crate) keys: Vec<Arc<PrivateKey>>,
-    /// Files of private keys.
     pub(crate) identity_files: Vec<PathBuf>,
     /// Whether a file that is not there is worth a word: the user named it.
     pub(crate) files_are_explicit: bool,

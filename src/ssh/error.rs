@@ -10,42 +10,27 @@ use super::key::KeyError;
 /// A connection that did not come to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SshError {
-    /// The name has no address.
     #[error("the name {host} does not resolve")]
-    Resolve {
-        /// As given.
-        host: String,
-        /// The resolver's answer.
-        source: io::Error,
-    },
-    /// No TCP connection.
+    Resolve { host: String, source: io::Error },
     #[error("{host} port {port} cannot be reached")]
     Connect {
-        /// As given.
         host: String,
-        /// The port.
         port: u16,
         /// Refused, no route, …
         source: io::Error,
     },
-    /// It hangs.
     #[error("{host} port {port} {stage} within {after:?}")]
     TimedOut {
-        /// As given.
         host: String,
-        /// The port.
         port: u16,
         /// What it did not get done.
         stage: Stage,
         /// How long it was given.
         after: Duration,
     },
-    /// It ended the connection.
     #[error("{host} port {port} {}{}", hung_up(*stage), quoted(said))]
     HungUp {
-        /// As given.
         host: String,
-        /// The port.
         port: u16,
         /// What it did not get done.
         stage: Stage,
@@ -54,7 +39,6 @@ pub(crate) enum SshError {
         /// How the end was noticed.
         source: russh::Error,
     },
-    /// The host did not prove itself.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
     /// The host did not accept us.
@@ -72,61 +56,43 @@ pub(crate) enum SshError {
         /// Whether it hung up, as sshd does after `MaxAuthTries`.
         hung_up: bool,
     },
-    /// A key file cannot be used.
     #[error("the key {} cannot be used", path.display())]
     Identity {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: IdentityError,
     },
-    /// The protocol broke off.
     #[error("the SSH connection to {label} failed")]
     Protocol {
         /// `user@host`.
         label: String,
-        /// What russh says.
         source: russh::Error,
     },
-    /// The host on the way failed.
     #[error("the jump host {label} does not carry the connection")]
     Jump {
         /// `user@host` of the jump host.
         label: String,
-        /// Why.
         source: Box<SshError>,
     },
-    /// The deadline passed.
     #[error("no connection to {label} after {after:?} and {tries} tries")]
     GaveUp {
         /// `user@host`.
         label: String,
-        /// Tries made.
         tries: u32,
-        /// The patience there was.
         after: Duration,
         /// The last failure.
         source: Box<SshError>,
     },
-    /// The files of the user say something impossible.
     #[error("{}:{line}: {message}", file.display())]
     Config {
-        /// The file.
         file: PathBuf,
-        /// Its line.
         line: usize,
-        /// What is wrong.
         message: String,
     },
-    /// A file could not be read.
     #[error("{what} cannot be read")]
     Read {
-        /// Which.
         what: &'static str,
-        /// Why.
         source: io::Error,
     },
-    /// A key given on the command line is none.
     #[error("a host key was expected")]
     Key(#[source] KeyError),
     /// What russh raised inside its own callbacks; never leaves this module.
@@ -173,10 +139,8 @@ fn quoted(said: &str) -> String {
 /// A host that did not prove itself. Nothing was sent to it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostKeyError {
-    /// It is not the pinned key.
     #[error("the host key of {name} is {got}, expected {expected}: another machine answers there")]
     NotPinned {
-        /// The host.
         name: String,
         /// Fingerprint shown.
         got: String,
@@ -189,7 +153,6 @@ pub(crate) enum HostKeyError {
         file.display()
     )]
     Changed {
-        /// The host.
         name: String,
         /// Fingerprint shown.
         got: String,
@@ -197,47 +160,29 @@ pub(crate) enum HostKeyError {
         expected: String,
         /// Where the known one stands.
         file: PathBuf,
-        /// Its line.
         line: usize,
     },
-    /// `known_hosts` has none.
     #[error("the host key of {name} is not known: it shows {algorithm} {got}")]
     Unknown {
-        /// The host.
         name: String,
-        /// Type of the key.
         algorithm: String,
         /// Fingerprint shown.
         got: String,
     },
-    /// `known_hosts` revokes it.
     #[error("the host key of {name}, {got}, is revoked in {}:{line}", file.display())]
     Revoked {
-        /// The host.
         name: String,
         /// Fingerprint shown.
         got: String,
-        /// Where.
         file: PathBuf,
-        /// Its line.
         line: usize,
     },
-    /// The certificate does not vouch for the host.
     #[error("the host certificate of {name} is not valid: {reason}")]
-    Certificate {
-        /// The host.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-    /// A new key could not be noted.
+    Certificate { name: String, reason: String },
     #[error("the host key of {name} cannot be written to {}", file.display())]
     Append {
-        /// The host.
         name: String,
-        /// The file.
         file: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }
@@ -245,22 +190,17 @@ pub(crate) enum HostKeyError {
 /// A private key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
-    /// It cannot be read.
     #[error("it cannot be read")]
     Read(#[source] io::Error),
-    /// It is encrypted, and nobody is there to ask.
     #[error("it is encrypted and there is no terminal to ask for its passphrase")]
     NoTerminal,
     /// The passphrase was wrong, three times.
     #[error("the passphrase was wrong")]
     WrongPassphrase,
-    /// It is no key that we know.
     #[error("it is not a private key that is understood")]
     Format(#[source] russh::keys::Error),
-    /// The signature could not be made.
     #[error("the signature could not be made")]
     Sign(#[source] russh::keys::Error),
-    /// The connection ended meanwhile.
     #[error("the connection ended")]
     Ended(#[from] russh::SendError),
 }
@@ -333,7 +273,6 @@ impl SshError {
         }
     }
 
-    /// Returns what the user can do.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Resolve { .. } => Some("check the spelling, DNS and `HostName` in ~/.ssh/config".into()),

@@ -24,12 +24,9 @@ pub(crate) enum KeyError {
     /// The system gave no randomness, or the key has no text form.
     #[error("an ed25519 key could not be made")]
     Make(#[source] russh::keys::ssh_key::Error),
-    /// The text is no public key.
     #[error("`{text}` is not a public key such as `ssh-ed25519 AAAA…`")]
     NotAKey {
-        /// What was given.
         text: String,
-        /// What is wrong with it.
         source: russh::keys::ssh_key::Error,
     },
 }
@@ -54,7 +51,6 @@ impl KeyPair {
     expect(dead_code, reason = "the tests' sshd has its keys so")
 )]
 impl KeyPair {
-    /// Returns the public half.
     pub(crate) fn public(&self) -> PublicLine {
         PublicLine(self.0.public_key().clone())
     }
@@ -83,7 +79,6 @@ impl PublicLine {
         fingerprint(&self.0)
     }
 
-    /// Returns the key itself.
     pub(super) fn key(&self) -> &PublicKey {
         &self.0
     }

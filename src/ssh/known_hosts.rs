@@ -19,11 +19,9 @@ pub(crate) struct KnownHosts {
 /// One line.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// The file it stands in.
     pub(super) file: PathBuf,
     /// Its number, from 1.
     pub(super) line: usize,
-    /// The key.
     pub(super) key: PublicKey,
     marker: Marker,
     names: Names,
@@ -52,7 +50,6 @@ pub(super) enum Verdict<'a> {
     /// The host has another key, of this type or, as in OpenSSH, of any: who cannot show the key that
     /// is known may well show one of a type that is not.
     Changed(&'a Entry),
-    /// No key is known for the host.
     Unknown,
 }
 

@@ -12,9 +12,7 @@ use super::{Destination, Login, PublicLine, Silence, SshError};
 /// What the command line says, which wins over the files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
-    /// Account.
     pub(crate) user: Option<String>,
-    /// Port.
     pub(crate) port: Option<u16>,
     /// `HostName`: where `host` really is (`ansible_host`).
     pub(crate) address: Option<String>,

@@ -9,7 +9,6 @@ use crate::exit::chain;
 #[error("{message}")]
 pub(crate) struct TargetError {
     message: String,
-    /// Whose fault it is.
     pub(crate) fault: Fault,
     hint: Option<String>,
     #[source]
@@ -21,12 +20,10 @@ pub(crate) struct TargetError {
 pub(crate) enum Fault {
     /// The manifest asks for what cannot be: exit 2.
     Manifest,
-    /// The world's.
     World,
 }
 
 impl TargetError {
-    /// Returns an error that says `message`.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -44,14 +41,12 @@ impl TargetError {
         }
     }
 
-    /// Adds what the user can do.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds why.
     #[must_use]
     pub(crate) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
@@ -64,7 +59,6 @@ impl TargetError {
         chain(self) + &hint.collect::<String>()
     }
 
-    /// Returns what the user can do.
     pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

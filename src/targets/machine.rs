@@ -38,18 +38,14 @@ pub(crate) enum Base {
         /// Its name, for people: `ubuntu-noble-24.04-amd64-server-20260720`.
         name: String,
     },
-    /// A root on this host, which need not be there before [`Target::prepare`].
+    /// A root on this host, which need not be there before [`super::Target::prepare`].
     Root {
-        /// Where it is.
         path: PathBuf,
         /// Its name, which says what it is made of.
         name: String,
     },
     /// The disk of a machine on this host that was stopped.
-    Disk {
-        /// The machine's.
-        machine: String,
-    },
+    Disk { machine: String },
 }
 
 impl Base {
@@ -87,18 +83,15 @@ pub(crate) struct Machine {
     pub(crate) id: String,
     /// Address of its SSH server.
     pub(crate) host: String,
-    /// Port of its SSH server.
     pub(crate) port: u16,
     /// Login user, who may use sudo without a password.
     pub(crate) user: String,
-    /// The key to log in with.
     pub(crate) login_key: PrivateKey,
     /// The only host key it may show.
     pub(crate) host_key: PublicKey,
 }
 
 impl Keys {
-    /// Makes the keys of one machine.
     pub(crate) fn make() -> Result<Self, TargetError> {
         Ok(Self {
             login: ed25519()?,

@@ -36,12 +36,10 @@ pub(crate) struct Candidate {
     pub(crate) base: Base,
 }
 
-/// A finished image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finished {
     /// `ami-0abc12`, or a path: what goes to stdout.
     pub(crate) id: String,
-    /// Its name.
     pub(crate) name: String,
 }
 
@@ -94,7 +92,7 @@ pub(crate) trait Target: Payer {
         cx: &PhaseContext<'_>,
     ) -> Result<Candidate, TargetError>;
 
-    /// Asks for a machine's end, without waiting: it is of no more use.
+    /// Asks for a machine's end, without waiting: it is no longer needed.
     async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError>;
 
     /// Makes the candidate, which passed, the image.
@@ -122,7 +120,6 @@ pub(crate) fn tail(text: &[u8]) -> Vec<String> {
 pub(crate) struct PhaseContext<'a> {
     /// Where debts go before the call that makes them.
     pub(crate) ledger: &'a Ledger,
-    /// The phase under way, for saying how far it is.
     pub(crate) phase: PhaseHandle,
     /// When `builder.timeouts.total` is over, and the bake with it.
     #[cfg_attr(

@@ -23,7 +23,6 @@ pub(crate) struct Request<'a> {
     pub(crate) run: Option<&'a RunId>,
     /// This region alone.
     pub(crate) region: Option<&'a str>,
-    /// Whether to say only what would be removed.
     pub(crate) dry_run: bool,
     /// Runs of this host whose process is gone and whose debts are due.
     pub(crate) dead: &'a [DeadRun],
@@ -31,18 +30,14 @@ pub(crate) struct Request<'a> {
     pub(crate) kept: &'a [DeadRun],
     /// Runs of this host that go on.
     pub(crate) running: &'a BTreeSet<RunId>,
-    /// What the time is.
     pub(crate) now: OffsetDateTime,
-    /// Where to say what could not be done.
     pub(crate) events: &'a Events,
 }
 
 /// A debt, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owed {
-    /// The run that made the thing.
     pub(crate) run: RunId,
-    /// What it owes.
     pub(crate) debt: Debt,
 }
 
@@ -55,7 +50,6 @@ pub(crate) struct Reaped {
     pub(crate) later: Vec<String>,
     /// What could not be looked at, and why.
     pub(crate) errors: Vec<TargetError>,
-    /// What could not be removed.
     pub(crate) left_behind: Vec<Leftover>,
     /// Runs that still owe something: their journals are needed.
     pub(crate) owing: BTreeSet<RunId>,

@@ -23,7 +23,6 @@ pub(crate) struct VaultArgs {
 }
 
 impl VaultArgs {
-    /// Reads and asks for all passwords.
     pub(crate) fn vault(&self) -> Result<Vault, VaultError> {
         let mut passwords = Vec::new();
         for id in &self.vault_id {

@@ -220,7 +220,6 @@ impl Args {
     }
 }
 
-/// Returns the folder of a file.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

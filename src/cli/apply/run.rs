@@ -40,13 +40,10 @@ struct Work {
 /// Why a host has no result.
 #[derive(Debug, thiserror::Error)]
 enum HostError {
-    /// It could not be logged in to.
     #[error(transparent)]
     Ssh(SshError),
-    /// The agent did not run there.
     #[error(transparent)]
     Agent(AgentError),
-    /// The user wants to stop.
     #[error("interrupted before the connection stood")]
     Interrupted,
 }

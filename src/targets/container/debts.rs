@@ -17,15 +17,9 @@ pub(super) enum Removal {
         name: String,
     },
     /// Remove a network namespace and its links.
-    RemoveNetwork {
-        /// Its name.
-        name: String,
-    },
+    RemoveNetwork { name: String },
     /// Remove a file or folder, and what is below it.
-    RemovePath {
-        /// Where it is.
-        path: PathBuf,
-    },
+    RemovePath { path: PathBuf },
 }
 
 impl From<Removal> for Undo {

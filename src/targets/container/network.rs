@@ -46,12 +46,10 @@ impl Network {
         Err(TargetError::new(message).with_hint("`amibake reap` removes what was left"))
     }
 
-    /// Returns the namespace's name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the container's address.
     pub(super) fn address(&self) -> String {
         format!("10.213.{}.2", self.number)
     }

@@ -12,11 +12,9 @@ use crate::targets::{EC2, Role};
 /// What undoes one creation in EC2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ec2Undo {
-    /// Where the thing is.
     pub(super) region: String,
-    /// Whose it is.
+    /// Value of the tag that finds it again after a crash.
     pub(super) run: RunId,
-    /// What to do with it.
     #[serde(flatten)]
     pub(super) removal: Removal,
 }
@@ -26,20 +24,11 @@ pub(super) struct Ec2Undo {
 #[serde(tag = "undo", rename_all = "kebab-case")]
 pub(super) enum Removal {
     /// Terminate the run's instance of this role.
-    TerminateInstance {
-        /// Which of the run's.
-        role: Role,
-    },
+    TerminateInstance { role: Role },
     /// Delete the run's security group, once nothing uses it.
-    DeleteSecurityGroup {
-        /// Its name.
-        name: String,
-    },
+    DeleteSecurityGroup { name: String },
     /// Deregister the run's image of this name.
-    DeregisterImage {
-        /// Its name.
-        name: String,
-    },
+    DeregisterImage { name: String },
     /// Delete the run's snapshots, once no image uses them.
     DeleteSnapshots {
         /// How many there will be, where that is known: one for each of the builder's volumes.

@@ -52,7 +52,6 @@ impl Ec2 {
         all_pages!(self, "DescribeSnapshots", request)
     }
 
-    /// Returns the run's snapshots.
     pub(super) async fn snapshots(&self, run: &RunId) -> Result<Vec<Snapshot>, Ec2Error> {
         self.snapshots_by(vec![tags::of_run(run)]).await
     }
@@ -73,7 +72,6 @@ impl Ec2 {
         Ok(found.into_iter().next())
     }
 
-    /// Returns security groups.
     pub(super) async fn groups(
         &self,
         filters: Vec<Filter>,
@@ -83,19 +81,16 @@ impl Ec2 {
         all_pages!(self, "DescribeSecurityGroups", request)
     }
 
-    /// Returns subnets.
     pub(super) async fn subnets(&self, filters: Vec<Filter>) -> Result<Vec<Subnet>, Ec2Error> {
         let request = self.ec2.describe_subnets().set_filters(Some(filters));
         all_pages!(self, "DescribeSubnets", request)
     }
 
-    /// Returns VPCs.
     pub(super) async fn vpcs(&self, filters: Vec<Filter>) -> Result<Vec<Vpc>, Ec2Error> {
         let request = self.ec2.describe_vpcs().set_filters(Some(filters));
         all_pages!(self, "DescribeVpcs", request)
     }
 
-    /// Returns route tables.
     pub(super) async fn route_tables(
         &self,
         filters: Vec<Filter>,
@@ -104,7 +99,6 @@ impl Ec2 {
         all_pages!(self, "DescribeRouteTables", request)
     }
 
-    /// Returns network ACLs.
     pub(super) async fn network_acls(
         &self,
         filters: Vec<Filter>,

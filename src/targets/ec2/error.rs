@@ -54,10 +54,8 @@ pub(crate) enum Ec2Error {
         /// `ami-0abc12`.
         by: String,
     },
-    /// What was about to be made could not be written down first.
     #[error("a debt could not be written down")]
     Journal(#[from] JournalError),
-    /// The time is over.
     #[error("{what} was not {wanted} within {} s", after.as_secs())]
     TooSlow {
         what: String,

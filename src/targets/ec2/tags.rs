@@ -77,7 +77,6 @@ pub(super) fn list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
         .collect()
 }
 
-/// Returns the value of a tag.
 pub(super) fn value<'t>(tags: &'t [Tag], key: &str) -> Option<&'t str> {
     tags.iter()
         .find(|t| t.key() == Some(key))
@@ -89,7 +88,6 @@ pub(super) fn of_run(run: &RunId) -> Filter {
     filter(&format!("tag:{RUN}"), [run.as_str()])
 }
 
-/// Returns a filter.
 pub(super) fn filter<'v>(name: &str, values: impl IntoIterator<Item = &'v str>) -> Filter {
     let values = values.into_iter().map(str::to_owned).collect();
     Filter::builder()
@@ -106,7 +104,6 @@ pub(super) fn told(filters: &BTreeMap<String, Vec<String>>) -> String {
     told.collect::<Vec<_>>().join(" and ")
 }
 
-/// Returns the security group's name.
 pub(super) fn group_name(run: &RunId) -> String {
     format!("amibake-{run}")
 }

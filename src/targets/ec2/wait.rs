@@ -29,7 +29,6 @@ pub(super) struct Wanted<'a> {
     pub(super) what: &'a str,
     /// The state it is to reach.
     pub(super) state: &'static str,
-    /// How long it may take.
     pub(super) limit: Duration,
     /// Which of `builder.timeouts` says so; `None` where it is fixed.
     pub(super) key: Option<&'static str>,
@@ -38,7 +37,6 @@ pub(super) struct Wanted<'a> {
 /// What a look at it says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wait<T> {
-    /// It is as wanted.
     Done(T),
     /// Not yet: its state, and how far it is.
     Longer(String, Option<u8>),
