@@ -126,7 +126,6 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
             never = bake.renew_expiry() => match never {},
             never = bake.admit() => match never {},
         };
-        // Nobody renews any more: a late answer would put an expiry on what has none.
         bake.publish(&candidate).await
     })
     .catch_unwind();
@@ -250,9 +249,17 @@ impl Bake<'_> {
         }
     }
 
+    /// Makes it the image. Nobody renews meanwhile, since a late answer would put an expiry on what
+    /// has none: before, all is given the time that the bake has.
     async fn publish(&self, candidate: &Candidate) -> Result<Finished, Failure> {
         let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Publish);
+        let rest = self.until.saturating_duration_since(Instant::now());
+        let renewing = self.renew(rest.max(LIFETIME));
+        if clock::timeout(env.renew_every, renewing).await.is_err() {
+            env.events
+                .warn("the run's expiry could not be renewed in time");
+        }
         let done = env.target.publish(plan, candidate, &cx).await;
         let done = done.map_err(failed)?;
         cx.phase.finish(Some(done.id.clone()));
@@ -455,13 +462,17 @@ impl Bake<'_> {
     async fn renew_expiry(&self) -> Infallible {
         loop {
             clock::sleep(self.env.renew_every).await;
-            if let Err(error) = self.env.target.renew(self.plan, LIFETIME).await {
-                let message = format!(
-                    "the run's expiry could not be renewed: {}",
-                    error.on_one_line()
-                );
-                self.env.events.warn(message);
-            }
+            self.renew(LIFETIME).await;
+        }
+    }
+
+    async fn renew(&self, lifetime: Duration) {
+        if let Err(error) = self.env.target.renew(self.plan, lifetime).await {
+            let message = format!(
+                "the run's expiry could not be renewed: {}",
+                error.on_one_line()
+            );
+            self.env.events.warn(message);
         }
     }
 
@@ -519,13 +530,7 @@ impl Bake<'_> {
         let Self { plan, env, .. } = self;
         let lifetime = plan.builder.timeouts.unattended;
         let expiry = LIFETIME.max(2 * lifetime);
-        if let Err(error) = env.target.renew(plan, expiry).await {
-            let message = format!(
-                "the run's expiry could not be renewed: {}",
-                error.on_one_line()
-            );
-            env.events.warn(message);
-        }
+        self.renew(expiry).await;
         if let Err(error) = self.ledger.keep(OffsetDateTime::now_utc() + expiry) {
             let message = format!(
                 "the next `amibake reap` removes what is kept: {}",

@@ -275,6 +275,14 @@ impl Ledger {
             ));
         }
         let due = self.due(end);
+        if end == BakeEnd::Failed
+            && !due.is_empty()
+            && let Err(error) = self.lock().journal.append(&Record::Fail)
+        {
+            why.push(format!(
+                "the journal does not say that the bake has failed: {error}"
+            ));
+        }
         let paying = join_all(due.iter().map(|entry| self.pay(payer, entry.id)));
         let mut aborted = false;
         tokio::select! {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 
 use super::Debt;
-use super::journal::{JournalError, is_garbled, kept_until, replay, state_folder};
+use super::journal::{JournalError, has_failed, is_garbled, kept_until, replay, state_folder};
 use crate::debug_login;
 use crate::run::RunId;
 
@@ -37,6 +37,12 @@ pub(crate) struct DeadRun {
         expect(dead_code, reason = "only EC2 lists things late")
     )]
     pub(crate) written: SystemTime,
+    /// Whether it says that the bake had failed before its process went.
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(dead_code, reason = "only EC2 releases in two calls")
+    )]
+    pub(crate) has_failed: bool,
     /// Whether the journal has a line that this version cannot read.
     pub(crate) is_garbled: bool,
     path: PathBuf,
@@ -135,6 +141,7 @@ fn state(run: &RunId, path: &Path) -> io::Result<State> {
         written: lock.metadata()?.modified()?,
         owed: replay(&text),
         kept_until: kept_until(&text),
+        has_failed: has_failed(&text),
         is_garbled: is_garbled(&text),
         path: path.to_owned(),
         _lock: lock,

@@ -46,7 +46,9 @@ pub(crate) enum Record {
     },
     /// It is gone, or never was.
     Settle { id: DebtId },
-    /// Somebody wants to look at what is there.
+    /// The bake has failed: what was to be its product is not, whatever that says of itself.
+    Fail,
+    /// It has, and somebody wants to look at what is there.
     Keep {
         /// Until then: `2026-07-27T10:15:00Z`.
         until: String,
@@ -145,7 +147,7 @@ pub(crate) fn replay(text: &str) -> Vec<Debt> {
                 }
             }
             Record::Settle { id } => open.retain(|(of, _)| *of != id),
-            Record::Keep { .. } => {}
+            Record::Fail | Record::Keep { .. } => {}
         }
     }
     open.into_iter().map(|(_, debt)| debt).collect()
@@ -156,8 +158,14 @@ pub(super) fn kept_until(text: &str) -> Option<OffsetDateTime> {
     let mut latest = text.lines().rev();
     latest.find_map(|line| match serde_json::from_str(line).ok()? {
         Record::Keep { until } => parse_rfc3339(&until),
-        Record::Owe { .. } | Record::Learn { .. } | Record::Settle { .. } => None,
+        Record::Owe { .. } | Record::Learn { .. } | Record::Settle { .. } | Record::Fail => None,
     })
+}
+
+/// Returns whether a journal's text says that the bake has failed.
+pub(super) fn has_failed(text: &str) -> bool {
+    let mut records = text.lines().filter_map(|l| serde_json::from_str(l).ok());
+    records.any(|record| matches!(record, Record::Fail | Record::Keep { .. }))
 }
 
 /// Returns whether a line cannot be read. The last one may be cut short, and then has no end.

@@ -11,7 +11,7 @@ const CALLS: [(&str, u32); 11] = [
     ("AuthorizeSecurityGroupIngress", 1),
     ("CreateImage", 1),
     ("CreateSecurityGroup", 1),
-    ("CreateTags", 1),
+    ("CreateTags", 2),
     ("DeleteSecurityGroup", 1),
     ("DeregisterImage", 1),
     ("ModifyImageAttribute", 1),

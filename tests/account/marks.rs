@@ -9,7 +9,7 @@ use super::build::{Build, client};
 use super::child::amibake;
 use super::server::{Account, REGION, assert_one_image_more};
 use crate::exit::Exit;
-use crate::run::RunId;
+use crate::run::{RunId, parse_rfc3339};
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
@@ -45,7 +45,8 @@ async fn until_it_is_released_an_image_has_no_tag_that_anybody_picks_by() {
     let pair = |key: &str| (key.to_owned(), "x".to_owned());
     build.plan.builder.tags = BTreeMap::from([pair("Cost")]);
     build.plan.image.tags = BTreeMap::from([pair("Team")]);
-    let hold = json!({"seconds": 600});
+    // The first renews the run's expiry.
+    let hold = json!({"nth": 2, "seconds": 600});
     account.fault("CreateTags", "hold-before", hold).await;
     let has = async || {
         let held = account.inventory().await;
@@ -66,6 +67,29 @@ async fn until_it_is_released_an_image_has_no_tag_that_anybody_picks_by() {
     built.ended(Exit::Done);
     assert_eq!(before, [[true, false, false]; 2]);
     assert_eq!(has().await, [[true; 3]; 2]);
+}
+
+/// Nothing is renewed any more while the image is released, and that may take its time.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_is_made_late_does_not_expire_before_the_build_must_be_over() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let build = Build::with(&account, ", timeouts: {total: 9h}");
+    let least = time::OffsetDateTime::now_utc() + time::Duration::hours(8);
+    build.run().await.ended(Exit::Done);
+    let calls = account.calls().await;
+    for action in ["CreateImage", "CreateTags", "RegisterImage"] {
+        let first = calls.iter().find(|call| call.action == action).unwrap();
+        let keys = first.params.iter().filter(|(_, v)| *v == "amibake:expires");
+        let values = keys.map(|(key, _)| &first.params[&key.replace("Key", "Value")]);
+        let values: Vec<_> = values.map(|value| parse_rfc3339(value).unwrap()).collect();
+        assert!(!values.is_empty(), "{action}: {first:?}");
+        assert!(
+            values.iter().all(|expires| *expires > least),
+            "{action}: {values:?}"
+        );
+    }
 }
 
 /// Whoever can write tags, and nothing else, has `reap` remove no image that was released.

@@ -15,6 +15,7 @@ mod journals;
 mod kills;
 mod marks;
 mod refusals;
+mod releases;
 mod server;
 mod signals;
 mod sweep;

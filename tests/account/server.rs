@@ -14,6 +14,8 @@ use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::build::client;
+
 /// What an account holds: ids by kind.
 pub(super) type Inventory = BTreeMap<String, Vec<String>>;
 
@@ -145,6 +147,13 @@ impl Account {
     /// Returns what the account holds. Instances that go are left out, with what goes with them.
     pub(super) async fn inventory(&self) -> Inventory {
         serde_json::from_value(self.control("inventory", json!({})).await).unwrap()
+    }
+
+    /// Returns how an image is described.
+    pub(super) async fn description(&self, image: &str) -> String {
+        let asked = client(self).await.describe_images().image_ids(image);
+        let images = asked.send().await.unwrap().images.unwrap_or_default();
+        images[0].description().unwrap_or_default().to_owned()
     }
 
     /// Makes something happen to a later call.

@@ -13,6 +13,7 @@ use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use time::OffsetDateTime;
 
 use super::caller::Echo;
 use super::error::Ec2Error;
@@ -20,8 +21,8 @@ use super::ladder::{Climbed, Network};
 use super::{sdk_clock, tags};
 use crate::clock::Instant;
 use crate::ledger::DebtId;
-use crate::run::RunId;
-use crate::targets::TargetError;
+use crate::run::{RunId, rfc3339};
+use crate::targets::{LIFETIME, TargetError};
 
 /// How often EC2 is asked at first.
 const POLL: Duration = Duration::from_secs(2);
@@ -61,10 +62,7 @@ pub(crate) struct Ec2 {
 pub(super) struct State {
     /// When the bake must be over, if there is one.
     pub(super) until: Option<Instant>,
-    /// Whether it has read all that it needs to begin.
-    pub(super) resolved: bool,
-    /// Whether it is over: what is made now, nobody would remove.
-    pub(super) unwinding: bool,
+    pub(super) stage: Stage,
     pub(super) network: Option<Network>,
     pub(super) group_id: Option<String>,
     /// Who may reach the port of that group.
@@ -78,6 +76,42 @@ pub(super) struct State {
     pub(super) stuck: HashSet<(RunId, Holder)>,
     /// What RunInstances said where it was asked for the builder.
     pub(super) climbed: Climbed,
+    /// What is about to be released, or was.
+    pub(super) released: Option<Released>,
+}
+
+/// Who uses it, and how far that is: what a call that gets no answer is worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A bake that has not read all that it needs.
+    #[default]
+    Beginning,
+    /// A bake under way.
+    Baking,
+    /// A bake that is over: what is made now, nobody would remove.
+    Unwinding,
+    /// `reap`, which makes nothing.
+    Reaping,
+}
+
+impl State {
+    /// Says that the bake is over, if there is one.
+    pub(super) fn unwind(&mut self) {
+        self.stage = match self.stage {
+            Stage::Beginning | Stage::Baking | Stage::Unwinding => Stage::Unwinding,
+            Stage::Reaping => Stage::Reaping,
+        };
+    }
+}
+
+/// What a bake releases, so that this can be taken back.
+#[derive(Debug, Clone)]
+pub(super) struct Released {
+    pub(super) image: String,
+    /// The image's, and its snapshots'.
+    pub(super) ids: Vec<String>,
+    /// The description that says whose the image is.
+    pub(super) before: String,
 }
 
 /// What must go before something else of its run can.
@@ -198,6 +232,25 @@ impl Ec2 {
             answer.map(drop).map_err(|e| self.refused("CreateTags", e))
         };
         self.persist(|| self.once_known(&ids, tagging)).await
+    }
+
+    /// Says that these are to be removed, and when.
+    pub(super) async fn mark_temporary(
+        &self,
+        ids: Vec<String>,
+        lifetime: Duration,
+    ) -> Result<(), Ec2Error> {
+        let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
+        let marks = [(tags::STATE, tags::TEMPORARY), (tags::EXPIRES, &*expires)];
+        self.tag(ids, &marks).await
+    }
+
+    /// Returns how long what is made now may be there without being renewed: what comes late in a
+    /// bake is not renewed any more.
+    pub(super) fn lifetime(&self) -> Duration {
+        let until = self.state().until;
+        let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
+        rest.unwrap_or_default().max(LIFETIME)
     }
 
     pub(super) fn refused<E, R>(&self, operation: &'static str, error: SdkError<E, R>) -> Ec2Error

@@ -132,8 +132,11 @@ impl Ec2 {
 
     /// Returns the regions that are enabled for the account. EC2 has no pages of them.
     pub(super) async fn enabled_regions(&self) -> Result<Vec<String>, Ec2Error> {
-        let answer = self.ec2.describe_regions().send().await;
-        let regions = answer.map_err(|e| self.refused("DescribeRegions", e))?;
+        let asking = || async {
+            let answer = self.ec2.describe_regions().send().await;
+            answer.map_err(|e| self.refused("DescribeRegions", e))
+        };
+        let regions = self.persist(asking).await?;
         let regions = regions.regions.unwrap_or_default();
         Ok(regions.into_iter().filter_map(|r| r.region_name).collect())
     }

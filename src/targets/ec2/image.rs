@@ -1,12 +1,9 @@
-//! From the sealed builder to a candidate, and from the candidate to the image.
+//! From the sealed builder to a candidate: an image that has not passed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{
-    AttributeValue, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Image, ImageState,
-    ImdsSupportValues, Instance, ResourceType, Snapshot, TpmSupportValues,
-};
+use aws_sdk_ec2::types::{Image, ImageState, Instance, ResourceType, Snapshot};
 
 use super::debts::Removal;
 use super::error::Ec2Error;
@@ -16,7 +13,7 @@ use super::{Ec2, launch, tags};
 use crate::ledger::{DebtId, Due, Undo};
 use crate::plan::BakePlan;
 use crate::run::RunId;
-use crate::targets::{Base, Candidate, Finished, Machine, PhaseContext, TargetError};
+use crate::targets::{Base, Candidate, Machine, PhaseContext, TargetError};
 use crate::transport::BoxFuture;
 
 /// How long a stop may take; large machines are slow to end.
@@ -48,14 +45,14 @@ impl Ec2 {
             .create_image()
             .instance_id(&builder.id)
             .name(&name)
-            .description(tags::description(plan))
+            .description(tags::untested_description(plan))
             .tag_specifications(tags::specification(
                 ResourceType::Image,
-                &tags::candidate(plan, "candidate"),
+                &tags::candidate(plan, "candidate", self.lifetime()),
             ))
             .tag_specifications(tags::specification(
                 ResourceType::Snapshot,
-                &tags::candidate(plan, "snapshot"),
+                &tags::candidate(plan, "snapshot", self.lifetime()),
             ));
         let ec2 = self.clone();
         let call = Box::pin(async move {
@@ -86,7 +83,7 @@ impl Ec2 {
         Ok(Candidate { id, base })
     }
 
-    fn deregistering(&self, plan: &BakePlan, name: &str) -> Undo {
+    pub(super) fn deregistering(&self, plan: &BakePlan, name: &str) -> Undo {
         let name = name.to_owned();
         self.undoing(&plan.run, Removal::DeregisterImage { name })
             .into()
@@ -94,7 +91,7 @@ impl Ec2 {
 
     /// Owes an image, with what comes with it, and makes the call that makes it. A name that is
     /// taken is an answer that was lost: the SDK has asked again.
-    async fn new_image<const N: usize>(
+    pub(super) async fn new_image<const N: usize>(
         &self,
         plan: &BakePlan,
         name: &str,
@@ -173,7 +170,7 @@ impl Ec2 {
         .await
     }
 
-    async fn wait_until_available(
+    pub(super) async fn wait_until_available(
         &self,
         plan: &BakePlan,
         id: &str,
@@ -256,125 +253,8 @@ impl Ec2 {
         Ok(found.into_iter().filter_map(|i| i.image_id).collect())
     }
 
-    /// Registers the candidate's snapshots under the final name, lets the candidate go, and releases
-    /// the image: by its tags, which keep `reap` away, and then by its description, so that nobody
-    /// who can write tags makes `reap` come back.
-    pub(super) async fn release(
-        &self,
-        plan: &BakePlan,
-        candidate: &Candidate,
-        cx: &PhaseContext<'_>,
-    ) -> Result<Finished, TargetError> {
-        let name = plan.image.name.clone();
-        let id = if self.keeps_first_image() {
-            candidate.id.clone()
-        } else {
-            self.register(plan, candidate, cx).await?
-        };
-        let mut released = vec![id.clone()];
-        released.extend(
-            self.snapshots(&plan.run)
-                .await?
-                .into_iter()
-                .filter_map(|s| s.snapshot_id),
-        );
-        // What does not go now is unwound: the image is done, whatever becomes of its candidate.
-        if id != candidate.id
-            && matches!(self.deregister(&candidate.id).await, Ok(true))
-            && let Some(debt) = self.state().candidate.take()
-        {
-            cx.ledger.settle(debt)?;
-        }
-        let last = tags::released(plan);
-        let last: Vec<_> = last.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let tagged = self.tag(released, &last).await;
-        let described = match tagged {
-            Ok(()) => {
-                self.set_description(&id, &tags::final_description(plan))
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        match described {
-            Ok(()) => Ok(Finished { id, name }),
-            Err(error) => Err(self.explain(error).await),
-        }
-    }
-
-    /// Gives an image another description.
-    pub(super) async fn set_description(
-        &self,
-        id: &str,
-        description: &str,
-    ) -> Result<(), Ec2Error> {
-        let value = AttributeValue::builder().value(description).build();
-        let request = self.ec2.modify_image_attribute();
-        let request = request.image_id(id).description(value);
-        let asking = || async {
-            let answer = request.clone().send().await;
-            let answer = answer.map_err(|e| self.refused("ModifyImageAttribute", e));
-            answer.map(drop)
-        };
-        let new = [id.to_owned()];
-        self.persist(|| self.once_known(&new, asking)).await
-    }
-
-    async fn register(
-        &self,
-        plan: &BakePlan,
-        candidate: &Candidate,
-        cx: &PhaseContext<'_>,
-    ) -> Result<String, TargetError> {
-        let image = self.image(&candidate.id).await?;
-        let request = self
-            .ec2
-            .register_image()
-            .name(&plan.image.name)
-            .description(tags::description(plan))
-            .set_architecture(image.architecture.clone())
-            .set_root_device_name(image.root_device_name.clone())
-            .set_block_device_mappings(Some(mappings(&image, plan)))
-            .virtualization_type("hvm")
-            .set_ena_support(image.ena_support)
-            .set_sriov_net_support(image.sriov_net_support.clone())
-            .set_boot_mode(
-                image
-                    .boot_mode
-                    .as_ref()
-                    .map(|mode| BootModeValues::from(mode.as_str())),
-            )
-            .set_tpm_support(
-                image
-                    .tpm_support
-                    .as_ref()
-                    .map(|tpm| TpmSupportValues::from(tpm.as_str())),
-            )
-            .imds_support(ImdsSupportValues::V20)
-            .tag_specifications(tags::specification(
-                ResourceType::Image,
-                &tags::candidate(plan, "image"),
-            ));
-        let ec2 = self.clone();
-        let call = Box::pin(async move {
-            let asking = || async {
-                let answer = request.clone().send().await;
-                answer.map_err(|e| ec2.refused("RegisterImage", e))
-            };
-            ec2.persist(asking).await.map(|a| a.image_id)
-        });
-        let name = &plan.image.name;
-        let debts = [(Due::OnFailure, self.deregistering(plan, name))];
-        let made = self.new_image(plan, name, debts, call, cx);
-        let id = match made.await {
-            Ok((_, id)) => id,
-            Err(error) => return Err(self.explain(error).await),
-        };
-        self.wait_until_available(plan, &id, cx).await?;
-        Ok(id)
-    }
-
     /// Returns whether CreateImage's image must stay the image: its product codes would be lost.
-    fn keeps_first_image(&self) -> bool {
+    pub(super) fn keeps_first_image(&self) -> bool {
         self.state().keeps_first_image
     }
 
@@ -393,42 +273,6 @@ pub(super) fn has_products(image: &Image) -> bool {
         .usage_operation()
         .is_some_and(|operation| operation != "RunInstances");
     !image.product_codes().is_empty() || billed
-}
-
-/// Returns the candidate's volumes as RegisterImage takes them. Encryption is the snapshot's.
-fn mappings(image: &Image, plan: &BakePlan) -> Vec<BlockDeviceMapping> {
-    let root = image.root_device_name();
-    let stated = |device: Option<&str>| {
-        plan.builder
-            .volumes
-            .iter()
-            .find(|v| v.device.as_deref() == device || (v.device.is_none() && device == root))
-    };
-    let with_snapshots = image
-        .block_device_mappings()
-        .iter()
-        .filter_map(|m| Some((m.device_name(), m.ebs()?)));
-    with_snapshots
-        .map(|(device, disk)| {
-            let volume = stated(device);
-            let kind = volume
-                .and_then(|v| v.kind.as_deref())
-                .map(Into::into)
-                .or_else(|| disk.volume_type.clone());
-            let disk = EbsBlockDevice::builder()
-                .set_snapshot_id(disk.snapshot_id.clone())
-                .set_volume_size(disk.volume_size)
-                .set_volume_type(kind)
-                .set_iops(volume.and_then(|v| v.iops).or(disk.iops))
-                .set_throughput(volume.and_then(|v| v.throughput).or(disk.throughput))
-                .delete_on_termination(true)
-                .build();
-            BlockDeviceMapping::builder()
-                .set_device_name(device.map(str::to_owned))
-                .ebs(disk)
-                .build()
-        })
-        .collect()
 }
 
 fn has_failed(image: &Image) -> bool {

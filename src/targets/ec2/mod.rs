@@ -19,6 +19,7 @@ mod offerings;
 mod orphans;
 mod quota;
 mod reap;
+mod release;
 mod sdk_clock;
 mod source;
 mod tags;
@@ -29,16 +30,14 @@ mod wait;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use time::OffsetDateTime;
 
 use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
 use crate::clock;
 use crate::plan::BakePlan;
-use crate::run::rfc3339;
 pub(crate) use client::Ec2;
 #[cfg(test)]
 pub(crate) use client::settings;
-use client::{Holder, YOUNG};
+use client::{Holder, Stage, YOUNG};
 pub(crate) use reap::Account;
 
 /// How long a machine that does not answer is explained; EC2 may be out of reach itself.
@@ -76,7 +75,7 @@ impl Target for Ec2 {
             );
         }
         self.network(plan).await?;
-        self.state().resolved = true;
+        self.state().stage = Stage::Baking;
         Ok(image::base(&source))
     }
 
@@ -152,8 +151,6 @@ impl Target for Ec2 {
         if ids.is_empty() {
             return Ok(());
         }
-        let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
-        self.tag(ids, &[(tags::EXPIRES, &expires)]).await?;
-        Ok(())
+        Ok(self.mark_temporary(ids, lifetime).await?)
     }
 }

@@ -9,7 +9,7 @@ use super::debts::Removal;
 use super::error::Ec2Error;
 use super::ladder::{Climbed, Network, Place, ladder, types};
 use super::offerings::Offerings;
-use super::{Ec2, tags};
+use super::{Ec2, Stage, tags};
 use crate::clock;
 use crate::ledger::Due;
 use crate::manifest::{Connect, Subnet};
@@ -153,7 +153,7 @@ impl Ec2 {
             match call().await {
                 Err(error)
                     if error.is_not_found()
-                        && !self.state().unwinding
+                        && self.state().stage != Stage::Unwinding
                         && ids.iter().any(|id| self.is_young(id)) =>
                 {
                     clock::sleep(self.poll / 4).await;

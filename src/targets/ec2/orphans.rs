@@ -24,6 +24,15 @@ const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
 /// How far this clock and EC2's may differ.
 const SLACK: Duration = Duration::from_secs(300);
 
+/// What the tag means that says that something is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReleaseMark {
+    /// That it is: nobody removes it.
+    Stands,
+    /// Nothing: the journal says that the run has failed after it wrote that.
+    WasWithdrawn,
+}
+
 /// Something of a run that is still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Orphan {
@@ -38,6 +47,7 @@ pub(super) struct Orphan {
 /// An image that is released by its tags, and has still the description of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HalfReleased {
+    pub(super) run: RunId,
     pub(super) id: String,
     /// What its description is to be.
     pub(super) description: String,
@@ -53,13 +63,14 @@ pub(super) struct Found {
 }
 
 impl HalfReleased {
-    /// A build that was killed in the middle of its last two calls leaves an image so. One under a
-    /// candidate's name has not got that far, whatever its tags say.
+    /// A build that was killed in the middle of its last two calls leaves an image so. One that is
+    /// named or described as a candidate has not got that far, whatever its tags say.
     fn of(image: &Image) -> Option<Self> {
         let run: RunId = tags::value(image.tags(), tags::RUN)?.parse().ok()?;
         let description = tags::without_run(image.description()?, &run)?;
         let is_final = image.name() != Some(tags::candidate_name(&run).as_str());
         (is_released(image.tags()) && is_final).then(|| Self {
+            run,
             id: image.image_id().unwrap_or_default().to_owned(),
             description,
         })
@@ -176,7 +187,7 @@ impl Ec2 {
             let Some((run, expires)) = marked(snapshot.tags()) else {
                 continue;
             };
-            if is_snapshot_of(&snapshot, &run) && self.is_run_s(&run, &snapshot).await? {
+            if self.is_run_s(&run, &snapshot, ReleaseMark::Stands).await? {
                 let expected = None;
                 let undo = self.undoing(&run, Removal::DeleteSnapshots { expected });
                 found.extend(orphan(undo, snapshot.snapshot_id, expires));
@@ -196,7 +207,12 @@ impl Ec2 {
 
     /// Returns whether a snapshot is the run's alone: made with an image, and of no image now but
     /// the run's own. One whose own tag was not written is still the released image's.
-    async fn is_run_s(&self, run: &RunId, snapshot: &Snapshot) -> Result<bool, Ec2Error> {
+    async fn is_run_s(
+        &self,
+        run: &RunId,
+        snapshot: &Snapshot,
+        released: ReleaseMark,
+    ) -> Result<bool, Ec2Error> {
         let id = snapshot.snapshot_id().unwrap_or_default();
         let uses = |i: &Image| image::snapshots_of(i).iter().any(|s| s == id);
         let mut users = self
@@ -205,13 +221,19 @@ impl Ec2 {
         users.retain(uses);
         let theirs = |i: &Image| {
             let marked = marked(i.tags()).is_some_and(|(of, _)| of == *run);
-            !marked || !is_ours(i, run)
+            !(marked || released == ReleaseMark::WasWithdrawn) || !is_ours(i, run)
         };
         Ok(is_snapshot_of(snapshot, run) && !users.iter().any(theirs))
     }
 
     /// Returns whether something that a run's journal names is still there, and is not released.
-    pub(super) async fn is_there(&self, undo: &Ec2Undo, id: &str) -> Result<bool, Ec2Error> {
+    pub(super) async fn is_there(
+        &self,
+        undo: &Ec2Undo,
+        id: &str,
+        released: ReleaseMark,
+    ) -> Result<bool, Ec2Error> {
+        let is_released = |tags: &[Tag]| is_released(tags) && released != ReleaseMark::WasWithdrawn;
         Ok(match &undo.removal {
             Removal::TerminateInstance { .. } => {
                 let found = self.instance(id).await?;
@@ -229,7 +251,9 @@ impl Ec2 {
             Removal::DeleteSnapshots { .. } => {
                 let found = self.snapshots_by(vec![tags::filter("snapshot-id", [id])]);
                 match found.await?.as_slice() {
-                    [it] if !is_released(it.tags()) => self.is_run_s(&undo.run, it).await?,
+                    [it] if !is_released(it.tags()) => {
+                        self.is_run_s(&undo.run, it, released).await?
+                    }
                     _ => false,
                 }
             }
@@ -253,9 +277,10 @@ const OF_AN_IMAGE: &str = "Created by CreateImage(";
 pub(super) fn is_ours(image: &Image, run: &RunId) -> bool {
     let made = image.creation_date().and_then(parse_rfc3339);
     let named = image.name() == Some(tags::candidate_name(run).as_str());
+    let ends = [tags::candidate_of(run), tags::made_by(run)];
     let described = image
         .description()
-        .is_some_and(|text| text.ends_with(&tags::made_by(run)));
+        .is_some_and(|text| ends.iter().any(|end| text.ends_with(end)));
     (named || described) && in_time(run, made.map(OffsetDateTime::unix_timestamp))
 }
 
@@ -314,6 +339,8 @@ mod tests {
         assert!(is_ours(&image(&tags::candidate_name(&run), ""), &run));
         let ours = format!("a web server {}", tags::made_by(&run));
         assert!(is_ours(&image("web-8", &ours), &run));
+        let untested = format!("a web server {}", tags::candidate_of(&run));
+        assert!(is_ours(&image("web-8", &untested), &run));
         let other: RunId = "20260727t101500z-ffffff".parse().unwrap();
         assert!(!is_ours(&image("web-8", &ours), &other));
         let released = tags::without_run(&ours, &run).unwrap();
@@ -336,6 +363,9 @@ mod tests {
         assert_eq!(image("released", "web-8", "a web server"), None);
         assert_eq!(image("temporary", "web-8", &ours), None);
         assert_eq!(image("released", &tags::candidate_name(&run), &ours), None);
+        // One with product codes has its final name before it is tested.
+        let untested = format!("a web server {}", tags::candidate_of(&run));
+        assert_eq!(image("released", "web-8", &untested), None);
         // An empty one is as EC2 had it from before.
         let old = image("released", "web-8", &tags::made_by(&run));
         assert_eq!(old.as_deref(), Some("baked by amibake"));

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::Ec2;
 use super::debts::Ec2Undo;
 use super::error::Ec2Error;
-use super::orphans::{HalfReleased, Orphan};
+use super::orphans::{Found, HalfReleased, Orphan, ReleaseMark};
 use super::wait::LOOK;
 use crate::clock::{self, Instant};
 use crate::ledger::Debt;
@@ -62,6 +62,8 @@ struct Journalled {
     learned: Vec<String>,
     /// How long ago the run wrote something there last.
     age: Duration,
+    /// What it means where the thing is said to be released.
+    released: ReleaseMark,
 }
 
 /// Returns what the dead runs of this host owe to EC2.
@@ -74,6 +76,10 @@ fn journalled(request: &Request<'_>, reaped: &mut Reaped) -> Vec<Journalled> {
                     undo,
                     learned: debt.learned.clone(),
                     age: dead.written.elapsed().unwrap_or_default(),
+                    released: match dead.has_failed {
+                        true => ReleaseMark::WasWithdrawn,
+                        false => ReleaseMark::Stands,
+                    },
                 }),
                 Err(error) => {
                     reaped.owing.insert(dead.run.clone());
@@ -100,6 +106,7 @@ async fn regions(
         Err(error) if error.fault == Fault::Manifest => Ec2::new(Some(EVERYWHERE)).await?,
         here => here?,
     };
+    here.be_patient();
     let mut names: BTreeSet<String> = owed.iter().map(|o| o.undo.region.clone()).collect();
     match here.enabled_regions().await {
         Ok(enabled) => names.extend(enabled),
@@ -176,12 +183,21 @@ impl Region<'_> {
         let mut paid: Vec<Owed> = Vec::new();
         let is_known = self.request.run.is_some() || !self.owed.is_empty();
         let mut in_vain = 0;
+        let mut finished = BTreeSet::new();
         loop {
-            let found = self.ec2.orphans(self.request.run).await;
-            let looked = found
-                .looked
-                .and(self.release(&found.half_released, &mut reaped).await);
-            let found = found.orphans;
+            self.ec2.be_patient();
+            let Found {
+                orphans: found,
+                half_released,
+                looked,
+            } = self.ec2.orphans(self.request.run).await;
+            for image in half_released {
+                // It may be listed late as it was.
+                if self.may_finish(&image) && !finished.contains(&image.id) {
+                    self.finish_release(&image, &mut reaped).await;
+                    finished.insert(image.id);
+                }
+            }
             let due = match self.due(&found).await {
                 Ok(due) => due.into_iter().filter(|owed| !paid.contains(owed)),
                 Err(error) => return (reaped, Err(error)),
@@ -218,10 +234,16 @@ impl Region<'_> {
     async fn due(&self, found: &[Orphan]) -> Result<Vec<Owed>, Ec2Error> {
         let due = |o: &&Orphan| self.request.is_due(&o.undo.run, o.expires);
         let mut owed: Vec<Owed> = found.iter().filter(due).map(Orphan::owed).collect();
-        for Journalled { undo, learned, .. } in &self.owed {
+        for Journalled {
+            undo,
+            learned,
+            released,
+            ..
+        } in &self.owed
+        {
             for id in learned {
                 let listed = found.iter().any(|o| o.id.as_deref() == Some(id));
-                if !listed && self.ec2.is_there(undo, id).await? {
+                if !listed && self.ec2.is_there(undo, id, *released).await? {
                     owed.push(Owed {
                         run: undo.run.clone(),
                         debt: Debt {
@@ -235,24 +257,35 @@ impl Region<'_> {
         Ok(owed)
     }
 
-    /// Finishes the releases that were cut off: nothing may take these images for left behind.
-    async fn release(&self, images: &[HalfReleased], reaped: &mut Reaped) -> Result<(), Ec2Error> {
-        for HalfReleased { id, description } in images {
-            let region = &self.ec2.region;
-            let verb = match self.request.dry_run {
-                true => "would finish",
-                false => "finish",
-            };
-            let line = format!("{verb} the release of image {id} in {region}");
-            if reaped.done.contains(&line) {
-                continue; // it is listed late as it was
-            }
-            reaped.done.push(line);
-            if !self.request.dry_run {
-                self.ec2.set_description(id, description).await?;
+    /// Returns whether nobody else finishes a release, or has withdrawn it.
+    fn may_finish(&self, image: &HalfReleased) -> bool {
+        let goes_on = self.request.running.contains(&image.run);
+        let mut owed = self.owed.iter().filter(|o| o.undo.run == image.run);
+        !goes_on && !owed.any(|o| o.released == ReleaseMark::WasWithdrawn)
+    }
+
+    /// Finishes a release that was cut off: nobody may take the image for left behind.
+    async fn finish_release(&self, image: &HalfReleased, reaped: &mut Reaped) {
+        let what = format!("the release of image {} in {}", image.id, self.ec2.region);
+        if self.request.dry_run {
+            reaped.done.push(format!("would finish {what}"));
+            return;
+        }
+        let set = self.ec2.set_description(&image.id, &image.description);
+        match set.await {
+            Ok(()) => reaped.done.push(format!("finish {what}")),
+            Err(error) => {
+                let error = TargetError::from(error);
+                let hint = error.hint().map(str::to_owned);
+                let told = TargetError::new(format!("{what} could not be finished"));
+                let told = told.because(error);
+                reaped.errors.push(match hint {
+                    Some(hint) => told.with_hint(hint),
+                    None => told,
+                });
+                reaped.owing.insert(image.run.clone());
             }
         }
-        Ok(())
     }
 
     /// Says what stays for now, a run at a time.

@@ -1,6 +1,7 @@
 //! The names, tags and tokens that things of a run carry, and how they are recognised later.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use sha2::{Digest, Sha256};
@@ -24,16 +25,20 @@ pub(super) const RELEASED: &str = "released";
 pub(super) fn temporary(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
     let mut tags = plan.builder.tags.clone();
     tags.insert("Name".into(), format!("amibake {role} {}", plan.name));
-    tags.extend(ours(&plan.run, role));
+    tags.extend(ours(&plan.run, role, LIFETIME));
     tags
 }
 
 /// Returns the tags of a candidate and its snapshots: whose they are, and what a tag policy may
 /// demand. Nobody who picks an image by its name's tag or the user's may find one that has not passed.
-pub(super) fn candidate(plan: &BakePlan, role: &str) -> BTreeMap<String, String> {
+pub(super) fn candidate(
+    plan: &BakePlan,
+    role: &str,
+    lifetime: Duration,
+) -> BTreeMap<String, String> {
     let mut tags = plan.builder.tags.clone();
     tags.remove("Name");
-    tags.extend(ours(&plan.run, role));
+    tags.extend(ours(&plan.run, role, lifetime));
     tags
 }
 
@@ -48,8 +53,8 @@ pub(super) fn released(plan: &BakePlan) -> BTreeMap<String, String> {
     tags
 }
 
-fn ours(run: &RunId, role: &str) -> BTreeMap<String, String> {
-    let expires = OffsetDateTime::now_utc() + LIFETIME;
+fn ours(run: &RunId, role: &str, lifetime: Duration) -> BTreeMap<String, String> {
+    let expires = OffsetDateTime::now_utc() + lifetime;
     let pairs = [
         (RUN, run.to_string()),
         (ROLE, role.to_owned()),
@@ -113,8 +118,14 @@ pub(super) fn candidate_name(run: &RunId) -> String {
     format!("amibake-candidate-{run}")
 }
 
-/// Returns a candidate's description: what it will be, and whose it is until then.
-pub(super) fn description(plan: &BakePlan) -> String {
+/// Returns a candidate's description: what it will be, and whose it is until it has passed.
+pub(super) fn untested_description(plan: &BakePlan) -> String {
+    format!("{} {}", final_description(plan), candidate_of(&plan.run))
+}
+
+/// Returns the description of an image that has passed: what it will be, and whose it is until it
+/// is released.
+pub(super) fn tested_description(plan: &BakePlan) -> String {
     format!("{} {}", final_description(plan), made_by(&plan.run))
 }
 
@@ -125,11 +136,17 @@ pub(super) fn final_description(plan: &BakePlan) -> String {
 }
 
 /// Returns how the description of a run's candidate ends. Who may write tags may not write that.
+pub(super) fn candidate_of(run: &RunId) -> String {
+    format!("(amibake candidate of run {run})")
+}
+
+/// Returns how the description of a run's image ends that has passed and is not released.
 pub(super) fn made_by(run: &RunId) -> String {
     format!("(amibake run {run})")
 }
 
-/// Returns a candidate's description without its end: the image's. None if it has no such end.
+/// Returns the description of an image that has passed without its end: the released image's. None
+/// if it has no such end.
 pub(super) fn without_run(description: &str, run: &RunId) -> Option<String> {
     let words = description.strip_suffix(&made_by(run))?.trim_end();
     Some(match words {

@@ -26,10 +26,11 @@ impl Payer for Ec2 {
         let undo: Ec2Undo = debt.undo.read().map_err(unreadable)?;
         // What another region has would not be found here, and a debt is paid when nothing is found.
         let there = self.in_region(&undo.region);
-        there.state().unwinding = true;
+        there.state().unwind();
         let paid = there.undo(&undo, &debt.learned).await;
         if paid.is_err() {
             there.state().stuck.extend(holder(&undo));
+            there.withdraw(&debt.learned).await;
         }
         paid
     }

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::Ec2;
 use super::error::Ec2Error;
+use super::{Ec2, Stage};
 use crate::clock::{Instant, sleep, timeout};
 use crate::targets::{PhaseContext, TargetError};
 
@@ -104,6 +104,14 @@ impl Ec2 {
         }
     }
 
+    /// Has calls that may be made twice be made again for so long from now: `reap` has no end that
+    /// it goes by.
+    pub(super) fn be_patient(&self) {
+        let mut state = self.state();
+        state.stage = Stage::Reaping;
+        state.until = Some(Instant::now() + PATIENCE);
+    }
+
     /// Makes a call that may be made twice until EC2 answers it: a throttled one, late in a bake, is
     /// not worth the whole bake's work. Ends with the bake, and a little before its time is up.
     ///
@@ -116,11 +124,13 @@ impl Ec2 {
     {
         let has_time = |error: &Ec2Error, next: Duration| {
             let state = self.state();
-            let is_known = state.resolved || error.code().is_some();
-            let is_early = state
-                .until
-                .is_some_and(|until| Instant::now() + 2 * next < until);
-            is_known && is_early && !state.unwinding
+            let is_worth_it = match state.stage {
+                Stage::Beginning | Stage::Reaping => error.code().is_some(),
+                Stage::Baking => true,
+                Stage::Unwinding => false,
+            };
+            let is_early = |until| Instant::now() + 2 * next < until;
+            is_worth_it && state.until.is_some_and(is_early)
         };
         persist(self.poll / 2, has_time, call).await
     }
@@ -289,7 +299,7 @@ mod tests {
             let answer = ec2.ec2.create_image().send().await;
             answer.map_err(|e| ec2.refused("CreateImage", e))
         });
-        let unwinding = async { ec2.state().unwinding = true };
+        let unwinding = async { ec2.state().stage = Stage::Unwinding };
         let (answer, ()) = tokio::join!(asking, unwinding);
         assert_eq!(answer.unwrap_err().code(), Some("RequestLimitExceeded"));
         assert_eq!(canned.made(), ["eu-west-1 CreateImage"]);
@@ -322,9 +332,9 @@ mod tests {
         ec2.state().until = Some(Instant::now() + Duration::from_secs(60));
         assert!(asked(&throttled).await);
         assert!(!asked(&lost).await, "nobody has ever answered");
-        ec2.state().resolved = true;
+        ec2.state().stage = Stage::Baking;
         assert!(asked(&lost).await);
-        ec2.state().unwinding = true;
+        ec2.state().stage = Stage::Unwinding;
         assert!(
             !asked(&lost).await,
             "what it would make, nobody would remove"

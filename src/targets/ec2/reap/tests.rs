@@ -88,6 +88,7 @@ fn journalled(of: &str, region: &str, learned: &[&str]) -> Journalled {
         },
         learned: learned.iter().map(|&id| id.to_owned()).collect(),
         age: Duration::ZERO,
+        released: ReleaseMark::Stands,
     }
 }
 
@@ -217,4 +218,120 @@ async fn a_region_that_a_policy_denies_is_told_and_the_others_are_reaped() {
         assert_eq!(reaped.errors.len(), 1, "{reaped:?}");
         assert_eq!(reaped.owing.len(), owed.len());
     }
+}
+
+/// An image of a run as DescribeImages lists it, that is released by its tags alone.
+fn half_released(of: &str) -> String {
+    let tags = [(tags::RUN, of), (tags::STATE, "released")];
+    let tags = tags.map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>"));
+    let (made, end) = (rfc3339(run(of).began()), tags::made_by(&run(of)));
+    format!(
+        "<imagesSet><item><imageId>ami-1</imageId><name>web-8</name>\
+         <description>a web server {end}</description><creationDate>{made}</creationDate>\
+         <tagSet>{}</tagSet></item></imagesSet>",
+        tags.concat()
+    )
+}
+
+/// Reaps where there is such an image, whose description may be changed or not.
+async fn reap_half_released(
+    running: &BTreeSet<RunId>,
+    owed: &[Journalled],
+    modify: fn() -> Said,
+) -> (Reaped, Vec<String>, Canned) {
+    let (ec2, canned) = Canned::ec2("eu-west-1", move |call| match call.action.as_str() {
+        "DescribeImages" => Said::Yes(half_released(HERE)),
+        "ModifyImageAttribute" => modify(),
+        _ => Said::Yes(String::new()),
+    });
+    let (events, mut reports) = event::channel();
+    let now = run(HERE).began() + Span::hours(2);
+    let mut reaped = Reaped::default();
+    reap_all(&[ec2], &request(&events, running, now), owed, &mut reaped).await;
+    events.close();
+    let mut warned = Vec::new();
+    while let Some(report) = reports.next().await {
+        if let event::Event::Warning { message, .. } = report.event {
+            warned.push(message);
+        }
+    }
+    (reaped, warned, canned)
+}
+
+fn done() -> Said {
+    Said::Yes(String::new())
+}
+
+#[tokio::test]
+async fn a_release_that_was_cut_off_is_finished_unless_its_run_goes_on_or_has_failed() {
+    let nobody = BTreeSet::new();
+    let (reaped, _, canned) = reap_half_released(&nobody, &[], done).await;
+    let finished = ["finish the release of image ami-1 in eu-west-1"];
+    assert_eq!(reaped.done, finished);
+    let asked = canned.asked("ModifyImageAttribute");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(
+        asked[0].contains("Description.Value=a%20web%20server&"),
+        "{asked:?}"
+    );
+
+    let running = BTreeSet::from([run(HERE)]);
+    let (reaped, _, canned) = reap_half_released(&running, &[], done).await;
+    assert_eq!(reaped.done, [""; 0]);
+    assert_eq!(canned.asked("ModifyImageAttribute"), [""; 0]);
+
+    let name = "web-8".to_owned();
+    let failed = Journalled {
+        undo: Ec2Undo {
+            removal: Removal::DeregisterImage { name },
+            ..journalled(HERE, "eu-west-1", &[]).undo
+        },
+        released: ReleaseMark::WasWithdrawn,
+        ..journalled(HERE, "eu-west-1", &["ami-1"])
+    };
+    let (reaped, _, canned) = reap_half_released(&nobody, &[failed], done).await;
+    assert_eq!(reaped.done, ["remove image ami-1 in eu-west-1"]);
+    assert_eq!(canned.asked("DeregisterImage").len(), 1);
+    assert_eq!(canned.asked("ModifyImageAttribute"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_release_that_may_not_be_finished_is_told_as_that() {
+    let denied = || Said::No("UnauthorizedOperation");
+    let (reaped, warned, _) = reap_half_released(&BTreeSet::new(), &[], denied).await;
+    assert_eq!(warned, [""; 0], "the region was looked at");
+    assert_eq!(reaped.done, [""; 0]);
+    let told: Vec<String> = reaped
+        .errors
+        .iter()
+        .map(|e| crate::exit::chain(e))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let what = "the release of image ami-1 in eu-west-1 could not be finished: ModifyImageAttribute was refused";
+    assert!(told[0].starts_with(what), "{told:?}");
+    assert_eq!(
+        reaped.errors[0].hint(),
+        Some("the credentials lack the permission for this action")
+    );
+}
+
+#[tokio::test]
+async fn a_throttled_look_is_made_again_also_after_something_was_removed() {
+    let now = run(HERE).began() + Span::hours(2);
+    let expired = instance("i-0aaa", HERE, now - Span::hours(1));
+    let there = account(vec![("i-0aaa", expired)]);
+    let looks = AtomicUsize::new(0);
+    let (ec2, canned) = Canned::ec2("eu-west-1", move |call| {
+        let is_look = call.action.starts_with("Describe");
+        match is_look && looks.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+            true => Said::No("RequestLimitExceeded"),
+            false => there(call),
+        }
+    });
+    let (events, _reports) = event::channel();
+    let running = BTreeSet::new();
+    let mut reaped = Reaped::default();
+    reap_all(&[ec2], &request(&events, &running, now), &[], &mut reaped).await;
+    assert!(reaped.errors.is_empty(), "{reaped:?}");
+    assert_eq!(canned.asked("TerminateInstances").len(), 1);
 }

@@ -1,0 +1,110 @@
+//! A release that fails, and an image that stays although it should not: `reap` removes it, and does
+//! not release what a build has called failed.
+
+use serde_json::json;
+
+use super::build::Build;
+use super::child::amibake;
+use super::server::{Account, REGION, assert_one_image_more};
+use crate::exit::Exit;
+
+/// A build whose image can be released only in part, and cannot be deregistered.
+async fn stays(account: &Account) -> String {
+    // The first is the candidate's.
+    let built = Build::of(account).run().await.ended(Exit::LeftBehind);
+    account.assert_all_hit().await;
+    account.control("clear", json!({})).await;
+    let left = account.inventory().await;
+    assert_eq!(left["images"].len(), 1, "{}", built.said);
+    let image = left["images"][0].clone();
+    let named = built.left_behind();
+    assert!(
+        named.iter().any(|(what, _)| what.contains(&image)),
+        "{named:?}"
+    );
+    image
+}
+
+/// How the last of the two calls fails: it is refused, or it is done and passes for refused.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_whose_release_failed_and_that_stays_is_removed_by_its_tags_alone() {
+    let _pace = super::fast();
+    for (kind, more) in [
+        ("denied", json!({})),
+        ("expired-token", json!({"done": true})),
+    ] {
+        let account = Account::open().await;
+        let before = account.inventory().await;
+        account.fault("ModifyImageAttribute", kind, more).await;
+        account.deny("DeregisterImage", 2).await;
+        let image = stays(&account).await;
+        let described = account.description(&image).await;
+        assert!(described.contains("(amibake run "), "{kind}: {described}");
+
+        std::fs::remove_dir_all(account.state_folder()).unwrap();
+        let told = amibake(&account, &["reap", "--region", REGION], 0).await;
+        assert!(told.stdout.contains(&image), "{kind}: {}", told.stdout);
+        assert!(!told.stdout.contains("finish"), "{kind}: {}", told.stdout);
+        account.control("expire", json!({})).await;
+        amibake(&account, &["reap", "--region", REGION], 0).await;
+        assert_eq!(account.inventory().await, before, "{kind}");
+    }
+}
+
+/// Its tags cannot be written back, and say that it is released.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn one_that_still_says_it_is_released_is_removed_by_its_run_s_journal() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    account.deny("ModifyImageAttribute", 1).await;
+    account.deny("DeregisterImage", 2).await;
+    account.deny("CreateTags", 3).await;
+    stays(&account).await;
+    let told = amibake(&account, &["reap", "--region", REGION], 0).await;
+    assert_eq!(account.inventory().await, before, "{}", told.stdout);
+    assert_eq!(account.journals(), [""; 0]);
+}
+
+/// What RegisterImage would lose keeps CreateImage's image, under its final name from the first.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_with_product_codes_is_warned_of_and_released_as_it_is() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    account
+        .control("ways", json!({"product_codes": ["abc"]}))
+        .await;
+    let hold = json!({"seconds": 600});
+    account
+        .fault("ModifyImageAttribute", "hold-before", hold)
+        .await;
+    let build = Build::of(&account);
+    let looking = async {
+        account.wait_until_held().await;
+        let image = account.inventory().await["images"][0].clone();
+        let untested = account.description(&image).await;
+        account.release().await;
+        untested
+    };
+    let (built, untested) = tokio::join!(build.run(), looking);
+    let built = built.ended(Exit::Done);
+    let warning = "has product codes, which RegisterImage would lose: the image has its final name before it is tested";
+    assert!(built.said.contains(warning), "{}", built.said);
+    assert!(
+        untested.contains("(amibake candidate of run "),
+        "{untested}"
+    );
+    assert_one_image_more(&before, &account.inventory().await);
+    let image = built.image.unwrap().id;
+    assert_eq!(account.description(&image).await, "web, baked by amibake");
+    assert!(
+        !account
+            .actions()
+            .await
+            .contains(&"RegisterImage".to_owned())
+    );
+}
