@@ -188,7 +188,7 @@ impl Bake<'_> {
         let candidate = candidate.map_err(failed)?;
         cx.phase.finish(Some(candidate.id.clone()));
 
-        self.judge(&candidate, &sealed).await?;
+        self.check_candidate(&candidate, &sealed).await?;
         Ok(candidate)
     }
 
@@ -294,8 +294,8 @@ impl Bake<'_> {
     async fn rekey(&self, session: &dyn Session) -> Result<String, Failure> {
         let line = prepare::new_host_key(session).await?;
         let key: PublicLine = line.parse().map_err(Failure::new)?;
-        let patience = self.plan.builder.timeouts.connect;
-        session.repin(&key, patience).await?;
+        let limit = self.plan.builder.timeouts.connect;
+        session.repin(&key, limit).await?;
         Ok(line)
     }
 
@@ -315,7 +315,11 @@ impl Bake<'_> {
     }
 
     /// Boots the candidate and looks at it.
-    async fn judge(&self, candidate: &Candidate, sealed: &seal::Sealed) -> Result<(), Failure> {
+    async fn check_candidate(
+        &self,
+        candidate: &Candidate,
+        sealed: &seal::Sealed,
+    ) -> Result<(), Failure> {
         let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Test);
         let base = &candidate.base;
@@ -379,8 +383,8 @@ impl Bake<'_> {
     }
 
     async fn connect(&self, machine: &Machine) -> Result<Box<dyn Session>, Failure> {
-        let patience = self.plan.builder.timeouts.connect;
-        let error = match self.env.connector.connect(machine, patience).await {
+        let limit = self.plan.builder.timeouts.connect;
+        let error = match self.env.connector.connect(machine, limit).await {
             Ok(session) => return Ok(session),
             Err(error) => error,
         };

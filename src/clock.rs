@@ -1,6 +1,6 @@
 //! The clock by which a bake and EC2 wait: tokio's.
 //!
-//! Tests may have it go faster, each on its own thread, so that a minute's patience is tried in less
+//! Tests may have it go faster, each on its own thread, so that a minute's wait is tried in less
 //! than a second. Outside of tests there is nothing here that could be set.
 
 #[cfg(not(test))]

@@ -21,11 +21,11 @@ use crate::transport::Transport;
 /// Logs in to machines that a target has launched.
 #[async_trait]
 pub(crate) trait Connector: Send + Sync {
-    /// Connects to a machine, which may be booting still: it is tried until `patience` is over.
+    /// Connects to a machine, which may be booting still: it is tried until `limit` is over.
     async fn connect(
         &self,
         machine: &Machine,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Box<dyn Session>, ConnectError>;
 
     /// Returns once a try to connect has met silence, since the last time this returned.
@@ -49,7 +49,7 @@ pub(crate) trait Session: RootShell {
 
     /// Expects another host key from the next connection on, and proves that new connections see
     /// it.
-    async fn repin(&self, host_key: &PublicLine, patience: Duration) -> Result<(), ConnectError>;
+    async fn repin(&self, host_key: &PublicLine, limit: Duration) -> Result<(), ConnectError>;
 
     /// Ends the session politely.
     async fn close(&self);
@@ -103,7 +103,7 @@ impl Connector for SshConnector {
     async fn connect(
         &self,
         machine: &Machine,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Box<dyn Session>, ConnectError> {
         let destination = Destination {
             host: machine.host.clone(),
@@ -117,7 +117,7 @@ impl Connector for SshConnector {
             jump: None,
             silence: self.silence.clone(),
         };
-        let link = ssh::connect(destination, RetryPolicy::until(patience), &self.events);
+        let link = ssh::connect(destination, RetryPolicy::until(limit), &self.events);
         let link = link.await.map_err(|error| refused(error, machine))?;
         Ok(Box::new(link))
     }
@@ -155,9 +155,9 @@ impl Session for Link {
         self
     }
 
-    async fn repin(&self, host_key: &PublicLine, patience: Duration) -> Result<(), ConnectError> {
+    async fn repin(&self, host_key: &PublicLine, limit: Duration) -> Result<(), ConnectError> {
         Link::repin(self, std::slice::from_ref(host_key)).await;
-        self.try_again(RetryPolicy::until(patience)).await?;
+        self.try_again(RetryPolicy::until(limit)).await?;
         Ok(())
     }
 

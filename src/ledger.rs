@@ -131,7 +131,7 @@ struct Inner {
 }
 
 /// How long unwinding may take before what is left is named and given up.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const UNWIND_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 impl Ledger {
     pub(crate) fn open(folder: &Path, run: &RunId) -> Result<Self, JournalError> {
@@ -291,7 +291,7 @@ impl Ledger {
                 aborted = true;
                 why.push("cleaning up was interrupted".to_owned());
             }
-            () = clock::sleep(PATIENCE) => why.push("cleaning up took too long".to_owned()),
+            () = clock::sleep(UNWIND_LIMIT) => why.push("cleaning up took too long".to_owned()),
         }
         let leftovers = self.outstanding(payer, end);
         if leftovers.is_empty() {

@@ -153,7 +153,7 @@ impl AgentProvisioner<'_> {
             asks: &self.work.asks,
             tasks,
         };
-        agent::run_telling(session.transport(), &request, self.events, self.cancel)
+        agent::run_reported(session.transport(), &request, self.events, self.cancel)
             .await
             .map_err(failed)
     }

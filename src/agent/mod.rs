@@ -27,7 +27,7 @@ use crate::transport::Transport;
 use collect::Content;
 pub(crate) use error::AgentError;
 pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
-pub(crate) use run_reporting::run_telling;
+pub(crate) use run_reporting::run_reported;
 use wire::Wire;
 
 /// The most events one run may send.

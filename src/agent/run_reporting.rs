@@ -16,7 +16,7 @@ const UNDER_WAY: usize = 2;
 const REASON_CAP_BYTES: usize = 2000;
 
 /// Runs `request` as [`run`] does, and tells `events` what happens.
-pub(crate) async fn run_telling(
+pub(crate) async fn run_reported(
     transport: &dyn Transport,
     request: &RunRequest<'_>,
     events: &Events,
@@ -30,12 +30,12 @@ pub(crate) async fn run_telling(
         drop(sender); // the other half ends with it
         ended
     };
-    let (ended, failed) = tokio::join!(running, tell(happened, events));
+    let (ended, failed) = tokio::join!(running, report(happened, events));
     ended.map(|ended| Ended { failed, ..ended })
 }
 
 /// Returns the task that failed last.
-async fn tell(mut happened: mpsc::Receiver<SizedEvent>, events: &Events) -> Option<FailedTask> {
+async fn report(mut happened: mpsc::Receiver<SizedEvent>, events: &Events) -> Option<FailedTask> {
     let (mut task, mut failed) = (None, None);
     while let Some(SizedEvent { event, bytes }) = happened.recv().await {
         events.room().await;

@@ -466,7 +466,9 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
             name: "web".into(),
         },
     };
-    let failure = bake.judge(&candidate, &seal::Sealed::default()).await;
+    let failure = bake
+        .check_candidate(&candidate, &seal::Sealed::default())
+        .await;
     let failure = failure.unwrap_err();
     assert_eq!(failure.exit(), Exit::GateFailed, "{}", failure.error);
 }

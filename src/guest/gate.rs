@@ -34,7 +34,7 @@ pub(crate) async fn look(
     let ours = quote(&timer_name(run, Role::Candidate));
     let text = LOOK.replace("@TIMER@", &ours);
     let said = script(shell, Operation::LookAtCandidate, &text).await?;
-    Ok(judge(&said, sealed, login))
+    Ok(findings(&said, sealed, login))
 }
 
 const LOOK: &str = concat!(
@@ -63,7 +63,7 @@ echo "machine-id $(cat /etc/machine-id)"
     units!()
 );
 
-fn judge(said: &str, sealed: &Sealed, login: &str) -> Findings {
+fn findings(said: &str, sealed: &Sealed, login: &str) -> Findings {
     let mut findings = Findings::default();
     let mut units = Vec::new();
     for line in said.lines() {
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_clean_candidate_has_no_findings() {
         assert_eq!(
-            judge(CLEAN, &sealed(), "ssh-ed25519 AAAA"),
+            findings(CLEAN, &sealed(), "ssh-ed25519 AAAA"),
             Findings::default()
         );
     }
@@ -382,7 +382,7 @@ mod tests {
             ("timer run-r1.timer\n", "a transient timer"),
             ("machine-id 0123\n", "machine-id of the builder"),
         ] {
-            let findings = judge(&format!("{CLEAN}{planted}"), &sealed(), "ssh-ed25519 AAAA");
+            let findings = findings(&format!("{CLEAN}{planted}"), &sealed(), "ssh-ed25519 AAAA");
             assert_eq!(findings.failures.len(), 1, "{planted}");
             assert!(findings.failures[0].contains(wanted), "{findings:?}");
         }
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn a_unit_that_lost_its_state_fails_and_a_failed_unit_warns() {
         let said = "unit ssh.service disabled\nunit cron.service disabled\nfailed nginx.service\n";
-        let findings = judge(said, &sealed(), "k");
+        let findings = findings(said, &sealed(), "k");
         assert_eq!(
             findings.failures,
             ["unit ssh.service enabled when sealed, disabled in the image"]

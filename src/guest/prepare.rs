@@ -25,10 +25,10 @@ pub(crate) struct Ready {
 /// not do is a warning.
 pub(crate) async fn wait_until_ready(
     shell: &dyn RootShell,
-    patience: Duration,
+    limit: Duration,
     role: Role,
 ) -> Result<Ready, GuestError> {
-    let seconds = patience.as_secs().max(1);
+    let seconds = limit.as_secs().max(1);
     let hold = if role == Role::Builder { HOLD_APT } else { "" };
     let text = READY
         .replace("@FINAL@", AWAIT_FINAL)

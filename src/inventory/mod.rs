@@ -311,7 +311,7 @@ all:
 ";
 
     /// What `ansible-inventory --list` makes of the file at `path`.
-    fn judged(path: &Path) -> Option<Json> {
+    fn listed_by_ansible(path: &Path) -> Option<Json> {
         let program =
             std::env::var("ANSIBLE_INVENTORY").unwrap_or_else(|_| "ansible-inventory".into());
         let out = Command::new(program)
@@ -348,7 +348,7 @@ all:
             let lonely = ours.host("lonely");
             assert_eq!(merged(&lonely)["mine"], 1);
             assert_eq!(merged(&lonely)["site"], "files");
-            let Some(theirs) = judged(&path) else {
+            let Some(theirs) = listed_by_ansible(&path) else {
                 continue;
             };
             for host in &ours.hosts {

@@ -1,5 +1,5 @@
-//! From a destination to an authenticated session: TCP or a jump host, key exchange, login, with
-//! as much patience as the caller has.
+//! From a destination to an authenticated session: TCP or a jump host, key exchange, login, tried
+//! for as long as the caller wants.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::error::{SshError, Stage};
 use super::host_key::{HostKeyVerifier, Trust, preferred};
 use super::link::Link;
 use super::names;
-use super::peer_transcript::Heard;
+use super::peer_transcript::PeerTranscript;
 use super::{Destination, auth};
 use crate::event::Events;
 use crate::transport::BoxFuture;
@@ -89,36 +89,36 @@ pub(super) struct Session {
 /// peer that hangs in the key exchange would keep its socket for ever.
 struct Line(std::net::TcpStream);
 
-/// Connects and logs in; what fails for the moment only is tried again while there is patience.
+/// Connects and logs in; what fails for the moment only is tried again as long as `retry` lets it.
 pub(crate) async fn connect(
     destination: Destination,
-    patience: RetryPolicy,
+    retry: RetryPolicy,
     events: &Events,
 ) -> Result<Link, SshError> {
-    let session = open(&destination, patience, events).await?;
+    let session = open(&destination, retry, events).await?;
     Ok(Link::new(destination, session, events.clone()))
 }
 
 pub(super) async fn open(
     destination: &Destination,
-    patience: RetryPolicy,
+    retry: RetryPolicy,
     events: &Events,
 ) -> Result<Session, SshError> {
-    let deadline = Instant::now() + patience.total;
+    let deadline = Instant::now() + retry.total;
     let (mut tries, mut before, mut refused) = (0, None, None);
     loop {
         tries += 1;
         destination.silence.tries.notify_one();
-        let time = match patience.total.is_zero() {
-            true => patience.per_try,
+        let time = match retry.total.is_zero() {
+            true => retry.per_try,
             // The last try must not outlive the deadline of all.
-            false => patience.per_try.min(deadline - Instant::now()),
+            false => retry.per_try.min(deadline - Instant::now()),
         };
         let error = match try_once(destination, time, events).await {
             Ok(session) => return Ok(session),
-            Err(error) if !error.may_pass() || patience.total.is_zero() => return Err(error),
+            Err(error) if !error.may_pass() || retry.total.is_zero() => return Err(error),
             // A last try that was cut short says less than the one before.
-            Err(error @ SshError::TimedOut { .. }) if time < patience.per_try => {
+            Err(error @ SshError::TimedOut { .. }) if time < retry.per_try => {
                 before.take().unwrap_or(error)
             }
             Err(error) => error,
@@ -131,14 +131,14 @@ pub(super) async fn open(
             _ => None,
         };
         let is_pinned = matches!(destination.trust, Trust::Exact(_));
-        if is_pinned && refused.is_some_and(|since: Instant| since.elapsed() >= patience.refusals) {
+        if is_pinned && refused.is_some_and(|since: Instant| since.elapsed() >= retry.refusals) {
             return Err(error);
         }
         if Instant::now() + pause(tries) >= deadline {
             return Err(SshError::GaveUp {
                 label: destination.label(),
                 tries,
-                after: patience.total,
+                after: retry.total,
                 source: Box::new(error),
             });
         }
@@ -174,13 +174,13 @@ fn try_once<'a>(
         };
         let deadline = Deadline::after(time);
         let late = |stage| timed_out(destination, stage, time);
-        let heard = Heard::default();
+        let transcript = PeerTranscript::default();
         let mut session = match through {
             None => {
                 let stream = deadline.within(dial(destination)).await;
                 let stream = stream.ok_or_else(|| late(Stage::Connect))??;
                 let line = Line::of(&stream);
-                let session = exchange_keys(destination, stream, &heard, events);
+                let session = exchange_keys(destination, stream, &transcript, events);
                 let handle = deadline.within(session).await;
                 let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;
                 Session::new(handle, None, line)
@@ -188,7 +188,7 @@ fn try_once<'a>(
             Some(through) => {
                 let opened = deadline.within(forward(destination, &through)).await;
                 let stream = opened.ok_or_else(|| late(Stage::Connect))??;
-                let session = exchange_keys(destination, stream, &heard, events);
+                let session = exchange_keys(destination, stream, &transcript, events);
                 let handle = deadline.within(session).await;
                 let handle = handle.ok_or_else(|| late(Stage::KeyExchange))?;
                 let handle = handle.map_err(|error| through.blamed(destination, error))?;
@@ -199,7 +199,7 @@ fn try_once<'a>(
         let login = deadline.within(login).await;
         let login = login.ok_or_else(|| late(Stage::Login))?;
         login.map_err(|error| {
-            let error = where_it_ended(destination, error, Stage::Login, &heard);
+            let error = where_it_ended(destination, error, Stage::Login, &transcript);
             match &session.through {
                 Some(through) => through.blamed(destination, error),
                 None => error,
@@ -274,26 +274,30 @@ async fn dial(destination: &Destination) -> Result<TcpStream, SshError> {
 async fn exchange_keys<S>(
     destination: &Destination,
     stream: S,
-    heard: &Heard,
+    transcript: &PeerTranscript,
     events: &Events,
 ) -> Result<Handle<HostKeyVerifier>, SshError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let judge = HostKeyVerifier {
+    let verifier = HostKeyVerifier {
         host: destination.host.clone(),
         port: destination.port,
         trust: destination.trust.clone(),
         events: events.clone(),
-        heard: heard.clone(),
+        transcript: transcript.clone(),
     };
-    client::connect_stream(Arc::new(settings(destination)), heard.on(stream), judge)
-        .await
-        .map_err(|error| match error {
-            SshError::Russh(source) => protocol(destination, source),
-            told => told,
-        })
-        .map_err(|error| where_it_ended(destination, error, heard.stage(), heard))
+    client::connect_stream(
+        Arc::new(settings(destination)),
+        transcript.on(stream),
+        verifier,
+    )
+    .await
+    .map_err(|error| match error {
+        SshError::Russh(source) => protocol(destination, source),
+        told => told,
+    })
+    .map_err(|error| where_it_ended(destination, error, transcript.stage(), transcript))
 }
 
 /// Says at which stage the host hung up, if that is the error and not the end of one on this side.
@@ -301,10 +305,10 @@ fn where_it_ended(
     destination: &Destination,
     error: SshError,
     stage: Stage,
-    heard: &Heard,
+    transcript: &PeerTranscript,
 ) -> SshError {
     let (error, broke) = match error {
-        SshError::Protocol { source, .. } => (source, heard.broke()),
+        SshError::Protocol { source, .. } => (source, transcript.broke()),
         error => return error,
     };
     match broke.unwrap_or(error) {
@@ -312,7 +316,7 @@ fn where_it_ended(
             host: destination.host.clone(),
             port: destination.port,
             stage,
-            said: heard.said(stage).into(),
+            said: transcript.said(stage).into(),
             source,
         },
         source => protocol(destination, source),

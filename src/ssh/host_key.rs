@@ -11,7 +11,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertifi
 use super::error::{HostKeyError, SshError};
 use super::key::fingerprint;
 use super::known_hosts::{self, Entry, KnownHosts, Verdict, match_pattern};
-use super::peer_transcript::Heard;
+use super::peer_transcript::PeerTranscript;
 use crate::event::Events;
 
 /// How a host proves itself.
@@ -42,7 +42,7 @@ pub(super) struct HostKeyVerifier {
     pub(super) port: u16,
     pub(super) trust: Trust,
     pub(super) events: Events,
-    pub(super) heard: Heard,
+    pub(super) transcript: PeerTranscript,
 }
 
 impl HostKeyVerifier {
@@ -55,19 +55,19 @@ impl HostKeyVerifier {
         known_hosts::name_of(&self.host, self.port)
     }
 
-    fn judge(&self, shown: &PublicKeyOrCertificate) -> Result<(), HostKeyError> {
+    fn verify(&self, shown: &PublicKeyOrCertificate) -> Result<(), HostKeyError> {
         match (&self.trust, shown) {
-            (Trust::Exact(pinned), shown) => self.judge_pinned(pinned, &shown.public_key()),
+            (Trust::Exact(pinned), shown) => self.verify_pinned(pinned, &shown.public_key()),
             (Trust::Known(known), PublicKeyOrCertificate::PublicKey { key, .. }) => {
-                self.judge_known(known, key)
+                self.verify_known(known, key)
             }
             (Trust::Known(known), PublicKeyOrCertificate::Certificate(certificate)) => {
-                self.judge_certificate(known, certificate)
+                self.verify_certificate(known, certificate)
             }
         }
     }
 
-    fn judge_pinned(&self, pinned: &[PublicKey], shown: &PublicKey) -> Result<(), HostKeyError> {
+    fn verify_pinned(&self, pinned: &[PublicKey], shown: &PublicKey) -> Result<(), HostKeyError> {
         if pinned.iter().any(|key| key.key_data() == shown.key_data()) {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl HostKeyVerifier {
         })
     }
 
-    fn judge_known(&self, known: &KnownHostsPolicy, key: &PublicKey) -> Result<(), HostKeyError> {
+    fn verify_known(&self, known: &KnownHostsPolicy, key: &PublicKey) -> Result<(), HostKeyError> {
         let (name, got) = (self.name(), fingerprint(key));
         match known.hosts.verdict(&name, key) {
             Verdict::Known => Ok(()),
@@ -129,7 +129,7 @@ impl HostKeyVerifier {
         }
     }
 
-    fn judge_certificate(
+    fn verify_certificate(
         &self,
         known: &KnownHostsPolicy,
         certificate: &Certificate,
@@ -210,7 +210,7 @@ impl russh::client::Handler for HostKeyVerifier {
     type Error = SshError;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, SshError> {
-        self.judge(shown)?;
+        self.verify(shown)?;
         Ok(true)
     }
 
@@ -219,14 +219,14 @@ impl russh::client::Handler for HostKeyVerifier {
         banner: &str,
         _session: &mut russh::client::Session,
     ) -> Result<(), SshError> {
-        self.heard.told(banner);
+        self.transcript.told(banner);
         Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<SshError>) -> Result<(), SshError> {
         match reason {
-            DisconnectReason::ReceivedDisconnect(info) => self.heard.told(&info.message),
-            DisconnectReason::Error(SshError::Russh(error)) => self.heard.breaks(error),
+            DisconnectReason::ReceivedDisconnect(info) => self.transcript.told(&info.message),
+            DisconnectReason::Error(SshError::Russh(error)) => self.transcript.breaks(error),
             DisconnectReason::Error(error) => return Err(error),
         }
         Ok(())

@@ -67,9 +67,9 @@ impl Link {
 
     /// Opens a second session beside this one and drops it: whether the machine can still be
     /// logged in to, after its sshd or its host keys were changed.
-    pub(crate) async fn try_again(&self, patience: RetryPolicy) -> Result<(), SshError> {
+    pub(crate) async fn try_again(&self, retry: RetryPolicy) -> Result<(), SshError> {
         let destination = self.state.lock().await.destination.clone();
-        open(&destination, patience, &self.events).await.map(drop)
+        open(&destination, retry, &self.events).await.map(drop)
     }
 
     /// Ends the session politely.

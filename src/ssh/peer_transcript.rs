@@ -17,7 +17,7 @@ const LINE: usize = 255;
 
 /// What was heard, shared by those who listen.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<Words>>);
+pub(super) struct PeerTranscript(Arc<Mutex<Words>>);
 
 #[derive(Debug, Default)]
 struct Words {
@@ -29,15 +29,15 @@ struct Words {
     broke: Option<russh::Error>,
 }
 
-impl Heard {
+impl PeerTranscript {
     fn words(&self) -> MutexGuard<'_, Words> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the stream, listened to.
     pub(super) fn on<S>(&self, stream: S) -> Listening<S> {
-        let heard = self.clone();
-        Listening { stream, heard }
+        let transcript = self.clone();
+        Listening { stream, transcript }
     }
 
     /// Notes what it says before it lets somebody in, and when it hangs up.
@@ -93,7 +93,7 @@ impl Heard {
 /// A stream of which the beginning is heard.
 pub(super) struct Listening<S> {
     stream: S,
-    heard: Heard,
+    transcript: PeerTranscript,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
@@ -104,7 +104,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.heard.bytes(&buf.filled()[before..]);
+        self.transcript.bytes(&buf.filled()[before..]);
         read
     }
 }

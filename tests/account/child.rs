@@ -46,7 +46,7 @@ impl Work {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Order {
+struct Assignment {
     url: String,
     number: String,
     home: PathBuf,
@@ -81,15 +81,15 @@ impl Process {
     pub(super) fn start(account: &Account, pace: u32, work: Work, more: &[(&str, &str)]) -> Self {
         let unique = format!("{:?}", std::time::Instant::now());
         let unique: String = unique.chars().filter(char::is_ascii_digit).collect();
-        let order = Order {
+        let assignment = Assignment {
             url: account.url.clone(),
             number: account.number.clone(),
             home: account.home().to_owned(),
             pace,
             work,
         };
-        let path = account.home().join(format!("order-{unique}"));
-        std::fs::write(&path, serde_json::to_vec(&order).unwrap()).unwrap();
+        let path = account.home().join(format!("assignment-{unique}"));
+        std::fs::write(&path, serde_json::to_vec(&assignment).unwrap()).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -173,10 +173,10 @@ async fn what_was_ordered_is_done() {
         assert!(built.stdout.starts_with("ami-"), "{}", built.stdout);
         return assert_one_image_more(&before, &account.inventory().await);
     };
-    let order: Order = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let _pace = Pace::set(order.pace);
-    let account = Account::known(order.url, order.number, order.home);
-    let outcome = match order.work {
+    let assignment: Assignment = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let _pace = Pace::set(assignment.pace);
+    let account = Account::known(assignment.url, assignment.number, assignment.home);
+    let outcome = match assignment.work {
         Work::Build {
             more,
             steps,

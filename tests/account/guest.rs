@@ -60,10 +60,10 @@ impl Connector for Guests {
     async fn connect(
         &self,
         machine: &Machine,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Box<dyn Session>, ConnectError> {
         if self.state.lock().unwrap().silent {
-            sleep(patience).await;
+            sleep(limit).await;
             return Err(ConnectError {
                 error: "nobody answers".into(),
                 hint: None,

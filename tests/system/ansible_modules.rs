@@ -103,7 +103,7 @@ fn compare(name: &'static str, cases: &Cases) {
         .chain(&shared)
         .map(PathBuf::as_path)
         .collect();
-    let found = Twins::judge(
+    let found = Twins::compare(
         &Recording::new(name, &[], &paths),
         carrier,
         Kept::Results,

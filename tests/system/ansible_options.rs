@@ -159,7 +159,7 @@ fn texts() -> Vec<&'static str> {
 #[test]
 fn tags_and_the_first_task_choose_what_ansible_chooses() {
     let recording = Recording::new("options", &texts(), &[]);
-    let found = Twins::judge(&recording, Carrier::Mitogen, Kept::Ends, chosen_otherwise);
+    let found = Twins::compare(&recording, Carrier::Mitogen, Kept::Ends, chosen_otherwise);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -201,28 +201,29 @@ fn chosen_otherwise(twins: &mut Twins) -> Vec<String> {
 fn tasks_and_tags_are_listed_as_ansible_lists_them() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
-    let found = Recording::new("lists", &texts(), &[]).judge(|recorded: Option<Vec<Listed>>| {
-        let theirs = recorded.unwrap_or_else(|| {
-            let lists = LISTS.iter();
-            lists
-                .map(|options| listed_by_ansible(folder.path(), options))
-                .collect()
+    let found =
+        Recording::new("lists", &texts(), &[]).differences(|recorded: Option<Vec<Listed>>| {
+            let theirs = recorded.unwrap_or_else(|| {
+                let lists = LISTS.iter();
+                lists
+                    .map(|options| listed_by_ansible(folder.path(), options))
+                    .collect()
+            });
+            let ours = LISTS.iter().map(|options| {
+                let mut apply = amibake(folder.path(), ["apply", "site.yml"]);
+                listed(options, apply.args(*options))
+            });
+            let ours: Vec<Listed> = ours.collect();
+            let pairs = ours
+                .iter()
+                .zip(&theirs)
+                .filter(|(ours, theirs)| ours != theirs);
+            let mut found: Vec<String> = pairs.map(|pair| format!("{pair:#?}")).collect();
+            if ours.len() != theirs.len() {
+                found.push(format!("{} lists, not {}", ours.len(), theirs.len()));
+            }
+            (found, theirs)
         });
-        let ours = LISTS.iter().map(|options| {
-            let mut apply = amibake(folder.path(), ["apply", "site.yml"]);
-            listed(options, apply.args(*options))
-        });
-        let ours: Vec<Listed> = ours.collect();
-        let pairs = ours
-            .iter()
-            .zip(&theirs)
-            .filter(|(ours, theirs)| ours != theirs);
-        let mut found: Vec<String> = pairs.map(|pair| format!("{pair:#?}")).collect();
-        if ours.len() != theirs.len() {
-            found.push(format!("{} lists, not {}", ours.len(), theirs.len()));
-        }
-        (found, theirs)
-    });
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

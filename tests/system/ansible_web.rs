@@ -22,7 +22,7 @@ fn the_web_role_makes_the_same_machine_as_ansible_does() {
     let inputs = inputs.map(|path| here.join(path));
     let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     let recording = Recording::new("web", &[PLAY], &inputs);
-    let found = Twins::judge(&recording, Carrier::Pipelining, Kept::Ends, web_differences);
+    let found = Twins::compare(&recording, Carrier::Pipelining, Kept::Ends, web_differences);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

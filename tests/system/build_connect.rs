@@ -132,7 +132,7 @@ fn ran(root: &str) -> Option<String> {
     std::fs::read_to_string(Path::new(root).join("etc/ran")).ok()
 }
 
-/// Builds with more lines in `builder:`, and little patience.
+/// Builds with more lines in `builder:`, and little time.
 fn fails_to_connect(cloud: &Cloud, more: &str) -> Built {
     let more = format!("  timeouts: {{connect: 20s}}\n{more}provision:");
     let echo = Echo::start("203.0.113.7");

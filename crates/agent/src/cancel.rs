@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use crate::hub::Hub;
 
 /// How long the run may take to notice; then it is ended in the middle of its task.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LAST_TASK: Duration = Duration::from_secs(30);
 
 /// Ends the run: its commands at once, the rest at the next task.
 pub(crate) fn cancel(hub: &Arc<Hub>) {
@@ -29,7 +29,7 @@ pub(crate) fn cancel(hub: &Arc<Hub>) {
             .is_none()
         {
             end_commands();
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > LAST_TASK {
                 hub.event(Event::Finished {
                     recap: Recap::default(),
                     error: Some("cancelled; the running task did not stop".to_owned()),

@@ -27,7 +27,7 @@ pub struct How {
     /// Writes in place where a rename is not possible.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unsafe_writes: bool,
-    /// A command to judge the new content before it is put in place; `%s` is its path.
+    /// A command to check the new content before it is put in place; `%s` is its path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) validate: Option<Validate>,
     /// The new file takes its mode and times from this one instead of from what was there.
@@ -59,7 +59,7 @@ pub(crate) fn replace(
     environment: &[(String, String)],
 ) -> Result<File, Failure> {
     if let Some(validate) = &how.validate {
-        judge(validate, dest, content, environment)?;
+        run_validation(validate, dest, content, environment)?;
     }
     let place = Place::of(dest).map_err(|e| unwritable(dest, &e))?;
     let mut new = match named_like(dest).tempfile_in(place.folder()) {
@@ -164,7 +164,7 @@ fn in_place(place: &Place, dest: &Path, content: &Source) -> Result<File, Failur
 
 /// Runs the validation command on a copy of the new content, in a folder of its own: beside the
 /// destination, somebody else could put another file in its place.
-fn judge(
+fn run_validation(
     validate: &Validate,
     dest: &Path,
     content: &Source,

@@ -30,11 +30,11 @@ pub(crate) fn within<T>(limit: Option<Duration>, work: impl FnOnce() -> T) -> (T
     let answer = std::thread::scope(|scope| {
         let over = &over;
         scope.spawn(move || {
-            let mut patience = limit;
-            while ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let mut wait = limit;
+            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 over.store(true, Ordering::Relaxed);
                 run_command::cancel();
-                patience = AGAIN;
+                wait = AGAIN;
             }
         });
         let answer = work();

@@ -74,14 +74,14 @@ pub(super) fn leaves_out_controller(target: &TargetArgs, groups: &Groups) -> Res
 }
 
 /// Refuses a play whose hosts cannot be served, and warns of patterns that name nobody.
-pub(super) fn judge_plays(
+pub(super) fn check_plays(
     target: &TargetArgs,
     playbook: &Playbook,
     shared: &Options,
     cx: &CommandContext,
 ) -> Result<(), Failure> {
     let wrong = if target.inventory.is_some() {
-        let (wrong, in_vain) = playbook.judge_hosts(&shared.groups, shared.limited);
+        let (wrong, in_vain) = playbook.check_hosts(&shared.groups, shared.limited);
         for pattern in in_vain {
             cx.events.warn(pattern.to_string());
         }

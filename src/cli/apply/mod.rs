@@ -163,7 +163,7 @@ impl Args {
         }
         let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;
         let options = self.options(&inventory, &files)?;
-        hosts::judge_plays(&self.target, &playbook, &options, cx)?;
+        hosts::check_plays(&self.target, &playbook, &options, cx)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
         if chosen.len() > 1 && !playbook.one_host.is_empty() {
             return Err(Failure::usage(Diagnostics(playbook.one_host)));

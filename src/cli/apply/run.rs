@@ -303,7 +303,7 @@ async fn follow(
 ) -> Result<Ended, HostError> {
     let request = work.request(host);
     tokio::select! {
-        ended = agent::run_telling(transport, &request, events, &cx.interrupt.cancel) => ended.map_err(HostError::Agent),
+        ended = agent::run_reported(transport, &request, events, &cx.interrupt.cancel) => ended.map_err(HostError::Agent),
         () = cx.interrupt.abort.cancelled() => Err(HostError::Interrupted),
     }
 }

@@ -185,14 +185,14 @@ async fn a_login_that_hangs_ends_with_the_deadline() {
         ),
         "{error}"
     );
-    // Tries are made as long as there is patience, and not longer.
-    let patience = RetryPolicy {
+    // Tries are made as long as the time lasts, and not longer.
+    let retry = RetryPolicy {
         total: Duration::from_secs(4),
         per_try: Duration::from_secs(3),
         ..RetryPolicy::ONE_TRY
     };
     let since = Instant::now();
-    let error = connect(destination, patience, &events()).await.err();
+    let error = connect(destination, retry, &events()).await.err();
     assert!(since.elapsed() < Duration::from_secs(6));
     assert!(matches!(error, Some(SshError::GaveUp { tries: 2.., .. })));
 }

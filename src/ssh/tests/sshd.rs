@@ -122,20 +122,20 @@ pub(super) fn events() -> Events {
     event::channel().0
 }
 
-const PATIENCE: RetryPolicy = RetryPolicy {
+const RETRY: RetryPolicy = RetryPolicy {
     total: Duration::from_secs(20),
     per_try: Duration::from_secs(10),
     ..RetryPolicy::ONE_TRY
 };
 
 pub(super) async fn link(destination: Destination) -> Link {
-    connect(destination, PATIENCE, &events()).await.unwrap()
+    connect(destination, RETRY, &events()).await.unwrap()
 }
 
 pub(super) async fn failure(destination: Destination) -> SshError {
     // The server may still be starting, so the deadline matters; what counts is the last failure.
-    let patience = RetryPolicy::until(Duration::from_secs(3));
-    match connect(destination, patience, &events()).await {
+    let retry = RetryPolicy::until(Duration::from_secs(3));
+    match connect(destination, retry, &events()).await {
         Ok(_) => panic!("it connected"),
         Err(SshError::GaveUp { source, .. }) => *source,
         Err(error) => error,
@@ -488,11 +488,8 @@ async fn nobody_there_is_refused_and_retried_until_the_deadline() {
     let error = connect(destination.clone(), RetryPolicy::ONE_TRY, &events()).await;
     let error = error.err().unwrap();
     assert!(error.hint().unwrap().contains("nothing listens"), "{error}");
-    let patience = RetryPolicy::until(Duration::from_millis(500));
-    let error = connect(destination, patience, &events())
-        .await
-        .err()
-        .unwrap();
+    let retry = RetryPolicy::until(Duration::from_millis(500));
+    let error = connect(destination, retry, &events()).await.err().unwrap();
     assert!(
         matches!(error, SshError::GaveUp { tries: 2.., .. }),
         "{error}"
@@ -525,16 +522,16 @@ async fn a_host_that_is_ours_and_refuses_us_is_given_a_moment_and_no_more() {
     let sshd = Sshd::start();
     let mut destination = sshd.destination();
     destination.user = "no-such-user".into();
-    let patience = RetryPolicy {
+    let retry = RetryPolicy {
         total: Duration::from_secs(120),
         refusals: Duration::from_millis(700),
         ..RetryPolicy::ONE_TRY
     };
     let since = std::time::Instant::now();
-    let Err(error) = connect(destination, patience, &events()).await else {
+    let Err(error) = connect(destination, retry, &events()).await else {
         panic!("nobody is let in");
     };
     assert!(matches!(error, SshError::Refused { .. }), "{error}");
-    assert!(since.elapsed() >= patience.refusals);
+    assert!(since.elapsed() >= retry.refusals);
     assert!(since.elapsed() < Duration::from_secs(60), "it went on");
 }

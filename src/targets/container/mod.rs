@@ -135,13 +135,13 @@ impl Container {
 ///
 /// # Errors
 /// When the machine was not shut down, or not in time: what it had to write is not written.
-async fn end(nspawn: &mut Child, name: &str, patience: Duration) -> Result<(), TargetError> {
+async fn end(nspawn: &mut Child, name: &str, limit: Duration) -> Result<(), TargetError> {
     let gone = || TargetError::new(format!("container {name} ended by itself"));
     let asked = nspawn.try_wait().is_ok_and(|ended| ended.is_none());
     let pid = nspawn.id().filter(|_| asked).ok_or_else(gone)?;
     run("kill", ["-TERM", &pid.to_string()]).await?;
-    let Ok(ended) = tokio::time::timeout(patience, nspawn.wait()).await else {
-        let limit = patience.as_secs();
+    let Ok(ended) = tokio::time::timeout(limit, nspawn.wait()).await else {
+        let limit = limit.as_secs();
         let message = format!("container {name} did not power off within {limit} s");
         return Err(TargetError::new(message));
     };
@@ -413,14 +413,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_that_was_not_shut_down_in_time_is_no_image() {
-        for (script, patience, said) in [
+        for (script, limit, said) in [
             ("trap 'exit 0' TERM", 60_000, None),
             ("trap '' TERM", 50, Some("did not power off within 0 s")),
             ("trap 'exit 1' TERM", 60_000, Some("ended by itself")),
             (":", 60_000, Some("ended by itself")),
         ] {
             let mut nspawn = nspawn(script).await;
-            let ended = end(&mut nspawn, "web", Duration::from_millis(patience)).await;
+            let ended = end(&mut nspawn, "web", Duration::from_millis(limit)).await;
             let error = ended.err().map(|e| e.to_string());
             let said = said.map(|s| format!("container web {s}"));
             assert_eq!(error, said, "{script}");

@@ -219,7 +219,7 @@ impl Ec2 {
         let (connect, bare) = (plan.builder.connect, &OnceLock::new());
         self.wait(wanted, cx, |age| async move {
             let found = self.instance(id).await?;
-            Ok(judge(found, connect, age, bare))
+            Ok(decide(found, connect, age, bare))
         })
         .await
     }
@@ -321,7 +321,7 @@ impl Request<'_> {
 
 /// Decides on one answer. An instance that is not there yet may be invisible for a while; one that
 /// runs, and has been `bare` of its address for long, will not get one.
-fn judge(
+fn decide(
     instance: Option<Instance>,
     connect: Connect,
     age: Duration,
@@ -396,28 +396,28 @@ mod tests {
             .build()
     }
 
-    fn judged(instance: Option<Instance>, seconds: u64) -> Wait<Instance> {
+    fn decided(instance: Option<Instance>, seconds: u64) -> Wait<Instance> {
         let age = Duration::from_secs(seconds);
-        judge(instance, Connect::PrivateIp, age, &OnceLock::new())
+        decide(instance, Connect::PrivateIp, age, &OnceLock::new())
     }
 
     #[test]
     fn an_instance_that_is_not_visible_yet_is_waited_for_but_not_for_ever() {
-        assert!(matches!(judged(None, 5), Wait::Longer(..)));
-        assert!(matches!(judged(None, 61), Wait::Dead { .. }));
+        assert!(matches!(decided(None, 5), Wait::Longer(..)));
+        assert!(matches!(decided(None, 61), Wait::Dead { .. }));
     }
 
     #[test]
     fn a_running_instance_needs_the_address_that_was_asked_for() {
         let running = instance(InstanceStateName::Running);
         assert_eq!(
-            judged(Some(running.clone()), 0),
+            decided(Some(running.clone()), 0),
             Wait::Done(running.clone())
         );
         let bare = OnceLock::new();
         let at = |seconds| {
             let age = Duration::from_secs(seconds);
-            judge(Some(running.clone()), Connect::PublicIp, age, &bare)
+            decide(Some(running.clone()), Connect::PublicIp, age, &bare)
         };
         assert!(matches!(at(30), Wait::Longer(..)));
         assert!(matches!(at(50), Wait::Longer(..)));
@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn a_machine_that_died_says_why() {
         let dead = instance(InstanceStateName::Terminated);
-        let Wait::Dead { state, reason } = judged(Some(dead), 0) else {
+        let Wait::Dead { state, reason } = decided(Some(dead), 0) else {
             panic!("a terminated instance is dead");
         };
         assert_eq!(

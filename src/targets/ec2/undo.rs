@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{Image, ImageState, Instance};
 use super::debts::{self, Ec2Undo, Removal};
 use super::error::Ec2Error;
 use super::orphans::is_snapshot_of;
-use super::wait::{LOOK, PATIENCE};
+use super::wait::{LIMIT, LOOK};
 use super::{Ec2, Holder, launch, tags};
 use crate::clock::{Instant, sleep};
 use crate::exit::Leftover;
@@ -215,7 +215,7 @@ impl Ec2 {
             if expected.is_some_and(|all| gone.len() >= all) {
                 break;
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > LIMIT {
                 return Err(TargetError::new(
                     "gave up waiting to delete the run's snapshots",
                 ));

@@ -14,7 +14,7 @@ use crate::targets::{PhaseContext, TargetError};
 pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 /// How long undoing one thing may take; a security group waits for its instance.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
+pub(super) const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// After this time what is waited for is of the slow kind, and is asked after less often.
 const SLOW: Duration = Duration::from_secs(120);
@@ -109,7 +109,7 @@ impl Ec2 {
     pub(super) fn be_patient(&self) {
         let mut state = self.state();
         state.stage = Stage::Reaping;
-        state.until = Some(Instant::now() + PATIENCE);
+        state.until = Some(Instant::now() + LIMIT);
     }
 
     /// Makes a call that may be made twice until EC2 answers it: a throttled one, late in a bake, is
@@ -150,7 +150,7 @@ impl Ec2 {
         F: FnMut() -> R,
         R: Future<Output = Result<bool, Ec2Error>>,
     {
-        patiently(self.poll, PATIENCE, what, attempt).await
+        patiently(self.poll, LIMIT, what, attempt).await
     }
 }
 

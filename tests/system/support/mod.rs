@@ -287,10 +287,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// Waits until something is true.
-pub(crate) fn wait_for(what: &str, patience: Duration, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
+pub(crate) fn wait_for(what: &str, limit: Duration, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !is_true() {
-        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
+        assert!(Instant::now() < deadline, "waited {limit:?} for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -58,14 +58,14 @@ impl Recording {
         Self { name, basis }
     }
 
-    /// Lists where ours differs from Ansible: as that is recorded, or asked now if it has to be. `judge` gets the
+    /// Lists where ours differs from Ansible: as that is recorded, or asked now if it has to be. `compare` gets the
     /// recorded answers, or none: then it asks, and returns the answers too.
-    pub(crate) fn judge<T: Serialize + DeserializeOwned>(
+    pub(crate) fn differences<T: Serialize + DeserializeOwned>(
         &self,
-        judge: impl Fn(Option<T>) -> (Vec<String>, T),
+        compare: impl Fn(Option<T>) -> (Vec<String>, T),
     ) -> Vec<String> {
         let why = match self.load() {
-            Ok(answers) => match judge(Some(answers)).0 {
+            Ok(answers) => match compare(Some(answers)).0 {
                 found if found.is_empty() => return found,
                 found => {
                     let first = found[0].lines().next().unwrap_or_default();
@@ -75,7 +75,7 @@ impl Recording {
             Err(why) => why,
         };
         note(&format!("{} was asked live: {why}", self.name));
-        let (found, answers) = judge(None);
+        let (found, answers) = compare(None);
         if std::env::var_os("AMIBAKE_TEST_RECORD").is_some() {
             self.save(&answers);
         }

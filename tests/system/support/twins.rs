@@ -73,13 +73,13 @@ pub(crate) enum Carrier {
 
 impl Twins {
     /// Compares plays with Ansible's, recorded or live, and lists what differs. `case` makes the plays.
-    pub(crate) fn judge(
+    pub(crate) fn compare(
         recording: &Recording,
         carrier: Carrier,
         kept: Kept,
         case: impl Fn(&mut Self) -> Vec<String>,
     ) -> Vec<String> {
-        recording.judge(|recorded| {
+        recording.differences(|recorded| {
             let mut twins = Self::start(carrier, kept, recorded);
             let found = case(&mut twins);
             twins.end(found)

@@ -88,7 +88,7 @@ impl Run<'_> {
         let name = full(&cx.task.action);
         let merged = Dict::new();
         for defaults in cx
-            .around
+            .enclosing
             .gathered(&cx.task.keywords, |k| &k.module_defaults)
         {
             for (module, args) in defaults.as_dict().map(Dict::entries).unwrap_or_default() {
@@ -101,7 +101,7 @@ impl Run<'_> {
             }
         }
         if let Some(more) = &cx.task.more_args {
-            let rendered = self.render(more, cx.reach, cx.around)?;
+            let rendered = self.render(more, cx.scope, cx.enclosing)?;
             let Some(args) = rendered.as_dict() else {
                 return Err(TaskError::NoMapping {
                     action: name,
@@ -144,7 +144,7 @@ impl Run<'_> {
     }
 
     fn arg(&self, cx: &TaskContext<'_>, key: &str, value: &Value) -> Result<Value, TaskError> {
-        self.render(value, cx.reach, cx.around)
+        self.render(value, cx.scope, cx.enclosing)
             .map_err(|source| TaskError::Argument {
                 action: full(&cx.task.action),
                 name: key.to_owned(),
@@ -185,7 +185,7 @@ impl Run<'_> {
             return Err(refused("parameters are mutually exclusive: msg|var"));
         }
         let verbosity = match args.get("verbosity") {
-            Some(level) => self.number(&level, cx.reach, cx.around)?,
+            Some(level) => self.number(&level, cx.scope, cx.enclosing)?,
             None => 0,
         };
         if verbosity > i64::from(self.options.verbosity) {
@@ -215,7 +215,7 @@ impl Run<'_> {
                 )));
             }
         };
-        let value = match self.expression(&name, cx.reach, cx.around) {
+        let value = match self.expression(&name, cx.scope, cx.enclosing) {
             Ok(value) => eval::raw_json(&value),
             Err(e) if e.kind == ErrorKind::Untrusted => {
                 return Err(TaskError::Var(e));
@@ -273,7 +273,7 @@ impl Run<'_> {
             .get("that")
             .ok_or_else(|| refused("conditional required in \"that\" string"))?;
         for condition in self.assertions(that, cx) {
-            let held = self.condition(&condition, cx.reach, cx.around);
+            let held = self.condition(&condition, cx.scope, cx.enclosing);
             if held? {
                 continue;
             }
@@ -297,7 +297,7 @@ impl Run<'_> {
     fn assertions(&self, that: Value, cx: &TaskContext<'_>) -> Vec<Value> {
         let listed = match &that {
             // What fails here fails again, and is told, when it is decided.
-            Value::Template(_) => self.render(&that, cx.reach, cx.around).ok(),
+            Value::Template(_) => self.render(&that, cx.scope, cx.enclosing).ok(),
             _ => Some(that.clone()),
         };
         let conditions = listed.as_ref().and_then(eval::items);

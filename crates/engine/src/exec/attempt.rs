@@ -50,7 +50,7 @@ impl Run<'_> {
 
     fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
         let task = cx.task;
-        for condition in cx.around.gathered(&task.keywords, |k| &k.when) {
+        for condition in cx.enclosing.gathered(&task.keywords, |k| &k.when) {
             match self.holds(&condition, cx) {
                 Ok(true) => {}
                 Ok(false) => return skipped(&condition),
@@ -66,8 +66,8 @@ impl Run<'_> {
             return Attempt::failed(refused.clone());
         }
         let mut attempt = self.retried(cx).unwrap_or_else(Attempt::from);
-        for name in cx.around.gathered(&task.keywords, |k| &k.notify) {
-            match self.render(&name, cx.reach, cx.around) {
+        for name in cx.enclosing.gathered(&task.keywords, |k| &k.notify) {
+            match self.render(&name, cx.scope, cx.enclosing) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
                 Err(e) => return TaskError::Template(e).into(),
             }
@@ -77,10 +77,10 @@ impl Run<'_> {
 
     /// Runs the action until `until` holds or the tries are used up.
     fn retried(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
-        let (task, reach, around) = (cx.task, cx.reach, cx.around);
+        let (task, scope, enclosing) = (cx.task, cx.scope, cx.enclosing);
         let number = |value: &Option<Value>| match value {
             None => Ok(None),
-            Some(value) => self.number(value, reach, around).map(Some),
+            Some(value) => self.number(value, scope, enclosing).map(Some),
         };
         let retries = match number(&task.retries)? {
             Some(n) => 1 + u32::try_from(n.max(0)).unwrap_or(u32::MAX - 1),
@@ -98,7 +98,7 @@ impl Run<'_> {
             if retries == 1 {
                 return Ok(last);
             }
-            Self::publish(task, reach, &last.fields);
+            Self::publish(task, scope, &last.fields);
             let done = if task.until.is_empty() {
                 !last.is("failed")
             } else {
@@ -124,9 +124,9 @@ impl Run<'_> {
     }
 
     /// Makes a result visible to the task's own conditions.
-    pub(super) fn publish(task: &Task, reach: &VarScope, fields: &Fields) {
+    pub(super) fn publish(task: &Task, scope: &VarScope, fields: &Fields) {
         if let Some(name) = &task.register {
-            reach
+            scope
                 .local
                 .set(name, Value::from_json(&Json::Object(fields.clone())));
         }
@@ -134,7 +134,7 @@ impl Run<'_> {
 
     /// Runs the action once and applies `changed_when` and `failed_when`.
     fn once(&self, cx: &TaskContext<'_>, number: Option<u32>) -> Attempt {
-        let (task, reach) = (cx.task, cx.reach);
+        let (task, scope) = (cx.task, cx.scope);
         let limit = match self.time_limit(cx) {
             Ok(limit) => limit,
             Err(error) => return error.into(),
@@ -168,14 +168,14 @@ impl Run<'_> {
             .fields
             .entry("changed")
             .or_insert_with(|| json!(false));
-        Self::publish(task, reach, &attempt.fields);
+        Self::publish(task, scope, &attempt.fields);
         if !attempt.fields.contains_key("skipped") {
-            self.judge(cx, &mut attempt.fields);
+            self.apply_conditions(cx, &mut attempt.fields);
         }
         attempt
     }
 
-    fn judge(&self, cx: &TaskContext<'_>, fields: &mut Fields) {
+    fn apply_conditions(&self, cx: &TaskContext<'_>, fields: &mut Fields) {
         let task = cx.task;
         if !task.changed_when.is_empty() {
             match self.all_hold(&task.changed_when, cx) {
@@ -188,7 +188,7 @@ impl Run<'_> {
                     return;
                 }
             }
-            Self::publish(task, cx.reach, fields);
+            Self::publish(task, cx.scope, fields);
         }
         if task.failed_when.is_empty() {
             return;
@@ -204,16 +204,21 @@ impl Run<'_> {
 
     /// Returns whether `no_log` hides what this task shows.
     pub(super) fn is_censored(&self, cx: &TaskContext<'_>) -> bool {
-        let value = cx.around.nearest(&cx.task.keywords, |k| k.no_log.clone());
+        let value = cx
+            .enclosing
+            .nearest(&cx.task.keywords, |k| k.no_log.clone());
         // What cannot be evaluated is kept secret.
-        value.is_some_and(|value| self.boolean(&value, cx.reach, cx.around).unwrap_or(true))
+        value.is_some_and(|value| self.boolean(&value, cx.scope, cx.enclosing).unwrap_or(true))
     }
 
     pub(super) fn ignores_errors(&self, cx: &TaskContext<'_>) -> bool {
         let value = cx
-            .around
+            .enclosing
             .nearest(&cx.task.keywords, |k| k.ignore_errors.clone());
-        value.is_some_and(|value| self.boolean(&value, cx.reach, cx.around).unwrap_or(false))
+        value.is_some_and(|value| {
+            self.boolean(&value, cx.scope, cx.enclosing)
+                .unwrap_or(false)
+        })
     }
 
     /// Decides a condition of a task. What is said about it is hidden with the task.
@@ -222,7 +227,7 @@ impl Run<'_> {
         condition: &Value,
         cx: &TaskContext<'_>,
     ) -> Result<bool, ConditionError> {
-        let held = self.condition_quietly(condition, cx.reach, cx.around);
+        let held = self.condition_quietly(condition, cx.scope, cx.enclosing);
         if !self.is_censored(cx) {
             for warning in held.1 {
                 self.warn(warning, Some(&cx.task.place));
@@ -245,17 +250,17 @@ impl Run<'_> {
         let task = cx.task;
         let seconds = |value: Option<Value>| match value {
             None => Ok(0),
-            Some(value) => self.number(&value, cx.reach, cx.around),
+            Some(value) => self.number(&value, cx.scope, cx.enclosing),
         };
-        let timeout = seconds(cx.around.nearest(&task.keywords, |k| k.timeout.clone()))?;
-        let patience = seconds(task.asynchronous.clone())?;
-        if patience > 0 && task.poll.is_some() && seconds(task.poll.clone())? == 0 {
+        let timeout = seconds(cx.enclosing.nearest(&task.keywords, |k| k.timeout.clone()))?;
+        let asynchronous = seconds(task.asynchronous.clone())?;
+        if asynchronous > 0 && task.poll.is_some() && seconds(task.poll.clone())? == 0 {
             return Err(refused(
                 "async with poll: 0 is not supported: every task is waited for",
             ));
         }
-        let shorter = patience > 0 && (timeout <= 0 || patience < timeout);
-        let seconds = if shorter { patience } else { timeout };
+        let shorter = asynchronous > 0 && (timeout <= 0 || asynchronous < timeout);
+        let seconds = if shorter { asynchronous } else { timeout };
         Ok(u64::try_from(seconds)
             .ok()
             .filter(|seconds| *seconds > 0)

@@ -19,35 +19,35 @@ impl Run<'_> {
     pub(super) fn render(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<Value, Error> {
         if !value.is_latent() {
             return Ok(value.clone());
         }
-        let outside = Controllers::new(self, around, reach);
-        Templar::new(reach, &outside).render(value)
+        let outside = Controllers::new(self, enclosing, scope);
+        Templar::new(scope, &outside).render(value)
     }
 
     /// Evaluates an expression: text without `{{ }}`, which the author must have written.
     pub(super) fn expression(
         &self,
         text: &Text,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<Value, Error> {
-        let outside = Controllers::new(self, around, reach);
-        Templar::new(reach, &outside).evaluate(text, None)
+        let outside = Controllers::new(self, enclosing, scope);
+        Templar::new(scope, &outside).evaluate(text, None)
     }
 
     /// Renders to text.
     pub(super) fn text(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<String, Error> {
-        self.render(value, reach, around)
+        self.render(value, scope, enclosing)
             .map(|value| value.to_string())
     }
 
@@ -55,10 +55,10 @@ impl Run<'_> {
     pub(super) fn text_or_raw(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> String {
-        let source = match (self.text(value, reach, around), value) {
+        let source = match (self.text(value, scope, enclosing), value) {
             (Ok(text), _) => return text,
             (Err(_), Value::Template(source)) => source,
             (Err(_), other) => return other.to_string(),
@@ -71,7 +71,7 @@ impl Run<'_> {
                 break;
             };
             shown.push_str(before);
-            match self.expression(&Text::authors(inner.trim()), reach, around) {
+            match self.expression(&Text::authors(inner.trim()), scope, enclosing) {
                 Ok(value) => shown.push_str(&value.to_string()),
                 Err(e) => {
                     errors += 1;
@@ -87,10 +87,10 @@ impl Run<'_> {
     pub(super) fn boolean(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<bool, TaskError> {
-        let rendered = self.render(value, reach, around)?;
+        let rendered = self.render(value, scope, enclosing)?;
         truth(&rendered).ok_or_else(|| TaskError::Keyword {
             value: rendered.to_string(),
             wanted: "boolean",
@@ -101,10 +101,10 @@ impl Run<'_> {
     pub(super) fn number(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<i64, TaskError> {
-        let rendered = self.render(value, reach, around)?;
+        let rendered = self.render(value, scope, enclosing)?;
         number(&rendered).ok_or_else(|| TaskError::Keyword {
             value: rendered.to_string(),
             wanted: "number",
@@ -115,10 +115,10 @@ impl Run<'_> {
     pub(super) fn condition(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<bool, ConditionError> {
-        let (held, warnings) = self.condition_quietly(value, reach, around);
+        let (held, warnings) = self.condition_quietly(value, scope, enclosing);
         for warning in warnings {
             self.warn(warning, None);
         }
@@ -129,11 +129,11 @@ impl Run<'_> {
     pub(super) fn condition_quietly(
         &self,
         value: &Value,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> (Result<bool, ConditionError>, Vec<String>) {
-        let outside = Controllers::new(self, around, reach);
-        let templar = Templar::new(reach, &outside);
+        let outside = Controllers::new(self, enclosing, scope);
+        let templar = Templar::new(scope, &outside);
         let held = templar.condition(value);
         let held = held.map_err(|e| {
             if e.kind == ErrorKind::Untrusted {
@@ -156,11 +156,11 @@ impl Run<'_> {
         text: &str,
         path: &Path,
         given: &Map<String, Json>,
-        reach: &VarScope,
-        around: &Rc<Enclosing>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<String, Error> {
-        let outside = Controllers::new(self, around, reach);
-        let templar = Templar::new(reach, &outside);
+        let outside = Controllers::new(self, enclosing, scope);
+        let templar = Templar::new(scope, &outside);
         templar.render_file(text, &file_options(given), &path.to_string_lossy())
     }
 
@@ -172,7 +172,7 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
     ) -> Result<Vec<Value>, Error> {
         let outside = Controllers::looping(self, cx);
-        Templar::new(cx.reach, &outside).lookup(lookup, terms)
+        Templar::new(cx.scope, &outside).lookup(lookup, terms)
     }
 }
 

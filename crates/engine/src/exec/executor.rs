@@ -21,7 +21,7 @@ pub(super) struct Call {
     pub(super) environment: Vec<(String, String)>,
     pub(super) sources: BTreeMap<String, Source>,
     /// For as long as many sources are open.
-    pub(super) room: Option<FdLimit>,
+    pub(super) fd_limit: Option<FdLimit>,
     pub(super) who: Identity,
     pub(super) limit: Option<Duration>,
 }
@@ -51,7 +51,7 @@ impl Executor for Workers {
                 call.name
             )));
         }
-        let _room = call.room;
+        let _fd_limit = call.fd_limit;
         let mut context = Context {
             check: call.check,
             diff: call.diff,

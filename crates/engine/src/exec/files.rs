@@ -21,19 +21,19 @@ use super::task_error::{FileError, TaskError, refused};
 pub(super) fn load_vars_files(
     run: &Run<'_>,
     play: &Play,
-    around: &Rc<Enclosing>,
+    enclosing: &Rc<Enclosing>,
 ) -> Result<(), Stop> {
     for entry in &play.vars_files {
         let choices = eval::items(entry).unwrap_or_else(|| vec![entry.clone()]);
         let mut found = None;
         let mut names = Vec::new();
         for choice in &choices {
-            let reach = run.vars.reach(around, None);
-            let Ok(name) = run.text(choice, &reach, around) else {
+            let scope = run.vars.scope(enclosing, None);
+            let Ok(name) = run.text(choice, &scope, enclosing) else {
                 // A name that needs facts is passed over, as Ansible does before it has any.
                 continue;
             };
-            found = search::find(run, around, "vars", &name).ok();
+            found = search::find(run, enclosing, "vars", &name).ok();
             names.push(name);
             if found.is_some() {
                 break;
@@ -73,7 +73,7 @@ impl Run<'_> {
         } else {
             let name = text("file").or_else(|| text("_raw_params"));
             let name = name.ok_or_else(|| refused("No file or dir given to include_vars"))?;
-            vec![search::find(self, cx.around, "vars", &name)?]
+            vec![search::find(self, cx.enclosing, "vars", &name)?]
         };
         let all = Dict::new();
         for file in &files {
@@ -104,7 +104,7 @@ impl Run<'_> {
         dir: &str,
         args: &Dict,
     ) -> Result<Vec<PathBuf>, TaskError> {
-        let folder = match &cx.around.role {
+        let folder = match &cx.enclosing.role {
             Some(role) if !dir.starts_with('/') => {
                 let inside = role.path.join("vars").join(dir);
                 if self.project.files.is_dir(&inside) {
@@ -113,7 +113,7 @@ impl Run<'_> {
                     role.path.join(dir)
                 }
             }
-            _ => cx.around.folder.join(dir),
+            _ => cx.enclosing.folder.join(dir),
         };
         let folder = search::normal(&folder);
         if !self.project.files.is_dir(&folder) {
@@ -194,37 +194,37 @@ impl Run<'_> {
             .get("src")
             .and_then(Json::as_str)
             .ok_or_else(|| refused("src and dest are required"))?;
-        let path = search::find(self, cx.around, "templates", src)?;
+        let path = search::find(self, cx.enclosing, "templates", src)?;
         let text = self.read_text(&path)?;
-        let reach = cx.reach.with_local();
+        let scope = cx.scope.with_local();
         let shown = path.to_string_lossy();
-        reach.local.set("ansible_managed", self.managed());
-        reach.local.set("template_path", Value::str(&shown));
-        reach.local.set("template_fullpath", Value::str(&shown));
-        reach.local.set(
+        scope.local.set("ansible_managed", self.managed());
+        scope.local.set("template_path", Value::str(&shown));
+        scope.local.set("template_fullpath", Value::str(&shown));
+        scope.local.set(
             "template_host",
             Value::str(&self.options.inventory_hostname),
         );
-        reach.local.set("template_uid", Value::str("root"));
+        scope.local.set("template_uid", Value::str("root"));
         if let Some(dest) = given.get("dest").and_then(Json::as_str) {
-            reach.local.set("template_destpath", Value::str(dest));
+            scope.local.set("template_destpath", Value::str(dest));
         }
         let rendered = self
-            .render_file(&text, &path, given, &reach, cx.around)
+            .render_file(&text, &path, given, &scope, cx.enclosing)
             .map_err(|e| refused(e.message))?;
         Ok((rendered, path))
     }
 
     fn managed(&self) -> Value {
         let set = amibake_playbook::template::Scope::get(
-            &self.vars.reach(&Rc::new(nothing_around()), None),
+            &self.vars.scope(&Rc::new(nothing_enclosing()), None),
             "ansible_managed",
         );
         set.unwrap_or_else(|| Value::str("Ansible managed"))
     }
 }
 
-fn nothing_around() -> Enclosing {
+fn nothing_enclosing() -> Enclosing {
     Enclosing {
         parent: None,
         keywords: super::model::Keywords::default(),

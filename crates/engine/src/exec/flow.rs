@@ -78,25 +78,25 @@ impl Run<'_> {
         &self,
         play: &Play,
         roles: &[Rc<Role>],
-        around: &Rc<Enclosing>,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<Flow, Stop> {
-        let flow = self.gather(play, around)?;
+        let flow = self.gather(play, enclosing)?;
         if flow != Flow::Next {
             return Ok(flow);
         }
         let forced =
-            self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), around)?;
-        let first = || self.nodes(&play.pre_tasks, around);
+            self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), enclosing)?;
+        let first = || self.nodes(&play.pre_tasks, enclosing);
         let second = || {
             for role in roles {
-                match self.role(role, around)? {
+                match self.role(role, enclosing)? {
                     Flow::Next => {}
                     other => return Ok(other),
                 }
             }
-            self.nodes(&play.tasks, around)
+            self.nodes(&play.tasks, enclosing)
         };
-        let third = || self.nodes(&play.post_tasks, around);
+        let third = || self.nodes(&play.post_tasks, enclosing);
         let sections: [&dyn Fn() -> Result<Flow, Stop>; 3] = [&first, &second, &third];
         for section in sections {
             let flow = section()?;
@@ -110,13 +110,13 @@ impl Run<'_> {
         Ok(Flow::Next)
     }
 
-    fn gather(&self, play: &Play, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
-        let Some(task) = self.gathering(play, around)? else {
+    fn gather(&self, play: &Play, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let Some(task) = self.gathering(play, enclosing)? else {
             return Ok(Flow::Next);
         };
         // `--start-at-task` passes it over no more than Ansible does.
         let start_at = self.start_at.take();
-        let flow = self.step(&task, around, false);
+        let flow = self.step(&task, enclosing, false);
         self.start_at.replace(start_at);
         flow
     }
@@ -137,10 +137,10 @@ impl Run<'_> {
         })
     }
 
-    fn play_name(&self, play: &Play, around: &Rc<Enclosing>) -> String {
-        let reach = self.vars.reach(around, None);
+    fn play_name(&self, play: &Play, enclosing: &Rc<Enclosing>) -> String {
+        let scope = self.vars.scope(enclosing, None);
         let hidden = play.keywords.no_log.as_ref();
-        if hidden.is_some_and(|value| self.boolean(value, &reach, around).unwrap_or(true))
+        if hidden.is_some_and(|value| self.boolean(value, &scope, enclosing).unwrap_or(true))
             && let Some(name) = &play.keywords.name
         {
             return name.to_string();
@@ -155,13 +155,13 @@ impl Run<'_> {
                     .collect::<Vec<_>>()
                     .join(",")
             }
-            one => self.text_or_raw(one, &reach, around),
+            one => self.text_or_raw(one, &scope, enclosing),
         }
     }
 
     /// Runs a role: what it depends on first, then its tasks.
-    fn role(&self, role: &Rc<Role>, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
-        let inner = super::roles::surroundings(role, around);
+    fn role(&self, role: &Rc<Role>, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let inner = super::roles::surroundings(role, enclosing);
         for dependency in &role.dependencies {
             match self.role(dependency, &inner)? {
                 Flow::Next => {}
@@ -182,11 +182,11 @@ impl Run<'_> {
     }
 
     /// Runs tasks and blocks in order.
-    fn nodes(&self, nodes: &[Node], around: &Rc<Enclosing>) -> Result<Flow, Stop> {
+    fn nodes(&self, nodes: &[Node], enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
         for node in nodes {
             let flow = match node {
-                Node::Task(task) => self.step(task, around, false)?,
-                Node::Block(block) => self.block(block, around)?,
+                Node::Task(task) => self.step(task, enclosing, false)?,
+                Node::Block(block) => self.block(block, enclosing)?,
             };
             if flow != Flow::Next {
                 return Ok(flow);
@@ -196,8 +196,13 @@ impl Run<'_> {
     }
 
     /// Runs a task or handler, and does what it leaves to be done.
-    fn step(&self, task: &Rc<Task>, around: &Rc<Enclosing>, handler: bool) -> Result<Flow, Stop> {
-        let effects = self.task(task, around, handler)?;
+    fn step(
+        &self,
+        task: &Rc<Task>,
+        enclosing: &Rc<Enclosing>,
+        handler: bool,
+    ) -> Result<Flow, Stop> {
+        let effects = self.task(task, enclosing, handler)?;
         self.apply(task, effects)
     }
 
@@ -225,19 +230,19 @@ impl Run<'_> {
     /// Runs what was included, or imported.
     fn run_loaded(&self, loaded: &Loaded) -> Result<Flow, Stop> {
         match loaded {
-            Loaded::Tasks(nodes, around) => self.nodes(nodes, around),
-            Loaded::Role(role, around) => {
+            Loaded::Tasks(nodes, enclosing) => self.nodes(nodes, enclosing),
+            Loaded::Role(role, enclosing) => {
                 if role.public {
                     self.vars.play_roles.borrow_mut().push(Rc::clone(role));
                 }
-                self.handlers.borrow_mut().add_role(role, around);
-                self.role(role, around)
+                self.handlers.borrow_mut().add_role(role, enclosing);
+                self.role(role, enclosing)
             }
         }
     }
 
-    fn block(&self, block: &Block, around: &Rc<Enclosing>) -> Result<Flow, Stop> {
-        let inner = around.inner(block.keywords.clone());
+    fn block(&self, block: &Block, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let inner = enclosing.inner(block.keywords.clone());
         // Without a task that the tags select, Ansible takes the block for one without `rescue`.
         let rescues = u32::from(self.selects_any(&block.rescue, &inner)?);
         self.rescuers.set(self.rescuers.get() + rescues);
@@ -277,7 +282,7 @@ impl Run<'_> {
                 return Ok(Flow::Next);
             };
             from = after;
-            let flow = self.step(&handler.task, &handler.around, true)?;
+            let flow = self.step(&handler.task, &handler.enclosing, true)?;
             if flow != Flow::Next {
                 return Ok(flow);
             }

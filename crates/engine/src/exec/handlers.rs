@@ -19,7 +19,7 @@ pub(super) struct Handlers {
 #[derive(Clone)]
 pub(super) struct Handler {
     pub(super) task: Rc<Task>,
-    pub(super) around: Rc<Enclosing>,
+    pub(super) enclosing: Rc<Enclosing>,
     notified: bool,
     /// Which list it stands in: of two of one name the last list's counts, and in it the first.
     pub(super) list: usize,
@@ -27,17 +27,17 @@ pub(super) struct Handler {
 
 impl Handlers {
     /// Returns a play's handlers: those of its roles first.
-    pub(super) fn of_play(play: &Play, roles: &[Rc<Role>], around: &Rc<Enclosing>) -> Self {
+    pub(super) fn of_play(play: &Play, roles: &[Rc<Role>], enclosing: &Rc<Enclosing>) -> Self {
         let mut handlers = Self::default();
         for role in roles {
-            handlers.add_role(role, around);
+            handlers.add_role(role, enclosing);
         }
-        handlers.add(&play.handlers, around);
+        handlers.add(&play.handlers, enclosing);
         handlers
     }
 
     /// Adds the handlers of a role and of what it depends on.
-    pub(super) fn add_role(&mut self, role: &Rc<Role>, around: &Rc<Enclosing>) {
+    pub(super) fn add_role(&mut self, role: &Rc<Role>, enclosing: &Rc<Enclosing>) {
         let mut seen: Vec<String> = Vec::new();
         for role in role.with_dependencies() {
             if seen.contains(&role.identity) {
@@ -45,7 +45,7 @@ impl Handlers {
             }
             seen.push(role.identity.clone());
             let inner = Rc::new(Enclosing {
-                parent: Some(Rc::clone(around)),
+                parent: Some(Rc::clone(enclosing)),
                 keywords: Keywords {
                     tags: Vec::new(),
                     ..role.keywords.clone()
@@ -59,19 +59,19 @@ impl Handlers {
         }
     }
 
-    fn add(&mut self, nodes: &[Node], around: &Rc<Enclosing>) {
+    fn add(&mut self, nodes: &[Node], enclosing: &Rc<Enclosing>) {
         self.lists += 1;
         let list = self.lists;
         for node in nodes {
             match node {
                 Node::Task(task) => self.all.push(Handler {
                     task: Rc::clone(task),
-                    around: Rc::clone(around),
+                    enclosing: Rc::clone(enclosing),
                     notified: false,
                     list,
                 }),
                 Node::Block(block) => {
-                    let inner = around.inner(block.keywords.clone());
+                    let inner = enclosing.inner(block.keywords.clone());
                     self.add(&block.tasks, &inner);
                 }
             }

@@ -45,7 +45,7 @@ impl Run<'_> {
     /// `include_role`: which role, and which of its files.
     pub(super) fn find_role(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
-        let (role, how) = role_of(cx.task, &args, cx.around)?;
+        let (role, how) = role_of(cx.task, &args, cx.enclosing)?;
         let mut fields = Fields::new();
         fields.insert("changed".to_owned(), json!(false));
         let shown = eval::raw_json(&Value::Dict(args.clone()));
@@ -58,19 +58,19 @@ impl Run<'_> {
     pub(super) fn load(
         &self,
         task: &Rc<Task>,
-        around: &Rc<Enclosing>,
+        enclosing: &Rc<Enclosing>,
         found: Found,
     ) -> Result<Loaded, Stop> {
         let include = Rc::new(Enclosing {
-            parent: Some(Rc::clone(around)),
+            parent: Some(Rc::clone(enclosing)),
             keywords: Keywords {
                 vars: task.keywords.vars.clone(),
                 ..Keywords::default()
             },
-            role: around.role.clone(),
+            role: enclosing.role.clone(),
             include_params: found.params,
             dynamic: true,
-            folder: around.folder.clone(),
+            folder: enclosing.folder.clone(),
         });
         let inner = include.inner(found.apply);
         match found.what {
@@ -90,13 +90,13 @@ impl Run<'_> {
         &self,
         cx: &TaskContext<'_>,
     ) -> Result<(Vec<Node>, Rc<Enclosing>), Stop> {
-        let (task, around) = (cx.task, cx.around);
+        let (task, enclosing) = (cx.task, cx.enclosing);
         let args = self.args(cx)?;
         let file = args
             .get("_raw_params")
             .or_else(|| args.get("file"))
             .unwrap_or_default();
-        let inner = imported(task, around);
+        let inner = imported(task, enclosing);
         let path = self.task_file(&inner, &file.to_string())?;
         let nodes = convert::tasks(self, &path)?;
         Ok((nodes, beside(&inner, &path)))
@@ -104,24 +104,24 @@ impl Run<'_> {
 
     /// `import_role`: the role's tasks stand here, under all keywords of the import.
     pub(super) fn imported_role(&self, cx: &TaskContext<'_>) -> Result<Loaded, Stop> {
-        let (task, around) = (cx.task, cx.around);
+        let (task, enclosing) = (cx.task, cx.enclosing);
         let args = self.args(cx)?;
-        let (used, mut how) = role_of(task, &args, around)?;
+        let (used, mut how) = role_of(task, &args, enclosing)?;
         how.public = args
             .get("public")
             .and_then(|p| eval::truth(&p))
             .unwrap_or(true);
-        let inner = imported(task, around);
+        let inner = imported(task, enclosing);
         Ok(Loaded::Role(roles::load(self, &used, &how, &inner)?, inner))
     }
 
     /// Finds a task file: beside the including file first, then as Ansible goes on.
-    fn task_file(&self, around: &Rc<Enclosing>, name: &str) -> Result<PathBuf, TaskError> {
-        let mut candidates = vec![around.folder.join(name)];
-        if let Some(role) = &around.role {
+    fn task_file(&self, enclosing: &Rc<Enclosing>, name: &str) -> Result<PathBuf, TaskError> {
+        let mut candidates = vec![enclosing.folder.join(name)];
+        if let Some(role) = &enclosing.role {
             candidates.push(role.path.join("tasks").join(name));
         }
-        for folder in search::folders(self, around) {
+        for folder in search::folders(self, enclosing) {
             candidates.push(folder.join("tasks").join(name));
             candidates.push(folder.join(name));
         }
@@ -144,7 +144,7 @@ impl Run<'_> {
 /// Returns the result of an include that names `what`.
 fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attempt {
     let params = cx.task.keywords.vars.copy();
-    for (key, value) in cx.reach.local.entries() {
+    for (key, value) in cx.scope.local.entries() {
         if key.as_str() != Some("ansible_search_path") {
             params.insert(key, value);
         }
@@ -164,7 +164,11 @@ fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attem
 }
 
 /// Reads the parameters of `include_role` and `import_role`.
-fn role_of(task: &Task, args: &Dict, around: &Rc<Enclosing>) -> Result<(RoleUse, Use), TaskError> {
+fn role_of(
+    task: &Task,
+    args: &Dict,
+    enclosing: &Rc<Enclosing>,
+) -> Result<(RoleUse, Use), TaskError> {
     let name = args.get("name").or_else(|| args.get("role"));
     let name = name.ok_or_else(|| refused("'name' is a required field for include_role."))?;
     let truth = |key: &str| args.get(key).and_then(|v| eval::truth(&v));
@@ -173,7 +177,7 @@ fn role_of(task: &Task, args: &Dict, around: &Rc<Enclosing>) -> Result<(RoleUse,
         .filter_map(|(key, kind)| Some((*kind, args.get(key)?.to_string())))
         .collect();
     let mut chain = Vec::new();
-    if let Some(parent) = &around.role {
+    if let Some(parent) = &enclosing.role {
         chain.clone_from(&parent.chain);
         chain.push(Rc::clone(parent));
     }
@@ -198,12 +202,12 @@ fn role_of(task: &Task, args: &Dict, around: &Rc<Enclosing>) -> Result<(RoleUse,
 }
 
 /// The surroundings of what an import names: all its keywords count.
-fn imported(task: &Task, around: &Rc<Enclosing>) -> Rc<Enclosing> {
+fn imported(task: &Task, enclosing: &Rc<Enclosing>) -> Rc<Enclosing> {
     let keywords = Keywords {
         name: None,
         ..task.keywords.clone()
     };
-    let inner = around.inner(keywords);
+    let inner = enclosing.inner(keywords);
     Rc::new(Enclosing {
         parent: inner.parent.clone(),
         keywords: inner.keywords.clone(),
@@ -215,11 +219,11 @@ fn imported(task: &Task, around: &Rc<Enclosing>) -> Rc<Enclosing> {
 }
 
 /// The same surroundings for tasks that stand in another file.
-fn beside(around: &Rc<Enclosing>, file: &std::path::Path) -> Rc<Enclosing> {
+fn beside(enclosing: &Rc<Enclosing>, file: &std::path::Path) -> Rc<Enclosing> {
     Rc::new(Enclosing {
-        parent: Some(Rc::clone(around)),
+        parent: Some(Rc::clone(enclosing)),
         keywords: Keywords::default(),
-        role: around.role.clone(),
+        role: enclosing.role.clone(),
         include_params: Dict::new(),
         dynamic: false,
         folder: folder_of(file),

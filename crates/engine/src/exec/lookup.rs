@@ -64,19 +64,19 @@ pub fn lookup_is_answered_by(name: &str) -> Option<Side> {
 /// The controller's side, as one task's templates see it.
 pub(super) struct Controllers<'r, 'a> {
     run: &'r Run<'a>,
-    around: &'r Rc<Enclosing>,
-    reach: &'r VarScope,
+    enclosing: &'r Rc<Enclosing>,
+    scope: &'r VarScope,
     /// Where `with_first_found` looks for names; `first_found` in a template looks in no such folder.
     kind: &'static str,
 }
 
 impl<'r, 'a> Controllers<'r, 'a> {
     /// Returns what templates of a task in these surroundings see.
-    pub(super) fn new(run: &'r Run<'a>, around: &'r Rc<Enclosing>, reach: &'r VarScope) -> Self {
+    pub(super) fn new(run: &'r Run<'a>, enclosing: &'r Rc<Enclosing>, scope: &'r VarScope) -> Self {
         Self {
             run,
-            around,
-            reach,
+            enclosing,
+            scope,
             kind: "",
         }
     }
@@ -91,12 +91,12 @@ impl<'r, 'a> Controllers<'r, 'a> {
         };
         Self {
             kind,
-            ..Self::new(run, cx.around, cx.reach)
+            ..Self::new(run, cx.enclosing, cx.scope)
         }
     }
 
     fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
-        search::find(self.run, self.around, kind, name).ok()
+        search::find(self.run, self.enclosing, kind, name).ok()
     }
 
     fn file(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
@@ -137,21 +137,21 @@ impl<'r, 'a> Controllers<'r, 'a> {
                 .run
                 .read_text(&path)
                 .map_err(|e| Error::failed(e.to_string()))?;
-            let reach = self.reach.with_local();
+            let scope = self.scope.with_local();
             for (key, value) in options
                 .get("template_vars")
                 .and_then(Value::as_dict)
                 .map(Dict::entries)
                 .unwrap_or_default()
             {
-                reach.local.insert(key, value);
+                scope.local.insert(key, value);
             }
-            reach
+            scope
                 .local
                 .set("template_path", Value::str(path.to_string_lossy()));
             let rendered = self
                 .run
-                .render_file(&text, &path, &Map::new(), &reach, self.around);
+                .render_file(&text, &path, &Map::new(), &scope, self.enclosing);
             rendered
                 .map(Value::from)
                 .map_err(|e| Error::failed(e.message))
@@ -167,7 +167,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
                 .rsplit_once('/')
                 .map_or(("", term.as_str()), |(f, p)| (f, p));
             let folders = if folder.is_empty() && !term.starts_with('/') {
-                let all = search::folders(self.run, self.around);
+                let all = search::folders(self.run, self.enclosing);
                 all.into_iter().flat_map(|f| [f.join("files"), f]).collect()
             } else {
                 let folder = if folder.is_empty() { "/" } else { folder };

@@ -27,17 +27,17 @@ struct Control {
 
 impl Control {
     fn read(run: &Run<'_>, control: &Dict, cx: &TaskContext<'_>) -> Result<Self, TaskError> {
-        let (reach, around) = (cx.reach, cx.around);
+        let (scope, enclosing) = (cx.scope, cx.enclosing);
         let text = |key: &str| match control.get(key) {
             None => Ok(None),
             Some(value) => run
-                .text(&value, reach, around)
+                .text(&value, scope, enclosing)
                 .map(Some)
                 .map_err(|e| refused(e.message)),
         };
         let truth = |key: &str, default: bool| match control.get(key) {
             None => Ok(default),
-            Some(value) => run.boolean(&value, reach, around),
+            Some(value) => run.boolean(&value, scope, enclosing),
         };
         let variable = text("loop_var")?.unwrap_or_else(|| "item".to_owned());
         let pause = text("pause")?
@@ -131,7 +131,7 @@ impl Run<'_> {
     /// Returns the items of a loop, or the failure to find them.
     fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Attempt>> {
         let over = self
-            .render(&looping.over, cx.reach, cx.around)
+            .render(&looping.over, cx.scope, cx.enclosing)
             .map_err(|e| Box::new(TaskError::Template(e).into()))?;
         let items = super::eval::items(&over);
         let items = match (&looping.lookup, items) {
@@ -157,7 +157,7 @@ impl Run<'_> {
             Err(error) => return self.broken(&error, cx),
         };
         let task = cx.task;
-        if cx.reach.has(&control.variable) {
+        if cx.scope.has(&control.variable) {
             let used = &control.variable;
             self.warn(
                 format!("The loop variable '{used}' is already in use."),
@@ -169,9 +169,9 @@ impl Run<'_> {
             if at > 0 && control.pause > Duration::ZERO {
                 crate::deadline::sleep(control.pause);
             }
-            let own = cx.reach.clone();
+            let own = cx.scope.clone();
             control.set(&own.local, items, at);
-            let cx = TaskContext { reach: &own, ..*cx };
+            let cx = TaskContext { scope: &own, ..*cx };
             let mut attempt = self.attempt(&cx, None);
             Self::publish(task, &own, &attempt.fields);
             control.mark(&mut attempt.fields, &own.local, item);
@@ -200,7 +200,7 @@ impl Run<'_> {
 
     fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> Result<bool, ConditionError> {
         for condition in &control.break_when {
-            if !self.condition(condition, cx.reach, cx.around)? {
+            if !self.condition(condition, cx.scope, cx.enclosing)? {
                 return Ok(false);
             }
         }
@@ -208,9 +208,9 @@ impl Run<'_> {
     }
 
     fn item_finished(&self, cx: &TaskContext<'_>, control: &Control, attempt: &mut Attempt) {
-        let item = || cx.reach.local.get(&control.variable).unwrap_or_default();
+        let item = || cx.scope.local.get(&control.variable).unwrap_or_default();
         let label = control.label.clone().unwrap_or_else(item);
-        let label = match self.render(&label, cx.reach, cx.around) {
+        let label = match self.render(&label, cx.scope, cx.enclosing) {
             Ok(label) => label.to_string(),
             Err(e) => {
                 attempt.fields.insert("failed".to_owned(), json!(true));

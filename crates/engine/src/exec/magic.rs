@@ -190,13 +190,13 @@ pub(super) fn role_names(run: &Run<'_>, roles: &[Rc<Role>]) {
 }
 
 /// Returns whether a play's `hosts` name this host.
-pub(super) fn is_ours(run: &Run<'_>, play: &Play, around: &Rc<Enclosing>) -> Result<bool, Stop> {
+pub(super) fn is_ours(run: &Run<'_>, play: &Play, enclosing: &Rc<Enclosing>) -> Result<bool, Stop> {
     if run.options.every_play {
         return Ok(true);
     }
-    let reach = run.vars.reach(around, None);
+    let scope = run.vars.scope(enclosing, None);
     let hosts = run
-        .render(&play.hosts, &reach, around)
+        .render(&play.hosts, &scope, enclosing)
         .map_err(|e| Stop(e.to_string()))?;
     let patterns = eval::texts(&hosts);
     let matched = hosts::matching(&groups(run.options), &patterns).map_err(|e| Stop(told(&e)))?;

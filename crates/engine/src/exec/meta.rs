@@ -12,7 +12,7 @@ use super::task_context::TaskContext;
 impl Run<'_> {
     /// Does a `meta` task. It has no result and counts nowhere.
     pub(super) fn meta(&self, cx: &TaskContext<'_>) -> Result<Effects, Stop> {
-        let around = cx.around;
+        let enclosing = cx.enclosing;
         let args = self.written_args(cx)?;
         let what = args
             .get("_raw_params")
@@ -30,7 +30,7 @@ impl Run<'_> {
             }
             "end_play" | "end_batch" | "end_host" => return Ok(Effects::flow(Flow::EndPlay)),
             "end_role" => {
-                let role = around.role.as_ref();
+                let role = enclosing.role.as_ref();
                 let ends = |role: &Rc<Role>| Flow::EndRole(role.identity.clone());
                 return Ok(Effects::flow(role.map_or(Flow::Next, ends)));
             }
@@ -47,7 +47,7 @@ impl Run<'_> {
     /// Returns whether all conditions of a task hold.
     fn is_wanted(&self, cx: &TaskContext<'_>) -> Result<bool, Stop> {
         let place = &cx.task.place;
-        for condition in cx.around.gathered(&cx.task.keywords, |k| &k.when) {
+        for condition in cx.enclosing.gathered(&cx.task.keywords, |k| &k.when) {
             let held = self.holds(&condition, cx);
             if !held.map_err(|e| Stop(format!("{}:{}: {e}", place.file, place.line)))? {
                 return Ok(false);
@@ -60,14 +60,14 @@ impl Run<'_> {
     pub(super) fn is_true(
         &self,
         value: Option<&amibake_playbook::value::Value>,
-        around: &Rc<Enclosing>,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<bool, Stop> {
         let Some(value) = value else {
             return Ok(false);
         };
-        let reach = self.vars.reach(around, None);
+        let scope = self.vars.scope(enclosing, None);
         let rendered = self
-            .render(value, &reach, around)
+            .render(value, &scope, enclosing)
             .map_err(|e| Stop(e.to_string()))?;
         Ok(eval::truth(&rendered).unwrap_or(false))
     }

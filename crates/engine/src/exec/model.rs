@@ -205,7 +205,7 @@ pub(super) struct Enclosing {
 impl Enclosing {
     /// Walks from here outwards.
     pub(super) fn chain(self: &Rc<Self>) -> impl Iterator<Item = Rc<Enclosing>> {
-        std::iter::successors(Some(Rc::clone(self)), |around| around.parent.clone())
+        std::iter::successors(Some(Rc::clone(self)), |enclosing| enclosing.parent.clone())
     }
 
     /// Returns the nearest value of a keyword, the task's own first.
@@ -216,8 +216,8 @@ impl Enclosing {
     ) -> Option<T> {
         pick(own).or_else(|| {
             self.chain()
-                .filter(|around| !around.dynamic)
-                .find_map(|around| pick(&around.keywords))
+                .filter(|enclosing| !enclosing.dynamic)
+                .find_map(|enclosing| pick(&enclosing.keywords))
         })
     }
 
@@ -229,8 +229,8 @@ impl Enclosing {
     ) -> Vec<Value> {
         let mut levels: Vec<Vec<Value>> = self
             .chain()
-            .filter(|around| !around.dynamic)
-            .map(|around| pick(&around.keywords).clone())
+            .filter(|enclosing| !enclosing.dynamic)
+            .map(|enclosing| pick(&enclosing.keywords).clone())
             .collect();
         levels.reverse();
         levels.push(pick(own).clone());

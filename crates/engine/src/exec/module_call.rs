@@ -45,10 +45,10 @@ impl Run<'_> {
     ) -> Result<Call, TaskError> {
         let mut args = self.json_args(cx)?;
         Self::refuse_values(spec, &args)?;
-        let room = FdLimit::make();
+        let fd_limit = FdLimit::make();
         let sources = self.sources(cx, spec, &mut args)?;
         let keyword = |value: Option<Value>, default: bool| match value {
-            Some(value) => self.boolean(&value, cx.reach, cx.around),
+            Some(value) => self.boolean(&value, cx.scope, cx.enclosing),
             None => Ok(default),
         };
         let own = &cx.task.keywords;
@@ -56,15 +56,15 @@ impl Run<'_> {
             name: spec.name,
             args,
             check: keyword(
-                cx.around.nearest(own, |k| k.check_mode.clone()),
+                cx.enclosing.nearest(own, |k| k.check_mode.clone()),
                 self.options.check,
             )?,
             diff: keyword(
-                cx.around.nearest(own, |k| k.diff.clone()),
+                cx.enclosing.nearest(own, |k| k.diff.clone()),
                 self.options.diff,
             )?,
             environment: self.environment(cx)?.into_iter().collect(),
-            room: Some(room).filter(|_| sources.len() > FEW),
+            fd_limit: Some(fd_limit).filter(|_| sources.len() > FEW),
             sources,
             who: self.identity(cx)?,
             limit: self.time_limit(cx)?.map(|limit| limit.time),
@@ -77,9 +77,9 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
     ) -> Result<BTreeMap<String, String>, TaskError> {
         let mut merged = BTreeMap::new();
-        for level in cx.around.gathered(&cx.task.keywords, |k| &k.environment) {
+        for level in cx.enclosing.gathered(&cx.task.keywords, |k| &k.environment) {
             let rendered = self
-                .render(&level, cx.reach, cx.around)
+                .render(&level, cx.scope, cx.enclosing)
                 .map_err(TaskError::Environment)?;
             for (name, value) in rendered.as_dict().map(Dict::entries).unwrap_or_default() {
                 merged.insert(name.value().to_string(), value.to_string());
@@ -91,15 +91,15 @@ impl Run<'_> {
     /// Returns whom a task runs as.
     fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
         let own = &cx.task.keywords;
-        let delegate = cx.around.nearest(own, |k| k.delegate_to.clone());
+        let delegate = cx.enclosing.nearest(own, |k| k.delegate_to.clone());
         if let Some(host) = delegate {
             self.allow_delegation(&host, cx)?;
         }
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
-            let named = amibake_playbook::template::Scope::get(cx.reach, name);
-            match named.or(cx.around.nearest(own, |k| pick(k).clone())) {
+            let named = amibake_playbook::template::Scope::get(cx.scope, name);
+            match named.or(cx.enclosing.nearest(own, |k| pick(k).clone())) {
                 Some(value) => {
-                    let value = self.render(&value, cx.reach, cx.around)?;
+                    let value = self.render(&value, cx.scope, cx.enclosing)?;
                     Ok(Some(value).filter(|v| !matches!(v, Value::None | Value::Omit)))
                 }
                 None => Ok::<_, TaskError>(None),
@@ -131,7 +131,7 @@ impl Run<'_> {
     }
 
     fn allow_delegation(&self, host: &Value, cx: &TaskContext<'_>) -> Result<(), TaskError> {
-        let host = self.text(host, cx.reach, cx.around)?;
+        let host = self.text(host, cx.scope, cx.enclosing)?;
         let here = host == self.options.inventory_hostname
             || (self.options.local && ["localhost", "127.0.0.1", "::1"].contains(&host.as_str()));
         if here || host.is_empty() {

@@ -30,7 +30,7 @@ impl Run<'_> {
             let Some(name) = self.handler_name(handler) else {
                 continue;
             };
-            let role = handler.around.role.as_ref();
+            let role = handler.enclosing.role.as_ref();
             let full = role.map(|role| format!("{} : {name}", role.name));
             let short = role.map(|role| format!("{} : {name}", role.short_name()));
             let names = [Some(name), full, short];
@@ -58,7 +58,7 @@ impl Run<'_> {
 
     fn handler_name(&self, handler: &Handler) -> Option<String> {
         let name = handler.task.keywords.name.as_ref()?;
-        let reach = self.vars.reach(&handler.around, Some(&handler.task));
-        self.text(name, &reach, &handler.around).ok()
+        let scope = self.vars.scope(&handler.enclosing, Some(&handler.task));
+        self.text(name, &scope, &handler.enclosing).ok()
     }
 }

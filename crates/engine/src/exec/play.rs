@@ -13,11 +13,11 @@ impl Run<'_> {
     pub(super) fn gathering(
         &self,
         play: &Play,
-        around: &Rc<Enclosing>,
+        enclosing: &Rc<Enclosing>,
     ) -> Result<Option<Rc<Task>>, Stop> {
         let wanted = match &play.gather_facts {
             None => true,
-            value => self.is_true(value.as_ref(), around)?,
+            value => self.is_true(value.as_ref(), enclosing)?,
         };
         if !wanted || self.start_at.borrow().is_some() && !play.keywords.tags.is_empty() {
             return Ok(None);

@@ -29,7 +29,7 @@ pub(super) struct Use {
 pub(super) fn load_all(
     run: &Run<'_>,
     play: &Play,
-    around: &Rc<Enclosing>,
+    enclosing: &Rc<Enclosing>,
 ) -> Result<Vec<Rc<Role>>, Stop> {
     let how = Use {
         public: true,
@@ -37,7 +37,7 @@ pub(super) fn load_all(
     };
     play.roles
         .iter()
-        .map(|role| load(run, role, &how, around))
+        .map(|role| load(run, role, &how, enclosing))
         .collect()
 }
 
@@ -46,13 +46,13 @@ pub(super) fn load(
     run: &Run<'_>,
     used: &RoleUse,
     how: &Use,
-    around: &Rc<Enclosing>,
+    enclosing: &Rc<Enclosing>,
 ) -> Result<Rc<Role>, Stop> {
-    let reach = run.vars.reach(around, None);
+    let scope = run.vars.scope(enclosing, None);
     let name = run
-        .text(&used.name, &reach, around)
+        .text(&used.name, &scope, enclosing)
         .map_err(|e| Stop(e.to_string()))?;
-    let path = find(run, &name, around)?;
+    let path = find(run, &name, enclosing)?;
     if how.chain.iter().any(|role| role.path == path) {
         let message = format!("{}: the role {name} depends on itself", used.place.file);
         return Err(Stop(message));
@@ -122,7 +122,7 @@ pub(super) fn load(
             ..Use::default()
         };
         role.dependencies
-            .push(load(run, dependency, &inner, around)?);
+            .push(load(run, dependency, &inner, enclosing)?);
     }
     Ok(Rc::new(role))
 }
@@ -151,9 +151,9 @@ fn shallow(role: &Role) -> Role {
 }
 
 /// Returns the surroundings of a role's tasks.
-pub(super) fn surroundings(role: &Rc<Role>, around: &Rc<Enclosing>) -> Rc<Enclosing> {
+pub(super) fn surroundings(role: &Rc<Role>, enclosing: &Rc<Enclosing>) -> Rc<Enclosing> {
     Rc::new(Enclosing {
-        parent: Some(Rc::clone(around)),
+        parent: Some(Rc::clone(enclosing)),
         keywords: role.keywords.clone(),
         role: Some(Rc::clone(role)),
         include_params: Dict::new(),
@@ -197,9 +197,9 @@ fn stem_file(run: &Run<'_>, folder: &Path, stem: &str) -> Option<PathBuf> {
 }
 
 /// Finds a role's folder: by collection, beside the playbook, beside other roles, on the paths.
-fn find(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Result<PathBuf, Stop> {
+fn find(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Result<PathBuf, Stop> {
     let mut tried = Vec::new();
-    for candidate in candidates(run, name, around) {
+    for candidate in candidates(run, name, enclosing) {
         let candidate = super::search::normal(&candidate);
         if run.project.files.is_dir(&candidate) {
             return Ok(candidate);
@@ -219,7 +219,7 @@ fn find(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Result<PathBuf, St
     )))
 }
 
-fn candidates(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Vec<PathBuf> {
+fn candidates(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Vec<PathBuf> {
     if name.starts_with('/') {
         return vec![PathBuf::from(name)];
     }
@@ -237,7 +237,7 @@ fn candidates(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Vec<PathBuf>
         all.push(below(&dir.join("collections")));
         all.extend(run.options.collections_path.iter().map(|root| below(root)));
     }
-    for collection in searched(around) {
+    for collection in searched(enclosing) {
         if let (Some((space, collection)), false) =
             (collection.split_once('.'), name.contains(['.', '/']))
         {
@@ -253,8 +253,8 @@ fn candidates(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Vec<PathBuf>
     all.push(dir.join("roles").join(name));
     all.extend(run.options.roles_path.iter().map(|root| root.join(name)));
     all.push(dir.join(name));
-    for around in around.chain() {
-        if let Some(beside) = around.role.as_ref().and_then(|role| role.path.parent()) {
+    for enclosing in enclosing.chain() {
+        if let Some(beside) = enclosing.role.as_ref().and_then(|role| role.path.parent()) {
             all.push(beside.join(name));
         }
     }
@@ -262,12 +262,12 @@ fn candidates(run: &Run<'_>, name: &str, around: &Rc<Enclosing>) -> Vec<PathBuf>
 }
 
 /// Returns the collections whose roles are known by their short names here.
-fn searched(around: &Rc<Enclosing>) -> Vec<String> {
-    let named = around
+fn searched(enclosing: &Rc<Enclosing>) -> Vec<String> {
+    let named = enclosing
         .chain()
-        .find(|around| !around.keywords.collections.is_empty());
-    named.map_or_else(Vec::new, |around| {
-        around
+        .find(|enclosing| !enclosing.keywords.collections.is_empty());
+    named.map_or_else(Vec::new, |enclosing| {
+        enclosing
             .keywords
             .collections
             .iter()

@@ -22,19 +22,19 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 
 /// Returns the folders of `ansible_search_path`: the role and those it was called from, the
 /// folder of the task file, the playbook's.
-pub(super) fn folders(run: &Run<'_>, around: &Rc<Enclosing>) -> Vec<PathBuf> {
+pub(super) fn folders(run: &Run<'_>, enclosing: &Rc<Enclosing>) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut add = |folder: &Path| {
         if !folders.iter().any(|known: &PathBuf| known == folder) {
             folders.push(folder.to_path_buf());
         }
     };
-    for around in around.chain() {
-        if let Some(role) = &around.role {
+    for enclosing in enclosing.chain() {
+        if let Some(role) = &enclosing.role {
             add(&role.path);
         }
     }
-    add(&around.folder);
+    add(&enclosing.folder);
     add(&run.playbook_dir.borrow());
     folders
 }
@@ -43,12 +43,12 @@ pub(super) fn folders(run: &Run<'_>, around: &Rc<Enclosing>) -> Vec<PathBuf> {
 /// list of where it looked.
 pub(super) fn find(
     run: &Run<'_>,
-    around: &Rc<Enclosing>,
+    enclosing: &Rc<Enclosing>,
     kind: &str,
     name: &str,
 ) -> Result<PathBuf, FileError> {
     let mut tried = Vec::new();
-    for candidate in candidates(run, around, kind, name) {
+    for candidate in candidates(run, enclosing, kind, name) {
         let candidate = normal(&candidate);
         if run.project.files.is_file(&candidate) || run.project.files.is_dir(&candidate) {
             return Ok(candidate);
@@ -61,14 +61,17 @@ pub(super) fn find(
     })
 }
 
-fn candidates(run: &Run<'_>, around: &Rc<Enclosing>, kind: &str, name: &str) -> Vec<PathBuf> {
+fn candidates(run: &Run<'_>, enclosing: &Rc<Enclosing>, kind: &str, name: &str) -> Vec<PathBuf> {
     if name.starts_with('/') || name.starts_with('~') {
         return vec![PathBuf::from(name)];
     }
     let mut all = Vec::new();
-    for folder in folders(run, around) {
+    for folder in folders(run, enclosing) {
         // A role's task file may name what lies beside `tasks/`, or in it.
-        let in_tasks = around.role.as_ref().is_some_and(|role| role.path == folder);
+        let in_tasks = enclosing
+            .role
+            .as_ref()
+            .is_some_and(|role| role.path == folder);
         if !name.starts_with(&format!("{kind}/")) {
             all.push(folder.join(kind).join(name));
         }
@@ -94,7 +97,7 @@ impl Run<'_> {
         keep_links: bool,
         sources: &mut BTreeMap<String, Source>,
     ) -> Result<(), TaskError> {
-        let path = find(self, cx.around, "files", src)?;
+        let path = find(self, cx.enclosing, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&path) {
             sources.insert(String::new(), open(files, &path)?);
@@ -118,7 +121,7 @@ impl Run<'_> {
         src: &str,
         sources: &mut BTreeMap<String, Source>,
     ) -> Result<(), TaskError> {
-        let folder = find(self, cx.around, "files", src)?;
+        let folder = find(self, cx.enclosing, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&folder) {
             return Err(FileError::NotAFolder(folder).into());

@@ -22,18 +22,18 @@ impl Run<'_> {
     pub(super) fn task(
         &self,
         task: &Rc<Task>,
-        around: &Rc<Enclosing>,
+        enclosing: &Rc<Enclosing>,
         handler: bool,
     ) -> Result<Effects, Stop> {
         if self.controller.borrow().cancelled() {
             return Ok(Effects::flow(Flow::Cancelled));
         }
         self.at.replace(task.place.clone());
-        let reach = self.reach(task, around);
+        let scope = self.scope(task, enclosing);
         let cx = TaskContext {
             task,
-            around,
-            reach: &reach,
+            enclosing,
+            scope: &scope,
             index: self.index.get(),
         };
         // What is imported is chosen by its own tags, to which the import's were added.
@@ -97,29 +97,33 @@ impl Run<'_> {
         });
         let start = Instant::now();
         let ended = self.perform(&cx);
-        self.conclude(&cx, start, ended)
+        self.finish(&cx, start, ended)
     }
 
-    fn reach(&self, task: &Task, around: &Rc<Enclosing>) -> VarScope {
-        let reach = self.vars.reach(around, Some(task));
-        let path = super::search::folders(self, around);
+    fn scope(&self, task: &Task, enclosing: &Rc<Enclosing>) -> VarScope {
+        let scope = self.vars.scope(enclosing, Some(task));
+        let path = super::search::folders(self, enclosing);
         let path = path
             .iter()
             .map(|p| Value::str(p.to_string_lossy()))
             .collect();
-        reach.local.set("ansible_search_path", Value::list(path));
-        reach
+        scope.local.set("ansible_search_path", Value::list(path));
+        scope
     }
 
     /// Returns whether the tags select any of these tasks; an imported role is judged by its import.
-    pub(super) fn selects_any(&self, nodes: &[Node], around: &Rc<Enclosing>) -> Result<bool, Stop> {
+    pub(super) fn selects_any(
+        &self,
+        nodes: &[Node],
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<bool, Stop> {
         for node in nodes {
             let selects = match node {
                 Node::Task(task) => {
                     let cx = TaskContext {
                         task,
-                        around,
-                        reach: &self.reach(task, around),
+                        enclosing,
+                        scope: &self.scope(task, enclosing),
                         index: self.index.get(),
                     };
                     match bare(&task.action) {
@@ -131,7 +135,7 @@ impl Run<'_> {
                     }
                 }
                 Node::Block(block) => {
-                    let inner = around.inner(block.keywords.clone());
+                    let inner = enclosing.inner(block.keywords.clone());
                     self.selects_any(&block.tasks, &inner)?
                         || self.selects_any(&block.rescue, &inner)?
                         || self.selects_any(&block.always, &inner)?
@@ -146,9 +150,9 @@ impl Run<'_> {
 
     fn is_selected(&self, cx: &TaskContext<'_>) -> Result<bool, Stop> {
         let mut tags = BTreeSet::new();
-        for tag in cx.around.gathered(&cx.task.keywords, |k| &k.tags) {
+        for tag in cx.enclosing.gathered(&cx.task.keywords, |k| &k.tags) {
             let rendered = self
-                .render(&tag, cx.reach, cx.around)
+                .render(&tag, cx.scope, cx.enclosing)
                 .map_err(|e| self.hushed(Stop(e.to_string()), cx))?;
             for text in super::eval::texts(&rendered) {
                 tags.extend(text.split(',').map(|tag| tag.trim().to_owned()));
@@ -182,7 +186,7 @@ impl Run<'_> {
             Some(name) => self.title(name, cx),
             None => task.action.clone(),
         };
-        match &cx.around.role {
+        match &cx.enclosing.role {
             Some(role) => format!("{} : {name}", role.name),
             None => name,
         }
@@ -193,6 +197,6 @@ impl Run<'_> {
         if self.is_censored(cx) {
             return name.to_string();
         }
-        self.text_or_raw(name, cx.reach, cx.around)
+        self.text_or_raw(name, cx.scope, cx.enclosing)
     }
 }

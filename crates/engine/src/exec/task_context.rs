@@ -9,7 +9,7 @@ use super::vars::VarScope;
 #[derive(Clone, Copy)]
 pub(super) struct TaskContext<'t> {
     pub(super) task: &'t Rc<Task>,
-    pub(super) around: &'t Rc<Enclosing>,
-    pub(super) reach: &'t VarScope,
+    pub(super) enclosing: &'t Rc<Enclosing>,
+    pub(super) scope: &'t VarScope,
     pub(super) index: u32,
 }

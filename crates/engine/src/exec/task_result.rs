@@ -14,7 +14,7 @@ use super::task_context::TaskContext;
 
 impl Run<'_> {
     /// Counts and tells what a task came to, and returns what is left to be done.
-    pub(super) fn conclude(
+    pub(super) fn finish(
         &self,
         cx: &TaskContext<'_>,
         start: Instant,
@@ -26,7 +26,7 @@ impl Run<'_> {
         if let Some(name) = &cx.task.register {
             effects.set.push((name.clone(), registered(&ended.fields)));
         }
-        if let Some(role) = cx.around.role.as_ref().filter(|_| !skipped || failed) {
+        if let Some(role) = cx.enclosing.role.as_ref().filter(|_| !skipped || failed) {
             role.ran.set(true);
         }
         let status = self.status(&ended);
@@ -60,7 +60,7 @@ impl Run<'_> {
         let found = std::mem::take(&mut ended.includes);
         let loaded: Result<Vec<Loaded>, Stop> = found
             .into_iter()
-            .map(|found| self.load(cx.task, cx.around, found))
+            .map(|found| self.load(cx.task, cx.enclosing, found))
             .collect();
         loaded.unwrap_or_else(|stop| {
             // Whatever `ignore_errors` says; a rescue helps.
@@ -109,7 +109,7 @@ impl Run<'_> {
             .keywords
             .name
             .as_ref()
-            .map(|name| self.text_or_raw(name, cx.reach, cx.around));
+            .map(|name| self.text_or_raw(name, cx.scope, cx.enclosing));
         let described = json!({
             "name": name.unwrap_or_default(),
             "action": task.action,

@@ -53,17 +53,17 @@ pub(super) struct VarScope {
 
 impl Vars {
     /// Returns what a task sees.
-    pub(super) fn reach(&self, around: &Rc<Enclosing>, task: Option<&Task>) -> VarScope {
+    pub(super) fn scope(&self, enclosing: &Rc<Enclosing>, task: Option<&Task>) -> VarScope {
         let mut levels = vec![
-            task_magic(around),
+            task_magic(enclosing),
             self.magic.clone(),
             self.extra.clone(),
             self.entry.clone(),
         ];
-        for around in around.chain() {
-            levels.push(around.include_params.clone());
+        for enclosing in enclosing.chain() {
+            levels.push(enclosing.include_params.clone());
         }
-        let role = around.role.as_ref();
+        let role = enclosing.role.as_ref();
         if let Some(role) = role {
             levels.push(role.params.clone());
             levels.extend(role.chain.iter().rev().map(|parent| parent.params.clone()));
@@ -73,10 +73,10 @@ impl Vars {
         levels.extend(task.map(|task| task.keywords.vars.clone()));
         // The play's own `vars` rank lower: they come below.
         levels.extend(
-            around
+            enclosing
                 .chain()
-                .filter(|around| around.parent.is_some())
-                .map(|around| around.keywords.vars.clone()),
+                .filter(|enclosing| enclosing.parent.is_some())
+                .map(|enclosing| enclosing.keywords.vars.clone()),
         );
         if let Some(role) = role {
             role.push_vars(&mut levels);
@@ -131,9 +131,9 @@ impl Vars {
 }
 
 /// The magic variables that depend on where a task stands.
-fn task_magic(around: &Rc<Enclosing>) -> Dict {
+fn task_magic(enclosing: &Rc<Enclosing>) -> Dict {
     let magic = Dict::new();
-    if let Some(role) = &around.role {
+    if let Some(role) = &enclosing.role {
         magic.set("role_name", Value::str(role.short_name()));
         magic.set("ansible_role_name", Value::str(&role.name));
         magic.set("role_path", Value::str(role.path.to_string_lossy()));

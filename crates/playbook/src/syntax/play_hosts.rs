@@ -25,7 +25,7 @@ impl Playbook {
     /// is none, `localhost` without being in the inventory unless a limit leaves it out anyway),
     /// and what matches no host.
     #[must_use]
-    pub fn judge_hosts(
+    pub fn check_hosts(
         &self,
         groups: &Groups,
         is_limited: bool,

@@ -387,8 +387,8 @@ fn the_hosts_of_plays_are_judged_against_an_inventory() {
     let groups: crate::hosts::Groups =
         [("all".to_owned(), host()), ("web".to_owned(), host())].into();
     let lines = |wrong: Vec<Diagnostic>| wrong.iter().map(|w| w.span.line).collect::<Vec<_>>();
-    let (wrong, in_vain) = playbook.judge_hosts(&groups, false);
+    let (wrong, in_vain) = playbook.check_hosts(&groups, false);
     assert_eq!((lines(wrong), lines(in_vain)), (vec![2, 4], vec![3]));
-    let (wrong, _) = playbook.judge_hosts(&groups, true);
+    let (wrong, _) = playbook.check_hosts(&groups, true);
     assert_eq!(lines(wrong), [4]);
 }
