@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::names::bare;
+use amibake_playbook::value::tagged;
 use amibake_protocol::ask::Ask;
 use amibake_protocol::event::Place;
 use amibake_protocol::job::{Entry, Options};
@@ -228,6 +229,7 @@ pub(super) fn given<'a>(options: &'a Options, entries: &'a [Entry]) -> Vec<&'a s
 
 fn texts_in<'a>(value: &'a Json, found: &mut Vec<&'a str>) {
     match value {
+        data if tagged::is_data(data) => {}
         Json::String(text) if text.contains("{{") || text.contains("{%") => found.push(text),
         Json::Array(items) => items.iter().for_each(|item| texts_in(item, found)),
         Json::Object(map) => map.values().for_each(|item| texts_in(item, found)),

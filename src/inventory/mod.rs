@@ -274,6 +274,7 @@ fn expand(name: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use amibake_playbook::value::{Mark, Value};
     use std::fs;
     use std::process::Command;
 
@@ -356,6 +357,16 @@ all:
                 assert_eq!(vars, theirs["_meta"]["hostvars"][host], "{host} in {name}");
             }
         }
+    }
+
+    #[test]
+    fn what_json_cannot_say_arrives_all_the_same() {
+        let text = "a: !unsafe '{% endraw %}{{ x }}'\nb: 123456789012345678901234567890\n";
+        let vars = vars_text(text).unwrap();
+        let arrived = |name: &str| Value::from_authored_json(&vars[name]);
+        assert_eq!(arrived("a").mark(), Some(Mark::Data));
+        assert_eq!(arrived("a").as_str(), Some("{% endraw %}{{ x }}"));
+        assert_eq!(arrived("b").to_string(), "123456789012345678901234567890");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use amibake_playbook::value::tagged;
 use amibake_playbook::yaml::{self, Kind, Node};
 use serde_json::{Number, Value as Json};
 
@@ -171,29 +172,18 @@ fn json(node: &Node) -> Result<Json, InventoryError> {
         });
     }
     if let (Some("!unsafe"), Kind::Str(text)) = (node.tag.as_deref(), &node.kind) {
-        return Ok(Json::String(untemplated(text)));
+        return Ok(tagged::data(text));
     }
     Ok(match &node.kind {
         Kind::Null => Json::Null,
         Kind::Bool(truth) => Json::Bool(*truth),
-        Kind::Int(int) => int
-            .to_string()
-            .parse::<Number>()
-            .map_or_else(|_| Json::String(int.to_string()), Json::Number),
+        Kind::Int(int) => tagged::whole(int),
         Kind::Float(float) => Number::from_f64(*float).map_or(Json::Null, Json::Number),
         Kind::Str(text) => Json::String(text.clone()),
         Kind::Timestamp(_) => Json::String(node.scalar_text().unwrap_or_default()),
         Kind::Seq(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
-        Kind::Map(_) => Json::Object(object(node)?),
+        Kind::Map(_) => tagged::mapping(object(node)?),
     })
-}
-
-/// Variables travel as JSON, where every text may be a template: one that is none says so.
-fn untemplated(text: &str) -> String {
-    match ["{{", "{%", "{#"].iter().any(|begin| text.contains(begin)) {
-        true => format!("{{% raw %}}{text}{{% endraw %}}"),
-        false => text.to_owned(),
-    }
 }
 
 /// Returns what Python's `literal_eval` makes of a text, or the text.

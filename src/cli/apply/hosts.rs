@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::hosts::{self, Groups};
 use amibake_playbook::syntax::Playbook;
+use amibake_playbook::value::tagged;
 use amibake_protocol::job::Options;
 use serde_json::Value as Json;
 
@@ -202,8 +203,11 @@ fn refused(error: SshError) -> Failure {
 }
 
 fn text(vars: &Vars, name: &str) -> Option<String> {
-    match vars.get(name)? {
-        Json::String(text) => Some(text.clone()),
+    let value = vars.get(name)?;
+    if let Some(text) = tagged::text(value) {
+        return Some(text.to_owned());
+    }
+    match value {
         Json::Number(number) => Some(number.to_string()),
         Json::Bool(yes) => Some(yes.to_string()),
         _ => None,

@@ -12,13 +12,7 @@ impl Value {
     /// Returns data from outside: its texts are text and never templates.
     #[must_use]
     pub fn from_json(json: &Json) -> Self {
-        from_json(json, &|text| Self::str(text))
-    }
-
-    /// Returns data that the author wrote (an inventory, `-e`): its texts may be templates.
-    #[must_use]
-    pub fn from_authored_json(json: &Json) -> Self {
-        from_json(json, &|text| Self::authored(text, None))
+        from_json(json)
     }
 
     /// Returns the value as JSON. Keys become text as Python's `json` writes them.
@@ -87,17 +81,17 @@ fn key_of(key: &Node, authored: bool) -> Option<Key> {
     Key::of(key).ok()
 }
 
-fn from_json(json: &Json, text: &dyn Fn(&str) -> Value) -> Value {
+fn from_json(json: &Json) -> Value {
     match json {
         Json::Null => Value::None,
         Json::Bool(truth) => Value::Bool(*truth),
         Json::Number(n) => from_number(n),
-        Json::String(s) => text(s),
-        Json::Array(items) => Value::list(items.iter().map(|i| from_json(i, text)).collect()),
+        Json::String(text) => Value::str(text),
+        Json::Array(items) => Value::list(items.iter().map(from_json).collect()),
         Json::Object(map) => {
             let entries = map.iter();
             let dict: Dict = entries
-                .map(|(key, value)| (Key::from(key.as_str()), from_json(value, text)))
+                .map(|(key, value)| (Key::from(key.as_str()), from_json(value)))
                 .collect();
             Value::Dict(dict)
         }

@@ -13,6 +13,7 @@ mod convert;
 mod mark;
 mod number;
 mod object;
+pub mod tagged;
 mod text;
 
 use std::rc::Rc;
