@@ -361,12 +361,20 @@ all:
 
     #[test]
     fn what_json_cannot_say_arrives_all_the_same() {
-        let text = "a: !unsafe '{% endraw %}{{ x }}'\nb: 123456789012345678901234567890\n";
+        let text = "a: !unsafe '{% endraw %}{{ x }}'\n\
+                    b: [123456789012345678901234567890, .inf]\n\
+                    c: !unsafe ['{{ x }}', {'{{ k }}': '{{ x }}'}]\n\
+                    d: {80: '{{ x }}'}\n";
         let vars = vars_text(text).unwrap();
         let arrived = |name: &str| Value::from_authored_json(&vars[name]);
         assert_eq!(arrived("a").mark(), Some(Mark::Data));
         assert_eq!(arrived("a").as_str(), Some("{% endraw %}{{ x }}"));
-        assert_eq!(arrived("b").to_string(), "123456789012345678901234567890");
+        let numbers = arrived("b").repr();
+        assert_eq!(numbers, "[123456789012345678901234567890, inf]");
+        assert_eq!(arrived("c").repr(), "['{{ x }}', {'{{ k }}': '{{ x }}'}]");
+        assert!(!arrived("c").is_latent());
+        assert_eq!(arrived("d").repr(), "{80: '{{ x }}'}");
+        assert!(arrived("d").is_latent());
     }
 
     #[test]

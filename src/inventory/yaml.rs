@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use amibake_playbook::value::tagged;
-use amibake_playbook::yaml::{self, Kind, Node};
+use amibake_playbook::yaml::{self, Node};
 use serde_json::{Number, Value as Json};
 
 use super::{Inventory, InventoryError, Vars, expand};
@@ -162,28 +162,19 @@ pub(super) fn object(node: &Node) -> Result<Vars, InventoryError> {
 }
 
 fn json(node: &Node) -> Result<Json, InventoryError> {
-    if node.tag.as_deref() == Some("!vault") {
-        return Err(InventoryError::Unsupported {
-            what: format!(
-                "vaulted text without --vault-password-file ({}:{})",
-                node.span.file().display(),
-                node.span.line
-            ),
-        });
-    }
-    if let (Some("!unsafe"), Kind::Str(text)) = (node.tag.as_deref(), &node.kind) {
-        return Ok(tagged::data(text));
-    }
-    Ok(match &node.kind {
-        Kind::Null => Json::Null,
-        Kind::Bool(truth) => Json::Bool(*truth),
-        Kind::Int(int) => tagged::whole(int),
-        Kind::Float(float) => Number::from_f64(*float).map_or(Json::Null, Json::Number),
-        Kind::Str(text) => Json::String(text.clone()),
-        Kind::Timestamp(_) => Json::String(node.scalar_text().unwrap_or_default()),
-        Kind::Seq(items) => Json::Array(items.iter().map(json).collect::<Result<_, _>>()?),
-        Kind::Map(_) => tagged::mapping(object(node)?),
-    })
+    tagged::encoded(
+        node,
+        &|node: &Node, text: &str, _| match node.tag.as_deref() {
+            Some("!vault") => Err(InventoryError::Unsupported {
+                what: format!(
+                    "vaulted text without --vault-password-file ({}:{})",
+                    node.span.file().display(),
+                    node.span.line
+                ),
+            }),
+            _ => Ok(text.to_owned()),
+        },
+    )
 }
 
 /// Returns what Python's `literal_eval` makes of a text, or the text.

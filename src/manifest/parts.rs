@@ -262,7 +262,17 @@ fn in_one_line(node: &Node) -> Result<String, Diagnostic> {
         }
         // As JSON has it, which is YAML.
         Kind::Str(text) if node.tag.as_deref() != Some("!vault") => Json::from(&**text).to_string(),
-        _ => read::json(node, &Variables::default())?.to_string(),
+        Kind::Float(number) if number.is_infinite() => {
+            let sign = if *number < 0.0 { "-" } else { "" };
+            format!("{sign}.inf")
+        }
+        Kind::Float(number) if number.is_nan() => ".nan".to_owned(),
+        Kind::Int(number) => number.to_string(),
+        Kind::Timestamp(moment) => moment.to_string(),
+        Kind::Float(number) => Json::from(*number).to_string(),
+        Kind::Bool(truth) => truth.to_string(),
+        Kind::Null => Json::Null.to_string(),
+        Kind::Str(_) => read::json(node, &Variables::default())?.to_string(),
     };
     Ok(match node.tag.as_deref() {
         Some("!unsafe") => format!("!unsafe {text}"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::value::{Mark, tagged};
 use amibake_playbook::yaml::{Fields, Kind, Node};
 use serde_json::{Map, Value as Json};
 
@@ -155,33 +156,15 @@ pub(super) fn vars(
         .collect()
 }
 
-/// Returns a node as JSON, the manifest's variables filled in.
+/// Returns a node as JSON, the manifest's variables filled in where a text is no data.
 pub(super) fn json(node: &Node, variables: &Variables) -> Result<Json, Diagnostic> {
-    Ok(match &node.kind {
-        Kind::Null => Json::Null,
-        Kind::Bool(truth) => Json::Bool(*truth),
-        Kind::Int(int) => match i64::try_from(int) {
-            Ok(int) => Json::from(int),
-            Err(_) => return Err(Diagnostic::new(&node.span, "this number is too large")),
-        },
-        Kind::Float(float) => Json::from(*float),
-        Kind::Str(_) if node.tag.as_deref() == Some("!vault") => {
-            return Err(Diagnostic::new(
-                &node.span,
-                "vaulted text in a manifest is not supported yet",
-            ));
-        }
-        Kind::Str(text) => Json::from(variables.fill(node, text)?),
-        Kind::Timestamp(date) => Json::from(date.to_string()),
-        Kind::Seq(items) => items
-            .iter()
-            .map(|item| json(item, variables))
-            .collect::<Result<_, _>>()?,
-        Kind::Map(pairs) => {
-            let pairs = pairs
-                .iter()
-                .map(|(k, v)| Ok((k.expect_text("a key")?, json(v, variables)?)));
-            Json::Object(pairs.collect::<Result<_, Diagnostic>>()?)
-        }
-    })
+    let text = |node: &Node, text: &str, mark| match (node.tag.as_deref(), mark) {
+        (Some("!vault"), _) => Err(Diagnostic::new(
+            &node.span,
+            "vaulted text in a manifest is not supported yet",
+        )),
+        (_, Mark::Author) => variables.fill(node, text),
+        (_, Mark::Data | Mark::Literal) => Ok(text.to_owned()),
+    };
+    tagged::encoded(node, &text)
 }

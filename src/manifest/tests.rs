@@ -1,5 +1,7 @@
 //! Manifests that are refused, in the words beside them, and what good ones become.
 
+use amibake_playbook::value::{Mark, Value};
+
 use super::*;
 
 /// Reads a manifest on a host of the other architecture than most.
@@ -205,6 +207,22 @@ fn inline_tasks_keep_their_lines_and_their_templates() {
     };
     assert_eq!(yaml, "\n\n\n\n      - debug:\n          msg: \"{{ x }}\"\n");
     assert_eq!(vars["x"], 1);
+}
+
+#[test]
+fn data_among_the_variables_of_a_step_stays_data() {
+    let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{ping: }]\n    vars: {a: \"{{ name }}\", b: !unsafe \"{{ name }}\", c: !unsafe [\"{{ x }}\"], 80: {80: x}}\ntest: []\n";
+    let manifest = good(text, TargetKind::Ec2);
+    let [Provision::Tasks { vars, .. }] = &manifest.provision[..] else {
+        panic!("one step of tasks");
+    };
+    let arrived = |name: &str| Value::from_authored_json(&vars[name]);
+    assert_eq!(arrived("a").as_str(), Some("web"));
+    assert_eq!(arrived("b").as_str(), Some("{{ name }}"));
+    assert_eq!(arrived("b").mark(), Some(Mark::Data));
+    assert_eq!(arrived("c").repr(), "['{{ x }}']");
+    assert!(!arrived("c").is_latent());
+    assert_eq!(arrived("80").repr(), "{80: 'x'}");
 }
 
 #[test]
