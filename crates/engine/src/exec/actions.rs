@@ -16,6 +16,7 @@ use super::outcome::{Attempt, Fields};
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
+use super::vars::NewVars;
 use crate::deadline;
 use crate::module::{Failure, Outcome};
 
@@ -202,9 +203,7 @@ impl Run<'_> {
                 Value::Omit => Value::str("Hello world!"),
                 msg => msg,
             };
-            return Ok(plain(
-                json!({"changed": false, "msg": eval::raw_json(&msg)}),
-            ));
+            return Ok(saying(json!({"changed": false}), &msg));
         };
         let name = match self.arg(cx, "var", &var)? {
             Value::Str(name) => name,
@@ -216,16 +215,15 @@ impl Run<'_> {
             }
         };
         let value = match self.expression(&name, cx.scope, cx.enclosing) {
-            Ok(value) => eval::raw_json(&value),
+            Ok(value) => value,
             Err(e) if e.kind == ErrorKind::Untrusted => {
                 return Err(TaskError::Var(e));
             }
-            Err(e) => json!(format!("<< error 1 - {} >>", e.message)),
+            Err(e) => Value::from(format!("<< error 1 - {} >>", e.message)),
         };
-        let mut fields = Fields::new();
-        fields.insert("changed".to_owned(), json!(false));
-        fields.insert(name.to_string(), value);
-        Ok(fields.into())
+        let mut attempt = plain(json!({"changed": false}));
+        attempt.put(&name, &value);
+        Ok(attempt)
     }
 
     fn set_fact(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
@@ -248,14 +246,18 @@ impl Run<'_> {
                 "No key/value pairs provided, at least one is required for this action to succeed",
             ));
         }
-        let json = eval::raw_json(&Value::Dict(facts.clone()));
-        for (key, value) in facts.entries() {
-            if cacheable {
-                self.vars.add_fact(&key.value().to_string(), value.clone());
-            }
-            self.vars.set.insert(key, value);
-        }
-        Ok(plain(json!({"changed": false, "ansible_facts": json})))
+        let mut attempt = plain(json!({"changed": false}));
+        attempt.put("ansible_facts", &Value::Dict(facts.clone()));
+        attempt.sets.push(NewVars {
+            facts: if cacheable {
+                facts.clone()
+            } else {
+                Dict::new()
+            },
+            set: facts,
+            ..NewVars::default()
+        });
+        Ok(attempt)
     }
 
     fn assert(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
@@ -277,20 +279,14 @@ impl Run<'_> {
             if held? {
                 continue;
             }
-            let msg = fail_msg
-                .as_ref()
-                .map_or_else(|| json!("Assertion failed"), eval::raw_json);
-            let mut fields = Fields::new();
-            fields.insert("failed".to_owned(), json!(true));
-            fields.insert("changed".to_owned(), json!(false));
-            fields.insert("evaluated_to".to_owned(), json!(false));
-            fields.insert("assertion".to_owned(), eval::raw_json(&condition));
-            fields.insert("msg".to_owned(), msg);
-            return Ok(fields.into());
+            let msg = fail_msg.unwrap_or_else(|| Value::str("Assertion failed"));
+            let failed = json!({"failed": true, "changed": false, "evaluated_to": false});
+            let mut attempt = saying(failed, &msg);
+            attempt.put("assertion", &condition);
+            return Ok(attempt);
         }
-        let msg =
-            success_msg.map_or_else(|| json!("All assertions passed"), |m| eval::raw_json(&m));
-        Ok(plain(json!({"changed": false, "msg": msg})))
+        let msg = success_msg.unwrap_or_else(|| Value::str("All assertions passed"));
+        Ok(saying(json!({"changed": false}), &msg))
     }
 
     /// Returns the conditions of an assertion: those of a list, also of one that a template gives.
@@ -309,9 +305,7 @@ impl Run<'_> {
         let msg = args
             .get("msg")
             .unwrap_or_else(|| Value::str("Failed as requested from task"));
-        Ok(plain(
-            json!({"failed": true, "changed": false, "msg": eval::raw_json(&msg)}),
-        ))
+        Ok(saying(json!({"failed": true, "changed": false}), &msg))
     }
 
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
@@ -358,11 +352,11 @@ impl Run<'_> {
         Ok(attempt)
     }
 
-    /// Makes facts known to variables and to modules.
-    pub(super) fn take_facts(&self, found: &Map<String, Json>) {
-        self.vars.add_facts(found);
+    /// Makes what a task has set known to the rest of the run.
+    pub(super) fn take(&self, new: &NewVars) {
+        self.vars.add(new);
         let mut known = self.module_facts.borrow_mut();
-        for (name, value) in found {
+        for (name, value) in &new.module_facts {
             let name = name.strip_prefix("ansible_").unwrap_or(name);
             known.insert(name.to_owned(), value.clone());
         }
@@ -410,19 +404,9 @@ impl Run<'_> {
         secrets.fields(&mut attempt.fields);
         secrets.diffs(&mut attempt.diff);
         if let Some(Json::Object(facts)) = attempt.fields.get("ansible_facts") {
-            let facts = facts.clone();
-            self.take_facts(&facts);
+            attempt.sets.push(NewVars::found(facts.clone()));
         }
         attempt
-    }
-}
-
-impl From<Fields> for Attempt {
-    fn from(fields: Fields) -> Self {
-        Self {
-            fields,
-            ..Self::default()
-        }
     }
 }
 
@@ -432,6 +416,13 @@ pub(super) fn plain(fields: Json) -> Attempt {
         Json::Object(fields) => fields.into(),
         _ => Attempt::default(),
     }
+}
+
+/// Returns a result with these fields and a message of ours.
+fn saying(fields: Json, msg: &Value) -> Attempt {
+    let mut attempt = plain(fields);
+    attempt.put("msg", msg);
+    attempt
 }
 
 /// Refuses parameters that an action does not have: `args` may bring any.

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::actions::is_never_checked;
 use super::model::Task;
-use super::outcome::{Attempt, Fields, skipped, truth};
+use super::outcome::{Attempt, skipped, truth};
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{ConditionError, TaskError, refused};
@@ -98,7 +98,7 @@ impl Run<'_> {
             if retries == 1 {
                 return Ok(last);
             }
-            Self::publish(task, scope, &last.fields);
+            Self::publish(task, scope, &last);
             let done = if task.until.is_empty() {
                 !last.is("failed")
             } else {
@@ -124,11 +124,9 @@ impl Run<'_> {
     }
 
     /// Makes a result visible to the task's own conditions.
-    pub(super) fn publish(task: &Task, scope: &VarScope, fields: &Fields) {
+    pub(super) fn publish(task: &Task, scope: &VarScope, attempt: &Attempt) {
         if let Some(name) = &task.register {
-            scope
-                .local
-                .set(name, Value::from_json(&Json::Object(fields.clone())));
+            scope.local.set(name, attempt.value());
         }
     }
 
@@ -168,38 +166,39 @@ impl Run<'_> {
             .fields
             .entry("changed")
             .or_insert_with(|| json!(false));
-        Self::publish(task, scope, &attempt.fields);
+        attempt.sets.iter().for_each(|new| scope.see(new));
+        Self::publish(task, scope, &attempt);
         if !attempt.fields.contains_key("skipped") {
-            self.apply_conditions(cx, &mut attempt.fields);
+            self.apply_conditions(cx, &mut attempt);
         }
         attempt
     }
 
-    fn apply_conditions(&self, cx: &TaskContext<'_>, fields: &mut Fields) {
+    fn apply_conditions(&self, cx: &TaskContext<'_>, attempt: &mut Attempt) {
         let task = cx.task;
+        let set = |attempt: &mut Attempt, name: &str, value: Json| {
+            attempt.fields.insert(name.to_owned(), value);
+        };
         if !task.changed_when.is_empty() {
             match self.all_hold(&task.changed_when, cx) {
                 Ok(changed) => {
-                    fields.insert("changed".to_owned(), json!(changed));
+                    set(attempt, "changed", json!(changed));
                 }
                 Err(error) => {
-                    fields.insert("failed".to_owned(), json!(true));
-                    fields.insert("changed_when_result".to_owned(), json!(error.0));
+                    set(attempt, "failed", json!(true));
+                    set(attempt, "changed_when_result", json!(error.0));
                     return;
                 }
             }
-            Self::publish(task, cx.scope, fields);
+            Self::publish(task, cx.scope, attempt);
         }
         if task.failed_when.is_empty() {
             return;
         }
         let judged = self.all_hold(&task.failed_when, cx);
-        fields.insert(
-            "failed".to_owned(),
-            json!(*judged.as_ref().unwrap_or(&true)),
-        );
+        set(attempt, "failed", json!(*judged.as_ref().unwrap_or(&true)));
         let result = judged.map_or_else(|error| Json::from(error.0), Json::from);
-        fields.insert("failed_when_result".to_owned(), result);
+        set(attempt, "failed_when_result", result);
     }
 
     /// Returns whether `no_log` hides what this task shows.

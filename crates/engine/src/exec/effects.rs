@@ -6,6 +6,7 @@ use amibake_playbook::value::Value;
 
 use super::model::{Enclosing, Node};
 use super::role::Role;
+use super::vars::NewVars;
 
 /// How a list of tasks goes on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,10 +24,11 @@ pub(super) enum Flow {
     Cancelled,
 }
 
-/// Effects of a task, in the order in which they are applied. What it found out about the machine
-/// and set while it ran (facts, `set_fact`, `include_vars`) its loop's next item saw already.
+/// Effects of a task, in the order in which they are applied.
 #[derive(Default)]
 pub(super) struct Effects {
+    /// What it set or found out about the machine, unless it failed. The task saw that already.
+    pub(super) vars: Vec<NewVars>,
     /// Variables that the rest of the run sees: `register`, and what a rescue is told.
     pub(super) set: Vec<(String, Value)>,
     /// Handlers that it notifies, by name or topic.

@@ -16,6 +16,7 @@ use super::run::{Run, Stop};
 use super::search;
 use super::task_context::TaskContext;
 use super::task_error::{FileError, TaskError, refused};
+use super::vars::NewVars;
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
 pub(super) fn load_vars_files(
@@ -86,15 +87,14 @@ impl Run<'_> {
             Some(name) => Dict::from_iter([(name.as_str().into(), Value::Dict(all))]),
             None => all,
         };
-        for (key, value) in given.entries() {
-            self.vars.included.insert(key, value);
-        }
         let shown: Vec<_> = files.iter().map(|file| json!(file)).collect();
-        Ok(plain(json!({
-            "changed": false,
-            "ansible_facts": eval::raw_json(&Value::Dict(given)),
-            "ansible_included_var_files": shown,
-        })))
+        let mut attempt = plain(json!({"changed": false, "ansible_included_var_files": shown}));
+        attempt.put("ansible_facts", &Value::Dict(given.clone()));
+        attempt.sets.push(NewVars {
+            included: given,
+            ..NewVars::default()
+        });
+        Ok(attempt)
     }
 
     /// Returns the variable files of a folder in order, as `include_vars: dir` reads them.

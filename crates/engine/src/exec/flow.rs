@@ -207,6 +207,9 @@ impl Run<'_> {
     }
 
     fn apply(&self, task: &Task, effects: Effects) -> Result<Flow, Stop> {
+        for new in &effects.vars {
+            self.take(new);
+        }
         for (name, value) in effects.set {
             self.vars.set.set(&name, value);
         }

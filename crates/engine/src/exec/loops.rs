@@ -8,7 +8,7 @@ use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
 use super::model::Loop;
-use super::outcome::{Attempt, Fields, item_status, shown, shown_diff};
+use super::outcome::{Attempt, Fields, Own, item_status, shown, shown_diff};
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{ConditionError, TaskError, refused};
@@ -93,19 +93,15 @@ impl Control {
     }
 
     /// Adds to a result which item it is of.
-    fn mark(&self, fields: &mut Fields, local: &Dict, item: &Value) {
-        let json = |value: &Value| super::eval::raw_json(value);
-        fields.insert(self.variable.clone(), json(item));
-        fields.insert("ansible_loop_var".to_owned(), json!(self.variable));
+    fn mark(&self, attempt: &mut Attempt, local: &Dict, item: &Value) {
+        attempt.put(&self.variable, item);
+        attempt.put("ansible_loop_var", &Value::str(&self.variable));
         if let Some(index) = &self.index {
-            fields.insert(
-                index.clone(),
-                local.get(index).map_or(Json::Null, |i| json(&i)),
-            );
-            fields.insert("ansible_index_var".to_owned(), json!(index));
+            attempt.put(index, &local.get(index).unwrap_or_default());
+            attempt.put("ansible_index_var", &Value::str(index));
         }
         if let Some(extension) = local.get("ansible_loop") {
-            fields.insert("ansible_loop".to_owned(), json(&extension));
+            attempt.put("ansible_loop", &extension);
         }
     }
 }
@@ -173,8 +169,8 @@ impl Run<'_> {
             control.set(&own.local, items, at);
             let cx = TaskContext { scope: &own, ..*cx };
             let mut attempt = self.attempt(&cx, None);
-            Self::publish(task, &own, &attempt.fields);
-            control.mark(&mut attempt.fields, &own.local, item);
+            Self::publish(task, &own, &attempt);
+            control.mark(&mut attempt, &own.local, item);
             self.item_finished(&cx, &control, &mut attempt);
             let stop = match self.breaks(&control, &cx) {
                 Ok(stop) => stop,
@@ -215,7 +211,7 @@ impl Run<'_> {
             Err(e) => {
                 attempt.fields.insert("failed".to_owned(), json!(true));
                 let msg = format!("Failed to template loop_control.label: {}", e.message);
-                attempt.fields.insert("msg".to_owned(), json!(msg));
+                attempt.put("msg", &Value::from(msg));
                 String::new()
             }
         };
@@ -301,16 +297,28 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
             }
         }
     }
-    Attempt {
-        fields,
-        diff: Vec::new(),
-        censored: attempts.iter().any(|a| a.censored),
-        ignored: attempts
+    let (mut own, mut sets, mut includes) = (Own::default(), Vec::new(), Vec::new());
+    let (censored, ignored) = (
+        attempts.iter().any(|a| a.censored),
+        attempts
             .iter()
             .filter(|a| a.is("failed"))
             .all(|a| a.ignored)
             && failed,
+    );
+    for attempt in attempts {
+        own.items.push(attempt.own);
+        sets.extend(attempt.sets);
+        includes.extend(attempt.includes);
+    }
+    Attempt {
+        fields,
+        diff: Vec::new(),
+        censored,
+        ignored,
         notify,
-        includes: attempts.into_iter().flat_map(|a| a.includes).collect(),
+        includes,
+        sets,
+        own,
     }
 }

@@ -1,6 +1,6 @@
 //! What a task came to: the result of one execution, that of the whole task, what of it may leave.
 
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::{Diff, Status};
 use serde_json::{Map, Value as Json, json};
 
@@ -8,6 +8,7 @@ use super::censor::{self, NO_LOG};
 use super::model::{Keywords, RoleUse};
 use super::roles::Use;
 use super::task_error::TaskError;
+use super::vars::NewVars;
 
 /// The fields of a result.
 pub(super) type Fields = Map<String, Json>;
@@ -24,6 +25,42 @@ pub(super) struct Attempt {
     pub(super) notify: Vec<String>,
     /// What includes found to include, in the order of the loop.
     pub(super) includes: Vec<Found>,
+    /// Variables that it sets, in the order of the loop.
+    pub(super) sets: Vec<NewVars>,
+    pub(super) own: Own,
+}
+
+/// Fields of a result that the executor made itself, as values: JSON does not say whose a text is.
+/// What a machine sent is never among them.
+#[derive(Default, Clone)]
+pub(super) struct Own {
+    fields: Vec<(String, Value)>,
+    /// Those of each item of a loop.
+    pub(super) items: Vec<Own>,
+}
+
+impl Own {
+    /// Returns the value of a result.
+    fn value(&self, result: &Fields) -> Value {
+        let field = |(name, json): (&String, &Json)| {
+            let own = self.fields.iter().find(|(own, _)| own == name);
+            let value = match (own, json) {
+                (Some((_, value)), _) => value.clone(),
+                (None, Json::Array(items)) if name == "results" => self.results(items),
+                (None, json) => Value::from_json(json),
+            };
+            (Key::from(name.as_str()), value)
+        };
+        Value::Dict(result.iter().map(field).collect())
+    }
+
+    fn results(&self, items: &[Json]) -> Value {
+        let item = |(at, json): (usize, &Json)| match (self.items.get(at), json) {
+            (Some(own), Json::Object(fields)) => own.value(fields),
+            (_, json) => Value::from_json(json),
+        };
+        Value::list(items.iter().enumerate().map(item).collect())
+    }
 }
 
 /// What an include is about to run.
@@ -57,6 +94,30 @@ impl Attempt {
     pub(super) fn is(&self, flag: &str) -> bool {
         truth(&self.fields, flag)
     }
+
+    /// Sets a field that is our own word, which keeps its marks.
+    pub(super) fn put(&mut self, name: &str, value: &Value) {
+        self.fields
+            .insert(name.to_owned(), super::eval::raw_json(value));
+        self.own.fields.retain(|(known, _)| known != name);
+        if let Ok(value) = value.to_plain() {
+            self.own.fields.push((name.to_owned(), value));
+        }
+    }
+
+    /// Returns the result as variables hold it.
+    pub(super) fn value(&self) -> Value {
+        self.own.value(&self.fields)
+    }
+}
+
+impl From<Fields> for Attempt {
+    fn from(fields: Fields) -> Self {
+        Self {
+            fields,
+            ..Self::default()
+        }
+    }
 }
 
 impl From<TaskError> for Attempt {
@@ -86,14 +147,9 @@ pub(super) fn skipped(condition: &Value) -> Attempt {
         "skip_reason".to_owned(),
         json!("Conditional result was False"),
     );
-    fields.insert(
-        "false_condition".to_owned(),
-        super::eval::raw_json(condition),
-    );
-    Attempt {
-        fields,
-        ..Attempt::default()
-    }
+    let mut attempt = Attempt::from(fields);
+    attempt.put("false_condition", condition);
+    attempt
 }
 
 /// What of a result may leave.

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use amibake_playbook::value::Value;
 use amibake_protocol::event::{Event, Status};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::effects::{Effects, Flow, Loaded};
-use super::outcome::{Attempt, Fields, shown, shown_diff};
+use super::outcome::{Attempt, shown, shown_diff};
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
 
@@ -24,7 +24,7 @@ impl Run<'_> {
         let (failed, skipped) = (ended.is("failed"), ended.is("skipped"));
         let mut effects = Effects::default();
         if let Some(name) = &cx.task.register {
-            effects.set.push((name.clone(), registered(&ended.fields)));
+            effects.set.push((name.clone(), registered(&ended)));
         }
         if let Some(role) = cx.enclosing.role.as_ref().filter(|_| !skipped || failed) {
             role.ran.set(true);
@@ -32,7 +32,7 @@ impl Run<'_> {
         let status = self.status(&ended);
         self.count_task(status, ended.is("changed"), loaded.len());
         if status == Status::Rescued {
-            effects.set.extend(self.told_to_rescue(cx, &ended.fields));
+            effects.set.extend(self.told_to_rescue(cx, &ended));
         }
         let mut result = shown(&ended.fields, ended.censored);
         result.shift_remove("results");
@@ -46,11 +46,16 @@ impl Run<'_> {
         match status {
             Status::Failed | Status::Rescued => effects.flow = Flow::Failed,
             Status::Changed => {
+                effects.vars = ended.sets;
                 effects.hidden = !ended.notify.is_empty() && self.is_censored(cx);
                 effects.notify = ended.notify;
                 effects.walk = loaded;
             }
-            Status::Ok | Status::Skipped | Status::Ignored => effects.walk = loaded,
+            Status::Ok => {
+                effects.vars = ended.sets;
+                effects.walk = loaded;
+            }
+            Status::Skipped | Status::Ignored => effects.walk = loaded,
         }
         effects
     }
@@ -103,26 +108,23 @@ impl Run<'_> {
     }
 
     /// Returns the variables that say to a rescue what failed.
-    fn told_to_rescue(&self, cx: &TaskContext<'_>, fields: &Fields) -> [(String, Value); 2] {
+    fn told_to_rescue(&self, cx: &TaskContext<'_>, ended: &Attempt) -> [(String, Value); 2] {
         let task = cx.task;
         let name = task
             .keywords
             .name
             .as_ref()
             .map(|name| self.text_or_raw(name, cx.scope, cx.enclosing));
-        let described = json!({
-            "name": name.unwrap_or_default(),
-            "action": task.action,
-            "args": super::eval::raw_json(&Value::Dict(task.args.clone())),
-            "register": task.register,
-        });
-        let result = Value::from_json(&Json::Object(fields.clone()));
+        let register = task.register.as_ref();
+        let described = Value::dict([
+            ("name", Value::from(name.unwrap_or_default())),
+            ("action", Value::str(&task.action)),
+            ("args", Value::Dict(task.args.clone()).deep_copy()),
+            ("register", register.map_or(Value::None, Value::str)),
+        ]);
         [
-            (
-                "ansible_failed_task".to_owned(),
-                Value::from_json(&described),
-            ),
-            ("ansible_failed_result".to_owned(), result),
+            ("ansible_failed_task".to_owned(), described),
+            ("ansible_failed_result".to_owned(), ended.value()),
         ]
     }
 
@@ -136,8 +138,10 @@ impl Run<'_> {
 }
 
 /// Returns what `register` sees of a result.
-fn registered(fields: &Fields) -> Value {
-    let mut fields = fields.clone();
-    fields.shift_remove("invocation");
-    Value::from_json(&Json::Object(fields))
+fn registered(ended: &Attempt) -> Value {
+    let value = ended.value();
+    if let Some(fields) = value.as_dict() {
+        fields.remove(&"invocation".into());
+    }
+    value
 }

@@ -41,6 +41,19 @@ pub(super) struct Vars {
     pub(super) play_roles: std::cell::RefCell<Vec<Rc<Role>>>,
 }
 
+/// Variables that a task sets: seen by itself at once, by others when it has not failed.
+#[derive(Default, Clone)]
+pub(super) struct NewVars {
+    /// `set_fact`.
+    pub(super) set: Dict,
+    /// `include_vars`.
+    pub(super) included: Dict,
+    /// Facts: those of a module, and of `set_fact` with `cacheable`.
+    pub(super) facts: Dict,
+    /// Facts for modules, which know no other variables.
+    pub(super) module_facts: Map<String, Json>,
+}
+
 /// What one task sees: levels, strongest first.
 #[derive(Clone)]
 pub(super) struct VarScope {
@@ -107,26 +120,49 @@ impl Vars {
         }
     }
 
-    /// Takes facts as a module names them.
-    pub(super) fn add_facts(&self, facts: &Map<String, Json>) {
-        for (name, value) in facts {
-            self.add_fact(name, Value::from_json(value));
-        }
-    }
-
-    /// Takes one fact; its texts stay whose they are.
-    pub(super) fn add_fact(&self, name: &str, value: Value) {
-        let short = name.strip_prefix("ansible_").unwrap_or(name);
-        self.facts.set(short, value.clone());
-        if !is_connection_variable(name) {
-            self.injected.set(name, value);
-        }
+    /// Takes what a task has set.
+    pub(super) fn add(&self, new: &NewVars) {
+        fill(&self.set, &new.set);
+        fill(&self.included, &new.included);
+        add_facts(&new.facts, &self.facts, &self.injected);
     }
 
     /// Forgets all facts (`meta: clear_facts`).
     pub(super) fn clear_facts(&self) {
         self.facts.clear();
         self.injected.clear();
+    }
+}
+
+impl NewVars {
+    /// Returns the facts that a module found.
+    pub(super) fn found(facts: Map<String, Json>) -> Self {
+        let named = facts
+            .iter()
+            .map(|(name, value)| (Key::from(name.as_str()), Value::from_json(value)));
+        Self {
+            facts: named.collect(),
+            module_facts: facts,
+            ..Self::default()
+        }
+    }
+}
+
+fn fill(level: &Dict, with: &Dict) {
+    for (name, value) in with.entries() {
+        level.insert(name, value);
+    }
+}
+
+/// Adds facts to `ansible_facts`, and to what has them as variables of their own.
+fn add_facts(new: &Dict, facts: &Dict, injected: &Dict) {
+    for (name, value) in new.entries() {
+        let long = name.value().to_string();
+        let short = long.strip_prefix("ansible_").unwrap_or(&long);
+        facts.set(short, value.clone());
+        if !is_connection_variable(&long) {
+            injected.set(&long, value);
+        }
     }
 }
 
@@ -176,6 +212,14 @@ impl VarScope {
             local: self.local.copy(),
             ..self.clone()
         }
+    }
+
+    /// Shows a task what it has just set, over all that it sees. Facts are there as variables of
+    /// their own only: Ansible adds them to `ansible_facts` when the task has ended.
+    pub(super) fn see(&self, new: &NewVars) {
+        fill(&self.local, &new.set);
+        fill(&self.local, &new.included);
+        add_facts(&new.facts, &Dict::new(), &self.local);
     }
 
     /// Returns whether a variable of that name is in reach.

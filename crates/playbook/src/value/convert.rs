@@ -22,6 +22,15 @@ impl Value {
     pub fn to_json(&self) -> Result<Json, ValueError> {
         to_json(self, 0)
     }
+
+    /// Returns a copy as [`Value::to_json`] would have it, in which texts stay whose they are,
+    /// templates stay templates and no number is cut.
+    ///
+    /// # Errors
+    /// As `to_json`.
+    pub fn to_plain(&self) -> Result<Self, ValueError> {
+        to_plain(self, 0)
+    }
 }
 
 impl Place {
@@ -110,9 +119,37 @@ fn from_number(n: &Number) -> Value {
     )
 }
 
+fn to_plain(value: &Value, depth: usize) -> Result<Value, ValueError> {
+    if depth > DEPTH_LIMIT {
+        return Err(too_deep());
+    }
+    let plain = |item: &Value| to_plain(item, depth + 1);
+    let items = |items: &[Value]| items.iter().map(plain).collect::<Result<_, _>>();
+    Ok(match value {
+        Value::Str(_) | Value::Template(_) | Value::Big(_) => value.clone(),
+        Value::List(list) => Value::list(items(&list.items())?),
+        Value::Tuple(tuple) => Value::list(items(tuple)?),
+        Value::Dict(dict) => {
+            let entries = dict.entries().into_iter().map(|(key, item)| {
+                let key = match key.as_str() {
+                    Some(_) => key,
+                    None => Key::from(key_text(key.value()).as_str()),
+                };
+                Ok((key, plain(&item)?))
+            });
+            Value::Dict(entries.collect::<Result<_, ValueError>>()?)
+        }
+        other => Value::from_json(&to_json(other, depth)?),
+    })
+}
+
+fn too_deep() -> ValueError {
+    ValueError("the value is nested too deeply".to_owned())
+}
+
 fn to_json(value: &Value, depth: usize) -> Result<Json, ValueError> {
     if depth > DEPTH_LIMIT {
-        return Err(ValueError("the value is nested too deeply".to_owned()));
+        return Err(too_deep());
     }
     let items = |items: &[Value]| {
         let items = items.iter().map(|item| to_json(item, depth + 1));
