@@ -529,7 +529,7 @@ impl Bake<'_> {
                 .is_empty()
     }
 
-    /// The user wants to look at what failed: all of it stays, named, until its own timer ends it.
+    /// The user wants to look at what failed: all of it stays, named, until its timer shuts it down.
     async fn keep(&self, mut failure: Failure) -> Failure {
         let Self { plan, env, .. } = self;
         let lifetime = plan.builder.timeouts.unattended;
@@ -582,7 +582,7 @@ fn gate_failed(found: &[String], what: &str) -> Failure {
         .collect();
     Failure::new(format!("the image failed its gate: {}", found.join("; ")))
         .of_kind(Exit::GateFailed)
-        .with_hint("nothing was published; what the playbooks or the image's units put there, sealing could not take")
+        .with_hint("nothing was published; sealing cannot remove what the playbooks or the image's units put there")
 }
 
 /// Returns the failure of a command that was told to stop.

@@ -19,7 +19,7 @@ pub(crate) enum OnError {
     /// Remove everything that the build made.
     #[default]
     Destroy,
-    /// Keep the builder for debugging until its own timer ends it.
+    /// Keep the builder for debugging until its timer shuts it down.
     Keep,
 }
 

@@ -90,7 +90,7 @@ impl Provisioner for AgentProvisioner<'_> {
         });
         Err(match plan.on_error {
             OnError::Destroy => failure.with_hint(
-                "`--on-error keep` leaves the machine for a look at it, until its own timer ends it",
+                "`--on-error keep` keeps the machine for debugging, until its timer shuts it down",
             ),
             OnError::Keep => failure,
         })

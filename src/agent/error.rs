@@ -23,7 +23,7 @@ pub(crate) enum AgentError {
     Protocol(#[from] FrameError),
     #[error("the machine broke the protocol: {0}")]
     OutOfPlace(String),
-    #[error("the machine sent more {0} than any run does; it is not believed any longer")]
+    #[error("the machine sent more {0} than any run does; it is no longer trusted")]
     TooMuch(&'static str),
     #[error("the machine was told to stop and did not say that it has")]
     NotStopped,

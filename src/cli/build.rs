@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Print events to stderr as JSON, one object per line
     #[arg(long)]
     json: bool,
-    /// Write the result to a file as JSON, in place of an older one
+    /// Write the result to FILE as JSON, replacing what is there
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Show more detail; repeatable

@@ -17,13 +17,13 @@ use crate::targets::reap::{Reaped, Reaper, Request, command};
 /// Remove what killed builds left behind
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Say what would be removed, remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// Only this run's, expired or not
+    /// Remove only what this run left, expired or not
     #[arg(long, value_name = "RUN")]
     run: Option<RunId>,
-    /// Only this region; otherwise all that are enabled
+    /// Look only in this region; the default is every enabled region
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
 }

@@ -67,7 +67,7 @@ pub(crate) trait RootShell: Send + Sync {
 /// Why a script on the machine did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {
-    #[error("the machine could not be talked to while {operation}")]
+    #[error("the connection to the machine failed while {operation}")]
     Link {
         operation: Operation,
         source: io::Error,

@@ -23,7 +23,7 @@ pub(crate) enum JournalError {
 
 impl From<JournalError> for TargetError {
     fn from(error: JournalError) -> Self {
-        Self::new("a debt could not be written down").because(error)
+        Self::new("what was about to be created could not be recorded").because(error)
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) enum SshError {
         label: String,
         source: russh::Error,
     },
-    #[error("the jump host {label} does not carry the connection")]
+    #[error("the jump host {label} could not open the connection")]
     Jump {
         /// `user@host` of the jump host.
         label: String,
@@ -93,7 +93,7 @@ pub(crate) enum SshError {
         what: &'static str,
         source: io::Error,
     },
-    #[error("a host key was expected")]
+    #[error("the host key that was given cannot be used")]
     Key(#[source] KeyError),
     /// What russh raised inside its own callbacks; never leaves this module.
     #[error("the SSH protocol failed")]
@@ -197,7 +197,7 @@ pub(crate) enum IdentityError {
     /// The passphrase was wrong, three times.
     #[error("the passphrase was wrong")]
     WrongPassphrase,
-    #[error("it is not a private key that is understood")]
+    #[error("it is not a private key in a format that is supported")]
     Format(#[source] russh::keys::Error),
     #[error("the signature could not be made")]
     Sign(#[source] russh::keys::Error),

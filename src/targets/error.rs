@@ -66,5 +66,5 @@ impl TargetError {
 
 /// Returns the error for a debt that another version has written.
 pub(crate) fn unreadable(error: serde_json::Error) -> TargetError {
-    TargetError::new("this version cannot read what is owed").because(error)
+    TargetError::new("this version cannot read the record of what was created").because(error)
 }

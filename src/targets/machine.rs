@@ -101,7 +101,7 @@ impl Keys {
 }
 
 fn ed25519() -> Result<PrivateKey, TargetError> {
-    let pair =
-        KeyPair::generate("").map_err(|e| TargetError::new("no key for a machine").because(e))?;
+    let pair = KeyPair::generate("")
+        .map_err(|e| TargetError::new("a machine's key could not be made").because(e))?;
     Ok(pair.into_private())
 }

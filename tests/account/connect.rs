@@ -71,14 +71,14 @@ async fn without_an_answer_about_the_own_address_nothing_is_made() {
     drop(silent);
     let liar = echo("0.0.0.0/0\n");
     for (echo, why) in [
-        (&closed, "cannot be asked"),
+        (&closed, "could not be reached"),
         (
             &liar,
-            "answered \"0.0.0.0/0\\n\", which is not an address that one can come from",
+            "answered \"0.0.0.0/0\\n\", which is not the address of a machine",
         ),
     ] {
         let said = build_seen_by(&account, echo).await.ended(1).said;
-        let told = "error: this machine's public address could not be found out: ";
+        let told = "error: this machine's public address could not be determined: ";
         assert!(said.contains(&format!("{told}{echo} {why}")), "{said}");
         let hint = "hint: name it in builder.ingress_cidrs, as 203.0.113.7/32";
         assert!(said.contains(hint), "{said}");

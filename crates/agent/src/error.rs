@@ -12,7 +12,7 @@ pub(crate) enum AgentError {
     #[error("a worker failed")]
     Worker(#[source] std::io::Error),
     /// The peer broke the protocol or the link.
-    #[error("the controller could not be followed")]
+    #[error("the conversation with the controller failed")]
     Frame(#[from] amibake_protocol::frame::FrameError),
     /// A message came at the wrong time.
     #[error("{0} was not expected here")]

@@ -47,7 +47,7 @@ impl FileId {
 /// A link that somebody else could have put where it is.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} is a symbolic link in a folder that others than root can write, and so not followed",
+    "{} is a symbolic link in a folder that users other than root can write to, so it is not followed",
     .0.display()
 )]
 pub(crate) struct UntrustedLink(PathBuf);
@@ -158,7 +158,7 @@ impl Place {
         }
         match self.is_shared()? && held.st_uid != fstat(&self.folder)?.st_uid {
             true => Err(io::Error::other(format!(
-                "{} has other names, and lies in a folder that others than root can write",
+                "{} has other names, and lies in a folder that users other than root can write to",
                 self.real().display()
             ))),
             false => Ok(()),

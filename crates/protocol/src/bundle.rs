@@ -136,7 +136,7 @@ pub enum ItemKind {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// A path is not absolute, or goes up.
-    #[error("{} is no path for a bundle", .0.display())]
+    #[error("{} is not a path that a bundle may have", .0.display())]
     BadPath(PathBuf),
     /// There are more files, or more bytes, than a bundle may have.
     #[error("the bundle is too big")]

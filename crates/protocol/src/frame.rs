@@ -55,7 +55,7 @@ pub enum FrameError {
     #[error("the peer sent a frame of the unknown kind {0}")]
     BadKind(u8),
     /// The body is no message of this protocol.
-    #[error("the peer sent something that is no message")]
+    #[error("the peer sent something that is not a message")]
     BadMessage(#[source] serde_json::Error),
     /// A message is too long to be sent.
     #[error("a message of {bytes} bytes is too long to send")]

@@ -32,7 +32,7 @@ impl fmt::Display for AgentRunId {
 
 /// A text that names no run.
 #[derive(Debug, thiserror::Error)]
-#[error("a run is named by 1 to 64 lower-case letters, digits and dashes")]
+#[error("the name of a run is 1 to 64 lower-case letters, digits and dashes")]
 pub struct NoAgentRunId;
 
 impl TryFrom<String> for AgentRunId {

@@ -44,7 +44,7 @@ enum HostError {
     Ssh(SshError),
     #[error(transparent)]
     Agent(AgentError),
-    #[error("interrupted before the connection stood")]
+    #[error("interrupted while connecting")]
     Interrupted,
 }
 

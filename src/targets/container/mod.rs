@@ -41,7 +41,7 @@ use network::Network;
 const POWER_OFF: Duration = Duration::from_secs(5 * 60);
 
 /// Told where a machine gets no control group of its own.
-const SHARED_GROUP: &str = "where control groups are mounted here cannot be told, so the machine shares one with others: a unit of it may fail while another machine starts or stops";
+const SHARED_GROUP: &str = "it is not clear where control groups are mounted here, so the machine shares one with others: one of its units may fail while another machine starts or stops";
 
 /// Containers on this host.
 pub(crate) struct Container {

@@ -328,7 +328,8 @@ async fn inside(
 }
 
 fn random() -> Result<u32, TargetError> {
-    getrandom::u32().map_err(|e| TargetError::new("no random name for a container").because(e))
+    getrandom::u32()
+        .map_err(|e| TargetError::new("a container's name could not be made").because(e))
 }
 
 const HOST_CERTIFICATES: &str = "/usr/local/share/ca-certificates";

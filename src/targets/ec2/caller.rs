@@ -41,7 +41,7 @@ enum EchoError {
     Url { url: String },
     #[error("{url} did not answer within {after:?}")]
     TooSlow { url: String, after: Duration },
-    #[error("{url} cannot be asked")]
+    #[error("{url} could not be reached")]
     Unreachable {
         url: String,
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -50,7 +50,7 @@ enum EchoError {
     Status { url: String, status: u16 },
     #[error("{url} answered with more than {LONGEST_BYTES} bytes")]
     TooLong { url: String },
-    #[error("{url} answered {said:?}, which is not an address that one can come from")]
+    #[error("{url} answered {said:?}, which is not the address of a machine")]
     NoAddress { url: String, said: String },
 }
 
@@ -147,7 +147,7 @@ fn may_come_from(address: &IpAddr) -> bool {
 }
 
 fn unknown(error: EchoError) -> TargetError {
-    TargetError::new("this machine's public address could not be found out")
+    TargetError::new("this machine's public address could not be determined")
         .because(error)
         .with_hint(format!(
             "name it in builder.ingress_cidrs, as 203.0.113.7/32, or another service in {VARIABLE}"
@@ -157,7 +157,7 @@ fn unknown(error: EchoError) -> TargetError {
 /// Returns the address this machine has on the way to the network outside. Nothing is sent.
 pub(super) async fn local_address() -> Result<IpAddr, TargetError> {
     let unknown =
-        |e| TargetError::new("this machine's own address could not be found out").because(e);
+        |e| TargetError::new("this machine's own address could not be determined").because(e);
     let socket = tokio::net::UdpSocket::bind("0.0.0.0:0")
         .await
         .map_err(unknown)?;
@@ -228,7 +228,7 @@ mod tests {
             let error = asked(ok(said)).await.unwrap_err();
             assert_eq!(
                 error,
-                format!("URL answered {said:?}, which is not an address that one can come from")
+                format!("URL answered {said:?}, which is not the address of a machine")
             );
         }
         let long = "HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"1".repeat(100_000);

@@ -54,7 +54,7 @@ pub(crate) enum Ec2Error {
         /// `ami-0abc12`.
         by: String,
     },
-    #[error("a debt could not be written down")]
+    #[error("what was about to be created could not be recorded")]
     Journal(#[from] JournalError),
     #[error("{what} was not {wanted} within {} s", after.as_secs())]
     TooSlow {

@@ -87,7 +87,7 @@ fn part(own: &str) -> Result<String, TargetError> {
         .find(|(prefix, _)| start.starts_with(prefix))
         .map(|(_, kind)| kind);
     let kind = kind.ok_or_else(|| {
-        TargetError::manifest("builder.user_data is in no format that cloud-init knows")
+        TargetError::manifest("builder.user_data is not in a format that cloud-init knows")
             .with_hint("begin it with `#cloud-config` or `#!/bin/sh`")
     })?;
     Ok(format!(
