@@ -14,12 +14,26 @@ const PLAY: &str = r#"
         content: "{{ inventory_hostname }} {{ group_names | join(',') }} {{ color }} {{ size }} {{ only | default('-') }}\n"
         dest: /tmp/names
         mode: "0644"
+    - name: Data and templates of the inventory
+      ansible.builtin.copy:
+        content: "{{ raw }} {{ raws[0] }} {{ ports[80] }}\n"
+        dest: /tmp/marks
+        mode: "0644"
     - name: Only one of them
       ansible.builtin.command: "false"
       when: inventory_hostname in fails
       changed_when: false
     - name: Last
       ansible.builtin.debug: {msg: "{{ hostvars[inventory_hostname].color }}"}
+"#;
+
+const ALL: &str = r#"
+color: none
+size: 1
+fails: []
+raw: !unsafe "{% endraw %}{{ 1 + 1 }}"
+raws: !unsafe ["{{ 1 + 1 }}"]
+ports: {80: "{{ size }}"}
 "#;
 
 /// An inventory folder as people keep it; `name` is the file.
@@ -30,7 +44,7 @@ fn inventory(folder: &Path, name: &str, one: &Plain, two: &Plain) {
         std::fs::write(path, text).unwrap();
     };
     write("play.yml", PLAY);
-    write("group_vars/all.yml", "color: none\nsize: 1\nfails: []\n");
+    write("group_vars/all.yml", ALL);
     write("group_vars/web/main.yml", "color: green\n");
     write("group_vars/servers.yml", "size: 2\ncolor: blue\n");
     write("host_vars/two", "only: here\n");
@@ -102,6 +116,9 @@ fn hosts_run_at_the_same_time_and_one_that_is_not_there_holds_nobody_up() {
         );
         assert_eq!(one.read("tmp/names"), "one servers,web green 2 -\n");
         assert_eq!(two.read("tmp/names"), "two db,servers blue 9 here\n");
+        let marks = |size: u8| format!("{{% endraw %}}{{{{ 1 + 1 }}}} {{{{ 1 + 1 }}}} {size}\n");
+        assert_eq!(one.read("tmp/marks"), marks(2));
+        assert_eq!(two.read("tmp/marks"), marks(9));
         let again = ours(&[]); // what Ansible meets as well: everything is in place
         let mut ansible = Command::new("ansible-playbook");
         ansible
