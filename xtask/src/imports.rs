@@ -468,7 +468,7 @@ pub(crate) fn crates(root: &Path) -> Vec<(String, PathBuf)> {
 
 /// The rooms of the executor, the lowest first: none names one above it.
 const EXECUTOR: [&[&str]; 5] = [
-    &["model", "role", "options", "effects"],
+    &["model", "role", "options"],
     &[
         "vars",
         "handlers",
@@ -482,6 +482,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "eval", "lookup", "search", "convert", "roles", "notify", "magic",
     ],
     &[
+        "effects",
         "outcome",
         "actions",
         "attempt",
