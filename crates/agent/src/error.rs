@@ -8,7 +8,6 @@ pub(crate) enum AgentError {
     /// It was started by hand.
     #[error("this program is started by amibake; it has no commands for people")]
     Usage,
-    /// A worker ended.
     #[error("a worker failed")]
     Worker(#[source] std::io::Error),
     /// The peer broke the protocol or the link.
@@ -17,15 +16,12 @@ pub(crate) enum AgentError {
     /// A message came at the wrong time.
     #[error("{0} was not expected here")]
     Unexpected(&'static str),
-    /// The bundle is not sound.
     #[error("the bundle could not be unpacked")]
     Bundle(#[from] amibake_protocol::bundle::BundleError),
     /// A file or socket of ours failed.
     #[error("could not {doing} {}", .path.display())]
     Io {
-        /// What was being done.
         doing: &'static str,
-        /// To what.
         path: std::path::PathBuf,
         source: std::io::Error,
     },

@@ -60,9 +60,7 @@ pub enum Change {
     Write {
         /// Where. A link here is replaced, not followed.
         path: PathBuf,
-        /// The new content.
         content: Content,
-        /// How.
         #[serde(flatten)]
         how: How,
     },
@@ -77,10 +75,8 @@ pub enum Change {
     /// Change owner or group of the file or link itself.
     Owner {
         path: PathBuf,
-        /// The new owner.
         #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
-        /// The new group.
         #[serde(skip_serializing_if = "Option::is_none")]
         gid: Option<u32>,
         /// Which file was seen there; `None` if this plan makes it.
@@ -90,7 +86,6 @@ pub enum Change {
     /// Change the permission bits.
     Mode {
         path: PathBuf,
-        /// The new bits.
         #[serde(serialize_with = "octal")]
         mode: u32,
         /// Which file was seen there; `None` if this plan makes it.

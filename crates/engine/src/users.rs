@@ -18,20 +18,16 @@ pub struct User {
     /// Mostly `x`: the shadow has it.
     pub password: String,
     pub uid: u32,
-    /// Primary group.
     pub gid: u32,
     /// Comment field.
     pub gecos: String,
-    /// Home directory.
     pub home: String,
-    /// Login shell.
     pub shell: String,
 }
 
 /// A line of `/etc/group`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Name.
     pub name: String,
     pub gid: u32,
     /// Members other than by primary group.

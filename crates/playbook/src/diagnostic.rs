@@ -108,7 +108,6 @@ pub struct Diagnostic {
     /// What is wrong: a lower-case fragment.
     pub message: String,
     pub span: Span,
-    /// What the author can do.
     pub hint: Option<String>,
 }
 

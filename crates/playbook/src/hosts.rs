@@ -32,7 +32,6 @@ pub enum PatternError {
     Regex {
         /// With its `~`.
         pattern: String,
-        /// What is wrong with it.
         source: ReError,
     },
     /// `web[7]` of three.

@@ -115,7 +115,6 @@ pub struct Item {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "item", rename_all = "kebab-case")]
 pub enum ItemKind {
-    /// A folder.
     Folder,
     /// A file whose content travels with the bundle.
     File {
@@ -129,7 +128,9 @@ pub enum ItemKind {
         size: u64,
     },
     /// A link that leads nowhere, or to a folder that it is in.
-    Link { target: String },
+    Link {
+        target: String,
+    },
 }
 
 /// Why a bundle cannot be unpacked.

@@ -36,9 +36,7 @@ pub enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
@@ -78,7 +76,6 @@ pub struct Recap {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// A play begins.
     PlayStarted {
         /// The play's `name`, or its hosts pattern.
         name: String,
@@ -144,7 +141,6 @@ pub enum Event {
     },
     /// The run ended by itself. Always the last event.
     Finished {
-        /// The figures of the recap.
         recap: Recap,
         /// Why the run could not go on, when it was no task's failure (a syntax error, say).
         error: Option<String>,

@@ -39,7 +39,6 @@ pub enum Frame {
 /// Why bytes are no frame, or a frame no message.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The link failed.
     #[error("could not read a frame")]
     Io(#[source] io::Error),
     /// It ended inside a frame.
@@ -65,12 +64,7 @@ pub enum FrameError {
     },
     /// A content came where a message should, or the other way round.
     #[error("the peer sent {found:?} where {wanted:?} should be")]
-    OutOfPlace {
-        /// What came.
-        found: Kind,
-        /// What should have.
-        wanted: Kind,
-    },
+    OutOfPlace { found: Kind, wanted: Kind },
 }
 
 /// A header that has been checked.

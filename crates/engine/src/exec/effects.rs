@@ -20,7 +20,6 @@ pub(super) enum Flow {
     EndPlay,
     /// `meta: end_role`: nothing of the role with this identity follows.
     EndRole(String),
-    /// The run was cancelled.
     Cancelled,
 }
 

@@ -151,9 +151,7 @@ pub(super) struct Block {
 /// What a list of tasks holds.
 #[derive(Clone)]
 pub(super) enum Node {
-    /// A task.
     Task(Rc<Task>),
-    /// A block.
     Block(Rc<Block>),
 }
 

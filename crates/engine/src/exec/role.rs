@@ -25,7 +25,6 @@ pub(super) struct Role {
     pub(super) keywords: Keywords,
     /// The roles it was called from, outermost first.
     pub(super) chain: Vec<Rc<Role>>,
-    /// The roles it depends on.
     pub(super) dependencies: Vec<Rc<Role>>,
     /// Its tasks and handlers.
     pub(super) tasks: Vec<Node>,

@@ -84,9 +84,7 @@ pub enum FileError {
     Unreadable {
         /// `read`, `list`, `open`.
         doing: &'static str,
-        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
     /// A text that is none.

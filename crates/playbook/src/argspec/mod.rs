@@ -23,7 +23,6 @@ pub enum Kind {
     Bool,
     /// A whole number, or text that is one.
     Int,
-    /// A number.
     Float,
     /// A list of texts; a comma-separated text is split.
     List,
@@ -40,7 +39,6 @@ pub enum Kind {
 pub struct Param {
     pub name: &'static str,
     pub kind: Kind,
-    /// Whether it must be given.
     pub required: bool,
     /// Its default as YAML would write it; `None` if absent stays absent.
     pub default: Option<&'static str>,

@@ -320,13 +320,9 @@ pub(super) const BOOLEANS: &[&str] = &[
 /// Where a keyword stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A play.
     Play,
-    /// A block.
     Block,
-    /// A task.
     Task,
-    /// A handler.
     Handler,
     /// A role where it is used.
     Role,

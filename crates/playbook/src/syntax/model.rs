@@ -54,15 +54,10 @@ pub struct Play {
     pub span: Span,
     /// Its keywords, the lists of tasks and roles left out.
     pub keywords: Keywords,
-    /// `pre_tasks`.
     pub pre_tasks: Vec<Step>,
-    /// The roles it uses.
     pub roles: Vec<RoleUse>,
-    /// `tasks`.
     pub tasks: Vec<Step>,
-    /// `post_tasks`.
     pub post_tasks: Vec<Step>,
-    /// `handlers`.
     pub handlers: Vec<Step>,
 }
 
@@ -95,9 +90,7 @@ pub struct Role {
 /// What a list of tasks holds.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// A task.
     Task(Box<Task>),
-    /// A block.
     Block(Block),
 }
 
@@ -116,7 +109,6 @@ pub struct Block {
 /// A task or handler.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// Its name, if it has one.
     pub name: Option<String>,
     /// The role it belongs to.
     pub role: Option<String>,

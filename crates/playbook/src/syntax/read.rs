@@ -21,11 +21,8 @@ pub struct Read<T> {
 /// What a role's `meta/main.yml` says to who runs it.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
-    /// The roles it depends on.
     pub dependencies: Vec<RoleUse>,
-    /// `allow_duplicates`.
     pub allow_duplicates: Option<Node>,
-    /// `collections`.
     pub collections: Option<Node>,
 }
 

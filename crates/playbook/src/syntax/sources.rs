@@ -29,7 +29,6 @@ pub enum SourcesError {
         /// All of them.
         total: u64,
         limit: u64,
-        /// The biggest file.
         biggest: PathBuf,
         size: u64,
     },

@@ -82,7 +82,6 @@ pub enum Value {
     Int(i64),
     /// A whole number that does not fit an [`i64`]; never one that does.
     Big(Rc<BigInt>),
-    /// A floating-point number.
     Float(f64),
     /// Text that reads as it stands.
     Str(Text),
@@ -90,7 +89,6 @@ pub enum Value {
     Bytes(Rc<[u8]>),
     /// A mutable list, shared by its clones.
     List(List),
-    /// A tuple.
     Tuple(Rc<[Value]>),
     /// A mutable mapping in insertion order, shared by its clones.
     Dict(Dict),

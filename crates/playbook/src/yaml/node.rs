@@ -24,13 +24,11 @@ pub enum Kind {
     Bool(bool),
     /// A whole number of any size.
     Int(BigInt),
-    /// A number.
     Float(f64),
     /// Text; for `!vault` the ciphertext.
     Str(String),
     /// A date, perhaps with a time.
     Timestamp(Timestamp),
-    /// A sequence.
     Seq(Vec<Node>),
     /// A mapping in its order, merge keys applied, no key twice.
     Map(Vec<(Node, Node)>),

@@ -19,7 +19,6 @@ pub(super) enum Schema {
 /// A date, perhaps with a time. Displays as Python's `str` does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timestamp {
-    /// Year.
     pub year: u16,
     /// Month, from 1.
     pub month: u8,
