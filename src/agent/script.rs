@@ -2,7 +2,9 @@
 //!
 //! The script answers `amibake RUN have` or `amibake RUN need BYTES-KEY`; in the second case it
 //! takes the compressed agent from its standard input first. It never runs a file that it has
-//! not hashed as the user it runs as, in a folder that only this user can write.
+//! not hashed as the user it runs as, in a folder that only this user can write. Others may run
+//! the same file meanwhile, which is why a good one is never replaced, nor another version removed
+//! within an hour of its last use.
 
 use amibake_playbook::shell::quote;
 use amibake_protocol::message::AgentRunId;
@@ -47,10 +49,12 @@ if ! { [ -f "$f" ] && [ "$(sha256sum <"$f")" = "$h  -" ]; }; then
   t=$d/.new-$$; trap "rm -f $t" EXIT
   head -c "$n" | gzip -dc >"$t" || exit 1
   [ "$(sha256sum <"$t")" = "$h  -" ] || { echo "the agent arrived damaged" >&2; exit 1; }
-  chmod 700 "$t" && mv -f "$t" "$f" || exit 1
-  trap - EXIT
-  for o in "$d"/agent-*; do [ "$o" = "$f" ] || rm -f "$o"; done
+  chmod 700 "$t" || exit 1
+  if ! { ln "$t" "$f" 2>/dev/null || [ "$(sha256sum <"$f")" = "$h  -" ]; }; then mv -f "$t" "$f" || exit 1; fi
+  rm -f "$t"; trap - EXIT
+  find "$d" -maxdepth 1 -name 'agent-*' ! -path "$f" -mmin +60 -exec rm -f {} +
 fi
+touch "$f"
 echo "amibake $run have"
 umask "$w"
 exec "$f" session "$b" "$d" "$@""#;

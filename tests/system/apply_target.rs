@@ -119,6 +119,26 @@ fn the_agent_runs_where_nothing_else_may_be_executed_and_is_shipped_once() {
     let (sum, name) = sums.trim().split_once(' ').unwrap();
     assert_eq!(sum, name);
 
+    // Several controllers that come at once, after another version: nobody's agent is pulled away.
+    let old = "/var/lib/amibake/agent-old /var/lib/amibake/agent-used";
+    for _ in 0..3 {
+        root(
+            &plain,
+            &format!(
+                "rm /var/lib/amibake/*; touch {old}; touch -d '2 hours ago' /var/lib/amibake/agent-old"
+            ),
+        );
+        let mut apply: Vec<_> = (0..4)
+            .map(|_| apply_as(&plain, "ubuntu", AS_ROOT))
+            .collect();
+        let started: Vec<_> = apply.iter_mut().map(|a| a.spawn().unwrap()).collect();
+        for mut controller in started {
+            assert!(controller.wait().unwrap().success());
+        }
+        let count = "cd /var/lib/amibake; test -e agent-used && ls -A | wc -l";
+        assert_eq!(root(&plain, count), "2\n", "its own and the one in use");
+    }
+
     // A user without any right, whose home takes no programs either.
     people(&plain);
     let mut apply = apply_as(&plain, "dave", AS_LOGIN);
