@@ -10,13 +10,13 @@ use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
 use super::censor::Secrets;
-use super::effects::NewVars;
 use super::eval;
 use super::executor::Call;
 use super::outcome::{Attempt, Fields};
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
+use super::vars::NewVars;
 use crate::deadline;
 use crate::module::{Failure, Outcome};
 

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use amibake_playbook::value::{Dict, Key, Value};
-use serde_json::{Map, Value as Json};
+use amibake_playbook::value::Value;
 
 use super::model::{Enclosing, Node};
 use super::role::Role;
+use super::vars::NewVars;
 
 /// How a list of tasks goes on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,33 +21,6 @@ pub(super) enum Flow {
     /// `meta: end_role`: nothing of the role with this identity follows.
     EndRole(String),
     Cancelled,
-}
-
-/// Variables that a task sets: seen by itself at once, by others when it has not failed.
-#[derive(Default, Clone)]
-pub(super) struct NewVars {
-    /// `set_fact`.
-    pub(super) set: Dict,
-    /// `include_vars`.
-    pub(super) included: Dict,
-    /// Facts: those of a module, and of `set_fact` with `cacheable`.
-    pub(super) facts: Dict,
-    /// Facts for modules, which know no other variables.
-    pub(super) module_facts: Map<String, Json>,
-}
-
-impl NewVars {
-    /// Returns the facts that a module found.
-    pub(super) fn found(facts: Map<String, Json>) -> Self {
-        let named = facts
-            .iter()
-            .map(|(name, value)| (Key::from(name.as_str()), Value::from_json(value)));
-        Self {
-            facts: named.collect(),
-            module_facts: facts,
-            ..Self::default()
-        }
-    }
 }
 
 /// Effects of a task, in the order in which they are applied.

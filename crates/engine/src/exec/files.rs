@@ -9,7 +9,6 @@ use serde_json::{Map, Value as Json, json};
 
 use super::actions::plain;
 use super::convert;
-use super::effects::NewVars;
 use super::eval;
 use super::model::{Enclosing, Play};
 use super::outcome::Attempt;
@@ -17,6 +16,7 @@ use super::run::{Run, Stop};
 use super::search;
 use super::task_context::TaskContext;
 use super::task_error::{FileError, TaskError, refused};
+use super::vars::NewVars;
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
 pub(super) fn load_vars_files(

@@ -5,10 +5,10 @@ use amibake_protocol::event::{Diff, Status};
 use serde_json::{Map, Value as Json, json};
 
 use super::censor::{self, NO_LOG};
-use super::effects::NewVars;
 use super::model::{Keywords, RoleUse};
 use super::roles::Use;
 use super::task_error::TaskError;
+use super::vars::NewVars;
 
 /// The fields of a result.
 pub(super) type Fields = Map<String, Json>;

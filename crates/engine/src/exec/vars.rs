@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use amibake_playbook::template::Scope;
 use amibake_playbook::value::{Dict, Key, Value};
+use serde_json::{Map, Value as Json};
 
-use super::effects::NewVars;
 use super::model::{Enclosing, Task};
 use super::role::Role;
 
@@ -39,6 +39,19 @@ pub(super) struct Vars {
     pub(super) play_files: Dict,
     /// The roles of this play, whose variables the whole play sees.
     pub(super) play_roles: std::cell::RefCell<Vec<Rc<Role>>>,
+}
+
+/// Variables that a task sets: seen by itself at once, by others when it has not failed.
+#[derive(Default, Clone)]
+pub(super) struct NewVars {
+    /// `set_fact`.
+    pub(super) set: Dict,
+    /// `include_vars`.
+    pub(super) included: Dict,
+    /// Facts: those of a module, and of `set_fact` with `cacheable`.
+    pub(super) facts: Dict,
+    /// Facts for modules, which know no other variables.
+    pub(super) module_facts: Map<String, Json>,
 }
 
 /// What one task sees: levels, strongest first.
@@ -118,6 +131,20 @@ impl Vars {
     pub(super) fn clear_facts(&self) {
         self.facts.clear();
         self.injected.clear();
+    }
+}
+
+impl NewVars {
+    /// Returns the facts that a module found.
+    pub(super) fn found(facts: Map<String, Json>) -> Self {
+        let named = facts
+            .iter()
+            .map(|(name, value)| (Key::from(name.as_str()), Value::from_json(value)));
+        Self {
+            facts: named.collect(),
+            module_facts: facts,
+            ..Self::default()
+        }
     }
 }
 
