@@ -133,7 +133,7 @@ impl Session for Guest {
         &NoCommands
     }
 
-    async fn repin(&self, _key: &PublicLine, _patience: Duration) -> Result<(), ConnectError> {
+    async fn repin(&self, _key: &PublicLine, _limit: Duration) -> Result<(), ConnectError> {
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn unless_heard(hub: &Arc<Hub>, alone: Duration) {
     let hub = hub.clone();
     thread::spawn(move || {
         loop {
-            let left = hub.with(|state| alone.checked_sub(state.heard.elapsed()));
+            let left = hub.with(|state| alone.checked_sub(state.followed_at.elapsed()));
             let Some(left) = left else {
                 return cancel(&hub);
             };
@@ -125,7 +125,7 @@ mod tests {
             unless_heard(hub, Duration::from_millis(300));
         }
         for _ in 0..20 {
-            followed.with(|state| state.heard = Instant::now());
+            followed.with(|state| state.followed_at = Instant::now());
             thread::sleep(Duration::from_millis(50));
         }
         assert!(left.with(|state| state.cancelled));

@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) generation: u64,
     pub(crate) attached: bool,
     /// When a controller said something for the last time.
-    pub(crate) heard: Instant,
+    pub(crate) followed_at: Instant,
     /// The question that waits for its answer.
     pub(crate) pending: Option<(u64, Ask)>,
     asked: u64,
@@ -48,7 +48,7 @@ impl Hub {
             log,
             generation: 0,
             attached: false,
-            heard: Instant::now(),
+            followed_at: Instant::now(),
             pending: None,
             asked: 0,
             answer: None,
@@ -139,7 +139,7 @@ impl State {
     pub(crate) fn attach(&mut self) -> u64 {
         self.generation += 1;
         self.attached = true;
-        self.heard = Instant::now();
+        self.followed_at = Instant::now();
         self.generation
     }
 

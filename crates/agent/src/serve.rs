@@ -234,7 +234,7 @@ fn read_in(folder: &RunFolder, hub: &Arc<Hub>, mut from: &UnixStream) -> Result<
         let Some(frame) = frame::read(&mut from)? else {
             return Ok(());
         };
-        hub.with(|state| state.heard = Instant::now());
+        hub.with(|state| state.followed_at = Instant::now());
         match frame.message()? {
             ToAgent::Ack { seq } => hub.with(|state| state.log.acknowledge(seq)),
             ToAgent::Cancel => cancel(hub),

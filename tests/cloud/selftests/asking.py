@@ -18,15 +18,15 @@ BASE_IMAGE = "ami-0ba5e0ba5e0ba5e00"
 CLOUD = Path(__file__).parents[1] / "cloud.py"
 
 
-def eventually(what, check, patience=180):
+def eventually(what, check, limit=180):
     """Returns the first true answer of `check`."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         answer = check()
         if answer:
             return answer
         time.sleep(0.1)
-    raise AssertionError(f"waited {patience} s for {what}")
+    raise AssertionError(f"waited {limit} s for {what}")
 
 
 class Process:
