@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use crate::agent::AgentError;
 use crate::clock::{self, Instant};
-use crate::connector::{Connector, Session};
+use crate::connector::{ConnectError, Connector, LiesWith, Session};
 use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
@@ -241,7 +241,7 @@ impl Bake<'_> {
     /// Returns when the target knows that the machine is no more.
     async fn death(&self, machine: &Machine) -> Failure {
         loop {
-            self.env.connector.trying().await;
+            self.env.connector.connecting().await;
             if let Some(death) = self.env.target.death(machine).await {
                 return failed(death);
             }
@@ -329,7 +329,10 @@ impl Bake<'_> {
         let examining = self.examine(&machine, sealed, &cx);
         self.while_it_lives(&machine, examining)
             .await
-            .map_err(|failure| failure.of_kind(Exit::GateFailed))?;
+            .map_err(|failure| match is_the_image_s(&failure) {
+                true => failure.of_kind(Exit::GateFailed),
+                false => failure,
+            })?;
         if let Err(error) = env.target.dismiss(&machine).await {
             // The image has passed; unwinding removes the machine, or names it.
             let message = format!(
@@ -343,7 +346,8 @@ impl Bake<'_> {
         Ok(())
     }
 
-    /// Whatever goes wrong here is the image's fault: it does not boot, or cannot be logged in to.
+    /// What goes wrong here is the image's fault, as a rule: it does not boot, or cannot be logged in
+    /// to.
     async fn examine(
         &self,
         machine: &Machine,
@@ -388,7 +392,7 @@ impl Bake<'_> {
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
-        let explains = !error.is_mistaken_identity;
+        let explains = error.lies_with != LiesWith::Stranger;
         let mut failure = Failure::from(error);
         let mut hints: Vec<String> = failure.hint.take().into_iter().collect();
         if explains {
@@ -601,6 +605,17 @@ fn is_about_the_link(failure: &Failure) -> bool {
     })
 }
 
+/// Returns whether the image may be to blame for what went wrong on its machine. It is not where the
+/// link was cut, another machine answered, or the machine was ended from outside.
+fn is_the_image_s(failure: &Failure) -> bool {
+    let error = &*failure.error;
+    let connecting = error.downcast_ref::<ConnectError>();
+    let ended = error.downcast_ref::<TargetError>();
+    !is_about_the_link(failure)
+        && connecting.is_none_or(|error| error.lies_with == LiesWith::Machine)
+        && ended.is_none_or(|error| error.fault != Fault::World)
+}
+
 fn panicked(panic: &(dyn Any + Send)) -> Failure {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -619,7 +634,7 @@ pub(crate) fn failed(error: TargetError) -> Failure {
     let hint = error.hint().map(str::to_owned);
     let kind = match error.fault {
         Fault::Manifest => Exit::Usage,
-        Fault::World => Exit::Failed,
+        Fault::World | Fault::Machine => Exit::Failed,
     };
     let mut failure = Failure::new(error).of_kind(kind);
     failure.hint = hint;

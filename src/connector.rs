@@ -4,6 +4,7 @@
 //! put a scripted guest in its place, since they have no machines.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ pub(crate) trait Connector: Send + Sync {
     /// Returns once a try to connect has met silence, since the last time this returned.
     async fn silence(&self);
 
-    /// Returns once a try to connect has begun, since the last time this returned: a machine is new,
-    /// or its link was cut.
-    async fn trying(&self) {
+    /// Returns while a machine is connected to: at once, or when that begins, since one is new, or
+    /// its link was cut.
+    async fn connecting(&self) {
         std::future::pending::<()>().await;
     }
 }
@@ -60,24 +61,52 @@ pub(crate) trait Session: RootShell {
 pub(crate) struct ConnectError {
     pub(crate) error: Box<dyn Error + Send + Sync>,
     pub(crate) hint: Option<String>,
-    /// Whether another machine than ours answered: what ours is like explains nothing.
-    pub(crate) is_mistaken_identity: bool,
+    pub(crate) lies_with: LiesWith,
+}
+
+/// With whom it lies that a machine could not be logged in to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LiesWith {
+    /// The machine, or what is between it and this one.
+    Machine,
+    /// This machine's own network.
+    Network,
+    /// Another machine than ours, which answered: what ours is like explains nothing.
+    Stranger,
 }
 
 impl From<SshError> for ConnectError {
     fn from(error: SshError) -> Self {
+        let lies_with = match () {
+            () if error.is_mistaken_identity() => LiesWith::Stranger,
+            () if error.is_about_the_network() => LiesWith::Network,
+            () => LiesWith::Machine,
+        };
         Self {
             hint: error.hint(),
-            is_mistaken_identity: error.is_mistaken_identity(),
+            lies_with,
             error: Box::new(error),
         }
     }
 }
 
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
 impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        let mut failure = Self::new(error.error);
-        failure.hint = error.hint;
+    fn from(mut error: ConnectError) -> Self {
+        let hint = error.hint.take();
+        let mut failure = Self::new(error);
+        failure.hint = hint;
         failure
     }
 }
@@ -126,8 +155,8 @@ impl Connector for SshConnector {
         self.silence.met().await;
     }
 
-    async fn trying(&self) {
-        self.silence.tried().await;
+    async fn connecting(&self) {
+        self.silence.connecting().await;
     }
 }
 

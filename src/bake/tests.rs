@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::connector::ConnectError;
+use crate::connector::{ConnectError, LiesWith};
 use crate::event::{self, Reports};
 use crate::exit::Leftover;
 use crate::guest::{self, Operation};
@@ -175,7 +175,7 @@ impl Payer for Stuck {
 }
 
 /// Nobody can log in to its machines.
-struct NoLogin;
+struct NoLogin(LiesWith);
 
 #[async_trait]
 impl Connector for NoLogin {
@@ -187,7 +187,7 @@ impl Connector for NoLogin {
         Err(ConnectError {
             error: "nobody answers".into(),
             hint: None,
-            is_mistaken_identity: false,
+            lies_with: self.0,
         })
     }
 
@@ -196,7 +196,7 @@ impl Connector for NoLogin {
     }
 
     /// It goes on trying.
-    async fn trying(&self) {}
+    async fn connecting(&self) {}
 }
 
 struct NoHands;
@@ -278,7 +278,7 @@ fn env<'a>(
 ) -> BakeEnv<'a> {
     BakeEnv {
         target,
-        connector: &NoLogin,
+        connector: &NoLogin(LiesWith::Machine),
         provisioner: &NoHands,
         events,
         interrupt,
@@ -448,16 +448,20 @@ async fn work_that_failed_by_itself_is_told_at_once() {
     assert!(after < Duration::from_secs(3), "{after:?}");
 }
 
-#[tokio::test]
-async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
+/// Looks at a candidate that cannot be logged in to.
+async fn judged(connector: NoLogin, dies_after: Option<usize>) -> Failure {
     let (plan, folder) = planned(Duration::from_secs(60));
     let (events, _reports) = event::channel();
     let target = Stuck {
         machine: Some(machine()),
+        dies_after,
         ..Stuck::default()
     };
     let interrupt = Interrupt::default();
-    let env = env(&target, &events, &interrupt, &folder);
+    let env = BakeEnv {
+        connector: &connector,
+        ..env(&target, &events, &interrupt, &folder)
+    };
     let bake = begun(&plan, &env);
     let candidate = Candidate {
         id: "ami-1".into(),
@@ -466,11 +470,35 @@ async fn an_image_that_nobody_can_log_in_to_has_failed_its_gate() {
             name: "web".into(),
         },
     };
-    let failure = bake
+    let judged = bake
         .check_candidate(&candidate, &seal::Sealed::default())
         .await;
-    let failure = failure.unwrap_err();
-    assert_eq!(failure.exit(), Exit::GateFailed, "{}", failure.error);
+    judged.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_image_has_failed_its_gate_where_its_machine_lets_nobody_in_and_not_where_others_are_to_blame()
+ {
+    for (lies_with, dies_after, exit) in [
+        (LiesWith::Machine, None, Exit::GateFailed),
+        (LiesWith::Network, None, Exit::Failed),
+        (LiesWith::Stranger, None, Exit::Failed),
+        // EC2 has ended it.
+        (LiesWith::Machine, Some(0), Exit::Failed),
+    ] {
+        let failure = judged(NoLogin(lies_with), dies_after).await;
+        assert_eq!(failure.exit(), exit, "{lies_with:?}: {}", failure.error);
+    }
+    let ended = |fault| failed(TargetError::new("i-1 is stopped").of(fault));
+    assert!(is_the_image_s(&ended(Fault::Machine)));
+    assert!(!is_the_image_s(&ended(Fault::World)));
+    assert!(is_the_image_s(&gate_failed(&["a key".to_owned()], "")));
+    let cut = Failure::from(GuestError::CutOff {
+        operation: Operation::LookAtCandidate,
+        how: "the link was lost".into(),
+        said: String::new(),
+    });
+    assert!(!is_the_image_s(&cut));
 }
 
 /// Interrupts a bake whose RunInstances is on its way, then has EC2 answer. Returns what was paid,

@@ -421,6 +421,38 @@ mod tests {
     }
 
     #[test]
+    fn what_a_candidate_is_waited_for_with_has_not_failed() {
+        let mut plain = Plain::new(Paint(false), 0);
+        let phase = |phase| Report {
+            time_ms: 0,
+            about: Arc::from("web"),
+            event: Event::PhaseStarted {
+                phase,
+                number: 1,
+                total: 9,
+            },
+            bytes: 0,
+        };
+        let waits = || {
+            let (index, retries_left) = (1, 60);
+            vec![
+                started(index, "http://localhost:8080/", "uri"),
+                HostEvent::TaskRetrying {
+                    index,
+                    retries_left,
+                },
+            ]
+        };
+        plain.render(&phase(Phase::Test));
+        let told = render(&mut plain, "web", waits());
+        let line = "waiting: [web]: http://localhost:8080/ (up to 60 more tries)\n";
+        assert!(told.ends_with(line), "{told}");
+        plain.render(&phase(Phase::Provision));
+        let told = render(&mut plain, "web", waits());
+        assert!(told.contains("FAILED - RETRYING: [web]: "), "{told}");
+    }
+
+    #[test]
     fn a_run_reads_as_ansible_prints_it() {
         let mut plain = Plain::new(Paint(false), 0);
         let item = |label: &str, status| HostEvent::ItemFinished {

@@ -9,7 +9,7 @@ use russh::ChannelStream;
 use russh::client::{self, Handle, Msg};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::deadline::Deadline;
@@ -53,12 +53,12 @@ impl RetryPolicy {
     }
 }
 
-/// Somebody who wants to know that nothing comes back from a host: packets may be dropped on the
-/// way, since this machine has another address now.
+/// What those want to know who watch over a machine: that nothing comes back from it (packets may be
+/// dropped on the way, since this machine has another address now), and that it is connected to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Silence {
     met: Arc<Notify>,
-    tries: Arc<Notify>,
+    connecting: watch::Sender<usize>,
 }
 
 impl Silence {
@@ -67,10 +67,26 @@ impl Silence {
         self.met.notified().await;
     }
 
-    /// Returns once a try to connect has begun, since the last time this returned: for the first
-    /// time, or since a link was cut.
-    pub(crate) async fn tried(&self) {
-        self.tries.notified().await;
+    /// Returns while somebody tries to connect: at once, or when that begins, for the first time or
+    /// since a link was cut.
+    pub(crate) async fn connecting(&self) {
+        let mut number = self.connecting.subscribe();
+        let begun = number.wait_for(|number| *number > 0).await;
+        begun.expect("its sender is here");
+    }
+
+    fn begin(&self) -> Connecting {
+        self.connecting.send_modify(|number| *number += 1);
+        Connecting(self.connecting.clone())
+    }
+}
+
+/// While it is there, somebody tries to connect.
+struct Connecting(watch::Sender<usize>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.send_modify(|number| *number -= 1);
     }
 }
 
@@ -104,11 +120,11 @@ pub(super) async fn open(
     retry: RetryPolicy,
     events: &Events,
 ) -> Result<Session, SshError> {
+    let _until_it_ends = destination.silence.begin();
     let deadline = Instant::now() + retry.total;
     let (mut tries, mut before, mut refused) = (0, None, None);
     loop {
         tries += 1;
-        destination.silence.tries.notify_one();
         let time = match retry.total.is_zero() {
             true => retry.per_try,
             // The last try must not outlive the deadline of all.

@@ -253,6 +253,23 @@ impl SshError {
         }
     }
 
+    /// Returns whether no machine had a part in it: there is no way to it from here, or no address.
+    pub(crate) fn is_about_the_network(&self) -> bool {
+        match self {
+            Self::Resolve { .. } => true,
+            Self::Connect { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::NetworkDown
+                    | io::ErrorKind::AddrNotAvailable
+            ),
+            Self::Jump { source, .. } | Self::GaveUp { source, .. } => {
+                source.is_about_the_network()
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether it proved itself and takes none of our keys.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {

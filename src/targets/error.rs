@@ -21,6 +21,12 @@ pub(crate) enum Fault {
     /// The manifest asks for what cannot be: exit 2.
     Manifest,
     World,
+    /// That of what runs on the machine, which has ended itself.
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(dead_code, reason = "only EC2 is asked for a machine's end")
+    )]
+    Machine,
 }
 
 impl TargetError {
@@ -39,6 +45,14 @@ impl TargetError {
             fault: Fault::Manifest,
             ..Self::new(message)
         }
+    }
+
+    /// Says whose fault it is.
+    #[cfg(feature = "ec2")]
+    #[must_use]
+    pub(crate) fn of(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
     }
 
     #[must_use]

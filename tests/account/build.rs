@@ -73,7 +73,7 @@ impl<'a> Build<'a> {
             steps: Steps::Done,
             interrupt: Interrupt::default(),
             renew_every: bake::RENEW_EVERY,
-            // The server is not a hundred times as fast as EC2, and its clock is the wall's.
+            // The server is not faster than EC2 as the bake's clock is faster than the wall.
             per_try: Duration::from_secs(20 * 60),
             said: Arc::default(),
         }

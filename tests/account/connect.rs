@@ -10,6 +10,7 @@ use super::build::Build;
 use super::child::{Process, Work};
 use super::guest::{Guests, Steps};
 use super::server::Account;
+use crate::clock::{Instant, Pace};
 use crate::exit::Exit;
 
 /// Starts an echo service on loopback that always says the same; returns its address.
@@ -126,6 +127,29 @@ async fn a_subnet_without_a_way_out_is_named() {
     let said = fails_to_connect(&account, &format!(", subnet: {{id: {subnet}}}")).await;
     let cause = format!("its subnet, {subnet}, has no route to an internet gateway");
     assert!(said.contains(&cause), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_machine_that_ends_while_a_try_to_connect_hangs_is_told_at_once() {
+    // The server is not fast enough for more.
+    let _pace = Pace::set(10);
+    let account = Account::open().await;
+    let code = "Server.InternalError";
+    let dies = json!({"after": 1, "code": code, "message": "on launch"});
+    account.control("ways", json!({"dies": dies})).await;
+    let mut build = Build::of(&account);
+    build.guests = Guests::silent();
+    let began = Instant::now();
+    let built = build.run().await.ended(Exit::Failed);
+    assert!(built.said.contains(code), "{}", built.said);
+    let calls = account.calls().await;
+    let looks = calls
+        .iter()
+        .filter(|call| call.action == "DescribeInstances");
+    assert!(looks.count() > 2);
+    // A second is ten here; the rest of it is launching and cleaning up.
+    assert!(began.elapsed() < build.plan.builder.timeouts.connect / 2);
 }
 
 #[tokio::test]

@@ -30,22 +30,23 @@ async fn a_hundred_builds_at_once_that_are_throttled_by_chance_all_end_and_leave
     let ways = json!({"throttle_share": THROTTLED, "seed": seed});
     account.control("ways", ways).await;
     let since = std::time::Instant::now();
-    let mut builds: Vec<Build<'_>> = (0..BUILDS).map(|_| Build::of(&account)).collect();
+    // No build is to fail since this machine is slow.
+    let build = |_| Build::with(&account, ", timeouts: {total: 6h}");
+    let mut builds: Vec<Build<'_>> = (0..BUILDS).map(build).collect();
     for (number, build) in builds.iter_mut().enumerate() {
         build.plan.image.name = format!("web-{number}");
     }
     let built = join_all(builds.iter().map(Build::run)).await;
     let took = since.elapsed().as_secs_f64();
 
-    let mut images = Vec::new();
+    let (mut images, mut unwound) = (Vec::new(), Vec::new());
     for built in built {
         let exit = built.failure.as_ref().map_or(Exit::Done, Failure::exit);
-        let clean = matches!(
-            (exit, &built.image),
-            (Exit::Done, Some(_)) | (Exit::Failed, None)
-        );
-        assert!(clean, "{exit:?}: {}", built.said);
-        images.extend(built.image.map(|image| image.id));
+        match (exit, built.image) {
+            (Exit::Done, Some(image)) => images.push(image.id),
+            (Exit::Failed, None) => unwound.push(built.said),
+            (exit, image) => panic!("{exit:?} {image:?}: {}", built.said),
+        }
     }
     images.sort();
     let mut after = account.inventory().await;
@@ -58,11 +59,13 @@ async fn a_hundred_builds_at_once_that_are_throttled_by_chance_all_end_and_leave
         }
     }
     println!(
-        "crowd: {BUILDS} builds at once, {} images, the others unwound; {took:.0} s, peak memory {} MiB",
+        "crowd: {BUILDS} builds at once, {} images, {} unwound; {took:.0} s, peak memory {} MiB",
         images.len(),
+        unwound.len(),
         peak_memory_kib() / 1024
     );
-    assert!(images.len() > BUILDS / 2, "{} images", images.len());
+    // What EC2 only puts off costs no build its image.
+    assert!(unwound.is_empty(), "{}", unwound.join("\n\n"));
 }
 
 fn peak_memory_kib() -> u64 {

@@ -106,6 +106,16 @@ async fn a_link_that_is_lost_while_sealing_makes_no_image() {
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
+async fn a_link_that_is_lost_while_the_candidate_is_looked_at_is_no_fault_of_the_image() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let guests = Guests::default().answering(Operation::LookAtCandidate, Answer::Lost);
+    fails(&account, Steps::Done, guests, Exit::Failed).await;
+    assert!(account.actions().await.contains(&"CreateImage".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
 async fn a_step_that_never_ends_is_cut_short_by_its_time_limit() {
     let _pace = super::fast();
     let account = Account::open().await;

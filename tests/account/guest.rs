@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::bake::Provisioner;
 use crate::clock::sleep;
-use crate::connector::{ConnectError, Connector, Session};
+use crate::connector::{ConnectError, Connector, LiesWith, Session};
 use crate::exit::Failure;
 use crate::guest::{Operation, Output, RootShell};
 use crate::plan::BakePlan;
@@ -31,6 +32,8 @@ pub(super) enum Answer {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Guests {
     state: Arc<Mutex<State>>,
+    /// Whether somebody tries to log in who is not let in.
+    connecting: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -63,11 +66,13 @@ impl Connector for Guests {
         limit: Duration,
     ) -> Result<Box<dyn Session>, ConnectError> {
         if self.state.lock().unwrap().silent {
+            // It is one try that hangs for so long.
+            self.connecting.send_replace(true);
             sleep(limit).await;
             return Err(ConnectError {
                 error: "nobody answers".into(),
                 hint: None,
-                is_mistaken_identity: false,
+                lies_with: LiesWith::Machine,
             });
         }
         Ok(Box::new(Guest {
@@ -78,6 +83,11 @@ impl Connector for Guests {
 
     async fn silence(&self) {
         std::future::pending::<()>().await;
+    }
+
+    async fn connecting(&self) {
+        let mut connecting = self.connecting.subscribe();
+        connecting.wait_for(|connecting| *connecting).await.unwrap();
     }
 }
 

@@ -21,8 +21,7 @@ pub(super) type Inventory = BTreeMap<String, Vec<String>>;
 
 pub(super) const REGION: &str = "eu-west-1";
 
-/// What EC2 takes for what it does, in seconds of the wall: about a hundredth of the real times, as
-/// the clock of the bakes goes a hundred times as fast.
+/// What EC2 takes for what it does, in seconds of the wall: about a hundredth of the real times.
 const DELAYS: [(&str, f64); 6] = [
     ("visible", 0.01),
     ("pending", 0.02),

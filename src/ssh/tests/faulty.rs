@@ -50,6 +50,26 @@ fn repeat(what: &'static [u8]) -> impl Fn(TcpStream) + Send + Sync + Clone {
 }
 
 #[tokio::test]
+async fn who_watches_is_told_of_a_try_that_hangs_as_long_as_it_does() {
+    let silent = server(|mut stream| {
+        let _ended = stream.read_to_end(&mut Vec::new());
+    });
+    let silence = silent.silence.clone();
+    let connecting = || tokio::time::timeout(Duration::from_millis(100), silence.connecting());
+    assert!(connecting().await.is_err(), "nobody tries");
+    let events = events();
+    let trying = connect(silent, SHORT, &events);
+    let watching = async {
+        for _ in 0..3 {
+            connecting().await.unwrap();
+        }
+    };
+    let (tried, ()) = tokio::join!(trying, watching);
+    assert!(tried.is_err());
+    assert!(connecting().await.is_err(), "nobody tries any more");
+}
+
+#[tokio::test]
 async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
     let error = refused(server(|mut stream| {
         let _ended = stream.read_to_end(&mut Vec::new());

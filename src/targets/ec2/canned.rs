@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ec2::config::SharedAsyncSleep;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -17,6 +18,7 @@ use aws_smithy_runtime_api::http::{Response, StatusCode};
 use aws_smithy_types::body::SdkBody;
 
 use super::Ec2;
+use super::sdk_clock::SdkSleep;
 
 /// A call, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,15 @@ impl Canned {
         region: &'static str,
         answer: impl Fn(&Call) -> Said + Send + Sync + 'static,
     ) -> (Ec2, Self) {
+        Self::with_tries(region, RetryConfig::disabled(), answer)
+    }
+
+    /// The same with the SDK's own tries.
+    pub(super) fn with_tries(
+        region: &'static str,
+        tries: RetryConfig,
+        answer: impl Fn(&Call) -> Said + Send + Sync + 'static,
+    ) -> (Ec2, Self) {
         let canned = Self {
             made: Arc::default(),
             answer: Arc::new(answer),
@@ -59,7 +70,8 @@ impl Canned {
             .behavior_version(BehaviorVersion::latest())
             .region(region.clone())
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .retry_config(RetryConfig::disabled())
+            .retry_config(tries)
+            .sleep_impl(SharedAsyncSleep::new(SdkSleep))
             .http_client(canned.clone())
             .build();
         let mut ec2 = Ec2::by(config, &region);

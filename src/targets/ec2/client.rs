@@ -281,6 +281,30 @@ fn refuse_zone(region: &str) -> Result<(), TargetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::targets::ec2::canned::{Canned, Said};
+
+    #[tokio::test]
+    async fn a_bake_has_all_its_tries_although_another_has_used_up_its_own() {
+        let tries = RetryConfig::standard()
+            .with_max_attempts(TRIES)
+            .with_initial_backoff(Duration::from_millis(1));
+        let throttled = |_: &_| Said::No("RequestLimitExceeded");
+        let (one, canned) = Canned::with_tries("eu-west-1", tries, throttled);
+        let other = Ec2::by(one.config.clone(), &Region::new("eu-west-1"));
+        let tries_of = async |ec2: &Ec2| {
+            let before = canned.made().len();
+            let answer = ec2.ec2.describe_regions().send().await;
+            assert!(answer.is_err());
+            canned.made().len() - before
+        };
+        assert_eq!(tries_of(&one).await, TRIES as usize);
+        let mut calls = 0;
+        while tries_of(&one).await > 1 {
+            calls += 1;
+            assert!(calls < 500, "there is no end of its tries");
+        }
+        assert_eq!(tries_of(&other).await, TRIES as usize);
+    }
 
     #[test]
     fn a_zone_is_no_region_and_its_region_is_named() {

@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::caller::{alone, local_address};
 use super::network::is_public;
 use super::{Ec2, launch, tags};
-use crate::targets::{Machine, TargetError, tail};
+use crate::targets::{Fault, Machine, TargetError, tail};
 
 /// A port that answers go back to: Linux and Windows both use it for connections of their own.
 const EPHEMERAL: u16 = 50_000;
@@ -40,12 +40,14 @@ impl Ec2 {
     /// Returns that a machine has ended, with EC2's reason and the end of its console.
     pub(super) async fn ended(&self, machine: &Machine) -> Option<TargetError> {
         let found = self.instance(&machine.id).await.ok()?;
-        let message = match found {
+        let error = match found {
             Some(instance) => end(&instance)?,
             None if self.is_young(&machine.id) => return None,
-            None => format!("{} is unknown to EC2: was it removed by hand?", machine.id),
+            None => TargetError::new(format!(
+                "{} is unknown to EC2: was it removed by hand?",
+                machine.id
+            )),
         };
-        let error = TargetError::new(message);
         let console = self.console(&machine.id).await;
         Some(match console.is_empty() {
             true => error,
@@ -117,8 +119,13 @@ impl Ec2 {
 }
 
 /// Returns that a machine has ended or is about to, and why, if it has.
-fn end(instance: &Instance) -> Option<String> {
-    let told = state(instance)?;
+fn end(instance: &Instance) -> Option<TargetError> {
+    let told = TargetError::new(state(instance)?);
+    let reason = instance.state_reason().and_then(|reason| reason.code());
+    let told = match reason {
+        Some("Client.InstanceInitiatedShutdown") => told.of(Fault::Machine),
+        _ => told,
+    };
     let has_ended = matches!(
         launch::state(instance),
         "stopping" | "stopped" | "shutting-down" | "terminated"
@@ -246,20 +253,29 @@ mod tests {
 
     #[test]
     fn a_machine_that_ends_is_told_with_ec2_s_reason() {
-        let told = |state: &str| {
+        let told = |state: &str, code: &str, message: &str| {
             let name = state.into();
-            let reason = StateReason::builder().message("Server.InternalError: Internal error");
-            end(&Instance::builder()
+            let reason = StateReason::builder().code(code).message(message);
+            let ended = end(&Instance::builder()
                 .instance_id("i-1")
                 .state(InstanceState::builder().name(name).build())
                 .state_reason(reason.build())
-                .build())
+                .build());
+            ended.map(|error| (error.to_string(), error.fault))
         };
-        let ended = "i-1 is terminated: Server.InternalError: Internal error";
-        assert_eq!(told("terminated").as_deref(), Some(ended));
-        assert!(told("shutting-down").is_some());
-        assert_eq!(told("running"), None);
-        assert_eq!(told("pending"), None);
+        let (code, message) = (
+            "Server.InternalError",
+            "Server.InternalError: Internal error",
+        );
+        let ended = "i-1 is terminated: Server.InternalError: Internal error".to_owned();
+        let by_ec2 = told("terminated", code, message);
+        assert_eq!(by_ec2, Some((ended, Fault::World)));
+        assert!(told("shutting-down", code, message).is_some());
+        assert_eq!(told("running", code, message), None);
+        assert_eq!(told("pending", code, message), None);
+        let itself = "Client.InstanceInitiatedShutdown";
+        let fault = told("stopping", itself, itself).unwrap().1;
+        assert_eq!(fault, Fault::Machine);
     }
 
     fn group(from: i32, to: i32, cidr: &str) -> SecurityGroup {
