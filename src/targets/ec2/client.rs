@@ -293,7 +293,7 @@ mod tests {
         let other = Ec2::by(one.config.clone(), &Region::new("eu-west-1"));
         let tries_of = async |ec2: &Ec2| {
             let before = canned.made().len();
-            let answer = ec2.ec2.describe_regions().send().await;
+            let answer = ec2.ec2.create_tags().send().await;
             assert!(answer.is_err());
             canned.made().len() - before
         };
