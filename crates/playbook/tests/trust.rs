@@ -19,6 +19,7 @@ fn variables() -> Variables {
         ("data".into(), Value::str("1 == 1")),
         ("template".into(), Value::str("{{ 1 + 1 }}")),
         ("lone".into(), authored("{{ author }}")),
+        ("document".into(), authored("- c: 1 == 1")),
         ("lazy".into(), authored("{{ data }}")),
         (
             "list".into(),
@@ -45,6 +46,8 @@ const AUTHORS: &[&str] = &[
     "author if true else 'x'",
     "author or 'x'",
     "lookup('vars', 'author')",
+    "document | from_yaml | map(attribute='c') | first",
+    "(document | from_yaml_all | first)[0].c",
 ];
 
 /// Expressions whose result is data.
@@ -65,6 +68,7 @@ const DATA: &[&str] = &[
     "[author] | join('')",
     "list | to_json | from_json | first",
     "'\"1 == 1\"' | from_yaml",
+    "(author ~ '') | from_yaml",
     "author | regex_replace('9', '8')",
     "author | quote",
     "author | b64encode | b64decode",

@@ -6,7 +6,7 @@ use super::super::yaml_out::{self, Style};
 use super::{Filter, Given, filter};
 use crate::template::Error;
 use crate::template::eval::Evaluator;
-use crate::value::Value;
+use crate::value::{Mark, Value};
 
 pub(super) const FILTERS: &[Filter] = &[
     filter("from_yaml", &[], from_yaml),
@@ -19,15 +19,19 @@ pub(super) const FILTERS: &[Filter] = &[
     }),
 ];
 
-fn parse(text: &str) -> Result<Value, Error> {
+/// Reads a document, whose texts are whose the whole is.
+fn parse(text: &str, mark: Mark) -> Result<Value, Error> {
     let document = crate::yaml::parse(Path::new("<yaml>"), text.as_bytes())
         .map_err(|diagnostic| Error::failed(format!("invalid YAML: {diagnostic}")))?;
-    Ok(Value::from_data_node(&document.root))
+    Ok(match mark {
+        Mark::Author => Value::from_node(&document.root),
+        Mark::Data | Mark::Literal => Value::from_data_node(&document.root),
+    })
 }
 
 fn from_yaml(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     match &value {
-        Value::Str(text) => parse(text),
+        Value::Str(text) => parse(text, text.mark()),
         _ => Ok(value),
     }
 }
@@ -55,7 +59,7 @@ fn from_yaml_all(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Er
     }
     documents
         .iter()
-        .map(|text| parse(text))
+        .map(|document| parse(document, text.mark()))
         .collect::<Result<Vec<_>, _>>()
         .map(Value::list)
 }
