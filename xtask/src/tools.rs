@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::common::root;
 
-/// What a release takes: 7.3 GiB for the largest crate of the AWS SDK, and what is compiled beside it.
+/// What a release takes: 6.8 GiB for the largest crate of the AWS SDK, and what is compiled beside it.
 const RELEASE_KIB: u64 = 8 << 20;
 
 /// How much memory compiling takes.
@@ -16,7 +16,7 @@ const RELEASE_KIB: u64 = 8 << 20;
 pub(crate) enum Memory {
     /// What every machine has.
     Any,
-    /// What the AWS SDK takes when it is optimised.
+    /// What the AWS SDK takes.
     OfRelease,
 }
 
