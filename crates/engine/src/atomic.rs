@@ -51,32 +51,32 @@ pub(crate) struct Validate {
     pub(crate) attributes: attrs::Attributes,
 }
 
-/// Replaces the file at `dest` by `content`, and returns it, open.
+/// Replaces the file at `place`, which was found at `dest`, by `content`, and returns it, open.
 pub(crate) fn replace(
+    place: &Place,
     dest: &Path,
     content: &Source,
     how: &How,
-    environment: &[(String, String)],
 ) -> Result<File, Failure> {
-    if let Some(validate) = &how.validate {
-        run_validation(validate, dest, content, environment)?;
-    }
-    let place = Place::of(dest).map_err(|e| unwritable(dest, &e))?;
     let mut new = match named_like(dest).tempfile_in(place.folder()) {
         Ok(new) => new,
-        Err(_) if how.unsafe_writes => return in_place(&place, dest, content),
+        Err(_) if how.unsafe_writes => return in_place(place, dest, content),
         Err(e) => return Err(unwritable(dest, &plain(e))),
     };
     let written = content.write_to(new.as_file_mut());
     written.map_err(|e| failed("write", dest, &e))?;
-    let set = set_attributes(new.as_file(), dest, how);
+    let set = set_attributes(new.as_file(), place, dest, how);
     set.map_err(|e| failed("set the attributes of", dest, &e))?;
-    put_in_place(new, &place, dest, content, how)
+    put_in_place(new, place, dest, content, how)
 }
 
 /// Gives the new file the likeness of the one it replaces, or of the one it shall be like.
-fn set_attributes(new: &File, dest: &Path, how: &How) -> io::Result<()> {
-    let old = held(dest).ok();
+fn set_attributes(new: &File, place: &Place, dest: &Path, how: &How) -> io::Result<()> {
+    let old = match place.metadata() {
+        Ok(there) if there.is_symlink() => held(dest).ok(),
+        Ok(_) => place.hold().ok(),
+        Err(_) => None,
+    };
     match (&how.like, &old) {
         (Some(like), _) => take_likeness(&held(like)?, new, false),
         (None, Some(old)) => take_likeness(old, new, true),
@@ -164,7 +164,7 @@ fn in_place(place: &Place, dest: &Path, content: &Source) -> Result<File, Failur
 
 /// Runs the validation command on a copy of the new content, in a folder of its own: beside the
 /// destination, somebody else could put another file in its place.
-fn run_validation(
+pub(crate) fn validate(
     validate: &Validate,
     dest: &Path,
     content: &Source,
@@ -237,7 +237,8 @@ fn with_checksum(failure: Failure, validate: &Validate) -> Failure {
     }
 }
 
-fn unwritable(dest: &Path, error: &io::Error) -> Failure {
+/// Says that nothing can be made where `dest` is to be.
+pub(crate) fn unwritable(dest: &Path, error: &io::Error) -> Failure {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return failed("write beside", dest, error);
     }
@@ -249,14 +250,14 @@ fn unwritable(dest: &Path, error: &io::Error) -> Failure {
 
 /// Returns an error without the path of a descriptor, which says nothing to a reader.
 fn plain(error: io::Error) -> io::Error {
-    error
-        .raw_os_error()
-        .or_else(|| {
-            std::error::Error::source(&error)?
-                .downcast_ref::<io::Error>()?
-                .raw_os_error()
-        })
-        .map_or(error, io::Error::from_raw_os_error)
+    let mut text = error.to_string();
+    match text.find(" at path \"") {
+        Some(at) => {
+            text.truncate(at);
+            io::Error::new(error.kind(), text)
+        }
+        None => error,
+    }
 }
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
@@ -267,13 +268,21 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
 
+    fn replace(path: &Path, text: &str, how: &How) -> Result<File, Failure> {
+        let content = Source::of_text(text);
+        if let Some(validate) = &how.validate {
+            super::validate(validate, path, &content, &[])?;
+        }
+        super::replace(&Place::of(path).unwrap(), path, &content, how)
+    }
+
     #[test]
     fn what_was_there_keeps_its_mode_and_the_rest_of_the_folder_is_as_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.conf");
         std::fs::write(&path, "old").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
-        replace(&path, &Source::of_text("new"), &How::default(), &[]).unwrap();
+        replace(&path, "new", &How::default()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o4750);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -293,10 +302,10 @@ mod tests {
             }),
             ..How::default()
         };
-        let failure = replace(&path, &Source::of_text("bad"), &how, &[]).unwrap_err();
+        let failure = replace(&path, "bad", &how).unwrap_err();
         assert_eq!(failure.msg, "failed to validate: rc:1 error:");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        replace(&path, &Source::of_text("good"), &how, &[]).unwrap();
+        replace(&path, "good", &how).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "good");
     }
 
@@ -314,13 +323,24 @@ mod tests {
             }),
             like: None,
         };
-        let bad = replace(path, &Source::of_text("bad"), &how("grep -q good %s"), &[]);
+        let bad = replace(path, "bad", &how("grep -q good %s"));
         assert_eq!(bad.unwrap_err().msg, "failed to validate: rc:1 error:");
         assert_eq!(std::fs::read(path).unwrap(), before);
-        replace(path, &Source::of_text("good"), &how("grep -q good %s"), &[]).unwrap();
+        replace(path, "good", &how("grep -q good %s")).unwrap();
         assert_eq!(
             std::fs::read_to_string("/proc/self/comm").unwrap(),
             "good\n"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named_as_the_task_names_it() {
+        let path = Path::new("/proc/sys/vm/overcommit_memory");
+        let refused = replace(path, "1", &How::default()).unwrap_err().msg;
+        assert!(
+            refused.contains(" /proc/sys/vm/overcommit_memory: "),
+            "{refused}"
+        );
+        assert!(!refused.contains("/proc/self/fd"), "{refused}");
     }
 }

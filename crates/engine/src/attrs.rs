@@ -42,6 +42,11 @@ fn one() -> u64 {
     1
 }
 
+/// A count of links is wider on some processors than on others.
+fn wide(count: impl Into<u64>) -> u64 {
+    count.into()
+}
+
 impl Meta {
     /// Reads the file at `path` itself, links not followed; `None` if nothing is there.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
@@ -63,18 +68,20 @@ impl Meta {
 
     /// Reads what is at `place`, links not followed.
     pub(crate) fn at(place: &Place) -> io::Result<Option<Self>> {
-        match place.metadata() {
-            Ok(meta) => Ok(Some(Self {
-                mode: meta.mode(),
-                uid: meta.uid(),
-                gid: meta.gid(),
-                links: meta.nlink(),
-                inode: meta.ino(),
-                device: meta.dev(),
-            })),
-            Err(e) if place::is_missing(&e) => Ok(None),
-            Err(e) => Err(e),
-        }
+        Self::beside(place, place.name())
+    }
+
+    /// Reads another name in the folder of `place`, links not followed.
+    pub(crate) fn beside(place: &Place, name: &OsStr) -> io::Result<Option<Self>> {
+        let found = place.look(name)?;
+        Ok(found.map(|stat| Self {
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            links: wide(stat.st_nlink),
+            inode: stat.st_ino,
+            device: stat.st_dev,
+        }))
     }
 
     /// Returns which file it is; `None` for one that is foreseen.

@@ -7,7 +7,7 @@ use std::fs::{self, File, FileTimes, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::AT_FDCWD;
@@ -25,12 +25,65 @@ pub(crate) struct Made {
     ids: HashMap<Spot, FileId>,
     /// The last file, held: its number alone could be another's once it is removed.
     last: Option<(Spot, OwnedFd)>,
+    changed: Recent,
+    read: Recent,
+}
+
+/// The folder that was found last, so that what lies together is not walked to one by one.
+#[derive(Default)]
+struct Recent(Option<(PathBuf, Place)>);
+
+impl Recent {
+    /// Finds `path` itself, as [`Place::of`] does.
+    fn place(&mut self, path: &Path) -> io::Result<Place> {
+        let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let (Some(folder), Some(name), false) = (path.parent(), path.file_name(), slash) else {
+            return Place::of(path);
+        };
+        if let Some((_, held)) = self.0.as_ref().filter(|(at, _)| at == folder) {
+            held.look(name)?;
+            return Ok(held.sibling(name));
+        }
+        let place = Place::of(path)?;
+        self.0 = Some((folder.to_owned(), place.clone()));
+        Ok(place)
+    }
 }
 
 impl Made {
+    /// Finds what is to be changed.
+    pub(crate) fn place(&mut self, path: &Path) -> io::Result<Place> {
+        self.changed.place(path)
+    }
+
+    /// Finds what is to be read.
+    pub(crate) fn source(&mut self, path: &Path) -> io::Result<Place> {
+        self.read.place(path)
+    }
+
+    /// Walks anew from here on: a name may have been given to another folder.
+    pub(crate) fn let_go(&mut self) {
+        (self.changed, self.read) = (Recent::default(), Recent::default());
+    }
+
+    /// Finds what `path` leads to.
+    fn behind(&mut self, path: &Path) -> io::Result<(Place, OwnedFd)> {
+        let place = self.place(path)?;
+        let held = place.hold()?;
+        if !is_link(&held)? {
+            return Ok((place, held));
+        }
+        let place = Place::behind(path)?;
+        let held = place.hold()?;
+        match is_link(&held)? {
+            true => Err(place::too_many_links()),
+            false => Ok((place, held)),
+        }
+    }
+
     /// Makes a directory; one that somebody else made meanwhile is as good.
     pub(crate) fn directory(&mut self, path: &Path) -> io::Result<()> {
-        let place = Place::of(path)?;
+        let place = self.place(path)?;
         match fs::create_dir(place.path()) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
                 self.note(&Place::behind(path)?)
@@ -46,9 +99,9 @@ impl Made {
         Ok(())
     }
 
-    /// Keeps the file that was written at `path`.
-    pub(crate) fn keep(&mut self, path: &Path, file: File) -> io::Result<()> {
-        let spot = Place::of(path)?.spot()?;
+    /// Keeps the file that was written at `place`.
+    pub(crate) fn keep(&mut self, place: &Place, file: File) -> io::Result<()> {
+        let spot = place.spot()?;
         self.ids.insert(spot.clone(), place::id(file.as_fd())?);
         self.last = Some((spot, OwnedFd::from(file)));
         Ok(())
@@ -56,34 +109,37 @@ impl Made {
 
     /// Changes owner or group of the file or link itself.
     pub(crate) fn give_owner(
-        &self,
+        &mut self,
         path: &Path,
         of: Option<FileId>,
         uid: Option<u32>,
         gid: Option<u32>,
     ) -> io::Result<()> {
-        let held = self.subject(&Place::of(path)?, of)?;
+        let place = self.place(path)?;
+        let held = self.subject(&place, place.hold()?, of)?;
         own(&held, uid, gid)
     }
 
     /// Changes the permission bits of what `path` leads to.
-    pub(crate) fn give_mode(&self, path: &Path, of: Option<FileId>, mode: u32) -> io::Result<()> {
-        let held = self.subject(&Place::behind(path)?, of)?;
-        if is_link(&held)? {
-            return Err(place::too_many_links());
-        }
+    pub(crate) fn give_mode(
+        &mut self,
+        path: &Path,
+        of: Option<FileId>,
+        mode: u32,
+    ) -> io::Result<()> {
+        let (place, held) = self.behind(path)?;
+        let held = self.subject(&place, held, of)?;
         // Of a descriptor by O_PATH, fchmod knows nothing.
         let path = place::by_descriptor(held.as_fd());
         fs::set_permissions(path, Permissions::from_mode(mode))
     }
 
-    /// Holds what is at `place`, if it is what was seen or made there.
-    fn subject(&self, place: &Place, of: Option<FileId>) -> io::Result<OwnedFd> {
+    /// Returns what is held at `place`, if it is what was seen or made there.
+    fn subject(&self, place: &Place, held: OwnedFd, of: Option<FileId>) -> io::Result<OwnedFd> {
         let spot = place.spot()?;
         if let Some((_, last)) = self.last.as_ref().filter(|(at, _)| *at == spot) {
             return last.try_clone();
         }
-        let held = place.hold()?;
         let known = self.ids.get(&spot).copied().or(of);
         // A link can be given away and nothing else, so any link will do.
         if !is_link(&held)? && known != Some(place::id(held.as_fd())?) {
@@ -116,9 +172,9 @@ pub(crate) fn own_tree(place: &Place, uid: u32, gid: u32) -> io::Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(());
     }
-    let inside = Place::inside(held, place.real());
+    let inside = place.enter()?;
     for name in inside.names()? {
-        own_tree(&inside.sibling(&name)?, uid, gid)?;
+        own_tree(&inside.sibling(&name), uid, gid)?;
     }
     Ok(())
 }

@@ -169,19 +169,25 @@ fn apply_one(change: &Change, made: &mut Made, context: &mut Context<'_>) -> Res
         Change::Run { argv } => run_argv(argv, context),
         Change::Sysctl { argv, failing } => sysctl(argv, failing, context),
         Change::Account(step) => account::take(step, context),
-        Change::Remove { path } => told("remove", path, by_descriptor::remove(path)),
-        Change::RemoveTree { path } => by_descriptor::remove_tree(path)
-            .map_err(|e| Failure::new(format!("rmtree failed: {e}"))),
+        Change::Remove { path } => {
+            made.let_go();
+            told("remove", path, by_descriptor::remove(path))
+        }
+        Change::RemoveTree { path } => {
+            made.let_go();
+            by_descriptor::remove_tree(path)
+                .map_err(|e| Failure::new(format!("rmtree failed: {e}")))
+        }
         Change::Directory { path } => told("create", path, made.directory(path)),
         Change::Link { path, target } => link(path, made, |at| symlink(target, at)),
         Change::HardLink { path, target } => {
-            let target = Place::of(target).map_err(|e| unlinked("linking", path, &e))?;
+            let target = Place::of(target).map_err(|e| {
+                let msg = format!("Error while linking to {}: {e}", target.display());
+                Failure::new(msg).with("path", path.to_string_lossy())
+            })?;
             link(path, made, |at| fs::hard_link(target.path(), at))
         }
-        Change::Write { path, content, how } => {
-            let file = atomic::replace(path, &content.source, how, &context.environment)?;
-            told("write", path, made.keep(path, file))
-        }
+        Change::Write { path, content, how } => write(path, &content.source, how, made, context),
         Change::Copy { path, from } => copy(path, from, made, context),
         Change::Backup { path, to } => told("back up", path, by_descriptor::back_up(path, to)),
         Change::Owner { path, uid, gid, of } => {
@@ -216,6 +222,7 @@ fn link(
     made: &mut Made,
     make: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<(), Failure> {
+    made.let_go();
     let place = Place::of(path).map_err(|e| unlinked("linking", path, &e))?;
     by_descriptor::link(&place, make).map_err(|(doing, e)| unlinked(doing, path, &e))?;
     told("link", path, made.note(&place))
@@ -226,13 +233,27 @@ fn unlinked(doing: &str, path: &Path, error: &io::Error) -> Failure {
 }
 
 fn copy(path: &Path, from: &Path, made: &mut Made, context: &Context<'_>) -> Result<(), Failure> {
-    let source = Place::of(from).and_then(|place| place.open_to_read());
+    let source = made.source(from).and_then(|place| place.open_to_read());
     let source = source.and_then(Source::of_file).map_err(|e| {
         let msg = format!("could not read {}: {e}", from.display());
         Failure::new(msg).with("path", from.to_string_lossy())
     })?;
-    let file = atomic::replace(path, &source, &How::default(), &context.environment)?;
-    told("write", path, made.keep(path, file))
+    write(path, &source, &How::default(), made, context)
+}
+
+fn write(
+    path: &Path,
+    content: &Source,
+    how: &How,
+    made: &mut Made,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    if let Some(validate) = &how.validate {
+        atomic::validate(validate, path, content, &context.environment)?;
+    }
+    let place = made.place(path).map_err(|e| atomic::unwritable(path, &e))?;
+    let file = atomic::replace(&place, path, content, how)?;
+    told("write", path, made.keep(&place, file))
 }
 
 /// Runs `chattr` in the folder that was found. It follows no link itself.

@@ -1,31 +1,36 @@
 //! Finds what a path names without being led astray by those who can write in a folder on the way.
 //!
 //! Root that resolves a path and later acts on it by name acts on whatever lies there by then. So a
-//! path is walked by descriptors, and the change is made in the folder that was found. A link is
-//! passed only in a folder that root alone can write: whoever could swap it could choose what root
-//! changes. Tasks of other users act with those users' own rights, and follow links as ever.
+//! path is walked by descriptors, and the change is made in the folder that was found. Whoever could
+//! swap a link could choose what root changes, so a link that another user could have put where it
+//! is leads root to that user's own files alone (`walk`, and who that is in `hands`). Tasks of other
+//! users act with those users' own rights, and follow links as ever.
+
+mod hands;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 
-/// As many as Linux follows.
-const MOST_LINKS: u32 = 40;
-const STICKY: u32 = 0o1000;
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+use self::walk::{Bound, Walk};
 
 /// A name in a folder that is held open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
-    folder: OwnedFd,
+    folder: Arc<OwnedFd>,
     name: OsString,
     /// The folder's path without links.
-    within: PathBuf,
+    within: Arc<Path>,
+    /// Whose all that is found here has to be.
+    bound: Option<Arc<Bound>>,
 }
 
 /// Which file it is, whatever its name.
@@ -44,13 +49,33 @@ impl FileId {
     }
 }
 
-/// A link that somebody else could have put where it is.
+/// A link that somebody else could have put where it is, and where it must not lead.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{} is a symbolic link in a folder that users other than root can write to, so it is not followed",
-    .0.display()
-)]
-pub(crate) struct UntrustedLink(PathBuf);
+pub(crate) enum UntrustedLink {
+    /// Nobody can say whose it is.
+    #[error(
+        "{} is a symbolic link in a folder that several users can write to, so it is not followed",
+        .0.display()
+    )]
+    OfMany(PathBuf),
+    /// One user's, and what it leads to is not.
+    #[error(
+        "{} is a symbolic link that user {user} could have put there, and {} is not that user's own",
+        .link.display(),
+        .found.display()
+    )]
+    BeyondOwn {
+        link: PathBuf,
+        user: String,
+        found: PathBuf,
+    },
+}
+
+impl From<UntrustedLink> for io::Error {
+    fn from(link: UntrustedLink) -> Self {
+        Self::other(link)
+    }
+}
 
 impl Place {
     /// Finds `path` itself: a link there is not followed, unless a slash follows its name.
@@ -64,22 +89,45 @@ impl Place {
         Walk::begin(path)?.finish(true)
     }
 
-    /// Returns the folder that is held, whose path is `within`.
-    pub(crate) fn inside(folder: OwnedFd, within: PathBuf) -> Self {
-        Self {
-            folder,
-            name: OsString::from("."),
-            within,
+    /// Goes into the folder that is here, if it is no link.
+    pub(crate) fn enter(&self) -> io::Result<Self> {
+        let held = self.hold()?;
+        let stat = fstat(&held)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(io::ErrorKind::NotADirectory.into());
         }
+        self.admit(&self.name, &stat)?;
+        Ok(Self {
+            within: Arc::from(self.real()),
+            folder: Arc::new(held),
+            name: OsString::from("."),
+            bound: self.bound.clone(),
+        })
     }
 
     /// Returns another name in the same folder.
-    pub(crate) fn sibling(&self, name: &OsStr) -> io::Result<Self> {
-        Ok(Self {
-            folder: self.folder.try_clone()?,
+    pub(crate) fn sibling(&self, name: &OsStr) -> Self {
+        Self {
             name: name.to_owned(),
-            within: self.within.clone(),
-        })
+            ..self.clone()
+        }
+    }
+
+    /// Looks at another name in the same folder, link or not; `None` if nothing is there.
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match statat(&*self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => self.admit(name, &stat).map(|()| Some(stat)),
+            Err(e) if is_missing(&e.into()) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Refuses what is not that user's own whose link led here.
+    fn admit(&self, name: &OsStr, found: &Stat) -> io::Result<()> {
+        match &self.bound {
+            Some(bound) if !bound.admits(found) => Err(bound.refuse(self.within.join(name))),
+            _ => Ok(()),
+        }
     }
 
     /// Returns a path that leads to the name in this very folder, as long as `self` lives.
@@ -99,21 +147,21 @@ impl Place {
     /// Returns the path that was found, without links.
     pub(crate) fn real(&self) -> PathBuf {
         match self.name == "." {
-            true => self.within.clone(),
+            true => self.within.to_path_buf(),
             false => self.within.join(&self.name),
         }
     }
 
     /// Returns the folder and the name in it: the same for every path that leads here.
     pub(crate) fn spot(&self) -> io::Result<(FileId, OsString)> {
-        Ok((FileId::of(&fstat(&self.folder)?), self.name.clone()))
+        Ok((FileId::of(&fstat(&*self.folder)?), self.name.clone()))
     }
 
     /// Opens what is there, if it is no link.
     pub(crate) fn open(&self, flags: OFlags, mode: u32) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(
-            &self.folder,
+            &*self.folder,
             self.name.as_os_str(),
             flags,
             Mode::from_raw_mode(mode),
@@ -123,7 +171,9 @@ impl Place {
 
     /// Opens what is there for reading, if it is no link. A pipe without a writer is empty.
     pub(crate) fn open_to_read(&self) -> io::Result<File> {
-        self.open(OFlags::RDONLY | OFlags::NONBLOCK, 0)
+        let opened = self.open(OFlags::RDONLY | OFlags::NONBLOCK, 0)?;
+        self.refuse_foreign_name(&fstat(&opened)?)?;
+        Ok(opened)
     }
 
     /// Holds what is there, link or not, without opening it.
@@ -143,20 +193,20 @@ impl Place {
         entries.map(|entry| Ok(entry?.file_name())).collect()
     }
 
-    /// Whether somebody else can put another file here.
-    fn is_shared(&self) -> io::Result<bool> {
-        Ok(others_write(&fstat(&self.folder)?))
-    }
-
     /// Refuses a file that somebody else may have linked here: a second name of one that is not his.
     ///
     /// Linux forbids to make such names where `fs.protected_hardlinks` is set, as systemd sets it.
     pub(crate) fn refuse_foreign_name(&self, held: &Stat) -> io::Result<()> {
         let regular = FileType::from_raw_mode(held.st_mode) == FileType::RegularFile;
-        if !regular || held.st_nlink < 2 || !is_root() || hard_links_are_protected() {
+        if !regular || held.st_nlink < 2 || !is_root() || hands::hard_links_are_protected() {
             return Ok(());
         }
-        match self.is_shared()? && held.st_uid != fstat(&self.folder)?.st_uid {
+        self.refuse_second_name(held)
+    }
+
+    fn refuse_second_name(&self, held: &Stat) -> io::Result<()> {
+        let folder = fstat(&*self.folder)?;
+        match hands::others_write(&folder) && held.st_uid != folder.st_uid {
             true => Err(io::Error::other(format!(
                 "{} has other names, and lies in a folder that users other than root can write to",
                 self.real().display()
@@ -164,11 +214,6 @@ impl Place {
             false => Ok(()),
         }
     }
-}
-
-fn hard_links_are_protected() -> bool {
-    let set = std::fs::read_to_string("/proc/sys/fs/protected_hardlinks");
-    set.is_ok_and(|set| set.trim() == "1")
 }
 
 /// Returns a path that leads to what `held` holds, as long as it is held.
@@ -183,13 +228,7 @@ pub(crate) fn id(held: BorrowedFd<'_>) -> io::Result<FileId> {
 
 /// Resolves links as `os.path.realpath` does: what is missing stays as it is written.
 pub(crate) fn real(path: &Path) -> io::Result<PathBuf> {
-    let mut walk = Walk::begin(path)?;
-    let name = match walk.walk(true) {
-        Ok(name) => name,
-        Err(e) if is_missing(&e) => return Ok(walk.rest()),
-        Err(e) => return Err(e),
-    };
-    Ok(walk.place(name).real())
+    Walk::begin(path)?.resolve()
 }
 
 /// Reads the file that `path` leads to.
@@ -227,249 +266,4 @@ fn hold(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-/// Whether others than root can make, rename or remove names in a folder. An ACL that lets them
-/// shows in the bits of the group.
-fn others_write(folder: &Stat) -> bool {
-    folder.st_uid != 0 || folder.st_mode & WRITABLE_BY_OTHERS != 0
-}
-
-/// Whether others than root can put another folder in the place of `child`.
-fn can_be_swapped(folder: &Stat, child: &Stat) -> bool {
-    let root_keeps_its_own =
-        folder.st_uid == 0 && folder.st_mode & STICKY != 0 && child.st_uid == 0;
-    others_write(folder) && !root_keeps_its_own
-}
-
-/// A walk down from `/`.
-struct Walk {
-    /// The folders passed, so that `..` leads where we came from even if they were moved.
-    folders: Vec<OwnedFd>,
-    names: Vec<OsString>,
-    /// What is still to be walked, last piece first.
-    todo: Vec<OsString>,
-    links: u32,
-    /// A folder that others can swap has been passed: nothing below it is known to be root's.
-    shared: bool,
-    guarded: bool,
-}
-
-impl Walk {
-    fn begin(path: &Path) -> io::Result<Self> {
-        let path = std::path::absolute(path)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open("/", flags, Mode::empty())?;
-        Ok(Self {
-            folders: vec![root],
-            names: Vec::new(),
-            todo: pieces(&path),
-            links: 0,
-            shared: false,
-            guarded: is_root(),
-        })
-    }
-
-    fn finish(mut self, follow: bool) -> io::Result<Place> {
-        let name = self.walk(follow)?;
-        Ok(self.place(name))
-    }
-
-    /// Walks to the folder of the last piece, and returns that.
-    fn walk(&mut self, follow: bool) -> io::Result<OsString> {
-        while let Some(name) = self.todo.pop() {
-            if name == ".." {
-                self.up();
-                continue;
-            }
-            let last = self.todo.is_empty();
-            if last && !follow {
-                return Ok(name);
-            }
-            let found = match hold(self.folder(), &name) {
-                Ok(found) => found,
-                Err(e) if last && e.kind() == io::ErrorKind::NotFound => return Ok(name),
-                Err(e) => {
-                    self.todo.push(name);
-                    return Err(e);
-                }
-            };
-            let stat = fstat(&found)?;
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Symlink => self.follow(&found, &name)?,
-                _ if last => return Ok(name),
-                FileType::Directory => self.down(found, name, &stat)?,
-                _ => {
-                    self.todo.push(name);
-                    return Err(io::ErrorKind::NotADirectory.into());
-                }
-            }
-        }
-        Ok(OsString::from("."))
-    }
-
-    fn folder(&self) -> BorrowedFd<'_> {
-        self.folders[self.folders.len() - 1].as_fd()
-    }
-
-    fn up(&mut self) {
-        if self.names.pop().is_some() {
-            self.folders.pop();
-        }
-    }
-
-    fn down(&mut self, child: OwnedFd, name: OsString, stat: &Stat) -> io::Result<()> {
-        self.shared |= can_be_swapped(&fstat(self.folder())?, stat);
-        self.folders.push(child);
-        self.names.push(name);
-        Ok(())
-    }
-
-    fn follow(&mut self, link: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        if self.guarded && (self.shared || others_write(&fstat(self.folder())?)) {
-            let path = self.within().join(name);
-            return Err(io::Error::other(UntrustedLink(path)));
-        }
-        self.links += 1;
-        if self.links > MOST_LINKS {
-            return Err(too_many_links());
-        }
-        let target = readlinkat(link, "", Vec::new())?;
-        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
-        if target.is_absolute() {
-            self.folders.truncate(1);
-            self.names.clear();
-        }
-        self.todo.extend(pieces(&target));
-        Ok(())
-    }
-
-    fn within(&self) -> PathBuf {
-        let mut path = PathBuf::from("/");
-        path.extend(&self.names);
-        path
-    }
-
-    fn place(mut self, name: OsString) -> Place {
-        let within = self.within();
-        let folder = self.folders.swap_remove(self.folders.len() - 1);
-        Place {
-            folder,
-            name,
-            within,
-        }
-    }
-
-    /// Returns where we are, and what is still to be walked as it is written.
-    fn rest(self) -> PathBuf {
-        let mut path = self.within();
-        for piece in self.todo.iter().rev() {
-            match piece == ".." {
-                true => {
-                    path.pop();
-                }
-                false => path.push(piece),
-            }
-        }
-        path
-    }
-}
-
-/// The components of `path`, last first.
-fn pieces(path: &Path) -> Vec<OsString> {
-    let components = path.components().rev();
-    components
-        .filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir))
-        .map(|c| c.as_os_str().to_owned())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
-
-    use super::*;
-
-    const NOBODY: u32 = 65534;
-
-    fn folder_of(mode: u32, owner: u32) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("d")).unwrap();
-        fs::write(folder.path().join("d/f"), "x").unwrap();
-        fs::create_dir(folder.path().join("in")).unwrap();
-        symlink("../d", folder.path().join("in/to-d")).unwrap();
-        symlink("../d/f", folder.path().join("in/to-f")).unwrap();
-        let inner = folder.path().join("in");
-        fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).unwrap();
-        if owner != 0 {
-            chown(&inner, Some(owner), None).unwrap();
-        }
-        folder
-    }
-
-    /// Only root can give files away, and only root is guarded.
-    fn as_root() -> bool {
-        if !is_root() {
-            eprintln!("skipped: giving files to others needs root");
-        }
-        is_root()
-    }
-
-    #[test]
-    fn a_link_in_a_folder_of_roots_own_is_followed() {
-        let folder = folder_of(0o755, 0);
-        let at = |name: &str| folder.path().join(name);
-        assert_eq!(Place::of(&at("in/to-d/f")).unwrap().real(), at("d/f"));
-        assert_eq!(Place::behind(&at("in/to-f")).unwrap().real(), at("d/f"));
-        assert_eq!(Place::of(&at("in/to-f")).unwrap().real(), at("in/to-f"));
-        assert_eq!(Place::of(&at("in/to-d/")).unwrap().real(), at("d"));
-        assert_eq!(Place::of(&at("in/to-d/../d/f")).unwrap().real(), at("d/f"));
-    }
-
-    #[test]
-    fn a_link_that_another_could_have_put_there_is_not() {
-        if !as_root() {
-            return;
-        }
-        for (mode, owner) in [(0o755, NOBODY), (0o775, 0), (0o777, 0), (0o1777, 0)] {
-            let folder = folder_of(mode, owner);
-            let at = |name: &str| folder.path().join(name);
-            for path in ["in/to-d/f", "in/to-d/"] {
-                let refused = Place::of(&at(path)).unwrap_err().to_string();
-                assert!(refused.contains("in/to-d is a symbolic link"), "{refused}");
-            }
-            assert!(Place::behind(&at("in/to-f")).is_err());
-            assert!(real(&at("in/to-f")).is_err());
-            assert!(Place::of(&at("in/to-f")).unwrap().open_to_read().is_err());
-        }
-    }
-
-    #[test]
-    fn below_a_folder_that_others_can_swap_no_link_is_trusted() {
-        if !as_root() {
-            return;
-        }
-        let folder = folder_of(0o755, NOBODY);
-        let inner = folder.path().join("in/roots");
-        fs::create_dir(&inner).unwrap();
-        symlink("/etc", inner.join("etc")).unwrap();
-        assert!(Place::of(&inner.join("etc/passwd")).is_err());
-        // In a sticky folder nobody moves what is root's.
-        let sticky = folder_of(0o1777, 0);
-        let inner = sticky.path().join("in/roots");
-        fs::create_dir(&inner).unwrap();
-        symlink("/etc", inner.join("etc")).unwrap();
-        let found = Place::of(&inner.join("etc/passwd")).unwrap();
-        assert_eq!(found.real(), Path::new("/etc/passwd"));
-    }
-
-    #[test]
-    fn a_link_is_resolved_even_where_it_leads_nowhere() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("link");
-        symlink("gone/there", &link).unwrap();
-        let root = fs::canonicalize(folder.path()).unwrap();
-        assert_eq!(real(&link).unwrap(), root.join("gone/there"));
-    }
 }

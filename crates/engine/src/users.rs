@@ -84,6 +84,21 @@ pub fn group_by_id(gid: u32) -> Option<Group> {
     found.or_else(|| group_line(&getent("group", &gid.to_string())?))
 }
 
+/// Returns whether a group is one user's own: of his name, and with no other account of this
+/// machine in it.
+#[must_use]
+pub fn is_own_group(gid: u32, uid: u32) -> bool {
+    let (Some(user), Some(group)) = (user_by_id(uid), group_by_id(gid)) else {
+        return false;
+    };
+    user.gid == gid
+        && user.name == group.name
+        && group.members.iter().all(|member| *member == user.name)
+        && users()
+            .iter()
+            .all(|other| other.gid != gid || other.uid == uid)
+}
+
 /// Returns the groups that `initgroups` gives a user besides its primary one: those of the files,
 /// then those that only the name service switch knows.
 #[must_use]

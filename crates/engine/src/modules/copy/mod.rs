@@ -122,7 +122,7 @@ impl StateModule for Copy {
     }
 
     fn inspect(&self, want: &Want, context: &mut Context<'_>) -> Result<Now, Failure> {
-        let unreadable = |e: io::Error| Failure::new(format!("could not read: {e}"));
+        let unreadable = |e: io::Error| Failure::new(format!("could not read {}: {e}", want.dest));
         match &want.what {
             What::One { source, name } => inspect_item(want, source, name.as_deref(), context.diff),
             What::Tree(entries) => tree(want, entries).map_err(unreadable),

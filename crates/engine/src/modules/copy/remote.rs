@@ -1,17 +1,22 @@
 //! `copy` with `remote_src`: what is copied lies on the machine already.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Item, Now, Want, checksum, head, item};
+use super::{Item, Now, Want, head, item};
 use crate::attrs::{Attributes, Meta, Mode, NewFile, Target};
 use crate::change::Change;
 use crate::module::Failure;
 use crate::modules::paths;
 use crate::place::{self, Place};
 use crate::source::Source;
+
+/// Two files are compared by so many bytes at a time.
+const CHUNK: u64 = 65_536;
 
 pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure> {
     let from = Path::new(src);
@@ -65,11 +70,28 @@ fn tree(want: &Want, src: &str) -> io::Result<Now> {
     let (mut remote, mut owned) = (Vec::new(), Vec::new());
     let (_, missing) = paths::missing(dest.parent().unwrap_or(Path::new("/")))?;
     remote.extend(missing.into_iter().map(|path| Change::Directory { path }));
-    let from = place::real(Path::new(src))?;
-    compare(&from, &dest, &mut remote)?;
+    let from = Place::behind(Path::new(src))?.enter()?;
+    let pair = Pair {
+        from_path: from.real(),
+        from,
+        to: entered(&dest)?,
+        to_path: dest.clone(),
+    };
+    compare(&pair, &mut remote)?;
     let given = want.attributes.owner.is_some() || want.attributes.group.is_some();
     if given {
-        everything(want, &from, &dest, &mut owned)?;
+        let now = Meta::read(&dest)?;
+        let link = now.as_ref().is_some_and(Meta::is_link);
+        let meta = now.or(Meta::at(&pair.from)?.map(copied));
+        owned.extend(meta.map(|meta| want.attributes.target(&dest, meta)));
+        if !link {
+            everything(
+                want,
+                (Some(&pair.from), pair.to.as_ref()),
+                &dest,
+                &mut owned,
+            )?;
+        }
     }
     let shown = match Path::new(&want.dest).is_dir() {
         true => format!(
@@ -126,55 +148,119 @@ fn top(
     Ok(Some((attributes.target(shown, meta), attributes)))
 }
 
-fn compare(from: &Path, to: &Path, changes: &mut Vec<Change>) -> io::Result<()> {
-    let Some(meta) = Meta::read(from)? else {
+/// A folder of the source and the one it is copied to, both held; the second may be missing.
+struct Pair {
+    from: Place,
+    /// Their paths, as plans name them.
+    from_path: PathBuf,
+    to: Option<Place>,
+    to_path: PathBuf,
+}
+
+impl Pair {
+    fn below(&self, name: &OsStr) -> io::Result<Self> {
+        Ok(Self {
+            from: self.from.sibling(name).enter()?,
+            from_path: self.from_path.join(name),
+            to: self.there(name)?,
+            to_path: self.to_path.join(name),
+        })
+    }
+
+    /// Finds the folder below the second, which may be behind a link.
+    fn there(&self, name: &OsStr) -> io::Result<Option<Place>> {
+        let Some(to) = &self.to else {
+            return Ok(None);
+        };
+        match Meta::beside(to, name)? {
+            Some(meta) if meta.is_link() => entered(&self.to_path.join(name)),
+            Some(meta) if meta.is_dir() => to.sibling(name).enter().map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Goes into the folder that `path` leads to, if one is there.
+fn entered(path: &Path) -> io::Result<Option<Place>> {
+    match Place::behind(path).and_then(|place| place.enter()) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(e) if place::is_missing(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn compare(pair: &Pair, changes: &mut Vec<Change>) -> io::Result<()> {
+    let Some(meta) = Meta::at(&pair.from)? else {
         return Ok(());
     };
-    let fresh = Meta::follow(to)?.is_none();
+    let fresh = pair.to.is_none();
     if fresh {
         changes.push(Change::Directory {
-            path: to.to_owned(),
+            path: pair.to_path.clone(),
         });
     }
-    let mut names = Place::of(from)?.names()?;
+    let mut names = pair.from.names()?;
     names.sort();
     for name in names {
-        let (from, to) = (from.join(&name), to.join(&name));
-        let Some(kind) = Meta::read(&from)? else {
+        let Some(kind) = Meta::beside(&pair.from, &name)? else {
             continue;
         };
         if kind.is_dir() {
-            compare(&from, &to, changes)?;
+            compare(&pair.below(&name)?, changes)?;
         } else if kind.is_link() {
             // Ansible copies links only along with the whole directory.
             if fresh {
                 changes.push(Change::Link {
-                    path: to,
-                    target: fs::read_link(&from)?,
+                    path: pair.to_path.join(&name),
+                    target: fs::read_link(pair.from.sibling(&name).path())?,
                 });
             }
-        } else if kind.is_file() {
-            copy_file(&from, &kind, to, changes)?;
+        } else if kind.is_file() && !same(pair, &name)? {
+            let path = pair.to_path.join(&name);
+            let from = pair.from_path.join(&name);
+            let mode = mode_of(&kind, path.clone());
+            changes.extend([Change::Copy { path, from }, mode]);
         }
     }
     if fresh {
-        changes.push(mode_of(&meta, to.to_owned()));
+        changes.push(mode_of(&meta, pair.to_path.clone()));
     }
     Ok(())
 }
 
-fn copy_file(from: &Path, meta: &Meta, to: PathBuf, changes: &mut Vec<Change>) -> io::Result<()> {
-    let same = || Ok::<_, io::Error>(checksum(&place::real(&to)?)? == checksum(from)?);
-    if to.is_file() && same()? {
-        return Ok(());
+/// Whether both folders have a file of this name with the same content.
+fn same(pair: &Pair, name: &OsStr) -> io::Result<bool> {
+    let Some(to) = &pair.to else {
+        return Ok(false);
+    };
+    let there = match Meta::beside(to, name)? {
+        Some(meta) if meta.is_file() => to.sibling(name),
+        Some(meta) if meta.is_link() => match Place::behind(&pair.to_path.join(name)) {
+            Ok(place) if Meta::at(&place)?.is_some_and(|meta| meta.is_file()) => place,
+            Ok(_) => return Ok(false),
+            Err(e) if place::is_missing(&e) => return Ok(false),
+            Err(e) => return Err(e),
+        },
+        _ => return Ok(false),
+    };
+    let here = pair.from.sibling(name).open_to_read()?;
+    equal(here, there.open_to_read()?)
+}
+
+fn equal(mut one: File, mut other: File) -> io::Result<bool> {
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
     }
-    let mode = mode_of(meta, to.clone());
-    changes.push(Change::Copy {
-        path: to,
-        from: from.to_owned(),
-    });
-    changes.push(mode);
-    Ok(())
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    loop {
+        left.clear();
+        right.clear();
+        (&mut one).take(CHUNK).read_to_end(&mut left)?;
+        (&mut other).take(CHUNK).read_to_end(&mut right)?;
+        if left != right || left.is_empty() {
+            return Ok(left == right);
+        }
+    }
 }
 
 fn mode_of(meta: &Meta, path: PathBuf) -> Change {
@@ -185,31 +271,53 @@ fn mode_of(meta: &Meta, path: PathBuf) -> Change {
     }
 }
 
-/// Lists what will be below `dest`, with the owners it has or is going to have.
-fn everything(want: &Want, from: &Path, to: &Path, found: &mut Vec<Target>) -> io::Result<()> {
-    let now = Meta::read(to)?;
-    let meta = match (now, Meta::read(from)?) {
-        (Some(now), _) => now,
-        (None, Some(source)) => Meta {
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-            inode: 0,
-            ..source
-        },
-        (None, None) => return Ok(()),
+/// Lists what will be below `path`, with the owners it has or is going to have.
+fn everything(
+    want: &Want,
+    (from, to): (Option<&Place>, Option<&Place>),
+    path: &Path,
+    found: &mut Vec<Target>,
+) -> io::Result<()> {
+    let mut names = BTreeSet::new();
+    for folder in [from, to].into_iter().flatten() {
+        names.extend(folder.names()?);
+    }
+    let look = |folder: Option<&Place>, name: &OsStr| match folder {
+        Some(folder) => Meta::beside(folder, name),
+        None => Ok(None),
     };
-    let is_dir = meta.is_dir();
-    found.push(want.attributes.target(to, meta));
-    if !is_dir {
-        return Ok(());
-    }
-    let mut names = std::collections::BTreeSet::new();
-    for folder in [from, to] {
-        let found = Place::of(folder).and_then(|folder| folder.names());
-        names.extend(found.into_iter().flatten());
-    }
     for name in names {
-        everything(want, &from.join(&name), &to.join(&name), found)?;
+        let source = look(from, &name)?;
+        let Some(meta) = look(to, &name)?.or_else(|| source.map(copied)) else {
+            continue;
+        };
+        let (path, is_dir) = (path.join(&name), meta.is_dir());
+        found.push(want.attributes.target(&path, meta));
+        if is_dir {
+            let folders = (folder(from, &name)?, folder(to, &name)?);
+            let folders = (folders.0.as_ref(), folders.1.as_ref());
+            everything(want, folders, &path, found)?;
+        }
     }
     Ok(())
+}
+
+/// Foresees the copy of a file, which is the copier's.
+fn copied(source: Meta) -> Meta {
+    Meta {
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        inode: 0,
+        ..source
+    }
+}
+
+fn folder(inside: Option<&Place>, name: &OsStr) -> io::Result<Option<Place>> {
+    match inside
+        .map(|inside| inside.sibling(name).enter())
+        .transpose()
+    {
+        Err(e) if place::is_missing(&e) => Ok(None),
+        found => found,
+    }
 }

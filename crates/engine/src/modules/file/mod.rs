@@ -1,17 +1,18 @@
 //! `file`: files, directories and links, that they are there, and their attributes.
 //!
-//! Here are the arguments, what is read of the machine, and the answer; the plans by state are in
-//! `plan`, times in `times`. `copy` uses the plan for directories too.
+//! Here are the arguments and the answer; what is read of the machine is in `read` and `below`, the
+//! plans by state in `plan`, times in `times`. `copy` uses the plan for directories too.
 
+mod below;
 mod plan;
+mod read;
 mod times;
 
 pub(super) use self::plan::make_directories;
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use amibake_protocol::event::Diff;
 use serde_json::{Map, Value as Json, json};
@@ -22,7 +23,6 @@ use crate::attrs::{self, Attributes, Meta, Target};
 use crate::change::Change;
 use crate::module::{Context, Failure, StateModule};
 use crate::modules::paths;
-use crate::place::{self, Place};
 use crate::users;
 
 pub(super) struct File;
@@ -85,7 +85,7 @@ pub(super) struct Now {
     accessed: SystemTime,
     modified: SystemTime,
     /// Everything below, with `recurse`.
-    below: Vec<(Target, SystemTime, SystemTime)>,
+    below: Vec<below::Entry>,
     /// The directories to be made, and what the first is made in.
     missing: Vec<PathBuf>,
     parent: Option<Meta>,
@@ -97,6 +97,8 @@ pub(super) struct Now {
     source: Option<(PathBuf, Option<Meta>)>,
     /// Whether a directory there has something in it.
     occupied: bool,
+    /// Why a link on the way is not followed, where only what it leads to was looked at.
+    untrusted: Option<String>,
 }
 
 impl StateModule for File {
@@ -134,20 +136,31 @@ impl StateModule for File {
     }
 
     fn inspect(&self, want: &Want, _: &mut Context<'_>) -> Result<Now, Failure> {
-        read(want).map_err(|e| {
-            let msg = format!("could not read {}: {e}", want.path.display());
+        let unreadable = |path: &Path, e: io::Error| {
+            let msg = format!("could not read {}: {e}", path.display());
             Failure::new(msg).with("path", want.path.to_string_lossy())
-        })
+        };
+        let mut now = read::read(want).map_err(|e| unreadable(&want.path, e))?;
+        let src = want.src.as_deref().map_or(&*want.path, Path::new);
+        now.source = read::source(want, &now).map_err(|e| unreadable(src, e))?;
+        Ok(now)
     }
 
     fn plan(&self, want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
-        match want.state {
-            State::Absent => Ok(plan::absent(want, now)),
-            State::Directory => plan::directory(want, now),
-            State::File => plan::file(want, now),
-            State::Link => plan::link(want, now),
-            State::Hard => plan::hard(want, now),
-            State::Touch => plan::touch(want, now),
+        let changes = match want.state {
+            State::Absent => plan::absent(want, now),
+            State::Directory => plan::directory(want, now)?,
+            State::File => plan::file(want, now)?,
+            State::Link => plan::link(want, now)?,
+            State::Hard => plan::hard(want, now)?,
+            State::Touch => plan::touch(want, now)?,
+        };
+        match &now.untrusted {
+            Some(refusal) if !changes.is_empty() => {
+                let msg = format!("could not change {}: {refusal}", want.path.display());
+                Err(Failure::new(msg).with("path", want.path.to_string_lossy()))
+            }
+            _ => Ok(changes),
         }
     }
 
@@ -314,162 +327,6 @@ fn missing_accounts(attributes: &Attributes, check: bool) -> Vec<String> {
     warnings
 }
 
-fn read(want: &Want) -> io::Result<Now> {
-    let own = Meta::read(&want.path)?;
-    let link = match &own {
-        Some(meta) if meta.is_link() => Some(std::fs::read_link(&want.path)?),
-        _ => None,
-    };
-    let path = match &link {
-        Some(_) if want.follow => behind(want)?,
-        _ => want.path.clone(),
-    };
-    let meta = Meta::read(&path)?;
-    let touched = link.is_some() && want.state == State::Touch;
-    let nowhere = touched && Meta::follow(&want.path)?.is_none();
-    let nowhere = nowhere.then(|| path.clone());
-    let target = meta.map(|meta| want.attributes.target(&path, meta));
-    let (accessed, modified) = times_of(&path);
-    let is_dir = target.as_ref().is_some_and(|t| t.meta.is_dir());
-    let below = match is_dir && want.recurse {
-        true => walk(&path, want)?,
-        false => Vec::new(),
-    };
-    let (parent, missing) = match (want.state, &target) {
-        (State::Directory, None) => paths::missing(&path)?,
-        (_, None) => (
-            Meta::follow(path.parent().unwrap_or(Path::new("/")))?,
-            Vec::new(),
-        ),
-        (_, Some(_)) => (None, Vec::new()),
-    };
-    let occupied = own.as_ref().is_some_and(Meta::is_dir)
-        && std::fs::read_dir(&want.path).is_ok_and(|mut entries| entries.next().is_some());
-    Ok(Now {
-        before: own.as_ref().map_or("absent", attrs::state_of),
-        source: source(want, own.as_ref(), link.as_deref())?,
-        target,
-        accessed,
-        modified,
-        below,
-        missing,
-        parent,
-        link,
-        nowhere,
-        occupied,
-    })
-}
-
-/// Returns where the link at the path leads. One that is not trusted may still be replaced.
-fn behind(want: &Want) -> io::Result<PathBuf> {
-    let itself = matches!(want.state, State::Absent | State::Link | State::Hard);
-    match place::real(&want.path) {
-        Err(e) if itself && place::is_untrusted(&e) => Ok(want.path.clone()),
-        found => found,
-    }
-}
-
-fn times_of(path: &Path) -> (SystemTime, SystemTime) {
-    let Ok(meta) = std::fs::metadata(path) else {
-        return (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
-    };
-    let time = |seconds: i64, nanos: i64| {
-        let seconds = Duration::from_secs(seconds.unsigned_abs());
-        let nanos = Duration::from_nanos(nanos.unsigned_abs());
-        SystemTime::UNIX_EPOCH + seconds + nanos
-    };
-    (
-        time(meta.atime(), meta.atime_nsec()),
-        time(meta.mtime(), meta.mtime_nsec()),
-    )
-}
-
-/// Resolves `src` of a link: relative to where the link lies; of a hard link: as it is.
-fn source(
-    want: &Want,
-    own: Option<&Meta>,
-    link: Option<&Path>,
-) -> io::Result<Option<(PathBuf, Option<Meta>)>> {
-    let src = match (&want.src, want.state) {
-        (Some(src), State::Link | State::Hard) => PathBuf::from(src),
-        (None, State::Link) => match link {
-            Some(old) if want.follow && want.path.exists() => old.to_owned(),
-            _ => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
-    let base = match own {
-        Some(meta) if meta.is_dir() => want.path.clone(),
-        _ => want.path.parent().map(Path::to_owned).unwrap_or_default(),
-    };
-    let absolute = match want.state {
-        State::Link => base.join(src),
-        _ => src,
-    };
-    let changed = want.state == State::Hard || want.attributes.any() || want.times.any();
-    let meta = match Meta::follow(&absolute) {
-        Err(e) if !changed && place::is_untrusted(&e) => {
-            let there = absolute.exists();
-            let foreseen = there.then(|| Meta::foreseen(attrs::NewFile::Regular, None));
-            return Ok(Some((absolute, foreseen)));
-        }
-        found => found?,
-    };
-    let real = match want.state {
-        State::Link => place::real(&absolute)?,
-        _ => absolute,
-    };
-    Ok(Some((real, meta)))
-}
-
-/// Everything below a directory; with `follow`, also what links lead to that only root can make.
-fn walk(root: &Path, want: &Want) -> io::Result<Vec<(Target, SystemTime, SystemTime)>> {
-    let mut found = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    let mut seen = std::collections::HashSet::new();
-    while let Some(folder) = folders.pop() {
-        let inside = Place::of(&folder)?;
-        for name in inside.names()? {
-            let path = folder.join(&name);
-            let Some(meta) = Meta::read(&path)? else {
-                continue;
-            };
-            if meta.is_link()
-                && want.follow
-                && let Some((real, behind)) = trusted(&path)?
-                && seen.insert((behind.device, behind.inode))
-            {
-                if behind.is_dir() {
-                    folders.push(real.clone());
-                }
-                found.push(entry_of(want, &real, behind));
-            }
-            if meta.is_dir() {
-                folders.push(path.clone());
-            }
-            found.push(entry_of(want, &path, meta));
-        }
-    }
-    Ok(found)
-}
-
-/// Returns what a link leads to, if something is there and nobody else could have made the link.
-fn trusted(link: &Path) -> io::Result<Option<(PathBuf, Meta)>> {
-    match place::real(link) {
-        Ok(real) => Ok(Meta::read(&real)?.map(|meta| (real, meta))),
-        Err(e) if place::is_untrusted(&e) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-fn entry_of(want: &Want, path: &Path, meta: Meta) -> (Target, SystemTime, SystemTime) {
-    let (accessed, modified) = match want.times.any() {
-        true => times_of(path),
-        false => (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH),
-    };
-    (want.attributes.target(path, meta), accessed, modified)
-}
-
 impl Now {
     fn times(&self, path: &Path, wanted: &Times) -> Option<Change> {
         wanted.plan(path, self.accessed, self.modified)
@@ -478,8 +335,11 @@ impl Now {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::times::Time;
     use super::*;
+    use crate::modules::tests::run;
 
     #[test]
     fn states_keep_their_words() {
@@ -487,5 +347,47 @@ mod tests {
             assert_eq!(State::of(word).word(), word);
         }
         assert_eq!(Time::read("preserve", ""), Ok(Time::Preserve));
+    }
+
+    #[test]
+    fn a_hard_link_is_a_name_of_what_a_link_leads_to_if_that_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        for (follow, is_link) in [(true, false), (false, true)] {
+            let path = at(&format!("{follow}"));
+            let task = json!({"path": path, "src": at("link"), "state": "hard", "follow": follow});
+            run("file", task).unwrap();
+            assert_eq!(path.is_symlink(), is_link);
+        }
+        let links = std::fs::metadata(at("file")).unwrap().nlink();
+        assert_eq!(links, 2);
+    }
+
+    #[test]
+    fn a_look_through_a_link_that_is_not_trusted_passes_if_nothing_is_to_change() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: giving files to others needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["home", "roots"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::set_permissions(at("roots"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("../roots", at("home/link")).unwrap();
+        std::os::unix::fs::chown(at("home"), Some(65534), None).unwrap();
+        let task =
+            |mode: &str| json!({"path": at("home/link"), "state": "directory", "mode": mode});
+        let outcome = run("file", task("0755")).unwrap();
+        assert!(!outcome.changed);
+        let refused = run("file", task("0777")).unwrap_err().msg;
+        assert!(
+            refused.contains("home/link is a symbolic link"),
+            "{refused}"
+        );
+        assert_eq!(at("roots").metadata().unwrap().mode() & 0o7777, 0o755);
     }
 }

@@ -177,7 +177,7 @@ pub(super) fn hard(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
     let refuse = |msg: String| {
         Err(Failure::new(msg)
             .with("dest", want.path.to_string_lossy())
-            .with("src", src.to_string_lossy()))
+            .with("src", want.src.clone()))
     };
     let Some(meta) = meta else {
         return refuse("src does not exist".to_owned());
@@ -204,11 +204,7 @@ pub(super) fn hard(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
         }
         _ => {}
     }
-    let target = match want.follow && now.before == "absent" {
-        true => src.clone(),
-        false => PathBuf::from(src),
-    };
-    let path = want.path.clone();
+    let (path, target) = (want.path.clone(), src.clone());
     let mut changes = vec![Change::HardLink { path, target }];
     if !want.check {
         let target = want.attributes.target(&want.path, meta.clone());
