@@ -19,8 +19,9 @@ use crate::exit::{Exit, Failure};
 /// Slower than other tests, since many builds share the server and this thread.
 const PACE: u32 = 40;
 
-/// How long all cases may take; two processors that do nothing else need about 100 s.
-const LIMIT: Duration = Duration::from_secs(180);
+/// How long all cases may take: three minutes are the aim, two processors need about 100 s, and slower ones, with
+/// machines beside it, may need longer.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// How many cases are under way at a time.
 const AT_ONCE: usize = 16;
