@@ -106,15 +106,25 @@ async fn what_is_released_stays_whatever_its_tags_say() {
     build.run().await.ended(Exit::Done);
     let built = account.inventory().await;
     assert_one_image_more(&before, &built);
-    let ids = [built["images"].clone(), built["snapshots"].clone()].concat();
-    let forged = client(&account).await.create_tags();
-    let forged = forged.set_resources(Some(ids));
-    let forged = forged.tags(tag("amibake:state", "temporary"));
-    let forged = forged.tags(tag("amibake:expires", "2020-01-01T00:00:00Z"));
-    forged.send().await.unwrap();
-    for words in [&["reap"][..], &["reap", "--run", build.plan.run.as_str()]] {
-        let told = amibake(&account, words, 0).await;
-        assert_eq!(account.inventory().await, built, "{}", told.stdout);
+    let (images, snapshots) = (&built["images"], &built["snapshots"]);
+    let own = build.plan.run.as_str();
+    let other = RunId::new(time::OffsetDateTime::now_utc()).unwrap();
+    for (ids, run) in [
+        ([&images[..], snapshots].concat(), own),
+        (snapshots.clone(), own),
+        ([&images[..], snapshots].concat(), other.as_str()),
+        (snapshots.clone(), other.as_str()),
+    ] {
+        let forged = client(&account).await.create_tags();
+        let forged = forged.set_resources(Some(ids));
+        let forged = forged.tags(tag("amibake:run", run));
+        let forged = forged.tags(tag("amibake:state", "temporary"));
+        let forged = forged.tags(tag("amibake:expires", "2020-01-01T00:00:00Z"));
+        forged.send().await.unwrap();
+        for words in [&["reap"][..], &["reap", "--run", run]] {
+            let told = amibake(&account, words, 0).await;
+            assert_eq!(account.inventory().await, built, "{}", told.stdout);
+        }
     }
 }
 
