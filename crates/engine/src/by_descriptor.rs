@@ -1,7 +1,7 @@
 //! Changes files by descriptor: what is changed is what was found, whatever its name leads to by
 //! then. The paths below `/proc/self/fd` that are used here lead to a folder or file held open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io;
@@ -25,6 +25,8 @@ pub(crate) struct Made {
     ids: HashMap<Spot, FileId>,
     /// The last file, held: its number alone could be another's once it is removed.
     last: Option<(Spot, OwnedFd)>,
+    /// The folders among them. One is root's until it is given away, also below a user's link.
+    folders: HashSet<FileId>,
     changed: Recent,
     read: Recent,
 }
@@ -34,17 +36,18 @@ pub(crate) struct Made {
 struct Recent(Option<(PathBuf, Place)>);
 
 impl Recent {
-    /// Finds `path` itself, as [`Place::of`] does.
-    fn place(&mut self, path: &Path) -> io::Result<Place> {
+    /// Finds `path` itself, as [`Place::of_one_made`] does.
+    fn place(&mut self, path: &Path, made: &HashSet<FileId>) -> io::Result<Place> {
         let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         let (Some(folder), Some(name), false) = (path.parent(), path.file_name(), slash) else {
-            return Place::of(path);
+            return Place::of_one_made(path, made);
         };
-        if let Some((_, held)) = self.0.as_ref().filter(|(at, _)| at == folder) {
-            held.look(name)?;
+        if let Some((_, held)) = self.0.as_ref().filter(|(at, _)| at == folder)
+            && held.look(name).is_ok()
+        {
             return Ok(held.sibling(name));
         }
-        let place = Place::of(path)?;
+        let place = Place::of_one_made(path, made)?;
         self.0 = Some((folder.to_owned(), place.clone()));
         Ok(place)
     }
@@ -53,12 +56,12 @@ impl Recent {
 impl Made {
     /// Finds what is to be changed.
     pub(crate) fn place(&mut self, path: &Path) -> io::Result<Place> {
-        self.changed.place(path)
+        self.changed.place(path, &self.folders)
     }
 
     /// Finds what is to be read.
     pub(crate) fn source(&mut self, path: &Path) -> io::Result<Place> {
-        self.read.place(path)
+        self.read.place(path, &self.folders)
     }
 
     /// Walks anew from here on: a name may have been given to another folder.
@@ -88,7 +91,12 @@ impl Made {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
                 self.note(&Place::behind(path)?)
             }
-            answer => answer.and_then(|()| self.note(&place)),
+            answer => {
+                answer?;
+                let held = place.hold()?;
+                self.folders.insert(place::id(held.as_fd())?);
+                self.note(&place)
+            }
         }
     }
 

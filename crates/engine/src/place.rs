@@ -11,6 +11,7 @@ mod hands;
 mod tests;
 mod walk;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -82,6 +83,12 @@ impl Place {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         Walk::begin(path)?.finish(slash)
+    }
+
+    /// Finds `path` itself; below a user's link it may be one of the folders that a plan has made.
+    pub(crate) fn of_one_made(path: &Path, made: &HashSet<FileId>) -> io::Result<Self> {
+        let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        Walk::begin(path)?.knowing(made).finish(slash)
     }
 
     /// Finds what `path` leads to; nothing need be there.

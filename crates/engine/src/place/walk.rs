@@ -1,5 +1,6 @@
 //! The walk from `/` to a place, and what it refuses.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, readlinkat, statat};
 
 use super::hands::{self, Hands};
-use super::{Place, UntrustedLink, hold, is_missing, is_root, too_many_links};
+use super::{FileId, Place, UntrustedLink, hold, is_missing, is_root, too_many_links};
 use crate::users;
 
 /// As many as Linux follows.
@@ -63,17 +64,19 @@ struct Folder {
 }
 
 /// A walk down from `/`.
-pub(super) struct Walk {
+pub(super) struct Walk<'a> {
     /// The folders passed, so that `..` leads where we came from even if they were moved.
     folders: Vec<Folder>,
     /// What is still to be walked, last piece first.
     todo: Vec<OsString>,
     links: u32,
     bound: Option<Arc<Bound>>,
+    /// Folders that may be at the end, whosever they have to be.
+    made: Option<&'a HashSet<FileId>>,
     guarded: bool,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
     pub(super) fn begin(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -88,8 +91,16 @@ impl Walk {
             todo: pieces(&path),
             links: 0,
             bound: None,
+            made: None,
             guarded: is_root(),
         })
+    }
+
+    pub(super) fn knowing(self, made: &'a HashSet<FileId>) -> Self {
+        Self {
+            made: Some(made),
+            ..self
+        }
     }
 
     pub(super) fn finish(mut self, follow: bool) -> io::Result<Place> {
@@ -192,9 +203,16 @@ impl Walk {
             return Err(bound.refuse(self.within()));
         }
         match found {
-            Some(found) if !bound.admits(&found) => Err(bound.refuse(self.within().join(name))),
+            Some(found) if !bound.admits(&found) && !self.has_made(&found) => {
+                Err(bound.refuse(self.within().join(name)))
+            }
             _ => Ok(()),
         }
+    }
+
+    fn has_made(&self, found: &Stat) -> bool {
+        let made = self.made;
+        made.is_some_and(|made| made.contains(&FileId::of(found)))
     }
 
     /// Returns who could have led us to the folder where we are.

@@ -390,4 +390,29 @@ mod tests {
         );
         assert_eq!(at("roots").metadata().unwrap().mode() & 0o7777, 0o755);
     }
+
+    #[test]
+    fn by_a_users_link_folders_are_made_that_become_his() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: giving files to others needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["home", "home/rel"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::os::unix::fs::chown(at(name), Some(65534), None).unwrap();
+        }
+        std::os::unix::fs::symlink("rel", at("home/current")).unwrap();
+        let task = json!({"path": at("home/current/a/b"), "state": "directory", "owner": "65534"});
+        for changed in [true, false] {
+            assert_eq!(run("file", task.clone()).unwrap().changed, changed);
+        }
+        for name in ["home/rel/a", "home/rel/a/b"] {
+            assert_eq!(at(name).metadata().unwrap().uid(), 65534);
+        }
+        // What stays root's is no place to go on from.
+        let task = json!({"path": at("home/current/c/d"), "state": "directory"});
+        assert!(run("file", task).is_err());
+    }
 }
