@@ -3,10 +3,10 @@
 //! Root that resolves a path and later acts on it by name acts on whatever lies there by then. So a
 //! path is walked by descriptors, and the change is made in the folder that was found. Whoever could
 //! swap a link could choose what root changes, so a link that another user could have put where it
-//! is leads root to that user's own files alone (`walk`, and who that is in `hands`). Tasks of other
+//! is leads root to that user's own files alone (`walk`, and who that is in `control`). Tasks of other
 //! users act with those users' own rights, and follow links as ever.
 
-mod hands;
+mod control;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -205,7 +205,7 @@ impl Place {
     /// Linux forbids to make such names where `fs.protected_hardlinks` is set, as systemd sets it.
     pub(crate) fn refuse_foreign_name(&self, held: &Stat) -> io::Result<()> {
         let regular = FileType::from_raw_mode(held.st_mode) == FileType::RegularFile;
-        if !regular || held.st_nlink < 2 || !is_root() || hands::hard_links_are_protected() {
+        if !regular || held.st_nlink < 2 || !is_root() || control::hard_links_are_protected() {
             return Ok(());
         }
         self.refuse_second_name(held)
@@ -213,7 +213,7 @@ impl Place {
 
     fn refuse_second_name(&self, held: &Stat) -> io::Result<()> {
         let folder = fstat(&*self.folder)?;
-        match hands::others_write(&folder) && held.st_uid != folder.st_uid {
+        match control::others_write(&folder) && held.st_uid != folder.st_uid {
             true => Err(io::Error::other(format!(
                 "{} has other names, and lies in a folder that users other than root can write to",
                 self.real().display()

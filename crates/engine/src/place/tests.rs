@@ -77,7 +77,7 @@ fn roots_own_group_and_roots_own_link_in_a_sticky_folder_are_roots() {
     assert_eq!(found.real(), own_group.path().join("d/f"));
     let sticky = folder_of(0o1777, 0);
     let found = Place::of(&sticky.path().join("in/to-d/f"));
-    assert_eq!(found.is_ok(), hands::hard_links_are_protected());
+    assert_eq!(found.is_ok(), control::hard_links_are_protected());
 }
 
 #[test]
@@ -211,7 +211,11 @@ fn a_second_name_of_a_file_of_roots_is_not_taken_for_a_users() {
         let stat = fstat(place.hold().unwrap()).unwrap();
         assert!(place.refuse_second_name(&stat).is_err(), "{path}");
         let opened = place.open_to_read();
-        assert_eq!(opened.is_ok(), hands::hard_links_are_protected(), "{path}");
+        assert_eq!(
+            opened.is_ok(),
+            control::hard_links_are_protected(),
+            "{path}"
+        );
     }
     let own = Place::of(&at("current/f")).unwrap();
     let stat = fstat(own.hold().unwrap()).unwrap();

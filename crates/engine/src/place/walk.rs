@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, readlinkat, statat};
 
-use super::hands::{self, Hands};
+use super::control::{self, Control};
 use super::{FileId, Place, UntrustedLink, hold, is_missing, is_root, too_many_links};
 use crate::users;
 
@@ -183,8 +183,8 @@ impl<'a> Walk<'a> {
         let Some(bound) = &self.bound else {
             return Ok(());
         };
-        let his = Hands::of(bound.uid);
-        match bound.passes(&self.last().stat) && self.hands().and(his) == his {
+        let his = Control::of(bound.uid);
+        match bound.passes(&self.last().stat) && self.control().and(his) == his {
             true => Ok(()),
             false => Err(bound.refuse(self.within())),
         }
@@ -216,11 +216,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns who could have led us to the folder where we are.
-    fn hands(&self) -> Hands {
+    fn control(&self) -> Control {
         let steps = self.folders.windows(2);
-        steps.fold(Hands::Roots, |hands, step| match step {
-            [folder, child] => hands.and(hands::that_put(&folder.held, &folder.stat, &child.stat)),
-            _ => hands,
+        steps.fold(Control::Root, |control, step| match step {
+            [folder, child] => control.and(control::over(&folder.held, &folder.stat, &child.stat)),
+            _ => control,
         })
     }
 
@@ -244,21 +244,21 @@ impl<'a> Walk<'a> {
     /// Holds who could have put a link here to what is his own.
     fn bind(&mut self, name: &OsStr, stat: &Stat) -> io::Result<()> {
         let at = self.last();
-        let here = hands::that_put(&at.held, &at.stat, stat).and(self.hands());
-        let hands = match (here, &self.bound) {
-            (Hands::Roots, None) => return Ok(()),
-            (here, Some(bound)) => here.and(Hands::of(bound.uid)),
+        let here = control::over(&at.held, &at.stat, stat).and(self.control());
+        let control = match (here, &self.bound) {
+            (Control::Root, None) => return Ok(()),
+            (here, Some(bound)) => here.and(Control::of(bound.uid)),
             // In a folder of others, who made a link is one who could have chosen where it leads.
-            (here, None) => here.and(Hands::of(stat.st_uid)),
+            (here, None) => here.and(Control::of(stat.st_uid)),
         };
         let link = self.within().join(name);
-        match (hands, &self.bound) {
-            (Hands::One(uid), None) => {
+        match (control, &self.bound) {
+            (Control::User(uid), None) => {
                 let device = stat.st_dev;
                 self.bound = Some(Arc::new(Bound { uid, device, link }));
                 Ok(())
             }
-            (Hands::One(uid), Some(bound)) if bound.uid == uid => Ok(()),
+            (Control::User(uid), Some(bound)) if bound.uid == uid => Ok(()),
             (_, Some(bound)) => Err(bound.refuse(link)),
             _ => Err(UntrustedLink::OfMany(link).into()),
         }

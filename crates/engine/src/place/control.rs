@@ -14,40 +14,40 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// Those who could have chosen what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hands {
-    Roots,
+pub(super) enum Control {
+    Root,
     /// Besides root this user alone.
-    One(u32),
-    Many,
+    User(u32),
+    Several,
 }
 
-impl Hands {
+impl Control {
     pub(super) fn of(uid: u32) -> Self {
         match uid {
-            0 => Self::Roots,
-            uid => Self::One(uid),
+            0 => Self::Root,
+            uid => Self::User(uid),
         }
     }
 
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Roots, hands) | (hands, Self::Roots) => hands,
-            (Self::One(uid), Self::One(other)) if uid == other => self,
-            _ => Self::Many,
+            (Self::Root, control) | (control, Self::Root) => control,
+            (Self::User(uid), Self::User(other)) if uid == other => self,
+            _ => Self::Several,
         }
     }
 }
 
 /// Returns who could have put `child` in the folder that is held.
-pub(super) fn that_put(folder: &OwnedFd, stat: &Stat, child: &Stat) -> Hands {
-    let owner = Hands::of(stat.st_uid);
+pub(super) fn over(folder: &OwnedFd, stat: &Stat, child: &Stat) -> Control {
+    let owner = Control::of(stat.st_uid);
     let shared = match stat.st_mode & (WRITABLE_BY_ALL | WRITABLE_BY_GROUP) {
         0 => return owner,
         WRITABLE_BY_GROUP => group(folder, stat),
-        _ => Hands::Many,
+        _ => Control::Several,
     };
     let theirs = match stat.st_mode & STICKY != 0 && is_its_makers(child) {
-        true => Hands::of(child.st_uid),
+        true => Control::of(child.st_uid),
         false => shared,
     };
     owner.and(theirs)
@@ -61,11 +61,11 @@ fn is_its_makers(child: &Stat) -> bool {
 
 /// Returns whom the group of a folder lets write: nobody else if it is root's or the owner's own.
 /// Of another the list of members says too little: programs take groups that no list gives them.
-fn group(folder: &OwnedFd, stat: &Stat) -> Hands {
+fn group(folder: &OwnedFd, stat: &Stat) -> Control {
     let private = stat.st_gid == 0 || users::is_own_group(stat.st_gid, stat.st_uid);
     match private && !has_acl(folder) {
-        true => Hands::of(stat.st_uid),
-        false => Hands::Many,
+        true => Control::of(stat.st_uid),
+        false => Control::Several,
     }
 }
 
