@@ -48,7 +48,7 @@ impl TargetError {
     }
 
     /// Says whose fault it is.
-    #[cfg(feature = "ec2")]
+    #[cfg(any(feature = "ec2", test))]
     #[must_use]
     pub(crate) fn of(mut self, fault: Fault) -> Self {
         self.fault = fault;

@@ -22,7 +22,9 @@ use crate::ledger::{Ledger, Payer};
 use crate::plan::BakePlan;
 pub(crate) use error::{Fault, TargetError, unreadable};
 pub(crate) use machine::{Base, Keys, Machine, Role};
-pub(crate) use names::{CONTAINER, EC2, writer_of_unnamed};
+#[cfg(feature = "ec2")]
+pub(crate) use names::EC2;
+pub(crate) use names::{CONTAINER, writer_of_unnamed};
 
 /// How long a run's things live where nobody renews their expiry.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(60 * 60);
