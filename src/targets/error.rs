@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     World,
     /// That of what runs on the machine, which has ended itself.
     #[cfg_attr(
-        not(feature = "ec2"),
+        not(any(feature = "ec2", test)),
         expect(dead_code, reason = "only EC2 is asked for a machine's end")
     )]
     Machine,
