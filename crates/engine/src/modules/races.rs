@@ -38,7 +38,12 @@ def bait():
 def lead(to):
     tried(os.symlink, to, mine)
     tried(os.rename, mine, os.path.join(home, 'current'))
+roots = 0
 while True:
+    if os.path.exists(aside): # root has made another `work` meanwhile
+        tried(os.rename, work, os.path.join(home, 'roots%d' % roots))
+        tried(os.rename, aside, work)
+        roots += 1
     lead(vault)
     tried(os.rename, work, aside)
     tried(os.symlink, vault, work)
