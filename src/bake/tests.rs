@@ -489,7 +489,7 @@ async fn an_image_has_failed_its_gate_where_its_machine_lets_nobody_in_and_not_w
         let failure = judged(NoLogin(lies_with), dies_after).await;
         assert_eq!(failure.exit(), exit, "{lies_with:?}: {}", failure.error);
     }
-    let ended = |fault| failed(TargetError::new("i-1 is stopped").of(fault));
+    let ended = |fault| failed(TargetError::new("i-1 is stopped").blamed_on(fault));
     assert!(is_the_image_s(&ended(Fault::Machine)));
     assert!(!is_the_image_s(&ended(Fault::World)));
     assert!(is_the_image_s(&gate_failed(&["a key".to_owned()], "")));

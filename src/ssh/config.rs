@@ -218,25 +218,27 @@ impl Reader<'_> {
     fn set(&mut self, line: &Line<'_>) -> Result<(), SshError> {
         let config = &mut self.config;
         match line.keyword.as_str() {
-            "hostname" => first(&mut config.host_name, line.one()?),
-            "user" => first(&mut config.user, line.one()?),
+            "hostname" => first(&mut config.host_name, line.argument()?),
+            "user" => first(&mut config.user, line.argument()?),
             "port" => {
-                let port = line.one()?.parse();
+                let port = line.argument()?.parse();
                 first(
                     &mut config.port,
                     port.map_err(|_| line.error("a port was expected"))?,
                 );
             }
-            "identityfile" => config.identity_files.push(line.one()?),
+            "identityfile" => config.identity_files.push(line.argument()?),
             "identitiesonly" => first(&mut config.identities_only, line.yes()?),
-            "identityagent" => first(&mut config.identity_agent, line.one()?),
-            "proxyjump" => first(&mut config.proxy_jump, line.one()?),
+            "identityagent" => first(&mut config.identity_agent, line.argument()?),
+            "proxyjump" => first(&mut config.proxy_jump, line.argument()?),
             "userknownhostsfile" => first(&mut config.user_known_hosts, line.words.clone()),
             "globalknownhostsfile" => first(&mut config.global_known_hosts, line.words.clone()),
-            "hostkeyalias" => first(&mut config.host_key_alias, line.one()?),
+            "hostkeyalias" => first(&mut config.host_key_alias, line.argument()?),
             "hashknownhosts" => first(&mut config.hash_known_hosts, line.yes()?),
-            "stricthostkeychecking" => first(&mut config.strict, line.one()?.to_ascii_lowercase()),
-            "revokedhostkeys" => first(&mut config.revoked_host_keys, line.one()?),
+            "stricthostkeychecking" => {
+                first(&mut config.strict, line.argument()?.to_ascii_lowercase());
+            }
+            "revokedhostkeys" => first(&mut config.revoked_host_keys, line.argument()?),
             // `ProxyCommand none` is how a default is switched off.
             "proxycommand" if line.words.first().is_some_and(|w| w == "none") => {}
             known if HARMLESS.contains(&known) => {}
@@ -272,13 +274,13 @@ impl Line<'_> {
         }
     }
 
-    fn one(&self) -> Result<String, SshError> {
+    fn argument(&self) -> Result<String, SshError> {
         let word = self.words.first().cloned();
         word.ok_or_else(|| self.error(&format!("{} needs a value", self.keyword)))
     }
 
     fn yes(&self) -> Result<bool, SshError> {
-        match self.one()?.to_ascii_lowercase().as_str() {
+        match self.argument()?.to_ascii_lowercase().as_str() {
             "yes" | "true" => Ok(true),
             "no" | "false" => Ok(false),
             _ => Err(self.error(&format!("{} is yes or no", self.keyword))),

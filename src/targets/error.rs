@@ -50,7 +50,7 @@ impl TargetError {
     /// Says whose fault it is.
     #[cfg(any(feature = "ec2", test))]
     #[must_use]
-    pub(crate) fn of(mut self, fault: Fault) -> Self {
+    pub(crate) fn blamed_on(mut self, fault: Fault) -> Self {
         self.fault = fault;
         self
     }

@@ -39,11 +39,11 @@ pub(crate) fn build(profile: Profile, architectures: &[&str]) -> Result<Vec<Path
     let folder = target_folder().join("agent");
     let built = architectures.iter();
     built
-        .map(|architecture| one(architecture, profile, &folder))
+        .map(|architecture| build_agent(architecture, profile, &folder))
         .collect()
 }
 
-fn one(architecture: &str, profile: Profile, folder: &Path) -> Result<PathBuf, String> {
+fn build_agent(architecture: &str, profile: Profile, folder: &Path) -> Result<PathBuf, String> {
     let triple = musl(architecture);
     let mut build = Command::new(cargo());
     build

@@ -30,7 +30,7 @@ pub(crate) struct Meta {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    #[serde(default = "one")]
+    #[serde(default = "single_link")]
     pub(crate) links: u64,
     #[serde(default)]
     pub(crate) inode: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Meta {
     pub(crate) device: u64,
 }
 
-fn one() -> u64 {
+fn single_link() -> u64 {
     1
 }
 

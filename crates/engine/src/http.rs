@@ -203,7 +203,7 @@ impl Call {
         };
         let mut cookies = Vec::new();
         for _ in 0..=10 {
-            let response = self.one(&agent, &hop)?;
+            let response = self.request(&agent, &hop)?;
             bake(&mut cookies, &response);
             let status = response.status().as_u16();
             let Some(next) = self.redirect(status, &hop.method, &hop.url, &response) else {
@@ -232,7 +232,7 @@ impl Call {
         (moved && follow).then(|| join(url, location))
     }
 
-    fn one(&self, agent: &Agent, hop: &Hop) -> Result<Response<Body>, HttpError> {
+    fn request(&self, agent: &Agent, hop: &Hop) -> Result<Response<Body>, HttpError> {
         let (url, method) = (hop.url.as_str(), hop.method.as_str());
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in &self.headers {

@@ -118,7 +118,7 @@ pub(super) fn choose(
     let (mut chosen, mut warnings) = (Vec::new(), BTreeSet::new());
     for name in names {
         let host = inventory.host(&name);
-        chosen.push(one(target, &host, shared, &mut warnings)?);
+        chosen.push(choose_host(target, &host, shared, &mut warnings)?);
     }
     // What a file says about fifty hosts is said once.
     for warning in warnings {
@@ -127,7 +127,7 @@ pub(super) fn choose(
     Ok(chosen)
 }
 
-fn one(
+fn choose_host(
     target: &TargetArgs,
     host: &Host,
     shared: &Options,

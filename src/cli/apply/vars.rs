@@ -13,12 +13,12 @@ use crate::vault::Opened;
 pub(super) fn merge(given: &[String], files: &Opened) -> Result<Vars, Failure> {
     let mut vars = Vars::new();
     for text in given {
-        vars.extend(one(text, files)?);
+        vars.extend(parse(text, files)?);
     }
     Ok(vars)
 }
 
-fn one(text: &str, files: &Opened) -> Result<Vars, Failure> {
+fn parse(text: &str, files: &Opened) -> Result<Vars, Failure> {
     if let Some(file) = text.strip_prefix('@') {
         return vars_file(Path::new(file), files).map_err(Failure::usage);
     }

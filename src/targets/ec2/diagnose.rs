@@ -123,7 +123,7 @@ fn end(instance: &Instance) -> Option<TargetError> {
     let told = TargetError::new(state(instance)?);
     let reason = instance.state_reason().and_then(|reason| reason.code());
     let told = match reason {
-        Some("Client.InstanceInitiatedShutdown") => told.of(Fault::Machine),
+        Some("Client.InstanceInitiatedShutdown") => told.blamed_on(Fault::Machine),
         _ => told,
     };
     let has_ended = matches!(
