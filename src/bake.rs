@@ -132,7 +132,12 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
     let outcome = tokio::select! {
         biased;
         () = env.interrupt.cancel.cancelled() => Err(interrupted()),
-        outcome = making => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        outcome = making => match outcome {
+            // What was told to stop may say so first.
+            Ok(Err(_)) if env.interrupt.cancel.is_cancelled() => Err(interrupted()),
+            Ok(outcome) => outcome,
+            Err(panic) => Err(panicked(&*panic)),
+        },
         () = clock::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
     };
     let (image, failure) = match outcome {

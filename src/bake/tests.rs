@@ -199,10 +199,31 @@ impl Connector for NoLogin {
     async fn connecting(&self) {}
 }
 
-struct NoHands;
+/// Is told to stop while it connects, and says so before anybody else does.
+struct Stopped(CancellationToken);
 
 #[async_trait]
-impl Provisioner for NoHands {
+impl Connector for Stopped {
+    async fn connect(
+        &self,
+        machine: &Machine,
+        patience: Duration,
+    ) -> Result<Box<dyn Session>, ConnectError> {
+        self.0.cancel();
+        NoLogin(LiesWith::Network).connect(machine, patience).await
+    }
+
+    async fn silence(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    async fn connecting(&self) {}
+}
+
+struct NoProvisioner;
+
+#[async_trait]
+impl Provisioner for NoProvisioner {
     async fn provision(
         &self,
         _session: &dyn Session,
@@ -279,7 +300,7 @@ fn env<'a>(
     BakeEnv {
         target,
         connector: &NoLogin(LiesWith::Machine),
-        provisioner: &NoHands,
+        provisioner: &NoProvisioner,
         events,
         interrupt,
         state_folder: folder.path(),
@@ -576,4 +597,26 @@ async fn a_finished_image_is_no_debt_even_if_cleaning_up_is_interrupted() {
     let left = ledger::replay(&std::fs::read_to_string(journal).unwrap());
     let left: Vec<Undo> = left.into_iter().map(|debt| debt.undo).collect();
     assert_eq!(left, [owed("builder")], "what `reap` would remove");
+}
+
+#[tokio::test]
+async fn what_stops_because_it_was_told_to_was_interrupted_and_has_not_failed() {
+    let (plan, folder) = planned(Duration::from_secs(60));
+    let (events, _reports) = event::channel();
+    let (_unused, when) = oneshot::channel();
+    let target = Stuck {
+        launch: Some(Answer {
+            when: Mutex::new(Some(when)),
+        }),
+        machine: Some(machine()),
+        ..Stuck::default()
+    };
+    let interrupt = Interrupt::default();
+    let stopped = Stopped(interrupt.cancel.clone());
+    let env = BakeEnv {
+        connector: &stopped,
+        ..env(&target, &events, &interrupt, &folder)
+    };
+    let failure = bake(&plan, &env).await.failure.unwrap();
+    assert_eq!(failure.exit(), Exit::Interrupted, "{}", failure.error);
 }
