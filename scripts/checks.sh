@@ -4,7 +4,8 @@
 failed=()
 skipped=()
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+beside_pid=
+trap '[ -z "$beside_pid" ] || wait "$beside_pid" || true; rm -rf "$work"' EXIT
 touch "$work/log" "$work/times" "$work/notes"
 
 took() { printf '%s\t%s\n' $((SECONDS - $1)) "$2" >>"$work/times"; } # SINCE NAME
@@ -20,6 +21,27 @@ timed() { # NAME COMMAND…: remembers how long it took
 check() { # NAME COMMAND…: runs on past a failure, and remembers it
   say "$1"
   timed "$@" || failed+=("$1")
+}
+
+# NAME COMMAND…: begins a check that mostly waits; what comes next is done meanwhile. Even if all is interrupted it
+# ends by itself, having tidied up.
+beside() {
+  beside_name=$1
+  shift
+  say "$beside_name (beside the rest)"
+  "$@" </dev/null >"$work/beside" 2>&1 &
+  beside_pid=$!
+}
+
+# Waits for it. It took as long as it kept the rest waiting.
+await_beside() { check "$beside_name" beside_ended; }
+
+beside_ended() {
+  local status=0
+  wait "$beside_pid" || status=$?
+  beside_pid=
+  [ $status = 0 ] || cat "$work/beside" >&2
+  return $status
 }
 
 # Licences, bans and sources of what we depend on; known holes in it where the list of them can be had.

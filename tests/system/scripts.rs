@@ -104,3 +104,14 @@ fn a_test_ec2_that_does_not_start_is_told() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the test EC2 did not start"), "{said}");
 }
+
+#[test]
+fn a_check_beside_the_rest_fails_with_what_it_said() {
+    let output = run_checks("beside slow sh -c 'echo its words; exit 3'; await_beside; conclude");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("its words"), "{said}");
+    assert!(said.contains("==> failed: 1\n  slow\n"), "{said}");
+    let output = run_checks("beside slow true; await_beside; conclude");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
