@@ -152,18 +152,11 @@ fn state(run: &RunId, path: &Path) -> io::Result<State> {
 mod tests {
     use super::*;
     use crate::exit::Leftover;
-    use crate::ledger::{self, BakeEnd, Due, Ledger, Paid, Undo};
+    use crate::ledger::journal::tests::{owed, run};
+    use crate::ledger::{self, BakeEnd, Due, Ledger, Paid};
     use crate::targets::{self, TargetError};
     use async_trait::async_trait;
     use std::time::Duration;
-
-    fn run() -> RunId {
-        "20260727t101500z-0a1b2c".parse().unwrap()
-    }
-
-    fn owed() -> Undo {
-        Undo::new("somewhere", &serde_json::json!({"path": "/x"}))
-    }
 
     /// Knows one kind of debt.
     struct Payer;

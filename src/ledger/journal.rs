@@ -175,7 +175,7 @@ pub(super) fn is_garbled(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ledger::Payer as _;
     use crate::targets::container::Container;
@@ -184,11 +184,11 @@ mod tests {
 
     use rustix::process::Resource;
 
-    fn run() -> RunId {
+    pub(in crate::ledger) fn run() -> RunId {
         "20260727t101500z-0a1b2c".parse().unwrap()
     }
 
-    fn owed() -> Undo {
+    pub(in crate::ledger) fn owed() -> Undo {
         Undo::new("somewhere", &serde_json::json!({"path": "/x"}))
     }
 

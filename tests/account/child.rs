@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::interrupt;
 
 /// Names the file that says what a process is to do.
-const VARIABLE: &str = "AMIBAKE_TEST_ORDER";
+const VARIABLE: &str = "AMIBAKE_TEST_ASSIGNMENT";
 
 /// What the process does.
 #[derive(Debug, Clone, Serialize, Deserialize)]

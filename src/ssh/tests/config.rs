@@ -170,23 +170,22 @@ async fn keys_that_are_revoked_for_all_hosts_are_refused_as_by_openssh() {
             Err(_) => false,
         };
         assert_eq!(ours, accepted, "{text:?}");
-        let theirs = std::process::Command::new("ssh")
-            .args([
-                "-F",
-                &format!("{home}/config"),
-                "-o",
-                "BatchMode=yes",
-                "near",
-                "true",
-            ])
-            .output()
-            .unwrap();
+        let theirs = openssh(&home);
         assert_eq!(theirs.status.success(), accepted, "{text:?}");
     }
     keygen(&["-k", "-f", revoked.to_str().unwrap()]);
     let error = ways.try_resolve("near", &config).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("KRL"), "{cause}");
+}
+
+/// Logs in to `near` by the ssh client of this machine.
+fn openssh(home: &str) -> std::process::Output {
+    let config = format!("{home}/config");
+    std::process::Command::new("ssh")
+        .args(["-F", &config, "-o", "BatchMode=yes", "near", "true"])
+        .output()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -209,17 +208,7 @@ async fn a_known_host_with_a_key_of_another_type_is_not_new_as_for_openssh() {
     let error = failure(near).await;
     let is_changed = matches!(error, SshError::HostKey(HostKeyError::Changed { .. }));
     assert!(is_changed, "{error}");
-    let theirs = std::process::Command::new("ssh")
-        .args([
-            "-F",
-            &format!("{home}/config"),
-            "-o",
-            "BatchMode=yes",
-            "near",
-            "true",
-        ])
-        .output()
-        .unwrap();
+    let theirs = openssh(&home);
     let said = String::from_utf8_lossy(&theirs.stderr).into_owned();
     assert!(said.contains("HAS CHANGED"), "{said}");
     assert_eq!(fs::read_to_string(ways.known()).unwrap(), known);

@@ -146,16 +146,21 @@ mod tests {
         apart.is_ok()
     }
 
+    /// Switches it, in a network of its own.
+    fn on_a_host_that_has(folder: &tempfile::TempDir, switch: &str) -> Forwarding {
+        std::fs::write(SWITCH, switch).unwrap();
+        Forwarding {
+            mark: folder.path().join("mark"),
+        }
+    }
+
     #[tokio::test]
     async fn it_is_on_for_machines_alone_and_put_back_with_the_last() {
         if !in_a_network_of_its_own() {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let forwarding = Forwarding {
-            mark: folder.path().join("mark"),
-        };
-        std::fs::write(SWITCH, "0").unwrap();
+        let forwarding = on_a_host_that_has(&folder, "0");
         let link = format!("{PREFIX}7");
         run(
             "ip",
@@ -185,10 +190,7 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let forwarding = Forwarding {
-            mark: folder.path().join("mark"),
-        };
-        std::fs::write(SWITCH, "1").unwrap();
+        let forwarding = on_a_host_that_has(&folder, "1");
         forwarding.on().await.unwrap();
         assert!(!rules().await.contains(TABLE));
         forwarding.off_unless_needed().await.unwrap();
