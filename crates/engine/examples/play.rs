@@ -1,4 +1,6 @@
 //! Runs a playbook on this machine and prints each event as a line of JSON; times go to stderr.
+//!
+//! `play [--check] [--diff] PLAYBOOK`
 
 use std::io::Write;
 
@@ -24,7 +26,12 @@ impl Controller for Printer {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).ok_or("usage: play PLAYBOOK")?;
+    let (flags, paths): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|word| word.starts_with("--"));
+    let path = paths.first();
+    let path = path.ok_or("usage: play [--check] [--diff] PLAYBOOK")?;
+    let given = |flag: &str| flags.iter().any(|word| word == flag);
     let files = Disk::here();
     let project = Project {
         files: &files,
@@ -36,6 +43,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,
+        check: given("--check"),
+        diff: given("--diff"),
         ..Options::default()
     };
     let start = std::time::Instant::now();
