@@ -1,8 +1,10 @@
 //! `pip`: Python packages, of the system or of a virtual environment.
 //!
-//! Where an environment's metadata shows that nothing is to be done, pip is not started.
+//! Where the metadata of what is installed shows that nothing is to be done, pip is not started.
 
 mod requirement;
+mod settings;
+mod site;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,7 @@ use crate::run_command::{Command, Ran, bin_path, required_bin};
 use crate::shlex;
 
 use requirement::{Installed, Plain};
+use site::Site;
 
 pub(super) struct Pip;
 
@@ -46,7 +49,7 @@ impl ActionModule for Pip {
         }
         // In check mode Ansible calls a file of requirements changed without looking.
         let looked_at = !(context.check && task.requirements.is_some());
-        if looked_at && task.is_settled() {
+        if looked_at && task.is_settled(args, context) {
             // What would have been run; an environment can do without pip as long as it is settled.
             let argv = argv(args, &task, context).unwrap_or_default();
             return Ok(task.outcome(false, json!(argv), "", ""));
@@ -105,15 +108,8 @@ impl Task {
         })
     }
 
-    /// Returns whether the environment's metadata shows that all is as wanted.
-    fn is_settled(&self) -> bool {
-        let Some(installed) = self
-            .environment
-            .as_deref()
-            .and_then(Installed::in_environment)
-        else {
-            return false;
-        };
+    /// Returns whether the metadata of what is installed shows that all is as wanted.
+    fn is_settled(&self, args: &Args, context: &Context<'_>) -> bool {
         let wanted = match &self.requirements {
             None => self
                 .packages
@@ -124,15 +120,38 @@ impl Task {
                 .ok()
                 .and_then(|text| requirement::of_file(&text)),
         };
-        let Some(wanted): Option<Vec<Plain>> = wanted else {
+        let (Some(wanted), Some(site)): (Option<Vec<Plain>>, _) =
+            (wanted, self.site(args, context))
+        else {
             return false;
         };
-        let met = |plain: &Plain| plain.is_met(&installed);
+        if !settings::allow(&self.extra, self.break_system, &site, &context.environment) {
+            return false;
+        }
         match self.state.as_str() {
-            "present" => self.extra.is_empty() && wanted.iter().all(met),
-            "absent" => self.extra.is_empty() && !wanted.iter().any(met),
+            "present" => wanted.iter().all(|plain| site.satisfies(plain)),
+            // Like Ansible, what would be done is told by the version; pip goes by the name.
+            "absent" if context.check => !wanted.iter().any(|plain| site.meets(plain)),
+            "absent" => wanted
+                .iter()
+                .all(|plain| site.version(plain.name()).is_none()),
             _ => false,
         }
+    }
+
+    /// Reads what the Python of this task's pip has installed, where that can be told without it.
+    fn site(&self, args: &Args, context: &Context<'_>) -> Option<Site> {
+        let home = PathBuf::from(variable("HOME", &context.environment)?);
+        if !settings::are_plain(&home, self.environment.as_deref(), &context.environment) {
+            return None;
+        }
+        if let Some(environment) = &self.environment {
+            return Site::of_environment(environment);
+        }
+        let pip = pip(args, self, context).ok()?;
+        let root = Path::new("/");
+        let is_systems = pip.len() > 1 || site::is_script_of_system(Path::new(pip.first()?));
+        is_systems.then(|| Site::of_system(root, &home)).flatten()
     }
 
     fn command(&self, argv: Vec<String>, context: &Context<'_>) -> Command {
@@ -277,7 +296,14 @@ fn pip(args: &Args, task: &Task, context: &Context<'_>) -> Result<Vec<String>, F
             ))),
         };
     }
-    let name = args.str("executable").unwrap_or("pip3");
+    // Like Ansible, the pip of the Python that runs modules, if it has one.
+    let name = match args.str("executable") {
+        None if site::has_pip(Path::new("/")) => {
+            return Ok([site::PYTHON, "-m", "pip"].map(str::to_owned).into());
+        }
+        None => "pip3",
+        Some(name) => name,
+    };
     match bin_path(name, context) {
         Some(path) => Ok(vec![path.to_string_lossy().into_owned()]),
         None => Err(Failure::new(format!(
@@ -378,14 +404,10 @@ fn install(
     Ok(task.outcome(changed || made.is_some(), json!(argv), &stdout, &stderr))
 }
 
-/// Returns what is installed: by the environment's metadata, else by pip.
+/// Returns what is installed: by the metadata, else by pip.
 fn installed(args: &Args, task: &Task, context: &mut Context<'_>) -> Result<Installed, Failure> {
-    if let Some(found) = task
-        .environment
-        .as_deref()
-        .and_then(Installed::in_environment)
-    {
-        return Ok(found);
+    if let Some(site) = task.site(args, context) {
+        return Ok(Installed::from(&site));
     }
     Ok(Installed::listed(&list(args, task, context)?.1.stdout))
 }
@@ -412,7 +434,8 @@ mod tests {
         let site = root
             .path()
             .join("lib/python3.11/site-packages/flask-3.0.0.dist-info");
-        std::fs::create_dir_all(site).unwrap();
+        std::fs::create_dir_all(&site).unwrap();
+        std::fs::write(site.join("METADATA"), "Name: Flask\n").unwrap();
         std::fs::create_dir_all(root.path().join("bin")).unwrap();
         std::fs::write(root.path().join("bin/activate"), "").unwrap();
         let settings = "include-system-site-packages = false\n";

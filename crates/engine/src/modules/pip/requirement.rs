@@ -1,8 +1,6 @@
-//! Requirements as authors write them, and what an environment holds to satisfy them.
+//! Requirements as authors write them, and what is installed to satisfy them.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
@@ -34,12 +32,20 @@ impl Plain {
         !self.versions.is_empty()
     }
 
+    /// Returns the name as PEP 503 spells it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns whether this version will do.
+    pub(super) fn takes(&self, version: &str) -> bool {
+        Version::from_str(version).is_ok_and(|version| self.versions.contains(&version))
+    }
+
     /// Returns whether one of `installed` will do.
     pub(super) fn is_met(&self, installed: &Installed) -> bool {
-        installed.0.iter().any(|(name, version)| {
-            *name == self.name
-                && Version::from_str(version).is_ok_and(|v| self.versions.contains(&v))
-        })
+        let mut named = installed.0.iter().filter(|(name, _)| *name == self.name);
+        named.any(|(_, version)| self.takes(version))
     }
 }
 
@@ -48,35 +54,9 @@ impl Plain {
 pub(super) struct Installed(BTreeSet<(String, String)>);
 
 impl Installed {
-    /// Reads the metadata folders of a virtual environment, without starting Python. `None` if it
-    /// also sees the system's packages, or is none.
-    pub(super) fn in_environment(environment: &Path) -> Option<Self> {
-        let settings = fs::read_to_string(environment.join("pyvenv.cfg")).ok()?;
-        let shares = settings
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .any(|(name, value)| {
-                name.trim() == "include-system-site-packages" && value.trim() == "true"
-            });
-        if shares {
-            return None;
-        }
-        let pythons = fs::read_dir(environment.join("lib")).ok()?;
-        let mut found = BTreeSet::new();
-        for python in pythons.flatten() {
-            for entry in fs::read_dir(python.path().join("site-packages"))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if [".egg-link", ".egg"].iter().any(|end| name.ends_with(end)) {
-                    return None;
-                }
-                found.extend(distribution(&name));
-            }
-        }
-        Some(Self(found))
+    /// Collects names, as PEP 503 spells them, with versions.
+    pub(super) fn of(pairs: impl Iterator<Item = (String, String)>) -> Self {
+        Self(pairs.collect())
     }
 
     /// Reads `pip list --format=freeze`.
@@ -90,22 +70,8 @@ impl Installed {
     }
 }
 
-/// Reads `Some_Name-1.0.dist-info` and `Name-1.0-py3.11.egg-info`.
-fn distribution(folder: &str) -> Option<(String, String)> {
-    let stem = folder
-        .strip_suffix(".dist-info")
-        .or_else(|| folder.strip_suffix(".egg-info"))?;
-    // A tilde marks what pip had to leave half removed.
-    if stem.starts_with('~') {
-        return None;
-    }
-    let (name, rest) = stem.split_once('-')?;
-    let version = rest.split("-py").next().unwrap_or(rest);
-    Some((canonical(name), version.to_owned()))
-}
-
 /// Returns a name as PEP 503 spells it.
-fn canonical(name: &str) -> String {
+pub(super) fn canonical(name: &str) -> String {
     let mut out = String::new();
     for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
         if !out.is_empty() {
@@ -186,27 +152,5 @@ mod tests {
         }
         assert!(of_file("# all\nflask==3.0 # web\n\n").is_some());
         assert!(of_file("--index-url x\nflask\n").is_none());
-    }
-
-    #[test]
-    fn an_environment_is_read_from_its_metadata_folders() {
-        let root = tempfile::tempdir().unwrap();
-        let site = root.path().join("lib/python3.11/site-packages");
-        for folder in [
-            "Flask_Login-0.6.3.dist-info",
-            "old-1.0-py3.11.egg-info",
-            "flask_login",
-            "~ip-1.dist-info",
-        ] {
-            fs::create_dir_all(site.join(folder)).unwrap();
-        }
-        assert_eq!(Installed::in_environment(root.path()), None);
-        fs::write(
-            root.path().join("pyvenv.cfg"),
-            "include-system-site-packages = false\n",
-        )
-        .unwrap();
-        let found = Installed::in_environment(root.path()).unwrap();
-        assert_eq!(found, Installed::listed("flask-login==0.6.3\nold==1.0\n"));
     }
 }
