@@ -40,6 +40,20 @@ pub struct Outcome {
     pub warnings: Vec<String>,
 }
 
+impl Outcome {
+    /// Returns an outcome with the fields of a JSON mapping.
+    pub(crate) fn of(changed: bool, fields: Json) -> Self {
+        Self {
+            changed,
+            result: match fields {
+                Json::Object(fields) => fields,
+                _ => Map::new(),
+            },
+            ..Self::default()
+        }
+    }
+}
+
 /// Why a module failed: Ansible's `msg`, and the fields a `register` sees.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{msg}")]

@@ -357,8 +357,10 @@ impl Run<'_> {
         self.vars.add(new);
         let mut known = self.module_facts.borrow_mut();
         for (name, value) in &new.module_facts {
-            let name = name.strip_prefix("ansible_").unwrap_or(name);
-            known.insert(name.to_owned(), value.clone());
+            // Modules choose by what `setup` finds; packages and accounts are long lists.
+            if let Some(name) = name.strip_prefix("ansible_") {
+                known.insert(name.to_owned(), value.clone());
+            }
         }
     }
 

@@ -260,19 +260,23 @@ pub(super) fn package_manager(facts: &mut Map<String, Json>) {
     facts.insert("pkg_mgr".to_owned(), json!(name));
 }
 
-/// Collects `service_mgr`, by the name of process 1 if that is telling.
+/// Collects `service_mgr`.
 pub(super) fn service_manager(facts: &mut Map<String, Json>) {
+    facts.insert("service_mgr".to_owned(), json!(service_manager_name()));
+}
+
+/// Returns what manages services, by the name of process 1 if that is telling.
+pub(crate) fn service_manager_name() -> String {
     let first = read::text("/proc/1/comm").or_else(|| read::link_name("/sbin/init"));
     let telling = first.filter(|name| name != "init" && !name.ends_with("sh"));
-    let name = match telling.as_deref() {
+    match telling.as_deref() {
         Some("procd") => "openwrt_init".to_owned(),
         Some("runit-init") => "runit".to_owned(),
         Some("svscan") => "svc".to_owned(),
         Some("openrc-init") => "openrc".to_owned(),
         Some(name) => name.to_owned(),
         None => installed_service_manager().to_owned(),
-    };
-    facts.insert("service_mgr".to_owned(), json!(name));
+    }
 }
 
 fn installed_service_manager() -> &'static str {

@@ -23,13 +23,18 @@ mod wait_for;
 
 mod apt;
 mod command;
+mod getent;
 mod git;
 mod group;
+mod package_facts;
 mod pip;
 mod script;
+mod service;
+mod service_facts;
 mod setup;
 mod supervisorctl;
 mod systemd;
+mod sysvinit;
 mod user;
 
 #[cfg(test)]
@@ -94,17 +99,30 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.apt", Module::Action(&apt::Apt)),
     ("ansible.builtin.package", Module::Action(&apt::Package)),
     ("ansible.builtin.command", Module::Action(&command::Command)),
+    ("ansible.builtin.getent", Module::Action(&getent::GetEnt)),
     ("ansible.builtin.git", Module::Action(&git::Git)),
     ("ansible.builtin.group", Module::State(&group::Group)),
+    (
+        "ansible.builtin.package_facts",
+        Module::Action(&package_facts::PackageFacts),
+    ),
     ("ansible.builtin.pip", Module::Action(&pip::Pip)),
     ("ansible.builtin.raw", Module::Action(&script::Raw)),
     ("ansible.builtin.script", Module::Action(&script::Script)),
-    ("ansible.builtin.service", Module::Action(&systemd::Service)),
+    ("ansible.builtin.service", Module::Action(&service::Service)),
+    (
+        "ansible.builtin.service_facts",
+        Module::Action(&service_facts::ServiceFacts),
+    ),
     ("ansible.builtin.setup", Module::Action(&setup::Setup)),
     ("ansible.builtin.shell", Module::Action(&command::Shell)),
     (
         "ansible.builtin.systemd_service",
         Module::Action(&systemd::Systemd),
+    ),
+    (
+        "ansible.builtin.sysvinit",
+        Module::Action(&sysvinit::SysVInit),
     ),
     ("ansible.builtin.user", Module::State(&user::User)),
     (

@@ -1,4 +1,4 @@
-//! `systemd`, `systemd_service` and `service`: units, by `systemctl`.
+//! `systemd`, also called `systemd_service`: units, by `systemctl`.
 //!
 //! An action rather than a state: `daemon_reload` comes before anything can be read. What is to be
 //! done is decided apart, without running anything.
@@ -12,10 +12,10 @@ use crate::environment::variable;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::run_command::{Command, Ran, required_bin};
 
+use super::sysvinit;
+
 /// `systemd_service`, also called `systemd`.
 pub(super) struct Systemd;
-/// `service`: here always systemd's.
-pub(super) struct Service;
 
 impl ActionModule for Systemd {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
@@ -36,31 +36,6 @@ impl ActionModule for Systemd {
             run.change_state(unit, &seen, args.str("state"))?;
         }
         Ok(run.outcome)
-    }
-}
-
-impl ActionModule for Service {
-    fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
-        let mut given = Map::new();
-        let mut warnings = Vec::new();
-        for (name, value) in args.all() {
-            match name.as_str() {
-                "name" | "state" | "enabled" => {
-                    given.insert(name.clone(), value.clone());
-                }
-                // Defaults that nobody typed.
-                "runlevel" if value == "default" => {}
-                "arguments" if value == "" => {}
-                other => warnings.push(format!(
-                    "Ignoring \"{other}\" as it is not used in \"systemd\""
-                )),
-            }
-        }
-        let spec = amibake_playbook::argspec::find("ansible.builtin.systemd_service")
-            .ok_or_else(|| Failure::new("there is no module systemd_service"))?;
-        let mut outcome = Systemd.run(&Args::coerce(spec, given)?, context)?;
-        outcome.warnings.extend(warnings);
-        Ok(outcome)
     }
 }
 
@@ -157,6 +132,12 @@ impl<'r, 'c> Run<'r, 'c> {
                 let msg = format!("Error loading unit file '{unit}': {error}");
                 return Err(Failure::new(msg));
             }
+        } else if ran.rc == 1 && ran.stderr.contains("Failed to parse bus message") {
+            seen.status = parse_show(&ran.stdout);
+            seen.is_systemd = self.is_listed(unit)?;
+            let active = self.systemctl(&["is-active", unit])?.stdout;
+            let active = active.trim_end_matches('\n');
+            seen.status.insert("ActiveState".to_owned(), active.into());
         } else {
             seen.is_systemd = self.is_known_offline(unit)?;
         }
@@ -167,6 +148,16 @@ impl<'r, 'c> Run<'r, 'c> {
             ));
         }
         Ok(seen)
+    }
+
+    /// Asks by name, as some releases of systemd cannot show a unit.
+    fn is_listed(&mut self, unit: &str) -> Result<bool, Failure> {
+        let search = match unit.split_once('@') {
+            Some((base, _)) => format!("{base}@"),
+            None => unit.to_owned(),
+        };
+        let listed = self.systemctl(&["list-unit-files", &format!("{search}*")])?;
+        Ok(listed.stdout.contains(&search))
     }
 
     /// Asks what works without a running systemd.
@@ -195,10 +186,11 @@ impl<'r, 'c> Run<'r, 'c> {
         if ran.rc == 0 {
             return Ok(false);
         }
-        Err(Failure {
+        let failure = Failure {
             msg: ran.stderr.trim_end().to_owned(),
             result: ran.fields(),
-        })
+        };
+        Err(failure.with("cmd", self.systemctl.join(" ")))
     }
 
     fn mask(&mut self, unit: &str, seen: &Seen, wanted: Option<bool>) -> Result<(), Failure> {
@@ -236,7 +228,7 @@ impl<'r, 'c> Run<'r, 'c> {
                 && self.scope == "system"
                 && seen.is_initd
                 && !ran.stdout.trim().ends_with("disabled")
-                && starts_by_sysv(unit));
+                && sysvinit::is_enabled(unit, None));
         self.set("enabled", wanted.into());
         if enabled == wanted {
             return Ok(());
@@ -322,11 +314,6 @@ fn verb(wanted: &str, active: &str) -> Option<&'static str> {
 fn is_enabled(ran: &Ran) -> bool {
     let half = ["enabled-runtime", "indirect", "alias"];
     ran.rc == 0 && !half.contains(&ran.stdout.trim_end())
-}
-
-fn starts_by_sysv(unit: &str) -> bool {
-    let pattern = format!("/etc/rc?.d/S??{}", glob::Pattern::escape(unit));
-    glob::glob(&pattern).is_ok_and(|mut found| found.next().is_some())
 }
 
 fn fail_if_missing(unit: &str, seen: &Seen) -> Result<(), Failure> {

@@ -179,7 +179,13 @@ impl ModuleSpec {
     /// Returns the last part of the name: `copy`.
     #[must_use]
     pub fn short_name(&self) -> &'static str {
-        self.name.rsplit('.').next().unwrap_or(self.name)
+        last_part(self.name)
+    }
+
+    /// Returns whether `short` is the last part of one of its names.
+    fn is_called(&self, short: &str) -> bool {
+        let mut names = std::iter::once(&self.name).chain(self.aliases);
+        names.any(|name| last_part(name) == short)
     }
 }
 
@@ -204,12 +210,9 @@ pub const NOT_YET: &[&str] = &[
     "ansible.builtin.deb822_repository",
     "ansible.builtin.debconf",
     "ansible.builtin.dpkg_selections",
-    "ansible.builtin.getent",
     "ansible.builtin.hostname",
     "ansible.builtin.known_hosts",
-    "ansible.builtin.package_facts",
     "ansible.builtin.reboot",
-    "ansible.builtin.service_facts",
     "ansible.posix.authorized_key",
     "community.general.alternatives",
     "community.general.locale_gen",
@@ -217,16 +220,44 @@ pub const NOT_YET: &[&str] = &[
     "community.general.timezone",
 ];
 
-/// Returns the module called `name`: fully qualified, `ansible.legacy.`, or short.
+/// Returns the module called `name`: fully qualified, or short, alone or after `ansible.builtin.` or
+/// `ansible.legacy.`, where ansible-core finds the modules that moved to collections, too.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ModuleSpec> {
-    let short = name
-        .strip_prefix("ansible.builtin.")
-        .or_else(|| name.strip_prefix("ansible.legacy."));
-    all().find(|m| {
-        m.name == name
-            || m.aliases.contains(&name)
-            || (!name.contains('.') && m.short_name() == name)
-            || (short == Some(m.short_name()) && m.name.starts_with("ansible.builtin."))
-    })
+    let full = all().find(|m| m.name == name || m.aliases.contains(&name));
+    let short = ["ansible.builtin.", "ansible.legacy."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
+    full.or_else(|| all().find(|m| m.is_called(short)))
+}
+
+fn last_part(name: &'static str) -> &'static str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_is_found_by_each_of_its_names_and_by_their_short_forms() {
+        for spec in all() {
+            for full in std::iter::once(&spec.name).chain(spec.aliases) {
+                let short = last_part(full);
+                let builtin = format!("ansible.builtin.{short}");
+                let legacy = format!("ansible.legacy.{short}");
+                for name in [*full, short, &builtin, &legacy] {
+                    assert_eq!(find(name).map(|s| s.name), Some(spec.name), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_of_another_collection_is_none_of_ours() {
+        assert!(find("acme.tools.copy").is_none());
+        assert!(find("ansible.builtin.acme.copy").is_none());
+        assert!(find("").is_none());
+    }
 }

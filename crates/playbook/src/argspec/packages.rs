@@ -138,10 +138,8 @@ const PACKAGE: ModuleSpec = ModuleSpec {
     ..ModuleSpec::new(
         "ansible.builtin.package",
         &[
-            Param::new("name", Kind::List)
-                .required()
-                .aliases(&["package", "pkg"]),
-            Param::new("state", Kind::Str).required(),
+            Param::new("name", Kind::List).aliases(&["package", "pkg"]),
+            Param::new("state", Kind::Str),
             Param::new("use", Kind::Str).default("auto"),
         ],
     )

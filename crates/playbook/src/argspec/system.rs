@@ -5,6 +5,7 @@ use super::{Kind, ModuleSpec, Param, RequiredIf};
 pub(super) const MODULES: &[ModuleSpec] = &[
     SERVICE,
     SYSTEMD,
+    SYSVINIT,
     SERVICE_FACTS,
     SETUP,
     SUPERVISORCTL,
@@ -16,28 +17,54 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     REBOOT,
 ];
 
-const SERVICE: ModuleSpec = ModuleSpec {
+const STATES: &[&str] = &["reloaded", "restarted", "started", "stopped"];
+
+/// What the modules of all service managers take: `service` hands it on. Without defaults, so that
+/// what nobody gave is not handed on.
+const SERVICE: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.service",
+    &[
+        Param::new("name", Kind::Str).aliases(&["service", "unit"]),
+        Param::new("state", Kind::Str).choices(STATES),
+        Param::new("enabled", Kind::Bool),
+        Param::new("use", Kind::Str).default("auto"),
+        Param::new("sleep", Kind::Int),
+        Param::new("pattern", Kind::Str),
+        Param::new("runlevel", Kind::Str),
+        Param::new("runlevels", Kind::List),
+        Param::new("arguments", Kind::Str),
+        // systemd's warning says which of the two was written.
+        Param::new("args", Kind::Str),
+        Param::new("daemonize", Kind::Bool),
+        Param::new("force", Kind::Bool),
+        Param::new("masked", Kind::Bool),
+        Param::new("daemon_reload", Kind::Bool).aliases(&["daemon-reload"]),
+        Param::new("daemon_reexec", Kind::Bool).aliases(&["daemon-reexec"]),
+        Param::new("scope", Kind::Str).choices(SCOPES),
+        Param::new("no_block", Kind::Bool),
+    ],
+);
+
+const SYSVINIT: ModuleSpec = ModuleSpec {
     required_one_of: &[&["state", "enabled"]],
     ..ModuleSpec::new(
-        "ansible.builtin.service",
+        "ansible.builtin.sysvinit",
         &[
-            Param::new("name", Kind::Str).required(),
-            Param::new("state", Kind::Str).choices(&[
-                "started",
-                "stopped",
-                "reloaded",
-                "restarted",
-            ]),
-            Param::new("sleep", Kind::Int),
-            Param::new("pattern", Kind::Str),
+            Param::new("name", Kind::Str)
+                .required()
+                .aliases(&["service"]),
+            Param::new("state", Kind::Str).choices(STATES),
             Param::new("enabled", Kind::Bool),
-            Param::new("runlevel", Kind::Str).default("default"),
-            Param::new("arguments", Kind::Str)
-                .default("")
-                .aliases(&["args"]),
+            Param::new("sleep", Kind::Int).default("1"),
+            Param::new("pattern", Kind::Str),
+            Param::new("arguments", Kind::Str).aliases(&["args"]),
+            Param::new("runlevels", Kind::List),
+            Param::new("daemonize", Kind::Bool).default("false"),
         ],
     )
 };
+
+const SCOPES: &[&str] = &["system", "user", "global"];
 
 const SETUP: ModuleSpec = ModuleSpec::new(
     "ansible.builtin.setup",
@@ -67,12 +94,7 @@ const SYSTEMD: ModuleSpec = ModuleSpec {
         "ansible.builtin.systemd_service",
         &[
             Param::new("name", Kind::Str).aliases(&["service", "unit"]),
-            Param::new("state", Kind::Str).choices(&[
-                "reloaded",
-                "restarted",
-                "started",
-                "stopped",
-            ]),
+            Param::new("state", Kind::Str).choices(STATES),
             Param::new("enabled", Kind::Bool),
             Param::new("force", Kind::Bool),
             Param::new("masked", Kind::Bool),
@@ -84,7 +106,7 @@ const SYSTEMD: ModuleSpec = ModuleSpec {
                 .aliases(&["daemon-reexec"]),
             Param::new("scope", Kind::Str)
                 .default("system")
-                .choices(&["system", "user", "global"]),
+                .choices(SCOPES),
             Param::new("no_block", Kind::Bool).default("false"),
         ],
     )

@@ -10,21 +10,25 @@ const EXTENDED_STATES: &str = "/var/lib/apt/extended_states";
 
 /// The packages dpkg knows.
 #[derive(Debug, Default)]
-pub(super) struct Status {
+pub(in crate::modules) struct Status {
     /// By name and architecture; `all` counts as the native one.
     packages: BTreeMap<String, Vec<Package>>,
     native: String,
 }
 
 #[derive(Debug, Clone)]
-struct Package {
+pub(in crate::modules) struct Package {
+    /// Whether it is installed and configured.
     installed: bool,
-    version: String,
-    architecture: String,
+    /// Whether any version of it is there, be it only unpacked.
+    is_there: bool,
+    pub(in crate::modules) version: String,
+    pub(in crate::modules) architecture: String,
+    pub(in crate::modules) section: String,
 }
 
 /// Reads dpkg's database; kept parsed while the file stays as it is.
-pub(super) fn status() -> Arc<Status> {
+pub(in crate::modules) fn status() -> Arc<Status> {
     static KNOWN: Mutex<Option<((u64, i64, i64), Arc<Status>)>> = Mutex::new(None);
     let Ok(meta) = fs::metadata(STATUS) else {
         return Arc::default();
@@ -93,6 +97,22 @@ impl Status {
         Some(&found.version)
     }
 
+    /// Returns what is there, by apt's names: those of foreign architectures end in theirs.
+    pub(in crate::modules) fn present(&self) -> BTreeMap<String, &Package> {
+        let mut present = BTreeMap::new();
+        for (name, packages) in &self.packages {
+            for package in packages.iter().filter(|package| package.is_there) {
+                let architecture = &package.architecture;
+                let name = match *architecture == self.native || architecture == "all" {
+                    true => name.clone(),
+                    false => format!("{name}:{architecture}"),
+                };
+                present.insert(name, package);
+            }
+        }
+        present
+    }
+
     /// Returns whether dpkg keeps files for `name`, be it only configuration.
     pub(super) fn has_files(&self, name: &str) -> bool {
         let bare = name.split(':').next().unwrap_or(name);
@@ -112,10 +132,13 @@ impl Package {
     fn parse(stanza: &str) -> Option<(String, Self)> {
         let name = field(stanza, "Package")?;
         let state = field(stanza, "Status").and_then(|s| s.split_whitespace().nth(2));
+        let text = |name| field(stanza, name).unwrap_or_default().to_owned();
         let package = Self {
             installed: state == Some("installed"),
-            version: field(stanza, "Version").unwrap_or_default().to_owned(),
-            architecture: field(stanza, "Architecture").unwrap_or_default().to_owned(),
+            is_there: !matches!(state, None | Some("not-installed" | "config-files")),
+            version: text("Version"),
+            architecture: text("Architecture"),
+            section: text("Section"),
         };
         Some((name.to_owned(), package))
     }
@@ -145,5 +168,7 @@ mod tests {
         assert_eq!(status.installed("nano"), None);
         assert_eq!(status.installed("libc6"), None);
         assert_eq!(status.installed("libc6:i386"), Some("2.36"));
+        let present: Vec<String> = status.present().into_keys().collect();
+        assert_eq!(present, ["dpkg", "libc6:i386", "postfix"]);
     }
 }

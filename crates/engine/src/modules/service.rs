@@ -1,0 +1,125 @@
+//! `service`: hands a task on to the module of the service manager, `systemd` or `sysvinit`.
+
+use std::path::Path;
+
+use amibake_playbook::argspec;
+use serde_json::{Map, Value as Json};
+
+use super::systemd::Systemd;
+use super::sysvinit::SysVInit;
+use crate::args::Args;
+use crate::facts;
+use crate::module::{ActionModule, Context, Failure, Outcome};
+
+pub(super) struct Service;
+
+/// What systemd makes no use of, and `service` takes for other managers' sake.
+const UNUSED_BY_SYSTEMD: &[&str] = &["pattern", "runlevel", "sleep", "arguments", "args"];
+
+impl ActionModule for Service {
+    fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
+        let manager = manager(args, context)?;
+        let mut given: Map<String, Json> = args.all().clone();
+        given.remove("use");
+        let mut warnings = Vec::new();
+        // Ansible drops them for the manager that the facts name, and not for one asked for by
+        // its full name.
+        if manager == "systemd" {
+            for unused in UNUSED_BY_SYSTEMD {
+                if given.remove(*unused).is_some() {
+                    warnings.push(format!(
+                        "Ignoring \"{unused}\" as it is not used in \"systemd\""
+                    ));
+                }
+            }
+        }
+        let (name, module): (_, &dyn ActionModule) = match manager.as_str() {
+            "sysvinit" | "ansible.builtin.sysvinit" | "ansible.legacy.sysvinit" => {
+                ("ansible.builtin.sysvinit", &SysVInit)
+            }
+            _ => ("ansible.builtin.systemd_service", &Systemd),
+        };
+        let spec = argspec::find(name)
+            .ok_or_else(|| Failure::new(format!("there is no module {name}")))?;
+        let given = Args::coerce_within(spec, given, &context.environment)?;
+        match module.run(&given, context) {
+            Ok(mut outcome) => {
+                outcome.warnings.splice(0..0, warnings);
+                Ok(outcome)
+            }
+            Err(failure) if warnings.is_empty() => Err(failure),
+            Err(failure) => Err(failure.with("warnings", warnings)),
+        }
+    }
+}
+
+/// Returns which module does it: by `use`, by the facts, or by a look at the machine.
+fn manager(args: &Args, context: &Context<'_>) -> Result<String, Failure> {
+    let wanted = args.str("use").unwrap_or("auto").to_lowercase();
+    let is_known = |name: &str| {
+        let name = argspec::find(name).map(|spec| spec.name);
+        matches!(
+            name,
+            Some("ansible.builtin.systemd_service" | "ansible.builtin.sysvinit")
+        )
+    };
+    if wanted == "auto" {
+        let fact = context.facts.get("service_mgr").and_then(Json::as_str);
+        let manager = fact.map_or_else(facts::service_manager_name, str::to_owned);
+        return Ok(match is_known(&manager) {
+            true => manager,
+            // Ansible's own generic module prefers systemctl likewise.
+            false if Path::new("/run/systemd/system").exists() => "systemd".to_owned(),
+            false => fallback(args),
+        });
+    }
+    if is_known(&wanted) {
+        return Ok(wanted);
+    }
+    Err(Failure::new(format!(
+        "service: use: {wanted} is not supported; services are managed by `systemd` or `sysvinit`"
+    )))
+}
+
+/// Returns who manages a service where process 1 is something else, as in a container.
+fn fallback(args: &Args) -> String {
+    let script = args
+        .str("name")
+        .map(|name| Path::new("/etc/init.d").join(name));
+    match script.is_some_and(|script| script.exists()) {
+        true => "sysvinit".to_owned(),
+        false => "systemd".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::modules::tests::check;
+
+    #[test]
+    fn what_systemd_takes_is_passed_on_and_what_it_lacks_is_named() {
+        let args = json!({"name": "a*", "use": "systemd", "daemon_reload": true, "sleep": 1});
+        let failure = check("service", args).unwrap_err();
+        assert!(failure.msg.contains("glob patterns"), "{}", failure.msg);
+        let args = json!({"name": "a", "use": "systemd", "state": "started", "runlevels": ["2"]});
+        let failure = check("service", args).unwrap_err();
+        assert!(failure.msg.contains("runlevels"), "{}", failure.msg);
+    }
+
+    #[test]
+    fn a_script_of_its_own_name_is_asked_for_by_use() {
+        let args = json!({"name": "no-such-script", "use": "sysvinit", "state": "started"});
+        let failure = check("service", args).unwrap_err();
+        let msg = "Could not find the requested service no-such-script: ";
+        assert_eq!(failure.msg, msg);
+    }
+
+    #[test]
+    fn another_manager_is_refused_by_name() {
+        let args = json!({"name": "a", "use": "runit", "state": "started"});
+        let failure = check("service", args).unwrap_err();
+        assert!(failure.msg.contains("use: runit is not supported"));
+    }
+}
