@@ -185,8 +185,11 @@ pub(super) enum Details {
 fn shown(result: &Map<String, Json>, details: Details) -> String {
     let kept = match details {
         Details::None => return String::new(),
-        Details::Line => without(result, &["invocation", "stdout_lines", "stderr_lines"]),
-        Details::Message => without(result, &["changed", "failed", "invocation"]),
+        Details::Line => without(
+            result,
+            &["diff", "invocation", "stdout_lines", "stderr_lines"],
+        ),
+        Details::Message => without(result, &["changed", "diff", "failed", "invocation"]),
     };
     match details {
         Details::Message => format!(" => {}", indented(&kept)),
@@ -246,6 +249,7 @@ fn failure(result: &Map<String, Json>) -> String {
         "stderr",
         "stdout_lines",
         "stderr_lines",
+        "diff",
         "invocation",
     ];
     let mut text = one_line(&without(result, &apart));

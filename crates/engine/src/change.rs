@@ -1,6 +1,6 @@
 //! The one place where state modules change the machine.
 //!
-//! A [`Change`] is data: planned, shown by `--diff`, tested as golden cases, then applied here;
+//! A [`Change`] is data: planned, tested as golden cases, then applied here;
 //! what touches files goes by descriptor (`by_descriptor`).
 
 use std::fs;
@@ -9,7 +9,6 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use amibake_protocol::event::Diff;
 use serde::Serialize;
 
 use crate::account::{self, Step};
@@ -144,16 +143,6 @@ impl Serialize for Content {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn octal<S: serde::Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&crate::attrs::octal(*mode))
-}
-
-impl Change {
-    /// Returns what `--diff` shows of it; `None` where Ansible shows nothing.
-    ///
-    /// The modules about files render their own, from the state before.
-    #[must_use]
-    pub fn diff(&self) -> Option<Diff> {
-        None
-    }
 }
 
 /// Applies `changes` in order and stops at the first that fails.

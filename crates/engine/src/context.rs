@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amibake_protocol::event::{Diff, Stream};
+use amibake_protocol::event::Stream;
 use serde_json::{Map, Value as Json};
 
 use crate::source::Source;
@@ -34,8 +34,8 @@ pub struct Outcome {
     pub skipped: bool,
     /// The fields a `register` sees besides `changed`: `rc`, `stdout`, `stat`, ….
     pub result: Map<String, Json>,
-    /// What changed, filled only when [`Context::diff`].
-    pub diff: Vec<Diff>,
+    /// What is registered as `diff`, in the shape of Ansible's module; null is nothing.
+    pub diff: Json,
     /// Sentences for the author.
     pub warnings: Vec<String>,
 }

@@ -3,7 +3,6 @@
 //! A *state* module inspects the machine, plans changes (pure), and leaves the doing to
 //! [`crate::change`]; an *action* module just runs, and declares its answer in check mode.
 
-use amibake_protocol::event::Diff;
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
@@ -35,9 +34,13 @@ pub trait StateModule: Sync {
         now: &Self::Now,
         context: &Context<'_>,
     ) -> Map<String, Json>;
-    /// Returns what `--diff` shows of the plan.
-    fn diff(&self, _want: &Self::Want, _now: &Self::Now, plan: &[Change]) -> Vec<Diff> {
-        plan.iter().filter_map(Change::diff).collect()
+    /// Returns the result's `diff` where diffs are wanted, in the shape of Ansible's module.
+    fn diff(&self, _want: &Self::Want, _now: &Self::Now, _plan: &[Change]) -> Json {
+        Json::Null
+    }
+    /// Returns the result's `diff` where diffs are not wanted: some of Ansible's modules have one.
+    fn diff_unasked(&self, _want: &Self::Want, _now: &Self::Now) -> Json {
+        Json::Null
     }
     /// Adds to a failure of applying the plan what Ansible's module answers with it.
     fn failed(&self, _want: &Self::Want, failure: Failure) -> Failure {

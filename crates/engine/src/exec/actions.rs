@@ -10,6 +10,7 @@ use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
 use super::censor::Secrets;
+use super::diff;
 use super::eval;
 use super::executor::Call;
 use super::outcome::{Attempt, Fields};
@@ -398,13 +399,16 @@ impl Run<'_> {
             });
         };
         let facts = self.module_facts.borrow().clone();
+        let wanted = call.diff;
         let answer = self.executor.borrow_mut().call(call, &facts, &mut output);
         let mut attempt = match answer {
             Ok(outcome) => succeeded(outcome),
             Err(failure) => failed(failure),
         };
         secrets.fields(&mut attempt.fields);
-        secrets.diffs(&mut attempt.diff);
+        if wanted {
+            attempt.diff = diff::shown(attempt.fields.get("diff"));
+        }
         if let Some(Json::Object(facts)) = attempt.fields.get("ansible_facts") {
             attempt.sets.push(NewVars::found(facts.clone()));
         }
@@ -447,6 +451,9 @@ fn succeeded(outcome: Outcome) -> Attempt {
     let mut fields = Fields::new();
     fields.insert("changed".to_owned(), json!(outcome.changed));
     fields.extend(outcome.result);
+    if !outcome.diff.is_null() {
+        fields.insert("diff".to_owned(), outcome.diff);
+    }
     if outcome.skipped {
         fields.insert("skipped".to_owned(), json!(true));
     }
@@ -454,11 +461,7 @@ fn succeeded(outcome: Outcome) -> Attempt {
         fields.insert("warnings".to_owned(), json!(outcome.warnings));
     }
     add_lines(&mut fields);
-    Attempt {
-        fields,
-        diff: outcome.diff,
-        ..Attempt::default()
-    }
+    fields.into()
 }
 
 fn failed(failure: Failure) -> Attempt {

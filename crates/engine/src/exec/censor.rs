@@ -1,6 +1,5 @@
 //! Keeps secrets out of what leaves: Ansible's `remove_values`, and passwords in URLs.
 
-use amibake_protocol::event::Diff;
 use serde_json::{Map, Value as Json};
 
 /// What stands for a whole secret value.
@@ -64,20 +63,6 @@ impl Secrets {
             return;
         }
         fields.iter_mut().for_each(|(_, item)| self.value(item));
-    }
-
-    /// Removes them from diffs.
-    pub(super) fn diffs(&self, diffs: &mut [Diff]) {
-        for diff in diffs {
-            for text in [
-                &mut diff.before,
-                &mut diff.after,
-                &mut diff.before_header,
-                &mut diff.after_header,
-            ] {
-                *text = self.text(text);
-            }
-        }
     }
 }
 

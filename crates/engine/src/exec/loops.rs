@@ -230,7 +230,7 @@ impl Run<'_> {
             index: cx.index,
             label,
             status: item_status(attempt),
-            result: shown(&attempt.fields, attempt.censored),
+            result: shown(attempt),
             diff: shown_diff(&attempt.diff, attempt.censored),
         });
     }

@@ -14,6 +14,7 @@ mod actions;
 mod attempt;
 mod censor;
 mod convert;
+mod diff;
 mod effects;
 mod eval;
 mod executor;

@@ -161,6 +161,7 @@ impl Run<'_> {
                     .map_err(|e| refused(e.to_string()))?;
                 given.insert("mode".to_owned(), Json::from(format!("0{mode:03o}")));
             }
+            given.insert("src".to_owned(), Json::from(path.to_string_lossy()));
             sources.insert(String::new(), Source::of_text(&rendered));
             return Ok(sources);
         }
@@ -169,10 +170,17 @@ impl Run<'_> {
             ("copy" | "unarchive", Some(src)) if is_ours(spec, given) => {
                 let follow = given.get("local_follow").map(Value::from_json);
                 let follow = follow.as_ref().and_then(eval::truth).unwrap_or(true);
-                self.open_source(cx, &src, !follow, &mut sources)?;
+                let found = self.open_source(cx, &src, !follow, &mut sources)?;
+                if module == "copy" {
+                    // A slash at the end says that what is in a folder is copied.
+                    let slash = if src.ends_with('/') { "/" } else { "" };
+                    let found = format!("{}{slash}", found.display());
+                    given.insert("src".to_owned(), Json::from(found));
+                }
             }
             ("assemble", Some(src)) if is_ours(spec, given) => {
-                self.open_fragments(cx, &src, &mut sources)?;
+                let found = self.open_fragments(cx, &src, &mut sources)?;
+                given.insert("src".to_owned(), Json::from(found.to_string_lossy()));
             }
             ("script", _) => {
                 let raw = given

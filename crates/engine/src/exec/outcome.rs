@@ -152,8 +152,9 @@ pub(super) fn skipped(condition: &Value) -> Attempt {
     attempt
 }
 
-/// What of a result may leave.
-pub(super) fn shown(fields: &Fields, censored: bool) -> Fields {
+/// What of a result may leave. A `diff` does where one was asked for.
+pub(super) fn shown(attempt: &Attempt) -> Fields {
+    let (fields, censored) = (&attempt.fields, attempt.censored);
     if censored {
         let mut hidden = Fields::new();
         hidden.insert("censored".to_owned(), json!(NO_LOG));
@@ -165,6 +166,9 @@ pub(super) fn shown(fields: &Fields, censored: bool) -> Fields {
         return hidden;
     }
     let mut shown = fields.clone();
+    if attempt.diff.is_empty() {
+        shown.shift_remove("diff");
+    }
     // Those are the event's status.
     shown.retain(|name, _| name != "failed" && name != "skipped");
     shown

@@ -89,19 +89,20 @@ fn candidates(run: &Run<'_>, enclosing: &Rc<Enclosing>, kind: &str, name: &str) 
 }
 
 impl Run<'_> {
-    /// Opens a file, or everything in a folder, for the module that puts it on this machine.
+    /// Opens a file, or everything in a folder, for the module that puts it on this machine, and
+    /// returns where it was found.
     pub(super) fn open_source(
         &self,
         cx: &TaskContext<'_>,
         src: &str,
         keep_links: bool,
         sources: &mut BTreeMap<String, Source>,
-    ) -> Result<(), TaskError> {
+    ) -> Result<PathBuf, TaskError> {
         let path = find(self, cx.enclosing, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&path) {
             sources.insert(String::new(), open(files, &path)?);
-            return Ok(());
+            return Ok(path);
         }
         if keep_links {
             return Err(refused(format!(
@@ -111,16 +112,17 @@ impl Run<'_> {
         // `src: folder` copies the folder, `src: folder/` what is in it.
         let name = path.file_name().filter(|_| !src.ends_with('/'));
         let top = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Ok(open_folder(files, &path, &top, sources)?)
+        open_folder(files, &path, &top, sources)?;
+        Ok(path)
     }
 
-    /// Opens the files that lie in a folder itself, by name, for `assemble`.
+    /// Opens the files that lie in a folder itself, by name, for `assemble`; returns the folder.
     pub(super) fn open_fragments(
         &self,
         cx: &TaskContext<'_>,
         src: &str,
         sources: &mut BTreeMap<String, Source>,
-    ) -> Result<(), TaskError> {
+    ) -> Result<PathBuf, TaskError> {
         let folder = find(self, cx.enclosing, "files", src)?;
         let files = self.project.files;
         if !files.is_dir(&folder) {
@@ -133,7 +135,7 @@ impl Run<'_> {
                 sources.insert(name, open(files, &path)?);
             }
         }
-        Ok(())
+        Ok(folder)
     }
 
     /// Reads a text of the controller's.

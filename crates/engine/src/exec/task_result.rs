@@ -34,7 +34,7 @@ impl Run<'_> {
         if status == Status::Rescued {
             effects.set.extend(self.told_to_rescue(cx, &ended));
         }
-        let mut result = shown(&ended.fields, ended.censored);
+        let mut result = shown(&ended);
         result.shift_remove("results");
         self.emit(Event::TaskFinished {
             index: cx.index,

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::pyre::{Flags, Regex};
-use amibake_protocol::event::Diff;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
 use crate::atomic::{How, Validate};
@@ -12,7 +11,7 @@ use crate::attrs::{self, Attributes, Meta, NewFile, Target};
 use crate::change::{Change, Content};
 use crate::digest;
 use crate::module::{Context, Failure, StateModule};
-use crate::modules::{edit, paths};
+use crate::modules::paths;
 use crate::place::{self, Place};
 use crate::source::Source;
 
@@ -115,9 +114,7 @@ impl StateModule for Assemble {
     fn result(&self, want: &Want, now: &Now, _: &Context<'_>) -> Map<String, Json> {
         let mut result = Map::new();
         let mut put = |name: &str, value: String| result.insert(name.to_owned(), Json::from(value));
-        if want.fragments.is_none() {
-            put("src", want.src.clone());
-        }
+        put("src", want.src.clone());
         put("dest", want.dest.to_string_lossy().into_owned());
         put(
             "checksum",
@@ -127,7 +124,9 @@ impl StateModule for Assemble {
             "md5sum",
             digest::checksum(&now.text[..], "md5").unwrap_or_default(),
         );
-        put("msg", "OK".to_owned());
+        if want.fragments.is_none() {
+            put("msg", "OK".to_owned());
+        }
         let differs = now.old_text.as_ref() != Some(&now.text);
         // Ansible names the copy in check mode too, where none is made.
         if want.backup && differs && now.old_text.is_some() {
@@ -137,17 +136,21 @@ impl StateModule for Assemble {
         result
     }
 
-    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Vec<Diff> {
-        let title = want.dest.to_string_lossy().into_owned();
+    /// Ansible's action tells of the content; its module, for `remote_src`, of nothing.
+    fn diff(&self, want: &Want, now: &Now, _: &[Change]) -> Json {
+        if want.fragments.is_none() {
+            return Json::Null;
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let content = Diff {
-            before_header: title.clone(),
-            after_header: title,
-            before: text(now.old_text.as_deref().unwrap_or_default()),
-            after: text(&now.text),
-        };
-        let attributes = edit::attributes_diff(&want.dest, now.old.as_ref(), plan);
-        [Some(content), attributes].into_iter().flatten().collect()
+        let mut diff = json!({
+            "before": text(now.old_text.as_deref().unwrap_or_default()),
+            "after_header": want.src,
+            "after": text(&now.text),
+        });
+        if now.old_text.is_some() {
+            diff["before_header"] = Json::from(want.dest.to_string_lossy());
+        }
+        diff
     }
 }
 

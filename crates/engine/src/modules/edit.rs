@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::pyre::{Flags, ReError, Regex};
-use amibake_protocol::event::Diff;
 use serde_json::{Value as Json, json};
 
 use crate::args::Args;
@@ -153,12 +152,16 @@ impl Edit {
         if self.check || !self.create {
             return Ok(Vec::new());
         }
-        let foreseen = Target {
+        self.attributes.plan(&self.foreseen(found), false)
+    }
+
+    /// Returns what a file is like that is made at the path.
+    fn foreseen(&self, found: &Found) -> Target {
+        Target {
             path: self.path.clone(),
             meta: Meta::foreseen(NewFile::Regular, found.parent.as_ref()),
             flags: String::new(),
-        };
-        self.attributes.plan(&foreseen, false)
+        }
     }
 
     /// Returns the result's `msg`: what was done to the text and to the attributes.
@@ -185,33 +188,43 @@ impl Edit {
         made.then(|| found.backup_to.to_string_lossy().into_owned())
     }
 
-    /// Returns the two diffs Ansible shows: of the content and of the attributes.
-    pub(super) fn diff(&self, found: &Found, edited: &Edited, plan: &[Change]) -> Vec<Diff> {
-        let shown = self.path.display();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let content = Diff {
-            before_header: format!("{shown} (content)"),
-            after_header: format!("{shown} (content)"),
-            before: text(found.content.as_deref().unwrap_or_default()),
-            after: text(&edited.text),
-        };
-        let mut diffs = vec![content];
-        diffs.extend(attributes_diff(&self.path, found.target.as_ref(), plan));
-        diffs
+    /// Returns Ansible's two diffs: of the content and of the attributes.
+    pub(super) fn diff(&self, found: &Found, edited: &Edited, plan: &[Change]) -> Json {
+        let mut content = self.headers("content");
+        let before = found.content.as_deref().unwrap_or_default();
+        content["before"] = Json::from(String::from_utf8_lossy(before));
+        content["after"] = Json::from(String::from_utf8_lossy(&edited.text));
+        let mut attributes = self.headers("file attributes");
+        let target = found.target.clone().unwrap_or_else(|| self.foreseen(found));
+        let (before, after) = attributes_diff(&target, plan);
+        if before != after {
+            attributes["before"] = before;
+            attributes["after"] = after;
+        }
+        json!([content, attributes])
+    }
+
+    /// Returns what Ansible registers as `diff` where none was asked for.
+    pub(super) fn diff_unasked(&self) -> Json {
+        let mut content = self.headers("content");
+        content["before"] = Json::from("");
+        content["after"] = Json::from("");
+        json!([content, self.headers("file attributes")])
+    }
+
+    fn headers(&self, of: &str) -> Json {
+        let title = format!("{} ({of})", self.path.display());
+        json!({"before_header": title, "after_header": title})
     }
 }
 
-/// Renders the changes of a plan that are about the attributes of `target`.
-pub(super) fn attributes_diff(
-    path: &Path,
-    target: Option<&Target>,
-    plan: &[Change],
-) -> Option<Diff> {
-    let meta = &target?.meta;
+/// Returns what the changes of a plan do to the attributes of `target`: before and after.
+pub(super) fn attributes_diff(target: &Target, plan: &[Change]) -> (Json, Json) {
+    let meta = &target.meta;
     let (mut before, mut after) = (json!({}), json!({}));
     for change in plan {
         match change {
-            Change::Owner { uid, gid, .. } => {
+            Change::Owner { path, uid, gid, .. } if *path == target.path => {
                 if let Some(uid) = uid {
                     before["owner"] = Json::from(meta.uid);
                     after["owner"] = Json::from(*uid);
@@ -221,19 +234,18 @@ pub(super) fn attributes_diff(
                     after["group"] = Json::from(*gid);
                 }
             }
-            Change::Mode { mode, .. } => {
+            Change::Mode { path, mode, .. } if *path == target.path => {
                 before["mode"] = Json::from(attrs::octal(meta.bits()));
                 after["mode"] = Json::from(attrs::octal(*mode));
+            }
+            Change::Flags { path, flags } if *path == target.path => {
+                before["attributes"] = Json::from(target.flags.as_str());
+                after["attributes"] = Json::from(flags.as_str());
             }
             _ => {}
         }
     }
-    (before != after).then(|| Diff {
-        before_header: format!("{} (file attributes)", path.display()),
-        after_header: format!("{} (file attributes)", path.display()),
-        before: paths::pretty_json(&before),
-        after: paths::pretty_json(&after),
-    })
+    (before, after)
 }
 
 /// Compiles the pattern given as `name`, as one on bytes.

@@ -1,7 +1,6 @@
 //! `lineinfile`: that one line is in a text file, or is not.
 
 use amibake_playbook::pyre::{Captures, Regex};
-use amibake_protocol::event::Diff;
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
@@ -95,10 +94,19 @@ impl StateModule for LineInFile {
         result
     }
 
-    fn diff(&self, want: &Want, now: &Found, plan: &[Change]) -> Vec<Diff> {
+    fn diff(&self, want: &Want, now: &Found, plan: &[Change]) -> Json {
         match edited(want, now) {
-            Ok(edited) => want.edit.diff(now, &edited, plan),
-            Err(_) => Vec::new(),
+            Ok(edited) if now.content.is_some() || want.present => {
+                want.edit.diff(now, &edited, plan)
+            }
+            _ => Json::Null,
+        }
+    }
+
+    fn diff_unasked(&self, want: &Want, now: &Found) -> Json {
+        match now.content.is_some() || want.present {
+            true => want.edit.diff_unasked(),
+            false => Json::Null,
         }
     }
 

@@ -167,10 +167,9 @@ impl<M: StateModule> ErasedState for M {
         let want = self.want(args, context)?;
         let now = self.inspect(&want, context)?;
         let changes = self.plan(&want, &now)?;
-        let diff = if context.diff {
-            self.diff(&want, &now, &changes)
-        } else {
-            Vec::new()
+        let diff = match context.diff {
+            true => self.diff(&want, &now, &changes),
+            false => self.diff_unasked(&want, &now),
         };
         if !context.check {
             change::apply(&changes, context).map_err(|failure| self.failed(&want, failure))?;

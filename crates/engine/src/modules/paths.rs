@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::attrs::Meta;
@@ -97,19 +96,6 @@ pub(super) fn backup_name(path: &Path) -> PathBuf {
     free.unwrap_or_else(|| named(u32::MAX))
 }
 
-/// Writes `value` as Ansible shows mappings in a diff: sorted, four spaces.
-pub(super) fn pretty_json(value: &Json) -> String {
-    let mut out = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    let sorted = sorted(value);
-    if sorted.serialize(&mut serializer).is_err() {
-        return String::new();
-    }
-    out.push(b'\n');
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// Writes `value` as Python's `json.dumps` does: on one line, with spaces, in ASCII.
 pub(super) fn python_json(value: &Json) -> String {
     match value {
@@ -139,19 +125,6 @@ fn quoted(text: &str) -> String {
         }
     }
     out
-}
-
-fn sorted(value: &Json) -> Json {
-    match value {
-        Json::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            keys.into_iter()
-                .map(|k| (k.clone(), sorted(&map[k])))
-                .collect()
-        }
-        other => other.clone(),
-    }
 }
 
 #[cfg(test)]

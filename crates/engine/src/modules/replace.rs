@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use amibake_playbook::pyre::{Flags, Regex};
-use amibake_protocol::event::Diff;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
 use crate::change::Change;
@@ -82,18 +81,20 @@ impl StateModule for Replace {
         result
     }
 
-    fn diff(&self, want: &Want, now: &Found, _: &[Change]) -> Vec<Diff> {
+    fn diff(&self, want: &Want, now: &Found, _: &[Change]) -> Json {
         let Ok(Some(edited)) = edited(want, now) else {
-            return Vec::new();
+            return Json::Null;
         };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let title = want.edit.path.to_string_lossy().into_owned();
-        vec![Diff {
-            before_header: title.clone(),
-            after_header: title,
-            before: text(now.content.as_deref().unwrap_or_default()),
-            after: text(&edited.text),
-        }]
+        if !edited.changed {
+            return Json::Null;
+        }
+        let title = want.edit.path.to_string_lossy();
+        json!({
+            "before_header": title,
+            "before": String::from_utf8_lossy(now.content.as_deref().unwrap_or_default()),
+            "after_header": title,
+            "after": String::from_utf8_lossy(&edited.text),
+        })
     }
 }
 

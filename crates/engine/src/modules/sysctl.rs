@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use amibake_protocol::event::Diff;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
 use crate::atomic::How;
@@ -110,16 +109,16 @@ impl StateModule for Sysctl {
         Map::new()
     }
 
-    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Vec<Diff> {
-        let written = plan.iter().any(|c| matches!(c, Change::Write { .. }));
-        let title = want.file.to_string_lossy().into_owned();
-        let diff = written.then(|| Diff {
-            before_header: title.clone(),
-            after_header: title,
-            before: now.text.clone(),
-            after: render(want, &now.text),
-        });
-        diff.into_iter().collect()
+    /// Ansible's module shows nothing here; the author wants to see it all the same.
+    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Json {
+        if !plan.iter().any(|c| matches!(c, Change::Write { .. })) {
+            return Json::Null;
+        }
+        let title = want.file.to_string_lossy();
+        json!({
+            "before_header": title, "before": now.text,
+            "after_header": title, "after": render(want, &now.text),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use amibake_protocol::event::{Diff, Stream};
+use amibake_protocol::event::Stream;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -71,7 +71,7 @@ pub(super) struct WireOutcome {
     changed: bool,
     skipped: bool,
     result: Map<String, Json>,
-    diff: Vec<Diff>,
+    diff: Json,
     warnings: Vec<String>,
 }
 

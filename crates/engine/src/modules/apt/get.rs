@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use amibake_protocol::event::Diff;
 use serde_json::{Value as Json, json};
 
 use crate::args::Args;
@@ -282,12 +281,7 @@ pub(super) fn report(ran: &Ran, changed: bool, diff: bool) -> Outcome {
     set("stdout", ran.stdout.as_str().into());
     set("stderr", ran.stderr.as_str().into());
     if diff {
-        let prepared = prepared(&ran.stdout);
-        set("diff", json!({"prepared": prepared}));
-        outcome.diff = vec![Diff {
-            after: prepared,
-            ..Diff::default()
-        }];
+        outcome.diff = json!({"prepared": prepared(&ran.stdout)});
     }
     outcome
 }

@@ -6,11 +6,11 @@
 mod plan;
 mod remote;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use amibake_protocol::event::Diff;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::args::Args;
 use crate::attrs::{self, Attributes, Meta, Mode, Target};
@@ -125,7 +125,7 @@ impl StateModule for Copy {
         let unreadable = |e: io::Error| Failure::new(format!("could not read {}: {e}", want.dest));
         match &want.what {
             What::One { source, name } => inspect_item(want, source, name.as_deref(), context.diff),
-            What::Tree(entries) => tree(want, entries).map_err(unreadable),
+            What::Tree(entries) => tree(want, entries, context.diff).map_err(unreadable),
             What::Remote(src) => remote::inspect(want, src, context.diff),
         }
     }
@@ -147,7 +147,10 @@ impl StateModule for Copy {
         match &want.what {
             What::Remote(src) => put("src", src),
             What::Tree(_) if now.tree => put("src", &want.src),
-            What::Tree(_) | What::One { .. } => None,
+            What::Tree(_) | What::One { .. } => match &now.items[..] {
+                [item] if differing(item) => put("src", &want.origin(item)),
+                _ => None,
+            },
         };
         if let ([item], false) = (&now.items[..], now.tree || now.kept) {
             put("checksum", &item.checksum);
@@ -172,37 +175,93 @@ impl StateModule for Copy {
         result
     }
 
-    fn diff(&self, _: &Want, now: &Now, plan: &[Change]) -> Vec<Diff> {
-        let mut diffs = Vec::new();
-        for item in now.items.iter().filter(|item| plan::differs(item)) {
-            diffs.extend(content_diff(item));
+    /// Returns what Ansible's action registers: of a content that differs, else of attributes.
+    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Json {
+        let ([item], false, false) = (&now.items[..], now.tree || now.kept, want.is_remote())
+        else {
+            return Json::Null;
+        };
+        if plan::differs(item) {
+            return json!([content_diff(want, item)]);
         }
-        for item in &now.items {
-            diffs.extend(edit::attributes_diff(&item.dest, item.old.as_ref(), plan));
+        let Some(target) = &item.old else {
+            return Json::Null;
+        };
+        let (mut before, mut after) = edit::attributes_diff(target, plan);
+        before["path"] = Json::from(item.dest.to_string_lossy());
+        after["path"] = Json::from(item.dest.to_string_lossy());
+        json!({"before": before, "after": after})
+    }
+
+    fn diff_unasked(&self, want: &Want, now: &Now) -> Json {
+        match &now.items[..] {
+            [item] if plan::differs(item) && !now.tree && !now.kept && !want.is_remote() => {
+                json!([])
+            }
+            _ => Json::Null,
         }
-        diffs
+    }
+}
+
+impl Want {
+    fn is_remote(&self) -> bool {
+        matches!(self.what, What::Remote(_))
+    }
+
+    /// Returns what results and diffs call the source of `item`.
+    fn origin<'a>(&'a self, item: &'a Item) -> Cow<'a, str> {
+        match (self.src.is_empty(), &self.what) {
+            (true, _) => item.dest.to_string_lossy(),
+            (false, What::Tree(entries)) => {
+                let file = entries
+                    .iter()
+                    .find(|(_, s)| !matches!(s, Source::Directory));
+                let below = file.map_or("", |(below, _)| below);
+                let top = match self.src.ends_with('/') {
+                    true => Path::new(&self.src),
+                    false => Path::new(&self.src).parent().unwrap_or(Path::new("")),
+                };
+                Cow::Owned(top.join(below).to_string_lossy().into_owned())
+            }
+            (false, What::One { .. } | What::Remote(_)) => Cow::Borrowed(&self.src),
+        }
     }
 }
 
 /// Above this, `--diff` does not show a content, as Ansible's `max_file_size_for_diff`.
 const SHOWN_BYTES: usize = 104_448;
+/// How much of what is there is searched for a byte that no text has.
+const PEEKED_BYTES: usize = 8192;
 
-fn content_diff(item: &Item) -> Option<Diff> {
-    let mut new = Vec::new();
-    let limit = SHOWN_BYTES as u64 + 1;
-    io::Read::read_to_end(&mut io::Read::take(item.source.reader(), limit), &mut new).ok()?;
-    let old = item.old_text.clone().unwrap_or_default();
-    let shown = |bytes: &[u8]| match bytes {
-        _ if bytes.len() > SHOWN_BYTES => "(content is too large to be shown)\n".to_owned(),
-        _ if bytes.contains(&0) => "(content is not text)\n".to_owned(),
-        _ => String::from_utf8_lossy(bytes).into_owned(),
+fn content_diff(want: &Want, item: &Item) -> Map<String, Json> {
+    let mut diff = Map::new();
+    let mut put = |name: &str, value: Json| diff.insert(name.to_owned(), value);
+    match &item.old_text {
+        None => put("before", Json::from("")),
+        Some(old) if old[..old.len().min(PEEKED_BYTES)].contains(&0) => {
+            put("dst_binary", Json::from(1))
+        }
+        Some(old) if old.len() > SHOWN_BYTES => put("dst_larger", Json::from(SHOWN_BYTES)),
+        Some(old) => {
+            put("before_header", Json::from(item.dest.to_string_lossy()));
+            put("before", Json::from(String::from_utf8_lossy(old)))
+        }
     };
-    Some(Diff {
-        before_header: item.dest.to_string_lossy().into_owned(),
-        after_header: item.dest.to_string_lossy().into_owned(),
-        before: shown(&old),
-        after: shown(&new),
-    })
+    let mut new = Vec::new();
+    let reader = io::Read::take(item.source.reader(), SHOWN_BYTES as u64 + 1);
+    if io::Read::read_to_end(&mut { reader }, &mut new).is_err() {
+        return diff;
+    }
+    let mut put = |name: &str, value: Json| diff.insert(name.to_owned(), value);
+    if new.len() > SHOWN_BYTES {
+        put("src_larger", Json::from(SHOWN_BYTES));
+    } else if new.contains(&0) {
+        put("src_binary", Json::from(1));
+    } else {
+        put("after_header", Json::from(want.origin(item)));
+        put("after", Json::from(String::from_utf8_lossy(&new)));
+    }
+    diff
 }
 
 fn what(args: &Args, context: &Context<'_>, dest: &str) -> Result<What, Failure> {
@@ -276,7 +335,7 @@ fn inspect_item(
     })
 }
 
-fn tree(want: &Want, entries: &[(String, Source)]) -> io::Result<Now> {
+fn tree(want: &Want, entries: &[(String, Source)], diff: bool) -> io::Result<Now> {
     let base = Path::new(&want.dest);
     let (mut items, mut folders) = (Vec::new(), Vec::new());
     for (below, source) in entries {
@@ -287,19 +346,20 @@ fn tree(want: &Want, entries: &[(String, Source)]) -> io::Result<Now> {
             folders.push((path, target));
             continue;
         }
-        let item = item(want, path, source.clone(), false)?;
+        let item = item(want, path, source.clone(), diff)?;
         if want.force || item.old.is_none() {
             items.push(item);
         }
     }
+    let files = |i: &&Item| !matches!(i.source, Source::Link(_));
     let slash = if want.dest.ends_with('/') { "" } else { "/" };
+    let (tree, dest) = match (items.iter().filter(files).count(), &items[..]) {
+        (1, [item]) => (false, item.dest.to_string_lossy().into_owned()),
+        (count, _) => (count != 1, format!("{}{slash}", want.dest)),
+    };
     Ok(Now {
-        tree: items
-            .iter()
-            .filter(|i| !matches!(i.source, Source::Link(_)))
-            .count()
-            != 1,
-        dest: format!("{}{slash}", want.dest),
+        tree,
+        dest,
         items,
         folders,
         owned: Vec::new(),

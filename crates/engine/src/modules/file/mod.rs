@@ -14,15 +14,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use amibake_protocol::event::Diff;
 use serde_json::{Map, Value as Json, json};
 
 use self::times::Times;
 use crate::args::Args;
-use crate::attrs::{self, Attributes, Meta, Target};
+use crate::attrs::{self, Attributes, Meta, NewFile, Target};
 use crate::change::Change;
 use crate::module::{Context, Failure, StateModule};
-use crate::modules::paths;
+use crate::modules::{edit, paths};
 use crate::users;
 
 pub(super) struct File;
@@ -196,22 +195,28 @@ impl StateModule for File {
         result
     }
 
-    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Vec<Diff> {
+    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Json {
+        if want.state == State::Absent && plan.is_empty() {
+            return Json::Null;
+        }
         let mut before = json!({"path": want.path.to_string_lossy()});
         let mut after = before.clone();
         if now.before != want.state.word() {
             before["state"] = Json::from(now.before);
             after["state"] = Json::from(want.state.word());
+            if want.state == State::Absent && now.before == "directory" {
+                before["path_content"] = walked(&want.path);
+            }
         }
-        let main = now.target.as_ref().map(|t| &t.path);
+        let made = || want.attributes.target(&want.path, made(want.state, now));
+        let target = now.target.clone().unwrap_or_else(made);
+        let (from, to) = edit::attributes_diff(&target, plan);
+        merge(&mut before, from);
+        merge(&mut after, to);
         for change in plan {
-            show(change, main, now, &mut before, &mut after);
+            show(change, now, &mut before, &mut after);
         }
-        vec![Diff {
-            before: paths::pretty_json(&before),
-            after: paths::pretty_json(&after),
-            ..Diff::default()
-        }]
+        json!({"before": before, "after": after})
     }
 
     fn warnings(&self, want: &Want, now: &Now) -> Vec<String> {
@@ -231,44 +236,72 @@ impl StateModule for File {
     }
 }
 
-/// Adds what one change is about to the two sides of the diff.
-fn show(change: &Change, main: Option<&PathBuf>, now: &Now, before: &mut Json, after: &mut Json) {
-    let Some(target) = now.target.as_ref() else {
-        return;
+/// Foresees what the plan makes where nothing is.
+fn made(state: State, now: &Now) -> Meta {
+    let kind = match state {
+        State::Directory => NewFile::Directory,
+        State::Link => NewFile::Link,
+        State::Absent | State::File | State::Hard | State::Touch => NewFile::Regular,
     };
+    Meta::foreseen(kind, now.parent.as_ref())
+}
+
+fn merge(into: &mut Json, from: Json) {
+    if let (Json::Object(into), Json::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
+
+/// Lists what is in a directory that goes, as `os.walk` does.
+fn walked(path: &Path) -> Json {
+    let (mut directories, mut files) = (Vec::new(), Vec::new());
+    let mut todo = vec![path.to_owned()];
+    while let Some(folder) = todo.pop() {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut below = Vec::new();
+        for entry in entries {
+            let shown = Json::from(entry.path().to_string_lossy());
+            if !entry.path().is_dir() {
+                files.push(shown);
+                continue;
+            }
+            directories.push(shown);
+            // A link to a directory is listed as one and not entered.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                below.push(entry.path());
+            }
+        }
+        todo.extend(below.into_iter().rev());
+    }
+    json!({"directories": directories, "files": files})
+}
+
+/// Adds what a change of times or of a link's target is about to the two sides of the diff.
+fn show(change: &Change, now: &Now, before: &mut Json, after: &mut Json) {
     match change {
-        Change::Owner { path, uid, gid, .. } if Some(path) == main => {
-            if let Some(uid) = uid {
-                before["owner"] = Json::from(target.meta.uid);
-                after["owner"] = Json::from(*uid);
-            }
-            if let Some(gid) = gid {
-                before["group"] = Json::from(target.meta.gid);
-                after["group"] = Json::from(*gid);
-            }
-        }
-        Change::Mode { path, mode, .. } if Some(path) == main => {
-            before["mode"] = Json::from(attrs::octal(target.meta.bits()));
-            after["mode"] = Json::from(attrs::octal(*mode));
-        }
-        Change::Flags { path, flags } if Some(path) == main => {
-            before["attributes"] = Json::from(target.flags.as_str());
-            after["attributes"] = Json::from(flags.as_str());
-        }
         Change::Times {
-            accessed, modified, ..
-        } => {
+            path,
+            accessed,
+            modified,
+        } if now.target.as_ref().is_none_or(|t| t.path == *path) => {
             let present = SystemTime::now();
             let seconds = |t: SystemTime| {
                 t.duration_since(SystemTime::UNIX_EPOCH)
                     .map_or(0.0, |d| d.as_secs_f64())
             };
-            before["mtime"] = Json::from(seconds(now.modified));
-            after["mtime"] = Json::from(seconds(modified.unwrap_or(present)));
-            before["atime"] = Json::from(seconds(now.accessed));
-            after["atime"] = Json::from(seconds(accessed.unwrap_or(present)));
+            // What the plan makes is as old as the task.
+            let old = |time| if now.target.is_some() { time } else { present };
+            for (name, old, new) in [
+                ("mtime", old(now.modified), modified.unwrap_or(present)),
+                ("atime", old(now.accessed), accessed.unwrap_or(present)),
+            ] {
+                if old != new {
+                    before[name] = Json::from(seconds(old));
+                    after[name] = Json::from(seconds(new));
+                }
+            }
         }
-        Change::Link { target, .. } if now.link.is_some() => {
+        Change::Link { target, .. } | Change::HardLink { target, .. } if now.link.is_some() => {
             before["src"] = Json::from(now.link.as_ref().map(|l| l.to_string_lossy()));
             after["src"] = Json::from(target.to_string_lossy());
         }
