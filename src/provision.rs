@@ -227,6 +227,7 @@ pub(crate) fn ready(
 ) -> Result<Work, ProvisionError> {
     let options = syntax::Options {
         facts,
+        strict: true,
         ..syntax::Options::default()
     };
     let mut work = Work {

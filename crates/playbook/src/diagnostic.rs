@@ -108,6 +108,8 @@ pub struct Diagnostic {
     /// What is wrong: a lower-case fragment.
     pub message: String,
     pub span: Span,
+    /// Where else the same is wrong.
+    pub also: Vec<Span>,
     pub hint: Option<String>,
 }
 
@@ -117,8 +119,28 @@ impl Diagnostic {
         Self {
             message: message.into(),
             span: span.clone(),
+            also: Vec::new(),
             hint: None,
         }
+    }
+
+    /// Returns complaints each of which is there once, with all its places.
+    #[must_use]
+    pub fn merged(all: Vec<Self>) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::new();
+        for one in all {
+            let same = |known: &&mut Self| known.message == one.message && known.hint == one.hint;
+            let Some(known) = merged.iter_mut().find(same) else {
+                merged.push(one);
+                continue;
+            };
+            for span in std::iter::once(one.span).chain(one.also) {
+                if known.span != span && !known.also.contains(&span) {
+                    known.also.push(span);
+                }
+            }
+        }
+        merged
     }
 
     /// Adds what the author can do.
@@ -126,6 +148,22 @@ impl Diagnostic {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Adds something to the hint, if there is one.
+    #[must_use]
+    pub fn and_hint(self, hint: &str) -> Self {
+        match &self.hint {
+            Some(known) if known.ends_with('?') => {
+                let both = format!("{known} {hint}");
+                self.hint(both)
+            }
+            Some(known) => {
+                let both = format!("{known}; {hint}");
+                self.hint(both)
+            }
+            None => self.hint(hint),
+        }
     }
 
     /// Adds "did you mean" if one of `known` is near to `name`.
@@ -150,6 +188,7 @@ impl fmt::Display for Diagnostic {
         if let Some(line) = self.span.source.line(self.span.line) {
             write_line(f, self.span.line, self.span.column, line)?;
         }
+        write_others(f, &self.span, &self.also)?;
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
         }
@@ -176,6 +215,20 @@ fn write_line(f: &mut fmt::Formatter<'_>, number: u32, column: u32, line: &str) 
     let pad = " ".repeat(gutter.len());
     let caret = " ".repeat(column - 1 - from.min(column - 1));
     write!(f, "\n {gutter} | {}\n {pad} | {caret}^", shown.trim_end())
+}
+
+/// Writes further places, each file once.
+fn write_others(f: &mut fmt::Formatter<'_>, first: &Span, others: &[Span]) -> fmt::Result {
+    let mut file = first.file();
+    for (index, span) in others.iter().enumerate() {
+        f.write_str(if index == 0 { "\nalso at " } else { ", " })?;
+        match span.file() == file && span.line > 0 {
+            true => write!(f, ":{}:{}", span.line, span.column)?,
+            false => write!(f, "{span}")?,
+        }
+        file = span.file();
+    }
+    Ok(())
 }
 
 /// Complaints that came up together; never empty.

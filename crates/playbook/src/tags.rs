@@ -9,6 +9,13 @@ pub struct Selection {
     skip: Vec<String>,
 }
 
+impl Default for Selection {
+    /// Returns what runs without `--tags` and `--skip-tags`.
+    fn default() -> Self {
+        Self::new(&[], &[])
+    }
+}
+
 impl Selection {
     /// Reads the values of `--tags` (none means `all`) and `--skip-tags`; commas separate tags too.
     #[must_use]

@@ -182,6 +182,7 @@ impl Args {
             roles_path: self.roles_path.clone(),
             collections_path: self.collections_path.clone(),
             local: self.target.local,
+            tags: Selection::new(&self.choice.tags, &self.choice.skip_tags),
             ..syntax::Options::default()
         };
         let playbook = syntax::parse(files, &path, &options).map_err(Failure::usage)?;

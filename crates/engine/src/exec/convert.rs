@@ -200,6 +200,7 @@ fn task(read: &syntax::Task) -> Result<Task, Stop> {
     for (name, node) in &read.keywords {
         match name.as_str() {
             "register" => task.register = node.as_str().map(str::to_owned),
+            "loop" if node.is_null() => {}
             "loop" => task.looping = Some(looping(None, node)?),
             "loop_control" => control = value(node)?.as_dict().cloned().unwrap_or_default(),
             "until" => task.until = list(node)?,

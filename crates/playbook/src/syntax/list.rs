@@ -49,10 +49,13 @@ fn gathers_facts(play: &Play) -> bool {
 #[must_use]
 pub fn tags(keywords: &Keywords) -> BTreeSet<String> {
     let node = keywords.iter().find(|(name, _)| name == "tags");
+    node.map(|(_, node)| tags_of(node)).unwrap_or_default()
+}
+
+/// Returns the tags that are the value of `tags`.
+pub(super) fn tags_of(node: &Node) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    if let Some((_, node)) = node {
-        collect(node, &mut found);
-    }
+    collect(node, &mut found);
     found
 }
 

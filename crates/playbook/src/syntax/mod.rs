@@ -5,11 +5,14 @@
 //! nodes; values are templated by others. Files are read through [`crate::files::Files`] only.
 
 mod args;
+mod catalogue;
 pub mod free_form;
+mod judge;
 mod keywords;
 mod known;
 mod list;
 mod model;
+mod own_module;
 mod play_hosts;
 mod reach;
 mod read;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::argspec::ModuleSpec;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::tags::Selection;
 use crate::yaml::Node;
 
 /// What is known when a playbook is parsed, besides its files.
@@ -20,6 +21,10 @@ pub struct Options {
     pub facts: BTreeMap<String, String>,
     /// Whether the target is the machine that this runs on.
     pub local: bool,
+    /// The tasks that will run.
+    pub tags: Selection,
+    /// Whether what certainly fails when a task runs is an error, and not a warning.
+    pub strict: bool,
 }
 
 /// A playbook with all that it reaches.

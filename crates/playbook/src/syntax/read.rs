@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::known;
 use super::walk::{Follow, Walk, load};
 use super::{Options, Play, RoleUse, Step};
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -91,6 +92,7 @@ fn with<T>(
 ) -> Result<Read<T>, Diagnostics> {
     let mut walk = Walk::new(files, options, path.parent().unwrap_or(Path::new("")));
     walk.follow = Follow::Nothing;
+    walk.name = known::here;
     let it = read(&mut walk);
     let warnings = walk.finish(Vec::new())?.warnings;
     Ok(Read { it, warnings })

@@ -70,10 +70,7 @@ impl Walk<'_> {
         }
         self.check_keywords(&used.keywords, Place::Role);
         if self.follow == Follow::Everything {
-            let before = self.reach;
-            self.reach = self.narrowed(node);
-            used.role = self.role_named(name);
-            self.reach = before;
+            used.role = self.inside(node, |walk| walk.role_named(name));
         }
         Some(used)
     }
@@ -98,7 +95,7 @@ impl Walk<'_> {
         }
         let text = name.scalar_text()?;
         let Some(path) = self.find_role(&text) else {
-            if self.reach != Reachability::No {
+            if self.position.reach != Reachability::No {
                 self.error(self.role_missing(&text, &name.span));
             }
             return None;
@@ -234,7 +231,7 @@ impl Walk<'_> {
         let files = self.role_files(path, folder, stem.unwrap_or("main"));
         if files.is_empty()
             && let Some(stem) = stem
-            && self.reach != Reachability::No
+            && self.position.reach != Reachability::No
         {
             let folder = path.join(folder);
             self.error(Diagnostic::new(

@@ -3,13 +3,14 @@
 //! A keyword whose value would need what is not here is refused, unless the facts known beforehand
 //! make it unreachable. If they do not tell, the run refuses it when it gets there.
 
+use super::judge::is_false;
 use super::keywords::{KEYWORDS, Place, Support};
 use super::known;
 use super::reach::Reachability;
 use super::walk::{Follow, Walk};
 use super::{Keywords, Task};
 use crate::diagnostic::Diagnostic;
-use crate::yaml::{Kind, Node, truth};
+use crate::yaml::Node;
 
 /// Names of the machine that amibake itself runs on.
 const CONTROLLER: &[&str] = &["localhost", "127.0.0.1", "::1"];
@@ -60,28 +61,6 @@ impl Walk<'_> {
         }
     }
 
-    fn warn(&mut self, warning: Diagnostic) {
-        if self.follow == Follow::Everything && self.reach != Reachability::No {
-            self.out.warnings.push(warning);
-        }
-    }
-
-    /// Refuses something, as far as it can be reached.
-    pub(super) fn refuse(&mut self, complaint: Diagnostic) {
-        match (self.follow, self.reach) {
-            (_, Reachability::No) => {}
-            (Follow::Nothing, _) => self.refused.push(complaint),
-            (Follow::Everything, Reachability::Undecided) => {
-                let hint = match &complaint.hint {
-                    Some(hint) => format!("{hint}; the run fails if this is reached"),
-                    None => "the run fails if this is reached".to_owned(),
-                };
-                self.out.warnings.push(complaint.hint(hint));
-            }
-            (Follow::Everything, Reachability::Yes) => self.error(complaint),
-        }
-    }
-
     /// Notes what would need the hosts to wait for one another.
     fn for_one_host(&mut self, name: &str, value: &Node) {
         if name == "order" && !value.is_template() {
@@ -92,7 +71,7 @@ impl Walk<'_> {
                 self.error(wrong.nearest(&order, ORDERS.iter().copied()));
             }
         }
-        if !is_false(value) && self.reach != Reachability::No {
+        if !is_false(value) && self.position.reach != Reachability::No {
             let wrong = format!("`{name}` is not supported for several hosts: each runs by itself");
             let wrong = Diagnostic::new(&value.span, wrong);
             self.out
@@ -174,15 +153,5 @@ impl Walk<'_> {
             let wrong = "`poll: 0` is not supported: every task is waited for";
             self.refuse(Diagnostic::new(&poll.span, wrong));
         }
-    }
-}
-
-/// Returns whether a value says that a keyword is off.
-fn is_false(value: &Node) -> bool {
-    match &value.kind {
-        Kind::Null => true,
-        Kind::Seq(items) => items.is_empty(),
-        Kind::Map(pairs) => pairs.is_empty(),
-        _ => value.scalar_text().and_then(|text| truth(&text)) == Some(false),
     }
 }

@@ -3,9 +3,9 @@
 use super::free_form;
 use super::keywords::{self, Place};
 use super::known::{self, Name};
-use super::reach::{self, Reachability};
+use super::reach::Reachability;
 use super::walk::{Follow, Walk};
-use super::{Args, Keywords, Task, args};
+use super::{Args, Keywords, Task, args, catalogue};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::yaml::{Kind, Node};
 
@@ -27,7 +27,7 @@ const TEXTS: &[&str] = &[
 
 fn takes_text(action: &str) -> bool {
     TEXTS.contains(&known::bare(action))
-        || matches!(known::name(action), Name::Module(spec) if spec.free_form)
+        || matches!(known::here(action), Name::Module(spec) if spec.free_form)
 }
 
 /// Returns whether a text is one template and no pairs: `copy: "{{ what }}"`.
@@ -50,6 +50,10 @@ impl Walk<'_> {
             };
             if let Some(lookup) = name.strip_prefix("with_") {
                 self.check_lookup(lookup, key);
+                if value.is_null() {
+                    let wrong = format!("`{name}` has nothing to loop over");
+                    self.error(Diagnostic::new(&key.span, wrong));
+                }
             } else if !place.knows(name) {
                 candidates.push((name, key, value));
                 continue;
@@ -68,7 +72,7 @@ impl Walk<'_> {
         let mut task = Task {
             name: node.get("name").and_then(Node::scalar_text),
             role: self.role.last().map(|(name, _)| name.clone()),
-            spec: match known::name(&action) {
+            spec: match known::here(&action) {
                 Name::Module(spec) => Some(spec),
                 _ => None,
             },
@@ -118,10 +122,14 @@ impl Walk<'_> {
             }
             return self.old_style(keyword, value);
         }
-        let modules: Vec<_> = candidates
+        let mut modules: Vec<_> = candidates
             .iter()
-            .filter(|(name, ..)| !matches!(known::name(name), Name::Unknown))
+            .filter(|(name, ..)| self.is_module(name))
             .collect();
+        // What stands alone is no misspelt keyword: it is judged as a module, where it is reached.
+        if let ([], [only]) = (modules.as_slice(), candidates) {
+            modules.push(only);
+        }
         if let [_, (second, key, _), ..] = modules.as_slice() {
             self.error(Diagnostic::new(
                 &key.span,
@@ -133,7 +141,7 @@ impl Walk<'_> {
             return None;
         }
         for (name, key, _) in candidates {
-            if matches!(known::name(name), Name::Unknown) {
+            if modules.iter().all(|(module, ..)| module != name) {
                 let wrong = Self::unknown_key(name, key, place);
                 self.error(wrong);
             }
@@ -144,7 +152,7 @@ impl Walk<'_> {
             }
             return None;
         };
-        self.check_action(name, key);
+        self.check_action(name, key, || Self::unknown_key(name, key, place));
         Some(((*name).to_owned(), key.span.clone(), Some((*value).clone())))
     }
 
@@ -152,24 +160,47 @@ impl Walk<'_> {
         let modules = known::candidates(name);
         let mut all: Vec<&str> = place.keywords().collect();
         all.extend(modules.iter().map(String::as_str));
-        Diagnostic::new(
-            &key.span,
-            format!(
+        let message = match catalogue::collection(name) {
+            Some(collection) => {
+                format!("`{name}` is no module of {collection} as Ansible ships it")
+            }
+            None => format!(
                 "`{name}` is neither a module nor a keyword of {}",
                 place.named()
             ),
-        )
-        .nearest(name, all)
+        };
+        Diagnostic::new(&key.span, message).nearest(name, all)
     }
 
     /// Complains of modules that are not here, unless they cannot be reached.
-    fn check_action(&mut self, name: &str, key: &Node) {
-        let message = match known::name(name) {
-            Name::Module(_) | Name::Statement | Name::Unknown => return,
-            Name::Missing => format!("`{}` is not in amibake yet", known::full(name)),
-            Name::Foreign => format!("`{name}` is not a module that amibake has"),
-        };
-        self.refuse(Diagnostic::new(&key.span, message));
+    fn check_action(&mut self, name: &str, key: &Node, unknown: impl FnOnce() -> Diagnostic) {
+        let refused = |message: String| Diagnostic::new(&key.span, message);
+        match (self.own_module(name), (self.name)(name)) {
+            (Some(own), Name::Module(_) | Name::Statement) => {
+                self.stop(refused(own).hint("Ansible takes it instead of its own of that name"));
+            }
+            (Some(own), _) => self.refuse(refused(own)),
+            (None, Name::Module(_) | Name::Statement) => {}
+            (None, Name::Missing(full)) => {
+                self.refuse(refused(format!("`{full}` is not in amibake yet")));
+            }
+            (None, Name::Foreign) => {
+                self.refuse(refused(format!(
+                    "`{name}` is not a module that amibake has"
+                )));
+            }
+            (None, Name::Unknown) if self.follow == Follow::Nothing => {
+                self.refuse(refused(format!(
+                    "`{name}` is not a module that amibake has"
+                )));
+            }
+            (None, Name::Unknown) if self.position.reach == Reachability::No => {}
+            (None, Name::Unknown) => self.error(unknown()),
+        }
+    }
+
+    fn is_module(&self, name: &str) -> bool {
+        !matches!((self.name)(name), Name::Unknown) || self.own_module(name).is_some()
     }
 
     /// `action: copy src=a dest=b`, `action: {module: copy, src: a}`, and the same for `local_action`.
@@ -193,13 +224,11 @@ impl Walk<'_> {
             .trim()
             .split_once([' ', '\n'])
             .unwrap_or((text.trim(), ""));
-        if matches!(known::name(name), Name::Unknown) {
+        self.check_action(name, value, || {
             let names = known::candidates(name);
             let wrong = Diagnostic::new(&value.span, format!("there is no module `{name}`"));
-            self.error(wrong.nearest(name, names.iter().map(String::as_str)));
-            return None;
-        }
-        self.check_action(name, value);
+            wrong.nearest(name, names.iter().map(String::as_str))
+        });
         let kind = match rest {
             Some(pairs) if free.is_empty() => Kind::Map(pairs),
             _ if free.is_empty() => Kind::Null,
@@ -322,12 +351,12 @@ impl Walk<'_> {
             }
         }
         if self.follow == Follow::Everything
-            && self.reach != Reachability::No
+            && self.position.reach != Reachability::No
             && let Some(spec) = task.spec
             && !matches!(known::bare(&task.action), "include_vars" | "set_fact")
         {
             for wrong in args::check(spec, &task.args, &task.action_span) {
-                self.error(wrong);
+                self.fails(wrong);
             }
         }
     }
@@ -354,14 +383,6 @@ impl Walk<'_> {
             if name == "register" && value.as_str().is_none() {
                 self.error(value.unexpected("`register`", "the name of a variable"));
             }
-        }
-    }
-
-    /// Returns what the `when` among `keywords` makes of the reach so far.
-    pub(super) fn narrowed(&self, node: &Node) -> Reachability {
-        match node.get("when") {
-            Some(when) => self.reach.min(reach::when(when, &self.options.facts)),
-            None => self.reach,
         }
     }
 }

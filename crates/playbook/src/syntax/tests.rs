@@ -29,7 +29,13 @@ fn everything() -> Selection {
 }
 
 fn message(text: &str) -> String {
-    parsed(&[("site.yml", text)]).unwrap_err().to_string()
+    let dir = project(&[("site.yml", text)]);
+    let options = Options {
+        strict: true,
+        ..Options::default()
+    };
+    let parsed = parse(&Disk::here(), &dir.path().join("site.yml"), &options);
+    parsed.unwrap_err().to_string()
 }
 
 #[test]
@@ -244,7 +250,7 @@ fn a_file_read_by_itself_says_of_a_task_why_it_cannot_run() {
         all,
         [
             Some("`port` is not supported".to_owned()),
-            Some("`ansible.builtin.dnf` is not in amibake yet".to_owned()),
+            Some("`dnf` is not a module that amibake has".to_owned()),
             None
         ]
     );

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::judge::{Position, is_false};
 use super::keywords::Place;
+use super::known::{self, Name};
 use super::reach::Reachability;
 use super::role::From;
-use super::{Block, Keywords, Options, Play, Playbook, Step, Task, known};
+use super::{Block, Keywords, Options, Play, Playbook, Step, Task};
 use crate::argspec::LINKS_ARE_FOLLOWED;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
@@ -36,7 +38,9 @@ pub(super) struct Walk<'a> {
     pub(super) role: Vec<(String, PathBuf)>,
     /// Task files and playbooks being read, innermost last.
     pub(super) within: Vec<PathBuf>,
-    pub(super) reach: Reachability,
+    pub(super) position: Position,
+    /// What a module is by its name, as far as this walk can know.
+    pub(super) name: fn(&str) -> Name,
     /// What the plays, blocks and tasks being read ask for that is not here, outermost first.
     pub(super) refused: Vec<Diagnostic>,
 }
@@ -67,27 +71,17 @@ impl<'a> Walk<'a> {
             bases: vec![base.to_path_buf()],
             role: Vec::new(),
             within: Vec::new(),
-            reach: Reachability::Yes,
+            position: Position::start(),
+            name: known::anywhere,
             refused: Vec::new(),
-        }
-    }
-
-    pub(super) fn error(&mut self, error: Diagnostic) {
-        if !self.errors.contains(&error) {
-            self.errors.push(error);
         }
     }
 
     pub(super) fn finish(mut self, plays: Vec<Play>) -> Result<Playbook, Diagnostics> {
         if !self.errors.is_empty() {
-            return Err(Diagnostics(self.errors));
+            return Err(Diagnostics(Diagnostic::merged(self.errors)));
         }
-        let mut seen = Vec::new();
-        self.out.warnings.retain(|w| {
-            let new = !seen.contains(w);
-            seen.push(w.clone());
-            new
-        });
+        self.out.warnings = Diagnostic::merged(self.out.warnings);
         self.out.plays = plays;
         Ok(self.out)
     }
@@ -145,7 +139,7 @@ impl<'a> Walk<'a> {
         });
         match import {
             Some((key, name)) => self.import_playbook(node, key, name),
-            None => vec![self.play(node)],
+            None => vec![self.inside(node, |walk| walk.play(node))],
         }
     }
 
@@ -169,10 +163,7 @@ impl<'a> Walk<'a> {
             self.error(missing(name, &path));
             return Vec::new();
         }
-        let before = self.reach;
-        self.reach = self.narrowed(&node);
-        let mut plays = self.playbook(&path, Some(&name.span));
-        self.reach = before;
+        let mut plays = self.inside(&node, |walk| walk.playbook(&path, Some(&name.span)));
         for play in &mut plays {
             hand_down(&keywords, &mut play.keywords);
         }
@@ -308,8 +299,16 @@ impl<'a> Walk<'a> {
         keywords
     }
 
-    /// Reads a list of tasks and blocks.
+    /// Reads a list of tasks and blocks. Nobody can tell beforehand whether handlers will be notified.
     pub(super) fn steps(&mut self, list: &Node, what: &str, handlers: bool) -> Vec<Step> {
+        let reach = match handlers {
+            true => Reachability::Undecided,
+            false => Reachability::Yes,
+        };
+        self.no_surer_than(reach, |walk| walk.listed(list, what, handlers))
+    }
+
+    fn listed(&mut self, list: &Node, what: &str, handlers: bool) -> Vec<Step> {
         match &list.kind {
             Kind::Null => Vec::new(),
             Kind::Seq(items) => items
@@ -324,24 +323,25 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self, node: &Node, handlers: bool) -> Option<Step> {
+        // As in Ansible: what is left of a task that was commented out.
+        if node.is_null() {
+            return None;
+        }
         if node.as_map().is_none() {
             self.error(node.unexpected("a task", "a mapping"));
             return None;
         }
-        let before = self.reach;
-        self.reach = self.narrowed(node);
         let outside = self.refused.len();
         let block = ["block", "rescue", "always"]
             .iter()
             .any(|k| node.get(k).is_some());
-        let step = if block {
-            Some(Step::Block(self.block(node, handlers)))
-        } else {
-            self.task(node, handlers)
-                .map(|task| Step::Task(Box::new(task)))
-        };
+        let step = self.inside(node, |walk| match block {
+            true => Some(Step::Block(walk.block(node, handlers))),
+            false => walk
+                .task(node, handlers)
+                .map(|task| Step::Task(Box::new(task))),
+        });
         self.refused.truncate(outside);
-        self.reach = before;
         step
     }
 
@@ -353,9 +353,19 @@ impl<'a> Walk<'a> {
                 "`rescue` and `always` need a `block`",
             ));
         }
-        let mut part = |name: &str| match node.get(name) {
-            Some(list) => self.steps(list, name, handlers),
-            None => Vec::new(),
+        let caught = node.get("rescue").is_some_and(|list| !is_false(list));
+        let mut part = |name: &str| {
+            // What fails is rescued, and what rescues runs only if something fails.
+            let reach = match name {
+                "block" if caught => Reachability::Undecided,
+                "rescue" => Reachability::Undecided,
+                _ => Reachability::Yes,
+            };
+            let read = |walk: &mut Self| match node.get(name) {
+                Some(list) => walk.steps(list, name, handlers),
+                None => Vec::new(),
+            };
+            self.no_surer_than(reach, read)
         };
         Block {
             span: node.span.clone(),
@@ -372,6 +382,7 @@ impl<'a> Walk<'a> {
         } else {
             Place::Task
         };
+        self.judge_tags(node);
         let mut task = self.bare_task(node, place)?;
         if self.follow == Follow::Nothing {
             return Some(task);
@@ -379,9 +390,11 @@ impl<'a> Walk<'a> {
         match known::bare(&task.action) {
             "import_tasks" => task.imported = self.task_file(&task, true, handlers),
             // What is included is checked as well, but stays where it is: tags do not reach it.
-            "include_tasks" => drop(self.task_file(&task, false, handlers)),
+            "include_tasks" => {
+                self.included(&task, |walk| drop(walk.task_file(&task, false, handlers)));
+            }
             "import_role" => task.imported = self.role_task(&task, true),
-            "include_role" => drop(self.role_task(&task, false)),
+            "include_role" => self.included(&task, |walk| drop(walk.role_task(&task, false))),
             _ => self.local_source(&task),
         }
         Some(task)
@@ -414,10 +427,9 @@ impl<'a> Walk<'a> {
                 name,
                 candidates.first().map_or(Path::new(text), PathBuf::as_path),
             );
-            if import && self.reach != Reachability::No {
-                self.error(wrong);
-            } else if self.reach != Reachability::No {
-                self.out.warnings.push(wrong);
+            match import && self.position.reach != Reachability::No {
+                true => self.error(wrong),
+                false => self.warn(wrong),
             }
             return Vec::new();
         };
@@ -478,9 +490,9 @@ impl<'a> Walk<'a> {
         let from = From::of(&task.args);
         let Some(path) = self.find_role(text) else {
             let wrong = self.role_missing(text, &name.span);
-            match self.reach {
+            match self.position.reach {
                 Reachability::No => {}
-                Reachability::Undecided if !import => self.out.warnings.push(wrong),
+                Reachability::Undecided if !import => self.warn(wrong),
                 Reachability::Undecided | Reachability::Yes => self.error(wrong),
             }
             return Vec::new();

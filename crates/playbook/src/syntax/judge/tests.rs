@@ -1,0 +1,310 @@
+//! What stops a run before it begins, what is a warning, what is nothing.
+
+use super::super::{Options, Playbook, parse};
+use crate::diagnostic::Diagnostics;
+use crate::files::Disk;
+use crate::tags::Selection;
+
+/// What becomes of a complaint.
+#[derive(Debug, PartialEq, Eq)]
+enum Becomes {
+    Error,
+    Warning,
+    Nothing,
+}
+
+fn parsed(files: &[(&str, &str)], options: &Options) -> Result<Playbook, Diagnostics> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    parse(&Disk::here(), &dir.path().join("site.yml"), options)
+}
+
+fn on_debian() -> Options {
+    Options {
+        facts: [("os_family".to_owned(), "Debian".to_owned())].into(),
+        ..Options::default()
+    }
+}
+
+/// Returns what is made of the word `missing` in a playbook, where its text stands for a module or a parameter.
+fn becomes(files: &[(&str, &str)], options: &Options, word: &str) -> Becomes {
+    match parsed(files, options) {
+        Err(wrong) => {
+            assert!(wrong.to_string().contains(word), "{wrong}");
+            Becomes::Error
+        }
+        Ok(playbook) => {
+            let all: String = playbook.warnings.iter().map(ToString::to_string).collect();
+            match all.contains(word) {
+                true => Becomes::Warning,
+                false => Becomes::Nothing,
+            }
+        }
+    }
+}
+
+fn of_task(task: &str, word: &str) -> Becomes {
+    let site = format!("- hosts: all\n  tasks:\n{task}");
+    becomes(&[("site.yml", &site)], &on_debian(), word)
+}
+
+#[test]
+fn a_module_that_is_not_here_stops_what_certainly_reaches_it() {
+    for (task, expected) in [
+        ("    - pacman: {name: a}\n", Becomes::Error),
+        ("    - pacman: {name: a}\n      when: x\n", Becomes::Warning),
+        (
+            "    - pacman: {name: a}\n      when: ansible_os_family == 'Archlinux'\n",
+            Becomes::Nothing,
+        ),
+        (
+            "    - pacman: {name: a}\n      ignore_errors: true\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - pacman: {name: a}\n      ignore_errors: false\n",
+            Becomes::Error,
+        ),
+        (
+            "    - pacman: {name: a}\n      failed_when: false\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - pacman: {name: a}\n      loop: '{{ x }}'\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - pacman: {name: a}\n      loop: []\n",
+            Becomes::Nothing,
+        ),
+        (
+            "    - pacman: {name: a}\n      with_items: [a]\n",
+            Becomes::Error,
+        ),
+        (
+            "    - block: [pacman: {name: a}]\n      rescue: [debug: ]\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - block: [pacman: {name: a}]\n      always: [debug: ]\n",
+            Becomes::Error,
+        ),
+        (
+            "    - block: [debug: ]\n      rescue: [pacman: {name: a}]\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - block: [debug: ]\n      always: [pacman: {name: a}]\n",
+            Becomes::Error,
+        ),
+        (
+            "    - block: [pacman: {name: a}]\n      when: ansible_os_family != 'Debian'\n",
+            Becomes::Nothing,
+        ),
+        (
+            "    - pacman: {name: a}\n      tags: never\n",
+            Becomes::Nothing,
+        ),
+        ("  handlers:\n    - pacman: {name: a}\n", Becomes::Warning),
+    ] {
+        assert_eq!(
+            of_task(task, "community.general.pacman"),
+            expected,
+            "{task}"
+        );
+    }
+}
+
+#[test]
+fn a_name_nobody_knows_is_an_error_but_where_facts_rule_it_out() {
+    for (task, expected) in [
+        ("    - pacmna: {name: a}\n", Becomes::Error),
+        ("    - pacmna: {name: a}\n      when: x\n", Becomes::Error),
+        (
+            "    - pacmna: {name: a}\n      when: ansible_os_family == 'Archlinux'\n",
+            Becomes::Nothing,
+        ),
+        (
+            "    - action: pacmna name=a\n      when: ansible_os_family == 'Archlinux'\n",
+            Becomes::Nothing,
+        ),
+        // Of a collection that is not known nobody can tell.
+        (
+            "    - my.own.pacmna: {name: a}\n      when: x\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - community.general.pacmna: {name: a}\n      when: x\n",
+            Becomes::Error,
+        ),
+    ] {
+        assert_eq!(of_task(task, "pacmna"), expected, "{task}");
+    }
+}
+
+#[test]
+fn parameters_that_fail_a_task_are_warned_of_and_stop_a_build() {
+    let becomes_of = |task: &str, strict: bool| {
+        let site = format!("- hosts: all\n  tasks:\n{task}");
+        let options = Options {
+            strict,
+            ..on_debian()
+        };
+        becomes(&[("site.yml", &site)], &options, "has no parameter `nam`")
+    };
+    let plain = "    - group: {nam: a}\n";
+    let perhaps = "    - group: {nam: a}\n      when: x\n";
+    let caught = "    - group: {nam: a}\n      ignore_errors: true\n";
+    let never = "    - group: {nam: a}\n      when: ansible_os_family == 'RedHat'\n";
+    for (task, lenient, strict) in [
+        (plain, Becomes::Warning, Becomes::Error),
+        (perhaps, Becomes::Warning, Becomes::Warning),
+        (caught, Becomes::Warning, Becomes::Warning),
+        (never, Becomes::Nothing, Becomes::Nothing),
+    ] {
+        assert_eq!(becomes_of(task, false), lenient, "{task}");
+        assert_eq!(becomes_of(task, true), strict, "{task}");
+    }
+}
+
+#[test]
+fn tags_decide_what_is_reached_and_those_of_an_include_are_its_own() {
+    let pacman = "- pacman: {name: a}\n";
+    let tagged = "- pacman: {name: a}\n  tags: b\n";
+    for (task, file, expected) in [
+        ("import_tasks: a.yml\n      tags: a", pacman, Becomes::Error),
+        ("import_tasks: a.yml", pacman, Becomes::Nothing),
+        (
+            "import_tasks: a.yml\n      tags: '{{ x }}'",
+            pacman,
+            Becomes::Warning,
+        ),
+        (
+            "include_tasks: a.yml\n      tags: a",
+            pacman,
+            Becomes::Nothing,
+        ),
+        (
+            "include_tasks: {file: a.yml, apply: {tags: a}}\n      tags: a",
+            pacman,
+            Becomes::Error,
+        ),
+        (
+            "include_tasks: a.yml\n      tags: a",
+            tagged,
+            Becomes::Error,
+        ),
+        ("include_tasks: a.yml", tagged, Becomes::Nothing),
+    ] {
+        let site = format!("- hosts: all\n  tasks:\n    - {task}\n");
+        let options = Options {
+            tags: Selection::new(&["a,b".to_owned()], &[]),
+            ..Options::default()
+        };
+        let files = [("site.yml", site.as_str()), ("a.yml", file)];
+        assert_eq!(becomes(&files, &options, "pacman"), expected, "{task}");
+    }
+}
+
+#[test]
+fn a_file_that_is_perhaps_included_is_judged_when_it_is() {
+    for (when, expected) in [
+        ("true", Becomes::Error),
+        ("x", Becomes::Warning),
+        ("ansible_os_family == 'RedHat'", Becomes::Nothing),
+    ] {
+        let site =
+            format!("- hosts: all\n  tasks:\n    - include_tasks: a.yml\n      when: {when}\n");
+        for file in [
+            "- pacmna: {name: a}\n",
+            "- debug:\n  lop: [pacmna]\n",
+            "- 'pacmna\n",
+        ] {
+            let files = [("site.yml", site.as_str()), ("a.yml", file)];
+            let word = if file.contains("lop") { "lop" } else { "a.yml" };
+            assert_eq!(
+                becomes(&files, &on_debian(), word),
+                expected,
+                "{when}: {file}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_in_several_places_is_told_once() {
+    let site = "- hosts: all\n  tasks:\n    - pacman: {name: a}\n    - include_tasks: a.yml\n    - pacman: {name: b}\n";
+    let wrong = parsed(
+        &[("site.yml", site), ("a.yml", "- pacman: {name: c}\n")],
+        &Options::default(),
+    );
+    let shown = wrong.unwrap_err().to_string();
+    assert_eq!(shown.matches("is not in amibake yet").count(), 1, "{shown}");
+    let also = shown
+        .lines()
+        .find(|line| line.starts_with("also at "))
+        .unwrap();
+    assert!(
+        also.ends_with("a.yml:1:3, ") || also.contains("a.yml:1:3, /"),
+        "{also}"
+    );
+    assert!(also.ends_with("site.yml:5:7"), "{also}");
+}
+
+#[test]
+fn a_module_in_python_that_is_brought_along_is_told_by_its_owner_and_file() {
+    let files = |site: &'static str| {
+        [
+            ("site.yml", site),
+            ("roles/web/library/ours.py", ""),
+            ("roles/web/library/copy.py", ""),
+            ("roles/web/tasks/main.yml", "- ours: {a: 1}\n"),
+            ("roles/shadow/library/copy.py", ""),
+            (
+                "roles/shadow/tasks/main.yml",
+                "- copy: {dest: /a, content: ''}\n  when: x\n",
+            ),
+            (
+                "collections/ansible_collections/my/own/plugins/modules/ours.py",
+                "",
+            ),
+        ]
+    };
+    let shown = |site| {
+        parsed(&files(site), &Options::default())
+            .unwrap_err()
+            .to_string()
+    };
+    let web = shown("- hosts: all\n  roles: [web]\n");
+    assert!(
+        web.contains("`ours` is a Python module of the role web's own ("),
+        "{web}"
+    );
+    assert!(web.contains("roles/web/library/ours.py)"), "{web}");
+    let shadow = shown("- hosts: all\n  roles: [shadow]\n");
+    assert!(
+        shadow.contains("`copy` is a Python module of the role shadow's own"),
+        "{shadow}"
+    );
+    let own = shown("- hosts: all\n  tasks: [my.own.ours: {}]\n");
+    assert!(own.contains("is a Python module of my.own's own"), "{own}");
+}
+
+#[test]
+fn only_what_is_there_is_proposed() {
+    let shown = |task: &str| {
+        let site = format!("- hosts: all\n  tasks:\n    - {task}\n");
+        parsed(&[("site.yml", &site)], &Options::default())
+            .unwrap_err()
+            .to_string()
+    };
+    // `subversion` and `expect` are Ansible's, and not here.
+    for task in ["subvresion: {repo: a}", "exepct: {command: a}"] {
+        assert!(!shown(task).contains("did you mean"), "{}", shown(task));
+    }
+    assert!(shown("lineinfle: {path: /a}").contains("did you mean `lineinfile`?"));
+}
