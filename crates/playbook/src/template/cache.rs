@@ -10,20 +10,26 @@ use super::{Error, parser};
 
 /// So many parsed texts are kept; then the cache starts anew.
 const CAPACITY: usize = 8192;
+/// Longer texts are few, and are kept by themselves: the files of templates.
+const LONG_BYTES: usize = 8192;
+/// So many of those.
+const LONG_CAPACITY: usize = 64;
 
 type Kept<T> = RefCell<HashMap<String, Result<Rc<T>, Error>>>;
 
 thread_local! {
-    static TEMPLATES: Kept<Vec<Stmt>> = RefCell::default();
+    static TEMPLATES: RefCell<HashMap<Syntax, Rc<[Kept<Vec<Stmt>>; 2]>>> = RefCell::default();
     static EXPRESSIONS: [Kept<Expr>; 2] = Default::default();
 }
 
-/// Returns the parsed template; only the syntax of task arguments is kept.
+/// Returns the parsed template.
 pub(super) fn template(text: &str, syntax: &Syntax) -> Result<Rc<Vec<Stmt>>, Error> {
-    if !syntax.literal_backslashes {
-        return parser::template(text, syntax).map(Rc::new);
-    }
-    TEMPLATES.with(|kept| through(kept, text, || parser::template(text, syntax)))
+    let kept = TEMPLATES.with_borrow_mut(|all| match all.get(syntax) {
+        Some(kept) => Rc::clone(kept),
+        None => Rc::clone(all.entry(syntax.clone()).or_default()),
+    });
+    let kept = &kept[usize::from(text.len() > LONG_BYTES)];
+    through(kept, text, || parser::template(text, syntax))
 }
 
 /// Returns the parsed expression.
@@ -48,7 +54,11 @@ fn through<T>(
     }
     let parsed = parse().map(Rc::new);
     let mut kept = kept.borrow_mut();
-    if kept.len() >= CAPACITY {
+    let capacity = match text.len() {
+        ..=LONG_BYTES => CAPACITY,
+        _ => LONG_CAPACITY,
+    };
+    if kept.len() >= capacity {
         kept.clear();
     }
     kept.insert(text.to_owned(), parsed.clone());

@@ -2,7 +2,7 @@
 
 use super::eval::{Evaluator, Frame, at_line};
 use super::lexer::Syntax;
-use super::{Error, ErrorKind, finalize, parser};
+use super::{Error, ErrorKind, cache, finalize};
 
 /// How a template file is read. The default is the template module's.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub(super) fn render(
     let mut syntax = options.syntax.clone();
     let body = overrides(text, &mut syntax)?;
     let first_line = u32::from(body.len() < text.len());
-    let parsed = parser::template(body, &syntax).map_err(|error| {
+    let parsed = cache::template(body, &syntax).map_err(|error| {
         let line = error.place.as_ref().map_or(1, |place| place.line) + first_line;
         at_line(
             Error {

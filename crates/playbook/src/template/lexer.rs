@@ -116,7 +116,11 @@ struct Lexer<'a> {
     syntax: &'a Syntax,
     tokens: Vec<Spanned>,
     literal: bool,
+    /// Where the next of each of [`OPENINGS`] stands: looked for once, since they may be far apart.
+    ahead: [Option<usize>; 3],
 }
+
+const OPENINGS: [Opening; 3] = [Opening::Comment, Opening::Block, Opening::Variable];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Opening {
@@ -127,7 +131,7 @@ enum Opening {
 
 impl<'a> Lexer<'a> {
     fn new(text: &'a str, syntax: &'a Syntax) -> Self {
-        Self {
+        let mut lexer = Self {
             text,
             at: 0,
             counted: 0,
@@ -136,7 +140,10 @@ impl<'a> Lexer<'a> {
             syntax,
             tokens: Vec::new(),
             literal: false,
-        }
+            ahead: [None; 3],
+        };
+        lexer.ahead = OPENINGS.map(|opening| lexer.find(opening));
+        lexer
     }
 
     fn rest(&self) -> &'a str {
@@ -199,17 +206,24 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    fn find(&self, opening: Opening) -> Option<usize> {
+        let offset = self.rest().find(self.delimiters(opening).0)?;
+        Some(self.at + offset)
+    }
+
     /// Returns the nearest opening; of two at one place the longer.
-    fn next_opening(&self) -> Option<(usize, Opening)> {
-        [Opening::Comment, Opening::Block, Opening::Variable]
-            .into_iter()
-            .filter_map(|opening| {
-                let start = self.delimiters(opening).0;
-                let offset = self.rest().find(start)?;
-                Some((offset, usize::MAX - start.len(), opening))
-            })
-            .min_by_key(|(offset, length, _)| (*offset, *length))
-            .map(|(offset, _, opening)| (offset, opening))
+    fn next_opening(&mut self) -> Option<(usize, Opening)> {
+        for (index, opening) in OPENINGS.into_iter().enumerate() {
+            if self.ahead[index].is_some_and(|at| at < self.at) {
+                self.ahead[index] = self.find(opening);
+            }
+        }
+        let found = OPENINGS.into_iter().zip(self.ahead);
+        let found = found.filter_map(|(opening, at)| Some((at? - self.at, opening)));
+        found.min_by_key(|(offset, opening)| {
+            let length = self.delimiters(*opening).0.len();
+            (*offset, usize::MAX - length)
+        })
     }
 
     fn without_indent<'t>(&self, text: &'t str) -> &'t str {

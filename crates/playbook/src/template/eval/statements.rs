@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::objects::{Loop, Macro, Namespace};
 use super::{Evaluator, Frame, at_line, defined, keep, trip, truth};
 use crate::template::ast::{BlockDef, Expr, For, Stmt, Target};
-use crate::template::{Error, ErrorKind, Kwargs, finalize, parser};
+use crate::template::{Error, ErrorKind, Kwargs, cache, finalize};
 use crate::value::{Dict, Mark, Text, Value};
 
 /// How a run of statements ended.
@@ -285,11 +285,11 @@ impl Evaluator<'_> {
         self.invoke(&callee, positional, named)
     }
 
-    fn load(&self, name: &str) -> Result<(Vec<Stmt>, String), Error> {
+    fn load(&self, name: &str) -> Result<(Rc<Vec<Stmt>>, String), Error> {
         let _deeper = self.meter.deeper()?;
         let from = self.file.borrow().clone();
         let (text, path) = self.outside.load(name, from.as_deref())?;
-        let body = parser::template(&text, &self.syntax.borrow()).map_err(|error| {
+        let body = cache::template(&text, &self.syntax.borrow()).map_err(|error| {
             let line = error.place.as_ref().map_or(1, |place| place.line);
             at_line(
                 Error {
