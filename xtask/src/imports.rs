@@ -468,7 +468,7 @@ pub(crate) fn crates(root: &Path) -> Vec<(String, PathBuf)> {
 
 /// The rooms of the executor, the lowest first: none names one above it.
 const EXECUTOR: [&[&str]; 5] = [
-    &["model", "role", "options"],
+    &["model", "role", "argument_spec", "options"],
     &[
         "vars",
         "handlers",
@@ -492,8 +492,10 @@ const EXECUTOR: [&[&str]; 5] = [
         "meta",
         "module_call",
         "play",
+        "stats",
         "task",
         "task_result",
+        "validate",
     ],
     &["flow", "mod"],
 ];

@@ -45,7 +45,9 @@ const OWN: &[&str] = &[
     "pause",
     "ping",
     "set_fact",
+    "set_stats",
     "setup",
+    "validate_argument_spec",
     "wait_for_connection",
 ];
 
@@ -69,6 +71,8 @@ impl Run<'_> {
             "set_fact" => self.set_fact(cx),
             "assert" => self.assert(cx),
             "fail" => self.fail(cx),
+            "validate_argument_spec" => self.validate_argument_spec(cx),
+            "set_stats" => self.set_stats(cx),
             "pause" => self.pause_action(cx),
             "include_vars" => self.include_vars(cx),
             "include_tasks" => self.find_tasks(cx),
@@ -134,7 +138,7 @@ impl Run<'_> {
     }
 
     /// Returns the name of a parameter. Names of facts may be templates where the author wrote them.
-    fn arg_name(&self, cx: &TaskContext<'_>, key: Key) -> Result<Key, TaskError> {
+    pub(super) fn arg_name(&self, cx: &TaskContext<'_>, key: Key) -> Result<Key, TaskError> {
         match key.value() {
             Value::Str(name) if name.is_authors() && name.contains("{{") => {
                 let written = Value::authored(name, None);
@@ -484,7 +488,7 @@ fn add_lines(fields: &mut Fields) {
     }
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(super) fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
         && chars.all(|c| c.is_alphanumeric() || c == '_')

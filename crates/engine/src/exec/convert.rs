@@ -10,6 +10,7 @@ use amibake_playbook::value::{Dict, Key, Value};
 use amibake_playbook::yaml::{self, Kind, Node as Yaml};
 use amibake_protocol::event::Place;
 
+use super::argument_spec::ArgumentSpec;
 use super::model::{Block, Keywords, Loop, Node, Play, RoleUse, Task};
 use super::options::Entry;
 use super::run::{Run, Stop};
@@ -54,7 +55,9 @@ pub(super) fn tasks(run: &Run<'_>, path: &Path) -> Result<Vec<Node>, Stop> {
 }
 
 /// What a role's `meta/main.yml` says.
+#[derive(Default)]
 pub(super) struct Meta {
+    read: syntax::Meta,
     pub(super) dependencies: Vec<RoleUse>,
     pub(super) allow_duplicates: Option<Value>,
     pub(super) collections: Vec<Value>,
@@ -75,6 +78,34 @@ pub(super) fn meta(run: &Run<'_>, path: &Path) -> Result<Meta, Stop> {
             .collect::<Result<_, _>>()?,
         allow_duplicates: truth,
         collections: meta.collections.as_ref().map_or(Ok(Vec::new()), list)?,
+        read: meta,
+    })
+}
+
+/// Reads what a role says of the variables of its entry point `entry`.
+pub(super) fn role_spec(
+    run: &Run<'_>,
+    role: &Path,
+    entry: &str,
+    meta: &Meta,
+) -> Result<Option<ArgumentSpec>, Stop> {
+    let files = run.project.files;
+    let spec = syntax::read_role_spec(files, role, entry, Some(&meta.read), &options(run));
+    read(run, spec)?.as_ref().map(argument_spec).transpose()
+}
+
+/// Reads what a play says of its variables, under `name`.
+pub(super) fn play_spec(run: &Run<'_>, playbook: &Path, name: &str) -> Result<ArgumentSpec, Stop> {
+    let spec = syntax::play_spec(run.project.files, playbook, name);
+    argument_spec(&spec.map_err(|e| Stop(e.to_string()))?)
+}
+
+fn argument_spec(read: &syntax::ArgumentSpec) -> Result<ArgumentSpec, Stop> {
+    Ok(ArgumentSpec {
+        title: Value::authored(&read.title, None),
+        options: value(&read.options)?,
+        file: read.file.clone(),
+        place: place(&read.span),
     })
 }
 
@@ -125,6 +156,7 @@ fn whole_play(path: &Path) -> Play {
         fact_path: None,
         vars_files: Vec::new(),
         force_handlers: None,
+        argument_spec: None,
         pre_tasks: Vec::new(),
         roles: Vec::new(),
         tasks: Vec::new(),
@@ -158,6 +190,7 @@ fn play(read: &syntax::Play) -> Result<Play, Stop> {
             "fact_path" => play.fact_path = Some(value(node)?),
             "vars_files" => play.vars_files = list(node)?,
             "force_handlers" => play.force_handlers = Some(value(node)?),
+            "validate_argspec" => play.argument_spec = Some(value(node)?),
             _ => {}
         }
     }

@@ -80,9 +80,14 @@ impl Run<'_> {
         roles: &[Rc<Role>],
         enclosing: &Rc<Enclosing>,
     ) -> Result<Flow, Stop> {
-        let flow = self.gather(play, enclosing)?;
-        if flow != Flow::Next {
-            return Ok(flow);
+        for opening in [
+            self.gather(play, enclosing),
+            self.check_play(play, enclosing),
+        ] {
+            match opening? {
+                Flow::Next => {}
+                other => return Ok(other),
+            }
         }
         let forced =
             self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), enclosing)?;
@@ -119,6 +124,14 @@ impl Run<'_> {
         let flow = self.step(&task, enclosing, false);
         self.start_at.replace(start_at);
         flow
+    }
+
+    /// Checks the play's variables against its argument spec, if it asks for that.
+    fn check_play(&self, play: &Play, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        match self.play_validation(play, enclosing)? {
+            Some(task) => self.step(&task, enclosing, false),
+            None => Ok(Flow::Next),
+        }
     }
 
     fn surroundings(play: &Play) -> Rc<Enclosing> {

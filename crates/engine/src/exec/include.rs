@@ -187,6 +187,7 @@ fn role_of(
         from,
         allow_duplicates: Some(truth("allow_duplicates").unwrap_or(true)),
         public: truth("public").unwrap_or(false),
+        unchecked: truth("rolespec_validate") == Some(false),
         chain,
     };
     let role = RoleUse {

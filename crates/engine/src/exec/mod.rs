@@ -11,6 +11,7 @@
 //! - flow: the walk, the only recursion, which applies them.
 
 mod actions;
+mod argument_spec;
 mod attempt;
 mod censor;
 mod convert;
@@ -36,10 +37,12 @@ mod role;
 mod roles;
 mod run;
 mod search;
+mod stats;
 mod task;
 mod task_context;
 mod task_error;
 mod task_result;
+mod validate;
 mod vars;
 
 pub use actions::does;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::convert;
 use super::eval;
-use super::model::{Enclosing, Keywords, Play, RoleUse};
+use super::model::{Enclosing, Keywords, Node, Play, RoleUse};
 use super::role::Role;
 use super::run::{Run, Stop};
 
@@ -21,6 +21,8 @@ pub(super) struct Use {
     pub(super) allow_duplicates: Option<bool>,
     /// Whether the rest of the play sees its variables.
     pub(super) public: bool,
+    /// Whether its argument spec is passed over: `rolespec_validate: false`.
+    pub(super) unchecked: bool,
     /// The roles it is used from.
     pub(super) chain: Vec<Rc<Role>>,
 }
@@ -100,11 +102,18 @@ pub(super) fn load(
     if let Some(file) = stem_file(run, &role.path.join("handlers"), &from("handlers")) {
         role.handlers = convert::tasks(run, &file)?;
     }
-    let Some(meta) = stem_file(run, &role.path.join("meta"), "main") else {
-        role.allow_duplicates = how.allow_duplicates.unwrap_or(false);
-        return Ok(Rc::new(role));
+    let meta = match stem_file(run, &role.path.join("meta"), "main") {
+        Some(file) => convert::meta(run, &file)?,
+        None => convert::Meta::default(),
     };
-    let meta = convert::meta(run, &meta)?;
+    if !how.unchecked {
+        let entry = tasks.rsplit('/').next().unwrap_or(&tasks);
+        let spec = convert::role_spec(run, &role.path, entry, &meta)?;
+        if let Some(spec) = spec {
+            let task = super::argument_spec::of_role(&role, entry, spec);
+            role.tasks.insert(0, Node::Task(Rc::new(task)));
+        }
+    }
     let allowed = meta.allow_duplicates.as_ref().and_then(eval::truth);
     role.allow_duplicates = how.allow_duplicates.or(allowed).unwrap_or(false);
     role.keywords.collections = meta.collections;

@@ -5,12 +5,15 @@
 
 mod accounts;
 mod commands;
+mod controller;
 mod files;
 mod packages;
 mod refused;
 mod system;
+mod validate;
 
 pub use refused::{LINKS_ARE_FOLLOWED, refused};
+pub use validate::{Malformed, Verdict, validate};
 
 /// The type of a parameter, as in Ansible's argument specs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +197,7 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
     [
         accounts::MODULES,
         commands::MODULES,
+        controller::MODULES,
         files::MODULES,
         packages::MODULES,
         system::MODULES,

@@ -218,6 +218,12 @@ pub const KEYWORDS: &[Keyword] = &[
     ),
     keyword("until", TASKS, Works, ""),
     keyword("user", &[Play], Works, "`remote_user`"),
+    keyword(
+        "validate_argspec",
+        &[Play],
+        Works,
+        "as in ansible-core 2.20: the spec stands in `PLAYBOOK.meta.yml`",
+    ),
     keyword("vars", ALL, Works, ""),
     keyword("vars_files", &[Play], Works, ""),
     keyword(

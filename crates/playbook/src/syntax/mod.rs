@@ -5,6 +5,7 @@
 //! nodes; values are templated by others. Files are read through [`crate::files::Files`] only.
 
 mod args;
+mod argument_spec;
 mod catalogue;
 pub mod free_form;
 mod judge;
@@ -27,11 +28,14 @@ use std::path::Path;
 use crate::diagnostic::{Diagnostics, Span};
 use crate::files::Files;
 use crate::yaml::{self, Node};
+pub use argument_spec::{NoSpec, VALIDATE, play_spec};
 pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support, UNSUPPORTED_LOOKUPS};
 pub use known::STATEMENTS;
 pub use list::{Listed, list, tags, task_count};
-pub use model::{Args, Block, Keywords, Options, Play, Playbook, Role, RoleUse, Step, Task};
-pub use read::{Meta, Read, read_meta, read_playbook, read_task_file, read_tasks};
+pub use model::{
+    Args, ArgumentSpec, Block, Keywords, Meta, Options, Play, Playbook, Role, RoleUse, Step, Task,
+};
+pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
 pub use sources::{SIZE_LIMIT, SourcesError, sources};
 pub use support::BECOME_METHODS;
 

@@ -92,6 +92,27 @@ pub struct Role {
     pub handlers: Vec<Step>,
 }
 
+/// What a role's `meta/main.yml` says to who runs it.
+#[derive(Debug, Clone, Default)]
+pub struct Meta {
+    pub dependencies: Vec<RoleUse>,
+    pub allow_duplicates: Option<Node>,
+    pub collections: Option<Node>,
+    pub argument_specs: Option<Node>,
+}
+
+/// What is said of the variables of a role's entry point, or of a play.
+#[derive(Debug, Clone)]
+pub struct ArgumentSpec {
+    /// What the task that checks it is called; perhaps a template.
+    pub title: String,
+    /// The options, as written.
+    pub options: Node,
+    /// The file it stands in.
+    pub file: PathBuf,
+    pub span: Span,
+}
+
 /// What a list of tasks holds.
 #[derive(Debug, Clone)]
 pub enum Step {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::known;
 use super::walk::{Follow, Walk, load};
-use super::{Options, Play, RoleUse, Step};
+use super::{ArgumentSpec, Meta, Options, Play, Step};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::files::Files;
 use crate::yaml::Node;
@@ -17,14 +17,6 @@ pub struct Read<T> {
     pub it: T,
     /// What is probably not meant.
     pub warnings: Vec<Diagnostic>,
-}
-
-/// What a role's `meta/main.yml` says to who runs it.
-#[derive(Debug, Clone, Default)]
-pub struct Meta {
-    pub dependencies: Vec<RoleUse>,
-    pub allow_duplicates: Option<Node>,
-    pub collections: Option<Node>,
 }
 
 /// Reads the plays of the playbook at `path` and of those it imports.
@@ -81,6 +73,22 @@ pub fn read_meta(
     with(files, path, options, |walk| match load(walk, path) {
         Some(root) => walk.meta(&root),
         None => Meta::default(),
+    })
+}
+
+/// Reads what a role says of the variables of its entry point `entry`; `meta` is its `meta/main.yml`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_role_spec(
+    files: &dyn Files,
+    role: &Path,
+    entry: &str,
+    meta: Option<&Meta>,
+    options: &Options,
+) -> Result<Read<Option<ArgumentSpec>>, Diagnostics> {
+    with(files, role, options, |walk| {
+        walk.role_spec(role, entry, meta)
     })
 }
 

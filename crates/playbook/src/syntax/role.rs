@@ -176,19 +176,23 @@ impl Walk<'_> {
         self.out.roles.insert(path.to_path_buf());
         let shown = name.rsplit('/').next().unwrap_or(name).to_owned();
         self.role.push((shown.clone(), path.to_path_buf()));
-        let dependencies = self.dependencies(path, span);
+        let meta = self.role_meta(path, span);
         for (folder, stem) in [("defaults", &from.defaults), ("vars", &from.vars)] {
             for file in self.role_files(path, folder, stem.as_deref().unwrap_or("main")) {
                 self.variables(&file);
             }
         }
-        let tasks = self.role_steps(path, "tasks", from.tasks.as_deref(), span);
+        let mut tasks = self.role_steps(path, "tasks", from.tasks.as_deref(), span);
+        let entry = from.tasks.as_deref().unwrap_or("main");
+        if let Some(validation) = self.validation(path, entry, meta.as_ref()) {
+            tasks.insert(0, validation);
+        }
         let handlers = self.role_steps(path, "handlers", from.handlers.as_deref(), span);
         self.role.pop();
         Some(Role {
             name: shown,
             path: path.to_path_buf(),
-            dependencies,
+            dependencies: meta.map(|meta| meta.dependencies).unwrap_or_default(),
             tasks,
             handlers,
         })
@@ -201,24 +205,21 @@ impl Walk<'_> {
             dependencies: list.map(|list| self.roles(list)).unwrap_or_default(),
             allow_duplicates: root.get("allow_duplicates").cloned(),
             collections: root.get("collections").cloned(),
+            argument_specs: root.get("argument_specs").cloned(),
         }
     }
 
-    fn dependencies(&mut self, path: &Path, span: &Span) -> Vec<RoleUse> {
-        let Some(file) = self.role_files(path, "meta", "main").into_iter().next() else {
-            return Vec::new();
-        };
-        let Some(meta) = load(self, &file) else {
-            return Vec::new();
-        };
+    fn role_meta(&mut self, path: &Path, span: &Span) -> Option<Meta> {
+        let file = self.role_files(path, "meta", "main").into_iter().next()?;
+        let meta = load(self, &file)?;
         let circle = self.role[..self.role.len() - 1]
             .iter()
             .any(|(_, p)| p == path);
         if circle && meta.get("dependencies").is_some() {
             self.error(Diagnostic::new(span, "this role depends on itself"));
-            return Vec::new();
+            return None;
         }
-        self.meta(&meta).dependencies
+        Some(self.meta(&meta))
     }
 
     fn role_steps(
@@ -249,7 +250,7 @@ impl Walk<'_> {
     }
 
     /// Returns `folder/stem` with whatever ending, or all YAML files of such a folder.
-    fn role_files(&self, role: &Path, folder: &str, stem: &str) -> Vec<PathBuf> {
+    pub(super) fn role_files(&self, role: &Path, folder: &str, stem: &str) -> Vec<PathBuf> {
         let base = role.join(folder).join(stem);
         for ending in ["yml", "yaml", "json", ""] {
             let path = match ending {

@@ -227,6 +227,7 @@ impl<'a> Walk<'a> {
         if let Some(files) = node.get("vars_files") {
             self.vars_files(files);
         }
+        self.check_play_spec(node);
     }
 
     fn vars_files(&mut self, files: &Node) {

@@ -127,7 +127,7 @@ impl List {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn deep_copy(&self) -> Self {
+    pub(crate) fn deep_copy(&self) -> Self {
         Self::new(self.items().iter().map(Value::deep_copy).collect())
     }
 }
@@ -240,7 +240,7 @@ impl Dict {
         self.entries().into_iter().collect()
     }
 
-    pub(super) fn deep_copy(&self) -> Self {
+    pub(crate) fn deep_copy(&self) -> Self {
         let entries = self.entries().into_iter();
         entries
             .map(|(key, value)| (key, value.deep_copy()))

@@ -1,0 +1,23 @@
+//! Modules that touch no machine: `validate_argument_spec`, `set_stats`.
+
+use super::{Kind, ModuleSpec, Param};
+
+pub(super) const MODULES: &[ModuleSpec] = &[VALIDATE_ARGUMENT_SPEC, SET_STATS];
+
+const VALIDATE_ARGUMENT_SPEC: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.validate_argument_spec",
+    &[
+        Param::new("argument_spec", Kind::Dict).required(),
+        Param::new("provided_arguments", Kind::Dict),
+        Param::new("validate_args_context", Kind::Dict),
+    ],
+);
+
+const SET_STATS: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.set_stats",
+    &[
+        Param::new("data", Kind::Dict).required(),
+        Param::new("per_host", Kind::Bool).default("no"),
+        Param::new("aggregate", Kind::Bool).default("yes"),
+    ],
+);
