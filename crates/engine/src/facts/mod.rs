@@ -22,6 +22,7 @@ use serde_json::{Map, Value as Json, json};
 
 pub use collector::BadSubset;
 use collector::Collector;
+pub(crate) use platform::full_host_name;
 pub(crate) use system::service_manager_name;
 
 /// What `setup` is asked.

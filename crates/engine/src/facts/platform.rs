@@ -40,6 +40,11 @@ pub(super) fn collect(facts: &mut Map<String, Json>) {
     }
 }
 
+/// Returns the full name that this host has now; empty where it has no name.
+pub(crate) fn full_host_name() -> String {
+    nix::unistd::gethostname().map_or_else(|_| String::new(), |name| fqdn(&name.to_string_lossy()))
+}
+
 /// Returns what Python's `socket.getfqdn` answers for this host.
 fn fqdn(node: &str) -> String {
     let hosts = read::text("/etc/hosts").unwrap_or_default();

@@ -17,15 +17,22 @@ mod slurp;
 mod stat;
 mod sysctl;
 mod tempfile;
+mod text_file;
 mod unarchive;
 mod uri;
 mod wait_for;
 
+mod alternatives;
 mod apt;
 mod command;
+mod debconf;
+mod dpkg_divert;
+mod dpkg_selections;
 mod getent;
 mod git;
 mod group;
+mod hostname;
+mod locale_gen;
 mod package_facts;
 mod pip;
 mod script;
@@ -35,6 +42,7 @@ mod setup;
 mod supervisorctl;
 mod systemd;
 mod sysvinit;
+mod timezone;
 mod user;
 
 #[cfg(test)]
@@ -128,6 +136,31 @@ const SYSTEM: &[(&str, Module)] = &[
     (
         "community.general.supervisorctl",
         Module::Action(&supervisorctl::Supervisorctl),
+    ),
+    ("ansible.builtin.debconf", Module::Action(&debconf::Debconf)),
+    (
+        "ansible.builtin.dpkg_selections",
+        Module::Action(&dpkg_selections::DpkgSelections),
+    ),
+    (
+        "ansible.builtin.hostname",
+        Module::Action(&hostname::Hostname),
+    ),
+    (
+        "community.general.alternatives",
+        Module::Action(&alternatives::Alternatives),
+    ),
+    (
+        "community.general.dpkg_divert",
+        Module::Action(&dpkg_divert::DpkgDivert),
+    ),
+    (
+        "community.general.locale_gen",
+        Module::Action(&locale_gen::LocaleGen),
+    ),
+    (
+        "community.general.timezone",
+        Module::Action(&timezone::Timezone),
     ),
 ];
 

@@ -212,16 +212,10 @@ pub const NOT_YET: &[&str] = &[
     "ansible.builtin.apt_repository",
     "ansible.builtin.cron",
     "ansible.builtin.deb822_repository",
-    "ansible.builtin.debconf",
-    "ansible.builtin.dpkg_selections",
-    "ansible.builtin.hostname",
     "ansible.builtin.known_hosts",
     "ansible.builtin.reboot",
     "ansible.posix.authorized_key",
-    "community.general.alternatives",
-    "community.general.locale_gen",
     "community.general.modprobe",
-    "community.general.timezone",
 ];
 
 /// Returns the module called `name`: fully qualified, or short, alone or after `ansible.builtin.` or

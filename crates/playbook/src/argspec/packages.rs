@@ -9,6 +9,7 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     DEB822_REPOSITORY,
     PACKAGE,
     PACKAGE_FACTS,
+    DPKG_DIVERT,
     DPKG_SELECTIONS,
     DEBCONF,
     PIP,
@@ -152,6 +153,20 @@ const PACKAGE_FACTS: ModuleSpec = ModuleSpec::new(
         Param::new("strategy", Kind::Str)
             .default("first")
             .choices(&["first", "all"]),
+    ],
+);
+
+const DPKG_DIVERT: ModuleSpec = ModuleSpec::new(
+    "community.general.dpkg_divert",
+    &[
+        Param::new("path", Kind::Path).required(),
+        Param::new("state", Kind::Str)
+            .default("present")
+            .choices(&["absent", "present"]),
+        Param::new("holder", Kind::Str),
+        Param::new("divert", Kind::Path),
+        Param::new("rename", Kind::Bool).default("false"),
+        Param::new("force", Kind::Bool).default("false"),
     ],
 );
 
