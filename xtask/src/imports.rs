@@ -486,6 +486,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "outcome",
         "actions",
         "attempt",
+        "defaults",
         "files",
         "include",
         "loops",

@@ -22,11 +22,11 @@ use crate::deadline;
 use crate::module::{Failure, Outcome};
 
 /// Returns a module's full name, or the name as it is.
-fn full(action: &str) -> String {
+pub(super) fn full(action: &str) -> String {
     match argspec::find(action) {
         Some(spec) => spec.name.to_owned(),
-        None if action.contains('.') => action.to_owned(),
-        None => format!("ansible.builtin.{action}"),
+        None if bare(action).contains('.') => action.to_owned(),
+        None => format!("ansible.builtin.{}", bare(action)),
     }
 }
 
@@ -92,20 +92,7 @@ impl Run<'_> {
     /// Returns the task's parameters as written, with `module_defaults` below them.
     pub(super) fn written_args(&self, cx: &TaskContext<'_>) -> Result<Dict, TaskError> {
         let name = full(&cx.task.action);
-        let merged = Dict::new();
-        for defaults in cx
-            .enclosing
-            .gathered(&cx.task.keywords, |k| &k.module_defaults)
-        {
-            for (module, args) in defaults.as_dict().map(Dict::entries).unwrap_or_default() {
-                let module = module.value().to_string();
-                if full(&module) == name {
-                    for (key, value) in args.as_dict().map(Dict::entries).unwrap_or_default() {
-                        merged.insert(key, value);
-                    }
-                }
-            }
-        }
+        let merged = self.defaults(cx, &name);
         if let Some(more) = &cx.task.more_args {
             let rendered = self.render(more, cx.scope, cx.enclosing)?;
             let Some(args) = rendered.as_dict() else {
@@ -314,6 +301,7 @@ impl Run<'_> {
     }
 
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
+        known_only("ping", &self.args(cx)?, &["data"])?;
         let args = self.json_args(cx)?;
         match args.get("data") {
             Some(data) if data == "crash" => Err(refused("boom")),

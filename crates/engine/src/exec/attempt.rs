@@ -50,6 +50,10 @@ impl Run<'_> {
 
     fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
         let task = cx.task;
+        // Where a task goes to is looked at before its conditions.
+        if let Err(error) = self.delegated(cx) {
+            return loop_error.unwrap_or_else(|| error.into());
+        }
         for condition in cx.enclosing.gathered(&task.keywords, |k| &k.when) {
             match self.holds(&condition, cx) {
                 Ok(true) => {}

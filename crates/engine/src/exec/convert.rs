@@ -157,6 +157,7 @@ fn whole_play(path: &Path) -> Play {
         vars_files: Vec::new(),
         force_handlers: None,
         argument_spec: None,
+        strategy: None,
         pre_tasks: Vec::new(),
         roles: Vec::new(),
         tasks: Vec::new(),
@@ -190,6 +191,7 @@ fn play(read: &syntax::Play) -> Result<Play, Stop> {
             "fact_path" => play.fact_path = Some(value(node)?),
             "vars_files" => play.vars_files = list(node)?,
             "force_handlers" => play.force_handlers = Some(value(node)?),
+            "strategy" => play.strategy = Some(value(node)?),
             "validate_argspec" => play.argument_spec = Some(value(node)?),
             _ => {}
         }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use amibake_playbook::hosts::{self, Groups, PatternError};
+use amibake_playbook::names::bare;
+use amibake_playbook::syntax::STRATEGIES;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json};
 
@@ -189,12 +191,36 @@ pub(super) fn role_names(run: &Run<'_>, roles: &[Rc<Role>]) {
     magic.set("ansible_role_names", texts(&all));
 }
 
+/// Refuses a strategy that a template names and that there is not.
+pub(super) fn check_strategy(
+    run: &Run<'_>,
+    play: &Play,
+    enclosing: &Rc<Enclosing>,
+) -> Result<(), Stop> {
+    let Some(strategy) = &play.strategy else {
+        return Ok(());
+    };
+    let rendered = run.render(strategy, &run.vars.scope_of_play(), enclosing);
+    let rendered = rendered.map_err(|e| Stop(e.to_string()))?;
+    if matches!(rendered, Value::None | Value::Omit) {
+        return Ok(());
+    }
+    let name = rendered.to_string();
+    match STRATEGIES.contains(&bare(&name)) {
+        true => Ok(()),
+        false => Err(Stop(format!(
+            "{}:{}: `strategy: {name}` is not supported",
+            play.place.file, play.place.line
+        ))),
+    }
+}
+
 /// Returns whether a play's `hosts` name this host.
 pub(super) fn is_ours(run: &Run<'_>, play: &Play, enclosing: &Rc<Enclosing>) -> Result<bool, Stop> {
     if run.options.every_play {
         return Ok(true);
     }
-    let scope = run.vars.scope(enclosing, None);
+    let scope = run.vars.scope_of_play();
     let hosts = run
         .render(&play.hosts, &scope, enclosing)
         .map_err(|e| Stop(e.to_string()))?;

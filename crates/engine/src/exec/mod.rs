@@ -15,6 +15,7 @@ mod argument_spec;
 mod attempt;
 mod censor;
 mod convert;
+mod defaults;
 mod diff;
 mod effects;
 mod eval;

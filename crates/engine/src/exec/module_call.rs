@@ -91,10 +91,7 @@ impl Run<'_> {
     /// Returns whom a task runs as.
     fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
         let own = &cx.task.keywords;
-        let delegate = cx.enclosing.nearest(own, |k| k.delegate_to.clone());
-        if let Some(host) = delegate {
-            self.allow_delegation(&host, cx)?;
-        }
+        self.allow_delegation(cx)?;
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
             let named = amibake_playbook::template::Scope::get(cx.scope, name);
             match named.or(cx.enclosing.nearest(own, |k| pick(k).clone())) {
@@ -130,11 +127,26 @@ impl Run<'_> {
         })
     }
 
-    fn allow_delegation(&self, host: &Value, cx: &TaskContext<'_>) -> Result<(), TaskError> {
-        let host = self.text(host, cx.scope, cx.enclosing)?;
+    /// Returns the host that a task is delegated to, if it is.
+    pub(super) fn delegated(&self, cx: &TaskContext<'_>) -> Result<Option<String>, TaskError> {
+        let own = &cx.task.keywords;
+        let Some(host) = cx.enclosing.nearest(own, |k| k.delegate_to.clone()) else {
+            return Ok(None);
+        };
+        match self.render(&host, cx.scope, cx.enclosing)? {
+            Value::None | Value::Omit => Ok(None),
+            host => Ok(Some(host.to_string()).filter(|host| !host.is_empty())),
+        }
+    }
+
+    /// Refuses a call of a module elsewhere.
+    fn allow_delegation(&self, cx: &TaskContext<'_>) -> Result<(), TaskError> {
+        let Some(host) = self.delegated(cx)? else {
+            return Ok(());
+        };
         let here = host == self.options.inventory_hostname
             || (self.options.local && ["localhost", "127.0.0.1", "::1"].contains(&host.as_str()));
-        if here || host.is_empty() {
+        if here {
             return Ok(());
         }
         Err(refused(format!(

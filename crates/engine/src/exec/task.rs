@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
+use amibake_playbook::argspec;
 use amibake_playbook::fnmatch::fnmatch;
 use amibake_playbook::names::bare;
-use amibake_playbook::value::Value;
+use amibake_playbook::value::{Value, looks_like_template};
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 
+use super::actions::does;
 use super::effects::{Effects, Flow, Loaded};
 use super::model::{Enclosing, Node, Task};
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
+use super::task_error::TaskError;
 use super::vars::VarScope;
 
 impl Run<'_> {
@@ -30,6 +33,8 @@ impl Run<'_> {
         }
         self.at.replace(task.place.clone());
         let scope = self.scope(task, enclosing);
+        let acting = self.acting(task, &scope, enclosing);
+        let task = acting.as_ref().unwrap_or(task);
         let cx = TaskContext {
             task,
             enclosing,
@@ -63,6 +68,34 @@ impl Run<'_> {
             return Ok(Effects::default());
         }
         Ok(self.ordinary(cx, handler))
+    }
+
+    /// Returns the task with the module that a template names, if one does. What cannot be rendered fails it.
+    fn acting(
+        &self,
+        task: &Rc<Task>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
+    ) -> Option<Rc<Task>> {
+        if !looks_like_template(&task.action) {
+            return None;
+        }
+        let mut acting = (**task).clone();
+        match self.text(&Value::authored(&task.action, None), scope, enclosing) {
+            Ok(action) if does(&action) || argspec::find(&action).is_some() => {
+                acting.action = action;
+                // What has no name of its own goes by what is written.
+                let written = || Value::str(&task.action);
+                acting.keywords.name.get_or_insert_with(written);
+            }
+            Ok(action) => {
+                let wrong =
+                    format!("Task failed: Cannot resolve '{action}' to an action or module.");
+                acting.refused = Some(wrong);
+            }
+            Err(e) => acting.refused = Some(TaskError::Template(e).to_string()),
+        }
+        Some(Rc::new(acting))
     }
 
     /// Asks the user under `--step`, as Ansible does: no by default, and `continue` for the rest.

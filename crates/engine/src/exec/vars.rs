@@ -120,6 +120,30 @@ impl Vars {
         }
     }
 
+    /// Returns what a play's own keywords see, which hold for all its hosts: nothing of any host.
+    pub(super) fn scope_of_play(&self) -> VarScope {
+        let magic = self.magic.copy();
+        for name in [
+            "inventory_hostname",
+            "inventory_hostname_short",
+            "group_names",
+        ] {
+            magic.remove(&name.into());
+        }
+        VarScope {
+            local: Dict::new(),
+            levels: vec![
+                magic,
+                self.extra.clone(),
+                self.entry.clone(),
+                self.play_files.clone(),
+                self.play.clone(),
+            ],
+            facts: Dict::new(),
+            host: String::new(),
+        }
+    }
+
     /// Takes what a task has set.
     pub(super) fn add(&self, new: &NewVars) {
         fill(&self.set, &new.set);

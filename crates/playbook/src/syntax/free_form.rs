@@ -41,6 +41,21 @@ pub fn parse_kv(text: &str, raw: bool) -> Result<Vec<(String, String)>, Unbalanc
     Ok(pairs)
 }
 
+/// Splits a text into its first word, which may be a template with spaces in it, and what follows.
+#[must_use]
+pub fn module_and_rest(text: &str) -> (&str, &str) {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            ' ' | '\n' if depth == 0 => return (&text[..at], &text[at + 1..]),
+            _ => {}
+        }
+    }
+    (text, "")
+}
+
 /// Returns the first `=` that is neither the first character nor behind a backslash.
 fn unescaped_equals(text: &str) -> Option<usize> {
     text.match_indices('=')

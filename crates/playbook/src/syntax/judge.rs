@@ -23,6 +23,8 @@ pub(super) struct Position {
     outer_tags: BTreeSet<String>,
     /// Whether it stands in a file that Ansible reads only when the task that includes it runs.
     pub(super) included: bool,
+    /// The host that it is delegated to.
+    pub(super) delegated: Option<Node>,
 }
 
 impl Position {
@@ -32,6 +34,7 @@ impl Position {
             tags: BTreeSet::new(),
             outer_tags: BTreeSet::new(),
             included: false,
+            delegated: None,
         }
     }
 
@@ -95,6 +98,9 @@ impl Walk<'_> {
         self.position.outer_tags.clone_from(&before.tags);
         let tags = node.get("tags").map(tags_of).unwrap_or_default();
         self.position.tags.extend(tags);
+        if let Some(host) = node.get("delegate_to").filter(|host| !host.is_null()) {
+            self.position.delegated = Some(host.clone());
+        }
         let result = what(self);
         self.position = before;
         result

@@ -124,7 +124,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "delegate_to",
         DELEGATING,
         Partly,
-        "the host itself; with `--local` also `localhost`",
+        "the host itself; `localhost` for what touches no machine, and with `--local`",
     ),
     keyword("diff", ALL, Works, ""),
     keyword("environment", ALL, Works, ""),
@@ -168,7 +168,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "module_defaults",
         ALL,
         Partly,
-        "by module; groups (`group/aws`) are refused",
+        "by module, and by group as `action_groups` of the playbook's collections say; of the groups that Ansible ships none has a module that works here, but `ping`",
     ),
     keyword("name", ALL, Works, ""),
     keyword(

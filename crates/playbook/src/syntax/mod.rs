@@ -7,12 +7,14 @@
 mod args;
 mod argument_spec;
 mod catalogue;
+mod delegation;
 pub mod free_form;
 mod judge;
 mod keywords;
 mod known;
 mod list;
 mod model;
+mod module_groups;
 mod own_module;
 mod play_hosts;
 mod reach;
@@ -29,15 +31,17 @@ use crate::diagnostic::{Diagnostics, Span};
 use crate::files::Files;
 use crate::yaml::{self, Node};
 pub use argument_spec::{NoSpec, VALIDATE, play_spec};
+pub use delegation::touches_no_machine;
 pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support, UNSUPPORTED_LOOKUPS};
 pub use known::STATEMENTS;
 pub use list::{Listed, list, tags, task_count};
 pub use model::{
     Args, ArgumentSpec, Block, Keywords, Meta, Options, Play, Playbook, Role, RoleUse, Step, Task,
 };
+pub use module_groups::runtime_file;
 pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
 pub use sources::{SIZE_LIMIT, SourcesError, sources};
-pub use support::BECOME_METHODS;
+pub use support::{BECOME_METHODS, STRATEGIES};
 
 /// Parses and checks the playbook at `path`.
 ///

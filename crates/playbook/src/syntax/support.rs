@@ -7,14 +7,13 @@ use super::judge::is_false;
 use super::keywords::{KEYWORDS, Place, Support};
 use super::known;
 use super::reach::Reachability;
-use super::walk::{Follow, Walk};
+use super::walk::Walk;
 use super::{Keywords, Task};
 use crate::diagnostic::Diagnostic;
 use crate::yaml::Node;
 
-/// Names of the machine that amibake itself runs on.
-const CONTROLLER: &[&str] = &["localhost", "127.0.0.1", "::1"];
-const STRATEGIES: &[&str] = &["linear", "free", "host_pinned"];
+/// The strategies that are the same for one host.
+pub const STRATEGIES: &[&str] = &["linear", "free", "host_pinned"];
 const ORDERS: &[&str] = &[
     "inventory",
     "sorted",
@@ -105,37 +104,16 @@ impl Walk<'_> {
             ),
             "debugger" => (text == "never", "nobody is asked while tasks run"),
             "strategy" => (
-                STRATEGIES.contains(&bare),
+                template || STRATEGIES.contains(&bare),
                 "each host runs by itself, which for one host is `linear` and `free` alike",
             ),
-            "delegate_to" => (
-                template
-                    || self.options.local
-                    || !CONTROLLER.contains(&text.as_str())
-                    || self.follow == Follow::Nothing,
-                "a task runs on its own host; with `--local` that is this machine",
-            ),
-            "module_defaults" => return self.check_defaults(value),
-            // `async` and `poll` go together, and `local_action` is a delegation.
+            "module_defaults" => return self.check_groups(value),
+            // `async` and `poll` go together, and delegations are judged by what is delegated.
             _ => return,
         };
         if !fits {
             let wrong = format!("`{name}: {text}` is not supported");
             self.refuse(Diagnostic::new(&value.span, wrong).hint(hint));
-        }
-    }
-
-    fn check_defaults(&mut self, value: &Node) {
-        let groups: Vec<Node> = value
-            .as_map()
-            .unwrap_or_default()
-            .iter()
-            .map(|(key, _)| key.clone())
-            .filter(|key| key.as_str().is_some_and(|key| key.starts_with("group/")))
-            .collect();
-        for key in groups {
-            let wrong = "`module_defaults` of a group are not supported";
-            self.refuse(Diagnostic::new(&key.span, wrong).hint("name the modules"));
         }
     }
 

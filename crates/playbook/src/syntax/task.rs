@@ -5,8 +5,9 @@ use super::keywords::{self, Place};
 use super::known::{self, Name};
 use super::reach::Reachability;
 use super::walk::{Follow, Walk};
-use super::{Args, Keywords, Task, args, catalogue};
+use super::{Args, Keywords, Task, args, catalogue, delegation};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::value;
 use crate::yaml::{Kind, Node};
 
 /// Modules whose text is a command, in which only their own parameters are pairs.
@@ -220,15 +221,15 @@ impl Walk<'_> {
                 return None;
             }
         };
-        let (name, free) = text
-            .trim()
-            .split_once([' ', '\n'])
-            .unwrap_or((text.trim(), ""));
-        self.check_action(name, value, || {
-            let names = known::candidates(name);
-            let wrong = Diagnostic::new(&value.span, format!("there is no module `{name}`"));
-            wrong.nearest(name, names.iter().map(String::as_str))
-        });
+        let (name, free) = free_form::module_and_rest(text.trim());
+        // What a template names is found, or not, when the task runs.
+        if !value::looks_like_template(name) {
+            self.check_action(name, value, || {
+                let names = known::candidates(name);
+                let wrong = Diagnostic::new(&value.span, format!("there is no module `{name}`"));
+                wrong.nearest(name, names.iter().map(String::as_str))
+            });
+        }
         let kind = match rest {
             Some(pairs) if free.is_empty() => Kind::Map(pairs),
             _ if free.is_empty() => Kind::Null,
@@ -314,7 +315,8 @@ impl Walk<'_> {
     }
 
     fn check_task(&mut self, task: &Task, place: Place) {
-        self.check_keywords(&task.keywords, place);
+        self.check_keywords(&delegation::mattering(task), place);
+        self.check_delegation(task);
         self.check_waited_for(task);
         let loops = task
             .keywords
