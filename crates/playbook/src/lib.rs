@@ -2,11 +2,16 @@
 //!
 //! Pure: it reads files through [`files::Files`] and does no other IO. No AWS, no SSH, no tokio.
 
+pub mod addresses;
 pub mod argspec;
+mod civil;
+pub mod crypt;
+pub mod delimited;
 pub mod diagnostic;
 pub mod files;
 pub mod fnmatch;
 pub mod hosts;
+pub mod ini;
 pub mod names;
 pub mod pyre;
 pub mod shell;

@@ -2,7 +2,8 @@
 
 use super::ast::{Applied, Args, Expr, Stmt};
 use super::lexer::Syntax;
-use super::{Error, cache, filters, jinja_tests};
+use super::plugins::{self, Kind, Support};
+use super::{Error, cache};
 use crate::names::bare;
 use crate::value::{Place, Value, looks_like_template};
 
@@ -130,20 +131,10 @@ impl Found {
                 self.args(args);
             }
             Expr::Filter(applied) => {
-                self.applied(
-                    applied,
-                    filters::find(&applied.name).is_some(),
-                    filters::unknown,
-                );
+                self.applied(applied, Kind::Filter);
                 self.by_name(applied);
             }
-            Expr::Test(applied) => {
-                self.applied(
-                    applied,
-                    jinja_tests::find(&applied.name).is_some(),
-                    jinja_tests::unknown,
-                );
-            }
+            Expr::Test(applied) => self.applied(applied, Kind::Test),
             Expr::Compare(first, rest) => {
                 self.expr(first);
                 rest.iter().for_each(|(_, expr)| self.expr(expr));
@@ -156,12 +147,17 @@ impl Found {
         }
     }
 
-    fn applied(&mut self, applied: &Applied, known: bool, unknown: fn(&str) -> Error) {
+    fn applied(&mut self, applied: &Applied, kind: Kind) {
         self.expr(&applied.on);
-        if !known {
-            self.problem(applied, unknown(&applied.name));
-        }
+        self.named(applied, kind, &applied.name);
         self.args(&applied.args);
+    }
+
+    /// Complains of a plugin that is not here.
+    fn named(&mut self, applied: &Applied, kind: Kind, name: &str) {
+        if plugins::support(kind, name) != Support::Here {
+            self.problem(applied, plugins::unknown(kind, name));
+        }
     }
 
     fn problem(&mut self, applied: &Applied, mut error: Error) {
@@ -179,23 +175,14 @@ impl Found {
             Some(Expr::Const(Value::Str(name))) => Some(name.clone()),
             _ => None,
         };
-        match bare(&applied.name) {
-            "map" => {
-                if let Some(name) = at(0).filter(|name| filters::find(name).is_none()) {
-                    self.problem(applied, filters::unknown(&name));
-                }
-            }
-            "select" | "reject" => {
-                if let Some(name) = at(0).filter(|name| jinja_tests::find(name).is_none()) {
-                    self.problem(applied, jinja_tests::unknown(&name));
-                }
-            }
-            "selectattr" | "rejectattr" => {
-                if let Some(name) = at(1).filter(|name| jinja_tests::find(name).is_none()) {
-                    self.problem(applied, jinja_tests::unknown(&name));
-                }
-            }
-            _ => {}
+        let (index, kind) = match bare(&applied.name) {
+            "map" => (0, Kind::Filter),
+            "select" | "reject" => (0, Kind::Test),
+            "selectattr" | "rejectattr" => (1, Kind::Test),
+            _ => return,
+        };
+        if let Some(name) = at(index) {
+            self.named(applied, kind, &name);
         }
     }
 

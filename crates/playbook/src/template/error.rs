@@ -21,6 +21,8 @@ pub struct Error {
 pub enum ErrorKind {
     /// The text is no template, or names a filter or test that does not exist.
     Syntax,
+    /// A filter, test or lookup that Ansible has is not here.
+    Missing,
     /// A variable or attribute is undefined.
     Undefined,
     /// An operation failed.

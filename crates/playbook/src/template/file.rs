@@ -3,6 +3,7 @@
 use super::eval::{Evaluator, Frame, at_line};
 use super::lexer::Syntax;
 use super::{Error, ErrorKind, cache, finalize};
+use crate::value::Value;
 
 /// How a template file is read. The default is the template module's.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,9 @@ pub(super) fn render(
     options: &FileOptions,
     path: &str,
 ) -> Result<String, Error> {
+    if !is_template(text, &options.syntax) {
+        return Ok(text.to_owned());
+    }
     let mut syntax = options.syntax.clone();
     let body = overrides(text, &mut syntax)?;
     let first_line = u32::from(body.len() < text.len());
@@ -39,14 +43,26 @@ pub(super) fn render(
     });
     let value = machine.file(path.to_owned(), &parsed, &Frame::root())?;
     let mut rendered = match finalize::result(value)? {
-        crate::value::Value::None => String::new(),
-        value => finalize::in_text(&value)?,
+        Value::None => return Ok(String::new()),
+        Value::Str(text) => text.to_string(),
+        // A value alone is no text whose lines could end.
+        value => return finalize::in_text(&value),
     };
     // Lines that ended the file end what is made of it, whatever stood in the last one.
     let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
     let missing = newlines(body).saturating_sub(newlines(&rendered));
     rendered.push_str(&newline.repeat(missing));
     Ok(rendered)
+}
+
+/// Returns whether anything in `text` is for Jinja; if not, the file is what it is.
+fn is_template(text: &str, syntax: &Syntax) -> bool {
+    let starts = [
+        &syntax.block_start,
+        &syntax.variable_start,
+        &syntax.comment_start,
+    ];
+    text.starts_with("#jinja2:") || starts.iter().any(|start| text.contains(start.as_str()))
 }
 
 /// Reads a first line `#jinja2: lstrip_blocks: True, …` and returns the rest of the text.

@@ -15,7 +15,7 @@ pub(super) fn result(value: Value) -> Result<Value, Error> {
 pub(super) fn in_text(value: &Value) -> Result<String, Error> {
     match value {
         Value::Str(text) => Ok(text.to_string()),
-        Value::Omit => Ok("<<Omit>>".to_owned()),
+        Value::Omit => Ok(String::new()),
         Value::List(_) | Value::Dict(_) | Value::Tuple(_) | Value::Undefined(_) => {
             whole(value.clone(), false, 0).map(|value| value.to_string())
         }
@@ -47,7 +47,10 @@ fn whole(value: Value, top: bool, depth: usize) -> Result<Value, Error> {
             }
             Ok(Value::Dict(kept))
         }
-        Value::Object(object) if top && !matches!(object.type_name(), "datetime") => {
+        Value::Object(object) if eval::Group::plain(&*object).is_some() => {
+            whole(eval::Group::plain(&*object).unwrap_or_default(), top, depth)
+        }
+        Value::Object(object) if top && !matches!(object.type_name(), "date" | "datetime") => {
             Err(Error::failed(format!(
                 "Type '{}' is unsupported for variable storage.",
                 object.type_name()

@@ -11,8 +11,15 @@ pub(super) struct Given {
     values: Vec<Option<Value>>,
     /// What a `*` parameter took.
     pub(super) rest: Vec<Value>,
-    /// What a `**` parameter took.
+    /// What a `**` parameter, or one by keyword alone, took.
     pub(super) named: Kwargs,
+}
+
+/// Returns whether `key` is a parameter by keyword alone (`=key`), or any is.
+fn takes_keyword(params: &[&str], key: &str) -> bool {
+    params
+        .iter()
+        .any(|param| *param == "**" || param.strip_prefix('=') == Some(key))
 }
 
 impl Given {
@@ -24,7 +31,7 @@ impl Given {
     ) -> Result<Self, Error> {
         let plain: Vec<String> = params
             .iter()
-            .filter(|p| !p.starts_with('*'))
+            .filter(|p| !p.starts_with(['*', '=']))
             .map(|p| (*p).to_owned())
             .collect();
         let mut given = Self {
@@ -49,8 +56,14 @@ impl Given {
         }
         for (key, value) in named {
             match given.names.iter().position(|name| *name == key) {
+                Some(index) if given.values[index].is_some() => {
+                    return Err(Error::failed(format!(
+                        "{}() got multiple values for argument '{key}'",
+                        given.name
+                    )));
+                }
                 Some(index) => given.values[index] = Some(value),
-                None if params.contains(&"**") => drop(given.named.insert(key, value)),
+                None if takes_keyword(params, &key) => drop(given.named.insert(key, value)),
                 None => {
                     return Err(Error::failed(format!(
                         "{}() got an unexpected keyword argument '{key}'",

@@ -1,16 +1,18 @@
 //! Tests: what may stand behind `is`.
 
+mod addresses;
 mod versions;
+
+pub(super) use versions::loose as loose_order;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use super::Error;
 use super::eval::Evaluator;
-use super::filters::nearest;
 use super::given::Given;
-use super::{Error, ErrorKind};
 use crate::names::bare;
-use crate::value::{Value, compare};
+use crate::value::{Dict, Value, compare};
 
 type Run = fn(&Evaluator<'_>, &Value, &Given) -> Result<bool, Error>;
 
@@ -139,13 +141,13 @@ const TESTS: &[Test] = &[
     test("unreachable", &[], |_, v, _| {
         flag(v, "unreachable", "unreachable")
     }),
-    test("timedout", &[], |_, v, _| flag(v, "timedout", "timedout")),
-    test("started", &[], |_, v, _| {
-        Ok(v.get("started").is_none_or(|s| s.truthy()))
+    test("timedout", &[], |_, v, _| {
+        let timed_out = result(v, "timedout")?.get("timedout");
+        let period = timed_out.and_then(|timed_out| timed_out.get("period"));
+        Ok(period.is_some_and(|period| period.truthy()))
     }),
-    test("finished", &[], |_, v, _| {
-        Ok(v.get("finished").is_none_or(|s| s.truthy()))
-    }),
+    test("started", &[], |m, v, _| asynchronous(m, v, "started")),
+    test("finished", &[], |m, v, _| asynchronous(m, v, "finished")),
     test("all", &[], |m, v, _| {
         Ok(m.items(v)?.iter().all(Value::truthy))
     }),
@@ -190,49 +192,62 @@ const TESTS: &[Test] = &[
         m.outside
             .file_test("same_file", &v.to_string(), Some(&g.text(0)?))
     }),
+    test("is_same_file", &["b"], |m, v, g| {
+        m.outside
+            .file_test("same_file", &v.to_string(), Some(&g.text(0)?))
+    }),
     test("abs", &[], |_, v, _| Ok(v.to_string().starts_with('/'))),
     test("is_abs", &[], |_, v, _| Ok(v.to_string().starts_with('/'))),
     test("truthy", &["convert_bool"], truthy),
     test("falsy", &["convert_bool"], |m, v, g| {
         truthy(m, v, g).map(|t| !t)
     }),
-    test("vault_encrypted", &[], |_, v, _| {
-        Ok(v.to_string().starts_with("$ANSIBLE_VAULT;"))
+    // What was encrypted has been opened before it came here.
+    test("vault_encrypted", &[], |_, _, _| Ok(false)),
+    test("vaulted_file", &[], |m, v, _| {
+        m.outside.file_test("vaulted_file", &v.to_string(), None)
     }),
     test("nan", &[], |_, v, _| {
-        v.as_float()
-            .map(f64::is_nan)
-            .ok_or_else(|| Error::failed("must be real number"))
+        Ok(v.as_float().is_some_and(f64::is_nan))
     }),
     test("isnan", &[], |_, v, _| {
-        v.as_float()
-            .map(f64::is_nan)
-            .ok_or_else(|| Error::failed("must be real number"))
+        Ok(v.as_float().is_some_and(f64::is_nan))
     }),
     test("uri", &["schemes"], |m, v, g| uri(m, v, g, false)),
     test("url", &["schemes"], |m, v, g| uri(m, v, g, true)),
-    test("urn", &[], |_, v, _| {
-        Ok(v.to_string().to_lowercase().starts_with("urn:"))
-    }),
+    test("urn", &[], |_, v, _| Ok(scheme_and_host(v).0 == "urn")),
 ];
 
-fn table() -> &'static HashMap<&'static str, &'static Test> {
-    static TABLE: OnceLock<HashMap<&'static str, &'static Test>> = OnceLock::new();
-    TABLE.get_or_init(|| TESTS.iter().map(|test| (test.name, test)).collect())
+/// A test and the collection it is of.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) collection: &'static str,
+    pub(super) test: &'static Test,
+}
+
+const BUILTIN: &str = "ansible.builtin";
+
+fn table() -> &'static HashMap<(&'static str, &'static str), Found> {
+    static TABLE: OnceLock<HashMap<(&'static str, &'static str), Found>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let all = [(BUILTIN, TESTS), ("ansible.utils", addresses::TESTS)];
+        let all = all.into_iter().flat_map(|(collection, tests)| {
+            tests.iter().map(move |test| Found { collection, test })
+        });
+        all.map(|found| ((found.collection, found.test.name), found))
+            .collect()
+    })
 }
 
 /// Returns the test called `name`.
-pub(super) fn find(name: &str) -> Option<&'static Test> {
-    table().get(bare(name)).copied()
+pub(super) fn find(name: &str) -> Option<Found> {
+    let key = bare(name).rsplit_once('.').unwrap_or((BUILTIN, bare(name)));
+    table().get(&key).copied()
 }
 
-/// Returns the error of a test that does not exist.
-pub(super) fn unknown(name: &str) -> Error {
-    let known = table().keys().copied();
-    Error::new(
-        ErrorKind::Syntax,
-        format!("No test named '{name}'.{}", nearest(bare(name), known)),
-    )
+/// Returns the names of all tests here, with the collections they are of.
+pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    table().keys().copied()
 }
 
 fn iterable(value: &Value) -> bool {
@@ -300,7 +315,8 @@ fn regex(_: &Evaluator<'_>, value: &Value, given: &Given) -> Result<bool, Error>
     let pattern = match given.text_or(3, "search").as_str() {
         "match" => format!(r"\A(?:{pattern})"),
         "fullmatch" => format!(r"\A(?:{pattern})\Z"),
-        _ => pattern,
+        "search" => pattern,
+        _ => return Err(Error::failed("'str' object is not callable")),
     };
     matches(
         value,
@@ -310,15 +326,28 @@ fn regex(_: &Evaluator<'_>, value: &Value, given: &Given) -> Result<bool, Error>
     )
 }
 
+/// Returns a registered result.
+fn result<'v>(value: &'v Value, test: &str) -> Result<&'v Dict, Error> {
+    value
+        .as_dict()
+        .ok_or_else(|| Error::failed(format!("The '{test}' test expects a dictionary")))
+}
+
 /// Returns a field of a registered result.
 fn flag(value: &Value, field: &str, test: &str) -> Result<bool, Error> {
-    let Value::Dict(result) = value else {
-        return Err(Error::failed(format!(
-            "The '{test}' test expects a dictionary, got {}",
-            value.type_name()
-        )));
-    };
-    Ok(result.get(field).is_some_and(|flag| flag.truthy()))
+    let flag = result(value, test)?.get(field);
+    Ok(flag.is_some_and(|flag| flag.truthy()))
+}
+
+/// Returns a field that results of `async` have; others have started and finished.
+fn asynchronous(machine: &Evaluator<'_>, value: &Value, test: &str) -> Result<bool, Error> {
+    if let Some(flag) = result(value, test)?.get(test) {
+        return Ok(flag.truthy());
+    }
+    machine.warn(format!(
+        "The '{test}' test expects an async task, but a non-async task was tested"
+    ));
+    Ok(true)
 }
 
 fn any_result(value: &Value, field: &str) -> bool {
@@ -364,21 +393,19 @@ fn uri(
     given: &Given,
     location: bool,
 ) -> Result<bool, Error> {
-    let text = value.to_string();
     let schemes = match given.optional(0) {
         None | Some(Value::None) => Vec::new(),
-        Some(list) => machine
-            .items(list)?
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        Some(list) => machine.items(list)?,
     };
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return Ok(false);
-    };
-    let known = !scheme.is_empty() && (schemes.is_empty() || schemes.iter().any(|s| s == scheme));
-    let placed = rest
-        .strip_prefix("//")
-        .is_some_and(|r| !r.is_empty() && !r.starts_with('/'));
-    Ok(known && (!location || placed || scheme == "file" && rest.starts_with("//")))
+    let (scheme, host) = scheme_and_host(value);
+    let listed = |known: &Value| known.as_str() == Some(scheme.as_str());
+    let known = schemes.is_empty() || schemes.iter().any(listed);
+    Ok(known && (!location || host || scheme == "file"))
+}
+
+/// Returns the scheme of a URL, and whether it names a host.
+fn scheme_and_host(value: &Value) -> (String, bool) {
+    let parts = super::filters::split_url(&value.to_string());
+    let text = |name: &str| parts.get(name).map_or_else(String::new, |v| v.to_string());
+    (text("scheme"), !text("netloc").is_empty())
 }

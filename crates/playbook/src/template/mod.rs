@@ -6,7 +6,6 @@
 mod ast;
 mod cache;
 mod check;
-mod civil;
 mod error;
 mod escapes;
 mod eval;
@@ -20,6 +19,7 @@ mod lexer;
 mod limits;
 mod lookups;
 mod parser;
+pub mod plugins;
 mod scope;
 mod templar;
 mod text;

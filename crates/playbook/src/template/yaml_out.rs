@@ -1,7 +1,7 @@
 //! Writes YAML exactly as `PyYAML`'s emitter does: styles, folding, indentation.
 
 use super::Error;
-use crate::value::{Value, compare, float_repr};
+use crate::value::{Moment, Value, compare, float_repr};
 
 /// The emitter's options.
 pub(super) struct Style {
@@ -13,6 +13,8 @@ pub(super) struct Style {
     pub(super) unicode: bool,
     pub(super) explicit_start: bool,
     pub(super) explicit_end: bool,
+    /// The quotes that all scalars get, needed or not.
+    pub(super) quote: Option<char>,
 }
 
 /// Returns `value` as a YAML document.
@@ -54,14 +56,22 @@ struct Scalar {
     text: String,
     /// Whether it reads back as itself without quotes.
     plain: bool,
+    /// Whether it is no text: quoted it needs a tag that says so.
+    foreign: bool,
 }
 
 fn represent(value: &Value, style: &Style, depth: usize) -> Result<Node, Error> {
     if depth > 100 {
         return Err(Error::failed("the value is nested too deeply"));
     }
-    let plain = |text: String| Node::Scalar(Scalar { text, plain: true });
-    let is_scalar = |node: &Node| matches!(node, Node::Scalar(_));
+    let plain = |text: String| {
+        Node::Scalar(Scalar {
+            text,
+            plain: true,
+            foreign: true,
+        })
+    };
+    let is_scalar = |node: &Node| matches!(node, Node::Scalar(_)) && style.quote.is_none();
     let seq = |items: &[Value]| {
         let nodes = items.iter().map(|item| represent(item, style, depth + 1));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
@@ -100,8 +110,13 @@ fn represent(value: &Value, style: &Style, depth: usize) -> Result<Node, Error> 
         Value::Undefined(undefined) => return Err(crate::template::eval::trip(undefined)),
         other => {
             let text = other.to_string();
-            let plain = crate::yaml::is_plain_text(&text);
-            Node::Scalar(Scalar { text, plain })
+            let foreign = Moment::of(other).is_some();
+            let plain = foreign || crate::yaml::is_plain_text(&text);
+            Node::Scalar(Scalar {
+                text,
+                plain,
+                foreign,
+            })
         }
     })
 }
@@ -281,6 +296,19 @@ impl Emitter<'_> {
             found.block_plain
         };
         let split = !at.simple_key;
+        let quoted = self.style.quote.is_some() || !allowed;
+        if scalar.foreign && quoted {
+            self.indicator("!", true, false, false);
+        }
+        match self.style.quote {
+            Some('"') => return self.double(text, indent, split),
+            Some(_) if found.single && !(at.simple_key && found.multiline) => {
+                self.indicator("'", true, false, false);
+                self.folded(text, indent, split, true);
+                return self.indicator("'", false, false, false);
+            }
+            _ => {}
+        }
         if scalar.plain && allowed && !(at.simple_key && (text.is_empty() || found.multiline)) {
             self.folded(text, indent, split, false);
         } else if found.single && !(at.simple_key && found.multiline) {
@@ -341,36 +369,26 @@ impl Emitter<'_> {
         self.indention = false;
     }
 
+    /// Writes as libyaml does: broken at single blanks beyond the width.
     fn double(&mut self, text: &str, indent: Option<usize>, split: bool) {
         self.indicator("\"", true, false, false);
         let chars: Vec<char> = text.chars().collect();
-        let (mut start, mut end) = (0, 0);
-        while end <= chars.len() {
-            let c = chars.get(end).copied();
-            if c.is_none_or(|c| self.escapes(c)) {
-                if start < end {
-                    self.text(&chars[start..end].iter().collect::<String>());
-                    start = end;
-                }
-                if let Some(c) = c {
-                    self.text(&escape(c));
-                    start = end + 1;
-                }
-            }
-            let inside = end > 0 && end + 1 < chars.len();
-            let overflow = self.column + end.saturating_sub(start) > self.style.width;
-            if inside && (c == Some(' ') || start >= end) && overflow && split {
-                let run: String = chars.get(start..end).unwrap_or_default().iter().collect();
-                self.text(&(run + "\\"));
-                start = start.max(end);
+        let mut spaced = false;
+        for (at, c) in chars.iter().copied().enumerate() {
+            let inside = at > 0 && at + 1 < chars.len();
+            if c == ' ' && split && !spaced && inside && self.column > self.style.width {
                 self.indent(indent);
                 self.blank = false;
                 self.indention = false;
-                if chars.get(start) == Some(&' ') {
+                if chars.get(at + 1) == Some(&' ') {
                     self.text("\\");
                 }
+            } else if self.escapes(c) {
+                self.text(&escape(c));
+            } else {
+                self.text(c.encode_utf8(&mut [0; 4]));
             }
-            end += 1;
+            spaced = c == ' ';
         }
         self.indicator("\"", false, false, false);
     }
@@ -382,7 +400,8 @@ impl Emitter<'_> {
 }
 
 fn printable(c: char) -> bool {
-    matches!(c, '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+    // libyaml, which Ansible writes with, escapes what is beyond the basic plane.
+    matches!(c, '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
 }
 
 fn escape(c: char) -> String {

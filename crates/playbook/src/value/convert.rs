@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::{Dict, Key, Place, Value, ValueError, float_repr};
+use super::{Dict, Key, Moment, Place, Value, ValueError, key_text};
 use crate::yaml::{Kind, Node};
 
 /// Beyond this nesting a value is refused; it may contain itself.
@@ -66,9 +66,10 @@ fn from_node(node: &Node, authored: bool) -> Value {
         Kind::Bool(truth) => Value::Bool(*truth),
         Kind::Int(n) => super::from_big(n.clone()),
         Kind::Float(f) => Value::Float(*f),
+        Kind::Str(text) if node.tag.as_deref() == Some("!!binary") => bytes(text),
         Kind::Str(text) if authored => Value::authored(text, Some(Place::of(&node.span))),
         Kind::Str(text) => Value::str(text),
-        Kind::Timestamp(moment) => Value::from(moment.to_string()),
+        Kind::Timestamp(stamp) => Moment::of_timestamp(stamp).value(),
         Kind::Seq(items) => Value::list(items.iter().map(|i| from_node(i, authored)).collect()),
         Kind::Map(pairs) => {
             let pairs = pairs.iter().filter_map(|(key, value)| {
@@ -77,6 +78,11 @@ fn from_node(node: &Node, authored: bool) -> Value {
             Value::Dict(pairs.collect())
         }
     }
+}
+
+/// Returns what a text in base 64 stands for; the YAML reader has looked at it already.
+fn bytes(text: &str) -> Value {
+    Value::Bytes(crate::yaml::binary(text).unwrap_or_default().into())
 }
 
 /// Reads a key. A text is no template there; who takes templates in keys renders the author's.
@@ -127,6 +133,7 @@ fn to_plain(value: &Value, depth: usize) -> Result<Value, ValueError> {
     let items = |items: &[Value]| items.iter().map(plain).collect::<Result<_, _>>();
     Ok(match value {
         Value::Str(_) | Value::Template(_) | Value::Big(_) => value.clone(),
+        Value::Object(_) if Moment::of(value).is_some() => value.clone(),
         Value::List(list) => Value::list(items(&list.items())?),
         Value::Tuple(tuple) => Value::list(items(tuple)?),
         Value::Dict(dict) => {
@@ -182,20 +189,10 @@ fn to_json(value: &Value, depth: usize) -> Result<Json, ValueError> {
                 let all: Vec<Value> = (0..length).filter_map(|i| object.at(i)).collect();
                 items(&all)?
             }
-            _ => Json::from(object.text()),
+            // JSON's dates have a `T` before the time.
+            _ => Json::from(Moment::of(value).map_or_else(|| object.text(), |m| m.iso('T'))),
         },
     })
-}
-
-/// Returns a key's text as Python's `json` module writes it.
-pub(crate) fn key_text(key: &Value) -> String {
-    match key {
-        Value::None => "null".to_owned(),
-        Value::Bool(true) => "true".to_owned(),
-        Value::Bool(false) => "false".to_owned(),
-        Value::Float(f) => float_repr(*f),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

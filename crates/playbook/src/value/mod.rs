@@ -11,6 +11,7 @@ mod compare;
 mod containers;
 mod convert;
 mod mark;
+mod moment;
 mod number;
 mod object;
 pub mod tagged;
@@ -22,11 +23,11 @@ use num_bigint::BigInt;
 
 pub use compare::compare;
 pub use containers::{Dict, Key, List};
-pub(crate) use convert::key_text;
 pub use mark::{Mark, Text};
+pub use moment::Moment;
 pub(crate) use number::{float_repr, from_big};
 pub use object::{Object, Range};
-pub(crate) use text::repr_str;
+pub(crate) use text::{key_text, repr_str};
 
 /// A position in a file that the author can edit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -7,8 +7,8 @@ use std::str::FromStr as _;
 use num_bigint::BigInt;
 use serde_json::{Map, Number, Value as Json, json};
 
-use super::{Dict, Key, Mark, Value, float_repr, from_big};
-use crate::yaml::{Kind, Node};
+use super::{Dict, Key, Mark, Moment, Value, float_repr, from_big};
+use crate::yaml::{self, Kind, Node};
 
 /// The one key of a mapping that is no mapping.
 const TAG: &str = "__amibake";
@@ -43,8 +43,11 @@ fn encode<E>(
             || json!({ TAG: { "float": float_repr(*number) } }),
             Json::Number,
         ),
+        Kind::Str(written) if node.tag.as_deref() == Some("!!binary") => {
+            json!({ TAG: { "bytes": written } })
+        }
         Kind::Str(written) => Json::String(text(node, written, mark)?),
-        Kind::Timestamp(moment) => data(&moment.to_string()),
+        Kind::Timestamp(stamp) => json!({ TAG: { "date": stamp.to_string() } }),
         Kind::Seq(items) => Json::Array(items.iter().map(inner).collect::<Result<_, _>>()?),
         Kind::Map(pairs) => {
             let key = |key: &Node| match (&key.kind, key.tag.as_deref()) {
@@ -55,11 +58,6 @@ fn encode<E>(
             mapping(pairs.collect::<Result<_, E>>()?)
         }
     })
-}
-
-/// Returns text that is data, among variables that are the author's.
-fn data(text: &str) -> Json {
-    json!({ TAG: { "data": text } })
 }
 
 fn whole(number: &BigInt) -> Json {
@@ -132,6 +130,14 @@ fn decoded(json: &Json, authored: bool) -> Value {
         (Some(("float", Json::String(digits))), _) => {
             f64::from_str(digits).map_or_else(|_| Value::str(digits), Value::Float)
         }
+        (Some(("date", Json::String(text))), _) => match yaml::timestamp(text) {
+            Some(stamp) => Moment::of_timestamp(&stamp).value(),
+            None => Value::str(text),
+        },
+        (Some(("bytes", Json::String(text))), _) => match yaml::binary(text) {
+            Some(bytes) => Value::Bytes(bytes.into()),
+            None => Value::str(text),
+        },
         (Some((_, content)), _) => decoded(content, false),
         (None, Json::Object(entries)) => {
             let pairs = entries
@@ -167,6 +173,8 @@ inside: !unsafe ["{{ x }}", {k: "{{ x }}", 2: 18446744073709551616}, .inf]
 huge: [18446744073709551615, 18446744073709551616, -9223372036854775809]
 odd: [.inf, -.inf, .nan, 1.5, ~, yes]
 day: 2024-01-02
+moments: [2024-01-02 03:04:05, 2024-01-02T03:04:05.5+02:00, 2024-01-02T03:04:05Z]
+bytes: !!binary aGk=
 keys: {80: http, "{{ x }}": 1, ~: 2, 1.5: 3, !unsafe "{{ y }}": 4}
 looks: {__amibake: {data: "{{ x }}"}}
 nested: {a: {__amibake: {int: 5}, 7: [!unsafe "{{ x }}"]}}
@@ -216,6 +224,7 @@ nested: {a: {__amibake: {int: 5}, 7: [!unsafe "{{ x }}"]}}
 
     #[test]
     fn the_text_of_data_can_be_read_where_it_lies() {
+        let data = |text: &str| json!({ TAG: { "data": text } });
         assert_eq!(text(&data("secret")), Some("secret"));
         assert_eq!(text(&json!("name")), Some("name"));
         assert_eq!(text(&whole(&BigInt::from(7).pow(40))), None);

@@ -158,6 +158,17 @@ fn repr_bytes(bytes: &[u8]) -> String {
     out
 }
 
+/// Returns a key's text as Python's `json` module writes it.
+pub(crate) fn key_text(key: &Value) -> String {
+    match key {
+        Value::None => "null".to_owned(),
+        Value::Bool(true) => "true".to_owned(),
+        Value::Bool(false) => "false".to_owned(),
+        Value::Float(f) => float_repr(*f),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

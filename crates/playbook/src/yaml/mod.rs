@@ -19,7 +19,7 @@ pub use node::{Document, Kind, Node};
 pub use num_bigint::BigInt;
 pub use read::Fields;
 pub(crate) use read::truth;
-pub use scalar::Timestamp;
+pub use scalar::{Time, Timestamp, binary, timestamp};
 
 /// Reads and parses the file at `path`.
 pub fn load(files: &dyn Files, path: &Path) -> Result<Document, Diagnostic> {

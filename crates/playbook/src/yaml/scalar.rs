@@ -96,12 +96,29 @@ pub(super) fn construct(tag: &str, text: &str) -> Option<Result<Kind, String>> {
             .ok_or_else(cannot),
         "int" => int_of(text).map(Kind::Int),
         "float" => float_of(text).map(Kind::Float),
+        "binary" => binary(text)
+            .map(|_| Kind::Str(text.to_owned()))
+            .ok_or_else(cannot),
         "timestamp" => match timestamp_fields(text, false) {
             Some(fields) => timestamp_of(text, fields).map(Kind::Timestamp),
             None => Err(cannot()),
         },
         _ => return None,
     })
+}
+
+/// Returns the bytes that a text in base 64 stands for, blanks within it left out.
+#[must_use]
+pub fn binary(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let text: String = text.split_whitespace().collect();
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
+}
+
+/// Returns the date that a text is, as a plain scalar.
+#[must_use]
+pub fn timestamp(text: &str) -> Option<Timestamp> {
+    valid_timestamp(timestamp_fields(text, true)?)
 }
 
 fn json(text: &str) -> Kind {

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Asks ansible-core what every line of cases.txt gives, and writes answers.json.
+"""Asks ansible-core what every line of cases.txt and collections.txt gives: answers.json, collections.json.
 
-Run by hand with the Python of an ansible-core 2.19 installation, from this folder:
+Run by hand with the Python of an ansible-core 2.19 installation (with passlib and bcrypt 4.0 for the
+password hashes; the collections with jmespath and netaddr), from this folder:
 
-    python ask_ansible.py
+    ANSIBLE_COLLECTIONS_PATH=… python ask_ansible.py
 
 A case is one line: its kind, a space, the text (⏎ stands for a newline).
   T  a template as in a task's argument
@@ -17,8 +18,8 @@ import pathlib
 from ansible.parsing.dataloader import DataLoader
 from ansible._internal._datatag._tags import TrustedAsTemplate
 from ansible._internal._templating._engine import TemplateEngine, TemplateOptions
-from ansible._internal._templating._jinja_bits import TemplateOverrides
 from ansible._internal._templating._utils import Omit
+from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.loader import init_plugin_loader
 from ansible._internal._datatag._tags import Origin
 
@@ -53,7 +54,7 @@ def plain(value):
         return {"dict": [[plain(k), plain(v)] for k, v in value.items()]}
     if value is Omit:
         return {"omit": True}
-    return {"other": type(value).__name__, "text": str(value)}
+    return {"other": native_type_name(value), "text": str(value)}
 
 
 def chain(error):
@@ -76,29 +77,31 @@ def ask(kind, text, variables):
         if kind == "C":
             return {"value": templar.evaluate_conditional(text)}
         if kind == "F":
-            options = TemplateOptions(
-                escape_backslashes=False,
-                preserve_trailing_newlines=False,
-                overrides=TemplateOverrides(keep_trailing_newline=True),
-            )
-            return {"value": str(templar.template(text, options=options))}
+            options = TemplateOptions(escape_backslashes=False)
+            result = templar.template(text, options=options)
+            return {"value": "" if result is None else str(result)}
         raise ValueError(kind)
     except Exception as error:
         return {"error": chain(error)}
 
 
-def main():
+def ask_all(cases, answers_to):
     variables = json.loads((HERE / "vars.json").read_text())
     answers = []
-    for line in (HERE / "cases.txt").read_text().split("\n"):
+    for line in (HERE / cases).read_text().split("\n"):
         if not line.strip() or line.startswith("#"):
             continue
         kind, text = line.split(" ", 1)
         answer = ask(kind, text.replace("⏎", "\n"), trust(variables))
         answers.append({"case": line, **answer})
-    with open(HERE / "answers.json", "w") as out:
+    with open(HERE / answers_to, "w") as out:
         out.write("[\n" + ",\n".join(json.dumps(a) for a in answers) + "\n]\n")
     print(len(answers), "answers")
+
+
+def main():
+    ask_all("cases.txt", "answers.json")
+    ask_all("collections.txt", "collections.json")
 
 
 main()

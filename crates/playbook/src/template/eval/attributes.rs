@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::objects::Method;
+use super::slices::slice_indices;
 use super::{Evaluator, Frame, defined, methods};
 use crate::template::Error;
 use crate::template::ast::Expr;
@@ -20,6 +21,16 @@ impl Evaluator<'_> {
         Ok(own_attribute(on, name)
             .or_else(|| on.get(name))
             .unwrap_or_else(|| no_attribute(on, &repr_str(name))))
+    }
+
+    /// Returns an attribute alone, never an item.
+    pub(in crate::template) fn own_attribute(on: &Value, name: &str) -> Result<Value, Error> {
+        let value = Self::attribute(on, name)?;
+        let is_item = own_attribute(on, name).is_none() && !methods::exists(on, name);
+        match is_item && !value.is_undefined() {
+            true => Ok(no_attribute(on, &repr_str(name))),
+            false => Ok(value),
+        }
     }
 
     /// Returns `on[index]`: an item first, then an attribute.
@@ -143,42 +154,4 @@ fn position(index: &Value, length: usize) -> Option<usize> {
             .and_then(|back| length.checked_sub(back));
     }
     usize::try_from(index).ok()
-}
-
-/// Returns the indices that Python's `start:stop:step` picks of `length` items.
-fn slice_indices(length: usize, bounds: [Option<i64>; 3]) -> Result<Vec<usize>, Error> {
-    let [start, stop, step] = bounds;
-    let step = step.unwrap_or(1);
-    if step == 0 {
-        return Err(Error::failed("slice step cannot be zero"));
-    }
-    let length = i64::try_from(length).unwrap_or(i64::MAX);
-    let (low, high) = if step > 0 {
-        (0, length)
-    } else {
-        (-1, length - 1)
-    };
-    let clamp = |bound: Option<i64>, default: i64| {
-        bound.map_or(default, |at| {
-            if at < 0 {
-                at.saturating_add(length).max(low)
-            } else {
-                at.min(high)
-            }
-        })
-    };
-    let (start, stop) = match step > 0 {
-        true => (clamp(start, low), clamp(stop, high)),
-        false => (clamp(start, high), clamp(stop, low)),
-    };
-    let mut indices = Vec::new();
-    let mut at = start;
-    while if step > 0 { at < stop } else { at > stop } {
-        indices.extend(usize::try_from(at));
-        let Some(next) = at.checked_add(step) else {
-            break;
-        };
-        at = next;
-    }
-    Ok(indices)
 }

@@ -3,12 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::objects::{Cycler, Function, Joiner, Loop, Macro, Method, Moment, Namespace};
+use super::objects::{Cycler, Function, Joiner, Loop, Macro, Method, Namespace};
 use super::{Evaluator, Frame, defined, keep, methods, trip};
+use crate::civil;
 use crate::template::ast::{Args, Expr};
 use crate::template::given::Given;
-use crate::template::{Error, Kwargs, civil};
-use crate::value::{Dict, Key, Mark, Range, Value, looks_like_template, repr_str};
+use crate::template::{Error, Kwargs};
+use crate::value::{Dict, Key, Mark, Moment, Range, Value, looks_like_template, repr_str};
 
 const FUNCTIONS: [&str; 11] = [
     "range",
@@ -217,11 +218,10 @@ impl Evaluator<'_> {
             Some(format) => Ok(Value::from(civil::strftime(
                 &format, seconds, micros, offset,
             ))),
-            None => Ok(Moment {
-                micros: i128::from(seconds + offset) * 1_000_000 + i128::from(micros),
-                utc: false,
+            None => {
+                let micros = i128::from(seconds + offset) * 1_000_000 + i128::from(micros);
+                Ok(Moment::naive(micros).value())
             }
-            .value()),
         }
     }
 

@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use super::{Evaluator, Frame, defined, operators, trip, truth};
-use crate::names::bare;
 use crate::template::ast::{Applied, Args, Comparison, Expr};
 use crate::template::filters;
 use crate::template::given::Given;
-use crate::template::{Error, ErrorKind, Kwargs, jinja_tests};
+use crate::template::{Error, ErrorKind, Kwargs, jinja_tests, plugins};
 use crate::value::{Dict, Key, Mark, Value};
 
 impl Evaluator<'_> {
@@ -212,8 +211,8 @@ impl Evaluator<'_> {
         positional: Vec<Value>,
         named: Kwargs,
     ) -> Result<Value, Error> {
-        let Some(filter) = filters::find(name) else {
-            return Err(filters::unknown(name));
+        let Some(filters::Found { collection, filter }) = filters::find(name) else {
+            return Err(plugins::unknown(plugins::Kind::Filter, name));
         };
         if !filter.takes_undefined {
             let all = std::iter::once(&input)
@@ -235,9 +234,8 @@ impl Evaluator<'_> {
                     && !error.message.starts_with("The filter plugin")
                 {
                     error.message = format!(
-                        "The filter plugin 'ansible.builtin.{}' failed: {}",
-                        bare(name),
-                        error.message
+                        "The filter plugin '{collection}.{}' failed: {}",
+                        filter.name, error.message
                     );
                 }
                 error
@@ -260,8 +258,8 @@ impl Evaluator<'_> {
         positional: Vec<Value>,
         named: Kwargs,
     ) -> Result<Result<bool, Value>, Error> {
-        let Some(test) = jinja_tests::find(name) else {
-            return Err(jinja_tests::unknown(name));
+        let Some(jinja_tests::Found { collection, test }) = jinja_tests::find(name) else {
+            return Err(plugins::unknown(plugins::Kind::Test, name));
         };
         if !test.takes_undefined {
             let all = std::iter::once(&input).chain(&positional);
@@ -276,9 +274,8 @@ impl Evaluator<'_> {
                 if error.kind == ErrorKind::Failed && !error.message.starts_with("The test plugin")
                 {
                     error.message = format!(
-                        "The test plugin 'ansible.builtin.{}' failed: {}",
-                        bare(name),
-                        error.message
+                        "The test plugin '{collection}.{}' failed: {}",
+                        test.name, error.message
                     );
                 }
                 error

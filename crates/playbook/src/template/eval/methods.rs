@@ -1,10 +1,10 @@
 //! The methods of Python's texts, lists, mappings and numbers that templates may call.
 
-use super::objects::{Cycler, Loop, Moment, Span};
+use super::objects::{Cycler, Loop, Span};
 use super::{Evaluator, civil_format};
 use crate::template::given::Given;
 use crate::template::{Error, Kwargs, format};
-use crate::value::{Dict, Key, List, Value, compare};
+use crate::value::{Dict, Key, List, Moment, Value, compare};
 
 const TEXT: &str = " capitalize casefold center count encode endswith expandtabs find format \
     format_map index isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric \
@@ -26,8 +26,11 @@ pub(super) fn exists(on: &Value, name: &str) -> bool {
         Value::Float(_) => " is_integer ",
         Value::Object(object) => {
             let any = object.as_any();
-            if any.is::<Moment>() {
-                " strftime isoformat timestamp date weekday isoweekday "
+            if let Some(moment) = any.downcast_ref::<Moment>() {
+                match moment.is_date() {
+                    true => " strftime isoformat weekday isoweekday ",
+                    false => " strftime isoformat timestamp date weekday isoweekday ",
+                }
             } else if any.is::<Span>() {
                 " total_seconds "
             } else if any.is::<Loop>() {
@@ -126,7 +129,7 @@ fn object_method(
             "strftime" => Value::from(civil_format(*moment, &given.text(0)?)),
             "isoformat" => Value::from(moment.iso('T')),
             "timestamp" => Value::Float(Span::new(moment.micros).total_seconds()),
-            "date" => Value::from(civil_format(*moment, "%Y-%m-%d")),
+            "date" => moment.day().value(),
             "isoweekday" => Value::Int(civil_format(*moment, "%u").parse().unwrap_or(0)),
             _ => Value::Int(civil_format(*moment, "%u").parse::<i64>().unwrap_or(1) - 1),
         });

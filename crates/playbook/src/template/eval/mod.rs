@@ -7,6 +7,7 @@ mod expressions;
 mod methods;
 mod objects;
 mod operators;
+mod slices;
 mod statements;
 
 use std::cell::{Cell, RefCell};
@@ -16,11 +17,12 @@ use std::rc::Rc;
 use super::lexer::Syntax;
 use super::limits::{Limits, Meter};
 use super::{Error, ErrorKind, Outside, Scope, cache};
-use crate::value::{Dict, Key, Place, Source, Text, Undefined, Value};
+use crate::value::{Dict, Key, Moment, Place, Source, Text, Undefined, Value};
 
 pub(super) use methods::sorted;
-pub(super) use objects::Moment;
+pub(super) use objects::Group;
 pub(super) use operators::add;
+pub(super) use slices::slice_indices;
 
 /// Local names: a loop's, a macro's, a block's.
 pub(super) struct Frame {
@@ -356,5 +358,5 @@ pub(super) fn at_line(error: Error, line: u32, file: Option<&str>) -> Error {
 /// Formats a moment as `strftime` does.
 pub(super) fn civil_format(moment: Moment, format: &str) -> String {
     let micros = i64::try_from(moment.micros.rem_euclid(1_000_000)).unwrap_or(0);
-    super::civil::strftime(format, moment.seconds(), micros, 0)
+    crate::civil::strftime(format, moment.seconds(), micros, 0)
 }

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use super::Frame;
 use crate::template::ast::MacroDef;
-use crate::template::civil;
-use crate::value::{Dict, Object, Value};
+use crate::value::{Dict, Moment, Object, Value};
 
 /// A method of a value, ready to be called.
 pub(super) struct Method {
@@ -218,87 +217,60 @@ impl Object for Loop {
     }
 }
 
-/// Python's `datetime`, without a zone: microseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::template) struct Moment {
-    pub(in crate::template) micros: i128,
-    /// Whether to write `+00:00` behind it.
-    pub(in crate::template) utc: bool,
+/// What `groupby` gives for each group: a pair whose parts have names.
+pub(in crate::template) struct Group {
+    grouper: Value,
+    list: Value,
 }
 
-impl Moment {
-    pub(in crate::template) fn of(value: &Value) -> Option<Self> {
-        match value {
-            Value::Object(object) => object.as_any().downcast_ref::<Self>().copied(),
+impl Group {
+    pub(in crate::template) fn value(grouper: Value, items: Vec<Value>) -> Value {
+        let list = Value::list(items);
+        Value::Object(Rc::new(Self { grouper, list }))
+    }
+
+    /// Returns the pair as a plain tuple, if `object` is one.
+    pub(in crate::template) fn plain(object: &dyn Object) -> Option<Value> {
+        let group = object.as_any().downcast_ref::<Self>()?;
+        Some(group.tuple())
+    }
+
+    fn tuple(&self) -> Value {
+        Value::tuple(vec![self.grouper.clone(), self.list.clone()])
+    }
+}
+
+impl Object for Group {
+    fn type_name(&self) -> &'static str {
+        "GroupTuple"
+    }
+
+    fn text(&self) -> String {
+        self.tuple().repr()
+    }
+
+    fn attr(&self, name: &str) -> Option<Value> {
+        match name {
+            "grouper" => Some(self.grouper.clone()),
+            "list" => Some(self.list.clone()),
             _ => None,
         }
     }
 
-    pub(in crate::template) fn value(self) -> Value {
-        Value::Object(Rc::new(self))
+    fn sequence(&self) -> Option<usize> {
+        Some(2)
     }
 
-    pub(super) fn plus(self, micros: i128) -> Self {
-        Self {
-            micros: self.micros + micros,
-            ..self
-        }
-    }
-
-    pub(in crate::template) fn seconds(self) -> i64 {
-        i64::try_from(self.micros.div_euclid(1_000_000)).unwrap_or(i64::MAX)
-    }
-
-    fn fraction(self) -> i64 {
-        i64::try_from(self.micros.rem_euclid(1_000_000)).unwrap_or(0)
-    }
-
-    pub(in crate::template) fn iso(self, separator: char) -> String {
-        let civil = civil::Civil::at(self.seconds());
-        let fraction = match self.fraction() {
-            0 => String::new(),
-            micros => format!(".{micros:06}"),
-        };
-        let zone = if self.utc { "+00:00" } else { "" };
-        format!(
-            "{:04}-{:02}-{:02}{separator}{:02}:{:02}:{:02}{fraction}{zone}",
-            civil.year, civil.month, civil.day, civil.hour, civil.minute, civil.second
-        )
-    }
-}
-
-impl Object for Moment {
-    fn type_name(&self) -> &'static str {
-        "datetime"
-    }
-
-    fn text(&self) -> String {
-        self.iso(' ')
-    }
-
-    fn attr(&self, name: &str) -> Option<Value> {
-        let civil = civil::Civil::at(self.seconds());
-        Some(Value::Int(match name {
-            "year" => civil.year,
-            "month" => civil.month,
-            "day" => civil.day,
-            "hour" => civil.hour,
-            "minute" => civil.minute,
-            "second" => civil.second,
-            "microsecond" => self.fraction(),
-            _ => return None,
-        }))
+    fn at(&self, index: usize) -> Option<Value> {
+        [&self.grouper, &self.list].get(index).copied().cloned()
     }
 
     fn equals(&self, other: &dyn Object) -> bool {
-        other.as_any().downcast_ref::<Self>() == Some(self)
+        Self::plain(other).is_some_and(|other| other == self.tuple())
     }
 
     fn order(&self, other: &dyn Object) -> Option<Ordering> {
-        other
-            .as_any()
-            .downcast_ref::<Self>()
-            .map(|other| self.cmp(other))
+        crate::value::compare(&self.tuple(), &Self::plain(other)?, "<").ok()
     }
 
     fn as_any(&self) -> &dyn Any {

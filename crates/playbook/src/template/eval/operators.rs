@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use num_bigint::BigInt;
 use num_traits::{Signed, ToPrimitive, Zero};
 
-use super::objects::{Moment, Span};
+use super::objects::Span;
 use super::{Evaluator, trip};
 use crate::template::ast::{Comparison, Operator};
 use crate::template::{Error, ErrorKind, format};
-use crate::value::{Key, List, Value, compare, from_big};
+use crate::value::{Key, List, Moment, Value, compare, from_big};
 
 impl Evaluator<'_> {
     pub(super) fn holds(
@@ -66,7 +66,7 @@ impl Evaluator<'_> {
 
     pub(super) fn binary(&self, operator: Operator, a: &Value, b: &Value) -> Result<Value, Error> {
         if let (Value::Object(x), _) | (_, Value::Object(x)) = (a, b)
-            && matches!(x.type_name(), "datetime" | "timedelta")
+            && matches!(x.type_name(), "date" | "datetime" | "timedelta")
         {
             return moments(operator, a, b);
         }

@@ -2,11 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use blake2::{Blake2b512, Blake2s256};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
+use super::codec::Codec;
 use super::{Filter, Given, filter};
+use crate::crypt::{self, Scheme, Settings};
 use crate::template::Error;
 use crate::template::eval::Evaluator;
 use crate::value::Value;
@@ -36,49 +40,51 @@ fn bytes(value: &Value) -> Vec<u8> {
 }
 
 fn digest(kind: &str, data: &[u8]) -> Result<Value, Error> {
-    Ok(Value::from(match kind {
+    Ok(Value::from(match kind.to_lowercase().as_str() {
         "md5" => hex::encode(Md5::digest(data)),
         "sha1" => hex::encode(Sha1::digest(data)),
         "sha224" => hex::encode(Sha224::digest(data)),
         "sha256" => hex::encode(Sha256::digest(data)),
         "sha384" => hex::encode(Sha384::digest(data)),
         "sha512" => hex::encode(Sha512::digest(data)),
-        other => return Err(Error::failed(format!("unsupported hash type {other}"))),
+        "sha3_224" => hex::encode(Sha3_224::digest(data)),
+        "sha3_256" => hex::encode(Sha3_256::digest(data)),
+        "sha3_384" => hex::encode(Sha3_384::digest(data)),
+        "sha3_512" => hex::encode(Sha3_512::digest(data)),
+        "blake2b" => hex::encode(Blake2b512::digest(data)),
+        "blake2s" => hex::encode(Blake2s256::digest(data)),
+        _ => return Err(Error::failed(format!("unsupported hash type {kind}"))),
     }))
 }
 
+fn codec(given: &Given) -> Result<Codec, Error> {
+    let name = given.text_or(0, "utf-8");
+    Codec::called(&name).ok_or_else(|| Error::failed(format!("unknown encoding: {name}")))
+}
+
 fn encode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    utf8_only(given)?;
-    let data = bytes(&value);
+    let data = match &value {
+        Value::Bytes(bytes) => bytes.to_vec(),
+        other => codec(given)?.encode(&other.to_string())?,
+    };
     Ok(Value::from(match given.flag(1, false)? {
         true => URL_SAFE.encode(data),
         false => STANDARD.encode(data),
     }))
 }
 
-fn utf8_only(given: &Given) -> Result<(), Error> {
-    let encoding = given.text_or(0, "utf-8").to_lowercase();
-    match encoding.as_str() {
-        "utf-8" | "utf8" | "ascii" => Ok(()),
-        other => Err(Error::failed(format!(
-            "the encoding '{other}' is not supported yet"
-        ))),
-    }
-}
-
 fn decode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    utf8_only(given)?;
-    // Python passes over what is not of the alphabet.
-    let known = |c: &char| c.is_ascii_alphanumeric() || "+/-_=".contains(*c);
-    let text: String = value.to_string().chars().filter(known).collect();
-    let decoded = match given.flag(1, false)? {
-        true => URL_SAFE.decode(text),
-        false => STANDARD.decode(text),
+    let codec = codec(given)?;
+    let text = match given.flag(1, false)? {
+        true => value.to_string().replace('-', "+").replace('_', "/"),
+        false => value.to_string(),
     };
+    // Python passes over what is not of the alphabet.
+    let known = |c: &char| c.is_ascii_alphanumeric() || "+/=".contains(*c);
+    let text: String = text.chars().filter(known).collect();
+    let decoded = STANDARD.decode(text);
     let decoded = decoded.map_err(|e| Error::failed(format!("invalid base64: {e}")))?;
-    String::from_utf8(decoded)
-        .map(Value::from)
-        .map_err(|e| Error::failed(format!("'utf-8' codec can't decode bytes: {e}")))
+    codec.decode(&decoded).map(Value::from)
 }
 
 /// A version 5 UUID in Ansible's own namespace.
@@ -108,177 +114,40 @@ fn to_uuid(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Erro
     )))
 }
 
-const CRYPT64: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
 fn password_hash(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let kind = given.text_or(0, "sha512");
-    let password = bytes(&value);
-    let rounds = given
-        .optional(3)
-        .filter(|r| !matches!(r, Value::None))
-        .and_then(Value::as_int);
-    let salt = match given.optional_text(1)? {
-        Some(salt) => salt,
-        None => {
-            let size = given.size(2, if kind == "md5" { 8 } else { 16 })?.min(16);
-            let mut random = vec![0; size];
-            machine.outside.entropy(&mut random);
-            random
-                .iter()
-                .map(|byte| char::from(CRYPT64[usize::from(byte & 63)]))
-                .collect()
+    let scheme = Scheme::called(&kind).ok_or_else(|| {
+        Error::failed(format!(
+            "{kind} is not in the list of supported passlib algorithms: md5, blowfish, sha256, sha512"
+        ))
+    })?;
+    let password = match &value {
+        Value::Str(text) => text.as_bytes().to_vec(),
+        Value::Bytes(bytes) => bytes.to_vec(),
+        other => {
+            let kind = other.type_name();
+            return Err(Error::failed(format!(
+                "secret must be unicode or bytes, not {kind}"
+            )));
         }
     };
-    if let Some(wrong) = salt
-        .chars()
-        .find(|c| !c.is_ascii() || !CRYPT64.contains(&(*c as u8)))
-    {
-        return Err(Error::failed(format!(
-            "invalid character in salt: '{wrong}'"
-        )));
-    }
-    let rounds = rounds.and_then(|rounds| usize::try_from(rounds).ok());
-    machine
-        .meter
-        .steps(rounds.unwrap_or(5000).saturating_mul(10))?;
-    match kind.as_str() {
-        "sha512" | "sha512_crypt" => Ok(Value::from(sha_crypt::<Sha512>(
-            "6",
-            &password,
-            &salt,
-            rounds.unwrap_or(656_000),
-            &ORDER_512,
-        ))),
-        "sha256" | "sha256_crypt" => Ok(Value::from(sha_crypt::<Sha256>(
-            "5",
-            &password,
-            &salt,
-            rounds.unwrap_or(535_000),
-            &ORDER_256,
-        ))),
-        other => Err(Error::failed(format!(
-            "the hash type '{other}' of password_hash is not supported yet"
-        ))),
-    }
-}
-
-/// The order in which the digest's bytes are written, three to four letters.
-const ORDER_512: [[usize; 3]; 21] = [
-    [0, 21, 42],
-    [22, 43, 1],
-    [44, 2, 23],
-    [3, 24, 45],
-    [25, 46, 4],
-    [47, 5, 26],
-    [6, 27, 48],
-    [28, 49, 7],
-    [50, 8, 29],
-    [9, 30, 51],
-    [31, 52, 10],
-    [53, 11, 32],
-    [12, 33, 54],
-    [34, 55, 13],
-    [56, 14, 35],
-    [15, 36, 57],
-    [37, 58, 16],
-    [59, 17, 38],
-    [18, 39, 60],
-    [40, 61, 19],
-    [62, 20, 41],
-];
-const ORDER_256: [[usize; 3]; 10] = [
-    [0, 10, 20],
-    [21, 1, 11],
-    [12, 22, 2],
-    [3, 13, 23],
-    [24, 4, 14],
-    [15, 25, 5],
-    [6, 16, 26],
-    [27, 7, 17],
-    [18, 28, 8],
-    [9, 19, 29],
-];
-
-/// Ulrich Drepper's SHA-crypt.
-#[expect(
-    clippy::many_single_char_names,
-    reason = "the names of the published algorithm"
-)]
-fn sha_crypt<D: Digest>(
-    id: &str,
-    password: &[u8],
-    salt: &str,
-    rounds: usize,
-    order: &[[usize; 3]],
-) -> String {
-    let rounds = rounds.clamp(1000, 999_999_999);
-    let salt: String = salt.chars().take(16).collect();
-    let s = salt.as_bytes();
-    let b = D::digest([password, s, password].concat());
-    let size = b.len();
-    let stretch = |block: &[u8], length: usize| {
-        block
-            .iter()
-            .copied()
-            .cycle()
-            .take(length)
-            .collect::<Vec<u8>>()
+    let settings = Settings {
+        salt: given.optional_text(1)?,
+        salt_size: match given.optional(2) {
+            None | Some(Value::None) => None,
+            Some(Value::Int(_)) => Some(given.size(2, 0)?),
+            Some(_) => return Err(Error::failed("salt_size must be an integer")),
+        },
+        rounds: match given.int(3, 0)? {
+            rounds if rounds <= 0 => None,
+            rounds => Some(u32::try_from(rounds).unwrap_or(u32::MAX)),
+        },
+        ident: given.optional_text(4)?,
     };
-    let mut a = [password, s].concat();
-    a.extend(stretch(&b, password.len()));
-    let mut bits = password.len();
-    while bits > 0 {
-        if bits & 1 == 1 {
-            a.extend_from_slice(&b);
-        } else {
-            a.extend_from_slice(password);
-        }
-        bits >>= 1;
-    }
-    let mut digest = D::digest(&a);
-    let p = stretch(&D::digest(password.repeat(password.len())), password.len());
-    let s_block = stretch(&D::digest(s.repeat(16 + usize::from(digest[0]))), s.len());
-    for round in 0..rounds {
-        let mut c = D::new();
-        if round & 1 == 1 {
-            c.update(&p);
-        } else {
-            c.update(&digest);
-        }
-        if round % 3 != 0 {
-            c.update(&s_block);
-        }
-        if round % 7 != 0 {
-            c.update(&p);
-        }
-        if round & 1 == 1 {
-            c.update(&digest);
-        } else {
-            c.update(&p);
-        }
-        digest = c.finalize();
-    }
-    let mut out = String::new();
-    let mut write = |bits: u32, letters: usize| {
-        for at in 0..letters {
-            out.push(char::from(CRYPT64[(bits >> (6 * at) & 63) as usize]));
-        }
-    };
-    for [a, b, c] in order {
-        write(
-            u32::from(digest[*a]) << 16 | u32::from(digest[*b]) << 8 | u32::from(digest[*c]),
-            4,
-        );
-    }
-    if size == 64 {
-        write(u32::from(digest[63]), 2);
-    } else {
-        write(u32::from(digest[31]) << 8 | u32::from(digest[30]), 3);
-    }
-    let shown = if rounds == 5000 {
-        String::new()
-    } else {
-        format!("rounds={rounds}$")
-    };
-    format!("${id}${shown}{salt}${out}")
+    machine.meter.steps(scheme.steps(&settings))?;
+    crypt::hash(&password, scheme, &settings, |bytes| {
+        machine.outside.entropy(bytes);
+    })
+    .map(Value::from)
+    .map_err(|reason| Error::failed(format!("Could not hash the secret: {reason}")))
 }

@@ -1,10 +1,10 @@
 //! Filters on times.
 
-use super::super::civil;
 use super::{Filter, Given, filter};
+use crate::civil;
 use crate::template::Error;
-use crate::template::eval::{Evaluator, Moment};
-use crate::value::Value;
+use crate::template::eval::Evaluator;
+use crate::value::{Moment, Value};
 
 pub(super) const FILTERS: &[Filter] = &[
     filter("strftime", &["second", "utc"], strftime),
@@ -43,5 +43,5 @@ fn to_datetime(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, 
             "time data '{text}' does not match format '{format}'"
         ))
     })?;
-    Ok(Moment { micros, utc: false }.value())
+    Ok(Moment::naive(micros).value())
 }

@@ -15,7 +15,7 @@ pub(super) const FILTERS: &[Filter] = &[
     filter("subelements", &["subelements", "skip_missing"], subelements),
     filter("rekey_on_member", &["key", "duplicates"], rekey),
     filter("attr", &["name"], |_, v, g| {
-        Evaluator::attribute(&v, &g.text(0)?)
+        Evaluator::own_attribute(&v, &g.text(0)?)
     }),
 ];
 
@@ -80,77 +80,109 @@ fn dict2items(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Va
 }
 
 fn items2dict(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let (key_name, value_name) = (given.text_or(0, "key"), given.text_or(1, "value"));
-    let Value::List(_) = value else {
+    let name = |index: usize, usual: &str| match given.optional(index) {
+        Some(name) => name.clone(),
+        None => Value::str(usual),
+    };
+    let (key_name, value_name) = (name(0, "key"), name(1, "value"));
+    if !matches!(value, Value::List(_) | Value::Tuple(_)) {
         return Err(Error::failed(format!(
-            "items2dict requires a list, got {} instead.",
+            "items2dict requires a list, got <class '{}'> instead.",
             value.type_name()
         )));
-    };
+    }
     let dict = Dict::new();
     for item in machine.items(&value)? {
-        let (Some(key), Some(value)) = (item.get(&key_name), item.get(&value_name)) else {
-            return Err(Error::failed(format!(
-                "items2dict requires each dictionary in the list to contain the keys '{key_name}' and '{value_name}', got {} instead.",
-                item.repr()
-            )));
-        };
-        dict.insert(Key::of(key)?, value);
+        let (found, of) = (
+            Evaluator::item(&item, &key_name)?,
+            Evaluator::item(&item, &value_name)?,
+        );
+        let is_mapping = matches!(item, Value::Dict(_));
+        if found.is_undefined() || of.is_undefined() {
+            let list = value.repr();
+            return Err(Error::failed(match is_mapping {
+                true => format!(
+                    "items2dict requires each dictionary in the list to contain the keys '{key_name}' and '{value_name}', got {list} instead."
+                ),
+                false => format!("items2dict requires a list of dictionaries, got {list} instead."),
+            }));
+        }
+        dict.insert(Key::of(found)?, of);
     }
     Ok(Value::Dict(dict))
 }
 
+const LIST_MERGES: [&str; 6] = [
+    "replace",
+    "keep",
+    "append",
+    "prepend",
+    "append_rp",
+    "prepend_rp",
+];
+
 fn combine(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let recursive = given.named.get("recursive").is_some_and(Value::truthy);
-    let merge = given
-        .named
-        .get("list_merge")
-        .map_or_else(|| "replace".to_owned(), ToString::to_string);
-    if let Some(unknown) = given
-        .named
-        .keys()
-        .find(|k| !matches!(k.as_str(), "recursive" | "list_merge"))
-    {
-        return Err(Error::failed(format!(
-            "'{unknown}' is an unexpected argument: only 'recursive' and 'list_merge' are allowed"
-        )));
+    let merge = match given.named.get("list_merge") {
+        Some(merge) => merge.to_string(),
+        None => "replace".to_owned(),
+    };
+    let known = |key: &String| matches!(key.as_str(), "recursive" | "list_merge");
+    if !given.named.keys().all(known) {
+        let wrong = "'recursive' and 'list_merge' are the only valid keyword arguments";
+        return Err(Error::failed(wrong));
     }
-    let mut all = Vec::new();
-    flat(machine, &value, &mut all, 0)?;
-    for more in &given.rest {
-        flat(machine, more, &mut all, 0)?;
+    let terms: Vec<&Value> = std::iter::once(&value).chain(&given.rest).collect();
+    let terms = mappings(machine, &terms)?;
+    if terms.len() < 2 {
+        return Ok(terms
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Value::Dict(Dict::new())));
     }
+    check_list_merge(&merge)?;
     let mut merged = Dict::new();
-    for dict in all {
-        merged = merge_dicts(machine, &merged, &dict, recursive, &merge, 0)?;
+    for term in terms {
+        let Value::Dict(dict) = &term else {
+            let kind = term.type_name();
+            return Err(Error::failed(format!(
+                "failed to combine variables, expected dicts but got a '{kind}'"
+            )));
+        };
+        merged = merge_dicts(machine, &merged, dict, recursive, &merge, 0)?;
     }
     Ok(Value::Dict(merged))
 }
 
-fn flat(
-    machine: &Evaluator<'_>,
-    value: &Value,
-    out: &mut Vec<Dict>,
-    depth: usize,
-) -> Result<(), Error> {
-    match value {
-        Value::Dict(dict) => out.push(dict.clone()),
-        Value::List(_) | Value::Tuple(_) if depth < 50 => {
-            for item in machine.items(value)? {
-                flat(machine, &item, out, depth + 1)?;
-            }
-        }
-        other => {
-            return Err(Error::failed(format!(
-                "failed to combine variables, expected dicts but got a '{}'",
-                other.type_name()
-            )));
-        }
+/// Refuses a way to merge lists that is none.
+pub(super) fn check_list_merge(merge: &str) -> Result<(), Error> {
+    match LIST_MERGES.contains(&merge) {
+        true => Ok(()),
+        false => Err(Error::failed(
+            "merge_hash: 'list_merge' argument can only be equal to 'replace', 'keep', 'append', 'prepend', 'append_rp' or 'prepend_rp'",
+        )),
     }
-    Ok(())
 }
 
-fn merge_dicts(
+/// Returns the terms, lists of them taken apart twice as `flatten(levels=1)` does; null is none.
+fn mappings(machine: &Evaluator<'_>, terms: &[&Value]) -> Result<Vec<Value>, Error> {
+    let null = |value: &Value| {
+        matches!(value, Value::None) || matches!(value.as_str(), Some("None" | "null"))
+    };
+    let mut out = Vec::new();
+    for term in terms.iter().filter(|term| !null(term)) {
+        match term {
+            Value::List(_) | Value::Tuple(_) => {
+                let items = machine.items(term)?;
+                out.extend(items.into_iter().filter(|item| !null(item)));
+            }
+            term => out.push((*term).clone()),
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn merge_dicts(
     machine: &Evaluator<'_>,
     x: &Dict,
     y: &Dict,
@@ -196,15 +228,10 @@ fn merge_lists(machine: &Evaluator<'_>, x: &Value, y: &Value, mode: &str) -> Res
             machine.meter.steps(a.len().saturating_mul(b.len()))?;
             [without(&a, &b), b].concat()
         }
-        "prepend_rp" => {
+        _ => {
             machine.meter.steps(a.len().saturating_mul(b.len()))?;
             let rest = without(&a, &b);
             [b, rest].concat()
-        }
-        other => {
-            return Err(Error::failed(format!(
-                "merge_hash: 'list_merge' argument can only be equal to 'replace', 'keep', 'append', 'prepend', 'append_rp' or 'prepend_rp', not '{other}'"
-            )));
         }
     }))
 }
@@ -225,38 +252,25 @@ fn extract(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value
 fn subelements(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let items = match &value {
         Value::Dict(dict) => dict.values(),
-        other => machine.items(other)?,
+        Value::List(list) => list.items(),
+        _ => {
+            let wrong = "obj must be a list of dicts or a nested dict";
+            return Err(Error::failed(wrong));
+        }
     };
-    let path: Vec<String> = match given.value(0)? {
-        list @ Value::List(_) => machine
-            .items(list)?
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        text => text.to_string().split('.').map(str::to_owned).collect(),
+    let path = match given.value(0)? {
+        Value::List(list) => list.items(),
+        Value::Str(text) => text.split('.').map(Value::str).collect(),
+        _ => {
+            let wrong = "subelements must be a list or a string";
+            return Err(Error::failed(wrong));
+        }
     };
     let skip = given.flag(1, false)?;
     let mut out = Vec::new();
-    'items: for item in items {
-        let mut found = item.clone();
-        for key in &path {
-            found = match found.get(key) {
-                Some(next) => next,
-                None if skip => continue 'items,
-                None => {
-                    return Err(Error::failed(format!(
-                        "could not find '{key}' key in iterated item '{}'",
-                        item.repr()
-                    )));
-                }
-            };
-        }
-        let Value::List(_) = found else {
-            return Err(Error::failed(format!(
-                "the key {} should point to a list, got '{}'",
-                path.join("."),
-                found.repr()
-            )));
+    for item in items {
+        let Some(found) = subelement(&item, &path, skip)? else {
+            continue;
         };
         for sub in machine.items(&found)? {
             out.push(Value::tuple(vec![item.clone(), sub]));
@@ -265,23 +279,63 @@ fn subelements(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<V
     Ok(Value::list(out))
 }
 
+/// Returns the list at the end of `path`; none, if it may be missing and is.
+fn subelement(item: &Value, path: &[Value], skip: bool) -> Result<Option<Value>, Error> {
+    let mut found = item.clone();
+    for key in path {
+        let Value::Dict(dict) = &found else {
+            return Err(Error::failed(format!(
+                "the key {key} should point to a dictionary, got '{found}'"
+            )));
+        };
+        found = match dict.get_key(&Key::of(key.clone())?) {
+            Some(next) => next,
+            None if skip => return Ok(None),
+            None => {
+                let (key, item) = (key.repr(), found.repr());
+                return Err(Error::failed(format!(
+                    "could not find {key} key in iterated item {item}"
+                )));
+            }
+        };
+    }
+    match (&found, path.last()) {
+        (Value::List(_), _) => Ok(Some(found)),
+        (_, key) => Err(Error::failed(format!(
+            "the key {} should point to a list, got {}",
+            key.map_or_else(String::new, Value::repr),
+            found.repr()
+        ))),
+    }
+}
+
 fn rekey(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let member = given.text(0)?;
-    let overwrite = given.text_or(1, "error") == "overwrite";
+    let (member, duplicates) = (given.value(0)?, given.text_or(1, "error"));
+    if !matches!(duplicates.as_str(), "error" | "overwrite") {
+        let duplicates = Value::str(duplicates).repr();
+        return Err(Error::failed(format!(
+            "duplicates parameter to rekey_on_member has unknown value {duplicates}"
+        )));
+    }
     let items = match &value {
         Value::Dict(dict) => dict.values(),
-        other => machine.items(other)?,
+        Value::List(_) | Value::Tuple(_) => machine.items(&value)?,
+        _ => return Err(Error::failed("Type is not a valid list, set, or dict")),
     };
     let out = Dict::new();
     for item in items {
-        let Some(key) = item.get(&member) else {
-            return Err(Error::failed(format!("Key {member} was not found")));
+        let Value::Dict(dict) = &item else {
+            return Err(Error::failed("List item is not a valid dict"));
+        };
+        let Some(key) = dict.get_key(&Key::of(member.clone())?) else {
+            let member = member.repr();
+            return Err(Error::failed(format!("Key {member} was not found.")));
         };
         let key = Key::of(key)?;
-        if out.has_key(&key) && !overwrite {
+        if out.has_key(&key) && duplicates == "error" {
+            let key = key.value().repr();
             return Err(Error::failed(format!(
-                "Key {} is not unique, cannot correctly turn into dict",
-                key.value()
+                "Key {key} is not unique, cannot convert to dict."
             )));
         }
         out.insert(key, item);

@@ -3,15 +3,49 @@
 use super::{Filter, Given, filter};
 use crate::template::Error;
 use crate::template::eval::Evaluator;
-use crate::value::{Value, compare, float_repr, key_text};
+use crate::value::{Moment, Value, compare, float_repr, key_text};
 
 pub(super) const FILTERS: &[Filter] = &[
-    filter("to_json", &["**"], |m, v, g| dump(m, &v, g, false)),
-    filter("to_nice_json", &["indent", "sort_keys", "**"], |m, v, g| {
-        dump(m, &v, g, true)
-    }),
-    filter("from_json", &["**"], from_json),
+    filter("to_json", TO_JSON, |m, v, g| dump(m, &v, g, false)),
+    filter("to_nice_json", TO_NICE_JSON, |m, v, g| dump(m, &v, g, true)),
+    filter("from_json", FROM_JSON, from_json),
     filter("tojson", &["indent"], tojson),
+];
+
+const TO_JSON: &[&str] = &[
+    "profile",
+    "vault_to_text",
+    "preprocess_unsafe",
+    "=skipkeys",
+    "=ensure_ascii",
+    "=check_circular",
+    "=allow_nan",
+    "=indent",
+    "=separators",
+    "=default",
+    "=sort_keys",
+];
+const TO_NICE_JSON: &[&str] = &[
+    "indent",
+    "sort_keys",
+    "=profile",
+    "=vault_to_text",
+    "=preprocess_unsafe",
+    "=skipkeys",
+    "=ensure_ascii",
+    "=check_circular",
+    "=allow_nan",
+    "=separators",
+    "=default",
+];
+const FROM_JSON: &[&str] = &[
+    "profile",
+    "=object_hook",
+    "=parse_float",
+    "=parse_int",
+    "=parse_constant",
+    "=object_pairs_hook",
+    "=strict",
 ];
 
 /// How to write.
@@ -29,7 +63,7 @@ fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Re
         (false, Some(n)) => n.as_int().and_then(|n| usize::try_from(n).ok()),
         (false, None) => None,
     };
-    let separators = match named("separators") {
+    let separators = match named("separators").filter(|_| !nice) {
         Some(pair) => match machine.items(pair)?.as_slice() {
             [item, key] => (item.to_string(), key.to_string()),
             _ => return Err(Error::failed("separators must be a pair")),
@@ -50,6 +84,19 @@ fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Re
     let mut out = String::new();
     write(machine, value, &style, 0, &mut out)?;
     Ok(Value::from(out))
+}
+
+/// Writes as `json.dumps` with the shortest separators.
+pub(super) fn compact(machine: &Evaluator<'_>, value: &Value) -> Result<String, Error> {
+    let style = Style {
+        indent: None,
+        sort: false,
+        ascii: true,
+        separators: (",".to_owned(), ":".to_owned()),
+    };
+    let mut out = String::new();
+    write(machine, value, &style, 0, &mut out)?;
+    Ok(out)
 }
 
 /// Jinja2's own: keys sorted, `<`, `>`, `&` and `'` escaped.
@@ -94,6 +141,10 @@ fn write(
         }
         Value::Float(f) => out.push_str(&float_repr(*f)),
         Value::Int(_) | Value::Big(_) => out.push_str(&value.to_string()),
+        Value::Object(_) if Moment::of(value).is_some() => {
+            let iso = Moment::of(value).map(|moment| moment.iso('T'));
+            out.extend(["\"", iso.as_deref().unwrap_or_default(), "\""]);
+        }
         Value::Dict(dict) => {
             let mut entries = dict.entries();
             if style.sort {

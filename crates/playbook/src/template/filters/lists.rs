@@ -1,7 +1,7 @@
 //! Filters on sequences, one in and one out.
 
 use super::{Filter, Given, filter};
-use crate::template::eval::{Evaluator, add, sorted};
+use crate::template::eval::{Evaluator, Group, add, sorted};
 use crate::template::{Error, ErrorKind};
 use crate::value::{Key, Value, compare};
 
@@ -36,9 +36,11 @@ pub(super) const FILTERS: &[Filter] = &[
         &["attribute", "default", "case_sensitive"],
         groupby,
     ),
-    filter("zip", &["*", "**"], |m, v, g| zip(m, &v, g, false)),
-    filter("zip_longest", &["*", "**"], |m, v, g| zip(m, &v, g, true)),
-    filter("product", &["*", "**"], product),
+    filter("zip", &["*", "=strict"], |m, v, g| zip(m, &v, g, false)),
+    filter("zip_longest", &["*", "=fillvalue"], |m, v, g| {
+        zip(m, &v, g, true)
+    }),
+    filter("product", &["*", "=repeat"], product),
     filter("permutations", &["r"], |m, v, g| choose(m, &v, g, true)),
     filter("combinations", &["r"], |m, v, g| choose(m, &v, g, false)),
 ];
@@ -278,11 +280,8 @@ fn groupby(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value
     let cased = given.flag(2, false)?;
     let mut keyed = Vec::new();
     for item in machine.items(&value)? {
-        let mut key = attribute_path(&item, path)?;
-        if let (true, Some(default)) = (key.is_undefined(), given.optional(1)) {
-            key = default.clone();
-        }
-        let key = crate::template::eval::defined(key)?;
+        // The default is for what an attribute is, never for one that is missing.
+        let key = crate::template::eval::defined(attribute_path(&item, path)?)?;
         let folded = match &key {
             Value::Str(text) if !cased => Value::from(text.to_lowercase()),
             key => key.clone(),
@@ -315,7 +314,7 @@ fn groupby(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value
     }
     let groups = groups
         .into_iter()
-        .map(|(_, key, items)| Value::tuple(vec![key, Value::list(items)]));
+        .map(|(_, grouper, items)| Group::value(grouper, items));
     Ok(Value::list(groups.collect()))
 }
 
@@ -344,6 +343,10 @@ fn zip(
         lengths.min()
     }
     .unwrap_or(0);
+    let strict = given.named.get("strict").is_some_and(Value::truthy);
+    if strict && columns.iter().any(|column| column.len() != length) {
+        return Err(Error::failed("zip() arguments have not the same length"));
+    }
     let fill = given.named.get("fillvalue").cloned().unwrap_or_default();
     machine.meter.items(length.saturating_mul(columns.len()))?;
     let row = |at: usize| {

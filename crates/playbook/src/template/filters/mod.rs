@@ -1,8 +1,14 @@
 //! Filters: their table.
 
+mod addresses;
+mod codec;
+mod collections;
+mod comment;
 mod crypto;
 mod dates;
 mod dicts;
+mod filter;
+mod general;
 mod json;
 mod lists;
 mod numbers;
@@ -12,92 +18,82 @@ mod regex;
 mod select;
 mod sets;
 mod strings;
+mod vault;
+mod web;
 mod yaml;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use super::eval::Evaluator;
-pub(super) use super::given::Given;
-use super::{Error, ErrorKind};
 use crate::names::bare;
-use crate::value::Value;
 
+pub(in crate::template) use addresses::is_global;
+pub(super) use collections::short;
+pub(super) use filter::{Filter, filter, lenient};
 pub(super) use lists::attribute_path;
 
-/// What runs a filter.
-type Run = fn(&Evaluator<'_>, Value, &Given) -> Result<Value, Error>;
+pub(super) use super::given::Given;
+pub(super) use paths::split_url;
 
-/// One filter.
-pub(super) struct Filter {
-    pub(super) name: &'static str,
-    /// The parameters after the input; a last `*` takes any number, `**` any name.
-    pub(super) params: &'static [&'static str],
-    /// Whether it wants to see undefined values.
-    pub(super) takes_undefined: bool,
-    pub(super) run: Run,
+/// A filter and the collection it is of.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) collection: &'static str,
+    pub(super) filter: &'static Filter,
 }
 
-const fn filter(name: &'static str, params: &'static [&'static str], run: Run) -> Filter {
-    Filter {
-        name,
-        params,
-        takes_undefined: false,
-        run,
-    }
-}
+const BUILTIN: &str = "ansible.builtin";
 
-const fn lenient(name: &'static str, params: &'static [&'static str], run: Run) -> Filter {
-    Filter {
-        name,
-        params,
-        takes_undefined: true,
-        run,
-    }
-}
-
-fn table() -> &'static HashMap<&'static str, &'static Filter> {
-    static TABLE: OnceLock<HashMap<&'static str, &'static Filter>> = OnceLock::new();
+fn table() -> &'static HashMap<(&'static str, &'static str), Found> {
+    static TABLE: OnceLock<HashMap<(&'static str, &'static str), Found>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let all = [
-            crypto::FILTERS,
-            dates::FILTERS,
-            dicts::FILTERS,
-            json::FILTERS,
-            lists::FILTERS,
-            numbers::FILTERS,
-            paths::FILTERS,
-            random::FILTERS,
-            regex::FILTERS,
-            select::FILTERS,
-            sets::FILTERS,
-            strings::FILTERS,
-            yaml::FILTERS,
+            (BUILTIN, comment::FILTERS),
+            (BUILTIN, crypto::FILTERS),
+            (BUILTIN, dates::FILTERS),
+            (BUILTIN, dicts::FILTERS),
+            (BUILTIN, json::FILTERS),
+            (BUILTIN, lists::FILTERS),
+            (BUILTIN, numbers::FILTERS),
+            (BUILTIN, paths::FILTERS),
+            (BUILTIN, random::FILTERS),
+            (BUILTIN, regex::FILTERS),
+            (BUILTIN, select::FILTERS),
+            (BUILTIN, sets::FILTERS),
+            (BUILTIN, strings::FILTERS),
+            (BUILTIN, vault::FILTERS),
+            (BUILTIN, web::FILTERS),
+            (BUILTIN, yaml::FILTERS),
         ];
-        let all = all.into_iter().flatten();
-        all.map(|filter| (filter.name, filter)).collect()
+        let all = all.into_iter().chain(collections::TABLES.iter().copied());
+        let all = all.flat_map(|(collection, filters)| {
+            filters
+                .iter()
+                .map(move |filter| Found { collection, filter })
+        });
+        all.map(|found| ((found.collection, found.filter.name), found))
+            .collect()
     })
 }
 
-/// Returns the filter called `name`.
-pub(super) fn find(name: &str) -> Option<&'static Filter> {
-    table().get(bare(name)).copied()
+/// Returns the filter called `name`, with its collection's name or, where Ansible needs none,
+/// without.
+pub(super) fn find(name: &str) -> Option<Found> {
+    let (collection, name) = match bare(name).rsplit_once('.') {
+        Some((collection, name)) => (collections::moved(collection, name), name),
+        None => (BUILTIN, bare(name)),
+    };
+    let found = table().get(&(collection, name));
+    match found {
+        None if collection == BUILTIN => {
+            let redirected = collections::short(name)?;
+            table().get(&(redirected, name)).copied()
+        }
+        found => found.copied(),
+    }
 }
 
-/// Returns the error of a filter that does not exist.
-pub(super) fn unknown(name: &str) -> Error {
-    let known = table().keys().copied();
-    Error::new(
-        ErrorKind::Syntax,
-        format!("No filter named '{name}'.{}", nearest(bare(name), known)),
-    )
-}
-
-/// Returns ` Did you mean …?` if a known name is near.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .min()
-        .filter(|(distance, _)| *distance <= 1 + name.len() / 4)
-        .map_or_else(String::new, |(_, near)| format!(" Did you mean '{near}'?"))
+/// Returns the names of all filters here, as they are written in full.
+pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    table().keys().copied()
 }

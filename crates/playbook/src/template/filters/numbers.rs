@@ -238,7 +238,12 @@ fn root(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> 
 fn filesizeformat(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let binary = given.flag(0, false)?;
     let bytes = match &value {
-        Value::Str(text) => python_float(text).unwrap_or(0.0),
+        Value::Str(text) => python_float(text).ok_or_else(|| {
+            Error::failed(format!(
+                "could not convert string to float: {}",
+                value.repr()
+            ))
+        })?,
         other => number(other, "filesizeformat")?,
     };
     let base: f64 = if binary { 1024.0 } else { 1000.0 };

@@ -1,5 +1,7 @@
 //! Filters on paths and URLs.
 
+mod windows;
+
 use super::{Filter, Given, filter};
 use crate::template::Error;
 use crate::template::eval::Evaluator;
@@ -23,6 +25,20 @@ pub(super) const FILTERS: &[Filter] = &[
         Ok(Value::from(normalize(&v.to_string())))
     }),
     filter("path_join", &[], path_join),
+    filter("commonpath", &[], commonpath),
+    filter("win_basename", &[], |_, v, _| {
+        Ok(Value::str(windows::split(&v.to_string()).2))
+    }),
+    filter("win_dirname", &[], |_, v, _| {
+        let path = v.to_string();
+        let (drive, head, _) = windows::split(&path);
+        Ok(Value::from(format!("{drive}{head}")))
+    }),
+    filter("win_splitdrive", &[], |_, v, _| {
+        let path = v.to_string();
+        let (drive, rest) = windows::split_drive(&path);
+        Ok(Value::tuple(vec![Value::str(drive), Value::str(rest)]))
+    }),
     filter("fileglob", &[], |m, v, _| {
         Ok(Value::list(
             m.outside
@@ -154,8 +170,18 @@ fn path_join(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, 
         Value::List(_) | Value::Tuple(_) => machine.items(&value)?,
         _ => return Err(Error::failed("path_join expects string or sequence")),
     };
+    if parts.is_empty() {
+        let wrong = "join() missing 1 required positional argument: 'a'";
+        return Err(Error::failed(wrong));
+    }
     let mut path = String::new();
     for part in parts {
+        let Value::Str(part) = &part else {
+            let kind = part.type_name();
+            return Err(Error::failed(format!(
+                "expected str, bytes or os.PathLike object, not {kind}"
+            )));
+        };
         let part = part.to_string();
         if part.starts_with('/') {
             path = part;
@@ -168,7 +194,13 @@ fn path_join(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, 
     Ok(Value::from(path))
 }
 
-pub(super) fn commonpath(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+fn commonpath(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+    if !matches!(value, Value::List(_) | Value::Tuple(_)) {
+        let kind = value.type_name();
+        return Err(Error::failed(format!(
+            "|commonpath expects sequence, got <class '{kind}'> instead."
+        )));
+    }
     let paths: Vec<String> = machine
         .items(&value)?
         .iter()
@@ -185,6 +217,10 @@ pub(super) fn commonpath(machine: &Evaluator<'_>, value: Value, _: &Given) -> Re
     let Some(first) = split.first() else {
         return Err(Error::failed("commonpath() arg is an empty sequence"));
     };
+    let rooted = |path: &String| path.starts_with('/');
+    if paths.iter().any(rooted) && !paths.iter().all(rooted) {
+        return Err(Error::failed("Can't mix absolute and relative paths"));
+    }
     let common = (0..first.len())
         .take_while(|at| split.iter().all(|p| p.get(*at) == first.get(*at)))
         .count();
@@ -193,7 +229,7 @@ pub(super) fn commonpath(machine: &Evaluator<'_>, value: Value, _: &Given) -> Re
 }
 
 /// Takes a URL apart as `urllib.parse.urlsplit` does.
-pub(super) fn split_url(url: &str) -> Value {
+pub(in crate::template) fn split_url(url: &str) -> Value {
     let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let scheme = rest.split_once(':').filter(|(scheme, _)| {

@@ -10,7 +10,6 @@ use crate::value::Value;
 pub(super) const FILTERS: &[Filter] = &[
     filter("random", &["start", "step", "seed"], random),
     filter("shuffle", &["seed"], shuffle),
-    filter("random_mac", &["seed"], random_mac),
 ];
 
 /// The Mersenne Twister MT19937, as in Python's `random`.
@@ -200,26 +199,13 @@ fn random(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value,
 }
 
 fn shuffle(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let mut items = machine.items(&value)?;
+    let Ok(mut items) = machine.items(&value) else {
+        return Ok(value);
+    };
     let mut generator = generator(machine, given.optional(0));
     for i in (1..items.len()).rev() {
         let j = generator.below(i as u64 + 1);
         items.swap(i, usize::try_from(j).unwrap_or(0));
     }
     Ok(Value::list(items))
-}
-
-fn random_mac(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let prefix = value.to_string();
-    let have = prefix.split(':').filter(|part| !part.is_empty()).count();
-    let mut generator = generator(machine, given.optional(0));
-    let bits = u32::try_from(6_usize.saturating_sub(have) * 8).unwrap_or(0);
-    // randint(68719476736, 1099511627775), of which as many octets as are missing are used.
-    let number = 68_719_476_736 + generator.below(1_099_511_627_775 - 68_719_476_736 + 1);
-    let hex = format!("{number:x}");
-    let mut mac = prefix.trim_end_matches(':').to_lowercase();
-    for octet in 0..usize::try_from(bits / 8).unwrap_or(0) {
-        mac += &format!(":{}", hex.get(octet * 2..octet * 2 + 2).unwrap_or("00"));
-    }
-    Ok(Value::from(mac))
 }

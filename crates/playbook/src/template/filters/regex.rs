@@ -26,9 +26,6 @@ pub(super) const FILTERS: &[Filter] = &[
         findall,
     ),
     filter("regex_escape", &["re_type"], escape),
-    filter("urlize", &[], |_, _, _| {
-        Err(Error::failed("the filter 'urlize' is not supported yet"))
-    }),
 ];
 
 /// Compiles a pattern, refusing what Python would refuse.
@@ -73,38 +70,66 @@ fn part(text: &str, groups: &Captures, index: usize) -> Value {
         .map_or(Value::None, |range| Value::str(&text[range]))
 }
 
+/// A group that `regex_search` is asked for.
+enum Wanted {
+    Numbered(usize),
+    Named(String),
+}
+
+impl Wanted {
+    /// Reads `\\1` or `\\g<name>`; more may follow and counts for nothing.
+    fn read(arg: &Value) -> Result<Self, Error> {
+        let text = arg.to_string();
+        let Some(rest) = text.strip_prefix('\\') else {
+            return Err(Error::failed("Unknown argument"));
+        };
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let named = rest
+            .strip_prefix("g<")
+            .and_then(|rest| rest.rsplit_once('>'));
+        match (named, rest[..digits].parse()) {
+            (Some((name, _)), _) if !name.is_empty() => Ok(match name.parse() {
+                Ok(index) => Self::Numbered(index),
+                Err(_) => Self::Named(name.to_owned()),
+            }),
+            (None, Ok(index)) => Ok(Self::Numbered(index)),
+            _ => Err(Error::failed("'NoneType' object has no attribute 'group'")),
+        }
+    }
+
+    fn of(&self, text: &str, regex: &Regex, groups: &Captures) -> Result<Value, Error> {
+        let index = match self {
+            Self::Numbered(index) => Some(*index),
+            Self::Named(wanted) => regex
+                .group_names()
+                .position(|name| name == Some(wanted.as_str())),
+        };
+        match index.filter(|index| *index < groups.len()) {
+            Some(index) => Ok(part(text, groups, index)),
+            None => Err(Error::failed("no such group")),
+        }
+    }
+}
+
 fn search(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
+    let wanted: Vec<Wanted> = given
+        .rest
+        .iter()
+        .map(Wanted::read)
+        .collect::<Result<_, _>>()?;
     let flag = |name: &str| given.named.get(name).is_some_and(Value::truthy);
     let regex = compile(&given.text(0)?, flag("ignorecase"), flag("multiline"))?;
     let Some(groups) = regex.search(text.as_bytes(), 0).map_err(|e| trouble(&e))? else {
         return Ok(Value::None);
     };
-    if given.rest.is_empty() {
+    if wanted.is_empty() {
         return Ok(part(&text, &groups, 0));
     }
-    let names: Vec<Option<String>> = regex
-        .group_names()
-        .map(|name| name.map(str::to_owned))
-        .collect();
-    let mut out = Vec::new();
-    for arg in &given.rest {
-        let arg = arg.to_string();
-        let index = if let Some(inner) = arg.strip_prefix("\\g<").and_then(|a| a.strip_suffix('>'))
-        {
-            let named = names.iter().position(|name| name.as_deref() == Some(inner));
-            named.or_else(|| inner.parse().ok())
-        } else {
-            arg.strip_prefix('\\')
-                .and_then(|digits| digits.parse().ok())
-        };
-        match index {
-            Some(index) if index < groups.len() => out.push(part(&text, &groups, index)),
-            Some(_) => return Err(Error::failed("no such group")),
-            None => return Err(Error::failed("Unknown argument")),
-        }
-    }
-    Ok(Value::list(out))
+    let found = wanted.iter().map(|group| group.of(&text, &regex, &groups));
+    found.collect::<Result<Vec<_>, _>>().map(Value::list)
 }
 
 fn findall(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {

@@ -3,9 +3,9 @@
 use super::super::text;
 use super::{Filter, Given, filter, lenient};
 use crate::shell;
-use crate::template::eval::Evaluator;
+use crate::template::eval::{Evaluator, truth};
 use crate::template::{Error, format};
-use crate::value::{Value, repr_str};
+use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
     filter("upper", &[], |_, v, _| {
@@ -46,27 +46,14 @@ pub(super) const FILTERS: &[Filter] = &[
         truncate,
     ),
     filter("format", &["*", "**"], percent),
-    filter("split", &["split_string"], split),
-    filter("comment", &["style", "**"], comment),
+    filter("split", &["sep", "maxsplit"], split),
     filter("quote", &[], |_, v, _| Ok(Value::from(quote(&v)))),
-    filter("urlencode", &[], urlencode),
-    filter("escape", &[], |_, v, _| {
-        Ok(Value::from(escape(&v.to_string())))
-    }),
-    filter("e", &[], |_, v, _| Ok(Value::from(escape(&v.to_string())))),
-    filter("forceescape", &[], |_, v, _| {
-        Ok(Value::from(escape(&v.to_string())))
-    }),
-    filter("striptags", &[], striptags),
-    filter("xmlattr", &["autospace"], xmlattr),
-    filter("urlsplit", &["query"], urlsplit),
     filter("pprint", &[], |_, v, _| Ok(Value::from(v.repr()))),
-    filter("type_debug", &[], type_debug),
-    filter("commonpath", &[], super::paths::commonpath),
+    lenient("type_debug", &[], type_debug),
     lenient("mandatory", &["msg"], mandatory),
     lenient("default", &["default_value", "boolean"], default),
     lenient("d", &["default_value", "boolean"], default),
-    filter("ternary", &["true_val", "false_val", "none_val"], ternary),
+    lenient("ternary", &["true_val", "false_val", "none_val"], ternary),
 ];
 
 fn default(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
@@ -94,14 +81,19 @@ fn mandatory(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Er
 }
 
 fn ternary(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    if let (Value::None, Some(none)) = (&value, given.optional(2)) {
-        return Ok(none.clone());
+    let (yes, no) = (given.value(0)?, given.value(1)?);
+    match (&value, given.optional(2)) {
+        (Value::None, Some(none)) if !matches!(none, Value::None) => Ok(none.clone()),
+        _ if truth(&value)? => Ok(yes.clone()),
+        _ => Ok(no.clone()),
     }
-    given.value(usize::from(!value.truthy())).cloned()
 }
 
 fn type_debug(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
-    Ok(Value::str(value.type_name()))
+    Ok(Value::str(match value {
+        Value::Undefined(_) => "UndefinedMarker",
+        value => value.type_name(),
+    }))
 }
 
 /// Jinja2's `title` begins a word after blanks, hyphens and brackets only.
@@ -276,88 +268,26 @@ fn truncate(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Err
 }
 
 fn percent(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let args = match given.named.is_empty() {
-        true => Value::tuple(given.rest.clone()),
-        false => Value::dict(given.named.clone()),
+    let args = match (given.rest.is_empty(), given.named.is_empty()) {
+        (false, false) => {
+            return Err(Error::failed(
+                "can't handle positional and keyword arguments at the same time",
+            ));
+        }
+        (_, true) => Value::tuple(given.rest.clone()),
+        (true, false) => Value::dict(given.named.clone()),
     };
     format::percent(&value.to_string(), &args).map(Value::from)
 }
 
 fn split(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let args = given.optional(0).cloned().into_iter().collect();
-    let given = Given::bind(
-        "split",
-        &["sep", "maxsplit"],
-        args,
-        crate::template::Kwargs::new(),
-    )?;
-    text::method(machine, &value.to_string(), "split", &given)
-}
-
-fn comment(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let style = given.text_or(0, "plain");
-    let (begin, decoration, end) = match style.as_str() {
-        "plain" => ("", "# ", ""),
-        "decoration" => ("", "", ""),
-        "erlang" => ("", "% ", ""),
-        "c" => ("", "// ", ""),
-        "cblock" => ("/*", " * ", " */"),
-        "xml" => ("<!--", " - ", "-->"),
-        other => return Err(Error::failed(format!("Invalid style '{other}'."))),
+    let Value::Str(text) = &value else {
+        let kind = value.type_name();
+        return Err(Error::failed(format!(
+            "descriptor 'split' for 'str' objects doesn't apply to a '{kind}' object"
+        )));
     };
-    let option = |name: &str, default: &str| {
-        given
-            .named
-            .get(name)
-            .map_or_else(|| default.to_owned(), ToString::to_string)
-    };
-    let count = |name: &str| {
-        given
-            .named
-            .get(name)
-            .and_then(Value::as_int)
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(1)
-            .min(10_000)
-    };
-    let newline = option("newline", "\n");
-    let begin = option("beginning", begin);
-    let decoration = option("decoration", decoration);
-    let prefix = option("prefix", decoration.trim_end());
-    let postfix = option("postfix", decoration.trim_end());
-    let end = option("end", end);
-    let line_of = |text: &str, count: usize| format!("{text}{newline}").repeat(count);
-    let str_begin = if begin.is_empty() {
-        String::new()
-    } else {
-        format!("{begin}{newline}")
-    };
-    let str_prefix = if prefix.is_empty() {
-        newline.clone()
-    } else {
-        line_of(&prefix, count("prefix_count"))
-    };
-    let text = value.to_string();
-    let body = format!(
-        "{decoration}{}",
-        text.replace('\n', &format!("\n{decoration}"))
-    );
-    let body = body.replace(
-        &format!("{decoration}{newline}"),
-        &format!("{}{newline}", decoration.trim_end()),
-    );
-    let str_postfix = match postfix.is_empty() {
-        true => String::new(),
-        false => format!("{newline}{postfix}").repeat(count("postfix_count")),
-    };
-    let str_end = if end.is_empty() {
-        String::new()
-    } else {
-        format!("{newline}{end}")
-    };
-    Ok(Value::from(format!(
-        "{str_begin}{str_prefix}{body}{str_postfix}{str_end}"
-    )))
+    text::method(machine, text, "split", given)
 }
 
 /// Quotes as `shlex.quote` does; None is the empty word.
@@ -365,104 +295,5 @@ fn quote(value: &Value) -> String {
     match value {
         Value::None => shell::quote(""),
         value => shell::quote(&value.to_string()),
-    }
-}
-
-fn percent_encode(text: &str, safe: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        let c = char::from(byte);
-        if byte.is_ascii_alphanumeric() || "_.-~".contains(c) || byte.is_ascii() && safe.contains(c)
-        {
-            out.push(c);
-        } else {
-            out += &format!("%{byte:02X}");
-        }
-    }
-    out
-}
-
-fn urlencode(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
-    let pairs = match &value {
-        Value::Dict(dict) => dict
-            .entries()
-            .into_iter()
-            .map(|(k, v)| (k.value().clone(), v))
-            .collect(),
-        Value::List(_) | Value::Tuple(_) => {
-            let mut pairs = Vec::new();
-            for pair in machine.items(&value)? {
-                match machine.items(&pair)?.as_slice() {
-                    [key, value] => pairs.push((key.clone(), value.clone())),
-                    _ => return Err(Error::failed("not a sequence of pairs")),
-                }
-            }
-            pairs
-        }
-        text => return Ok(Value::from(percent_encode(&text.to_string(), "/"))),
-    };
-    let encode = |v: &Value| percent_encode(&v.to_string(), "").replace("%20", "+");
-    let pairs: Vec<String> = pairs
-        .iter()
-        .map(|(k, v)| format!("{}={}", encode(k), encode(v)))
-        .collect();
-    Ok(Value::from(pairs.join("&")))
-}
-
-fn escape(text: &str) -> String {
-    let text = text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
-    text.replace('\'', "&#39;").replace('"', "&#34;")
-}
-
-fn striptags(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
-    let mut out = String::new();
-    let mut inside = false;
-    for c in value.to_string().chars() {
-        match c {
-            '<' => inside = true,
-            '>' if inside => inside = false,
-            c if !inside => out.push(c),
-            _ => {}
-        }
-    }
-    Ok(Value::from(
-        out.split_whitespace().collect::<Vec<_>>().join(" "),
-    ))
-}
-
-fn xmlattr(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let Value::Dict(dict) = &value else {
-        return Err(Error::failed("xmlattr wants a mapping"));
-    };
-    let wanted = dict
-        .entries()
-        .into_iter()
-        .filter(|(_, v)| !matches!(v, Value::None | Value::Undefined(_)));
-    let pairs: Vec<String> = wanted
-        .map(|(k, v)| {
-            format!(
-                "{}=\"{}\"",
-                escape(&k.value().to_string()),
-                escape(&v.to_string())
-            )
-        })
-        .collect();
-    let text = pairs.join(" ");
-    let space = given.flag(0, true)? && !text.is_empty();
-    Ok(Value::from(if space { format!(" {text}") } else { text }))
-}
-
-fn urlsplit(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let url = value.to_string();
-    let parts = super::paths::split_url(&url);
-    match given.optional_text(0)? {
-        None => Ok(parts),
-        Some(wanted) if wanted.is_empty() => Ok(parts),
-        Some(wanted) => parts
-            .get(&wanted)
-            .ok_or_else(|| Error::failed(format!("unknown URL component: {}", repr_str(&wanted)))),
     }
 }

@@ -11,12 +11,40 @@ use crate::value::{Mark, Value};
 pub(super) const FILTERS: &[Filter] = &[
     filter("from_yaml", &[], from_yaml),
     filter("from_yaml_all", &[], from_yaml_all),
-    filter("to_yaml", &["default_flow_style", "**"], |m, v, g| {
-        dump(m, &v, g, false)
-    }),
-    filter("to_nice_yaml", &["indent", "**"], |m, v, g| {
-        dump(m, &v, g, true)
-    }),
+    filter("to_yaml", TO_YAML, |m, v, g| dump(m, &v, g, false)),
+    filter("to_nice_yaml", TO_NICE_YAML, |m, v, g| dump(m, &v, g, true)),
+];
+
+// Positional arguments beyond these count for nothing, and `allow_unicode` is not for the caller.
+const TO_YAML: &[&str] = &[
+    "*",
+    "=default_flow_style",
+    "=indent",
+    "=default_style",
+    "=canonical",
+    "=width",
+    "=line_break",
+    "=encoding",
+    "=explicit_start",
+    "=explicit_end",
+    "=version",
+    "=tags",
+    "=sort_keys",
+];
+const TO_NICE_YAML: &[&str] = &[
+    "indent",
+    "*",
+    "=default_flow_style",
+    "=default_style",
+    "=canonical",
+    "=width",
+    "=line_break",
+    "=encoding",
+    "=explicit_start",
+    "=explicit_end",
+    "=version",
+    "=tags",
+    "=sort_keys",
 ];
 
 /// Reads a document, whose texts are whose the whole is.
@@ -38,8 +66,14 @@ fn from_yaml(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error>
 
 fn from_yaml_all(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
     let Value::Str(text) = &value else {
-        return Ok(value);
+        return Ok(match value {
+            Value::None => Value::list(Vec::new()),
+            other => other,
+        });
     };
+    if text.trim().is_empty() {
+        return Ok(Value::list(Vec::new()));
+    }
     let mut documents = vec![String::new()];
     for line in text.lines() {
         match line.strip_prefix("---") {
@@ -64,6 +98,22 @@ fn from_yaml_all(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Er
         .map(Value::list)
 }
 
+/// Returns the quotes that are asked for. Other forms of YAML are not written here.
+fn quote(given: &Given) -> Result<Option<char>, Error> {
+    let asked = |name: &str| given.named.get(name).filter(|value| value.truthy());
+    if asked("canonical").is_some() {
+        return Err(Error::failed("`canonical` is not supported"));
+    }
+    match asked("default_style").map(ToString::to_string).as_deref() {
+        None => Ok(None),
+        Some("\"") => Ok(Some('"')),
+        Some("'") => Ok(Some('\'')),
+        Some(other) => Err(Error::failed(format!(
+            "`default_style` {other} is not supported"
+        ))),
+    }
+}
+
 fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
     let number = |name: &str| {
         given
@@ -77,13 +127,9 @@ fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Re
     } else {
         number("indent").unwrap_or(2)
     };
-    let flow = match (
-        nice,
-        given.optional(0),
-        given.named.get("default_flow_style"),
-    ) {
-        (false, Some(Value::Bool(flow)), _) | (true, _, Some(Value::Bool(flow))) => Some(*flow),
-        (true, ..) => Some(false),
+    let flow = match given.named.get("default_flow_style") {
+        Some(Value::Bool(flow)) => Some(*flow),
+        None if nice => Some(false),
         _ => None,
     };
     let style = Style {
@@ -91,9 +137,10 @@ fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Re
         width: number("width").filter(|w| *w > indent * 2).unwrap_or(80),
         flow,
         sort: given.named.get("sort_keys").is_none_or(Value::truthy),
-        unicode: given.named.get("allow_unicode").is_none_or(Value::truthy),
+        unicode: true,
         explicit_start: given.named.get("explicit_start").is_some_and(Value::truthy),
         explicit_end: given.named.get("explicit_end").is_some_and(Value::truthy),
+        quote: quote(given)?,
     };
     let text = yaml_out::dump(value, &style)?;
     machine.meter.bytes(text.len())?;

@@ -25,7 +25,14 @@ pub(super) fn test(_: &Evaluator<'_>, value: &Value, given: &Given) -> Result<bo
         ));
     }
     let operator = given.text_or(1, "eq");
+    let given_strict = given
+        .optional(2)
+        .filter(|strict| !matches!(strict, Value::None));
     let kind = match (given.optional_text(3)?, given.flag(2, false)?) {
+        (Some(_), _) if given_strict.is_some() => {
+            let both = "Cannot specify both 'strict' and 'version_type'";
+            return Err(Error::failed(both));
+        }
         (Some(kind), _) => kind,
         (None, true) => "strict".to_owned(),
         (None, false) => "loose".to_owned(),
@@ -84,7 +91,8 @@ fn parts(text: &str) -> Vec<Part> {
     parts
 }
 
-fn loose(a: &str, b: &str) -> Result<Ordering, Error> {
+/// Orders two versions as `LooseVersion` does.
+pub(in crate::template) fn loose(a: &str, b: &str) -> Result<Ordering, Error> {
     let (x, y) = (parts(a), parts(b));
     for (x, y) in x.iter().zip(&y) {
         match (x, y) {

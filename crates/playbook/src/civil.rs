@@ -2,13 +2,13 @@
 
 /// A date and a time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Civil {
-    pub(super) year: i64,
-    pub(super) month: i64,
-    pub(super) day: i64,
-    pub(super) hour: i64,
-    pub(super) minute: i64,
-    pub(super) second: i64,
+pub(crate) struct Civil {
+    pub(crate) year: i64,
+    pub(crate) month: i64,
+    pub(crate) day: i64,
+    pub(crate) hour: i64,
+    pub(crate) minute: i64,
+    pub(crate) second: i64,
     /// Days since 1970-01-01.
     days: i64,
 }
@@ -39,7 +39,7 @@ const MONTHS: [&str; 12] = [
 
 impl Civil {
     /// Returns the date and time `seconds` after 1970 began.
-    pub(super) fn at(seconds: i64) -> Self {
+    pub(crate) fn at(seconds: i64) -> Self {
         let days = seconds.div_euclid(86_400);
         let rest = seconds.rem_euclid(86_400);
         // Howard Hinnant's civil_from_days: years begin in March, eras have 400 years.
@@ -78,7 +78,7 @@ impl Civil {
 }
 
 /// Returns the days from 1970-01-01 to a date.
-pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let yoe = year.rem_euclid(400);
@@ -89,7 +89,7 @@ pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Formats a time as C's `strftime` does in the C locale. `offset` is the zone's, in seconds.
-pub(super) fn strftime(format: &str, seconds: i64, micros: i64, offset: i64) -> String {
+pub(crate) fn strftime(format: &str, seconds: i64, micros: i64, offset: i64) -> String {
     let civil = Civil::at(seconds.saturating_add(offset));
     let mut out = String::new();
     let mut chars = format.chars();
@@ -178,7 +178,7 @@ fn directive_text(directive: char, civil: Civil, seconds: i64, micros: i64, offs
 }
 
 /// Reads a time as Python's `datetime.strptime` does; the answer is in microseconds.
-pub(super) fn strptime(text: &str, format: &str) -> Option<i128> {
+pub(crate) fn strptime(text: &str, format: &str) -> Option<i128> {
     let mut read = Reader {
         rest: text,
         year: 1900,
