@@ -479,7 +479,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "censor",
     ],
     &[
-        "eval", "lookup", "search", "convert", "roles", "notify", "magic",
+        "eval", "keyword", "own_args", "lookup", "search", "convert", "roles", "notify", "magic",
     ],
     &[
         "effects",

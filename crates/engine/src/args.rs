@@ -1,6 +1,7 @@
 //! A task's arguments: checked against the module's spec and coerced as Ansible coerces them.
 
-use amibake_playbook::argspec::{Kind, ModuleSpec, Param, RequiredIf};
+use amibake_playbook::argspec::{Kind, ModuleSpec, Param, RequiredIf, why_not};
+use amibake_playbook::value::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::context::Failure;
@@ -22,35 +23,28 @@ impl Args {
         given: Map<String, Json>,
         environment: &[(String, String)],
     ) -> Result<Self, Failure> {
-        let coerce = |param: &Param, value| coerce(param, value, environment);
+        let (given, unknown) = by_param(spec, given);
+        check_exclusive(spec, &given)?;
+        check_required(spec, &given)?;
         let mut args = Map::new();
-        for (name, value) in given {
-            match spec.param(&name) {
-                Some(_) if value.is_null() => {}
-                Some(param) => {
-                    args.insert(param.name.to_owned(), coerce(param, value)?);
-                }
-                None if spec.open => {
-                    args.insert(name, value);
-                }
-                None => {
-                    return Err(Failure::new(format!(
-                        "unsupported parameter for ({}) module: {name}",
-                        spec.name
-                    )));
-                }
+        for param in spec.params {
+            let value = given.get(param.name).cloned();
+            if let Some(value) = value.or_else(|| param.default.map(default_value)) {
+                let value = coerce(param, value, environment)?;
+                args.insert(param.name.to_owned(), value);
             }
         }
-        check_exclusive(spec, &args)?;
         for param in spec.params {
-            if let (Some(default), false) = (param.default, args.contains_key(param.name)) {
-                args.insert(
-                    param.name.to_owned(),
-                    coerce(param, default_value(default))?,
-                );
+            if let Some(value) = args.get(param.name) {
+                check_choices(param, value)?;
             }
         }
         check_rules(spec, &args)?;
+        if spec.open {
+            args.extend(unknown);
+        } else if !unknown.is_empty() {
+            return Err(unsupported(spec, unknown.keys()));
+        }
         Ok(Self(args))
     }
 
@@ -112,6 +106,42 @@ impl Args {
     }
 }
 
+/// Tells parameters, by their first names, from what the module does not have; what is null was not given.
+fn by_param(spec: &ModuleSpec, given: Map<String, Json>) -> (Map<String, Json>, Map<String, Json>) {
+    let (mut known, mut unknown) = (Map::new(), Map::new());
+    for (name, value) in given {
+        match spec.param(&name) {
+            Some(_) if value.is_null() => {}
+            Some(param) => drop(known.insert(param.name.to_owned(), value)),
+            None => drop(unknown.insert(name, value)),
+        }
+    }
+    (known, unknown)
+}
+
+fn unsupported<'a>(spec: &ModuleSpec, names: impl Iterator<Item = &'a String>) -> Failure {
+    let mut names: Vec<&str> = names.map(String::as_str).collect();
+    names.sort_unstable();
+    let mut params: Vec<&str> = spec.params.iter().map(|param| param.name).collect();
+    params.sort_unstable();
+    let mut aliases: Vec<&str> = spec
+        .params
+        .iter()
+        .flat_map(|param| param.aliases)
+        .copied()
+        .collect();
+    aliases.sort_unstable();
+    let mut supported = params.join(", ");
+    if !aliases.is_empty() {
+        supported += &format!(" ({})", aliases.join(", "));
+    }
+    Failure::new(format!(
+        "Unsupported parameters for ({}) module: {}. Supported parameters include: {supported}.",
+        spec.name,
+        names.join(", ")
+    ))
+}
+
 /// Refuses parameters that exclude each other; defaults do not count.
 fn check_exclusive(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
     let clashing: Vec<String> = spec
@@ -129,9 +159,8 @@ fn check_exclusive(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Fa
     )))
 }
 
-/// Checks what must be given, in Ansible's order; defaults count as given.
-fn check_rules(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
-    let given = |name: &&&str| args.contains_key(**name);
+/// Misses what must be given.
+fn check_required(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
     let mut missing: Vec<&str> = spec
         .params
         .iter()
@@ -145,6 +174,12 @@ fn check_rules(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failur
             "missing required arguments: {missing}"
         )));
     }
+    Ok(())
+}
+
+/// Checks what must be given along with what, in Ansible's order; defaults count as given.
+fn check_rules(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), Failure> {
+    let given = |name: &&&str| args.contains_key(**name);
     for set in spec.required_together {
         let count = set.iter().filter(given).count();
         if count > 0 && count < set.len() {
@@ -234,21 +269,29 @@ fn coerce(param: &Param, value: Json, environment: &[(String, String)]) -> Resul
         Kind::Dict => mapping(&value).map(Json::from),
     };
     let coerced = coerced.ok_or_else(|| cannot_convert(param, &value))?;
-    let coerced = taken_back(param, coerced);
-    check_choices(param, &coerced)?;
-    Ok(coerced)
+    Ok(taken_back(param, coerced))
 }
 
 fn cannot_convert(param: &Param, value: &Json) -> Failure {
-    let shown = if param.no_log {
-        "********".to_owned()
-    } else {
-        value.to_string()
+    let kind = match param.kind {
+        Kind::Str => "str",
+        Kind::Path => "path",
+        Kind::Bool => "bool",
+        Kind::Int => "int",
+        Kind::Float => "float",
+        Kind::List | Kind::RawList => "list",
+        Kind::Dict => "dict",
+        Kind::Raw => "raw",
     };
-    let kind = format!("{:?}", param.kind).to_lowercase();
+    let value = Value::from_json(value);
+    let why = match param.no_log {
+        true => "********".to_owned(),
+        false => why_not(kind, &value),
+    };
     Failure::new(format!(
-        "argument '{}' is {shown} and cannot be converted to {kind}",
-        param.name
+        "argument '{}' is of type {} and we were unable to convert to {kind}: {why}",
+        param.name,
+        value.type_name()
     ))
 }
 
@@ -269,18 +312,25 @@ fn check_choices(param: &Param, value: &Json) -> Result<(), Failure> {
     if param.choices.is_empty() {
         return Ok(());
     }
-    let one = |item: &Json| text(item).is_some_and(|t| param.choices.contains(&t.as_str()));
-    let fits = value
-        .as_array()
-        .map_or_else(|| one(value), |items| items.iter().all(one));
-    if fits {
+    let fits = |item: &Json| text(item).is_some_and(|t| param.choices.contains(&t.as_str()));
+    let shown = |item: &Json| text(item).unwrap_or_else(|| item.to_string());
+    let (name, choices) = (param.name, param.choices.join(", "));
+    let Some(items) = value.as_array() else {
+        return match fits(value) {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "value of {name} must be one of: {choices}, got: {}",
+                shown(value)
+            ))),
+        };
+    };
+    let wrong: Vec<String> = items.iter().filter(|item| !fits(item)).map(shown).collect();
+    if wrong.is_empty() {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "value of {} must be one of: {}, got: {}",
-        param.name,
-        param.choices.join(", "),
-        text(value).unwrap_or_else(|| value.to_string())
+        "value of {name} must be one or more of: {choices}. Got no match for: {}",
+        wrong.join(", ")
     )))
 }
 

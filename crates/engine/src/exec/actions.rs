@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use amibake_playbook::argspec::{self, ModuleSpec};
-use amibake_playbook::names::bare;
+use amibake_playbook::names::{bare, is_variable_name};
 use amibake_playbook::template::ErrorKind;
 use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::Event;
@@ -14,6 +14,7 @@ use super::diff;
 use super::eval;
 use super::executor::Call;
 use super::outcome::{Attempt, Fields};
+use super::own_args;
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
@@ -66,6 +67,12 @@ impl Run<'_> {
     /// Does what the task says, once.
     pub(super) fn act(&self, cx: &TaskContext<'_>) -> Attempt {
         let task = cx.task;
+        let checked = self
+            .written_args(cx)
+            .and_then(|args| own_args::check(&task.action, &args));
+        if let Err(error) = checked {
+            return error.into();
+        }
         let done = match bare(&task.action) {
             "debug" => self.debug(cx),
             "set_fact" => self.set_fact(cx),
@@ -173,12 +180,14 @@ impl Run<'_> {
 
     fn debug(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.written_args(cx)?;
-        known_only("debug", &args, &["msg", "var", "verbosity"])?;
         if args.has("msg") && args.has("var") {
             return Err(refused("parameters are mutually exclusive: msg|var"));
         }
         let verbosity = match args.get("verbosity") {
-            Some(level) => self.number(&level, cx.scope, cx.enclosing)?,
+            Some(level) => {
+                let level = self.arg(cx, "verbosity", &level)?;
+                eval::number(&level).ok_or_else(|| not_whole("verbosity", &level))?
+            }
             None => 0,
         };
         if verbosity > i64::from(self.options.verbosity) {
@@ -228,7 +237,7 @@ impl Run<'_> {
                 cacheable = eval::truth(&value).unwrap_or(false);
                 continue;
             }
-            if !is_identifier(&name) {
+            if !is_variable_name(&name) {
                 return Err(TaskError::VariableName(name));
             }
             facts.insert(key, value);
@@ -301,7 +310,6 @@ impl Run<'_> {
     }
 
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
-        known_only("ping", &self.args(cx)?, &["data"])?;
         let args = self.json_args(cx)?;
         match args.get("data") {
             Some(data) if data == "crash" => Err(refused("boom")),
@@ -312,11 +320,22 @@ impl Run<'_> {
 
     fn pause_action(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
-        let number = |name: &str| args.get(name).and_then(|v| eval::number(&v));
-        let seconds = number("minutes")
-            .map(|m| m * 60)
-            .or_else(|| number("seconds"));
-        let seconds = u64::try_from(seconds.unwrap_or(0).max(0)).unwrap_or(0);
+        if args.has("minutes") && args.has("seconds") {
+            return Err(refused(
+                "parameters are mutually exclusive: minutes|seconds",
+            ));
+        }
+        let number = |name: &str| match args.get(name) {
+            Some(value) => match eval::number(&value) {
+                Some(number) => Ok(Some(number)),
+                None => Err(not_whole(name, &value)),
+            },
+            None => Ok(None),
+        };
+        let minutes = number("minutes")?.map(|minutes| minutes.saturating_mul(60));
+        let seconds = minutes.or(number("seconds")?);
+        // As in Ansible, who waits waits a second at least.
+        let seconds = seconds.map_or(0, |seconds| u64::try_from(seconds).unwrap_or(1).max(1));
         if args.get("prompt").is_some() && seconds == 0 {
             self.warn(
                 "Not waiting for response to prompt as stdin is not interactive",
@@ -395,7 +414,12 @@ impl Run<'_> {
         let answer = self.executor.borrow_mut().call(call, &facts, &mut output);
         let mut attempt = match answer {
             Ok(outcome) => succeeded(outcome),
-            Err(failure) => failed(failure),
+            Err(mut failure) => {
+                let ours = format!("({}) module: ", spec.name);
+                let theirs = format!("({}) module: ", own_args::called(&cx.task.action));
+                failure.msg = failure.msg.replacen(&ours, &theirs, 1);
+                failed(failure)
+            }
         };
         secrets.fields(&mut attempt.fields);
         if wanted {
@@ -416,27 +440,20 @@ pub(super) fn plain(fields: Json) -> Attempt {
     }
 }
 
+/// Returns what is said of a parameter that Python's `int` does not take.
+fn not_whole(name: &str, value: &Value) -> TaskError {
+    refused(format!(
+        "argument '{name}' is of type {} and we were unable to convert to int: invalid literal for int() with base 10: \
+         '{value}'",
+        value.type_name()
+    ))
+}
+
 /// Returns a result with these fields and a message of ours.
 fn saying(fields: Json, msg: &Value) -> Attempt {
     let mut attempt = plain(fields);
     attempt.put("msg", msg);
     attempt
-}
-
-/// Refuses parameters that an action does not have: `args` may bring any.
-fn known_only(action: &str, args: &Dict, known: &[&str]) -> Result<(), TaskError> {
-    let names = args.keys();
-    let unknown = names.iter().map(ToString::to_string);
-    let mut unknown: Vec<String> = unknown.filter(|n| !known.contains(&&**n)).collect();
-    unknown.sort();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(refused(format!(
-        "Unsupported parameters for ({action}) module: {}. Supported parameters include: {}.",
-        unknown.join(", "),
-        known.join(", ")
-    )))
 }
 
 fn succeeded(outcome: Outcome) -> Attempt {
@@ -474,10 +491,4 @@ fn add_lines(fields: &mut Fields) {
             fields.insert(lines, Json::Array(split));
         }
     }
-}
-
-pub(super) fn is_identifier(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
-        && chars.all(|c| c.is_alphanumeric() || c == '_')
 }

@@ -81,17 +81,14 @@ impl Run<'_> {
 
     /// Runs the action until `until` holds or the tries are used up.
     fn retried(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
-        let (task, scope, enclosing) = (cx.task, cx.scope, cx.enclosing);
-        let number = |value: &Option<Value>| match value {
-            None => Ok(None),
-            Some(value) => self.number(value, scope, enclosing).map(Some),
-        };
-        let retries = match number(&task.retries)? {
+        let (task, scope) = (cx.task, cx.scope);
+        let retries = match self.keyword_number("retries", task.retries.as_ref(), cx)? {
             Some(n) => 1 + u32::try_from(n.max(0)).unwrap_or(u32::MAX - 1),
             None if task.until.is_empty() => 1,
             None => 4,
         };
-        let delay = number(&task.delay)?.map_or(5, |n| u64::try_from(n).unwrap_or(1));
+        let delay = self.keyword_seconds("delay", task.delay.as_ref(), cx)?;
+        let delay = delay.unwrap_or(Duration::from_secs(5));
         let mut last = Attempt::default();
         for n in 1..=retries {
             last = self.once(cx, (retries > 1).then_some(n));
@@ -117,7 +114,7 @@ impl Run<'_> {
                     index: cx.index,
                     retries_left: retries - n,
                 });
-                deadline::sleep(Duration::from_secs(delay));
+                deadline::sleep(delay);
             }
         }
         last.fields
@@ -207,21 +204,14 @@ impl Run<'_> {
 
     /// Returns whether `no_log` hides what this task shows.
     pub(super) fn is_censored(&self, cx: &TaskContext<'_>) -> bool {
-        let value = cx
-            .enclosing
-            .nearest(&cx.task.keywords, |k| k.no_log.clone());
         // What cannot be evaluated is kept secret.
-        value.is_some_and(|value| self.boolean(&value, cx.scope, cx.enclosing).unwrap_or(true))
+        self.keyword_truth("no_log", cx, |k| k.no_log.clone())
+            .map_or(true, |hidden| hidden.unwrap_or(false))
     }
 
     pub(super) fn ignores_errors(&self, cx: &TaskContext<'_>) -> bool {
-        let value = cx
-            .enclosing
-            .nearest(&cx.task.keywords, |k| k.ignore_errors.clone());
-        value.is_some_and(|value| {
-            self.boolean(&value, cx.scope, cx.enclosing)
-                .unwrap_or(false)
-        })
+        self.keyword_truth("ignore_errors", cx, |k| k.ignore_errors.clone())
+            .is_ok_and(|ignored| ignored.unwrap_or(false))
     }
 
     /// Decides a condition of a task. What is said about it is hidden with the task.
@@ -251,13 +241,13 @@ impl Run<'_> {
     /// Returns how long the action may take: `timeout`, or the time that `async` gives it.
     pub(super) fn time_limit(&self, cx: &TaskContext<'_>) -> Result<Option<TimeLimit>, TaskError> {
         let task = cx.task;
-        let seconds = |value: Option<Value>| match value {
-            None => Ok(0),
-            Some(value) => self.number(&value, cx.scope, cx.enclosing),
-        };
-        let timeout = seconds(cx.enclosing.nearest(&task.keywords, |k| k.timeout.clone()))?;
-        let asynchronous = seconds(task.asynchronous.clone())?;
-        if asynchronous > 0 && task.poll.is_some() && seconds(task.poll.clone())? == 0 {
+        let timeout = self.keyword(cx, |k| k.timeout.clone())?;
+        let timeout = self.keyword_number("timeout", timeout.as_ref(), cx)?;
+        let timeout = timeout.unwrap_or(0);
+        let asynchronous = self.keyword_number("async_val", task.asynchronous.as_ref(), cx)?;
+        let asynchronous = asynchronous.unwrap_or(0);
+        let poll = self.keyword_number("poll", task.poll.as_ref(), cx)?;
+        if asynchronous > 0 && poll == Some(0) {
             return Err(refused(
                 "async with poll: 0 is not supported: every task is waited for",
             ));

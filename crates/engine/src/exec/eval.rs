@@ -83,32 +83,16 @@ impl Run<'_> {
         shown + rest
     }
 
-    /// Renders to a truth value, as keywords do.
+    /// Renders a keyword of a play or a loop to a truth value.
     pub(super) fn boolean(
         &self,
+        name: &'static str,
         value: &Value,
         scope: &VarScope,
         enclosing: &Rc<Enclosing>,
     ) -> Result<bool, TaskError> {
         let rendered = self.render(value, scope, enclosing)?;
-        truth(&rendered).ok_or_else(|| TaskError::Keyword {
-            value: rendered.to_string(),
-            wanted: "boolean",
-        })
-    }
-
-    /// Renders to a whole number, as keywords do.
-    pub(super) fn number(
-        &self,
-        value: &Value,
-        scope: &VarScope,
-        enclosing: &Rc<Enclosing>,
-    ) -> Result<i64, TaskError> {
-        let rendered = self.render(value, scope, enclosing)?;
-        number(&rendered).ok_or_else(|| TaskError::Keyword {
-            value: rendered.to_string(),
-            wanted: "number",
-        })
+        truth(&rendered).ok_or_else(|| TaskError::keyword(name, &rendered, "bool"))
     }
 
     /// Decides a condition of `when` and its kin.
@@ -225,6 +209,15 @@ pub(super) fn number(value: &Value) -> Option<i64> {
         )]
         Value::Float(f) => Some(*f as i64),
         other => other.as_int(),
+    }
+}
+
+/// Returns a number as Python's `float` reads it.
+pub(super) fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Str(text) => text.trim().parse().ok(),
+        Value::Float(float) => Some(*float),
+        other => other.to_string().parse().ok(),
     }
 }
 

@@ -154,8 +154,10 @@ impl Run<'_> {
     fn play_name(&self, play: &Play, enclosing: &Rc<Enclosing>) -> String {
         let scope = self.vars.scope(enclosing, None);
         let hidden = play.keywords.no_log.as_ref();
-        if hidden.is_some_and(|value| self.boolean(value, &scope, enclosing).unwrap_or(true))
-            && let Some(name) = &play.keywords.name
+        if hidden.is_some_and(|value| {
+            self.boolean("no_log", value, &scope, enclosing)
+                .unwrap_or(true)
+        }) && let Some(name) = &play.keywords.name
         {
             return name.to_string();
         }

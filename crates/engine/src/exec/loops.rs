@@ -37,7 +37,7 @@ impl Control {
         };
         let truth = |key: &str, default: bool| match control.get(key) {
             None => Ok(default),
-            Some(value) => run.boolean(&value, scope, enclosing),
+            Some(value) => run.boolean("loop_control", &value, scope, enclosing),
         };
         let variable = text("loop_var")?.unwrap_or_else(|| "item".to_owned());
         let pause = text("pause")?

@@ -209,17 +209,15 @@ impl Enclosing {
         std::iter::successors(Some(Rc::clone(self)), |enclosing| enclosing.parent.clone())
     }
 
-    /// Returns the nearest value of a keyword, the task's own first.
-    pub(super) fn nearest<T: Clone>(
+    /// Returns the values of a keyword, the task's own first.
+    pub(super) fn levels<T>(
         self: &Rc<Self>,
         own: &Keywords,
         pick: impl Fn(&Keywords) -> Option<T>,
-    ) -> Option<T> {
-        pick(own).or_else(|| {
-            self.chain()
-                .filter(|enclosing| !enclosing.dynamic)
-                .find_map(|enclosing| pick(&enclosing.keywords))
-        })
+    ) -> Vec<T> {
+        let around = self.chain().filter(|enclosing| !enclosing.dynamic);
+        let around = around.filter_map(|enclosing| pick(&enclosing.keywords));
+        pick(own).into_iter().chain(around).collect()
     }
 
     /// Returns a keyword's values from the play inwards, the task's own last.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::eval;
 use super::executor::Call;
 use super::model::Keywords;
+use super::own_args;
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
@@ -44,25 +45,17 @@ impl Run<'_> {
         spec: &'static ModuleSpec,
     ) -> Result<Call, TaskError> {
         let mut args = self.json_args(cx)?;
+        own_args::check_sources(bare(spec.name), &args)?;
         Self::refuse_values(spec, &args)?;
         let fd_limit = FdLimit::make();
         let sources = self.sources(cx, spec, &mut args)?;
-        let keyword = |value: Option<Value>, default: bool| match value {
-            Some(value) => self.boolean(&value, cx.scope, cx.enclosing),
-            None => Ok(default),
-        };
-        let own = &cx.task.keywords;
+        let check = self.keyword_truth("check_mode", cx, |k| k.check_mode.clone())?;
+        let diff = self.keyword_truth("diff", cx, |k| k.diff.clone())?;
         Ok(Call {
             name: spec.name,
             args,
-            check: keyword(
-                cx.enclosing.nearest(own, |k| k.check_mode.clone()),
-                self.options.check,
-            )?,
-            diff: keyword(
-                cx.enclosing.nearest(own, |k| k.diff.clone()),
-                self.options.diff,
-            )?,
+            check: check.unwrap_or(self.options.check),
+            diff: diff.unwrap_or(self.options.diff),
             environment: self.environment(cx)?.into_iter().collect(),
             fd_limit: Some(fd_limit).filter(|_| sources.len() > FEW),
             sources,
@@ -90,17 +83,14 @@ impl Run<'_> {
 
     /// Returns whom a task runs as.
     fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
-        let own = &cx.task.keywords;
         self.allow_delegation(cx)?;
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
             let named = amibake_playbook::template::Scope::get(cx.scope, name);
-            match named.or(cx.enclosing.nearest(own, |k| pick(k).clone())) {
-                Some(value) => {
-                    let value = self.render(&value, cx.scope, cx.enclosing)?;
-                    Ok(Some(value).filter(|v| !matches!(v, Value::None | Value::Omit)))
-                }
-                None => Ok::<_, TaskError>(None),
-            }
+            let value = match named {
+                Some(value) => Some(self.render(&value, cx.scope, cx.enclosing)?),
+                None => self.keyword(cx, |k| pick(k).clone())?,
+            };
+            Ok::<_, TaskError>(value.filter(|v| !matches!(v, Value::None | Value::Omit)))
         };
         let options = &self.options;
         let becomes = value("ansible_become", &|k| &k.become_)?;
@@ -129,14 +119,11 @@ impl Run<'_> {
 
     /// Returns the host that a task is delegated to, if it is.
     pub(super) fn delegated(&self, cx: &TaskContext<'_>) -> Result<Option<String>, TaskError> {
-        let own = &cx.task.keywords;
-        let Some(host) = cx.enclosing.nearest(own, |k| k.delegate_to.clone()) else {
-            return Ok(None);
-        };
-        match self.render(&host, cx.scope, cx.enclosing)? {
-            Value::None | Value::Omit => Ok(None),
-            host => Ok(Some(host.to_string()).filter(|host| !host.is_empty())),
-        }
+        let host = self.keyword(cx, |k| k.delegate_to.clone())?;
+        let host = host
+            .filter(|host| !matches!(host, Value::None))
+            .map(|host| host.to_string());
+        Ok(host.filter(|host| !host.is_empty()))
     }
 
     /// Refuses a call of a module elsewhere.

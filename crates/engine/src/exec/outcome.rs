@@ -95,6 +95,26 @@ impl Attempt {
         truth(&self.fields, flag)
     }
 
+    /// Returns whether it counts as a failure: `failed_when` has the last word, also over an `until` that was
+    /// used up.
+    pub(super) fn has_failed(&self) -> bool {
+        const JUDGED: &str = "failed_when_result";
+        let says = |judged: &Json| judged.as_bool().unwrap_or(true);
+        if let Some(judged) = self.fields.get(JUDGED) {
+            return says(judged);
+        }
+        let items = self.fields.get("results").and_then(Json::as_array);
+        let judged = items
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item.get(JUDGED));
+        let judged: Vec<bool> = judged.map(says).collect();
+        match judged.is_empty() {
+            true => self.is("failed"),
+            false => judged.contains(&true),
+        }
+    }
+
     /// Sets a field that is our own word, which keeps its marks.
     pub(super) fn put(&mut self, name: &str, value: &Value) {
         self.fields
@@ -185,8 +205,8 @@ pub(super) fn shown_diff(diff: &[Diff], censored: bool) -> Vec<Diff> {
 /// Returns what an item of a loop came to.
 pub(super) fn item_status(attempt: &Attempt) -> Status {
     match () {
-        () if attempt.is("failed") && attempt.ignored => Status::Ignored,
-        () if attempt.is("failed") => Status::Failed,
+        () if attempt.has_failed() && attempt.ignored => Status::Ignored,
+        () if attempt.has_failed() => Status::Failed,
         () if attempt.is("skipped") => Status::Skipped,
         () if attempt.is("changed") => Status::Changed,
         () => Status::Ok,

@@ -1,9 +1,10 @@
 //! `set_stats`: figures of the author's own. They are in the task's result; Ansible's recap shows them only
 //! to who asks for that.
 
+use amibake_playbook::names::is_variable_name;
 use amibake_playbook::value::{Dict, Key, Value};
 
-use super::actions::{is_identifier, plain};
+use super::actions::plain;
 use super::eval;
 use super::outcome::Attempt;
 use super::run::Run;
@@ -30,7 +31,7 @@ impl Run<'_> {
         let kept = Dict::new();
         for (key, value) in data.entries() {
             let name = self.arg_name(cx, key)?.value().to_string();
-            if !is_identifier(&name) {
+            if !is_variable_name(&name) {
                 return Err(TaskError::VariableName(name));
             }
             kept.insert(Key::from(name.as_str()), eval::without_omitted(&value));

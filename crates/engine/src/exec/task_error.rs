@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use amibake_playbook::template::Error;
+use amibake_playbook::value::Value;
 
 /// A task that cannot be carried out. Those that Ansible begins with "Task failed" so do here.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +38,13 @@ pub(super) enum TaskError {
     #[error("Task failed: the arguments of '{action}' must be a mapping, not '{found}'.")]
     NoMapping { action: String, found: String },
     /// A keyword's value.
-    #[error("Task failed: '{value}' is not a valid {wanted}")]
+    #[error(
+        "Task failed: Error processing keyword '{name}': The value '{value}' could not be converted to '{wanted}'."
+    )]
     Keyword {
+        name: &'static str,
         value: String,
-        /// `boolean`, `number`.
+        /// `bool`, `int`, `float`.
         wanted: &'static str,
     },
     /// A fact that no variable can be called.
@@ -52,6 +56,17 @@ pub(super) enum TaskError {
     /// A file of the controller's.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl TaskError {
+    /// Returns what is wrong with a keyword's value.
+    pub(super) fn keyword(name: &'static str, value: &Value, wanted: &'static str) -> Self {
+        Self::Keyword {
+            name,
+            value: value.to_string(),
+            wanted,
+        }
+    }
 }
 
 /// Returns an action's own words for what is wrong.

@@ -21,7 +21,7 @@ impl Run<'_> {
         mut ended: Attempt,
     ) -> Effects {
         let loaded = self.load_all(cx, &mut ended);
-        let (failed, skipped) = (ended.is("failed"), ended.is("skipped"));
+        let (failed, skipped) = (ended.has_failed(), ended.is("skipped"));
         let mut effects = Effects::default();
         if let Some(name) = &cx.task.register {
             effects.set.push((name.clone(), registered(&ended)));
@@ -77,7 +77,7 @@ impl Run<'_> {
     }
 
     fn status(&self, ended: &Attempt) -> Status {
-        let failed = ended.is("failed");
+        let failed = ended.has_failed();
         match () {
             () if failed && ended.ignored => Status::Ignored,
             () if failed && self.rescuers.get() > 0 => Status::Rescued,

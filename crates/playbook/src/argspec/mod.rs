@@ -13,7 +13,7 @@ mod system;
 mod validate;
 
 pub use refused::{LINKS_ARE_FOLLOWED, refused};
-pub use validate::{Malformed, Verdict, validate};
+pub use validate::{Malformed, Verdict, validate, why_not};
 
 /// The type of a parameter, as in Ansible's argument specs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

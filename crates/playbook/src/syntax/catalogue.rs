@@ -121,4 +121,20 @@ mod tests {
         assert_eq!(collection("my.own.copy"), None);
         assert_eq!(collection("copy"), None);
     }
+
+    /// The program on the target has no such table.
+    #[test]
+    fn every_other_name_of_a_module_that_is_here_is_known_without_the_table() {
+        let names = CATALOGUE.modules.keys().map(String::as_str);
+        let names = names.chain(CATALOGUE.shorts.keys().copied());
+        let unknown: Vec<&str> = names
+            .filter(|name| {
+                let spec = full_name(name).and_then(crate::argspec::find);
+                spec.is_some_and(|spec| {
+                    crate::argspec::find(name).map(|s| s.name) != Some(spec.name)
+                })
+            })
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 }

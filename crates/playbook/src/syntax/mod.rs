@@ -21,6 +21,7 @@ mod reach;
 mod read;
 mod role;
 mod sources;
+mod statements;
 mod support;
 mod task;
 mod walk;

@@ -336,17 +336,8 @@ impl Walk<'_> {
         {
             self.error(error);
         }
-        if matches!(known::bare(&task.action), "include_tasks" | "include_role") {
-            for (name, node) in &task.keywords {
-                let fits = keywords::INCLUDE.contains(&name.as_str())
-                    || name.starts_with("with_")
-                    || name == "listen";
-                if !fits {
-                    let message = format!("`{name}` is not a keyword of {}", task.action);
-                    self.error(Diagnostic::new(&node.span, message).hint("put it below `apply:`"));
-                }
-            }
-        }
+        self.check_statement(task);
+        self.check_names_of(&task.keywords);
         if let Some(spec) = task.spec {
             for wrong in args::refused(spec, &task.args) {
                 self.refuse(wrong);
@@ -376,14 +367,8 @@ impl Walk<'_> {
             {
                 self.error(error);
             }
-            if name == "vars"
-                && !matches!(value.kind, Kind::Map(_) | Kind::Null | Kind::Seq(_))
-                && !value.is_template()
-            {
-                self.error(value.unexpected("`vars`", "a mapping"));
-            }
-            if name == "register" && value.as_str().is_none() {
-                self.error(value.unexpected("`register`", "the name of a variable"));
+            if name == "vars" {
+                self.check_vars(value);
             }
         }
     }

@@ -37,6 +37,13 @@ pub fn validate(spec: &Dict, arguments: &Dict) -> Result<Verdict, Malformed> {
     Ok(validator.verdict)
 }
 
+/// Says why a value cannot be of the type of that name, in Ansible's words.
+#[must_use]
+pub fn why_not(kind: &str, value: &Value) -> String {
+    let coerced = Type::named(kind).and_then(|kind| kind.coerce(value));
+    coerced.err().unwrap_or_default()
+}
+
 /// The options of one level of a spec.
 struct Options(Vec<(String, Dict)>);
 

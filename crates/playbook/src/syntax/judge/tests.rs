@@ -308,3 +308,88 @@ fn only_what_is_there_is_proposed() {
     }
     assert!(shown("lineinfle: {path: /a}").contains("did you mean `lineinfile`?"));
 }
+
+#[test]
+fn statements_take_their_parameters_and_variables_their_names() {
+    let shown = |task: &str| {
+        let site = format!("- hosts: all\n  tasks:\n    - {task}\n");
+        let files = [
+            ("site.yml", site.as_str()),
+            ("a.yml", "- debug:\n"),
+            ("roles/r/tasks/main.yml", ""),
+        ];
+        parsed(&files, &Options::default())
+            .map_or_else(|wrong| wrong.to_string(), |_| String::new())
+    };
+    for (task, complaint) in [
+        (
+            "include_tasks: {file: a.yml, bogus: 1}",
+            "include_tasks has no parameter `bogus`",
+        ),
+        (
+            "import_tasks: a.yml bogus=1",
+            "import_tasks has no parameter `bogus`",
+        ),
+        (
+            "import_tasks: {file: a.yml, apply: {tags: x}}",
+            "import_tasks has no parameter `apply`",
+        ),
+        (
+            "include_role: {name: r, bogus: 1}",
+            "include_role has no parameter `bogus`",
+        ),
+        (
+            "include_role: {name: r, tasks_from: [a]}",
+            "`tasks_from` must be text",
+        ),
+        (
+            "include_role: {name: r, apply: x}",
+            "`apply` must be a mapping of keywords",
+        ),
+        (
+            "include_role: {name: r, apply: {bogus: x}}",
+            "`bogus` is not a keyword of a block",
+        ),
+        ("include_tasks: {file: a.yml, apply: {tags: x}}", ""),
+        ("import_role: {name: r, public: true}", ""),
+        ("{debug: , vars: [{a: 1}]}", "`vars` must be a mapping"),
+        ("{debug: , vars: '{{ x }}'}", "`vars` must be a mapping"),
+        (
+            "{debug: , vars: {a-b: 1}}",
+            "`a-b` cannot be the name of a variable",
+        ),
+        (
+            "{debug: , vars: {1: 1}}",
+            "`1` cannot be the name of a variable",
+        ),
+        (
+            "{debug: , vars: {none: 1}}",
+            "`none` cannot be the name of a variable",
+        ),
+        ("{debug: , vars: {for: 1}}", ""),
+        (
+            "{debug: , register: a-b}",
+            "`a-b` cannot be the name of a variable",
+        ),
+        (
+            "{debug: , with_items: }",
+            "`with_items` has nothing to loop over",
+        ),
+        ("{debug: , loop: }", ""),
+    ] {
+        let told = shown(task);
+        assert!(
+            told.contains(complaint) && (complaint.is_empty() == told.is_empty()),
+            "{task}: {told}"
+        );
+    }
+}
+
+#[test]
+fn what_is_left_of_a_task_that_was_commented_out_is_passed_over() {
+    let playbook = parsed(
+        &[("site.yml", "- hosts: all\n  tasks:\n    -\n    - debug:\n")],
+        &Options::default(),
+    );
+    assert_eq!(playbook.unwrap().plays[0].tasks.len(), 1);
+}
