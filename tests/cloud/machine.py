@@ -69,6 +69,9 @@ class Disk:
 class Machine:
     """A machine that can be started, stopped, copied and thrown away."""
 
+    # What it may do beyond what nspawn lets it do.
+    capabilities = ""
+
     def __init__(self, network: Network, folder: Path, layers: list[Path], metadata: dict, user_data: bytes):
         self.network = network
         self.folder = folder
@@ -124,7 +127,8 @@ class Machine:
         argv = ["sh", "-c", join, "sh", *map(str, self._groups), "--",
                 "systemd-nspawn", "-q", "-b", "-D", str(self.root), "-M", self.name, "--register=no",
                 "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--console=pipe",
-                f"--network-namespace-path=/run/netns/{self.name}"]
+                f"--network-namespace-path=/run/netns/{self.name}",
+                *([f"--capability={self.capabilities}"] if self.capabilities else [])]
         with open(self.console, "ab") as console:
             self._nspawn = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console,
                                             stderr=console, start_new_session=True)

@@ -6,6 +6,7 @@ What a machine is like, its network and its end are the test EC2's (tests/cloud/
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,20 +44,41 @@ def source_package() -> Path:
     return found[0]
 
 
+def programs(argument: str | None) -> list[Path]:
+    """Our program and its agent, as cargo made them."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
+    program = Path(argument) if argument else target / "debug/amibake"
+    agent = target / f"agent/amibake-agent-{os.uname().machine}"
+    missing = [str(path) for path in (program, agent) if not path.exists()]
+    if missing:
+        sys.exit(f"error: {' and '.join(missing)}: not there\n"
+                 "hint: cargo build --no-default-features && cargo xtask agent --quick")
+    return [program, agent, Path(f"{agent}.gz")]
+
+
+class Throwaway(Machine):
+    """One whose firewall is its own, as on a machine of EC2."""
+
+    capabilities = "CAP_NET_ADMIN"
+
+
 class Machines:
     """A network and a clean root, on which any number of machines lie one after the other."""
 
-    def __init__(self, programs: list[Path]):
+    def __init__(self, programs: list[Path], layers: list[Path] | None = None):
         base = Path(os.environ.get("AMIBAKE_TEST_ROOT", CACHE / "test-root"))
         subprocess.run([str(HERE.parent / "cloud/base-root"), str(base)], check=True)
         self.root = CACHE / "conformance-root"
         subprocess.run([str(HERE / "root"), str(base), str(self.root), str(source_package())], check=True)
+        self.layers = [*(layers or []), self.root]
         self.programs = programs
         self.network = Network()
         self.folder = Path(tempfile.mkdtemp(prefix="amibake-conformance-", dir="/var/tmp"))
         self._numbers = itertools.count(1)
 
     def __enter__(self):
+        # Whoever ends this gets its machines away, too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
 
     def __exit__(self, *_):
@@ -65,7 +87,7 @@ class Machines:
 
     def run(self, script: str, patience: float, prepare=lambda root: None) -> dict[str, str]:
         """Boots a machine, runs the script in it, and returns the text of each file that it left in /conformance/out."""
-        machine = Machine(self.network, self.folder / f"m{os.getpid()}-{next(self._numbers)}", [self.root], {}, b"")
+        machine = Throwaway(self.network, self.folder / f"m{os.getpid()}-{next(self._numbers)}", self.layers, {}, b"")
         try:
             out = self._furnish(machine.root, script)
             prepare(machine.root)
