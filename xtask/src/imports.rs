@@ -472,6 +472,7 @@ const EXECUTOR: [&[&str]; 5] = [
     &[
         "vars",
         "handlers",
+        "imports",
         "executor",
         "run",
         "task_context",
@@ -489,6 +490,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "defaults",
         "files",
         "include",
+        "join",
         "loops",
         "meta",
         "module_call",

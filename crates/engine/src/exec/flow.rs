@@ -69,8 +69,9 @@ impl Run<'_> {
         let roles = super::roles::load_all(self, play, &outside)?;
         self.vars.play_roles.borrow_mut().clone_from(&roles);
         super::magic::role_names(self, &roles);
-        self.handlers
-            .replace(Handlers::of_play(play, &roles, &outside));
+        self.handlers.replace(Handlers::default());
+        self.imports.borrow_mut().clear();
+        self.join_play(play, &roles, &outside)?;
         self.sections(play, &roles, &outside)
     }
 
@@ -249,12 +250,14 @@ impl Run<'_> {
     /// Runs what was included, or imported.
     fn run_loaded(&self, loaded: &Loaded) -> Result<Flow, Stop> {
         match loaded {
-            Loaded::Tasks(nodes, enclosing) => self.nodes(nodes, enclosing),
+            Loaded::Tasks(nodes, enclosing) => {
+                self.join_imports(nodes, enclosing)?;
+                self.nodes(nodes, enclosing)
+            }
             Loaded::Role(role, enclosing) => {
-                if role.public {
-                    self.vars.play_roles.borrow_mut().push(Rc::clone(role));
+                if !self.imports.borrow().brought(role) {
+                    self.join_role(role, enclosing)?;
                 }
-                self.handlers.borrow_mut().add_role(role, enclosing);
                 self.role(role, enclosing)
             }
         }

@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use super::model::{Enclosing, Keywords, Node, Play, Task};
-use super::role::Role;
+use super::model::{Enclosing, Task};
 
 /// The handlers of a play.
 #[derive(Default)]
@@ -26,56 +25,17 @@ pub(super) struct Handler {
 }
 
 impl Handlers {
-    /// Returns a play's handlers: those of its roles first.
-    pub(super) fn of_play(play: &Play, roles: &[Rc<Role>], enclosing: &Rc<Enclosing>) -> Self {
-        let mut handlers = Self::default();
-        for role in roles {
-            handlers.add_role(role, enclosing);
-        }
-        handlers.add(&play.handlers, enclosing);
-        handlers
-    }
-
-    /// Adds the handlers of a role and of what it depends on.
-    pub(super) fn add_role(&mut self, role: &Rc<Role>, enclosing: &Rc<Enclosing>) {
-        let mut seen: Vec<String> = Vec::new();
-        for role in role.with_dependencies() {
-            if seen.contains(&role.identity) {
-                continue;
-            }
-            seen.push(role.identity.clone());
-            let inner = Rc::new(Enclosing {
-                parent: Some(Rc::clone(enclosing)),
-                keywords: Keywords {
-                    tags: Vec::new(),
-                    ..role.keywords.clone()
-                },
-                role: Some(Rc::clone(&role)),
-                include_params: amibake_playbook::value::Dict::new(),
-                dynamic: false,
-                folder: role.handlers_folder.clone(),
-            });
-            self.add(&role.handlers, &inner);
-        }
-    }
-
-    fn add(&mut self, nodes: &[Node], enclosing: &Rc<Enclosing>) {
+    /// Adds the handlers of one list, in their order.
+    pub(super) fn add(&mut self, list: Vec<(Rc<Task>, Rc<Enclosing>)>) {
         self.lists += 1;
-        let list = self.lists;
-        for node in nodes {
-            match node {
-                Node::Task(task) => self.all.push(Handler {
-                    task: Rc::clone(task),
-                    enclosing: Rc::clone(enclosing),
-                    notified: false,
-                    list,
-                }),
-                Node::Block(block) => {
-                    let inner = enclosing.inner(block.keywords.clone());
-                    self.add(&block.tasks, &inner);
-                }
-            }
-        }
+        let number = self.lists;
+        let handler = |(task, enclosing)| Handler {
+            task,
+            enclosing,
+            notified: false,
+            list: number,
+        };
+        self.all.extend(list.into_iter().map(handler));
     }
 
     /// Returns all of them, in the order they are defined.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::convert;
 use super::effects::Loaded;
 use super::eval;
+use super::imports::Import;
 use super::model::{Enclosing, Keywords, Node, RoleUse, Task};
 use super::outcome::{Attempt, Fields, Found, What};
 use super::roles::{self, Use};
@@ -91,12 +92,15 @@ impl Run<'_> {
         cx: &TaskContext<'_>,
     ) -> Result<(Vec<Node>, Rc<Enclosing>), Stop> {
         let (task, enclosing) = (cx.task, cx.enclosing);
+        let inner = imported(task, enclosing);
+        if let Some(Import::Tasks(nodes, folder)) = self.imports.borrow().get(task) {
+            return Ok((nodes, standing_in(&inner, folder)));
+        }
         let args = self.args(cx)?;
         let file = args
             .get("_raw_params")
             .or_else(|| args.get("file"))
             .unwrap_or_default();
-        let inner = imported(task, enclosing);
         let path = self.task_file(&inner, &file.to_string())?;
         let nodes = convert::tasks(self, &path)?;
         Ok((nodes, beside(&inner, &path)))
@@ -105,6 +109,9 @@ impl Run<'_> {
     /// `import_role`: the role's tasks stand here, under all keywords of the import.
     pub(super) fn imported_role(&self, cx: &TaskContext<'_>) -> Result<Loaded, Stop> {
         let (task, enclosing) = (cx.task, cx.enclosing);
+        if let Some(Import::Role(role)) = self.imports.borrow().get(task) {
+            return Ok(Loaded::Role(role, imported(task, enclosing)));
+        }
         let args = self.args(cx)?;
         let (used, mut how) = role_of(task, &args, enclosing)?;
         how.public = args
@@ -189,6 +196,7 @@ fn role_of(
         public: truth("public").unwrap_or(false),
         unchecked: truth("rolespec_validate") == Some(false),
         chain,
+        ..Use::default()
     };
     let role = RoleUse {
         name: Value::str(name.to_string()),
@@ -221,13 +229,17 @@ fn imported(task: &Task, enclosing: &Rc<Enclosing>) -> Rc<Enclosing> {
 
 /// The same surroundings for tasks that stand in another file.
 fn beside(enclosing: &Rc<Enclosing>, file: &std::path::Path) -> Rc<Enclosing> {
+    standing_in(enclosing, folder_of(file))
+}
+
+fn standing_in(enclosing: &Rc<Enclosing>, folder: PathBuf) -> Rc<Enclosing> {
     Rc::new(Enclosing {
         parent: Some(Rc::clone(enclosing)),
         keywords: Keywords::default(),
         role: enclosing.role.clone(),
         include_params: Dict::new(),
         dynamic: false,
-        folder: folder_of(file),
+        folder,
     })
 }
 

@@ -41,9 +41,14 @@ impl Run<'_> {
         }
         let mut seen = Vec::new();
         for (at, handler) in all.iter().enumerate().rev() {
-            // Topics are never templated.
+            // Topics are never templated. A role's may be called by its name too.
+            let role = handler.enclosing.role.as_ref();
+            let means = |topic: &str| {
+                let of = |name: &str| notification == format!("{name} : {topic}");
+                topic == notification || role.is_some_and(|r| of(&r.name) || of(r.short_name()))
+            };
             let mut topics = handler.task.listen.iter().flat_map(super::eval::texts);
-            if !topics.any(|topic| topic == notification) {
+            if !topics.any(|topic| means(&topic)) {
                 continue;
             }
             let name = self.handler_name(handler);

@@ -25,7 +25,12 @@ pub(super) struct Use {
     pub(super) unchecked: bool,
     /// The roles it is used from.
     pub(super) chain: Vec<Rc<Role>>,
+    /// The folders of the roles that depend on it, and on one another.
+    pub(super) needed_by: Vec<PathBuf>,
 }
+
+/// Roles that use one another deeper than this are a circle.
+const DEPTH_LIMIT: usize = 100;
 
 /// Reads the roles of a play.
 pub(super) fn load_all(
@@ -55,7 +60,7 @@ pub(super) fn load(
         .text(&used.name, &scope, enclosing)
         .map_err(|e| Stop(e.to_string()))?;
     let path = find(run, &name, enclosing)?;
-    if how.chain.iter().any(|role| role.path == path) {
+    if how.needed_by.contains(&path) || how.chain.len() >= DEPTH_LIMIT {
         let message = format!("{}: the role {name} depends on itself", used.place.file);
         return Err(Stop(message));
     }
@@ -125,8 +130,11 @@ pub(super) fn load(
     for dependency in &meta.dependencies {
         let mut chain = how.chain.clone();
         chain.push(Rc::clone(&parent));
+        let mut needed_by = how.needed_by.clone();
+        needed_by.push(role.path.clone());
         let inner = Use {
             chain,
+            needed_by,
             public: how.public,
             ..Use::default()
         };

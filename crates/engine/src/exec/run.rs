@@ -9,6 +9,7 @@ use amibake_protocol::event::{Event, Place, Recap};
 
 use super::executor::Executor;
 use super::handlers::Handlers;
+use super::imports::Imports;
 use super::options::{Controller, Options, Project};
 use super::task_error::TaskError;
 use super::vars::Vars;
@@ -52,6 +53,8 @@ pub(super) struct Run<'a> {
     /// Blocks with a rescue section that we are inside of.
     pub(super) rescuers: Cell<u32>,
     pub(super) handlers: RefCell<Handlers>,
+    /// What the imports of this play stand for.
+    pub(super) imports: RefCell<Imports>,
     /// Roles that have completed in this play, by identity.
     pub(super) completed: RefCell<BTreeSet<String>>,
     /// `--start-at-task`, until it is found.
@@ -87,6 +90,7 @@ impl<'a> Run<'a> {
             playbook_dir: RefCell::new(PathBuf::from("/")),
             rescuers: Cell::new(0),
             handlers: RefCell::new(Handlers::default()),
+            imports: RefCell::default(),
             completed: RefCell::new(BTreeSet::new()),
             start_at: RefCell::new(options.start_at_task.clone()),
             stepping: Cell::new(options.step),

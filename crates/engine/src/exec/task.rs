@@ -133,7 +133,7 @@ impl Run<'_> {
         self.finish(&cx, start, ended)
     }
 
-    fn scope(&self, task: &Task, enclosing: &Rc<Enclosing>) -> VarScope {
+    pub(super) fn scope(&self, task: &Task, enclosing: &Rc<Enclosing>) -> VarScope {
         let scope = self.vars.scope(enclosing, Some(task));
         let path = super::search::folders(self, enclosing);
         let path = path
@@ -210,7 +210,10 @@ impl Run<'_> {
     /// The name as Ansible prints it: `role : name`.
     fn task_name(&self, cx: &TaskContext<'_>) -> String {
         let task = cx.task;
-        if task.keywords.name.is_none() && bare(&task.action) == "include_role" {
+        if bare(&task.action) == "include_role" {
+            if let Some(name) = &task.keywords.name {
+                return self.title(name, cx);
+            }
             let role = task.args.get("name").or_else(|| task.args.get("role"));
             let role = role.map(|role| self.title(&role, cx));
             return format!("{} : {}", task.action, role.unwrap_or_default());

@@ -16,6 +16,8 @@ pub(super) struct From {
     handlers: Option<String>,
     vars: Option<String>,
     defaults: Option<String>,
+    /// Whether a task names it, which may stand in the role itself.
+    by_task: bool,
 }
 
 impl From {
@@ -29,6 +31,7 @@ impl From {
             handlers: text("handlers_from"),
             vars: text("vars_from"),
             defaults: text("defaults_from"),
+            by_task: true,
         }
     }
 }
@@ -176,7 +179,7 @@ impl Walk<'_> {
         self.out.roles.insert(path.to_path_buf());
         let shown = name.rsplit('/').next().unwrap_or(name).to_owned();
         self.role.push((shown.clone(), path.to_path_buf()));
-        let meta = self.role_meta(path, span);
+        let meta = self.role_meta(path, span, from);
         for (folder, stem) in [("defaults", &from.defaults), ("vars", &from.vars)] {
             for file in self.role_files(path, folder, stem.as_deref().unwrap_or("main")) {
                 self.variables(&file);
@@ -209,13 +212,13 @@ impl Walk<'_> {
         }
     }
 
-    fn role_meta(&mut self, path: &Path, span: &Span) -> Option<Meta> {
+    fn role_meta(&mut self, path: &Path, span: &Span, from: &From) -> Option<Meta> {
         let file = self.role_files(path, "meta", "main").into_iter().next()?;
         let meta = load(self, &file)?;
         let circle = self.role[..self.role.len() - 1]
             .iter()
             .any(|(_, p)| p == path);
-        if circle && meta.get("dependencies").is_some() {
+        if circle && !from.by_task && meta.get("dependencies").is_some() {
             self.error(Diagnostic::new(span, "this role depends on itself"));
             return None;
         }
@@ -268,5 +271,54 @@ impl Walk<'_> {
             .filter(|name| yaml(name))
             .map(|name| base.join(name))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::files::Disk;
+    use crate::syntax::{Options, parse};
+
+    /// Returns what is wrong with a playbook of these files.
+    fn wrong(files: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let path = folder.path().join("site.yml");
+        let parsed = parse(&Disk::here(), &path, &Options::default());
+        parsed.err().map(|all| all.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_role_with_dependencies_may_use_other_tasks_of_its_own() {
+        let main = "- include_role: {name: a, tasks_from: part}\n- import_role: {name: a, tasks_from: part}\n";
+        let files = [
+            ("site.yml", "- {hosts: all, roles: [a]}\n"),
+            ("roles/a/meta/main.yml", "dependencies: [b]\n"),
+            ("roles/a/tasks/main.yml", main),
+            ("roles/a/tasks/part.yml", "- {debug: {msg: part}}\n"),
+            ("roles/b/tasks/main.yml", "- {debug: {msg: b}}\n"),
+        ];
+        assert_eq!(wrong(&files), "");
+    }
+
+    #[test]
+    fn a_role_or_a_block_is_no_handler() {
+        for (handler, named) in [
+            ("{import_role: {name: a}}", "import_role"),
+            ("{name: h, include_role: {name: a}}", "include_role"),
+            ("{name: h, block: [{debug: {msg: x}}]}", "block"),
+        ] {
+            let site = format!("- hosts: all\n  handlers:\n    - {handler}\n");
+            let files = [("site.yml", &*site), ("roles/a/tasks/main.yml", "[]\n")];
+            let wrong = wrong(&files);
+            assert!(
+                wrong.contains(&format!("`{named}` cannot be a handler")),
+                "{wrong}"
+            );
+        }
     }
 }

@@ -31,6 +31,12 @@ fn takes_text(action: &str) -> bool {
         || matches!(known::here(action), Name::Module(spec) if spec.free_form)
 }
 
+/// Returns the complaint of what Ansible takes for no handler.
+pub(super) fn no_handler(what: &str, span: &Span) -> Diagnostic {
+    let wrong = format!("`{what}` cannot be a handler");
+    Diagnostic::new(span, wrong).hint("a handler that includes a file of tasks can")
+}
+
 /// Returns whether a text is one template and no pairs: `copy: "{{ what }}"`.
 fn is_one_word(node: &Node) -> bool {
     let text = node.as_str().unwrap_or_default();
@@ -338,6 +344,11 @@ impl Walk<'_> {
         }
         self.check_statement(task);
         self.check_names_of(&task.keywords);
+        if (place, self.follow) == (Place::Handler, Follow::Everything)
+            && matches!(known::bare(&task.action), "import_role" | "include_role")
+        {
+            self.error(no_handler(&task.action, &task.action_span));
+        }
         if let Some(spec) = task.spec {
             for wrong in args::refused(spec, &task.args) {
                 self.refuse(wrong);

@@ -347,6 +347,9 @@ impl<'a> Walk<'a> {
     }
 
     fn block(&mut self, node: &Node, handlers: bool) -> Block {
+        if handlers && self.follow == Follow::Everything {
+            self.error(super::task::no_handler("block", &node.span));
+        }
         let keywords = self.keywords(node, Place::Block, &["block", "rescue", "always"]);
         if node.get("block").is_none() {
             self.error(Diagnostic::new(
