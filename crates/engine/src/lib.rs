@@ -22,5 +22,6 @@ mod resolve;
 pub mod run_command;
 mod shlex;
 pub mod source;
+mod splitlines;
 pub mod users;
 pub mod worker;

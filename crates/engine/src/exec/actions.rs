@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amibake_playbook::argspec::{self, ModuleSpec};
+use amibake_playbook::argspec::{self, ModuleSpec, Param};
 use amibake_playbook::names::{bare, is_variable_name};
 use amibake_playbook::template::ErrorKind;
 use amibake_playbook::value::{Dict, Key, Value};
@@ -21,6 +21,7 @@ use super::task_error::{TaskError, refused};
 use super::vars::NewVars;
 use crate::deadline;
 use crate::module::{Failure, Outcome};
+use crate::splitlines::splitlines;
 
 /// Returns a module's full name, or the name as it is.
 pub(super) fn full(action: &str) -> String {
@@ -393,7 +394,12 @@ impl Run<'_> {
     fn run_call(&self, cx: &TaskContext<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
         let mut secrets = Secrets::default();
         for (name, value) in &call.args {
-            if spec.param(name).is_some_and(|param| param.no_log) {
+            let is_secret = |param: &Param| {
+                let flag = param.no_log_if.and_then(|flag| call.args.get(flag));
+                param.no_log
+                    || flag.is_some_and(|f| eval::truth(&Value::from_json(f)) == Some(true))
+            };
+            if spec.param(name).is_some_and(is_secret) {
                 secrets.add(value);
             }
         }
@@ -487,7 +493,7 @@ fn add_lines(fields: &mut Fields) {
     for name in ["stdout", "stderr"] {
         let lines = format!("{name}_lines");
         if let (Some(Json::String(text)), false) = (fields.get(name), fields.contains_key(&lines)) {
-            let split: Vec<Json> = eval::lines(text).into_iter().map(Json::from).collect();
+            let split: Vec<Json> = splitlines(text).into_iter().map(Json::from).collect();
             fields.insert(lines, Json::Array(split));
         }
     }

@@ -3,14 +3,20 @@
 //! Their parameters stand in [`amibake_playbook::argspec`]; what needs the play's state (`set_fact`,
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
+mod acl;
 mod assemble;
+mod authorized_key;
 mod blockinfile;
 mod copy;
+mod cron;
 mod edit;
 mod file;
 mod find;
 mod get_url;
+mod iptables;
 mod lineinfile;
+mod modprobe;
+mod mount;
 mod paths;
 mod replace;
 mod slurp;
@@ -18,6 +24,7 @@ mod stat;
 mod sysctl;
 mod tempfile;
 mod text_file;
+mod ufw;
 mod unarchive;
 mod uri;
 mod wait_for;
@@ -164,6 +171,26 @@ const SYSTEM: &[(&str, Module)] = &[
     ),
 ];
 
+/// Modules about who and what gets in, when things run and where they lie, by fully qualified name.
+const HOST: &[(&str, Module)] = &[
+    ("ansible.builtin.cron", Module::Action(&cron::Cron)),
+    (
+        "ansible.builtin.iptables",
+        Module::Action(&iptables::Iptables),
+    ),
+    ("ansible.posix.acl", Module::Action(&acl::Acl)),
+    (
+        "ansible.posix.authorized_key",
+        Module::Action(&authorized_key::AuthorizedKey),
+    ),
+    ("ansible.posix.mount", Module::Action(&mount::Mount)),
+    (
+        "community.general.modprobe",
+        Module::Action(&modprobe::Modprobe),
+    ),
+    ("community.general.ufw", Module::Action(&ufw::Ufw)),
+];
+
 /// Returns the module called `name`, in any spelling that [`argspec::find`] knows.
 #[must_use]
 pub fn find(name: &str) -> Option<Module> {
@@ -171,6 +198,7 @@ pub fn find(name: &str) -> Option<Module> {
     FILES
         .iter()
         .chain(SYSTEM)
+        .chain(HOST)
         .find(|(known, _)| *known == name)
         .map(|(_, module)| *module)
 }
@@ -263,7 +291,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_registered_module_has_a_spec_of_that_name() {
-        for (name, _) in FILES.iter().chain(SYSTEM) {
+        for (name, _) in FILES.iter().chain(SYSTEM).chain(HOST) {
             assert_eq!(argspec::find(name).map(|s| s.name), Some(*name));
         }
     }

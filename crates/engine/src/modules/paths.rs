@@ -21,6 +21,14 @@ pub(super) fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Returns an error about `path` as Python words it.
+pub(super) fn python_error(error: &io::Error, path: &str) -> String {
+    match error.raw_os_error() {
+        Some(code) => format!("[Errno {code}] {}: '{path}'", reason(error)),
+        None => error.to_string(),
+    }
+}
+
 /// Resolves links as `os.path.realpath` does: what is missing stays as it is written.
 ///
 /// To be shown only. What is to be changed or read is found by `place`.

@@ -7,6 +7,8 @@ mod accounts;
 mod commands;
 mod controller;
 mod files;
+mod firewall;
+mod mounts;
 mod packages;
 mod refused;
 mod system;
@@ -51,6 +53,8 @@ pub struct Param {
     pub aliases: &'static [&'static str],
     /// Whether its value is a secret.
     pub no_log: bool,
+    /// The parameter that makes its value a secret where it is true.
+    pub no_log_if: Option<&'static str>,
 }
 
 impl Param {
@@ -65,6 +69,7 @@ impl Param {
             choices: &[],
             aliases: &[],
             no_log: false,
+            no_log_if: None,
         }
     }
 
@@ -105,6 +110,13 @@ impl Param {
         };
         let mut fitting = self.choices.iter().filter(|c| words.contains(c));
         fitting.next().filter(|_| fitting.next().is_none()).copied()
+    }
+
+    /// Marks its value as secret where another parameter is true.
+    #[must_use]
+    pub const fn no_log_if(mut self, other: &'static str) -> Self {
+        self.no_log_if = Some(other);
+        self
     }
 
     /// Marks its value as secret.
@@ -199,6 +211,8 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
         commands::MODULES,
         controller::MODULES,
         files::MODULES,
+        firewall::MODULES,
+        mounts::MODULES,
         packages::MODULES,
         system::MODULES,
     ]
@@ -210,12 +224,9 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
 pub const NOT_YET: &[&str] = &[
     "ansible.builtin.apt_key",
     "ansible.builtin.apt_repository",
-    "ansible.builtin.cron",
     "ansible.builtin.deb822_repository",
     "ansible.builtin.known_hosts",
     "ansible.builtin.reboot",
-    "ansible.posix.authorized_key",
-    "community.general.modprobe",
 ];
 
 /// Returns the module called `name`: fully qualified, or short, alone or after `ansible.builtin.` or
