@@ -279,7 +279,7 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
-    fn user(given: &str) -> Self {
+    pub(crate) fn user(given: &str) -> Self {
         let id = given
             .parse()
             .ok()
@@ -290,7 +290,7 @@ impl Principal {
         }
     }
 
-    fn group(given: &str) -> Self {
+    pub(crate) fn group(given: &str) -> Self {
         let id = given
             .parse()
             .ok()

@@ -149,6 +149,14 @@ impl Call {
         call
     }
 
+    /// Returns a GET of `url` by a module with few parameters of its own: `validate_certs` counts.
+    pub(crate) fn get(url: &str, args: &Args, environment: &[(String, String)]) -> Self {
+        let mut call = Self::read(args, environment);
+        url.clone_into(&mut call.url);
+        call.authenticate(args);
+        call
+    }
+
     /// Adds a header unless the author gave it.
     pub(crate) fn default_header(&mut self, name: &str, value: &str) {
         if !self

@@ -17,6 +17,7 @@ mod http;
 pub mod module;
 pub mod modules;
 mod open_files;
+mod openpgp;
 mod place;
 mod resolve;
 pub mod run_command;

@@ -31,8 +31,12 @@ mod wait_for;
 
 mod alternatives;
 mod apt;
+mod apt_key;
+mod apt_repository;
 mod command;
+mod deb822_repository;
 mod debconf;
+mod download;
 mod dpkg_divert;
 mod dpkg_selections;
 mod getent;
@@ -143,6 +147,15 @@ const SYSTEM: &[(&str, Module)] = &[
     (
         "community.general.supervisorctl",
         Module::Action(&supervisorctl::Supervisorctl),
+    ),
+    ("ansible.builtin.apt_key", Module::Action(&apt_key::AptKey)),
+    (
+        "ansible.builtin.apt_repository",
+        Module::Action(&apt_repository::AptRepository),
+    ),
+    (
+        "ansible.builtin.deb822_repository",
+        Module::Action(&deb822_repository::Deb822Repository),
     ),
     ("ansible.builtin.debconf", Module::Action(&debconf::Debconf)),
     (

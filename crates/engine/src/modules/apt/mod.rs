@@ -7,7 +7,7 @@ mod candidates;
 mod debfile;
 pub(super) mod dpkg;
 mod get;
-mod update;
+pub(super) mod update;
 mod version;
 
 use serde_json::{Map, Value as Json};

@@ -89,7 +89,10 @@ fn fetch(
 
 /// Returns what apt-get complained about, if it failed. The lists' lock is waited for here, as
 /// `DPkg::Lock::Timeout` is about dpkg's locks only.
-fn fetch_once(args: &Args, context: &mut Context<'_>) -> Result<Option<String>, Failure> {
+pub(in crate::modules) fn fetch_once(
+    args: &Args,
+    context: &mut Context<'_>,
+) -> Result<Option<String>, Failure> {
     let limit = args.int("lock_timeout").unwrap_or(60).max(0).unsigned_abs();
     let deadline = Instant::now() + Duration::from_secs(limit);
     let lock = format!("DPkg::Lock::Timeout={limit}");
