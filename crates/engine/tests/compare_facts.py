@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compares our facts with those of `ansible -m setup` on this machine.
 
-usage: compare_facts.py ANSIBLE FACTS_PROGRAM   (FACTS_PROGRAM is the example `facts`)
-Prints each difference; exits 1 if there is one outside the reviewed list.
+usage: compare_facts.py [--apart] ANSIBLE FACTS_PROGRAM   (FACTS_PROGRAM is the example `facts`)
+Prints each difference; exits 1 if there is one outside the reviewed list. With --apart (root only) both are asked in
+namespaces of their own that have several interfaces, and mounts of servers and of devices that are not there.
 """
 
 import json
@@ -19,6 +20,30 @@ MOVING = {
     # Left out on purpose: volume groups take a program that is slower than all the rest.
     "ansible_lvm",
 }
+# What is made in the namespaces of --apart.
+APART = """
+mount -t sysfs sysfs /sys
+ip link set lo up
+ip link add v0 type veth peer name v1
+ip link add w0 type veth peer name w1
+ip tuntap add u0 mode tun
+ip tuntap add t0 mode tap
+for name in v0 v1 w0 u0; do ip link set $name up; done
+ip address add 10.9.0.2/24 broadcast + dev v0
+ip address add 10.9.0.3/24 dev v0 label v0:1
+ip address add fd12::2/64 dev v0 nodad
+ip address add 192.168.7.1/30 dev v1
+ip address add 172.20.0.1/16 dev w0 label w0:office
+ip address add 10.8.0.1 peer 10.8.0.2 dev u0
+ip route add default via 10.9.0.1
+ip -6 route add default via fd12::1 dev v0
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/server '/mnt/no device' /mnt/bound
+mount -t tmpfs server:/export /mnt/server
+mount -t tmpfs server:/other /mnt/server
+mount -t tmpfs /dev/absent '/mnt/no device'
+mount --bind /etc /mnt/bound
+"""
 # In mounts, what other processes change meanwhile.
 MOVING_MOUNT = re.compile("(available|used|free)")
 
@@ -41,6 +66,10 @@ def unordered(name, value):
 
 
 def main():
+    if sys.argv[1] == "--apart":
+        script = f'set -e\n{APART}\nexec "$@"'
+        again = [sys.executable, *sys.argv[:1], *sys.argv[2:]]
+        return subprocess.run(["unshare", "-nm", "sh", "-c", script, "sh", *again]).returncode
     ansible, program = sys.argv[1:3]
     command = [ansible, "localhost", "-c", "local", "-m", "setup"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout

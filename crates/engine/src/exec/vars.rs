@@ -182,7 +182,11 @@ fn fill(level: &Dict, with: &Dict) {
 fn add_facts(new: &Dict, facts: &Dict, injected: &Dict) {
     for (name, value) in new.entries() {
         let long = name.value().to_string();
-        let short = long.strip_prefix("ansible_").unwrap_or(&long);
+        let short = match long.as_str() {
+            // Ansible keeps this name alone as it is.
+            "ansible_local" => &long,
+            _ => long.strip_prefix("ansible_").unwrap_or(&long),
+        };
         facts.set(short, value.clone());
         if !is_connection_variable(&long) {
             injected.set(&long, value);

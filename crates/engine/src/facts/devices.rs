@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,13 +12,14 @@ use super::read;
 /// Names of a device by kind of link: `ids`, `uuids`, `labels`, `masters`.
 type Links = BTreeMap<&'static str, BTreeMap<String, BTreeSet<String>>>;
 
-/// Collects `devices`, `device_links`, `mounts` and `lvm`.
-pub(super) fn collect(facts: &mut Map<String, Json>) {
+/// Collects `devices`, `device_links`, `mounts` and `lvm`. Servers of file systems are waited for
+/// with `patience`.
+pub(super) fn collect(facts: &mut Map<String, Json>, patience: Duration) {
     let links = links();
     let uuids = links["uuids"].clone();
     facts.insert("devices".to_owned(), devices(&links));
     facts.insert("device_links".to_owned(), json!(links));
-    facts.insert("mounts".to_owned(), Json::Array(mounts(&uuids)));
+    facts.insert("mounts".to_owned(), Json::Array(mounts(&uuids, patience)));
     // Volume groups are asked of programs that take longer than all the rest.
     facts.insert("lvm".to_owned(), json!("N/A"));
 }
@@ -171,55 +174,131 @@ fn human(bytes: u64) -> String {
     }
 }
 
-fn mounts(uuids: &BTreeMap<String, BTreeSet<String>>) -> Vec<Json> {
+/// What is mounted where; of several at one place the last, as Ansible has it.
+fn mounts(uuids: &BTreeMap<String, BTreeSet<String>>, patience: Duration) -> Vec<Json> {
     let file = if read::exists("/etc/mtab") {
         "/etc/mtab"
     } else {
         "/proc/mounts"
     };
     let binds = bind_mounts(&read::text("/proc/self/mountinfo").unwrap_or_default());
-    read::lines(file)
+    let mut found: Vec<Mount> = Vec::new();
+    for mount in read::lines(file)
         .iter()
-        .filter_map(|line| mount(line, &binds, uuids))
-        .collect()
+        .filter_map(|line| Mount::parse(line))
+    {
+        match found.iter_mut().find(|known| known.place == mount.place) {
+            Some(known) => *known = mount,
+            None => found.push(mount),
+        }
+    }
+    let start = Instant::now();
+    let sizes: Vec<Size> = found.iter().map(Size::of).collect();
+    let both = found.iter().zip(sizes);
+    both.map(|(mount, size)| {
+        let left = patience.saturating_sub(start.elapsed());
+        mount.json(&binds, uuids, size.within(left))
+    })
+    .collect()
 }
 
-fn mount(
-    line: &str,
-    binds: &BTreeSet<String>,
-    uuids: &BTreeMap<String, BTreeSet<String>>,
-) -> Option<Json> {
-    let fields: Vec<String> = line.split_whitespace().map(unescape).collect();
-    let [device, mount, fstype, options, rest @ ..] = fields.as_slice() else {
-        return None;
-    };
-    let named = device.starts_with(['/', '\\']) || device.contains(":/");
-    if !named || fstype == "none" {
-        return None;
+/// A line of the table of mounts.
+struct Mount {
+    place: String,
+    device: String,
+    kind: String,
+    options: String,
+    dump: i64,
+    pass: i64,
+}
+
+impl Mount {
+    /// Reads a line; none for what has neither a device nor a server.
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<String> = line.split_whitespace().map(unescape).collect();
+        let [device, place, kind, options, rest @ ..] = fields.as_slice() else {
+            return None;
+        };
+        let named = device.starts_with(['/', '\\']) || device.contains(":/");
+        if !named || kind == "none" {
+            return None;
+        }
+        let number = |at: usize| rest.get(at).and_then(|n| n.parse().ok()).unwrap_or(0);
+        Some(Self {
+            place: place.clone(),
+            device: device.clone(),
+            kind: kind.clone(),
+            options: options.clone(),
+            dump: number(0),
+            pass: number(1),
+        })
     }
-    let bind = binds.contains(mount) && !options.contains("bind");
-    let options = format!("{options}{}", if bind { ",bind" } else { "" });
-    let number = |at: usize| {
-        rest.get(at)
-            .and_then(|n| n.parse::<i64>().ok())
-            .unwrap_or(0)
-    };
-    let mut entry = json!({
-        "mount": mount, "device": device, "fstype": fstype, "options": options,
-        "dump": number(0), "passno": number(1),
-    });
-    if let (Ok(size), Some(entry)) = (
-        nix::sys::statvfs::statvfs(mount.as_str()),
-        entry.as_object_mut(),
-    ) {
-        entry.extend(space(&size));
+
+    fn json(
+        &self,
+        binds: &BTreeSet<String>,
+        uuids: &BTreeMap<String, BTreeSet<String>>,
+        size: Option<Map<String, Json>>,
+    ) -> Json {
+        let bind = if binds.contains(&self.place) {
+            ",bind"
+        } else {
+            ""
+        };
+        let mut entry = json!({
+            "mount": self.place, "device": self.device, "fstype": self.kind,
+            "options": format!("{}{bind}", self.options), "dump": self.dump, "passno": self.pass,
+        });
+        match size {
+            Some(size) => {
+                entry["uuid"] = json!(self.uuid(uuids));
+                entry
+                    .as_object_mut()
+                    .into_iter()
+                    .for_each(|entry| entry.extend(size.clone()));
+            }
+            None => entry["note"] = json!("Could not get extra information due to timeout"),
+        }
+        entry
     }
-    let name = std::fs::canonicalize(device).ok()?;
-    let uuid = uuids
-        .get(name.file_name()?.to_string_lossy().as_ref())
-        .and_then(|set| set.first());
-    entry["uuid"] = json!(uuid.map_or("N/A", String::as_str));
-    Some(entry)
+
+    /// Returns the id of its file system; a device that is not there, as in a container, has none.
+    fn uuid<'a>(&self, uuids: &'a BTreeMap<String, BTreeSet<String>>) -> &'a str {
+        let name = std::fs::canonicalize(&self.device).ok();
+        let name = name.as_deref().and_then(Path::file_name);
+        let found = name.and_then(|name| uuids.get(name.to_string_lossy().as_ref())?.first());
+        found.map_or("N/A", String::as_str)
+    }
+}
+
+/// How large a file system is: known, or asked of a server that may never answer.
+enum Size {
+    Known(Map<String, Json>),
+    Asked(Receiver<Map<String, Json>>),
+}
+
+impl Size {
+    fn of(mount: &Mount) -> Self {
+        let place = mount.place.clone();
+        let is_remote = mount.device.contains(":/") || mount.device.starts_with("//");
+        if !is_remote {
+            return Self::Known(space_at(&place));
+        }
+        let (answer, asked) = channel();
+        std::thread::spawn(move || answer.send(space_at(&place)));
+        Self::Asked(asked)
+    }
+
+    fn within(self, limit: Duration) -> Option<Map<String, Json>> {
+        match self {
+            Self::Known(size) => Some(size),
+            Self::Asked(answer) => answer.recv_timeout(limit).ok(),
+        }
+    }
+}
+
+fn space_at(place: &str) -> Map<String, Json> {
+    nix::sys::statvfs::statvfs(place).map_or_else(|_| Map::new(), |size| space(&size))
 }
 
 #[expect(
@@ -291,6 +370,29 @@ mod tests {
         assert_eq!(human(0), "0.00 Bytes");
         assert_eq!(human(256 << 30), "256.00 GB");
         assert_eq!(human(1536), "1.50 KB");
+    }
+
+    #[test]
+    fn a_mount_whose_device_is_not_there_is_told_all_the_same() {
+        let mount = Mount::parse("/dev/gone /tmp ext4 rw,x 0 1").unwrap();
+        let size = Size::of(&mount).within(Duration::ZERO);
+        let told = mount.json(&BTreeSet::new(), &BTreeMap::new(), size);
+        assert_eq!(told["uuid"], "N/A");
+        assert!(told["size_total"].as_u64().is_some_and(|size| size > 0));
+        assert!(Mount::parse("tmpfs /tmp tmpfs rw 0 0").is_none());
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_not_waited_for_forever() {
+        let mount = Mount::parse("server:/export /mnt nfs4 rw 0 0").unwrap();
+        let (_never, asked) = channel();
+        let size = Size::Asked(asked).within(Duration::from_millis(1));
+        let told = mount.json(&BTreeSet::new(), &BTreeMap::new(), size);
+        assert_eq!(
+            told["note"],
+            "Could not get extra information due to timeout"
+        );
+        assert!(told.get("size_total").is_none() && told.get("uuid").is_none());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod virtualization;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use amibake_playbook::fnmatch::fnmatch;
 use serde_json::{Map, Value as Json, json};
@@ -34,6 +35,8 @@ pub struct Request {
     pub filter: Vec<String>,
     /// Where local facts lie.
     pub fact_path: PathBuf,
+    /// How long is waited for what may never answer, such as the server of a file system.
+    pub timeout: Duration,
     /// The environment shown as `env`.
     pub environment: BTreeMap<String, String>,
 }
@@ -44,6 +47,7 @@ impl Default for Request {
             subset: Vec::new(),
             filter: Vec::new(),
             fact_path: PathBuf::from("/etc/ansible/facts.d"),
+            timeout: Duration::from_secs(10),
             environment: std::env::vars().collect(),
         }
     }
@@ -112,7 +116,7 @@ fn collect(collector: Collector, request: &Request, found: &mut Facts) {
         Collector::Virtual => virtualization::collect(facts),
         Collector::Hardware => {
             hardware::collect(facts);
-            devices::collect(facts);
+            devices::collect(facts, request.timeout);
         }
         Collector::Dns => network::dns(facts),
         Collector::Network => network::collect(facts),

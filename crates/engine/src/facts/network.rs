@@ -48,13 +48,11 @@ pub(super) fn collect(facts: &mut Map<String, Json>) {
     let mut all_v6 = Vec::new();
     for name in &names {
         let mut interface = link(name);
-        let own = primaries_first(v4.iter().filter(|a| a.on(name)).collect());
-        all_v4.extend(
-            own.iter()
-                .filter(|a| !a.address.is_loopback())
-                .map(|a| a.address),
-        );
-        add_v4(&mut interface, &own);
+        let own = Ranked::of(v4.iter().filter(|a| a.on(name)).collect());
+        let both = own.primary.iter().chain(&own.secondary);
+        let outside = both.filter(|a| !a.address.is_loopback());
+        all_v4.extend(outside.map(|a| a.address));
+        own.add_to(name, &mut interface, &mut interfaces);
         let own: Vec<_> = v6.iter().filter(|a| a.interface == *name).collect();
         all_v6.extend(own.iter().map(|a| a.address).filter(|a| !a.is_loopback()));
         if !own.is_empty() {
@@ -69,7 +67,7 @@ pub(super) fn collect(facts: &mut Map<String, Json>) {
     let reachable = json!({"ipv4": local_v4(), "ipv6": local_v6()});
     facts.insert("locally_reachable_ips".to_owned(), reachable);
     let safe = |name: &str| name.replace(':', "_");
-    let listed: Vec<_> = names.iter().map(|name| safe(name)).collect();
+    let listed: Vec<_> = interfaces.keys().map(|name| safe(name)).collect();
     facts.insert("interfaces".to_owned(), json!(listed));
     // A fact's name has no dash where it follows `ansible_`.
     for (name, interface) in interfaces {
@@ -198,26 +196,68 @@ impl V4 {
     }
 }
 
-/// The kernel calls every address after the first of its network a secondary one.
-fn primaries_first(addresses: Vec<&V4>) -> Vec<&V4> {
-    let mut seen = Vec::new();
-    let (primary, secondary): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| {
-        let network = (address.network(), address.netmask);
-        let first = !seen.contains(&network);
-        seen.push(network);
-        first
-    });
-    primary.into_iter().chain(secondary).collect()
+/// Addresses of one interface as the kernel ranks them: each after the first of its network is a
+/// secondary one.
+struct Ranked<'a> {
+    primary: Vec<&'a V4>,
+    secondary: Vec<&'a V4>,
 }
 
-fn add_v4(interface: &mut Map<String, Json>, addresses: &[&V4]) {
-    let mut addresses = addresses.iter();
-    if let Some(first) = addresses.next() {
-        interface.insert("ipv4".to_owned(), Json::Object(first.shown()));
+impl<'a> Ranked<'a> {
+    fn of(addresses: Vec<&'a V4>) -> Self {
+        let mut seen = Vec::new();
+        let (primary, secondary) = addresses.into_iter().partition(|address| {
+            let network = (address.network(), address.netmask);
+            let first = !seen.contains(&network);
+            seen.push(network);
+            first
+        });
+        Self { primary, secondary }
     }
-    let others: Vec<_> = addresses.map(|a| Json::Object(a.shown())).collect();
-    if !others.is_empty() {
-        interface.insert("ipv4_secondaries".to_owned(), Json::Array(others));
+
+    /// Adds them to the interface. One with a label of its own makes an interface of that name;
+    /// a secondary one is in both.
+    fn add_to(
+        &self,
+        name: &str,
+        interface: &mut Map<String, Json>,
+        interfaces: &mut BTreeMap<String, Map<String, Json>>,
+    ) {
+        for address in &self.primary {
+            if address.label == name {
+                address.add_to(interface);
+            } else {
+                let mut alias = Map::new();
+                address.add_to(&mut alias);
+                interfaces.insert(address.label.clone(), alias);
+            }
+        }
+        for address in &self.secondary {
+            address.add_second_to(interface);
+            if address.label != name {
+                let mut alias = Map::new();
+                address.add_second_to(&mut alias);
+                interfaces.insert(address.label.clone(), alias);
+            }
+        }
+    }
+}
+
+impl V4 {
+    fn add_to(&self, interface: &mut Map<String, Json>) {
+        if interface.contains_key("ipv4") {
+            self.add_second_to(interface);
+        } else {
+            interface.insert("ipv4".to_owned(), Json::Object(self.shown()));
+        }
+    }
+
+    fn add_second_to(&self, interface: &mut Map<String, Json>) {
+        let others = interface.entry("ipv4_secondaries");
+        let others = others.or_insert_with(|| json!([]));
+        if let Some(others) = others.as_array_mut() {
+            others.push(Json::Object(self.shown()));
+        }
     }
 }
 
@@ -278,13 +318,17 @@ fn default_v4(addresses: &[V4], interfaces: &BTreeMap<String, Map<String, Json>>
         return json!({"address": source});
     };
     let name = own.label.split(':').next().unwrap_or_default();
-    let mut default = own.shown();
+    let mut default = Map::from_iter([("address".to_owned(), json!(source))]);
     default.insert("interface".to_owned(), json!(name));
-    default.insert("alias".to_owned(), json!(own.label));
     if let Some(gateway) = gateway_v4(name) {
         default.insert("gateway".to_owned(), json!(gateway));
     }
-    add_link(&mut default, interfaces.get(name));
+    // A container may see another's `/sys`.
+    if let Some(interface) = interfaces.get(name) {
+        default.extend(own.shown());
+        default.insert("alias".to_owned(), json!(own.label));
+        add_link(&mut default, interface);
+    }
     Json::Object(default)
 }
 
@@ -295,17 +339,20 @@ fn default_v6(addresses: &[V6], interfaces: &BTreeMap<String, Map<String, Json>>
     let Some(own) = addresses.iter().find(|a| a.address == source) else {
         return json!({"address": source});
     };
-    let mut default = own.shown().as_object().cloned().unwrap_or_default();
+    let mut default = Map::from_iter([("address".to_owned(), json!(source))]);
     default.insert("interface".to_owned(), json!(own.interface));
     if let Some(gateway) = gateway_v6(&own.interface) {
         default.insert("gateway".to_owned(), json!(gateway));
     }
-    add_link(&mut default, interfaces.get(&own.interface));
+    if let Some(interface) = interfaces.get(&own.interface) {
+        default.extend(own.shown().as_object().cloned().unwrap_or_default());
+        add_link(&mut default, interface);
+    }
     Json::Object(default)
 }
 
-fn add_link(default: &mut Map<String, Json>, interface: Option<&Map<String, Json>>) {
-    let get = |key: &str| interface.and_then(|i| i.get(key)).cloned();
+fn add_link(default: &mut Map<String, Json>, interface: &Map<String, Json>) {
+    let get = |key: &str| interface.get(key).cloned();
     let mac = get("macaddress").unwrap_or_else(|| json!("00:00:00:00:00:00"));
     default.insert("macaddress".to_owned(), mac);
     default.insert("mtu".to_owned(), get("mtu").unwrap_or_default());
@@ -460,23 +507,44 @@ mod tests {
         assert_eq!(dns["options"], json!({"edns0": true, "ndots": "2"}));
     }
 
-    #[test]
-    fn the_second_address_of_a_network_comes_last() {
-        let address = |text: &str| V4 {
-            label: "eth0".to_owned(),
+    fn address(label: &str, text: &str) -> V4 {
+        V4 {
+            label: label.to_owned(),
             address: text.parse().unwrap(),
             netmask: "255.255.255.0".parse().unwrap(),
             broadcast: None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_second_address_of_a_network_comes_last() {
+        let all = ["10.0.0.1", "10.0.0.2", "10.0.1.1"].map(|text| address("eth0", text));
+        let (mut eth0, mut interfaces) = (Map::new(), BTreeMap::new());
+        Ranked::of(all.iter().collect()).add_to("eth0", &mut eth0, &mut interfaces);
+        assert_eq!(eth0["ipv4"]["address"], "10.0.0.1");
+        let others = eth0["ipv4_secondaries"].as_array().unwrap().iter();
+        let others: Vec<_> = others.map(|other| &other["address"]).collect();
+        assert_eq!(others, ["10.0.1.1", "10.0.0.2"]);
+        assert!(interfaces.is_empty());
+    }
+
+    #[test]
+    fn an_address_with_a_label_is_an_interface_too() {
         let all = [
-            address("10.0.0.1"),
-            address("10.0.0.2"),
-            address("10.0.1.1"),
+            address("eth0", "10.0.0.1"),
+            address("eth0:1", "10.0.0.2"),
+            address("eth0:2", "10.0.1.1"),
         ];
-        let order: Vec<_> = primaries_first(all.iter().collect())
-            .iter()
-            .map(|a| a.address.to_string())
-            .collect();
-        assert_eq!(order, ["10.0.0.1", "10.0.1.1", "10.0.0.2"]);
+        let (mut eth0, mut interfaces) = (Map::new(), BTreeMap::new());
+        Ranked::of(all.iter().collect()).add_to("eth0", &mut eth0, &mut interfaces);
+        let others = eth0["ipv4_secondaries"].as_array().unwrap();
+        assert_eq!(
+            others.len(),
+            1,
+            "the first of another network is not eth0's"
+        );
+        let alias = &interfaces["eth0:1"];
+        assert_eq!(alias["ipv4_secondaries"][0]["address"], "10.0.0.2");
+        assert_eq!(interfaces["eth0:2"]["ipv4"]["address"], "10.0.1.1");
     }
 }

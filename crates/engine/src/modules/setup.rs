@@ -1,5 +1,7 @@
 //! `setup`: the facts of the machine, as whoever runs the task finds them.
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 
 use crate::args::Args;
@@ -14,6 +16,7 @@ impl ActionModule for Setup {
         let mut request = Request {
             subset: texts("gather_subset"),
             filter: texts("filter"),
+            timeout: patience(args.int("gather_timeout")),
             fact_path: args.required("fact_path")?.into(),
             ..Request::default()
         };
@@ -31,4 +34,10 @@ impl ActionModule for Setup {
         outcome.result.insert("ansible_facts".to_owned(), facts);
         Ok(outcome)
     }
+}
+
+/// As in Ansible none is the default.
+fn patience(seconds: Option<i64>) -> Duration {
+    let seconds = seconds.filter(|seconds| *seconds > 0).unwrap_or(10);
+    Duration::from_secs(seconds.unsigned_abs())
 }

@@ -221,10 +221,7 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
 }
 
 /// Modules whose interface is known and which are not written yet.
-pub const NOT_YET: &[&str] = &[
-    "ansible.builtin.known_hosts",
-    "ansible.builtin.reboot",
-];
+pub const NOT_YET: &[&str] = &["ansible.builtin.known_hosts", "ansible.builtin.reboot"];
 
 /// Returns the module called `name`: fully qualified, or short, alone or after `ansible.builtin.` or
 /// `ansible.legacy.`, where ansible-core finds the modules that moved to collections, too.
