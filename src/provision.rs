@@ -3,12 +3,13 @@
 //! What it finds wrong, it says with its place, and nothing is launched. [`AgentProvisioner`] then runs it, and
 //! the manifest's tests, through `agent`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::files::Disk;
-use amibake_playbook::syntax::{self, Playbook, SourcesError};
+use amibake_playbook::reads::{self, Given};
+use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_playbook::yaml;
 use amibake_protocol::job::{Entry, Options};
@@ -28,6 +29,7 @@ use crate::guest::gate;
 use crate::manifest::Provision;
 use crate::plan::{BakePlan, OnError};
 use crate::targets::Machine;
+use crate::vault::Vault;
 
 /// All that travels to the builder.
 pub(crate) struct Work {
@@ -45,8 +47,6 @@ pub(crate) struct Work {
 pub(crate) enum ProvisionError {
     #[error("{0}")]
     Playbook(Diagnostics),
-    #[error("the files of `provision` cannot be sent")]
-    Sources(#[source] SourcesError),
     #[error("the files of `provision` cannot be read")]
     Collect(#[source] CollectError),
 }
@@ -238,24 +238,66 @@ pub(crate) fn ready(
         tasks: 0,
     };
     let everything = Selection::new(&[], &[]);
-    let mut files = BTreeSet::new();
+    let mut all = Playbook::default();
     for step in steps {
         let playbook = parse(step, manifest, &options).map_err(ProvisionError::Playbook)?;
         work.tasks += syntax::task_count(&playbook, &everything);
         work.warnings
             .extend(playbook.warnings.iter().map(ToString::to_string));
-        let sources = syntax::sources(&Disk::here(), &playbook, syntax::SIZE_LIMIT)
-            .map_err(ProvisionError::Sources)?;
-        // Inline tasks travel as text: the manifest itself stays here.
-        files.extend(sources.into_iter().filter(|path| path != manifest));
+        merge(&mut all, playbook);
         work.entries.push(entry(step, manifest));
         if let Provision::Tasks { yaml, .. } = step {
             work.asks.texts.push((manifest.to_owned(), yaml.clone()));
         }
     }
-    let files: Vec<PathBuf> = files.into_iter().collect();
-    work.bundle = Bundle::of(&files).map_err(ProvisionError::Collect)?;
+    // Inline tasks travel as text: the manifest itself stays here.
+    all.files.remove(manifest);
+    let given = Given {
+        vars: steps.iter().map(vars_of).collect(),
+        inline: steps
+            .iter()
+            .filter_map(|step| inline(step, manifest))
+            .collect(),
+        options,
+        ..here()
+    };
+    let found = reads::needed(&Disk::here(), &all, &given);
+    work.bundle = Bundle::of(found, &Vault::default()).map_err(ProvisionError::Collect)?;
+    work.warnings.extend_from_slice(work.bundle.notes());
     Ok(work)
+}
+
+/// Adds the files, roles and folders of one playbook to those of others.
+fn merge(all: &mut Playbook, one: Playbook) {
+    all.files.extend(one.files);
+    all.roles.extend(one.roles);
+    all.folders.extend(one.folders);
+}
+
+/// Returns what is known of this machine where files of a playbook are read.
+pub(crate) fn here() -> Given<'static> {
+    Given {
+        home: std::env::home_dir().filter(|home| home.is_absolute()),
+        working_folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        ..Given::default()
+    }
+}
+
+fn vars_of(step: &Provision) -> &serde_json::Map<String, serde_json::Value> {
+    match step {
+        Provision::Playbook { vars, .. }
+        | Provision::Role { vars, .. }
+        | Provision::Tasks { vars, .. } => vars,
+    }
+}
+
+fn inline(step: &Provision, manifest: &Path) -> Option<yaml::Node> {
+    let Provision::Tasks { yaml, .. } = step else {
+        return None;
+    };
+    yaml::parse(manifest, yaml.as_bytes())
+        .ok()
+        .map(|document| document.root)
 }
 
 fn parse(
@@ -303,6 +345,8 @@ pub(crate) fn options(login_user: &str, hostname: &str) -> Options {
     Options {
         login_user: login_user.to_owned(),
         inventory_hostname: hostname.to_owned(),
+        home: here().home,
+        working_folder: here().working_folder,
         groups: BTreeMap::from([
             ("all".to_owned(), everyone.clone()),
             ("ungrouped".to_owned(), everyone),

@@ -1,9 +1,9 @@
 //! Answers the target's questions, but only those that the author's files ask.
 //!
 //! The target may be hostile. A lookup is answered only where the controller's own copy of the
-//! file has that lookup at that place, with those arguments if they are literal; a file only if
-//! the bundle left it out for its size: a path that is merely written in the playbook (`dest:
-//! /etc/shadow`) names a file of the target.
+//! file has that lookup at that place, with those arguments if they are literal; a file only if a
+//! task, a lookup or a template can name it ([`Reads`]): a path that is merely written in the playbook
+//! (`dest: /etc/shadow`) names a file of the target.
 
 use std::borrow::Cow;
 use std::fs::OpenOptions;
@@ -11,9 +11,13 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::files::{Disk, Files as _};
+use amibake_playbook::fnmatch;
 use amibake_playbook::names::bare;
+use amibake_playbook::reads::Reads;
 use amibake_playbook::value::tagged;
-use amibake_protocol::ask::Ask;
+use amibake_protocol::ask::{Ask, Seen};
+use amibake_protocol::bundle::Item;
 use amibake_protocol::event::Place;
 use amibake_protocol::job::{Entry, Options};
 use serde_json::Value as Json;
@@ -29,6 +33,10 @@ const FILE_BYTES: u64 = 4 << 30;
 
 /// How many terms one lookup may have.
 const MOST_TERMS: usize = 100;
+/// How many paths one question may name.
+const MOST_LOOKED_FOR: usize = 1000;
+/// How many files one answer may tell of.
+const MOST_SEEN: usize = 10_000;
 /// How much one answer may hold, beside a file.
 const ANSWER_BYTES: usize = 1 << 20;
 
@@ -103,6 +111,7 @@ impl AskPolicy {
             Ask::Confirm { name } if self.step => confirm(name).await,
             Ask::Confirm { .. } => Err("--step was not given".to_owned()),
             Ask::File { path, .. } => Self::file(path, bundle),
+            Ask::Look { paths, .. } => Self::look(paths, bundle),
             Ask::Fetch { .. } => Err("fetch is not supported yet".to_owned()),
         };
         answered.unwrap_or_else(Answered::Refused)
@@ -129,11 +138,8 @@ impl AskPolicy {
         if !amibake_protocol::bundle::is_sound(path) {
             return Err("the path is not absolute and plain".to_owned());
         }
-        if !bundle.is_large(path) {
-            return Err(format!(
-                "{} is not a large file of this run",
-                path.display()
-            ));
+        if !bundle.reads().permits(path) {
+            return Err(format!("nothing in the playbook names {}", path.display()));
         }
         let found = path.metadata().map_err(|e| e.to_string())?;
         match found.is_file() && found.len() <= FILE_BYTES {
@@ -144,6 +150,22 @@ impl AskPolicy {
             }),
             false => Err("it is not a file that can be sent".to_owned()),
         }
+    }
+
+    /// Tells which of `paths` are there: those that the playbook can name, and of its own folders
+    /// whether there is anything.
+    fn look(paths: &[PathBuf], bundle: &Bundle) -> Result<Answered, String> {
+        if paths.len() > MOST_LOOKED_FOR {
+            return Err(format!(
+                "at most {MOST_LOOKED_FOR} paths are looked for at once"
+            ));
+        }
+        let seen: Result<Vec<Seen>, String> = paths
+            .iter()
+            .map(|path| seen(path, bundle.reads()))
+            .collect();
+        let seen = serde_json::to_value(seen?).map_err(|e| e.to_string())?;
+        Ok(Answered::Value(seen))
     }
 
     /// Looks for a lookup near `place`, and in the texts that have no place.
@@ -206,6 +228,44 @@ impl Borne {
         }
         self.named |= computed && asked.terms.iter().all(|term| has_word(text, term));
     }
+}
+
+/// Returns what lies at a path, of whose last part a shell pattern may be the name.
+fn seen(path: &Path, reads: &Reads) -> Result<Seen, String> {
+    let (told, own) = (reads.tells(path), reads.is_own(path));
+    if !told && !own {
+        return Err(format!("nothing in the playbook names {}", path.display()));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let pattern = name
+        .contains(['*', '?', '['])
+        .then(|| fnmatch::Pattern::new(&name));
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let there: Vec<PathBuf> = match pattern {
+        Some(pattern) => {
+            let names = Disk::here().list(folder).unwrap_or_default();
+            let names = names
+                .iter()
+                .filter(|name| !name.starts_with('.') && pattern.matches(name));
+            names.map(|name| folder.join(name)).collect()
+        }
+        None => vec![path.to_path_buf()],
+    };
+    if !told {
+        return Ok(match there.iter().any(|path| path.exists()) {
+            true => Seen::Withheld,
+            false => Seen::Nothing,
+        });
+    }
+    let items = there.iter().filter(|path| reads.tells(path));
+    let items: Vec<Item> = items
+        .filter_map(|path| Bundle::seen(path, MOST_SEEN))
+        .flatten()
+        .collect();
+    Ok(match items.is_empty() || items.len() > MOST_SEEN {
+        true => Seen::Nothing,
+        false => Seen::Items { items },
+    })
 }
 
 /// Returns the texts of the command line, the inventory and the manifest's variables: the
@@ -405,14 +465,19 @@ fn string(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use amibake_playbook::reads::Given;
+
     use super::*;
+    use crate::vault::Vault;
 
     const PLAYBOOK: &str = "\
 - hosts: all
   tasks:
     - debug: {msg: \"{{ lookup('env', 'HOME') }}\"}
     - debug: {msg: \"{{ lookup('pipe', 'echo hi') }}\"}
-    - copy: {src: /etc/hostname, dest: /tmp/x}
+    - debug: {msg: /etc/hostname}
+    - copy: {src: 'big', dest: /etc/shadow}
+    - include_vars: '{{ named_in_the_run }}.yml'
 ";
 
     fn playbook() -> (tempfile::TempDir, PathBuf, Bundle) {
@@ -421,7 +486,12 @@ mod tests {
         std::fs::write(&path, PLAYBOOK).unwrap();
         let big = temp.path().join("big");
         std::fs::write(&big, vec![0; 5 << 20]).unwrap();
-        let bundle = Bundle::of(&[path.clone(), big]).unwrap();
+        std::fs::write(temp.path().join("secrets.yml"), "a: 1").unwrap();
+        let options = amibake_playbook::syntax::Options::default();
+        let files = amibake_playbook::files::Disk::here();
+        let playbook = amibake_playbook::syntax::parse(&files, &path, &options).unwrap();
+        let found = amibake_playbook::reads::needed(&files, &playbook, &Given::default());
+        let bundle = Bundle::of(found, &Vault::default()).unwrap();
         (temp, path, bundle)
     }
 
@@ -483,7 +553,7 @@ mod tests {
         };
         for wanted in [
             "/etc/shadow",
-            "/etc/hostname", // the playbook has it, as it may have a `dest`
+            "/etc/hostname", // the playbook has it, and as no file
             "/etc/hostname/../shadow",
             "/etc/host",
             "site.yml",
@@ -492,6 +562,21 @@ mod tests {
             let (place, path) = (place.clone(), wanted.into());
             forged.push(Ask::File { place, path });
         }
+        let elsewhere = [
+            "/etc/shadow",
+            "/etc/host*",
+            "/root/.ssh/id_rsa",
+            "site.yml",
+            "/etc/../etc/shadow",
+        ];
+        for wanted in elsewhere {
+            let (place, paths) = (place.clone(), vec![wanted.into()]);
+            forged.push(Ask::Look { place, paths });
+        }
+        forged.push(Ask::File {
+            place: place.clone(),
+            path: temp.path().join("secrets.yml"),
+        });
         forged.push(Ask::Lookup {
             place: place.clone(),
             plugin: "pipe".to_owned(),
@@ -505,6 +590,35 @@ mod tests {
                 "{ask:?}: {answer:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn of_the_playbooks_own_folder_is_told_what_is_there_and_not_what_it_holds() {
+        let (temp, path, bundle) = playbook();
+        let paths = ["secrets.yml", "nothing.yml", "big", "s*s.yml", "files/none"];
+        let ask = Ask::Look {
+            place: Place {
+                file: path.to_string_lossy().into_owned(),
+                line: 1,
+                column: 1,
+            },
+            paths: paths.map(|name| temp.path().join(name)).to_vec(),
+        };
+        let Answered::Value(value) = AskPolicy::default().answer(&ask, &bundle, &[]).await else {
+            panic!("refused");
+        };
+        let seen: Vec<Seen> = serde_json::from_value(value).unwrap();
+        let [
+            Seen::Withheld,
+            Seen::Nothing,
+            Seen::Items { items },
+            Seen::Withheld,
+            Seen::Nothing,
+        ] = &seen[..]
+        else {
+            panic!("{seen:?}");
+        };
+        assert_eq!(items[0].path, temp.path().join("big"));
     }
 
     #[tokio::test]

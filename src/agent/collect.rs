@@ -1,4 +1,4 @@
-//! The files that go with a run, read and hashed: what [`amibake_playbook::syntax::sources`] lists.
+//! The files that go with a run, read and hashed: what [`amibake_playbook::reads::needed`] finds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -7,11 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::files::{Disk, Files};
+use amibake_playbook::glob;
+use amibake_playbook::reads::{Found, Reads};
 use amibake_protocol::bundle::{self, Hash, Item, ItemKind, LARGE_BYTES};
 
 use crate::secret::Secret;
 use crate::vault::Vault;
 
+/// The most bytes of files that travel before the run starts; what is more is sent when a task wants it.
+const MOST_BYTES: u64 = 100 << 20;
 /// The largest file that is looked at for a vault.
 const MOST_VAULTED: u64 = 64 << 20;
 
@@ -21,6 +25,11 @@ pub(crate) struct Bundle {
     items: Vec<Item>,
     contents: BTreeMap<Hash, (u64, Content)>,
     vault: Vault,
+    reads: Reads,
+    /// Bytes of the contents.
+    bytes: u64,
+    /// What the user should know: caps that were met.
+    notes: Vec<String>,
 }
 
 /// Where a content is.
@@ -41,27 +50,47 @@ pub(crate) enum CollectError {
 }
 
 impl Bundle {
-    /// Reads `paths`, each one once: absolute names of files, of links that lead nowhere, and of folders,
-    /// which travel without what is in them.
-    pub(crate) fn of(paths: &[PathBuf]) -> Result<Self, CollectError> {
-        Self::opened(paths, &Vault::default())
-    }
-
-    /// Does the same, with what `vault` opens in place of what lies there.
-    pub(crate) fn opened(paths: &[PathBuf], vault: &Vault) -> Result<Self, CollectError> {
+    /// Reads what was found, each file once, with what `vault` opens in place of what lies there. Folders
+    /// travel without what is in them, and links that lead nowhere as they are.
+    pub(crate) fn of(found: Found, vault: &Vault) -> Result<Self, CollectError> {
         let mut bundle = Self {
             vault: vault.clone(),
+            reads: found.reads,
+            notes: found.notes,
             ..Self::default()
         };
-        for path in paths {
+        for path in &found.paths {
             let added = bundle.add(path);
             added.map_err(|source| CollectError::Io {
                 path: path.clone(),
                 source,
             })?;
         }
+        for path in &found.tested {
+            bundle.add_tested(path);
+        }
         bundle::check(&bundle.items)?;
         Ok(bundle)
+    }
+
+    /// Reads files and nothing of what they name.
+    #[cfg(test)]
+    pub(crate) fn of_paths(paths: &[PathBuf]) -> Result<Self, CollectError> {
+        let found = Found {
+            paths: paths.to_vec(),
+            ..Found::default()
+        };
+        Self::of(found, &Vault::default())
+    }
+
+    /// Returns what may be read, there or not.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// Returns what the user should know.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns every file and folder.
@@ -92,13 +121,21 @@ impl Bundle {
         fs::read_to_string(path)
     }
 
-    /// Returns whether `path` is a file that was left out only for its size.
-    pub(crate) fn is_large(&self, path: &Path) -> bool {
-        let large = |item: &&Item| matches!(item.kind, ItemKind::Large { .. });
-        self.items
-            .iter()
-            .filter(large)
-            .any(|item| item.path == path)
+    /// Returns what lies at `path` and below it now, as it is told to a target that may read it: without
+    /// contents. `None` if nothing is there, or too much.
+    pub(crate) fn seen(path: &Path, most: usize) -> Option<Vec<Item>> {
+        let mut items = Vec::new();
+        let is_there = path.is_file() || path.is_dir();
+        glob::tree(&Disk::here(), path, &mut |path| {
+            items.extend(item_of(&path));
+            items.len() <= most
+        });
+        (is_there && items.len() <= most).then_some(items)
+    }
+
+    /// Adds what is only tested for: without its content, which is not sent on request either.
+    fn add_tested(&mut self, path: &Path) {
+        self.items.extend(item_of(path));
     }
 
     fn add(&mut self, path: &Path) -> io::Result<()> {
@@ -127,12 +164,14 @@ impl Bundle {
             let content = Content::Opened(Secret::new(bytes));
             self.contents.entry(hash.clone()).or_insert((size, content));
             ItemKind::File { hash, size }
-        } else if size > LARGE_BYTES {
+        } else if size > LARGE_BYTES || self.is_full(size, path) {
             ItemKind::Large { size }
         } else {
             let hash = Hash::of_reader(&mut File::open(path)?)?;
             let content = (size, Content::File(path.to_path_buf()));
-            self.contents.entry(hash.clone()).or_insert(content);
+            if self.contents.insert(hash.clone(), content).is_none() {
+                self.bytes += size;
+            }
             ItemKind::File { hash, size }
         };
         self.push(path, found.permissions().mode() & 0o7777, kind);
@@ -141,6 +180,18 @@ impl Bundle {
 }
 
 impl Bundle {
+    /// Returns whether there is no place for `size` bytes more, and tells so the first time.
+    fn is_full(&mut self, size: u64, path: &Path) -> bool {
+        let full = self.bytes.saturating_add(size) > MOST_BYTES;
+        if full && self.notes.len() < 2 {
+            let (most, path) = (MOST_BYTES >> 20, path.display());
+            self.notes.push(format!(
+                "the playbook's files are more than {most} MiB: {path} and others are sent when a task wants them"
+            ));
+        }
+        full
+    }
+
     /// Returns the content of a file that the vault locks.
     fn open(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         if self.vault.is_empty() {
@@ -157,6 +208,21 @@ impl Bundle {
     }
 }
 
+/// Returns a file or folder as one whose content is elsewhere.
+fn item_of(path: &Path) -> Option<Item> {
+    let found = path.metadata().ok()?;
+    let kind = match found.is_dir() {
+        true => ItemKind::Folder,
+        false if found.is_file() => ItemKind::Large { size: found.len() },
+        false => return None,
+    };
+    Some(Item {
+        path: path.to_path_buf(),
+        mode: found.permissions().mode() & 0o7777,
+        kind,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +234,7 @@ mod tests {
         for path in &paths {
             fs::write(path, "same").unwrap();
         }
-        let bundle = Bundle::of(&paths).unwrap();
+        let bundle = Bundle::of_paths(&paths).unwrap();
         assert_eq!(bundle.contents().count(), 1);
         assert_eq!(bundle.items().len(), 2, "{:?}", bundle.items());
     }
@@ -176,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let gone = PathBuf::from("/nonexistent/site.yml");
-        let error = Bundle::of(std::slice::from_ref(&gone)).unwrap_err();
+        let error = Bundle::of_paths(std::slice::from_ref(&gone)).unwrap_err();
         assert_eq!(error.to_string(), "could not read /nonexistent/site.yml");
     }
 
@@ -188,7 +254,7 @@ mod tests {
             std::os::unix::fs::symlink(target, &link).unwrap();
             link
         });
-        let bundle = Bundle::of(&links).unwrap();
+        let bundle = Bundle::of_paths(&links).unwrap();
         let links = bundle.items().iter().filter_map(|item| match &item.kind {
             ItemKind::Link { target } => Some(target.as_str()),
             _ => None,
@@ -202,7 +268,7 @@ mod tests {
         let path = temp.path().join("program");
         fs::write(&path, "x").unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
-        let bundle = Bundle::of(std::slice::from_ref(&path)).unwrap();
+        let bundle = Bundle::of_paths(std::slice::from_ref(&path)).unwrap();
         assert_eq!(bundle.items()[0].mode, 0o4755);
     }
 }

@@ -169,6 +169,7 @@ async fn send_job(
         entries: request.entries.clone(),
         options: request.options.clone(),
         items: request.bundle.items().to_vec(),
+        reads: request.bundle.reads().clone(),
         opened_vault: request.bundle.has_opened(),
     };
     wire.send(&ToAgent::Job(Box::new(job))).await?;

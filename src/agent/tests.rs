@@ -150,7 +150,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
         ran.display()
     );
     std::fs::write(&playbook, text).unwrap();
-    let bundle = Bundle::of(std::slice::from_ref(&playbook)).unwrap();
+    let bundle = Bundle::of_paths(std::slice::from_ref(&playbook)).unwrap();
     let request = RunRequest {
         tasks: 0,
         programs: &programs,

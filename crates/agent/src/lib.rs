@@ -8,6 +8,7 @@ mod error;
 mod event_log;
 mod folder;
 mod hub;
+mod local_files;
 mod serve;
 mod session;
 

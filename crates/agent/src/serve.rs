@@ -12,6 +12,7 @@ use std::{fs, thread};
 
 use amibake_engine::exec::{self, Project};
 use amibake_engine::worker;
+use amibake_playbook::files::Files;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 use amibake_protocol::frame;
@@ -24,6 +25,7 @@ use crate::cancel::{self, cancel};
 use crate::event_log::EventLog;
 use crate::folder::RunFolder;
 use crate::hub::{Hub, State};
+use crate::local_files::LocalFiles;
 use crate::{AgentError, io};
 
 /// How long a run that ended waits for a controller before it and its folder go.
@@ -99,9 +101,13 @@ fn take_job(folder: &RunFolder) -> Result<Job, AgentError> {
 }
 
 fn run_job(folder: &RunFolder, job: &Job, hub: &Arc<Hub>) {
-    let files = BundleFiles::new(folder.files(), &job.items, hub.clone());
+    let bundle = BundleFiles::new(folder.files(), job, hub.clone());
+    let files: Box<dyn Files> = match job.options.local {
+        true => Box::new(LocalFiles::new(job, bundle)),
+        false => Box::new(bundle),
+    };
     let project = Project {
-        files: &files,
+        files: &*files,
         entries: job.entries.clone(),
     };
     let recap = exec::run(&project, &job.options, &mut Attached(hub.clone()));

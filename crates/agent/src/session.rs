@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use amibake_protocol::bundle::{self, Hash, Hasher};
 use amibake_protocol::frame;
+use amibake_protocol::job::Entry;
 use amibake_protocol::message::{AgentRunId, Job, RunState, ToAgent, ToController};
 
 use crate::folder::{self, RunFolder, make};
@@ -178,9 +179,20 @@ fn surroundings(login: &[String], job: &Job) -> Surroundings {
             .filter(|(_, value)| !value.is_empty())
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect(),
-        cwd: login_user.map_or_else(|| PathBuf::from("/"), |user| PathBuf::from(user.home)),
+        cwd: match playbook_folder(job) {
+            Some(folder) => folder,
+            None => login_user.map_or_else(|| PathBuf::from("/"), |user| PathBuf::from(user.home)),
+        },
         umask: mask.as_raw_mode(),
     }
+}
+
+/// Returns where tasks work if this is the controller: beside the playbook, as with Ansible.
+fn playbook_folder(job: &Job) -> Option<PathBuf> {
+    let first = job.entries.first().filter(|_| job.options.local)?;
+    let (Entry::Playbook { path, .. } | Entry::Role { path, .. } | Entry::Tasks { path, .. }) =
+        first;
+    path.parent().map(Path::to_path_buf)
 }
 
 /// Starts the detached process: as a unit of its own where there is systemd and we are root.
@@ -346,6 +358,7 @@ mod tests {
     use std::io::Seek;
     use std::os::unix::fs::PermissionsExt;
 
+    use amibake_playbook::reads::Reads;
     use amibake_protocol::bundle::{Item, ItemKind};
     use amibake_protocol::job::Options;
 
@@ -368,6 +381,7 @@ mod tests {
             entries: Vec::new(),
             options: Options::default(),
             items: vec![item],
+            reads: Reads::default(),
             opened_vault,
         };
         let mut sent = tempfile::tempfile().unwrap();

@@ -24,6 +24,7 @@ pub(crate) use address::{join, masked};
 use crate::args::Args;
 use crate::environment::variable;
 use crate::resolve::Names;
+use crate::source::Source;
 
 /// A request as the arguments of `uri` and `get_url` describe it.
 pub(crate) struct Call {
@@ -48,6 +49,8 @@ pub(crate) enum Payload {
     Nothing,
     Bytes(Vec<u8>),
     File(PathBuf),
+    /// Supplied by the controller.
+    Sent(Source),
 }
 
 /// Which redirects are followed.
@@ -277,6 +280,16 @@ impl Call {
                     source,
                 })?;
                 agent.run(request.body(file).map_err(bad)?)
+            }
+            Payload::Sent(source) if hop.with_body => {
+                let mut bytes = Vec::new();
+                source
+                    .write_to(&mut bytes)
+                    .map_err(|source| HttpError::Payload {
+                        path: PathBuf::from("src"),
+                        source,
+                    })?;
+                agent.run(request.body(&bytes[..]).map_err(bad)?)
             }
             _ => agent.run(request.body(()).map_err(bad)?),
         };

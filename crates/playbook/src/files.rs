@@ -25,8 +25,27 @@ pub trait Files {
     fn size(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(self.locate(path))?.len())
     }
+    /// Looks once more for a path that is not here: perhaps it was left out, or came later.
+    fn look(&self, _paths: &[PathBuf]) -> Look {
+        Look::Absent
+    }
+    /// Makes `path` be read anew: it was changed on the controller.
+    fn forget(&self, _path: &Path) {}
     /// Returns where the bytes of `path` lie on this machine, for programs that stream them.
     fn locate(&self, path: &Path) -> PathBuf;
+}
+
+/// What a second look for a file finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// None of the paths is there.
+    Absent,
+    /// This one is there, and can be read now.
+    There(PathBuf),
+    /// This one is there, and nothing in the playbook names it.
+    Withheld(PathBuf),
+    /// Whether this one is there is not for the playbook to know.
+    Outside(PathBuf),
 }
 
 /// Files below a prefix: `""` is this machine's disk, anything else an unpacked bundle, whose links

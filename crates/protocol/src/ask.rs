@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::bundle::Item;
 use crate::event::Place;
 
 /// One question to the controller.
@@ -37,6 +38,14 @@ pub enum Ask {
         /// Path on the controller.
         path: PathBuf,
     },
+    /// Which of these paths are there: those that the playbook can name, with their sizes, of its
+    /// own folders also whether there is something that it cannot. The answer is a list of [`Seen`].
+    Look {
+        /// The task that needs one of them.
+        place: Place,
+        /// Paths on the controller; the last part may be a shell pattern.
+        paths: Vec<PathBuf>,
+    },
     /// A file of the target that `fetch` wants on the controller.
     Fetch {
         place: Place,
@@ -46,6 +55,19 @@ pub enum Ask {
         dest: String,
         /// Whether `dest` is the file itself rather than a folder for hosts.
         flat: bool,
+    },
+}
+
+/// What lies at a path of the controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "seen", rename_all = "kebab-case")]
+pub enum Seen {
+    Nothing,
+    /// Something that nothing in the playbook names.
+    Withheld,
+    /// These files and folders: it, and what is in it. Their content is asked for when it is wanted.
+    Items {
+        items: Vec<Item>,
     },
 }
 

@@ -92,6 +92,10 @@ pub struct Options {
     pub roles_path: Vec<PathBuf>,
     /// Folders searched for collections after the playbook's own `collections/`.
     pub collections_path: Vec<PathBuf>,
+    /// What `~` means on the controller.
+    pub home: Option<PathBuf>,
+    /// Where relative paths start on the controller.
+    pub working_folder: PathBuf,
     /// What no event may show.
     pub secrets: Mask,
 }

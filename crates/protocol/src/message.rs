@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use amibake_playbook::reads::Reads;
+
 use crate::ask::Ask;
 use crate::bundle::{Hash, Item};
 use crate::event::Event;
@@ -61,6 +63,8 @@ pub struct Job {
     pub options: Options,
     /// Every file and folder of the bundle, folders before what is in them.
     pub items: Vec<Item>,
+    /// What may be read of the controller, there or not.
+    pub reads: Reads,
     /// Whether a vault was opened for it: no disk may hold its files then.
     pub opened_vault: bool,
 }

@@ -17,6 +17,7 @@ use amibake_protocol::job::{Become, Options};
 use super::{CommandContext, Form, Reporting};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
+use crate::provision;
 use crate::vault::{Opened, VaultArgs};
 
 /// Run a playbook on existing machines
@@ -178,18 +179,23 @@ impl Args {
     /// Parses the playbook and all that it reaches.
     fn parse(&self, files: &Opened, cx: &CommandContext) -> Result<Playbook, Failure> {
         let path = std::path::absolute(&self.playbook).map_err(Failure::usage)?;
-        let options = syntax::Options {
-            roles_path: self.roles_path.clone(),
-            collections_path: self.collections_path.clone(),
-            local: self.target.local,
-            tags: Selection::new(&self.choice.tags, &self.choice.skip_tags),
-            ..syntax::Options::default()
-        };
+        let options = self.syntax_options();
         let playbook = syntax::parse(files, &path, &options).map_err(Failure::usage)?;
         for warning in &playbook.warnings {
             cx.events.warn(warning.to_string());
         }
         Ok(playbook)
+    }
+
+    /// What is known when the playbook is parsed.
+    fn syntax_options(&self) -> syntax::Options {
+        syntax::Options {
+            roles_path: from_here(&self.roles_path),
+            collections_path: from_here(&self.collections_path),
+            local: self.target.local,
+            tags: Selection::new(&self.choice.tags, &self.choice.skip_tags),
+            ..syntax::Options::default()
+        }
     }
 
     /// The options that all hosts share.
@@ -214,11 +220,19 @@ impl Args {
             groups,
             verbosity: self.verbose,
             local: self.target.local,
-            roles_path: self.roles_path.clone(),
-            collections_path: self.collections_path.clone(),
+            roles_path: from_here(&self.roles_path),
+            collections_path: from_here(&self.collections_path),
+            home: provision::here().home,
+            working_folder: provision::here().working_folder,
             ..Options::default()
         })
     }
+}
+
+/// Returns folders of the command line, which start at the working folder.
+fn from_here(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    paths.iter().map(absolute).collect()
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -1,6 +1,7 @@
 //! The run itself: every host by itself and at the same time, each through its own agent.
 
 use amibake_playbook::files::Files as _;
+use amibake_playbook::reads::{self, Found, Given};
 use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::yaml::{self, Kind, Node};
 use amibake_protocol::event::Recap;
@@ -17,6 +18,7 @@ use crate::agent::{self, AgentError, Ended, Privilege, RunRequest};
 use crate::event::{Event, Events, millis};
 use crate::exit::{Answer, Exit, Failure};
 use crate::prompt;
+use crate::provision;
 use crate::secret::Secret;
 use crate::ssh::{self, RetryPolicy, SshError};
 use crate::transport::{Local, Transport};
@@ -64,7 +66,7 @@ pub(super) async fn run(
     chosen: Vec<Chosen>,
     cx: &CommandContext,
 ) -> Result<Answer, Failure> {
-    let work = Work::of(args, playbook, files, &chosen)?;
+    let work = Work::of(args, playbook, files, &chosen, &cx.events)?;
     let ends: Vec<(Exit, Option<Failure>)> = stream::iter(&chosen)
         .map(|host| on_host(&work, host, cx))
         .buffer_unordered(FORKS)
@@ -87,6 +89,7 @@ impl Work {
         playbook: &Playbook,
         files: &Opened,
         chosen: &[Chosen],
+        events: &Events,
     ) -> Result<Self, Failure> {
         let path = std::path::absolute(&args.playbook).map_err(Failure::usage)?;
         let programs = Programs::find().map_err(Failure::new)?;
@@ -100,8 +103,12 @@ impl Work {
             failure.hint = hint.map(str::to_owned);
             failure
         })?;
-        let sources =
-            syntax::sources(files, playbook, syntax::SIZE_LIMIT).map_err(Failure::usage)?;
+        let bundle = Bundle::of(needed(args, playbook, files, chosen), files.vault());
+        let bundle = bundle.map_err(Failure::usage)?;
+        bundle
+            .notes()
+            .iter()
+            .for_each(|note| events.warn(note.clone()));
         refuse_decrypt(files, playbook)?;
         Ok(Self {
             programs,
@@ -109,7 +116,7 @@ impl Work {
                 path,
                 vars: serde_json::Map::new(),
             },
-            bundle: Bundle::opened(&sources, files.vault()).map_err(Failure::usage)?,
+            bundle,
             asks: AskPolicy {
                 step: args.step,
                 allow_pipe: args.allow_pipe,
@@ -142,6 +149,26 @@ impl Work {
             tasks: self.tasks,
         }
     }
+}
+
+/// Finds the files that the playbook may read for any of the hosts.
+fn needed(args: &Args, playbook: &Playbook, files: &Opened, chosen: &[Chosen]) -> Found {
+    let given = Given {
+        vars: chosen.iter().flat_map(variables).collect(),
+        options: args.syntax_options(),
+        ..provision::here()
+    };
+    reads::needed(files, playbook, &given)
+}
+
+fn variables(host: &Chosen) -> [&serde_json::Map<String, serde_json::Value>; 4] {
+    let options = &host.options;
+    [
+        &options.extra_vars,
+        &options.all_vars,
+        &options.group_vars,
+        &options.host_vars,
+    ]
 }
 
 /// Asks for the password of sudo, or reads it.

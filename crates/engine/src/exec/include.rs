@@ -132,15 +132,15 @@ impl Run<'_> {
             candidates.push(folder.join("tasks").join(name));
             candidates.push(folder.join(name));
         }
-        let found = candidates.into_iter().map(|path| search::normal(&path));
-        let mut first = None;
-        for path in found {
-            if self.project.files.is_file(&path) {
-                return Ok(path);
-            }
-            first.get_or_insert(path);
+        let found: Vec<PathBuf> = candidates.iter().map(|path| search::normal(path)).collect();
+        let files = self.project.files;
+        if let Some(path) = found.iter().find(|path| files.is_file(path)) {
+            return Ok(path.clone());
         }
-        let path = first.unwrap_or_default();
+        if let Some(path) = search::look(files, name, &found)? {
+            return Ok(path);
+        }
+        let path = found.into_iter().next().unwrap_or_default();
         Err(refused(format!(
             "Could not find or access '{}' on the Ansible Controller.",
             path.display()

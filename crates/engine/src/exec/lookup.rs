@@ -16,6 +16,7 @@ use super::model::Enclosing;
 use super::run::Run;
 use super::search;
 use super::task_context::TaskContext;
+use super::task_error::FileError;
 use super::vars::VarScope;
 
 /// Lookups answered here.
@@ -95,15 +96,23 @@ impl<'r, 'a> Controllers<'r, 'a> {
         }
     }
 
-    fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
-        search::find(self.run, self.enclosing, kind, name).ok()
+    /// Finds a file of the controller, if it is there.
+    ///
+    /// # Errors
+    /// What is there, or may be, and was not sent.
+    fn find(&self, kind: &str, name: &str) -> Result<Option<PathBuf>, Error> {
+        match search::find(self.run, self.enclosing, kind, name) {
+            Ok(path) => Ok(Some(path)),
+            Err(FileError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Error::failed(error.to_string())),
+        }
     }
 
     fn file(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
         let flag = |name: &str, default| options.get(name).and_then(eval::truth).unwrap_or(default);
         let each = |term: &Value| {
             let name = term.to_string();
-            let path = self.find("files", &name).ok_or_else(|| {
+            let path = self.find("files", &name)?.ok_or_else(|| {
                 let msg = "The 'file' lookup had an issue accessing the file";
                 Error::failed(format!(
                     "{msg} '{name}'. file not found, use -vvvvv to see paths searched"
@@ -127,7 +136,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
     fn template(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
         let each = |term: &Value| {
             let name = term.to_string();
-            let path = self.find("templates", &name);
+            let path = self.find("templates", &name)?;
             let path = path.ok_or_else(|| {
                 Error::failed(format!(
                     "the template file {name} could not be found for the lookup"
@@ -163,25 +172,35 @@ impl<'r, 'a> Controllers<'r, 'a> {
         let mut found = Vec::new();
         for term in terms {
             let term = term.to_string();
-            let (folder, pattern) = term
-                .rsplit_once('/')
-                .map_or(("", term.as_str()), |(f, p)| (f, p));
-            let folders = if folder.is_empty() && !term.starts_with('/') {
-                let all = search::folders(self.run, self.enclosing);
-                all.into_iter().flat_map(|f| [f.join("files"), f]).collect()
-            } else {
-                let folder = if folder.is_empty() { "/" } else { folder };
-                self.find("files", folder).into_iter().collect::<Vec<_>>()
-            };
-            for folder in folders {
-                let names = self.matching(&folder, pattern);
-                if !names.is_empty() {
-                    found.extend(names);
-                    break;
+            let (folder, pattern) = term.rsplit_once('/').unwrap_or(("", &term));
+            let folders = match (folder, term.starts_with('/')) {
+                ("", true) => vec![PathBuf::from("/")],
+                ("", false) => {
+                    let all = search::folders(self.run, self.enclosing);
+                    all.into_iter().flat_map(|f| [f.join("files"), f]).collect()
                 }
+                (folder, _) => search::places(self.run, self.enclosing, "files", folder),
+            };
+            let is_dir = |folder: &&PathBuf| self.run.project.files.is_dir(folder);
+            // A pattern with a folder means the first such folder, one without looks on.
+            let first = folders.iter().filter(is_dir);
+            let first = first.take(if folder.is_empty() { usize::MAX } else { 1 });
+            let names = first.map(|folder| self.matching(folder, pattern));
+            match names.into_iter().find(|names| !names.is_empty()) {
+                Some(names) => found.extend(names),
+                None => found.extend(self.matching_there(&folders, pattern)?),
             }
         }
         Ok(found)
+    }
+
+    /// Asks the controller for what matches in one of the folders, if nothing here does.
+    fn matching_there(&self, folders: &[PathBuf], pattern: &str) -> Result<Vec<Value>, Error> {
+        let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.join(pattern)).collect();
+        let there = search::look(self.run.project.files, pattern, &paths);
+        let there = there.map_err(|error| Error::failed(error.to_string()))?;
+        let folder = there.as_deref().and_then(Path::parent);
+        Ok(folder.map_or_else(Vec::new, |folder| self.matching(folder, pattern)))
     }
 
     fn matching(&self, folder: &Path, pattern: &str) -> Vec<Value> {
@@ -243,8 +262,10 @@ impl<'r, 'a> Controllers<'r, 'a> {
                 names.extend(joined.collect::<Vec<_>>());
             }
         }
-        if let Some(path) = names.iter().find_map(|name| self.find(self.kind, name)) {
-            return Ok(vec![Value::str(path.to_string_lossy())]);
+        for name in &names {
+            if let Some(path) = self.find(self.kind, name)? {
+                return Ok(vec![Value::str(path.to_string_lossy())]);
+            }
         }
         if skip {
             return Ok(Vec::new());
@@ -312,12 +333,17 @@ impl Outside for Controllers<'_, '_> {
 
     fn file_test(&self, test: &str, path: &str, _other: Option<&str>) -> Result<bool, Error> {
         let files = self.run.project.files;
-        let path = Path::new(path);
+        let name = path;
+        let path = &self.run.options.working_folder.join(path);
+        if !files.is_file(path) && !files.is_dir(path) {
+            search::look(files, name, std::slice::from_ref(path))
+                .map_err(|e| Error::failed(e.to_string()))?;
+        }
         match test {
             "exists" => Ok(files.is_file(path) || files.is_dir(path)),
             "file" => Ok(files.is_file(path)),
             "directory" => Ok(files.is_dir(path)),
-            "link" => Ok(files.locate(path).is_symlink()),
+            "link" => Ok(files.link(path).is_some() || files.locate(path).is_symlink()),
             _ => Err(Error::failed(format!(
                 "the test '{test}' cannot be answered here"
             ))),
@@ -332,7 +358,10 @@ impl Outside for Controllers<'_, '_> {
     fn load(&self, name: &str, from: Option<&str>) -> Result<(String, String), Error> {
         let beside = from.and_then(|from| Some(Path::new(from).parent()?.join(name)));
         let beside = beside.filter(|path| self.run.project.files.is_file(path));
-        let path = beside.or_else(|| self.find("templates", name));
+        let path = match beside {
+            Some(beside) => Some(beside),
+            None => self.find("templates", name)?,
+        };
         let path =
             path.ok_or_else(|| Error::failed(format!("'{name}' not found in search path")))?;
         let text = self

@@ -141,6 +141,33 @@ impl Run<'_> {
         )))
     }
 
+    /// Opens what a request sends: `src`, and the files of a form by the names of their fields.
+    fn open_request(
+        &self,
+        cx: &TaskContext<'_>,
+        src: Option<String>,
+        given: &Map<String, Json>,
+        sources: &mut BTreeMap<String, Source>,
+    ) -> Result<(), TaskError> {
+        if let Some(src) = src {
+            self.open_source(cx, &src, false, sources)?;
+        }
+        if given.get("body_format") != Some(&Json::from("form-multipart")) {
+            return Ok(());
+        }
+        let fields = given.get("body").and_then(Json::as_object);
+        for (name, field) in fields.into_iter().flatten() {
+            let file = field.get("filename").and_then(Json::as_str);
+            if let Some(file) = file.filter(|_| field.get("content").is_none()) {
+                let mut one = BTreeMap::new();
+                self.open_source(cx, file, false, &mut one)?;
+                let opened = one.into_values().next();
+                sources.extend(opened.map(|source| (format!("body.{name}"), source)));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens what the controller side of the task supplies; a template's mode is one of those things.
     fn sources(
         &self,
@@ -180,6 +207,9 @@ impl Run<'_> {
             ("assemble", Some(src)) if is_ours(spec, given) => {
                 let found = self.open_fragments(cx, &src, &mut sources)?;
                 given.insert("src".to_owned(), Json::from(found.to_string_lossy()));
+            }
+            ("uri", src) if is_ours(spec, given) => {
+                self.open_request(cx, src, given, &mut sources)?;
             }
             ("script", _) => {
                 let raw = given

@@ -12,6 +12,7 @@ use super::eval;
 use super::model::{Enclosing, Keywords, Node, Play, RoleUse};
 use super::role::Role;
 use super::run::{Run, Stop};
+use super::search;
 
 /// How a role is used beyond what [`RoleUse`] says.
 #[derive(Clone, Default)]
@@ -229,11 +230,20 @@ fn find(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Result<PathBuf,
                 .to_string(),
         );
     }
+    if let Some(found) = look(run, name, enclosing)? {
+        return Ok(found);
+    }
     tried.dedup();
     Err(Stop(format!(
         "the role '{name}' was not found in {}",
         tried.join(":")
     )))
+}
+
+fn look(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Result<Option<PathBuf>, Stop> {
+    let candidates = candidates(run, name, enclosing);
+    let candidates: Vec<PathBuf> = candidates.iter().map(|path| search::normal(path)).collect();
+    search::look(run.project.files, name, &candidates).map_err(|error| Stop(error.to_string()))
 }
 
 fn candidates(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Vec<PathBuf> {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 pub(super) use amibake_playbook::files::normal;
 
 use amibake_playbook::argspec::LINKS_ARE_FOLLOWED;
-use amibake_playbook::files::Files;
+use amibake_playbook::files::{Files, Look};
 
 use super::model::Enclosing;
 use super::run::Run;
@@ -47,23 +47,57 @@ pub(super) fn find(
     kind: &str,
     name: &str,
 ) -> Result<PathBuf, FileError> {
-    let mut tried = Vec::new();
-    for candidate in candidates(run, enclosing, kind, name) {
-        let candidate = normal(&candidate);
-        if run.project.files.is_file(&candidate) || run.project.files.is_dir(&candidate) {
-            return Ok(candidate);
-        }
-        tried.push(candidate.display().to_string());
+    let candidates = places(run, enclosing, kind, name);
+    let files = run.project.files;
+    let here = |path: &&PathBuf| files.is_file(path) || files.is_dir(path);
+    if let Some(found) = candidates.iter().find(here) {
+        return Ok(found.clone());
     }
+    if let Some(found) = look(files, name, &candidates)? {
+        return Ok(found);
+    }
+    let tried = candidates.iter().map(|path| path.display().to_string());
     Err(FileError::NotFound {
         name: name.to_owned(),
-        tried,
+        tried: tried.collect(),
     })
 }
 
+/// Returns where a file of that name is looked for, in order.
+pub(super) fn places(
+    run: &Run<'_>,
+    enclosing: &Rc<Enclosing>,
+    kind: &str,
+    name: &str,
+) -> Vec<PathBuf> {
+    let candidates = candidates(run, enclosing, kind, name);
+    candidates.iter().map(|path| normal(path)).collect()
+}
+
+/// Looks once more for what is not here, with the controller.
+///
+/// # Errors
+/// What must not be taken for absent.
+pub(super) fn look(
+    files: &dyn Files,
+    name: &str,
+    paths: &[PathBuf],
+) -> Result<Option<PathBuf>, FileError> {
+    let name = name.to_owned();
+    match files.look(paths) {
+        Look::Absent => Ok(None),
+        Look::There(path) => Ok(Some(path)),
+        Look::Withheld(path) => Err(FileError::Withheld { name, path }),
+        Look::Outside(path) => Err(FileError::Outside { name, path }),
+    }
+}
+
 fn candidates(run: &Run<'_>, enclosing: &Rc<Enclosing>, kind: &str, name: &str) -> Vec<PathBuf> {
-    if name.starts_with('/') || name.starts_with('~') {
+    if name.starts_with('/') {
         return vec![PathBuf::from(name)];
+    }
+    if let (Some(below), Some(home)) = (name.strip_prefix("~/"), &run.options.home) {
+        return vec![home.join(below)];
     }
     let mut all = Vec::new();
     for folder in folders(run, enclosing) {

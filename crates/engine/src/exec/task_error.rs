@@ -94,6 +94,28 @@ pub enum FileError {
         /// Where it was looked for, in order.
         tried: Vec<String>,
     },
+    /// It is there, and nothing in the playbook names it.
+    #[error(
+        "'{name}' is {}, which is there and was not sent: its name is known only in the run, and such a name is \
+         looked for below files, templates, vars, tasks, handlers and in roles; name its folder in the playbook",
+        path.display()
+    )]
+    Withheld {
+        /// As the task names it.
+        name: String,
+        path: PathBuf,
+    },
+    /// Nothing in the playbook names it, and it lies elsewhere.
+    #[error(
+        "'{name}' may be {}, which was not sent: its name is known only in the run, and such a name is looked for \
+         below files, templates, vars, tasks, handlers and in roles; name its folder in the playbook",
+        path.display()
+    )]
+    Outside {
+        /// As the task names it.
+        name: String,
+        path: PathBuf,
+    },
     /// It failed to be read, listed, opened.
     #[error("could not {doing} {}: {source}", path.display())]
     Unreadable {

@@ -88,11 +88,13 @@ fn call(args: &Args, context: &Context<'_>) -> Result<Call, Failure> {
     };
     let format = args.str("body_format").unwrap_or("raw");
     let given = args.raw("body").unwrap_or(&Json::Null);
-    let (bytes, kind) = body::encode(given, format)?;
+    let (bytes, kind) = body::encode(given, format, &context.sources)?;
     if let Some(kind) = kind {
         call.default_header("Content-Type", &kind);
     }
-    if let Some(src) = args.str("src") {
+    if let Some(sent) = context.sources.get("") {
+        call.body = Payload::Sent(sent.clone());
+    } else if let Some(src) = args.str("src") {
         if !Path::new(src).is_file() {
             let msg = format!("Unable to open source file {src}");
             return Err(Failure::new(msg).with("elapsed", 0));

@@ -20,7 +20,6 @@ mod play_hosts;
 mod reach;
 mod read;
 mod role;
-mod sources;
 mod statements;
 mod support;
 mod task;
@@ -41,7 +40,6 @@ pub use model::{
 };
 pub use module_groups::runtime_file;
 pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
-pub use sources::{SIZE_LIMIT, SourcesError, sources};
 pub use support::{BECOME_METHODS, STRATEGIES};
 
 /// Parses and checks the playbook at `path`.

@@ -38,12 +38,8 @@ pub struct Playbook {
     pub files: BTreeSet<PathBuf>,
     /// The folders of the roles used.
     pub roles: BTreeSet<PathBuf>,
-    /// Literal local files that tasks name (`src` of `copy`), as found.
-    pub sources: BTreeSet<PathBuf>,
     /// The folders of the playbooks.
     pub folders: BTreeSet<PathBuf>,
-    /// Whether some file name is a template, so that the files needed cannot all be told.
-    pub templated: bool,
     /// What makes it a playbook for one host at a time: keywords for which hosts wait for others.
     pub one_host: Vec<Diagnostic>,
 }

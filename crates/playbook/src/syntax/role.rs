@@ -93,7 +93,6 @@ impl Walk<'_> {
 
     fn role_named(&mut self, name: &Node) -> Option<Role> {
         if name.is_template() {
-            self.templated();
             return None;
         }
         let text = name.scalar_text()?;

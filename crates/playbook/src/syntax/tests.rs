@@ -120,24 +120,6 @@ fn imports_roles_and_their_dependencies_are_walked_and_bundled() {
         listed,
         ["command t,w", "web : say t,w", "debug m,t", "meta m,t"]
     );
-    let bundled = sources(&Disk::here(), &playbook, SIZE_LIMIT).unwrap();
-    let below: Vec<_> = bundled
-        .iter()
-        .map(|p| p.strip_prefix(dir.path()).unwrap().to_str().unwrap())
-        .collect();
-    assert_eq!(
-        below,
-        [
-            "more.yml",
-            "roles/base/tasks/main.yaml",
-            "roles/web/files/a.txt",
-            "roles/web/meta/main.yml",
-            "roles/web/tasks/main.yml",
-            "site.yml"
-        ]
-    );
-    let SourcesError::TooBig { biggest, .. } = sources(&Disk::here(), &playbook, 10).unwrap_err();
-    assert!(biggest.ends_with("site.yml"));
 }
 
 #[test]
@@ -317,45 +299,6 @@ fn links_of_a_folder_that_are_to_stay_links_are_refused() {
         let playbook = format!("- hosts: all\n  tasks:\n{tasks}");
         let files = [("site.yml", playbook.as_str()), ("files/a/1", "one")];
         assert_eq!(parsed(&files).is_err(), refused, "{src}");
-    }
-}
-
-#[test]
-fn folders_that_are_empty_and_links_that_lead_nowhere_travel() {
-    let dir = project(&[(
-        "site.yml",
-        "- hosts: all\n  tasks:\n    - copy: {src: a, dest: /b}\n",
-    )]);
-    std::fs::create_dir_all(dir.path().join("files/a/empty")).unwrap();
-    for (name, target) in [("gone", "nowhere"), ("round", "..")] {
-        std::os::unix::fs::symlink(target, dir.path().join("files/a").join(name)).unwrap();
-    }
-    let path = dir.path().join("site.yml");
-    let playbook = parse(&Disk::here(), &path, &Options::default()).unwrap();
-    let bundled = sources(&Disk::here(), &playbook, SIZE_LIMIT).unwrap();
-    let names: Vec<_> = bundled
-        .iter()
-        .map(|path| path.file_name().unwrap())
-        .collect();
-    assert_eq!(names, ["empty", "gone", "round", "site.yml"]);
-}
-
-#[test]
-fn a_source_on_the_target_is_not_looked_for_here() {
-    let tasks = [
-        ("copy: {src: a, dest: /b}", true),
-        ("copy: {src: a, dest: /b, remote_src: true}", false),
-        ("assemble: {src: a, dest: /b}", false),
-        ("assemble: {src: a, dest: /b, remote_src: 'no'}", true),
-        ("unarchive: {src: a, dest: /b}", true),
-        ("unarchive: {src: a, dest: /b, copy: false}", false),
-    ];
-    for (task, ours) in tasks {
-        let playbook = format!("- hosts: all\n  tasks:\n    - {task}\n");
-        let dir = project(&[("site.yml", playbook.as_str()), ("files/a/1", "one")]);
-        let path = dir.path().join("site.yml");
-        let playbook = parse(&Disk::here(), &path, &Options::default()).unwrap();
-        assert_eq!(playbook.sources.len(), usize::from(ours), "{task}");
     }
 }
 

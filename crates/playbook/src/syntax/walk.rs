@@ -174,11 +174,6 @@ impl<'a> Walk<'a> {
         self.bases.last().cloned().unwrap_or_default()
     }
 
-    /// Notes that a file's name is a template, so what it holds is not checked.
-    pub(super) fn templated(&mut self) {
-        self.out.templated = true;
-    }
-
     fn play(&mut self, node: &Node) -> Play {
         let lists = ["pre_tasks", "tasks", "post_tasks", "handlers", "roles"];
         let outside = self.refused.len();
@@ -240,7 +235,7 @@ impl<'a> Walk<'a> {
         };
         for item in items {
             match item.as_str() {
-                Some(_) if item.is_template() => self.templated(),
+                Some(_) if item.is_template() => {}
                 Some(name) => {
                     let base = self.base();
                     let found = [base.join("vars").join(name), base.join(name)]
@@ -399,7 +394,7 @@ impl<'a> Walk<'a> {
             }
             "import_role" => task.imported = self.role_task(&task, true),
             "include_role" => self.included(&task, |walk| drop(walk.role_task(&task, false))),
-            _ => self.local_source(&task),
+            _ => self.check_local_follow(&task),
         }
         Some(task)
     }
@@ -417,7 +412,6 @@ impl<'a> Walk<'a> {
             return Vec::new();
         };
         if name.is_template() || name.as_str().is_none() {
-            self.templated();
             return Vec::new();
         }
         let text = name.as_str().unwrap_or_default().trim();
@@ -487,7 +481,6 @@ impl<'a> Walk<'a> {
             return Vec::new();
         };
         if name.is_template() || name.as_str().is_none() {
-            self.templated();
             return Vec::new();
         }
         let text = name.as_str().unwrap_or_default();
@@ -506,38 +499,17 @@ impl<'a> Walk<'a> {
             .unwrap_or_default()
     }
 
-    /// Notes the local file or folder that a task names literally.
-    fn local_source(&mut self, task: &Task) {
-        let bare = known::bare(&task.action);
-        let (name, kind) = match bare {
-            "copy" | "unarchive" | "assemble" => (task.args.get("src"), "files"),
-            "script" => (
-                task.args
-                    .get("_raw_params")
-                    .or_else(|| task.args.get("cmd")),
-                "files",
-            ),
-            "template" => (task.args.get("src"), "templates"),
-            "include_vars" => (
-                ["file", "dir", "_raw_params"]
-                    .iter()
-                    .find_map(|n| task.args.get(n)),
-                "vars",
-            ),
-            _ => return,
-        };
-        let Some(node) = name.filter(|_| !is_remote(task, bare)) else {
+    /// Refuses to keep the links of a folder, which are followed when it travels.
+    fn check_local_follow(&mut self, task: &Task) {
+        let (Some(keeps), Some(src)) = (task.args.get("local_follow"), task.args.get("src")) else {
             return;
         };
-        if node.is_template() {
-            self.out.templated = true;
+        let text = src
+            .as_str()
+            .filter(|text| !text.is_empty() && !src.is_template());
+        let Some(text) = text.filter(|_| known::bare(&task.action) == "copy" && is_no(keeps))
+        else {
             return;
-        }
-        let Some(text) = node.as_str() else { return };
-        let text = if bare == "script" {
-            text.split_whitespace().next().unwrap_or("")
-        } else {
-            text
         };
         let mut folders: Vec<PathBuf> = self
             .role
@@ -545,43 +517,23 @@ impl<'a> Walk<'a> {
             .map(|(_, path)| path.clone())
             .into_iter()
             .collect();
-        folders.extend(
-            self.within
-                .last()
-                .and_then(|p| p.parent())
-                .map(Path::to_path_buf),
-        );
+        let beside = self.within.last().and_then(|path| path.parent());
+        folders.extend(beside.map(Path::to_path_buf));
         folders.push(self.base());
         let found = folders
             .iter()
-            .flat_map(|folder| [folder.join(kind).join(text), folder.join(text)])
+            .flat_map(|folder| [folder.join("files").join(text), folder.join(text)])
             .map(|path| normal(&path))
             .find(|path| self.files.is_file(path) || self.files.is_dir(path));
-        let found = found.filter(|_| !text.is_empty());
-        let keeps = task.args.get("local_follow");
-        let keeps =
-            keeps.filter(|given| given.scalar_text().and_then(|t| truth(&t)) == Some(false));
-        if let (Some(keeps), Some(path)) = (keeps, &found)
-            && self.files.is_dir(path)
-        {
+        if found.is_some_and(|path| self.files.is_dir(&path)) {
             let wrong = "`local_follow: false` is not supported for a folder";
             self.refuse(Diagnostic::new(&keeps.span, wrong).hint(LINKS_ARE_FOLLOWED));
         }
-        self.out.sources.extend(found);
     }
 }
 
-/// Returns whether the `src` of a task lies on the target, or may: what a template says is not known.
-fn is_remote(task: &Task, bare: &str) -> bool {
-    let says = |name: &str| {
-        let given = task.args.get(name)?;
-        Some(given.scalar_text().as_deref().and_then(truth))
-    };
-    match (says("remote_src"), says("copy")) {
-        (Some(remote), _) => remote != Some(false),
-        (None, Some(copy)) if bare == "unarchive" => copy != Some(true),
-        (None, _) => bare == "assemble",
-    }
+fn is_no(node: &Node) -> bool {
+    node.scalar_text().and_then(|text| truth(&text)) == Some(false)
 }
 
 /// Gives an imported play the `vars`, `when` and `tags` of its import; its own variables win.

@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// Returns the parsed template.
-pub(super) fn template(text: &str, syntax: &Syntax) -> Result<Rc<Vec<Stmt>>, Error> {
+pub(crate) fn template(text: &str, syntax: &Syntax) -> Result<Rc<Vec<Stmt>>, Error> {
     let kept = TEMPLATES.with_borrow_mut(|all| match all.get(syntax) {
         Some(kept) => Rc::clone(kept),
         None => Rc::clone(all.entry(syntax.clone()).or_default()),
@@ -33,7 +33,7 @@ pub(super) fn template(text: &str, syntax: &Syntax) -> Result<Rc<Vec<Stmt>>, Err
 }
 
 /// Returns the parsed expression.
-pub(super) fn expression(text: &str, literal_backslashes: bool) -> Result<Rc<Expr>, Error> {
+pub(crate) fn expression(text: &str, literal_backslashes: bool) -> Result<Rc<Expr>, Error> {
     let syntax = Syntax {
         literal_backslashes,
         ..Syntax::default()

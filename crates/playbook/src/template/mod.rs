@@ -3,8 +3,8 @@
 //! A [`Templar`] renders what the author wrote against a [`Scope`] of raw variables. Results are
 //! native, as in ansible-core 2.19: `"{{ x }}"` alone gives the value itself.
 
-mod ast;
-mod cache;
+pub(crate) mod ast;
+pub(crate) mod cache;
 mod check;
 mod error;
 mod escapes;
@@ -23,6 +23,7 @@ pub mod plugins;
 mod scope;
 mod templar;
 mod text;
+mod visit;
 mod yaml_out;
 
 pub use check::{check, check_expression};
@@ -32,3 +33,4 @@ pub use lexer::Syntax;
 pub use limits::Limits;
 pub use scope::{Kwargs, Nowhere, Outside, Scope};
 pub use templar::Templar;
+pub(crate) use visit::{each_expression, each_inner};

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::ast::Expr;
 use super::eval::{Evaluator, Frame, defined};
 use super::file::{self, FileOptions};
 use super::limits::Limits;
@@ -86,6 +87,13 @@ impl<'a> Templar<'a> {
         self.expression(expression, place, false, false)
             .and_then(finalize::result)
             .map_err(|error| error.within(expression, place))
+    }
+
+    /// Evaluates a parsed expression.
+    pub(crate) fn value_of(&self, expr: &Expr) -> Result<Value, Error> {
+        self.machine()
+            .value(expr, &Frame::root())
+            .and_then(finalize::result)
     }
 
     fn expression(

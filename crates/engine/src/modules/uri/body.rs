@@ -1,17 +1,24 @@
 //! Writes the `body` of `uri` in the format asked for.
 
+use std::collections::BTreeMap;
+use std::io;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value as Json};
 
 use crate::module::Failure;
 use crate::modules::paths;
+use crate::source::Source;
+
+/// Files that the controller sent with the task.
+type Sources = BTreeMap<String, Source>;
 
 /// What is sent, if anything is, and its content type where the format has one.
 type Encoded = (Option<Vec<u8>>, Option<String>);
 
 /// Returns the bytes and, where the format has one, the content type.
-pub(super) fn encode(body: &Json, format: &str) -> Result<Encoded, Failure> {
+pub(super) fn encode(body: &Json, format: &str, sources: &Sources) -> Result<Encoded, Failure> {
     let kind = |kind: &str| Some(kind.to_owned());
     let given = |text: String| (!body.is_null()).then(|| text.into_bytes());
     match format {
@@ -25,7 +32,7 @@ pub(super) fn encode(body: &Json, format: &str) -> Result<Encoded, Failure> {
             given(urlencoded(body)?),
             kind("application/x-www-form-urlencoded"),
         )),
-        "form-multipart" => multipart(body).map(|(bytes, kind)| (Some(bytes), kind)),
+        "form-multipart" => multipart(body, sources).map(|(bytes, kind)| (Some(bytes), kind)),
         _ => Ok((given(raw(body)), None)),
     }
 }
@@ -86,8 +93,9 @@ fn quote(text: &str) -> String {
     out
 }
 
-/// Writes a form of several parts: texts, and files of the machine by `filename`.
-fn multipart(body: &Json) -> Result<(Vec<u8>, Option<String>), Failure> {
+/// Writes a form of several parts: texts, and files by `filename`: those sent with the task, or the
+/// machine's.
+fn multipart(body: &Json, sources: &Sources) -> Result<(Vec<u8>, Option<String>), Failure> {
     let Json::Object(fields) = body else {
         return Err(Failure::new(
             "failed to parse body as form-multipart: Mapping is required",
@@ -97,20 +105,32 @@ fn multipart(body: &Json) -> Result<(Vec<u8>, Option<String>), Failure> {
     let boundary = crate::digest::checksum(seed.as_bytes(), "sha1").unwrap_or_default();
     let mut out = Vec::new();
     for (name, value) in fields {
-        part(&mut out, &boundary, name, value)?;
+        part(
+            &mut out,
+            &boundary,
+            name,
+            value,
+            sources.get(&format!("body.{name}")),
+        )?;
     }
     out.extend(format!("--{boundary}--\r\n").into_bytes());
     let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
     Ok((out, Some(kind)))
 }
 
-fn part(out: &mut Vec<u8>, boundary: &str, name: &str, value: &Json) -> Result<(), Failure> {
+fn part(
+    out: &mut Vec<u8>,
+    boundary: &str,
+    name: &str,
+    value: &Json,
+    sent: Option<&Source>,
+) -> Result<(), Failure> {
     let empty = Map::new();
     let options = value.as_object().unwrap_or(&empty);
     let text = |key: &str| options.get(key).and_then(Json::as_str);
     let content = match (value, text("content"), text("filename")) {
         (Json::Object(_), Some(content), _) => content.as_bytes().to_vec(),
-        (Json::Object(_), None, Some(path)) => std::fs::read(path).map_err(|e| {
+        (Json::Object(_), None, Some(path)) => file(path, sent).map_err(|e| {
             Failure::new(format!(
                 "failed to parse body as form-multipart: {path}: {e}"
             ))
@@ -143,6 +163,15 @@ fn part(out: &mut Vec<u8>, boundary: &str, name: &str, value: &Json) -> Result<(
     Ok(())
 }
 
+fn file(path: &str, sent: Option<&Source>) -> io::Result<Vec<u8>> {
+    let Some(sent) = sent else {
+        return std::fs::read(path);
+    };
+    let mut bytes = Vec::new();
+    sent.write_to(&mut bytes)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +181,7 @@ mod tests {
     fn forms_are_written_as_python_writes_them() {
         let body = json!({"a": "b c", "d": ["1", 2], "e": null, "ü": "&"});
         assert_eq!(urlencoded(&body).unwrap(), "a=b+c&d=1&d=2&%C3%BC=%26");
-        let (json, kind) = encode(&json!({"a": [1, true]}), "json").unwrap();
+        let (json, kind) = encode(&json!({"a": [1, true]}), "json", &Sources::new()).unwrap();
         assert_eq!(
             String::from_utf8(json.unwrap()).unwrap(),
             r#"{"a": [1, true]}"#
