@@ -72,17 +72,30 @@ pub(crate) fn bakes(
 impl BakePlan {
     /// Returns what is known of the machine before it exists, for checking the playbooks.
     pub(crate) fn facts(&self) -> BTreeMap<String, String> {
-        let distribution = match &self.source {
-            Source::Ubuntu(_) => Some("Ubuntu"),
-            Source::Debian(_) => Some("Debian"),
-            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) | Source::Image { .. } => None,
+        let (distribution, release) = match &self.source {
+            Source::Ubuntu(release) => ("Ubuntu", release),
+            Source::Debian(suite) => ("Debian", suite),
+            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) | Source::Image { .. } => {
+                return BTreeMap::from([(
+                    "architecture".to_owned(),
+                    self.arch.kernel().to_owned(),
+                )]);
+            }
         };
-        let mut facts =
-            BTreeMap::from([("architecture".to_owned(), self.arch.kernel().to_owned())]);
-        if let Some(distribution) = distribution {
-            facts.insert("distribution".to_owned(), distribution.to_owned());
-            facts.insert("os_family".to_owned(), "Debian".to_owned());
+        let mut facts = vec![
+            ("architecture", self.arch.kernel()),
+            ("distribution", distribution),
+            ("os_family", "Debian"),
+            ("pkg_mgr", "apt"),
+            ("service_mgr", "systemd"),
+            ("system", "Linux"),
+        ];
+        // `24.04`; what a code name stands for, the machine itself says.
+        if let Some((major, _)) = release.split_once('.') {
+            facts.push(("distribution_version", release));
+            facts.push(("distribution_major_version", major));
         }
-        facts
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        facts.into_iter().map(owned).collect()
     }
 }

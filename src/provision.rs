@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use amibake_playbook::diagnostic::Diagnostics;
+use amibake_playbook::diagnostic::{Diagnostic, Diagnostics};
 use amibake_playbook::files::Disk;
 use amibake_playbook::reads::{self, Given};
-use amibake_playbook::syntax::{self, Playbook};
+use amibake_playbook::syntax::{self, AllUsed, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_playbook::yaml;
 use amibake_protocol::job::{Entry, Options};
@@ -298,6 +298,32 @@ fn inline(step: &Provision, manifest: &Path) -> Option<yaml::Node> {
     yaml::parse(manifest, yaml.as_bytes())
         .ok()
         .map(|document| document.root)
+}
+
+/// Adds what `steps` use to `used`, and returns what is wrong with them.
+pub(crate) fn survey(
+    steps: &[Provision],
+    manifest: &Path,
+    facts: BTreeMap<String, String>,
+    used: &mut AllUsed,
+) -> Vec<Diagnostic> {
+    let options = syntax::Options {
+        facts,
+        strict: true,
+        survey: true,
+        ..syntax::Options::default()
+    };
+    let mut wrong = Vec::new();
+    for step in steps {
+        match parse(step, manifest, &options) {
+            Ok(playbook) => {
+                used.extend(&playbook.used);
+                wrong.extend(playbook.wrong);
+            }
+            Err(Diagnostics(more)) => wrong.extend(more),
+        }
+    }
+    wrong
 }
 
 fn parse(

@@ -4,6 +4,7 @@ mod apply;
 mod build;
 mod context;
 mod reap;
+mod used;
 mod validate;
 mod vars;
 

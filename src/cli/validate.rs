@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::syntax::AllUsed;
 use time::OffsetDateTime;
 
 use super::vars::VarArgs;
-use super::{CommandContext, Form, Reporting};
+use super::{CommandContext, Form, Reporting, used};
 use crate::exit::{Answer, Failure};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, OnError};
@@ -19,6 +21,9 @@ pub(crate) struct Args {
     /// Where the machines will come from
     #[arg(long, value_enum, default_value = "ec2")]
     target: TargetKind,
+    /// List modules, filters, tests and lookups, and how each is supported
+    #[arg(long)]
+    report: bool,
     #[command(flatten)]
     vars: VarArgs,
 }
@@ -39,9 +44,16 @@ impl Args {
         for warning in &manifest.warnings {
             cx.events.warn(warning.headline());
         }
+        let (mut used, mut wrong) = (AllUsed::default(), Vec::new());
         for bake in
             plan::bakes(&manifest, self.target, OnError::default(), now).map_err(Failure::new)?
         {
+            if self.report {
+                let found =
+                    provision::survey(&bake.provision, &bake.manifest, bake.facts(), &mut used);
+                wrong.extend(found);
+                continue;
+            }
             let work = provision::ready(&bake.provision, &bake.manifest, bake.facts());
             let work = work.map_err(|error| Failure::usage(error).masked(&bake.secrets))?;
             let events = cx.events.masked(bake.secrets.clone());
@@ -49,6 +61,9 @@ impl Args {
                 events.warn(warning);
             }
         }
-        Ok(Answer::default())
+        Ok(match self.report {
+            true => used::answer(&used, Diagnostic::merged(wrong)),
+            false => Answer::default(),
+        })
     }
 }

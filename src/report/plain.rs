@@ -180,11 +180,12 @@ impl Plain {
         self.paint.paint(Colour::Red, &text::printable_lines(&line)) + "\n"
     }
 
+    /// Ours may have several lines, a line of the playbook among them; a machine's are one.
     fn warning(&self, message: &str, place: Option<&Place>) -> String {
         let place = place.map_or_else(String::new, |place| {
             format!(" ({}:{})", place.file, place.line)
         });
-        let line = text::printable(&format!("[WARNING]: {message}{place}"));
+        let line = text::printable_lines(&format!("[WARNING]: {message}{place}"));
         self.paint.paint(Colour::Yellow, &line) + "\n"
     }
 
@@ -226,7 +227,9 @@ impl Plain {
                 diff,
                 ..
             } => self.finished(host, *index, *status, result, diff),
-            HostEvent::Warning { message, place } => self.warning(message, place.as_ref()),
+            HostEvent::Warning { message, place } => {
+                self.warning(&text::printable(message), place.as_ref())
+            }
             HostEvent::Finished { recap, error } => {
                 // A build has two runs: what makes the image, and its tests.
                 text::add(self.recaps.entry(Arc::clone(host)).or_default(), recap);

@@ -37,7 +37,7 @@ fn all_ways(text: &str) {
         .map(|v| v.repr().len());
     let _ = templar.condition(&Value::authored(text, None));
     let _ = templar.render_file(text, &FileOptions::default(), "t.j2");
-    let _ = amibake_playbook::template::check(text, None);
+    let _ = amibake_playbook::template::uses(text);
     assert!(
         start.elapsed() < LIMIT,
         "{}",

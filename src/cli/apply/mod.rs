@@ -14,7 +14,7 @@ use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_protocol::job::{Become, Options};
 
-use super::{CommandContext, Form, Reporting};
+use super::{CommandContext, Form, Reporting, used};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
 use crate::provision;
@@ -79,7 +79,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArgs {
     /// Machine to run on, as `[user@]address[:port]`; repeatable
-    #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags"])]
+    #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags", "report"])]
     host: Vec<String>,
     /// Inventory file, INI or YAML
     #[arg(short, long, value_name = "FILE", conflicts_with = "host")]
@@ -125,6 +125,9 @@ struct ChoiceArgs {
     /// List the tags and run nothing
     #[arg(long)]
     list_tags: bool,
+    /// List modules, filters, tests and lookups, how each is supported, and run nothing
+    #[arg(long)]
+    report: bool,
 }
 
 impl ChoiceArgs {
@@ -158,6 +161,9 @@ impl Args {
         let vault = self.vault.vault().map_err(Failure::usage)?;
         let files = Opened::with(&vault);
         let playbook = self.parse(&files, cx)?;
+        if self.choice.report {
+            return Ok(used::answer(&playbook.used, playbook.wrong));
+        }
         if self.choice.list_tasks || self.choice.list_tags {
             let text = list::render(&self.playbook, &playbook, &self.choice.listed());
             return Ok(Answer::text(text));
@@ -194,6 +200,7 @@ impl Args {
             collections_path: from_here(&self.collections_path),
             local: self.target.local,
             tags: Selection::new(&self.choice.tags, &self.choice.skip_tags),
+            survey: self.choice.report,
             ..syntax::Options::default()
         }
     }

@@ -138,7 +138,9 @@ fn read<T>(run: &Run<'_>, read: Result<Read<T>, Diagnostics>) -> Result<T, Stop>
 
 fn warn(run: &Run<'_>, warnings: &[Diagnostic]) {
     for warning in warnings {
-        run.warn(warning.to_string(), None);
+        let hint = warning.hint.as_ref().map(|hint| format!("; {hint}"));
+        let message = warning.message.clone() + &hint.unwrap_or_default();
+        run.warn(message, Some(&place(&warning.span)));
     }
 }
 

@@ -23,6 +23,8 @@ mod role;
 mod statements;
 mod support;
 mod task;
+mod templates;
+mod used;
 mod walk;
 
 use std::path::Path;
@@ -41,6 +43,7 @@ pub use model::{
 pub use module_groups::runtime_file;
 pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
 pub use support::{BECOME_METHODS, STRATEGIES};
+pub use used::{AllUsed, Supported, UsedKind};
 
 /// Parses and checks the playbook at `path`.
 ///

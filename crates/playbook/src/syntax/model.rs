@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::used::AllUsed;
 use crate::argspec::ModuleSpec;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::tags::Selection;
@@ -25,6 +26,8 @@ pub struct Options {
     pub tags: Selection,
     /// Whether what certainly fails when a task runs is an error, and not a warning.
     pub strict: bool,
+    /// Whether what is wrong shall not keep a playbook from being returned.
+    pub survey: bool,
 }
 
 /// A playbook with all that it reaches.
@@ -42,6 +45,10 @@ pub struct Playbook {
     pub folders: BTreeSet<PathBuf>,
     /// What makes it a playbook for one host at a time: keywords for which hosts wait for others.
     pub one_host: Vec<Diagnostic>,
+    /// What it uses, and how that is supported.
+    pub used: AllUsed,
+    /// What is wrong with it, where that was asked to be no error.
+    pub wrong: Vec<Diagnostic>,
 }
 
 /// Keywords as written, in order, with what stands around them applied by whoever runs them.

@@ -4,9 +4,12 @@ use super::free_form;
 use super::keywords::{self, Place};
 use super::known::{self, Name};
 use super::reach::Reachability;
+use super::used::{Supported, UsedKind};
 use super::walk::{Follow, Walk};
 use super::{Args, Keywords, Task, args, catalogue, delegation};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::template::Use;
+use crate::template::plugins::{self, Support};
 use crate::value;
 use crate::yaml::{Kind, Node};
 
@@ -97,17 +100,22 @@ impl Walk<'_> {
     }
 
     fn check_lookup(&mut self, lookup: &str, key: &Node) {
-        let bare = known::bare(lookup);
-        if keywords::UNSUPPORTED_LOOKUPS.contains(&bare) {
-            let message = format!("the lookup `{bare}` is not supported");
-            self.error(Diagnostic::new(&key.span, message));
-        }
-        if !keywords::LOOKUPS.contains(&lookup) && !lookup.contains('.') {
-            let wrong = Diagnostic::new(
-                &key.span,
-                format!("there is no lookup `{lookup}` to loop with"),
-            );
-            self.error(wrong.nearest(lookup, keywords::LOOKUPS.iter().copied()));
+        let used = Use {
+            kind: plugins::Kind::Lookup,
+            name: lookup.to_owned(),
+            line: 0,
+            column: 0,
+        };
+        match plugins::support(used.kind, lookup) {
+            Support::Unknown => {
+                let wrong = format!("there is no lookup `{lookup}` to loop with");
+                let here = used.kind.here();
+                let short = |full: &String| full.rsplit('.').next().unwrap_or_default().to_owned();
+                let names: Vec<String> = here.iter().map(short).collect();
+                let wrong = Diagnostic::new(&key.span, wrong);
+                self.error(wrong.nearest(lookup, names.iter().map(String::as_str)));
+            }
+            Support::Here | Support::Missing | Support::Foreign => self.note_use(&key.span, &used),
         }
     }
 
@@ -179,10 +187,16 @@ impl Walk<'_> {
         Diagnostic::new(&key.span, message).nearest(name, all)
     }
 
-    /// Complains of modules that are not here, unless they cannot be reached.
+    /// Notes that a module is used, and complains if it is not here, unless it cannot be reached.
     fn check_action(&mut self, name: &str, key: &Node, unknown: impl FnOnce() -> Diagnostic) {
+        if self.position.reach == Reachability::No {
+            return;
+        }
         let refused = |message: String| Diagnostic::new(&key.span, message);
-        match (self.own_module(name), (self.name)(name)) {
+        let own = self.own_module(name);
+        let found = (self.name)(name);
+        self.note_module(name, found, own.is_some(), key);
+        match (own, found) {
             (Some(own), Name::Module(_) | Name::Statement) => {
                 self.stop(refused(own).hint("Ansible takes it instead of its own of that name"));
             }
@@ -191,19 +205,30 @@ impl Walk<'_> {
             (None, Name::Missing(full)) => {
                 self.refuse(refused(format!("`{full}` is not in amibake yet")));
             }
-            (None, Name::Foreign) => {
+            (None, Name::Unknown) if self.follow == Follow::Everything => self.error(unknown()),
+            (None, Name::Foreign | Name::Unknown) => {
                 self.refuse(refused(format!(
                     "`{name}` is not a module that amibake has"
                 )));
             }
-            (None, Name::Unknown) if self.follow == Follow::Nothing => {
-                self.refuse(refused(format!(
-                    "`{name}` is not a module that amibake has"
-                )));
-            }
-            (None, Name::Unknown) if self.position.reach == Reachability::No => {}
-            (None, Name::Unknown) => self.error(unknown()),
         }
+    }
+
+    fn note_module(&mut self, name: &str, found: Name, own: bool, key: &Node) {
+        let (full, supported) = match found {
+            _ if own => (name.to_owned(), Supported::Python),
+            Name::Module(spec) => (spec.name.to_owned(), Supported::Works),
+            Name::Statement => (
+                format!("ansible.builtin.{}", known::bare(name)),
+                Supported::Works,
+            ),
+            Name::Missing(full) => (full.to_owned(), Supported::Missing),
+            Name::Foreign => (name.to_owned(), Supported::Foreign),
+            Name::Unknown => (name.to_owned(), Supported::Unknown),
+        };
+        self.out
+            .used
+            .add(UsedKind::Module, full, supported, &key.span);
     }
 
     fn is_module(&self, name: &str) -> bool {
@@ -343,6 +368,7 @@ impl Walk<'_> {
             self.error(error);
         }
         self.check_statement(task);
+        self.check_rendered(task);
         self.check_names_of(&task.keywords);
         if (place, self.follow) == (Place::Handler, Follow::Everything)
             && matches!(known::bare(&task.action), "import_role" | "include_role")
@@ -368,6 +394,7 @@ impl Walk<'_> {
     /// Checks the values of keywords as far as they are literal.
     pub(super) fn check_keywords(&mut self, keywords: &Keywords, place: Place) {
         self.check_support(keywords, place);
+        self.check_templates(keywords);
         for (name, value) in keywords {
             let boolean = keywords::BOOLEANS.contains(&name.as_str());
             if boolean

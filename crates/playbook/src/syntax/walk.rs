@@ -78,9 +78,11 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn finish(mut self, plays: Vec<Play>) -> Result<Playbook, Diagnostics> {
-        if !self.errors.is_empty() {
-            return Err(Diagnostics(Diagnostic::merged(self.errors)));
+        let wrong = Diagnostic::merged(self.errors);
+        if !wrong.is_empty() && !self.options.survey {
+            return Err(Diagnostics(wrong));
         }
+        self.out.wrong = wrong;
         self.out.warnings = Diagnostic::merged(self.out.warnings);
         self.out.plays = plays;
         Ok(self.out)
@@ -266,10 +268,13 @@ impl<'a> Walk<'a> {
             self.out.files.insert(path.to_path_buf());
             return;
         }
-        if let Some(root) = load(self, path)
-            && !matches!(root.kind, Kind::Map(_) | Kind::Null)
-        {
-            self.error(root.unexpected("a file of variables", "a mapping"));
+        let Some(root) = load(self, path) else {
+            return;
+        };
+        match root.kind {
+            Kind::Map(_) => self.check_variables(&root),
+            Kind::Null => {}
+            _ => self.error(root.unexpected("a file of variables", "a mapping")),
         }
     }
 

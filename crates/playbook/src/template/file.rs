@@ -1,5 +1,8 @@
 //! Template files, as the template module renders them.
 
+use std::rc::Rc;
+
+use super::ast::Stmt;
 use super::eval::{Evaluator, Frame, at_line};
 use super::lexer::Syntax;
 use super::{Error, ErrorKind, cache, finalize};
@@ -63,6 +66,20 @@ fn is_template(text: &str, syntax: &Syntax) -> bool {
         &syntax.comment_start,
     ];
     text.starts_with("#jinja2:") || starts.iter().any(|start| text.contains(start.as_str()))
+}
+
+/// Returns a file's template, parsed, and how many lines stand before it.
+pub(super) fn parse(text: &str, options: &FileOptions) -> Result<(Rc<Vec<Stmt>>, u32), Error> {
+    let mut syntax = options.syntax.clone();
+    let body = overrides(text, &mut syntax)?;
+    let before = u32::from(body.len() < text.len());
+    let parsed = cache::template(body, &syntax).map_err(|mut error| {
+        if let Some(place) = &mut error.place {
+            place.line += before;
+        }
+        error
+    })?;
+    Ok((parsed, before))
 }
 
 /// Reads a first line `#jinja2: lstrip_blocks: True, …` and returns the rest of the text.

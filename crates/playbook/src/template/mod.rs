@@ -5,13 +5,13 @@
 
 pub(crate) mod ast;
 pub(crate) mod cache;
-mod check;
 mod error;
 mod escapes;
 mod eval;
 mod file;
 mod filters;
 mod finalize;
+mod foresee;
 mod format;
 mod given;
 mod jinja_tests;
@@ -23,14 +23,16 @@ pub mod plugins;
 mod scope;
 mod templar;
 mod text;
+mod uses;
 mod visit;
 mod yaml_out;
 
-pub use check::{check, check_expression};
 pub use error::{Error, ErrorKind};
 pub use file::FileOptions;
+pub use foresee::foresee;
 pub use lexer::Syntax;
 pub use limits::Limits;
 pub use scope::{Kwargs, Nowhere, Outside, Scope};
 pub use templar::Templar;
+pub use uses::{Use, uses, uses_of_expression, uses_of_file};
 pub(crate) use visit::{each_expression, each_inner};

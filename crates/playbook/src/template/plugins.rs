@@ -80,7 +80,7 @@ const SHORT_LOOKUPS: &[(&str, &str)] = &[
 ];
 
 impl Kind {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Test => "test",
@@ -155,7 +155,7 @@ pub fn support(kind: Kind, name: &str) -> Support {
 }
 
 /// Returns the error of a plugin that is not here.
-pub(super) fn unknown(kind: Kind, name: &str) -> Error {
+pub(crate) fn unknown(kind: Kind, name: &str) -> Error {
     let word = kind.word();
     match support(kind, name) {
         Support::Missing | Support::Foreign => Error::new(

@@ -205,7 +205,7 @@ impl<'a> Templar<'a> {
         file::render(&self.machine(), text, options, path)
     }
 
-    fn machine(&self) -> Evaluator<'_> {
+    pub(super) fn machine(&self) -> Evaluator<'_> {
         Evaluator::new(self.scope, self.outside, self.limits, &self.warnings)
     }
 }

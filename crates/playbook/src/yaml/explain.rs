@@ -7,6 +7,10 @@ pub(super) fn explain(span: &Span, message: &str) -> Diagnostic {
     let diagnostic = Diagnostic::new(span, message);
     let line = span.source.line(span.line).unwrap_or("");
     let above = span.source.line(span.line.saturating_sub(1)).unwrap_or("");
+    // What is wrong is said already.
+    if message.contains("anchor") || message.contains("alias") {
+        return diagnostic;
+    }
     match guess(line).or_else(|| guess(above)) {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,
@@ -20,6 +24,12 @@ fn guess(line: &str) -> Option<&'static str> {
     }
     if value.starts_with("{{") {
         return Some("a value that begins with `{{` must be quoted: \"{{ … }}\"");
+    }
+    if value.starts_with(['{', '[']) {
+        let template = value.contains("{{");
+        return template.then_some(
+            "between `{ }` and `[ ]` a text with `{{` must be quoted: {key: \"… {{ … }}\"}",
+        );
     }
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
     match quote {

@@ -393,3 +393,106 @@ fn what_is_left_of_a_task_that_was_commented_out_is_passed_over() {
     );
     assert_eq!(playbook.unwrap().plays[0].tasks.len(), 1);
 }
+
+#[test]
+fn filters_and_lookups_are_judged_where_they_stand() {
+    let of = |task: &str, template: &str, strict: bool| {
+        let site = format!("- hosts: all\n  tasks:\n{task}");
+        let files = [("site.yml", site.as_str()), ("templates/a.j2", template)];
+        let options = Options {
+            strict,
+            ..on_debian()
+        };
+        becomes(&files, &options, "community.general.jc")
+    };
+    let missing = "{{ x | community.general.jc }}";
+    let msg = format!("    - debug: {{msg: '{missing}'}}\n");
+    for (task, expected) in [
+        (msg.clone(), Becomes::Error),
+        (format!("{msg}      when: x\n"), Becomes::Warning),
+        (
+            format!("{msg}      when: ansible_os_family == 'RedHat'\n"),
+            Becomes::Nothing,
+        ),
+        (
+            "    - debug:\n      when: x | community.general.jc\n".to_owned(),
+            Becomes::Warning,
+        ),
+        (
+            format!("    - debug:\n      vars: {{a: '{missing}'}}\n"),
+            Becomes::Warning,
+        ),
+        (
+            format!("    - debug:\n      name: '{missing}'\n"),
+            Becomes::Nothing,
+        ),
+        (
+            format!("    - debug: {{msg: !unsafe '{missing}'}}\n"),
+            Becomes::Nothing,
+        ),
+        (
+            "    - debug: {var: x | community.general.jc}\n".to_owned(),
+            Becomes::Error,
+        ),
+        (
+            "    - assert: {that: [x | community.general.jc]}\n".to_owned(),
+            Becomes::Error,
+        ),
+    ] {
+        assert_eq!(of(&task, "", false), expected, "{task}");
+    }
+    let render = "    - template: {src: a.j2, dest: /a}\n";
+    assert_eq!(of(render, missing, false), Becomes::Error);
+    assert_eq!(of(render, "no template", false), Becomes::Nothing);
+    let wrong = parsed(
+        &[
+            ("site.yml", &format!("- hosts: all\n  tasks:\n{render}")),
+            ("templates/a.j2", "a\n{{ x | community.general.jc }}\n"),
+        ],
+        &Options::default(),
+    );
+    let shown = wrong.unwrap_err().to_string();
+    assert!(shown.contains("templates/a.j2:2:"), "{shown}");
+    // What nobody knows, Ansible finds out when the task runs.
+    let unknown = |strict| {
+        let site = "- hosts: all\n  tasks:\n    - debug: {msg: '{{ x | uper }}'}\n";
+        let options = Options {
+            strict,
+            ..Options::default()
+        };
+        becomes(
+            &[("site.yml", site)],
+            &options,
+            "No filter named 'uper'. Did you mean 'upper'?",
+        )
+    };
+    assert_eq!(
+        (unknown(false), unknown(true)),
+        (Becomes::Warning, Becomes::Error)
+    );
+}
+
+#[test]
+fn a_survey_lists_what_is_used_and_how_it_is_supported() {
+    let site = "- hosts: all\n  tasks:\n    - pacman: {name: '{{ a | upper }}'}\n    - copy: {content: \"{{ lookup('env', 'X') }}\", dest: /a}\n      when: x is defined\n    - dnf: {name: a}\n      when: ansible_os_family == 'RedHat'\n    - copy: {content: x, dest: /b}\n";
+    let options = Options {
+        survey: true,
+        ..on_debian()
+    };
+    let playbook = parsed(&[("site.yml", site)], &options).unwrap();
+    let used = playbook.used.iter();
+    let listed: Vec<String> = used
+        .map(|(kind, name, how, places)| format!("{kind:?} {name} {how:?} {}", places.len()))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "Module ansible.builtin.copy Works 2",
+            "Module community.general.pacman Missing 1",
+            "Filter ansible.builtin.upper Works 1",
+            "Test ansible.builtin.defined Works 1",
+            "Lookup ansible.builtin.env Works 1",
+        ]
+    );
+    assert_eq!(playbook.wrong.len(), 1);
+}

@@ -1,0 +1,241 @@
+//! What templates name that is not there: in tasks and keywords, in variables, in the files that tasks render.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::reach::Reachability;
+use super::used::Supported;
+use super::walk::{Follow, Walk, normal};
+use super::{Keywords, Task, known};
+use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::template::plugins::{self, Support};
+use crate::template::{Error, FileOptions, Use, uses, uses_of_expression, uses_of_file};
+use crate::yaml::{Kind, Node, truth};
+
+/// Keywords whose texts are conditions.
+const CONDITIONS: &[&str] = &["when", "failed_when", "changed_when", "until", "break_when"];
+
+/// Larger files are no templates.
+const MOST_BYTES: usize = 1 << 20;
+
+impl Walk<'_> {
+    /// Looks at what the keywords of a play, role, block or task name.
+    pub(super) fn check_templates(&mut self, keywords: &Keywords) {
+        if self.follow == Follow::Nothing {
+            return;
+        }
+        for (name, value) in keywords {
+            match name.as_str() {
+                // What cannot be rendered in a name is shown as it is.
+                "name" | "hosts" | "register" => {}
+                // A variable that nobody reads does no harm.
+                "vars" => self.check_variables(value),
+                name if CONDITIONS.contains(&name) => self.conditions(value),
+                "loop_control" => {
+                    for (key, value) in value.as_map().unwrap_or_default() {
+                        match key.as_str() {
+                            Some("break_when") => self.conditions(value),
+                            _ => self.texts(value),
+                        }
+                    }
+                }
+                _ => self.texts(value),
+            }
+        }
+    }
+
+    /// Looks at variables, which are rendered when something reads them.
+    pub(super) fn check_variables(&mut self, value: &Node) {
+        self.no_surer_than(Reachability::Undecided, |walk| walk.texts(value));
+    }
+
+    /// Looks at the parameters of a task, and at the file that it renders.
+    pub(super) fn check_rendered(&mut self, task: &Task) {
+        if self.follow == Follow::Nothing || self.position.reach == Reachability::No {
+            return;
+        }
+        let action = known::bare(&task.action);
+        for (name, value) in &task.args.named {
+            match (action, name.as_str()) {
+                ("assert", "that") => self.conditions(value),
+                ("debug", "var") => self.expressions(value),
+                // Keywords of what is included, and judged there.
+                ("include_tasks" | "include_role", "apply") => {}
+                _ => self.texts(value),
+            }
+        }
+        task.args
+            .template
+            .iter()
+            .for_each(|value| self.texts(value));
+        if action == "template" {
+            self.check_template_file(task);
+        }
+    }
+
+    fn texts(&mut self, node: &Node) {
+        self.each_text(node, &mut |walk, node, text| {
+            walk.note(&node.span, uses(text));
+        });
+    }
+
+    fn expressions(&mut self, node: &Node) {
+        self.each_text(node, &mut |walk, node, text| {
+            walk.note(&node.span, uses_of_expression(text));
+        });
+    }
+
+    /// A condition is an expression; where it has a template, the run says what it thinks of that.
+    fn conditions(&mut self, node: &Node) {
+        self.each_text(node, &mut |walk, node, text| {
+            let found = match text.contains("{{") || text.contains("{%") {
+                true => uses(text),
+                false => uses_of_expression(text),
+            };
+            walk.note(&node.span, found);
+        });
+    }
+
+    fn each_text(&mut self, node: &Node, look: &mut dyn FnMut(&mut Self, &Node, &str)) {
+        if matches!(node.tag.as_deref(), Some("!unsafe" | "!vault")) {
+            return;
+        }
+        match &node.kind {
+            Kind::Str(text) => look(self, node, text),
+            Kind::Seq(items) => items.iter().for_each(|item| self.each_text(item, look)),
+            Kind::Map(pairs) => {
+                for (_, value) in pairs {
+                    self.each_text(value, look);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, span: &Span, found: Result<Vec<Use>, Error>) {
+        match found {
+            Ok(found) => found.iter().for_each(|used| self.note_use(span, used)),
+            Err(error) => self.fails(Diagnostic::new(span, error.message)),
+        }
+    }
+
+    /// Notes that a filter, test or lookup is used, and says so if it is not there.
+    pub(super) fn note_use(&mut self, span: &Span, used: &Use) {
+        if self.position.reach == Reachability::No {
+            return;
+        }
+        let support = plugins::support(used.kind, &used.name);
+        let full = plugins::full_name(used.kind, &used.name);
+        self.out.used.add(
+            used.kind.into(),
+            full.clone(),
+            Supported::from(support),
+            span,
+        );
+        let word = used.kind.word();
+        match support {
+            Support::Here => {}
+            Support::Missing => {
+                self.refuse(Diagnostic::new(
+                    span,
+                    format!("the {word} `{full}` is not in amibake yet"),
+                ));
+            }
+            Support::Foreign => {
+                self.refuse(Diagnostic::new(
+                    span,
+                    format!("`{full}` is not a {word} that amibake has"),
+                ));
+            }
+            Support::Unknown => {
+                let error = plugins::unknown(used.kind, &used.name);
+                self.fails(Diagnostic::new(span, error.message));
+            }
+        }
+    }
+
+    fn check_template_file(&mut self, task: &Task) {
+        let Some(src) = task.args.get("src") else {
+            return;
+        };
+        if src.is_template() {
+            return;
+        }
+        let Some(path) = src.as_str().and_then(|name| self.template_path(name)) else {
+            return;
+        };
+        let text = self
+            .files
+            .read(&path)
+            .ok()
+            .filter(|bytes| bytes.len() <= MOST_BYTES);
+        let Some(text) = text.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return;
+        };
+        if text.starts_with("$ANSIBLE_VAULT;") {
+            return;
+        }
+        let source = Source::new(&path, text.as_str());
+        let at = |line, column| Span {
+            source: Arc::clone(&source),
+            line,
+            column,
+        };
+        match uses_of_file(&text, &options(task)) {
+            Ok(found) => {
+                for used in found {
+                    self.note_use(&at(used.line, used.column.max(1)), &used);
+                }
+            }
+            Err(error) => {
+                let line = error.place.as_ref().map_or(0, |place| place.line);
+                self.fails(Diagnostic::new(&at(line, 1), error.message));
+            }
+        }
+    }
+
+    fn template_path(&self, name: &str) -> Option<PathBuf> {
+        let role = self.role.last().map(|(_, folder)| folder.clone());
+        let here = self
+            .within
+            .last()
+            .and_then(|file| file.parent())
+            .map(Path::to_path_buf);
+        let folders = role.into_iter().chain(here).chain([self.base()]);
+        folders
+            .flat_map(|folder| [folder.join("templates").join(name), folder.join(name)])
+            .map(|path| normal(&path))
+            .find(|path| self.files.is_file(path))
+    }
+}
+
+/// Returns how a task has its file read, as far as that is literal.
+fn options(task: &Task) -> FileOptions {
+    let mut options = FileOptions::default();
+    let syntax = &mut options.syntax;
+    let text = |name: &str, slot: &mut String| {
+        if let Some(value) = task
+            .args
+            .get(name)
+            .filter(|value| value.tag.is_none())
+            .and_then(Node::as_str)
+        {
+            value.clone_into(slot);
+        }
+    };
+    text("block_start_string", &mut syntax.block_start);
+    text("block_end_string", &mut syntax.block_end);
+    text("variable_start_string", &mut syntax.variable_start);
+    text("variable_end_string", &mut syntax.variable_end);
+    text("comment_start_string", &mut syntax.comment_start);
+    text("comment_end_string", &mut syntax.comment_end);
+    let flag = |name: &str| {
+        task.args
+            .get(name)
+            .and_then(Node::scalar_text)
+            .and_then(|text| truth(&text))
+    };
+    syntax.trim_blocks = flag("trim_blocks").unwrap_or(true);
+    syntax.lstrip_blocks = flag("lstrip_blocks").unwrap_or(false);
+    options
+}
