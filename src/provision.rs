@@ -12,7 +12,7 @@ use amibake_playbook::reads::{self, Given};
 use amibake_playbook::syntax::{self, AllUsed, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_playbook::yaml;
-use amibake_protocol::job::{Entry, Options};
+use amibake_protocol::job::{ControllerInfo, Entry, Options};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -365,6 +365,21 @@ fn entry(step: &Provision, manifest: &Path) -> Entry {
     }
 }
 
+/// Returns what tasks are told of this machine.
+pub(crate) fn controller() -> ControllerInfo {
+    let system = rustix::system::uname();
+    ControllerInfo {
+        hostname: system.nodename().to_string_lossy().into_owned(),
+        user: local_user(),
+        ..ControllerInfo::default()
+    }
+}
+
+/// Returns who runs this program.
+pub(crate) fn local_user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "root".into())
+}
+
 /// Returns the options of a run on a machine of ours: each play is for it.
 pub(crate) fn options(login_user: &str, hostname: &str) -> Options {
     let everyone = vec![hostname.to_owned()];
@@ -378,6 +393,7 @@ pub(crate) fn options(login_user: &str, hostname: &str) -> Options {
             ("ungrouped".to_owned(), everyone),
         ]),
         every_play: true,
+        controller: controller(),
         ..Options::default()
     }
 }

@@ -8,6 +8,7 @@ use amibake_engine::exec::{self, Controller, Entry, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
+use amibake_protocol::job::ControllerInfo;
 
 struct Printer;
 
@@ -43,6 +44,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,
+        controller: ControllerInfo {
+            inventory: vec!["localhost,".to_owned()],
+            ..ControllerInfo::default()
+        },
         check: given("--check"),
         diff: given("--diff"),
         ..Options::default()

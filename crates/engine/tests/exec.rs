@@ -8,6 +8,7 @@ use amibake_engine::exec::{self, Controller, Entry, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::{Event, Recap, Status};
+use amibake_protocol::job::ControllerInfo;
 use serde_json::{Map, Value as Json, json};
 
 /// Keeps what happened, in the shape of the recordings.
@@ -102,6 +103,12 @@ fn options(text: &str, scratch: &Path) -> Options {
     let mut options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,
+        controller: ControllerInfo {
+            hostname: "controller".to_owned(),
+            user: "author".to_owned(),
+            inventory: vec!["localhost,".to_owned()],
+            limit: None,
+        },
         ..Options::default()
     };
     options.extra_vars.insert("tmp".to_owned(), json!(scratch));

@@ -44,6 +44,35 @@ pub struct Become {
     pub method: Option<String>,
 }
 
+/// What tasks are told of the way to their host, besides what the inventory says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The user that the command line asked for.
+    pub user: Option<String>,
+    /// The port that the command line asked for.
+    pub port: Option<u16>,
+}
+
+/// What tasks are told of the machine that the run was begun on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllerInfo {
+    /// The name that it has itself.
+    pub hostname: String,
+    /// Who began the run.
+    pub user: String,
+    /// `ansible_inventory_sources`.
+    pub inventory: Vec<String>,
+    /// `--limit`.
+    pub limit: Option<String>,
+}
+
+/// What the inventory says of a host: of its groups, weakest first, and itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostVars {
+    pub group_names: Vec<String>,
+    pub vars: Map<String, Json>,
+}
+
 /// The options of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -84,6 +113,10 @@ pub struct Options {
     pub group_vars: Map<String, Json>,
     /// Variables of the host.
     pub host_vars: Map<String, Json>,
+    /// The inventory's other hosts, if the playbook asks for any.
+    pub others: BTreeMap<String, HostVars>,
+    pub route: Route,
+    pub controller: ControllerInfo,
     /// `-v`, counted.
     pub verbosity: u8,
     /// Whether this machine is the controller as well (`--local`).

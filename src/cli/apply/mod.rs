@@ -87,7 +87,7 @@ pub(super) struct TargetArgs {
     /// Run on this machine, without SSH
     #[arg(long, conflicts_with_all = ["host", "inventory"])]
     local: bool,
-    /// Only hosts that match this pattern
+    /// Only hosts that match this pattern, or one in the lines of a file: `@FILE`
     #[arg(short, long, value_name = "PATTERN")]
     limit: Option<String>,
     /// User to log in as
@@ -169,7 +169,9 @@ impl Args {
             return Ok(Answer::text(text));
         }
         let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;
-        let options = self.options(&inventory, &files)?;
+        let mut options = self.options(&inventory, &files)?;
+        let syntax = self.syntax_options();
+        options.others = hosts::asked_for(&inventory, &playbook, &options, &files, syntax);
         hosts::check_plays(&self.target, &playbook, &options, cx)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
         if chosen.len() > 1 && !playbook.one_host.is_empty() {
@@ -225,6 +227,7 @@ impl Args {
             every_play: self.target.inventory.is_none(),
             limited: hosts::leaves_out_controller(&self.target, &groups)?,
             groups,
+            controller: hosts::controller(&self.target),
             verbosity: self.verbose,
             local: self.target.local,
             roles_path: from_here(&self.roles_path),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use amibake_playbook::argspec;
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{Dict, Moment, Value};
 use serde_json::{Map, Value as Json, json};
 
 use super::actions::plain;
@@ -201,11 +201,14 @@ impl Run<'_> {
         scope.local.set("ansible_managed", self.managed());
         scope.local.set("template_path", Value::str(&shown));
         scope.local.set("template_fullpath", Value::str(&shown));
-        scope.local.set(
-            "template_host",
-            Value::str(&self.options.inventory_hostname),
-        );
-        scope.local.set("template_uid", Value::str("root"));
+        let controller = &self.options.controller;
+        scope
+            .local
+            .set("template_host", Value::str(&controller.hostname));
+        scope
+            .local
+            .set("template_uid", Value::str(&controller.user));
+        self.set_template_times(&path, &scope.local);
         if let Some(dest) = given.get("dest").and_then(Json::as_str) {
             scope.local.set("template_destpath", Value::str(dest));
         }
@@ -213,6 +216,25 @@ impl Run<'_> {
             .render_file(&text, &path, given, &scope, cx.enclosing)
             .map_err(|e| refused(e.message))?;
         Ok((rendered, path))
+    }
+
+    /// Tells a template when it was changed and when it is rendered, by this machine's clock.
+    fn set_template_times(&self, path: &Path, local: &Dict) {
+        let here = |time: jiff::Timestamp| {
+            let zoned = time.to_zoned(jiff::tz::TimeZone::system());
+            let seconds = i128::from(time.as_second() + i64::from(zoned.offset().seconds()));
+            let micros = i128::from(time.subsec_microsecond());
+            Moment::naive(seconds * 1_000_000 + micros).value()
+        };
+        local.set("template_run_date", here(jiff::Timestamp::now()));
+        let file = std::fs::metadata(self.project.files.locate(path));
+        let changed = file.and_then(|file| file.modified());
+        if let Some(time) = changed
+            .ok()
+            .and_then(|time| jiff::Timestamp::try_from(time).ok())
+        {
+            local.set("template_mtime", here(time));
+        }
     }
 
     fn managed(&self) -> Value {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use amibake_playbook::hosts::{self, Groups, PatternError};
 use amibake_playbook::names::bare;
 use amibake_playbook::syntax::STRATEGIES;
+use amibake_playbook::template::{Nowhere, Templar};
 use amibake_playbook::value::{Dict, Value};
 use serde_json::{Map, Value as Json};
 
@@ -14,6 +15,9 @@ use super::model::{Enclosing, Play};
 use super::options::Options;
 use super::role::Role;
 use super::run::{Run, Stop};
+
+/// Where a controller has its Python; Ansible's is the one that it runs by.
+const PYTHON: &str = "/usr/bin/python3";
 
 /// The version of Ansible whose behaviour is matched.
 const VERSION: [i64; 3] = [2, 19, 14];
@@ -51,12 +55,100 @@ pub(super) fn set(run: &Run<'_>) {
     magic.set("ansible_skip_tags", texts(run.tags.skip()));
     magic.set("ansible_forks", Value::Int(5));
     magic.set("ansible_config_file", Value::None);
-    magic.set("ansible_inventory_sources", Value::list(Vec::new()));
+    let controller = &options.controller;
+    magic.set("ansible_inventory_sources", texts(&controller.inventory));
+    if let Some(limit) = &controller.limit {
+        magic.set("ansible_limit", Value::str(limit));
+    }
+    magic.set("ansible_playbook_python", Value::str(PYTHON));
     magic.set("ansible_version", version());
     add(&run.vars.inventory, &options.all_vars);
     add(&run.vars.inventory, &options.group_vars);
     add(&run.vars.inventory, &options.host_vars);
     add(&run.vars.extra, &options.extra_vars);
+    set_connection(run);
+    set_hosts(run);
+}
+
+/// Sets what Ansible says of a connection where neither the inventory nor a task does.
+fn set_connection(run: &Run<'_>) {
+    let (options, connection) = (run.options, &run.vars.connection);
+    let way = if options.local { "local" } else { "ssh" };
+    connection.set("ansible_connection", Value::str(way));
+    connection.set("ansible_shell_executable", Value::str("/bin/sh"));
+    connection.set("ansible_module_compression", Value::str("ZIP_DEFLATED"));
+    let both = |name: &str, value: Value| {
+        connection.set(&format!("ansible_{name}"), value.clone());
+        connection.set(&format!("ansible_ssh_{name}"), value);
+    };
+    both("host", Value::str(&options.inventory_hostname));
+    both("timeout", Value::Int(10));
+    both("pipelining", Value::Bool(false));
+    // What the inventory says under one name holds under the other.
+    let said = |name: &str| {
+        let levels = [&options.host_vars, &options.group_vars, &options.all_vars];
+        levels
+            .iter()
+            .find_map(|vars| vars.get(name))
+            .map(Value::from_authored_json)
+    };
+    for name in ["host", "port", "user"] {
+        let given =
+            said(&format!("ansible_{name}")).or_else(|| said(&format!("ansible_ssh_{name}")));
+        if let Some(value) = given {
+            both(name, value);
+        }
+    }
+    if let Some(user) = &options.route.user {
+        both("user", Value::str(user));
+    }
+    if let Some(port) = options.route.port {
+        both("port", Value::Int(i64::from(port)));
+    }
+}
+
+/// Sets what the inventory says of its hosts. Variables of others are rendered now, among their own.
+fn set_hosts(run: &Run<'_>) {
+    let (options, vars) = (run.options, &run.vars);
+    vars.is_localhost.set(options.every_play);
+    for name in groups(options).get("all").into_iter().flatten() {
+        let known = options.others.get(name).map(|other| {
+            let own = vars.magic.copy();
+            own.set("inventory_hostname", Value::str(name));
+            let short = name.split('.').next().unwrap_or_default();
+            own.set("inventory_hostname_short", Value::str(short));
+            own.set("group_names", texts(&other.group_names));
+            for (name, value) in vars.extra.entries() {
+                own.insert(name, value);
+            }
+            for (name, value) in &other.vars {
+                if !vars.extra.has(name) {
+                    own.set(name, Value::from_authored_json(value));
+                }
+            }
+            Value::Dict(rendered(&own))
+        });
+        if let Some(known) = known {
+            vars.hosts.set(name, known);
+        } else if *name == options.inventory_hostname {
+            vars.hosts.set(name, Value::None);
+        }
+    }
+}
+
+/// Returns variables rendered among themselves; what fails says so where it is used.
+fn rendered(own: &Dict) -> Dict {
+    let templar = Templar::new(own, &Nowhere);
+    let all = Dict::new();
+    for (name, value) in own.entries() {
+        let value = templar
+            .render(&value)
+            .unwrap_or_else(|e| Value::missing(e.message));
+        all.insert(name, value);
+    }
+    let unknown = "facts of other hosts are not known: every host runs by itself";
+    all.set("ansible_facts", Value::missing(unknown.to_owned()));
+    all
 }
 
 /// Returns the inventory's groups; without an inventory, those that every host is in.

@@ -85,7 +85,7 @@ impl Run<'_> {
     fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
         self.allow_delegation(cx)?;
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
-            let named = amibake_playbook::template::Scope::get(cx.scope, name);
+            let named = cx.scope.given(name);
             let value = match named {
                 Some(value) => Some(self.render(&value, cx.scope, cx.enclosing)?),
                 None => self.keyword(cx, |k| pick(k).clone())?,

@@ -9,7 +9,7 @@ use amibake_playbook::template::Scope;
 use amibake_playbook::value::{Dict, Key, Value};
 use serde_json::{Map, Value as Json};
 
-use super::model::{Enclosing, Task};
+use super::model::{Enclosing, Keywords, Task};
 use super::role::Role;
 
 /// The variables of a run, by where they come from.
@@ -33,6 +33,12 @@ pub(super) struct Vars {
     pub(super) set: Dict,
     /// What only Ansible itself sets.
     pub(super) magic: Dict,
+    /// What it says of the connection, where nobody else does.
+    pub(super) connection: Dict,
+    /// Every host of the inventory with what is known of it, in its order; what this one has is looked up.
+    pub(super) hosts: Dict,
+    /// Whether `localhost` in `hostvars` is this host, too.
+    pub(super) is_localhost: std::cell::Cell<bool>,
     /// This play's `vars`.
     pub(super) play: Dict,
     /// This play's `vars_files`.
@@ -55,14 +61,32 @@ pub(super) struct NewVars {
 }
 
 /// What one task sees: levels, strongest first.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct VarScope {
     /// The loop's variables, and results while the task runs; they win over all.
     pub(super) local: Dict,
     levels: Vec<Dict>,
+    /// Those of them that are the host's, whatever the play and the task.
+    of_host: Vec<Dict>,
+    connection: Dict,
     facts: Dict,
     host: String,
+    hosts: Dict,
+    is_localhost: bool,
 }
+
+/// Magic variables that depend on the play, which `hostvars` does not have.
+const OF_PLAY: &[&str] = &[
+    "ansible_dependent_role_names",
+    "ansible_play_batch",
+    "ansible_play_hosts",
+    "ansible_play_hosts_all",
+    "ansible_play_name",
+    "ansible_play_role_names",
+    "ansible_role_names",
+    "play_hosts",
+    "role_names",
+];
 
 impl Vars {
     /// Returns what a task sees.
@@ -110,14 +134,51 @@ impl Vars {
         }
         levels.retain(|level| !level.is_empty());
         VarScope {
-            local: Dict::new(),
             levels,
+            of_host: self.of_host(),
+            connection: self.connection_of(enclosing, task),
             facts: self.facts.clone(),
             host: self
                 .magic
                 .get("inventory_hostname")
                 .map_or_else(String::new, |h| h.to_string()),
+            hosts: self.hosts.clone(),
+            is_localhost: self.is_localhost.get(),
+            ..VarScope::default()
         }
+    }
+
+    /// Returns the levels that `hostvars` has of this host, strongest first.
+    fn of_host(&self) -> Vec<Dict> {
+        let all = [
+            &self.magic,
+            &self.extra,
+            &self.entry,
+            &self.set,
+            &self.included,
+            &self.injected,
+            &self.beside,
+            &self.inventory,
+        ];
+        all.into_iter()
+            .filter(|level| !level.is_empty())
+            .cloned()
+            .collect()
+    }
+
+    /// Returns what is said of the connection of a task: `remote_user` is a part of it.
+    fn connection_of(&self, enclosing: &Rc<Enclosing>, task: Option<&Task>) -> Dict {
+        let none = Keywords::default();
+        let own = task.map_or(&none, |task| &task.keywords);
+        let users = enclosing.levels(own, |k| k.remote_user.clone());
+        let Some(user) = users.first() else {
+            return self.connection.clone();
+        };
+        let connection = self.connection.copy();
+        for name in ["ansible_user", "ansible_ssh_user"] {
+            connection.set(name, user.clone());
+        }
+        connection
     }
 
     /// Returns what a play's own keywords see, which hold for all its hosts: nothing of any host.
@@ -131,7 +192,6 @@ impl Vars {
             magic.remove(&name.into());
         }
         VarScope {
-            local: Dict::new(),
             levels: vec![
                 magic,
                 self.extra.clone(),
@@ -139,8 +199,7 @@ impl Vars {
                 self.play_files.clone(),
                 self.play.clone(),
             ],
-            facts: Dict::new(),
-            host: String::new(),
+            ..VarScope::default()
         }
     }
 
@@ -255,44 +314,61 @@ impl VarScope {
         Scope::get(self, name).is_some()
     }
 
-    /// Every variable in one mapping: what `vars` and `hostvars[inventory_hostname]` show.
-    fn merged(&self) -> Dict {
-        let all = Dict::new();
-        for level in self.levels.iter().rev() {
-            for (key, value) in level.entries() {
-                all.insert(key, value);
-            }
+    /// Returns a variable that somebody has set, or that is the same for every connection.
+    pub(super) fn given(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.local.get(name) {
+            return Some(value);
         }
-        all.set("ansible_facts", Value::Dict(self.facts.clone()));
-        all
+        self.levels.iter().find_map(|level| level.get(name))
     }
+
+    /// Every variable in one mapping: what `vars` shows.
+    fn merged(&self) -> Dict {
+        merged(&self.levels, &self.facts)
+    }
+
+    /// What `hostvars` shows of all hosts.
+    fn hostvars(&self) -> Dict {
+        let own = merged(&self.of_host, &self.facts);
+        for name in OF_PLAY {
+            own.remove(&Key::from(*name));
+        }
+        let hosts = self.hosts.copy();
+        if self.is_localhost {
+            hosts.set("localhost", Value::Dict(own.clone()));
+        }
+        hosts.set(&self.host, Value::Dict(own));
+        hosts
+    }
+}
+
+fn merged(levels: &[Dict], facts: &Dict) -> Dict {
+    let all = Dict::new();
+    for level in levels.iter().rev() {
+        fill(&all, level);
+    }
+    all.set("ansible_facts", Value::Dict(facts.clone()));
+    all
 }
 
 impl Scope for VarScope {
     fn get(&self, name: &str) -> Option<Value> {
-        if let Some(value) = self.local.get(name) {
-            return Some(value);
-        }
-        if let Some(value) = self.levels.iter().find_map(|level| level.get(name)) {
+        if let Some(value) = self.given(name) {
             return Some(value);
         }
         match name {
             "ansible_facts" => Some(Value::Dict(self.facts.clone())),
             "omit" => Some(Value::Omit),
             "vars" => Some(Value::Dict(self.merged())),
-            "hostvars" => {
-                let hosts = Dict::new();
-                hosts.insert(Key::from(self.host.as_str()), Value::Dict(self.merged()));
-                hosts.insert(Key::from("localhost"), Value::Dict(self.merged()));
-                Some(Value::Dict(hosts))
-            }
-            _ => None,
+            "hostvars" => Some(Value::Dict(self.hostvars())),
+            _ => self.connection.get(name),
         }
     }
 
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = std::iter::once(&self.local)
             .chain(&self.levels)
+            .chain([&self.connection])
             .flat_map(|level| {
                 level
                     .keys()

@@ -27,8 +27,9 @@ enum Kind {
 }
 
 impl Moment {
-    /// Returns a time without a zone.
-    pub(crate) fn naive(micros: i128) -> Self {
+    /// Returns a time without a zone, `micros` microseconds after the beginning of 1970.
+    #[must_use]
+    pub fn naive(micros: i128) -> Self {
         let kind = Kind::Time;
         Self { micros, kind }
     }
