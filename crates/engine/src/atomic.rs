@@ -33,6 +33,9 @@ pub struct How {
     /// The new file takes its mode and times from this one instead of from what was there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) like: Option<PathBuf>,
+    /// Permission bits of a file where there was none, from the first moment on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<u32>,
 }
 
 /// A validation command and how its refusal reads.
@@ -83,7 +86,10 @@ fn set_attributes(new: &File, place: &Place, dest: &Path, how: &How) -> io::Resu
         (None, None) => Ok(()),
     }?;
     match old {
-        None => new.set_permissions(Permissions::from_mode(0o666 & !attrs::umask())),
+        None => {
+            let mode = how.mode.unwrap_or(0o666 & !attrs::umask());
+            new.set_permissions(Permissions::from_mode(mode))
+        }
         Some(_) => Ok(()),
     }
 }
@@ -322,6 +328,7 @@ mod tests {
                 attributes: attrs::Attributes::default(),
             }),
             like: None,
+            mode: None,
         };
         let bad = replace(path, "bad", &how("grep -q good %s"));
         assert_eq!(bad.unwrap_err().msg, "failed to validate: rc:1 error:");

@@ -163,7 +163,9 @@ impl Run<'_> {
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
             if let Some(why) = argspec::refused(spec, name, &text) {
-                return Err(refused(format!("{name}: {text} is not supported: {why}")));
+                let secret = spec.param(name).is_some_and(|param| param.no_log);
+                let shown = if secret { "********" } else { &text };
+                return Err(refused(format!("{name}: {shown} is not supported: {why}")));
             }
         }
         Ok(())

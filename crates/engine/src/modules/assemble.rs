@@ -167,6 +167,7 @@ fn write(want: &Want, now: &Now) -> Change {
                 attributes: Attributes::default(),
             }),
             like: None,
+            mode: None,
         },
     }
 }

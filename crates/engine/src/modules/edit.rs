@@ -141,6 +141,7 @@ impl Edit {
                 unsafe_writes: self.unsafe_writes,
                 validate,
                 like: None,
+                mode: None,
             },
         });
     }

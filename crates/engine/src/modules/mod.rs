@@ -13,14 +13,21 @@ mod edit;
 mod file;
 mod find;
 mod get_url;
+mod ini_file;
 mod iptables;
+mod known_hosts;
 mod lineinfile;
 mod modprobe;
 mod mount;
+mod openssh_keypair;
+mod pam_limits;
+mod pamd;
 mod paths;
 mod replace;
+mod selinux;
 mod slurp;
 mod stat;
+mod sudoers;
 mod sysctl;
 mod tempfile;
 mod text_file;
@@ -202,6 +209,33 @@ const HOST: &[(&str, Module)] = &[
         Module::Action(&modprobe::Modprobe),
     ),
     ("community.general.ufw", Module::Action(&ufw::Ufw)),
+    (
+        "ansible.builtin.known_hosts",
+        Module::Action(&known_hosts::KnownHosts),
+    ),
+    (
+        "ansible.posix.seboolean",
+        Module::Action(&selinux::SeBoolean),
+    ),
+    ("ansible.posix.selinux", Module::Action(&selinux::SeLinux)),
+    (
+        "community.crypto.openssh_keypair",
+        Module::Action(&openssh_keypair::OpensshKeypair),
+    ),
+    (
+        "community.general.ini_file",
+        Module::Action(&ini_file::IniFile),
+    ),
+    (
+        "community.general.pam_limits",
+        Module::Action(&pam_limits::PamLimits),
+    ),
+    ("community.general.pamd", Module::Action(&pamd::PamD)),
+    ("community.general.seport", Module::Action(&selinux::SePort)),
+    (
+        "community.general.sudoers",
+        Module::Action(&sudoers::Sudoers),
+    ),
 ];
 
 /// Returns the module called `name`, in any spelling that [`argspec::find`] knows.

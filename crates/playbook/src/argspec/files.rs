@@ -23,6 +23,7 @@ macro_rules! and_attributes {
         ]
     };
 }
+pub(super) use and_attributes;
 
 const fn off(name: &'static str) -> Param {
     Param::new(name, Bool).default("false")

@@ -8,9 +8,12 @@ mod commands;
 mod controller;
 mod files;
 mod firewall;
+mod keys;
 mod mounts;
 mod packages;
 mod refused;
+mod selinux;
+mod settings;
 mod system;
 mod validate;
 
@@ -212,8 +215,11 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
         controller::MODULES,
         files::MODULES,
         firewall::MODULES,
+        keys::MODULES,
         mounts::MODULES,
         packages::MODULES,
+        selinux::MODULES,
+        settings::MODULES,
         system::MODULES,
     ]
     .into_iter()
@@ -221,7 +227,7 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
 }
 
 /// Modules whose interface is known and which are not written yet.
-pub const NOT_YET: &[&str] = &["ansible.builtin.known_hosts", "ansible.builtin.reboot"];
+pub const NOT_YET: &[&str] = &["ansible.builtin.reboot"];
 
 /// Returns the module called `name`: fully qualified, or short, alone or after `ansible.builtin.` or
 /// `ansible.legacy.`, where ansible-core finds the modules that moved to collections, too.

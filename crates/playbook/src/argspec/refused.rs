@@ -16,6 +16,12 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         ("ansible.builtin.template", "output_encoding") if !is_utf_8(text) => {
             Some("files are written as UTF-8")
         }
+        ("community.crypto.openssh_keypair", "passphrase") if !text.is_empty() => {
+            Some("keys are made by `ssh-keygen`, which would show it to all users of the machine")
+        }
+        ("community.crypto.openssh_keypair", "backend") if text == "cryptography" => {
+            Some("keys are made by `ssh-keygen`")
+        }
         _ => None,
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn refused(spec: &ModuleSpec, args: &Args) -> Vec<Diagnostic> {
     let why = |(name, value): &(String, Node)| {
         let text = literal(value)?.scalar_text()?;
         let why = crate::argspec::refused(spec, name, &text)?;
-        let wrong = format!("`{name}: {text}` of {} is not supported", spec.name);
+        let secret = spec.param(name).is_some_and(|param| param.no_log);
+        let shown = if secret { "********" } else { &*text };
+        let wrong = format!("`{name}: {shown}` of {} is not supported", spec.name);
         Some(Diagnostic::new(&value.span, wrong).hint(why))
     };
     args.named.iter().filter_map(why).collect()

@@ -126,6 +126,7 @@ fn write(want: &Want, item: &Item) -> Change {
             unsafe_writes: want.unsafe_writes,
             validate,
             like: item.like.clone().filter(|_| item.old.is_some()),
+            mode: None,
         },
     }
 }
