@@ -29,9 +29,10 @@ def record(target, run: dict) -> str:
     answer = {"own": own_python(target)} if own_python(target) else {}
     if run["late"]:
         answer["late"] = run["late"]
-    answer["calls"] = [keep(call, target.is_script) for call in run["calls"]]
-    if not target.is_script and answer["calls"] and answer["calls"][0]["ended"] != "passed":
-        answer["why"] = reason(run["calls"][0])
+    calls = run["calls"] if target.is_script else run["calls"][-1:]  # a role may call it too, and its own call ends last
+    answer["calls"] = [keep(call, target.is_script) for call in calls]
+    if not target.is_script and calls and ended(calls[0]) != "passed":
+        answer["why"] = reason(calls[0])
     path = HERE / f"recorded/{target.name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(answer, separators=(",", ":"), ensure_ascii=False) + "\n")
@@ -100,7 +101,7 @@ def compare(target, run: dict, outcomes: Path) -> str:
 def role_outcome(calls: list, run: dict) -> dict:
     if not calls or not run["calls"]:
         return {"same": 0, "of": 0, "why": ["it made no call" if not run["late"] else run["late"]]}
-    theirs, ours = calls[0], run["calls"][0]
+    theirs, ours = calls[-1], run["calls"][-1]
     wanted, ran = unpacked(theirs["ran"]), [tuple(task[:3]) for task in ours["ran"]]
     blocks = difflib.SequenceMatcher(None, wanted, ran, autojunk=False).get_matching_blocks()
     same = sum(block.size for block in blocks)
@@ -173,5 +174,5 @@ def reason(call: dict) -> str:
 
 
 def short(text: str) -> str:
-    text = CHANCE.sub(r"\1…", text.replace("/ansible/test/integration/targets/", "")).replace("\n", " ")
+    text = re.sub(r"/tmp/[\w.-]+", "/tmp/…", text.replace("/ansible/test/integration/targets/", "")).replace("\n", " ")
     return text if len(text) <= 200 else text[:199] + "…"

@@ -27,7 +27,7 @@ def answered(kinds: dict, scripts: bool) -> list[tuple]:
 
 
 def passes(answer: dict | None) -> bool:
-    return bool(answer and answer["calls"] and answer["calls"][0]["ended"] == "passed")
+    return bool(answer and answer["calls"] and answer["calls"][-1]["ended"] == "passed")
 
 
 def whole(outcome: dict | None) -> bool:

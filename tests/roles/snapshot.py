@@ -9,7 +9,7 @@ import stat
 
 SKIPPED = ("/proc", "/sys", "/run", "/dev", "/tmp", "/conformance", "/roles", "/var/log", "/var/cache", "/var/tmp", "/root/.ansible",
            "/var/lib/systemd", "/var/lib/apt/lists", "/var/lib/amibake", "/var/lib/mysql", "/var/lib/postgresql", "/usr/share/man",
-           "/usr/share/doc", "/usr/share/locale", "/usr/lib/python3", "/usr/local/lib/python3", "/ansible", "/etc/machine-id",
+           "/usr/share/doc", "/usr/share/locale", "/ansible", "/etc/machine-id",
            "/etc/mtab", "/var/lib/dpkg/info", "/var/backups", "/var/lib/fail2ban", "/etc/ssl/private", "/var/lib/aide")
 
 for folder, folders, files in os.walk("/"):
