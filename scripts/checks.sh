@@ -4,8 +4,9 @@
 failed=()
 skipped=()
 work=$(mktemp -d)
-beside_pid=
-trap '[ -z "$beside_pid" ] || wait "$beside_pid" || true; rm -rf "$work"' EXIT
+beside_names=()
+beside_pids=()
+trap '[ ${#beside_pids[@]} = 0 ] || wait "${beside_pids[@]}" || true; rm -rf "$work"' EXIT
 touch "$work/log" "$work/times" "$work/notes"
 
 took() { printf '%s\t%s\n' $((SECONDS - $1)) "$2" >>"$work/times"; } # SINCE NAME
@@ -26,21 +27,25 @@ check() { # NAME COMMAND…: runs on past a failure, and remembers it
 # NAME COMMAND…: begins a check that mostly waits; what comes next is done meanwhile. Even if all is interrupted it
 # ends by itself, having tidied up.
 beside() {
-  beside_name=$1
+  local number=${#beside_names[@]}
+  beside_names+=("$1")
   shift
-  say "$beside_name (beside the rest)"
-  "$@" </dev/null >"$work/beside" 2>&1 &
-  beside_pid=$!
+  say "${beside_names[number]} (beside the rest)"
+  "$@" </dev/null >"$work/beside-$number" 2>&1 &
+  beside_pids[number]=$!
 }
 
-# Waits for it. It took as long as it kept the rest waiting.
-await_beside() { check "$beside_name" beside_ended; }
+# Waits for them. Each took as long as it kept the rest waiting.
+await_beside() {
+  local number
+  for number in "${!beside_names[@]}"; do check "${beside_names[number]}" beside_ended "$number"; done
+}
 
-beside_ended() {
+beside_ended() { # NUMBER
   local status=0
-  wait "$beside_pid" || status=$?
-  beside_pid=
-  [ $status = 0 ] || cat "$work/beside" >&2
+  wait "${beside_pids[$1]}" || status=$?
+  unset "beside_pids[$1]"
+  [ $status = 0 ] || cat "$work/beside-$1" >&2
   return $status
 }
 

@@ -15,10 +15,32 @@ the same end, and the same recap for each host.
 """
 
 
-def write(kinds: dict, page: Path, outcomes: Path) -> None:
-    ours = json.loads(outcomes.read_text()) if outcomes.exists() else {}
-    text = HEAD + summary(kinds, ours) + roles(kinds, ours) + scripts(kinds, ours)
-    page.write_text(text)
+STRANGERS = """## Strangers' roles
+
+Run untouched by `tests/roles/run`, twice by ansible-core and twice by amibake on equal machines: tasks of both runs with the same
+place and end, and files that are alike afterwards. Repositories and commits are in `tests/roles.lock`, variables in
+`tests/roles/plays.yml`. Judged with `ANSIBLE_ALLOW_BROKEN_CONDITIONALS`, without which ansible-core 2.19 refuses some of them.
+
+"""
+
+
+def write(kinds: dict, page: Path, outcomes: Path, of_roles: Path) -> None:
+    ours, strangers = (json.loads(path.read_text()) if path.exists() else {} for path in (outcomes, of_roles))
+    page.write_text(HEAD + summary(kinds, ours) + strangers_roles(strangers) + roles(kinds, ours) + scripts(kinds, ours))
+
+
+def strangers_roles(outcomes: dict) -> str:
+    counted = [outcome for outcome in outcomes.values() if "ansible" not in outcome]
+    equal = sum("why" not in outcome for outcome in counted)
+    lines = [f"{percent(equal, len(counted))} of those that ansible-core ends with success here are equal.", "",
+             "| role | tasks the same | files changed | what is not equal |", "|---|---|---|---|"]
+    for name, outcome in outcomes.items():
+        if "ansible" in outcome:
+            lines.append(f"| {name} | | | ansible-core itself: {cell(outcome['ansible'])} |")
+        else:
+            why = cell("; ".join(outcome.get("why", [])[:2]))
+            lines.append(f"| {name} | {outcome['same']} of {outcome['of']} | {outcome['files']} | {why} |")
+    return STRANGERS + "\n".join(lines) + "\n\n"
 
 
 def answered(kinds: dict, scripts: bool) -> list[tuple]:
