@@ -74,6 +74,17 @@ fn sysctl_is_as_ansibles() {
     compare("sysctl", &[("sysctl", ALL)]);
 }
 
+#[test]
+fn what_is_debians_own_is_as_ansibles() {
+    compare("debian", &[("debian", ALL)]);
+}
+
+#[test]
+fn repositories_are_as_ansibles() {
+    let runs = &[How::First, How::Second];
+    compare("repositories", &[("repositories", runs)]);
+}
+
 /// In this order: they share their machines, and `apt` installs what the later ones use. Ansible's apt
 /// takes minutes, so it runs once.
 #[test]

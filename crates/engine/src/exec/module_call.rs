@@ -46,6 +46,9 @@ impl Run<'_> {
     ) -> Result<Call, TaskError> {
         let mut args = self.json_args(cx)?;
         own_args::check_sources(bare(spec.name), &args)?;
+        if bare(spec.name) == "package" {
+            self.choose_manager(cx, &mut args)?;
+        }
         Self::refuse_values(spec, &args)?;
         let fd_limit = FdLimit::make();
         let sources = self.sources(cx, spec, &mut args)?;
@@ -62,6 +65,21 @@ impl Run<'_> {
             who: self.identity(cx)?,
             limit: self.time_limit(cx)?.map(|limit| limit.time),
         })
+    }
+
+    /// Fills in the package manager that a variable names, where the task leaves it open.
+    fn choose_manager(
+        &self,
+        cx: &TaskContext<'_>,
+        args: &mut Map<String, Json>,
+    ) -> Result<(), TaskError> {
+        let open = args.get("use").is_none_or(|manager| manager == "auto");
+        let named = amibake_playbook::template::Scope::get(cx.scope, "ansible_package_use");
+        if let Some(named) = named.filter(|_| open) {
+            let manager = self.text(&named, cx.scope, cx.enclosing)?;
+            args.insert("use".to_owned(), Json::from(manager));
+        }
+        Ok(())
     }
 
     /// Merges `environment` from the play inwards.

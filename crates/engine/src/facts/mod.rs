@@ -8,6 +8,7 @@ mod devices;
 mod distribution;
 mod hardware;
 mod local;
+mod mounts;
 mod network;
 mod platform;
 mod read;
@@ -116,7 +117,9 @@ fn collect(collector: Collector, request: &Request, found: &mut Facts) {
         Collector::Virtual => virtualization::collect(facts),
         Collector::Hardware => {
             hardware::collect(facts);
-            devices::collect(facts, request.timeout);
+            let uuids = devices::collect(facts);
+            let mounts = mounts::mounts(&uuids, request.timeout);
+            facts.insert("mounts".to_owned(), Json::Array(mounts));
         }
         Collector::Dns => network::dns(facts),
         Collector::Network => network::collect(facts),

@@ -18,7 +18,7 @@ impl ActionModule for Debconf {
         };
         let kind = args.required("vtype")?;
         let known_answer = known.get(question).and_then(Json::as_str);
-        let mut answer = Answer::read(args.raw("value"), kind);
+        let mut answer = Answer::read(args.raw("value"), kind)?;
         if known_answer.is_some() {
             // As in Ansible only what was compared is written in order.
             answer.sort();
@@ -70,15 +70,18 @@ enum Answer {
 }
 
 impl Answer {
-    fn read(value: Option<&Json>, kind: &str) -> Self {
+    fn read(value: Option<&Json>, kind: &str) -> Result<Self, Failure> {
         if let (Some(Json::Array(items)), "multiselect") = (value, kind) {
-            return Self::Several(items.iter().map(plain).collect());
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            let texts: Option<Vec<String>> = texts.collect();
+            let msg = "Invalid value provided for 'multiselect': its choices must be texts";
+            return texts.map(Self::Several).ok_or_else(|| Failure::new(msg));
         }
         let text = value.map(plain).unwrap_or_default();
-        Self::One(match kind {
+        Ok(Self::One(match kind {
             "boolean" => text.to_lowercase(),
             _ => text,
-        })
+        }))
     }
 
     fn sort(&mut self) {
@@ -200,7 +203,7 @@ mod tests {
     use super::*;
 
     fn fits(value: &Json, kind: &str, known: &str) -> bool {
-        let mut answer = Answer::read(Some(value), kind);
+        let mut answer = Answer::read(Some(value), kind).unwrap();
         answer.sort();
         answer.is(known, kind)
     }
@@ -214,5 +217,6 @@ mod tests {
         assert!(fits(&json!("a, b"), "multiselect", "a, b"));
         assert!(fits(&json!(5), "string", "5"));
         assert!(!fits(&json!("x"), "select", "X"));
+        assert!(Answer::read(Some(&json!(["a", 1])), "multiselect").is_err());
     }
 }

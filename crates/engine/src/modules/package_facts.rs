@@ -4,6 +4,7 @@
 //! package managers are known by name only.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
@@ -121,12 +122,15 @@ fn managers(asked: &[String]) -> Result<Vec<String>, Failure> {
 
 /// Returns why a manager cannot be asked.
 fn missing(manager: &str, context: &Context<'_>) -> Option<String> {
-    let program = MANAGERS.iter().find(|(name, _)| *name == manager)?.1;
-    match (required_bin(program, context), manager) {
-        (Err(failure), _) => Some(failure.msg),
-        (Ok(_), "apt") => None,
-        (Ok(_), _) => Some("only apt's packages are read here".to_owned()),
+    // dpkg's file is read whatever `PATH` the task has.
+    if manager == "apt" && Path::new(dpkg::STATUS).exists() {
+        return None;
     }
+    let program = MANAGERS.iter().find(|(name, _)| *name == manager)?.1;
+    Some(match required_bin(program, context) {
+        Err(failure) => failure.msg,
+        Ok(_) => "only apt's packages are read here".to_owned(),
+    })
 }
 
 fn by_apt(context: &mut Context<'_>) -> Result<BTreeMap<String, Json>, Failure> {
@@ -158,7 +162,10 @@ fn bare(name: &str) -> &str {
 
 /// Runs `apt-cache`, which may not be there; it fails for nothing but a name that it does not know.
 fn apt_cache(arguments: &[&str], context: &mut Context<'_>) -> Result<String, Failure> {
-    let Some(program) = bin_path("apt-cache", context) else {
+    let own = Path::new("/usr/bin/apt-cache");
+    let program = bin_path("apt-cache", context);
+    let program = program.or_else(|| own.exists().then(|| own.to_owned()));
+    let Some(program) = program else {
         return Ok(String::new());
     };
     let program = program.to_string_lossy().into_owned();

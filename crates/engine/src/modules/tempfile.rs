@@ -1,6 +1,8 @@
 //! `tempfile`: a new empty file or directory with a name of its own.
 
+use std::fs::Permissions;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -32,7 +34,10 @@ impl ActionModule for TempFile {
         let held = held.map_err(failed)?;
         let inside = by_descriptor(held.as_fd());
         let made = match args.str("state") {
-            Some("directory") => builder.tempdir_in(inside).map(tempfile::TempDir::keep),
+            Some("directory") => builder
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(inside)
+                .map(tempfile::TempDir::keep),
             _ => builder
                 .tempfile_in(inside)
                 .and_then(|file| file.keep().map(|(_, path)| path).map_err(|e| e.error)),
@@ -58,4 +63,20 @@ fn component<'a>(args: &'a Args, name: &str) -> Result<&'a str, Failure> {
     Err(Failure::new(format!(
         "{name} must be a valid file name component, got '{given}'"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::modules::tests::run;
+
+    #[test]
+    fn what_is_made_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for (state, mode) in [("directory", "0700"), ("file", "0600")] {
+            let made = run("tempfile", json!({"path": folder.path(), "state": state})).unwrap();
+            assert_eq!(made.result["mode"], mode);
+        }
+    }
 }

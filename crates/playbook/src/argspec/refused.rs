@@ -13,6 +13,12 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         ("ansible.builtin.include_vars", "hash_behaviour") if text == "merge" => {
             Some("a mapping replaces the one before; the filter `combine` merges")
         }
+        ("ansible.builtin.service", "use") if !is_manager(text) => {
+            Some("services are managed by `systemd` or `sysvinit`")
+        }
+        ("ansible.builtin.hostname", "use") if !STRATEGIES.contains(&text) => {
+            Some("a name is set as `systemd`, `debian`, `alpine` or `sles` do it")
+        }
         ("ansible.builtin.template", "output_encoding") if !is_utf_8(text) => {
             Some("files are written as UTF-8")
         }
@@ -24,6 +30,20 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         }
         _ => None,
     }
+}
+
+/// The ways of `hostname` to set a name.
+const STRATEGIES: &[&str] = &["systemd", "debian", "alpine", "sles"];
+
+/// Whether `service` can hand a task on to a module of this name.
+fn is_manager(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let module = super::find(&name).map(|spec| spec.name);
+    let managers = [
+        "ansible.builtin.systemd_service",
+        "ansible.builtin.sysvinit",
+    ];
+    name == "auto" || module.is_some_and(|module| managers.contains(&module))
 }
 
 /// Whether a name of Python's codecs is UTF-8's; none is the default.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-const STATUS: &str = "/var/lib/dpkg/status";
+pub(in crate::modules) const STATUS: &str = "/var/lib/dpkg/status";
 const EXTENDED_STATES: &str = "/var/lib/apt/extended_states";
 
 /// The packages dpkg knows.
