@@ -16,6 +16,9 @@ use super::task_error::{ConditionError, TaskError, refused};
 use super::vars::VarScope;
 use crate::deadline;
 
+/// What Ansible's results hold of a failure's origin unless tracebacks are asked for.
+pub(super) const TRACEBACK: &str = "(traceback unavailable)";
+
 /// How long an execution may take, and what is said if it takes longer.
 pub(super) struct TimeLimit {
     pub(super) time: Duration,
@@ -44,6 +47,13 @@ impl Run<'_> {
         let mut attempt = self.attempt_shown(cx, loop_error);
         attempt.censored = censored || truth(&attempt.fields, "_ansible_no_log");
         attempt.fields.shift_remove("_ansible_no_log");
+        if attempt.has_failed() && attempt.includes.is_empty() {
+            let unavailable = || json!(TRACEBACK);
+            attempt
+                .fields
+                .entry("exception")
+                .or_insert_with(unavailable);
+        }
         attempt.ignored = self.ignores_errors(cx);
         attempt
     }
@@ -197,6 +207,13 @@ impl Run<'_> {
             return;
         }
         let judged = self.all_hold(&task.failed_when, cx);
+        if attempt.is("failed") && matches!(judged, Ok(false)) {
+            set(
+                attempt,
+                "failed_when_suppressed_exception",
+                json!(TRACEBACK),
+            );
+        }
         set(attempt, "failed", json!(*judged.as_ref().unwrap_or(&true)));
         let result = judged.map_or_else(|error| Json::from(error.0), Json::from);
         set(attempt, "failed_when_result", result);

@@ -186,6 +186,9 @@ pub(super) fn shown(attempt: &Attempt) -> Fields {
         return hidden;
     }
     let mut shown = fields.clone();
+    for told in ["exception", "failed_when_suppressed_exception"] {
+        shown.shift_remove(told); // there is none
+    }
     if attempt.diff.is_empty() {
         shown.shift_remove("diff");
     }
