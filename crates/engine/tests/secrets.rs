@@ -98,6 +98,25 @@ const TASKS: &[&str] = &[
 ];
 
 #[test]
+fn options_of_a_mount_are_hidden_where_they_are_said_to_be_a_secret() {
+    let shown = |hides: bool| {
+        let args = "{path: /srv/x, src: //h/x, fstype: cifs, state: present";
+        let play = format!(
+            "  tasks:\n    - ansible.posix.mount: {args}, opts: 'password={{{{ secret }}}}', \
+             fstab: '{{{{ playbook_dir }}}}/fstab', opts_no_log: {hides}}}\n"
+        );
+        let events = leaving(&play, Mask::default());
+        assert!(
+            events.iter().any(|event| event.contains("backup_file")),
+            "{events:?}"
+        );
+        events.iter().any(|event| event.contains(SECRET))
+    };
+    assert!(shown(false));
+    assert!(!shown(true));
+}
+
+#[test]
 fn what_no_log_hides_is_in_no_event() {
     for task in TASKS {
         for play in [

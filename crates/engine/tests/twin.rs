@@ -60,6 +60,11 @@ fn replace_is_as_ansibles() {
 }
 
 #[test]
+fn modules_of_settings_are_as_ansibles() {
+    replay("settings");
+}
+
+#[test]
 fn modules_that_read_are_as_ansibles() {
     replay("reading");
 }

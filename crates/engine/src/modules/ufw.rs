@@ -353,7 +353,84 @@ fn groups(pattern: &str, text: &str) -> Option<Vec<Option<String>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use amibake_playbook::argspec;
+    use serde_json::Value as Json;
+
     use super::*;
+    use crate::run_command::tests::with_context;
+
+    /// A ufw that is on, and writes down what it is told.
+    const UFW: &str = "#!/bin/sh\n\
+        echo \"$*\" >> \"${0%/*}/told\"\n\
+        case \"$*\" in\n\
+        --version) echo ufw 0.36.2;;\n\
+        \"status verbose\") echo Status: active; echo 'Logging: on (low)'; \
+            echo 'Default: deny (incoming), allow (outgoing), disabled (routed)';;\n\
+        --dry-run*) echo '### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in';;\n\
+        esac\n";
+
+    fn with_ufw(test: impl FnOnce(&mut Context<'_>, &Path)) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("ufw");
+        std::fs::write(&program, UFW).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        with_context(|context| {
+            context.environment = vec![("PATH".to_owned(), path)];
+            test(context, &folder.path().join("told"));
+        });
+    }
+
+    fn run(args: Json, context: &mut Context<'_>) -> Outcome {
+        let spec = argspec::find("community.general.ufw").unwrap();
+        let args = Args::coerce(spec, args.as_object().unwrap().clone()).unwrap();
+        Ufw.run(&args, context).unwrap()
+    }
+
+    #[test]
+    fn check_mode_compares_with_what_ufw_says_and_changes_nothing() {
+        with_ufw(|context, told| {
+            context.check = true;
+            for (task, changed) in [
+                (json!({"state": "enabled"}), false),
+                (json!({"state": "disabled"}), true),
+                (json!({"state": "reloaded"}), true),
+                (json!({"default": "deny"}), false),
+                (json!({"default": "deny", "direction": "outgoing"}), true),
+                (json!({"logging": "on"}), false),
+                (json!({"logging": "high"}), true),
+                (json!({"logging": "off"}), true),
+                (json!({"rule": "allow", "port": "22", "proto": "tcp"}), true),
+            ] {
+                assert_eq!(run(task.clone(), context).changed, changed, "{task}");
+            }
+            let told = std::fs::read_to_string(told).unwrap();
+            let asks = |line: &str| {
+                ["status", "--version", "--dry-run"]
+                    .iter()
+                    .any(|w| line.starts_with(w))
+            };
+            assert!(told.lines().all(asks), "{told}");
+        });
+    }
+
+    #[test]
+    fn a_rule_is_told_in_the_long_form_with_its_words_quoted() {
+        with_ufw(|context, told| {
+            let task = json!({"rule": "deny", "from": "10.0.0.0/8", "to_port": "80", "log": true,
+                "interface": "eth0", "direction": "in", "comment": "no web", "insert": 2});
+            let outcome = run(task, context);
+            let told = std::fs::read_to_string(told).unwrap();
+            let rule = "insert 2 deny in on eth0 log from 10.0.0.0/8 to any port 80 comment no web";
+            assert!(told.lines().any(|line| line == rule), "{told}");
+            let commands = outcome.result["commands"].as_array().unwrap();
+            let shown = commands.iter().filter_map(Json::as_str);
+            assert!(shown.clone().any(|line| line.ends_with("comment 'no web'")));
+        });
+    }
 
     #[test]
     fn the_patterns_of_addresses_are_read() {

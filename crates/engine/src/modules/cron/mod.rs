@@ -291,7 +291,81 @@ fn without_header(text: &str) -> (String, Table) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use amibake_playbook::argspec;
+
     use super::*;
+    use crate::run_command::tests::with_context;
+
+    /// Gives a context whose `crontab` keeps the table in a file, and refuses one with `bad` in it.
+    fn with_crontab(test: impl FnOnce(&mut Context<'_>, &Path)) {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("table");
+        let program = folder.path().join("crontab");
+        let at = table.display();
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = -l ]; then exec /bin/cat {at}; fi\n\
+             if /bin/grep -q bad \"$1\"; then echo bad minute >&2; exit 1; fi\n\
+             exec /bin/cp \"$1\" {at}\n"
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = folder.path().to_string_lossy().into_owned();
+        with_context(|context| {
+            context.environment = vec![("PATH".to_owned(), path)];
+            test(context, &table);
+        });
+    }
+
+    fn run(args: Json, context: &mut Context<'_>) -> Result<Outcome, Failure> {
+        let spec = argspec::find("ansible.builtin.cron").unwrap();
+        let args = Args::coerce(spec, args.as_object().unwrap().clone())?;
+        Cron.run(&args, context)
+    }
+
+    #[test]
+    fn a_job_is_installed_once_and_check_mode_only_shows_it() {
+        with_crontab(|context, table| {
+            let task = json!({"name": "x", "job": "/bin/x", "special_time": "daily"});
+            (context.check, context.diff) = (true, true);
+            let outcome = run(task.clone(), context).unwrap();
+            assert_eq!(outcome.diff["after"], "#Ansible: x\n@daily /bin/x\n");
+            assert!(outcome.changed && !table.exists());
+            context.check = false;
+            for changed in [true, false] {
+                let outcome = run(task.clone(), context).unwrap();
+                assert_eq!(outcome.changed, changed);
+                assert_eq!(outcome.result["jobs"], json!(["x"]));
+            }
+            let text = std::fs::read_to_string(table).unwrap();
+            assert_eq!(text, "#Ansible: x\n@daily /bin/x\n");
+        });
+    }
+
+    #[test]
+    fn a_table_that_is_refused_stays_and_the_program_is_quoted() {
+        with_crontab(|context, table| {
+            let task = json!({"name": "x", "job": "/bin/x", "minute": "bad"});
+            let failure = run(task, context).unwrap_err();
+            assert!(failure.msg.starts_with("Failed to install new cronfile: "));
+            assert_eq!(failure.result["stderr"], "bad minute\n");
+            assert!(!table.exists());
+        });
+    }
+
+    #[test]
+    fn a_backup_has_the_table_as_it_was() {
+        with_crontab(|context, table| {
+            std::fs::write(table, "A=1\n").unwrap();
+            let task = json!({"name": "A", "env": true, "state": "absent", "backup": true});
+            let outcome = run(task, context).unwrap();
+            let kept = outcome.result["backup_file"].as_str().unwrap();
+            assert_eq!(std::fs::read_to_string(kept).unwrap(), "A=1\n");
+            std::fs::remove_file(kept).unwrap();
+            assert_eq!(std::fs::read_to_string(table).unwrap(), "");
+        });
+    }
 
     #[test]
     fn the_header_of_an_older_crontab_is_no_line_of_it() {
