@@ -35,6 +35,8 @@ pub(crate) enum AgentError {
     Died(String),
     #[error("could not read {} for the machine", .path.display())]
     Bundle { path: PathBuf, source: io::Error },
+    #[error("{} was changed while the run began", .0.display())]
+    Changed(PathBuf),
 }
 
 impl AgentError {
@@ -57,6 +59,7 @@ impl AgentError {
             | Self::TakenOver
             | Self::Died(_)
             | Self::Bundle { .. } => None,
+            Self::Changed(_) => Some("run it again"),
         }
     }
 }

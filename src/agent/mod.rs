@@ -174,10 +174,13 @@ async fn send_job(
     };
     wire.send(&ToAgent::Job(Box::new(job))).await?;
     for (hash, size, content) in request.bundle.contents() {
-        let hash = hash.clone();
-        wire.send(&ToAgent::Content { hash, size }).await?;
+        let to_come = ToAgent::Content {
+            hash: hash.clone(),
+            size,
+        };
+        wire.send(&to_come).await?;
         match content {
-            Content::File(path) => wire.send_file(path, size).await?,
+            Content::File(path) => wire.send_file(path, size, hash).await?,
             Content::Opened(bytes) => wire.send_bytes(bytes.expose()).await?,
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use amibake_protocol::bundle::{Hash, Hasher};
 use amibake_protocol::frame::{self, BLOB_BYTES, Frame, HEADER_BYTES, Header};
 use amibake_protocol::message::{AgentRunId, Reply, ToAgent, ToController};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -166,8 +167,17 @@ impl Wire {
         self.sender.send(message).await
     }
 
-    pub(super) async fn send_file(&mut self, path: &Path, size: u64) -> Result<(), AgentError> {
-        self.sender.send_file(path, size).await
+    /// Sends a file that had this hash when it was looked at.
+    pub(super) async fn send_file(
+        &mut self,
+        path: &Path,
+        size: u64,
+        hash: &Hash,
+    ) -> Result<(), AgentError> {
+        match self.sender.send_file(path, size).await? == *hash {
+            true => Ok(()),
+            false => Err(AgentError::Changed(path.to_path_buf())),
+        }
     }
 
     pub(super) async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
@@ -245,24 +255,27 @@ impl Sender {
         self.flush().await
     }
 
-    /// Sends exactly `size` bytes of a file; one that has changed meanwhile is an error.
-    pub(super) async fn send_file(&mut self, path: &Path, size: u64) -> Result<(), AgentError> {
+    /// Sends exactly `size` bytes of a file, and returns their hash; one that is shorter now is an error.
+    pub(super) async fn send_file(&mut self, path: &Path, size: u64) -> Result<Hash, AgentError> {
         let failed = |source| AgentError::Bundle {
             path: path.to_path_buf(),
             source,
         };
         let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
         let (mut left, mut part) = (size, vec![0; BLOB_BYTES]);
+        let mut hasher = Hasher::default();
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(BLOB_BYTES).min(BLOB_BYTES);
             let n = file.read(&mut part[..most]).await.map_err(failed)?;
             if n == 0 {
-                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+                return Err(AgentError::Changed(path.to_path_buf()));
             }
+            hasher.update(&part[..n]);
             self.raw(&frame::encode_blob(&part[..n])).await?;
             left -= n as u64;
         }
-        self.flush().await
+        self.flush().await?;
+        Ok(hasher.finish())
     }
 
     pub(super) async fn answer(&mut self, id: u64, answer: Answered) -> Result<(), AgentError> {
@@ -278,7 +291,7 @@ impl Sender {
             Answered::File { path, mode, size } => {
                 let reply = Reply::File { mode, size };
                 self.send(&ToAgent::Answer { id, reply }).await?;
-                self.send_file(&path, size).await
+                self.send_file(&path, size).await.map(drop)
             }
         }
     }

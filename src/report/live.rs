@@ -173,6 +173,7 @@ impl Live {
                     | Event::PhaseProgress { .. }
                     | Event::Host(
                         HostEvent::TaskStarted { .. }
+                            | HostEvent::Included { .. }
                             | HostEvent::ItemFinished {
                                 status: Status::Ok | Status::Skipped,
                                 ..

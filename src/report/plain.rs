@@ -17,8 +17,8 @@ use crate::event::{Event, Phase, Report};
 pub(super) struct Plain {
     paint: Paint,
     verbosity: u8,
-    /// The heading printed last; hosts that are at the same task share it.
-    heading: String,
+    /// The heading printed last, and the number of its task; hosts that are at the same task share it.
+    heading: (String, u32),
     /// The task that each host is at: it begins no other before that one has ended, and one
     /// that does begins one and the same, however often it says so.
     tasks: HashMap<Arc<str>, Task>,
@@ -38,6 +38,9 @@ struct Task {
     name: String,
     heading: String,
     details: Details,
+    /// Where it stands.
+    place: String,
+    /// Whether it has said all that there is to say: its items, what it includes.
     items: bool,
 }
 
@@ -46,7 +49,7 @@ impl Plain {
         Self {
             paint,
             verbosity,
-            heading: String::new(),
+            heading: (String::new(), 0),
             tasks: HashMap::new(),
             play: String::new(),
             recaps: BTreeMap::new(),
@@ -63,7 +66,7 @@ impl Plain {
 
     /// Lets the next result of a task print its heading: the one before was not shown.
     pub(super) fn forget_heading(&mut self) {
-        self.heading.clear();
+        self.heading = (String::new(), 0);
     }
 
     /// Returns the lines for one event.
@@ -197,8 +200,8 @@ impl Plain {
                 name,
                 module,
                 handler,
-                ..
-            } => self.task(host, *index, name, module, *handler),
+                place,
+            } => self.task(host, *index, name, module, *handler, place),
             HostEvent::TaskOutput { line, .. } if self.verbosity > 1 => {
                 format!("  | {}\n", text::printable(line))
             }
@@ -220,6 +223,9 @@ impl Plain {
                 index,
                 retries_left,
             } => self.retrying(host, *index, *retries_left),
+            HostEvent::Included { index, name, label } => {
+                self.included(host, *index, name, label.as_deref())
+            }
             HostEvent::TaskFinished {
                 index,
                 status,
@@ -258,6 +264,7 @@ impl Plain {
         name: &str,
         module: &str,
         handler: bool,
+        place: &Place,
     ) -> String {
         let word = if handler { "RUNNING HANDLER" } else { "TASK" };
         let name = text::name(name);
@@ -272,19 +279,20 @@ impl Plain {
                 (false, 0) => Details::None,
                 (false, _) => Details::Line,
             },
+            place: format!("{}:{}:{}", place.file, place.line, place.column),
             items: false,
         };
-        let heading = self.heading_of(&task.heading);
+        let heading = self.heading_of(&task.heading, index);
         self.tasks.insert(Arc::clone(host), task);
         heading
     }
 
-    /// Returns a heading unless it is the one printed last.
-    fn heading_of(&mut self, heading: &str) -> String {
-        if self.heading == heading {
+    /// Returns the heading of a task unless it is the one printed last.
+    fn heading_of(&mut self, heading: &str, index: u32) -> String {
+        if self.heading.0 == heading && self.heading.1 == index {
             return String::new();
         }
-        heading.clone_into(&mut self.heading);
+        self.heading = (heading.to_owned(), index);
         text::banner(heading, self.width)
     }
 
@@ -298,19 +306,26 @@ impl Plain {
         diff: &[Diff],
     ) -> String {
         let task = self.at(host, index);
-        let (heading, details) = task.map_or((String::new(), Details::None), |task| {
-            (task.heading.clone(), task.details)
+        let (heading, details, place) = task.map_or_else(Default::default, |task| {
+            (
+                task.heading.clone(),
+                task.details,
+                text::printable(&task.place),
+            )
         });
         let details = if status == Status::Skipped {
             Details::None
         } else {
             details
         };
-        let mut text = self.heading_of(&heading);
+        let mut text = self.heading_of(&heading, index);
         for diff in diff {
             text += &text::diff(diff, self.paint);
         }
-        let line = text::result_line(host, label, status, result, details);
+        let mut line = text::result_line(host, label, status, result, details);
+        if label.is_none() && is_failure(status) && !place.is_empty() {
+            let _infallible = write!(line, "\n  task at {place}");
+        }
         text + &self.paint.paint(text::colour(status), &line) + "\n"
     }
 
@@ -323,7 +338,7 @@ impl Plain {
         diff: &[Diff],
     ) -> String {
         let task = self.at(host, index);
-        let failed = matches!(status, Status::Failed | Status::Ignored | Status::Rescued);
+        let failed = is_failure(status);
         // A loop has said how each of its items ended; only its failure is worth a line more.
         let said = task.is_some_and(|task| task.items) && !failed;
         let mut text = if said {
@@ -339,6 +354,18 @@ impl Plain {
         text
     }
 
+    /// As Ansible says it, in place of the task's own result.
+    fn included(&mut self, host: &Arc<str>, index: u32, name: &str, label: Option<&str>) -> String {
+        let task = self.tasks.get_mut(host).filter(|task| task.index == index);
+        let heading = task.map_or_else(String::new, |task| {
+            task.items = true;
+            task.heading.clone()
+        });
+        let label = label.map_or_else(String::new, |label| format!(" => (item={label})"));
+        let line = text::printable(&format!("included: {name} for {host}{label}"));
+        self.heading_of(&heading, index) + &self.paint.paint(Colour::Cyan, &line) + "\n"
+    }
+
     fn retrying(&self, host: &Arc<str>, index: u32, retries_left: u32) -> String {
         let name = self.name(host, index);
         // What a candidate is waited for with is no playbook's task, and has not failed yet.
@@ -348,6 +375,10 @@ impl Plain {
         };
         self.paint.paint(Colour::Dim, &line) + "\n"
     }
+}
+
+fn is_failure(status: Status) -> bool {
+    matches!(status, Status::Failed | Status::Ignored | Status::Rescued)
 }
 
 fn ended(ok: bool, elapsed_ms: u64, summary: Option<&str>) -> String {
@@ -516,6 +547,42 @@ mod tests {
         ];
         let text = render(&mut plain, "web1", events) + &plain.end();
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn each_task_has_a_heading_and_an_include_says_what_it_includes() {
+        let mut plain = Plain::new(Paint(false), 0);
+        let included = |name: &str, label: Option<&str>| HostEvent::Included {
+            index: 1,
+            name: name.into(),
+            label: label.map(str::to_owned),
+        };
+        let events = vec![
+            started(1, "more", "include_tasks"),
+            included("/p/a.yml", Some("1")),
+            included("/p/b.yml", None),
+            finished(1, Status::Ok, json!({})),
+            started(2, "say", "command"),
+            finished(2, Status::Ok, json!({})),
+            started(3, "say", "command"),
+            finished(3, Status::Failed, json!({"msg": "no"})),
+        ];
+        let text = render(&mut plain, "web1", events);
+        assert_eq!(text.matches("TASK [say] ***").count(), 2, "{text}");
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with("TASK"))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "included: /p/a.yml for web1 => (item=1)",
+                "included: /p/b.yml for web1",
+                "ok: [web1]",
+                "fatal: [web1]: FAILED! => {\"msg\": \"no\"}",
+                "  task at site.yml:3:7",
+            ]
+        );
     }
 
     #[test]

@@ -172,9 +172,10 @@ pub(super) fn result_line(
 }
 
 /// How much of a good result is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Details {
     /// Nothing: the word says it.
+    #[default]
     None,
     /// One line of JSON (`-v`).
     Line,

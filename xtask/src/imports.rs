@@ -480,7 +480,8 @@ const EXECUTOR: [&[&str]; 5] = [
         "censor",
     ],
     &[
-        "eval", "keyword", "own_args", "lookup", "search", "convert", "roles", "notify", "magic",
+        "eval", "explain", "keyword", "own_args", "lookup", "search", "convert", "roles", "notify",
+        "magic",
     ],
     &[
         "effects",

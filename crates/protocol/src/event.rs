@@ -120,6 +120,15 @@ pub enum Event {
         /// Tries left.
         retries_left: u32,
     },
+    /// An include has found what it includes; it runs when the task has ended.
+    Included {
+        /// Number of the task.
+        index: u32,
+        /// Path of the file on the controller, or name of the role.
+        name: String,
+        /// As of an item of a loop.
+        label: Option<String>,
+    },
     /// A task ended, all its items included.
     TaskFinished {
         /// Number of the task.

@@ -87,6 +87,10 @@ impl Mask {
                 self.place(place);
             }
             Event::TaskOutput { line, .. } => self.text(line),
+            Event::Included { name, label, .. } => {
+                self.text(name);
+                label.iter_mut().for_each(|label| self.text(label));
+            }
             Event::ItemFinished {
                 label,
                 result,

@@ -5,6 +5,7 @@
 mod hosts;
 mod list;
 mod run;
+mod settings;
 mod vars;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_protocol::job::{Become, Options};
 
+use self::settings::Settings;
 use super::{CommandContext, Form, Reporting, used};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
@@ -157,7 +159,8 @@ impl Args {
         }
     }
 
-    pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
+    pub(super) async fn run(mut self, cx: &CommandContext) -> Result<Answer, Failure> {
+        self.heed(Settings::here(), cx);
         let vault = self.vault.vault().map_err(Failure::usage)?;
         let files = Opened::with(&vault);
         let playbook = self.parse(&files, cx)?;
@@ -182,6 +185,19 @@ impl Args {
                 .with_hint("choose one with --limit"));
         }
         run::run(&self, &playbook, &files, chosen, cx).await
+    }
+
+    /// Takes from `ansible.cfg` what the command line does not say, and names what is not followed.
+    fn heed(&mut self, settings: Settings, cx: &CommandContext) {
+        if self.roles_path.is_empty() {
+            self.roles_path = settings.roles_path;
+        }
+        if self.collections_path.is_empty() {
+            self.collections_path = settings.collections_path;
+        }
+        for unheeded in settings.unheeded {
+            cx.events.warn(unheeded);
+        }
     }
 
     /// Parses the playbook and all that it reaches.

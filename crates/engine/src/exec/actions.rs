@@ -94,7 +94,10 @@ impl Run<'_> {
             "ping" => self.ping(cx),
             _ => self.module(cx),
         };
-        done.unwrap_or_else(Attempt::from)
+        done.unwrap_or_else(|error| {
+            self.explain(&error, cx);
+            error.into()
+        })
     }
 
     /// Returns the task's parameters as written, with `module_defaults` below them.

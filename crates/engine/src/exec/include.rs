@@ -55,13 +55,13 @@ impl Run<'_> {
         Ok(found(cx, fields, what, &args))
     }
 
-    /// Reads what an include found.
+    /// Reads what an include found, and says what that is.
     pub(super) fn load(
         &self,
         task: &Rc<Task>,
         enclosing: &Rc<Enclosing>,
         found: Found,
-    ) -> Result<Loaded, Stop> {
+    ) -> Result<(Loaded, String), Stop> {
         let include = Rc::new(Enclosing {
             parent: Some(Rc::clone(enclosing)),
             keywords: Keywords {
@@ -78,10 +78,13 @@ impl Run<'_> {
             What::Tasks(file) => {
                 let path = self.task_file(&inner, &file)?;
                 let nodes = convert::tasks(self, &path)?;
-                Ok(Loaded::Tasks(nodes, beside(&inner, &path)))
+                let name = path.to_string_lossy().into_owned();
+                Ok((Loaded::Tasks(nodes, beside(&inner, &path)), name))
             }
             What::Role(used, how) => {
-                Ok(Loaded::Role(roles::load(self, &used, &how, &inner)?, inner))
+                let role = roles::load(self, &used, &how, &inner)?;
+                let name = role.name.clone();
+                Ok((Loaded::Role(role, inner), name))
             }
         }
     }
@@ -163,6 +166,7 @@ fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attem
         fields,
         includes: vec![Found {
             what,
+            label: None,
             params,
             apply,
         }],

@@ -215,17 +215,19 @@ impl Run<'_> {
                 String::new()
             }
         };
+        let label = match attempt.censored {
+            true => "(censored)".to_owned(),
+            false => label,
+        };
+        for found in &mut attempt.includes {
+            found.label = Some(label.clone());
+        }
         if bare(&cx.task.action) == "include_tasks"
             && !attempt.is("failed")
             && !attempt.is("skipped")
         {
             return;
         }
-        let label = if attempt.censored {
-            "(censored)".to_owned()
-        } else {
-            label
-        };
         self.emit(Event::ItemFinished {
             index: cx.index,
             label,

@@ -20,6 +20,7 @@ mod diff;
 mod effects;
 mod eval;
 mod executor;
+mod explain;
 mod files;
 mod flow;
 mod handlers;

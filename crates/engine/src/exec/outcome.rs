@@ -67,6 +67,8 @@ impl Own {
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) what: What,
+    /// The label of the item of the loop.
+    pub(super) label: Option<String>,
     /// Variables of the include: its `vars`, and its loop's.
     pub(super) params: Dict,
     pub(super) apply: Keywords,

@@ -63,6 +63,8 @@ pub(super) struct Run<'a> {
     pub(super) stepping: Cell<bool>,
     /// What makes the calls of tasks.
     pub(super) executor: RefCell<Box<dyn Executor>>,
+    /// What was said of templates that failed: a loop need not say it for each item.
+    pub(super) explained: RefCell<BTreeSet<String>>,
     /// Facts as modules see them, without their prefix.
     pub(super) module_facts: RefCell<serde_json::Map<String, serde_json::Value>>,
 }
@@ -95,6 +97,7 @@ impl<'a> Run<'a> {
             start_at: RefCell::new(options.start_at_task.clone()),
             stepping: Cell::new(options.step),
             executor: RefCell::new(Box::new(Workers::new(&options.login_user))),
+            explained: RefCell::default(),
             module_facts: RefCell::default(),
         }
     }

@@ -59,6 +59,15 @@ pub(super) enum TaskError {
 }
 
 impl TaskError {
+    /// Returns what is wrong with a template, if that is it.
+    pub(super) fn template(&self) -> Option<&Error> {
+        match self {
+            Self::Template(error) | Self::Environment(error) | Self::Var(error) => Some(error),
+            Self::Argument { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Returns what is wrong with a keyword's value.
     pub(super) fn keyword(name: &'static str, value: &Value, wanted: &'static str) -> Self {
         Self::Keyword {

@@ -65,7 +65,13 @@ impl Run<'_> {
         let found = std::mem::take(&mut ended.includes);
         let loaded: Result<Vec<Loaded>, Stop> = found
             .into_iter()
-            .map(|found| self.load(cx.task, cx.enclosing, found))
+            .map(|found| {
+                let label = found.label.clone();
+                let (loaded, name) = self.load(cx.task, cx.enclosing, found)?;
+                let index = cx.index;
+                self.emit(Event::Included { index, name, label });
+                Ok(loaded)
+            })
             .collect();
         loaded.unwrap_or_else(|stop| {
             // Whatever `ignore_errors` says; a rescue helps.

@@ -76,6 +76,17 @@ fn an_unquoted_template_is_explained() {
 }
 
 #[test]
+fn a_hint_does_not_guess_past_what_is_wrong() {
+    let shown = refused("- command: {cmd: echo {{ a }}}\n").to_string();
+    assert!(
+        shown.contains("must be quoted") && !shown.contains("colon"),
+        "{shown}"
+    );
+    let shown = refused("- a: x\n- b: {c: *nowhere}\n").to_string();
+    assert!(!shown.contains("colon"), "{shown}");
+}
+
+#[test]
 fn deep_nesting_is_refused_not_overflowed() {
     assert!(parse(Path::new("t"), "[".repeat(100_000).as_bytes()).is_err());
     assert!(parse(Path::new("t"), "- ".repeat(100_000).as_bytes()).is_err());

@@ -1,0 +1,241 @@
+//! `ansible.cfg`: where roles and collections lie, and which of its settings change what a playbook does and are not
+//! followed. Those are named; what concerns Ansible's own ways (forks, callbacks, SSH) is passed over.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Settings that change results: section, key, the value that changes nothing, what to do instead.
+const CHANGING: &[(&str, &str, &str, &str)] = &[
+    (
+        "defaults",
+        "hash_behaviour",
+        "replace",
+        "use the filter `combine`",
+    ),
+    (
+        "defaults",
+        "error_on_undefined_vars",
+        "true",
+        "use the filter `default`",
+    ),
+    (
+        "defaults",
+        "error_on_missing_handler",
+        "true",
+        "define the handler",
+    ),
+    ("defaults", "inject_facts_as_vars", "true", ""),
+    ("defaults", "private_role_vars", "false", ""),
+    ("defaults", "jinja2_extensions", "", ""),
+    (
+        "defaults",
+        "gathering",
+        "implicit",
+        "set `gather_facts` in the plays",
+    ),
+    (
+        "defaults",
+        "gather_subset",
+        "",
+        "set `gather_subset` in the plays",
+    ),
+    ("defaults", "fact_path", "", "set `fact_path` in the plays"),
+    ("defaults", "strategy", "linear", ""),
+    ("defaults", "no_log", "false", "set `no_log` in the plays"),
+    ("defaults", "any_errors_fatal", "false", ""),
+    (
+        "defaults",
+        "task_timeout",
+        "0",
+        "set `timeout` in the plays",
+    ),
+    ("defaults", "executable", "/bin/sh", ""),
+    ("defaults", "ansible_managed", "", ""),
+    ("defaults", "remote_user", "", "give --user"),
+    ("defaults", "remote_port", "", "give --host ADDRESS:PORT"),
+    ("defaults", "private_key_file", "", "give --identity"),
+    ("defaults", "inventory", "", "give --inventory"),
+    (
+        "defaults",
+        "vault_password_file",
+        "",
+        "give --vault-password-file",
+    ),
+    (
+        "defaults",
+        "vault_identity_list",
+        "",
+        "give --vault-password-file",
+    ),
+    (
+        "defaults",
+        "force_handlers",
+        "false",
+        "give --force-handlers",
+    ),
+    ("defaults", "library", "", ""),
+    ("defaults", "module_utils", "", ""),
+    ("defaults", "action_plugins", "", ""),
+    ("defaults", "filter_plugins", "", ""),
+    ("defaults", "test_plugins", "", ""),
+    ("defaults", "lookup_plugins", "", ""),
+    ("defaults", "vars_plugins", "", ""),
+    ("privilege_escalation", "become", "false", "give --become"),
+    (
+        "privilege_escalation",
+        "become_user",
+        "root",
+        "give --become-user",
+    ),
+    (
+        "privilege_escalation",
+        "become_method",
+        "sudo",
+        "set `become_method` in the plays",
+    ),
+    (
+        "privilege_escalation",
+        "become_ask_pass",
+        "false",
+        "give --ask-become-pass",
+    ),
+    ("tags", "run", "", "give --tags"),
+    ("tags", "skip", "", "give --skip-tags"),
+    ("diff", "always", "false", "give --diff"),
+];
+
+/// What an `ansible.cfg` says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) roles_path: Vec<PathBuf>,
+    pub(super) collections_path: Vec<PathBuf>,
+    /// What is not followed, each in a sentence.
+    pub(super) unheeded: Vec<String>,
+}
+
+impl Settings {
+    /// Reads the file that `ansible-playbook` would read here, if there is one.
+    pub(super) fn here() -> Self {
+        let Some(path) = file() else {
+            return Self::default();
+        };
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        Self::read(&path, &text, std::env::home_dir().as_deref())
+    }
+
+    fn read(path: &Path, text: &str, home: Option<&Path>) -> Self {
+        let mut settings = Self::default();
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let paths = |value: &str| {
+            let parts = value
+                .split(':')
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
+            let full = |part: &str| match (part.strip_prefix("~/"), home) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => folder.join(part),
+            };
+            parts.map(full).collect()
+        };
+        let mut section = String::new();
+        for (line, number) in text.lines().zip(1..) {
+            let line = line.split(" ;").next().unwrap_or_default().trim();
+            if let Some(heading) = line.strip_prefix('[') {
+                section = heading.trim_end_matches(']').trim().to_lowercase();
+                continue;
+            }
+            let Some((key, value)) = line
+                .split_once(['=', ':'])
+                .filter(|_| !line.starts_with(['#', ';']))
+            else {
+                continue;
+            };
+            let (key, value) = (key.trim().to_lowercase(), value.trim());
+            match (section.as_str(), key.as_str()) {
+                ("defaults", "roles_path") => settings.roles_path = paths(value),
+                ("defaults", "collections_path" | "collections_paths") => {
+                    settings.collections_path = paths(value);
+                }
+                (section, key) => {
+                    let unheeded = unheeded(section, key, value);
+                    let place = format!("{}:{number}", path.display());
+                    settings
+                        .unheeded
+                        .extend(unheeded.map(|what| format!("{place}: {what}")));
+                }
+            }
+        }
+        settings
+    }
+}
+
+/// Says that a setting which changes results is not followed.
+fn unheeded(section: &str, key: &str, value: &str) -> Option<String> {
+    let (.., usual, instead) = CHANGING
+        .iter()
+        .find(|(s, k, ..)| (*s, *k) == (section, key))?;
+    let truth = |text: &str| match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => "true".to_owned(),
+        "false" | "no" | "off" | "0" => "false".to_owned(),
+        other => other.to_owned(),
+    };
+    if value.is_empty() || truth(value) == truth(usual) {
+        return None;
+    }
+    let instead = match instead {
+        &"" => String::new(),
+        instead => format!("; {instead}"),
+    };
+    Some(format!("`{key} = {value}` is not followed{instead}"))
+}
+
+/// Finds the file in Ansible's order.
+fn file() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("ANSIBLE_CONFIG") {
+        let named = PathBuf::from(named);
+        return Some(match named.is_dir() {
+            true => named.join("ansible.cfg"),
+            false => named,
+        });
+    }
+    let here = std::env::current_dir().ok();
+    // As Ansible: a folder in which everybody writes may hold anybody's.
+    let here = here.filter(|folder| {
+        folder
+            .metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o002 == 0)
+    });
+    let home = std::env::home_dir().map(|home| home.join(".ansible.cfg"));
+    let files = here
+        .map(|folder| folder.join("ansible.cfg"))
+        .into_iter()
+        .chain(home);
+    files
+        .chain([PathBuf::from("/etc/ansible/ansible.cfg")])
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_results_is_named_and_folders_are_taken_from_beside_the_file() {
+        let text = "[defaults]\nforks = 50\nroles_path = roles:~/more ; ours\ncollections_paths=/c\nhash_behaviour = merge\n\
+                    gathering = implicit\n# no_log = True\n[privilege_escalation]\nbecome: yes\n[ssh_connection]\npipelining = True\n";
+        let settings = Settings::read(
+            Path::new("/p/ansible.cfg"),
+            text,
+            Some(Path::new("/home/me")),
+        );
+        let expected = Settings {
+            roles_path: vec!["/p/roles".into(), "/home/me/more".into()],
+            collections_path: vec!["/c".into()],
+            unheeded: vec![
+                "/p/ansible.cfg:5: `hash_behaviour = merge` is not followed; use the filter `combine`".into(),
+                "/p/ansible.cfg:9: `become = yes` is not followed; give --become".into(),
+            ],
+        };
+        assert_eq!(settings, expected);
+    }
+}
