@@ -480,7 +480,16 @@ const EXECUTOR: [&[&str]; 5] = [
         "censor",
     ],
     &[
-        "eval", "explain", "keyword", "own_args", "lookup", "search", "convert", "roles", "notify",
+        "eval",
+        "explain",
+        "keyword",
+        "own_args",
+        "file_lookups",
+        "lookup",
+        "search",
+        "convert",
+        "roles",
+        "notify",
         "magic",
     ],
     &[

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use amibake_engine::{exec, modules};
+use amibake_playbook::template::plugins::{self, Kind};
 use amibake_playbook::{argspec, syntax};
 
 fn keywords() -> String {
@@ -57,9 +59,27 @@ fn lookups() -> String {
         let by = match exec::lookup_is_answered_by(name) {
             Some(exec::Side::Target) => "the target, from the playbook's files and variables",
             Some(exec::Side::Controller) => "the controller, if the playbook has it there",
-            None => "nobody: `with_` is refused, and a task with it in a template fails",
+            None => "nobody: what certainly reaches it is refused, and a task with it fails",
         };
         let _infallible = writeln!(table, "| `{name}` | {by} |");
+    }
+    table
+}
+
+fn filters() -> String {
+    let mut table = "| of the collection | here |\n|---|---|\n".to_owned();
+    let mut by_collection: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (kind, word) in [(Kind::Filter, ""), (Kind::Test, "is ")] {
+        for name in kind.here() {
+            let (collection, name) = name.rsplit_once('.').unwrap();
+            if collection != "ansible.builtin" {
+                let names = by_collection.entry(collection.to_owned()).or_default();
+                names.push(format!("`{word}{name}`"));
+            }
+        }
+    }
+    for (collection, names) in by_collection {
+        let _infallible = writeln!(table, "| `{collection}` | {} |", names.join(", "));
     }
     table
 }
@@ -97,6 +117,7 @@ fn the_tables_of_the_documentation_are_what_the_code_says() {
         ("keywords", keywords()),
         ("modules", module_table()),
         ("lookups", lookups()),
+        ("filters", filters()),
         ("differences", differences()),
     ] {
         wanted = with(&wanted, mark, &table);
@@ -105,6 +126,14 @@ fn the_tables_of_the_documentation_are_what_the_code_says() {
         std::fs::write(&path, &wanted).unwrap();
     } else {
         assert!(written == wanted, "docs/playbooks.md is behind: BLESS=1");
+    }
+}
+
+#[test]
+fn a_lookup_that_is_said_to_be_here_is_answered() {
+    for name in plugins::LOOKUPS {
+        let (_, short) = name.rsplit_once('.').unwrap();
+        assert!(exec::lookup_is_answered_by(short).is_some(), "{name}");
     }
 }
 

@@ -14,6 +14,7 @@ pub mod glob;
 pub mod hosts;
 pub mod ini;
 pub mod names;
+pub mod password;
 pub mod pyre;
 pub mod reads;
 pub mod shell;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use amibake_playbook::argspec::{self, ModuleSpec, Param};
 use amibake_playbook::names::{bare, is_variable_name};
-use amibake_playbook::template::ErrorKind;
 use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
@@ -221,13 +220,12 @@ impl Run<'_> {
                 )));
             }
         };
-        let value = match self.expression(&name, cx.scope, cx.enclosing) {
-            Ok(value) => value,
-            Err(e) if e.kind == ErrorKind::Untrusted => {
-                return Err(TaskError::Var(e));
-            }
-            Err(e) => Value::from(format!("<< error 1 - {} >>", e.message)),
-        };
+        let (value, missing) = self
+            .shown(&name, cx.scope, cx.enclosing)
+            .map_err(TaskError::Var)?;
+        if !missing.is_empty() {
+            self.warn(missing_of(&missing), None);
+        }
         let mut attempt = plain(json!({"changed": false}));
         attempt.put(&name, &value);
         Ok(attempt)
@@ -502,4 +500,17 @@ fn add_lines(fields: &mut Fields) {
             fields.insert(lines, Json::Array(split));
         }
     }
+}
+
+/// Says what a shown value lacks.
+fn missing_of(missing: &[String]) -> String {
+    let (count, plural) = (missing.len(), if missing.len() == 1 { "" } else { "s" });
+    let each = (1..).zip(missing);
+    let each: Vec<String> = each
+        .map(|(at, what)| format!("error {at} - {what}"))
+        .collect();
+    format!(
+        "Encountered {count} template error{plural}.\n{}",
+        each.join("\n")
+    )
 }

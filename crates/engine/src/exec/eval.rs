@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
+use amibake_playbook::names::bare;
 use amibake_playbook::template::{Error, ErrorKind, FileOptions, Templar};
 use amibake_playbook::value::{Dict, Text, Value};
 use serde_json::{Map, Value as Json};
@@ -38,6 +39,17 @@ impl Run<'_> {
     ) -> Result<Value, Error> {
         let outside = Controllers::new(self, enclosing, scope);
         Templar::new(scope, &outside).evaluate(text, None)
+    }
+
+    /// Evaluates an expression to be shown, and returns also what in it is undefined.
+    pub(super) fn shown(
+        &self,
+        text: &Text,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<(Value, Vec<String>), Error> {
+        let outside = Controllers::new(self, enclosing, scope);
+        Templar::new(scope, &outside).evaluate_shown(text, None)
     }
 
     /// Renders to text.
@@ -146,6 +158,36 @@ impl Run<'_> {
         let outside = Controllers::new(self, enclosing, scope);
         let templar = Templar::new(scope, &outside);
         templar.render_file(text, &file_options(given), &path.to_string_lossy())
+    }
+
+    /// Renders a template file for the lookup `template`, with the lookup's options.
+    pub(super) fn render_file_value(
+        &self,
+        text: &str,
+        path: &Path,
+        given: &Map<String, Json>,
+        scope: &VarScope,
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<Value, Error> {
+        let outside = Controllers::new(self, enclosing, scope);
+        let templar = Templar::new(scope, &outside);
+        templar.render_file_value(text, &file_options(given), &path.to_string_lossy())
+    }
+
+    /// Renders the terms of a `with_*` loop; `first_found` passes over those that are undefined.
+    pub(super) fn terms(
+        &self,
+        lookup: Option<&str>,
+        terms: &Value,
+        cx: &TaskContext<'_>,
+    ) -> Result<Value, Error> {
+        match lookup.map(bare) {
+            Some("first_found") => {
+                let outside = Controllers::new(self, cx.enclosing, cx.scope);
+                Templar::new(cx.scope, &outside).render_defined(terms)
+            }
+            _ => self.render(terms, cx.scope, cx.enclosing),
+        }
     }
 
     /// Runs the lookup of a task's `with_*` loop.

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use amibake_playbook::fnmatch;
 use amibake_playbook::names::bare;
+use amibake_playbook::template::plugins::{self, Support};
 use amibake_playbook::template::{Error, Kwargs, Outside};
 use amibake_playbook::value::{self, Dict, Value};
-use amibake_playbook::{fnmatch, syntax};
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
 
 use super::eval;
+use super::file_lookups;
 use super::model::Enclosing;
 use super::run::Run;
 use super::search;
@@ -39,10 +41,22 @@ const OURS: &[&str] = &[
     "varnames",
     "random_choice",
     "inventory_hostnames",
+    "csvfile",
+    "ini",
+    "unvault",
 ];
 
 /// Lookups that only the controller can answer.
-const THEIRS: &[&str] = &["env", "pipe", "lines"];
+const THEIRS: &[&str] = &["env", "pipe", "lines", "password"];
+
+/// What changes the syntax in the lookup `template`.
+const TEMPLATE: &[&str] = &[
+    "variable_start_string",
+    "variable_end_string",
+    "comment_start_string",
+    "comment_end_string",
+    "trim_blocks",
+];
 
 /// Who answers a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +122,15 @@ impl<'r, 'a> Controllers<'r, 'a> {
         }
     }
 
+    /// Returns the text of a file that must be there.
+    fn text_of(&self, kind: &str, name: &str) -> Result<String, Error> {
+        let path = self.find(kind, name)?;
+        let path =
+            path.ok_or_else(|| Error::failed(format!("Unable to find file matching \"{name}\" ")))?;
+        let text = self.run.read_text(&path);
+        text.map_err(|e| Error::failed(e.to_string()))
+    }
+
     fn file(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
         let flag = |name: &str, default| options.get(name).and_then(eval::truth).unwrap_or(default);
         let each = |term: &Value| {
@@ -158,12 +181,15 @@ impl<'r, 'a> Controllers<'r, 'a> {
             scope
                 .local
                 .set("template_path", Value::str(path.to_string_lossy()));
+            let given: Map<String, serde_json::Value> = options
+                .iter()
+                .filter(|(name, _)| TEMPLATE.contains(&name.as_str()))
+                .map(|(name, value)| (name.clone(), eval::raw_json(value)))
+                .collect();
             let rendered = self
                 .run
-                .render_file(&text, &path, &Map::new(), &scope, self.enclosing);
-            rendered
-                .map(Value::from)
-                .map_err(|e| Error::failed(e.message))
+                .render_file_value(&text, &path, &given, &scope, self.enclosing);
+            rendered.map_err(|e| Error::failed(e.message))
         };
         terms.iter().map(each).collect()
     }
@@ -217,57 +243,17 @@ impl<'r, 'a> Controllers<'r, 'a> {
     }
 
     fn first_found(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
-        let mut names = Vec::new();
-        let mut skip = options.get("skip").and_then(eval::truth).unwrap_or(false);
-        let split = |value: Option<Value>, at: &[char]| -> Vec<String> {
-            let texts = value.map(|v| eval::texts(&v)).unwrap_or_default();
-            let parts = texts.iter().flat_map(|text| text.split(at));
-            parts.map(|part| part.trim().to_owned()).collect()
-        };
-        let from_options = Dict::new();
-        for (key, value) in options {
-            from_options.set(key, value.clone());
+        let mut search = Search::of(|name| options.get(name).cloned());
+        match terms {
+            [] => search.names(&search.files.clone()),
+            terms => search.terms(terms)?,
         }
-        let mut all = terms.to_vec();
-        if all.is_empty() {
-            all.push(Value::Dict(from_options.clone()));
-        }
-        for term in all
-            .iter()
-            .flat_map(|t| eval::items(t).unwrap_or_else(|| vec![t.clone()]))
-        {
-            let Some(dict) = term.as_dict() else {
-                let paths = split(from_options.get("paths"), &[',', ':', ';']);
-                let name = term.to_string();
-                if paths.is_empty() {
-                    names.push(name);
-                } else {
-                    names.extend(paths.iter().map(|path| format!("{path}/{name}")));
-                }
-                continue;
-            };
-            skip = dict
-                .get("skip")
-                .as_ref()
-                .and_then(eval::truth)
-                .unwrap_or(skip);
-            let paths = split(dict.get("paths"), &[',', ':', ';']);
-            let files = split(dict.get("files"), &[',', ';']);
-            if paths.is_empty() {
-                names.extend(files);
-            } else {
-                let joined = paths
-                    .iter()
-                    .flat_map(|path| files.iter().map(move |file| format!("{path}/{file}")));
-                names.extend(joined.collect::<Vec<_>>());
-            }
-        }
-        for name in &names {
+        for name in &search.found {
             if let Some(path) = self.find(self.kind, name)? {
                 return Ok(vec![Value::str(path.to_string_lossy())]);
             }
         }
-        if skip {
+        if search.skip {
             return Ok(Vec::new());
         }
         Err(Error::failed("No file was found when using first_found."))
@@ -298,7 +284,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
             }
             Answer::File { path } => Ok(vec![Value::str(path.to_string_lossy())]),
             Answer::Refused { reason } => Err(Error::failed(format!(
-                "the {plugin} lookup was refused: {reason}"
+                "The lookup plugin '{plugin}' was refused: {reason}"
             ))),
         }
     }
@@ -317,6 +303,12 @@ impl Outside for Controllers<'_, '_> {
         match name {
             "file" => self.file(terms, options),
             "template" => self.template(terms, options),
+            "ini" => file_lookups::ini(terms, options, |name| self.text_of("files", name)),
+            "csvfile" => file_lookups::csv(terms, options, |name| self.text_of("files", name)),
+            "unvault" => terms
+                .iter()
+                .map(|term| self.text_of("files", &term.to_string()).map(Value::from))
+                .collect(),
             "fileglob" => self.fileglob(terms),
             "first_found" => self.first_found(terms, options),
             "inventory_hostnames" => Ok(vec![Value::str(&self.run.options.inventory_hostname)]),
@@ -324,10 +316,14 @@ impl Outside for Controllers<'_, '_> {
             "subelements" => subelements(terms),
             "random_choice" => Ok(random(terms, self)),
             name if THEIRS.contains(&name) => self.ask(name, terms, options, place),
-            name if syntax::UNSUPPORTED_LOOKUPS.contains(&name) => {
-                Err(Error::failed(format!("the {name} lookup is not supported")))
-            }
-            _ => Err(Error::failed(format!("lookup plugin ({name}) not found"))),
+            name => match plugins::support(plugins::Kind::Lookup, name) {
+                Support::Missing | Support::Foreign => Err(Error::failed(format!(
+                    "The lookup plugin '{name}' is not supported."
+                ))),
+                Support::Here | Support::Unknown => Err(Error::failed(format!(
+                    "The lookup plugin '{name}' was not found."
+                ))),
+            },
         }
     }
 
@@ -400,6 +396,78 @@ impl Outside for Controllers<'_, '_> {
     }
 }
 
+/// What `first_found` looks for.
+#[derive(Default)]
+struct Search {
+    files: Vec<String>,
+    paths: Vec<String>,
+    skip: bool,
+    found: Vec<String>,
+}
+
+impl Search {
+    fn of(option: impl Fn(&str) -> Option<Value>) -> Self {
+        let list = |name: &str| match option(name) {
+            Some(Value::Str(text)) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+            Some(value) => eval::texts(&value),
+            None => Vec::new(),
+        };
+        Self {
+            files: list("files"),
+            paths: list("paths"),
+            skip: option("skip")
+                .as_ref()
+                .and_then(eval::truth)
+                .unwrap_or(false),
+            found: Vec::new(),
+        }
+    }
+
+    /// Takes terms in; the options in one hold for those after it.
+    fn terms(&mut self, terms: &[Value]) -> Result<(), Error> {
+        for term in terms {
+            match term {
+                Value::Dict(dict) => {
+                    let options = Self::of(|name| dict.get(name));
+                    let found = std::mem::take(&mut self.found);
+                    *self = Self { found, ..options };
+                    self.names(&self.files.clone());
+                }
+                Value::Str(text) => self.names(&[text.to_string()]),
+                Value::List(_) | Value::Tuple(_) => {
+                    self.terms(&eval::items(term).unwrap_or_default())?;
+                }
+                other => {
+                    let kind = other.type_name();
+                    return Err(Error::failed(format!(
+                        "Invalid term supplied. A string, dict or list is required, not '{kind}')."
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds names, each in every folder; both may be several in one text.
+    fn names(&mut self, files: &[String]) {
+        let split = |texts: &[String], at: &[char]| -> Vec<String> {
+            let parts = texts.iter().flat_map(|text| text.split(at));
+            parts.map(str::to_owned).collect()
+        };
+        let files = split(files, &[',', ';']);
+        let paths = split(&self.paths, &[',', ':', ';']);
+        if paths.is_empty() {
+            self.found.extend(files);
+            return;
+        }
+        for path in &paths {
+            let joined = files.iter().map(|file| Path::new(path).join(file));
+            let joined = joined.map(|path| path.to_string_lossy().into_owned());
+            self.found.extend(joined);
+        }
+    }
+}
+
 fn protocol_place(place: &value::Place) -> Place {
     Place {
         file: place.file.to_string(),
@@ -419,39 +487,101 @@ fn flat(terms: &[Value], depth: usize) -> Vec<Value> {
 }
 
 fn subelements(terms: &[Value]) -> Result<Vec<Value>, Error> {
-    let (Some(list), Some(path)) = (terms.first(), terms.get(1)) else {
-        return Err(Error::failed(
-            "subelements lookup expects a list of two or three items",
+    let wrong = |what: &str| {
+        let lead = "subelements lookup expects a list of two or three items, ";
+        Error::failed(format!("{lead}{what}").trim_end())
+    };
+    let (list, path, flags) = match terms {
+        [list, path] => (list, path, None),
+        [list, path, flags] => (list, path, Some(flags)),
+        _ => return Err(wrong("")),
+    };
+    let Value::Str(path) = path else {
+        return Err(wrong(
+            "first a dict or a list, second a string pointing to the subkey",
         ));
     };
-    let options = terms.get(2).and_then(|flags| flags.get("skip_missing"));
-    let skip = options.as_ref().and_then(eval::truth).unwrap_or(false);
-    let path = path.to_string();
     let elements = match list {
+        Value::Dict(_) if was_skipped(list) => return Ok(Vec::new()),
         Value::Dict(dict) => dict.values(),
-        other => eval::items(other).unwrap_or_default(),
+        Value::List(list) => list.items(),
+        _ => {
+            return Err(wrong(
+                "first a dict or a list, second a string pointing to the subkey",
+            ));
+        }
+    };
+    let skip = match flags {
+        None => false,
+        Some(flags @ Value::Dict(_)) => {
+            let skip = flags.get("skip_missing");
+            skip.as_ref().and_then(eval::truth).unwrap_or(false)
+        }
+        Some(_) => {
+            return Err(wrong(
+                "the optional third item must be a dict with flags skip_missing",
+            ));
+        }
     };
     let mut found = Vec::new();
     for element in elements {
-        let inner = path
-            .split('.')
-            .try_fold(element.clone(), |value, key| value.get(key));
-        match inner.as_ref().and_then(eval::items) {
-            Some(items) => {
-                let rest = without(&element, &path);
-                let pair = |item| Value::tuple(vec![rest.clone(), item]);
-                found.extend(items.into_iter().map(pair));
-            }
-            None if skip => {}
-            None => {
-                return Err(Error::failed(format!(
-                    "could not find '{path}' key in iterated item '{}'",
-                    element.repr()
-                )));
-            }
+        let Value::Dict(_) = element else {
+            return Err(Error::failed(format!(
+                "subelements lookup expects a dictionary, got '{element}'"
+            )));
+        };
+        if was_skipped(&element) {
+            continue;
         }
+        let items = subelement(&element, path, skip)?;
+        let rest = without(&element, path);
+        let pair = |item| Value::tuple(vec![rest.clone(), item]);
+        found.extend(items.into_iter().map(pair));
     }
     Ok(found)
+}
+
+/// Returns whether this is the result of a task that was skipped.
+fn was_skipped(value: &Value) -> bool {
+    let skipped = value.get("skipped");
+    skipped.is_some_and(|skipped| skipped != Value::Bool(false))
+}
+
+/// Returns the items of the list at the end of a dotted path; none of one that may be missing.
+fn subelement(element: &Value, path: &str, skip: bool) -> Result<Vec<Value>, Error> {
+    let keys: Vec<&str> = path.split('.').collect();
+    let mut value = element.clone();
+    for (at, key) in keys.iter().enumerate() {
+        let wanted = if at + 1 == keys.len() {
+            "list"
+        } else {
+            "dictionary"
+        };
+        let found = match value.get(key) {
+            Some(found) => found,
+            None if skip => return Ok(Vec::new()),
+            None => {
+                return Err(Error::failed(format!(
+                    "could not find '{key}' key in iterated item '{value}'"
+                )));
+            }
+        };
+        let fits = match (wanted, &found) {
+            ("list", Value::List(_)) => true,
+            ("list", _) => false,
+            (_, found) => found.as_dict().is_some(),
+        };
+        if !fits && wanted == "dictionary" && skip {
+            return Ok(Vec::new());
+        }
+        if !fits {
+            return Err(Error::failed(format!(
+                "the key {key} should point to a {wanted}, got '{found}'"
+            )));
+        }
+        value = found;
+    }
+    Ok(eval::items(&value).unwrap_or_default())
 }
 
 /// Returns a mapping without the key at the end of a dotted path, which the loop's items hold.
@@ -468,9 +598,8 @@ fn without(element: &Value, path: &str) -> Value {
 }
 
 fn random(terms: &[Value], outside: &dyn Outside) -> Vec<Value> {
-    let items = flat(terms, 1);
     let mut bytes = [0; 8];
     outside.entropy(&mut bytes);
-    let at = usize::try_from(u64::from_ne_bytes(bytes) % (items.len().max(1) as u64)).unwrap_or(0);
-    items.get(at).cloned().into_iter().collect()
+    let at = usize::try_from(u64::from_ne_bytes(bytes) % (terms.len().max(1) as u64)).unwrap_or(0);
+    terms.get(at).cloned().into_iter().collect()
 }

@@ -127,7 +127,7 @@ impl Run<'_> {
     /// Returns the items of a loop, or the failure to find them.
     fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Attempt>> {
         let over = self
-            .render(&looping.over, cx.scope, cx.enclosing)
+            .terms(looping.lookup.as_deref(), &looping.over, cx)
             .map_err(|e| Box::new(TaskError::Template(e).into()))?;
         let items = super::eval::items(&over);
         let items = match (&looping.lookup, items) {

@@ -21,6 +21,7 @@ mod effects;
 mod eval;
 mod executor;
 mod explain;
+mod file_lookups;
 mod files;
 mod flow;
 mod handlers;

@@ -209,7 +209,8 @@ impl Run<'_> {
             sources.insert(String::new(), Source::of_text(&rendered));
             return Ok(sources);
         }
-        let src = given.get("src").and_then(Json::as_str).map(str::to_owned);
+        let src = given.get("src").and_then(Json::as_str);
+        let src = src.filter(|src| !src.is_empty()).map(str::to_owned);
         match (module, src) {
             ("copy" | "unarchive", Some(src)) if is_ours(spec, given) => {
                 let follow = given.get("local_follow").map(Value::from_json);

@@ -271,11 +271,6 @@ pub(super) const LOOP_CONTROL: &[&str] = &[
     "pause",
 ];
 
-/// Lookups of Ansible that are refused.
-pub const UNSUPPORTED_LOOKUPS: &[&str] = &[
-    "config", "csvfile", "filetree", "ini", "password", "unvault", "url",
-];
-
 /// What `with_` may be followed by in Ansible.
 pub const LOOKUPS: &[&str] = &[
     "config",

@@ -15,15 +15,28 @@ pub struct FileOptions {
     pub syntax: Syntax,
 }
 
-/// Renders a file's text.
+/// Renders a file's text to text.
 pub(super) fn render(
     machine: &Evaluator<'_>,
     text: &str,
     options: &FileOptions,
     path: &str,
 ) -> Result<String, Error> {
+    match value(machine, text, options, path)? {
+        Value::None => Ok(String::new()),
+        value => finalize::in_text(&value),
+    }
+}
+
+/// Renders a file's text to what it is: the value of an expression that stands alone.
+pub(super) fn value(
+    machine: &Evaluator<'_>,
+    text: &str,
+    options: &FileOptions,
+    path: &str,
+) -> Result<Value, Error> {
     if !is_template(text, &options.syntax) {
-        return Ok(text.to_owned());
+        return Ok(Value::str(text));
     }
     let mut syntax = options.syntax.clone();
     let body = overrides(text, &mut syntax)?;
@@ -46,16 +59,15 @@ pub(super) fn render(
     });
     let value = machine.file(path.to_owned(), &parsed, &Frame::root())?;
     let mut rendered = match finalize::result(value)? {
-        Value::None => return Ok(String::new()),
         Value::Str(text) => text.to_string(),
         // A value alone is no text whose lines could end.
-        value => return finalize::in_text(&value),
+        value => return Ok(value),
     };
     // Lines that ended the file end what is made of it, whatever stood in the last one.
     let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
     let missing = newlines(body).saturating_sub(newlines(&rendered));
     rendered.push_str(&newline.repeat(missing));
-    Ok(rendered)
+    Ok(Value::from(rendered))
 }
 
 /// Returns whether anything in `text` is for Jinja; if not, the file is what it is.

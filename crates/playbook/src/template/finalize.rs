@@ -11,6 +11,60 @@ pub(super) fn result(value: Value) -> Result<Value, Error> {
     whole(value, true, 0)
 }
 
+/// Returns a value without the elements that are undefined, at any depth.
+pub(super) fn without_undefined(value: Value, depth: usize) -> Value {
+    if depth > DEPTH_LIMIT {
+        return value; // refused as a result
+    }
+    let missing = |value: &Value| matches!(value, Value::Undefined(u) if !u.failed);
+    let kept = |items: Vec<Value>| {
+        let kept = items.into_iter().filter(|item| !missing(item));
+        kept.map(|item| without_undefined(item, depth + 1))
+            .collect()
+    };
+    match value {
+        Value::List(list) => Value::list(kept(list.items())),
+        Value::Tuple(items) => Value::tuple(kept(items.to_vec())),
+        Value::Dict(dict) => {
+            let kept = dict
+                .entries()
+                .into_iter()
+                .filter(|(_, item)| !missing(item));
+            let kept = kept.map(|(key, item)| (key, without_undefined(item, depth + 1)));
+            Value::Dict(kept.collect())
+        }
+        value => value,
+    }
+}
+
+/// Returns a value in which texts stand for what is undefined, and says what that was.
+pub(super) fn shown(value: Value, missing: &mut Vec<String>, depth: usize) -> Value {
+    if depth > DEPTH_LIMIT {
+        return value; // refused as a result
+    }
+    match value {
+        Value::Undefined(undefined) if !undefined.failed => {
+            missing.push(undefined.message.clone());
+            let count = missing.len();
+            Value::from(format!("<< error {count} - {} >>", undefined.message))
+        }
+        Value::List(list) => {
+            let items = list.items().into_iter();
+            Value::list(items.map(|item| shown(item, missing, depth + 1)).collect())
+        }
+        Value::Tuple(items) => {
+            let items = items.iter().cloned();
+            Value::tuple(items.map(|item| shown(item, missing, depth + 1)).collect())
+        }
+        Value::Dict(dict) => {
+            let entries = dict.entries().into_iter();
+            let shown = entries.map(|(key, item)| (key, shown(item, missing, depth + 1)));
+            Value::Dict(shown.collect())
+        }
+        value => value,
+    }
+}
+
 /// Returns what a value inside a text reads as.
 pub(super) fn in_text(value: &Value) -> Result<String, Error> {
     match value {

@@ -43,6 +43,15 @@ pub(super) fn run(
     })
 }
 
+/// Returns a lookup's failure with the lookup's name.
+pub(super) fn failed(name: &str, mut error: Error) -> Error {
+    let named = error.message.starts_with("The lookup plugin");
+    if error.kind == ErrorKind::Failed && !named {
+        error.message = format!("The lookup plugin '{name}' failed: {}", error.message);
+    }
+    error
+}
+
 fn dict(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
@@ -109,9 +118,17 @@ fn vars(machine: &Evaluator<'_>, terms: &[Value], options: &Kwargs) -> Result<Ve
 fn varnames(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
     let mut out = Vec::new();
     for term in terms {
+        let Value::Str(_) = term else {
+            return Err(Error::failed(format!(
+                "Invalid setting identifier, \"{term}\" is not a string, it is a <class '{}'>",
+                term.type_name()
+            )));
+        };
         let pattern = crate::pyre::Regex::new(&term.to_string(), crate::pyre::Flags::default())
             .map_err(|e| {
-                Error::failed(format!("unable to use '{term}' as a search parameter: {e}"))
+                Error::failed(format!(
+                    "Unable to use \"{term}\" as a search parameter: {e}"
+                ))
             })?;
         for name in machine.names() {
             if pattern.is_match(name.as_bytes()).unwrap_or(false) {
@@ -123,6 +140,10 @@ fn varnames(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Erro
 }
 
 fn nested(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+    if terms.is_empty() {
+        let wrong = "with_nested requires at least one element in the nested list";
+        return Err(Error::failed(wrong));
+    }
     let mut out: Vec<Vec<Value>> = vec![Vec::new()];
     for term in terms {
         let items = items_or_one(machine, term)?;
@@ -143,6 +164,10 @@ fn nested(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error>
 }
 
 fn together(machine: &Evaluator<'_>, terms: &[Value]) -> Result<Vec<Value>, Error> {
+    if terms.is_empty() {
+        let wrong = "with_together requires at least one element in each list";
+        return Err(Error::failed(wrong));
+    }
     let lists = terms
         .iter()
         .map(|term| items_or_one(machine, term))

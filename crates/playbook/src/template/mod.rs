@@ -29,6 +29,7 @@ mod yaml_out;
 
 pub use error::{Error, ErrorKind};
 pub use file::FileOptions;
+pub(crate) use filters::seeded_text;
 pub use foresee::foresee;
 pub use lexer::Syntax;
 pub use limits::Limits;

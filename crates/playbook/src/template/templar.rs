@@ -59,6 +59,13 @@ impl<'a> Templar<'a> {
         }
     }
 
+    /// Does the same, with the elements left out that are undefined: the terms of
+    /// `with_first_found`.
+    pub fn render_defined(&self, value: &Value) -> Result<Value, Error> {
+        let settled = self.machine().settle(value.clone())?;
+        finalize::result(finalize::without_undefined(settled, 0))
+    }
+
     /// Renders text that the author wrote.
     pub fn render_str(&self, text: &str, place: Option<&Place>) -> Result<Value, Error> {
         self.render(&Value::authored(text, place.cloned()))
@@ -70,10 +77,7 @@ impl<'a> Templar<'a> {
         let bare = name.strip_prefix("ansible.builtin.").unwrap_or(name);
         super::lookups::run(&self.machine(), bare, terms, &options)
             .unwrap_or_else(|| self.outside.lookup(bare, terms, &options, None))
-            .map_err(|mut error| {
-                error.message = format!("The lookup plugin '{bare}' failed: {}", error.message);
-                error
-            })
+            .map_err(|error| super::lookups::failed(bare, error))
     }
 
     /// Evaluates a bare expression, as in `debug: var=…`.
@@ -94,6 +98,25 @@ impl<'a> Templar<'a> {
         self.machine()
             .value(expr, &Frame::root())
             .and_then(finalize::result)
+    }
+
+    /// Does the same for `debug: var=…`, which shows what is undefined rather than to fail. Returns
+    /// also what was.
+    pub fn evaluate_shown(
+        &self,
+        expression: &Text,
+        place: Option<&Place>,
+    ) -> Result<(Value, Vec<String>), Error> {
+        if !expression.is_authors() {
+            return Err(Error::untrusted());
+        }
+        let mut missing = Vec::new();
+        let value = self
+            .expression(expression, place, false, false)
+            .or_else(keep_undefined)
+            .and_then(|value| finalize::result(finalize::shown(value, &mut missing, 0)))
+            .map_err(|error| error.within(expression, place))?;
+        Ok((value, missing))
     }
 
     fn expression(
@@ -205,8 +228,27 @@ impl<'a> Templar<'a> {
         file::render(&self.machine(), text, options, path)
     }
 
+    /// Does the same for the lookup `template`, which gives the value of an expression that stands
+    /// alone.
+    pub fn render_file_value(
+        &self,
+        text: &str,
+        options: &FileOptions,
+        path: &str,
+    ) -> Result<Value, Error> {
+        file::value(&self.machine(), text, options, path)
+    }
+
     pub(super) fn machine(&self) -> Evaluator<'_> {
         Evaluator::new(self.scope, self.outside, self.limits, &self.warnings)
+    }
+}
+
+/// Keeps what is undefined as a value; anything else that fails has failed.
+fn keep_undefined(error: Error) -> Result<Value, Error> {
+    match error.kind {
+        ErrorKind::Undefined => Ok(Value::missing(error.message)),
+        _ => Err(error),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Evaluator, Frame, defined, keep, methods, trip};
 use crate::civil;
 use crate::template::ast::{Args, Expr};
 use crate::template::given::Given;
-use crate::template::{Error, Kwargs};
+use crate::template::{Error, Kwargs, finalize};
 use crate::value::{Dict, Key, Mark, Moment, Range, Value, looks_like_template, repr_str};
 
 const FUNCTIONS: [&str; 11] = [
@@ -246,11 +246,11 @@ impl Evaluator<'_> {
             .unwrap_or(&name)
             .to_owned();
         let terms = self.terms(terms.as_slice())?;
-        if bare != "first_found" && bare != "vars" {
-            for term in terms.iter().chain(named.values()) {
-                if let Value::Undefined(undefined) = term {
-                    return Err(trip(undefined));
-                }
+        for term in terms.iter().chain(named.values()) {
+            match (term, bare.as_str()) {
+                (Value::Undefined(undefined), _) => return Err(trip(undefined)),
+                (term, "first_found") => drop(finalize::result(term.clone())?),
+                _ => {}
             }
         }
         let answer = match crate::template::lookups::run(self, &bare, &terms, &named) {
@@ -260,6 +260,7 @@ impl Evaluator<'_> {
                 self.outside.lookup(&bare, &terms, &named, place.as_ref())
             }
         };
+        let answer = answer.map_err(|error| crate::template::lookups::failed(&bare, error));
         let answer = match (answer, errors.as_deref()) {
             (Err(error), Some("ignore" | "warn"))
                 if error.kind != crate::template::ErrorKind::Limit =>

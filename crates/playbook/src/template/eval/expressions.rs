@@ -20,7 +20,10 @@ impl Evaluator<'_> {
             && frame.get(name).is_none()
         {
             self.meter.steps(1)?;
-            return self.whole_variable(name);
+            return match frame.isolated {
+                true => Ok(self.global_or_undefined(name)),
+                false => self.whole_variable(name),
+            };
         }
         let value = self.reach(expr, frame)?;
         self.settle(value).or_else(super::keep)
@@ -33,6 +36,7 @@ impl Evaluator<'_> {
             Expr::Const(value) => self.constant(value),
             Expr::Name(name) => match frame.get(name) {
                 Some(value) => Ok(value),
+                None if frame.isolated => Ok(self.global_or_undefined(name)),
                 None => self.variable(name),
             },
             Expr::List(items) => Ok(Value::list(self.values(items, frame)?)),

@@ -28,20 +28,31 @@ pub(super) use slices::slice_indices;
 pub(super) struct Frame {
     names: RefCell<Vec<(Rc<str>, Value)>>,
     parent: Option<Rc<Frame>>,
+    /// Whether the variables cannot be seen from here: a template imported without context.
+    isolated: bool,
 }
 
 impl Frame {
     pub(super) fn root() -> Rc<Self> {
-        Self::with_parent(None)
+        Self::with_parent(None, false)
     }
 
-    fn with_parent(parent: Option<Rc<Frame>>) -> Rc<Self> {
+    /// Returns the root of a template without context.
+    fn isolated() -> Rc<Self> {
+        Self::with_parent(None, true)
+    }
+
+    fn with_parent(parent: Option<Rc<Frame>>, isolated: bool) -> Rc<Self> {
         let names = RefCell::default();
-        Rc::new(Self { names, parent })
+        Rc::new(Self {
+            names,
+            parent,
+            isolated,
+        })
     }
 
     fn child(self: &Rc<Self>) -> Rc<Self> {
-        Self::with_parent(Some(self.clone()))
+        Self::with_parent(Some(self.clone()), self.isolated)
     }
 
     fn get(&self, name: &str) -> Option<Value> {
@@ -204,7 +215,7 @@ impl<'a> Evaluator<'a> {
             return Ok(value.clone());
         }
         let Some(raw) = self.scope.get(name) else {
-            return Ok(self.global(name).unwrap_or_else(|| Value::undefined(name)));
+            return Ok(self.global_or_undefined(name));
         };
         let Value::Template(source) = &raw else {
             return Ok(raw);
@@ -220,6 +231,11 @@ impl<'a> Evaluator<'a> {
             .borrow_mut()
             .insert(name.clone(), value.clone());
         Ok(value)
+    }
+
+    fn global_or_undefined(&self, name: &str) -> Value {
+        let global = self.global(name);
+        global.unwrap_or_else(|| Value::undefined(name))
     }
 
     /// Returns the variable called `name` with all templates in it rendered.

@@ -323,7 +323,7 @@ impl Evaluator<'_> {
                     let inner = if context {
                         frame.child()
                     } else {
-                        Frame::root()
+                        Frame::isolated()
                     };
                     let value = self.inside(path, || self.program(&body, &inner))?;
                     out.push(value);
@@ -342,7 +342,7 @@ impl Evaluator<'_> {
         let inner = if context {
             frame.child()
         } else {
-            Frame::root()
+            Frame::isolated()
         };
         let text = self.inside(path, || self.program(&body, &inner))?;
         let names = Dict::new();

@@ -34,6 +34,7 @@ pub(super) use lists::attribute_path;
 
 pub(super) use super::given::Given;
 pub(super) use paths::split_url;
+pub(crate) use random::seeded_text;
 
 /// A filter and the collection it is of.
 #[derive(Clone, Copy)]

@@ -141,6 +141,16 @@ impl Twister {
     }
 }
 
+/// Returns a text of `length` of the letters, as `random.Random(seed).choice` picks them.
+pub(crate) fn seeded_text(seed: &str, letters: &[char], length: usize) -> String {
+    let mut generator = Twister::seeded(&Value::str(seed));
+    let mut pick = || {
+        let at = generator.below(letters.len() as u64);
+        letters.get(usize::try_from(at).unwrap_or(0))
+    };
+    (0..length).filter_map(|_| pick()).collect()
+}
+
 /// Returns a generator for `seed`, or an unpredictable one.
 pub(super) fn generator(machine: &Evaluator<'_>, seed: Option<&Value>) -> Twister {
     match seed {
