@@ -240,6 +240,13 @@ pub(crate) fn ready(
     let everything = Selection::new(&[], &[]);
     let mut all = Playbook::default();
     for step in steps {
+        let path = match step {
+            Provision::Playbook { path, .. } => path,
+            Provision::Role { .. } | Provision::Tasks { .. } => manifest,
+        };
+        work.asks
+            .folders
+            .extend(path.parent().map(Path::to_path_buf));
         let playbook = parse(step, manifest, &options).map_err(ProvisionError::Playbook)?;
         work.tasks += syntax::task_count(&playbook, &everything);
         work.warnings

@@ -5,6 +5,8 @@
 //! task, a lookup or a template can name it ([`Reads`]): a path that is merely written in the playbook
 //! (`dest: /etc/shadow`) names a file of the target.
 
+mod password;
+
 use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -20,7 +22,8 @@ use amibake_protocol::ask::{Ask, Seen};
 use amibake_protocol::bundle::Item;
 use amibake_protocol::event::Place;
 use amibake_protocol::job::{Entry, Options};
-use serde_json::Value as Json;
+use password::Meant;
+use serde_json::{Map, Value as Json};
 
 use super::collect::Bundle;
 
@@ -49,6 +52,8 @@ pub(crate) struct AskPolicy {
     pub(crate) step: bool,
     /// Inline texts that are no files of their own: the manifest's tasks, by the file named.
     pub(crate) texts: Vec<(PathBuf, String)>,
+    /// The playbooks' folders, where names of password files begin.
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 /// What is answered.
@@ -89,6 +94,8 @@ struct Borne {
     as_written: bool,
     /// One with computed terms does, and its text names each of these.
     named: bool,
+    /// One of `password` does, and its own texts are in each of these.
+    spelled: bool,
 }
 
 impl AskPolicy {
@@ -100,11 +107,11 @@ impl AskPolicy {
                 place,
                 plugin,
                 terms,
-                ..
+                options,
             } => match Asked::of(plugin, terms) {
                 Ok(asked) => {
                     let borne = self.borne(&asked, place, bundle, given);
-                    self.lookup(&asked, &borne).await
+                    self.lookup(&asked, options, &borne, place).await
                 }
                 Err(refused) => Err(refused),
             },
@@ -117,7 +124,13 @@ impl AskPolicy {
         answered.unwrap_or_else(Answered::Refused)
     }
 
-    async fn lookup(&self, asked: &Asked<'_>, borne: &Borne) -> Result<Answered, String> {
+    async fn lookup(
+        &self,
+        asked: &Asked<'_>,
+        options: &Map<String, Json>,
+        borne: &Borne,
+        place: &Place,
+    ) -> Result<Answered, String> {
         let Asked { plugin, terms } = asked;
         if !borne.stands {
             return Err(format!("no lookup of {plugin} stands there"));
@@ -125,6 +138,7 @@ impl AskPolicy {
         match *plugin {
             "env" if borne.as_written || borne.named => variables(terms),
             "env" => Err("the variable is not named there".to_owned()),
+            "password" => self.passwords(terms, options, borne, place).await,
             "pipe" | "lines" if !self.allow_pipe => Err(format!(
                 "{plugin} runs commands on the controller; --allow-pipe permits it"
             )),
@@ -132,6 +146,29 @@ impl AskPolicy {
             "pipe" | "lines" => Err("only a command written as it is may be run".to_owned()),
             other => Err(format!("the controller has no lookup {other}")),
         }
+    }
+
+    async fn passwords(
+        &self,
+        terms: &[&str],
+        options: &Map<String, Json>,
+        borne: &Borne,
+        place: &Place,
+    ) -> Result<Answered, String> {
+        let around = |folder: &&PathBuf| Path::new(&place.file).starts_with(folder);
+        let base = self.folders.iter().find(around).or(self.folders.first());
+        let base = base.map_or(Path::new("."), PathBuf::as_path);
+        let meant = match () {
+            () if borne.as_written => Meant::Written,
+            () if borne.spelled => Meant::Spelled,
+            () => Meant::Computed,
+        };
+        let mut values = Vec::new();
+        for term in terms {
+            let value = password::password(term, options, meant, base, &self.folders).await?;
+            values.push(Json::from(value));
+        }
+        Ok(Answered::Value(values.into()))
     }
 
     fn file(path: &Path, bundle: &Bundle) -> Result<Answered, String> {
@@ -218,7 +255,8 @@ impl Borne {
     /// Adds what one of the author's texts says, where `near` holds for the line.
     fn by(&mut self, text: &str, asked: &Asked<'_>, near: impl Fn(u32) -> bool) {
         let mut computed = false;
-        let of_plugin = written(text).filter(|w| w.plugin == asked.plugin && near(w.line));
+        let here = |w: &Written<'_>| w.plugin == asked.plugin && near(w.line);
+        let of_plugin = written(text).filter(here);
         for lookup in of_plugin {
             self.stands = true;
             match lookup.literal {
@@ -227,6 +265,8 @@ impl Borne {
             }
         }
         self.named |= computed && asked.terms.iter().all(|term| has_word(text, term));
+        let spelled = |term: &&str| password::spells(text, &near, term);
+        self.spelled |= computed && asked.plugin == "password" && asked.terms.iter().all(spelled);
     }
 }
 
@@ -659,6 +699,42 @@ mod tests {
         for (line, name) in [(9, "AMIBAKE_NOT_SET"), (9, "HOME")] {
             let answer = answer(line, name).await;
             assert!(matches!(answer, Answered::Refused(_)), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_is_made_where_the_playbook_says() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("site.yml");
+        let password = "{{ lookup('password', 'pw/' ~ h) }}";
+        let play = format!("- hosts: all\n  vars: {{p: \"{password}\"}}\n  tasks: []\n");
+        std::fs::write(&path, play).unwrap();
+        let options = amibake_playbook::syntax::Options::default();
+        let files = amibake_playbook::files::Disk::here();
+        let playbook = amibake_playbook::syntax::parse(&files, &path, &options).unwrap();
+        let found = amibake_playbook::reads::needed(&files, &playbook, &Given::default());
+        let bundle = Bundle::of(found, &Vault::default()).unwrap();
+        let asks = AskPolicy {
+            folders: vec![temp.path().to_path_buf()],
+            ..AskPolicy::default()
+        };
+        let ask = |term: &str, line| Ask::Lookup {
+            place: Place {
+                file: path.to_string_lossy().into_owned(),
+                line,
+                column: 1,
+            },
+            plugin: "password".to_owned(),
+            terms: vec![term.into()],
+            options: Map::from_iter([("length".to_owned(), Json::from(7))]),
+        };
+        let made = asks.answer(&ask("pw/web1", 2), &bundle, &[]).await;
+        let file = std::fs::read_to_string(temp.path().join("pw/web1")).unwrap();
+        assert_eq!(file.trim_end().len(), 7);
+        assert_eq!(made, Answered::Value(serde_json::json!([file.trim_end()])));
+        for (term, line) in [("pw/web1", 3), ("site.yml", 2), ("/etc/hostname", 2)] {
+            let answer = asks.answer(&ask(term, line), &bundle, &[]).await;
+            assert!(matches!(answer, Answered::Refused(_)), "{term}: {answer:?}");
         }
     }
 

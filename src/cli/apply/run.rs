@@ -1,5 +1,7 @@
 //! The run itself: every host by itself and at the same time, each through its own agent.
 
+use std::path::Path;
+
 use amibake_playbook::files::Files as _;
 use amibake_playbook::reads::{self, Found, Given};
 use amibake_playbook::syntax::{self, Playbook};
@@ -113,13 +115,14 @@ impl Work {
         Ok(Self {
             programs,
             entry: Entry::Playbook {
-                path,
+                path: path.clone(),
                 vars: serde_json::Map::new(),
             },
             bundle,
             asks: AskPolicy {
                 step: args.step,
                 allow_pipe: args.allow_pipe,
+                folders: path.parent().map(Path::to_path_buf).into_iter().collect(),
                 ..AskPolicy::default()
             },
             needs_root: args.privileged
