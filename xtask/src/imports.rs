@@ -505,6 +505,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "meta",
         "module_call",
         "play",
+        "prompts",
         "stats",
         "task",
         "task_result",

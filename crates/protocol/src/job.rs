@@ -115,6 +115,8 @@ pub struct Options {
     pub host_vars: Map<String, Json>,
     /// The inventory's other hosts, if the playbook asks for any.
     pub others: BTreeMap<String, HostVars>,
+    /// What was typed for the `vars_prompt` of each play, by where the play stands: `FILE:LINE`.
+    pub prompted: BTreeMap<String, Map<String, Json>>,
     pub route: Route,
     pub controller: ControllerInfo,
     /// `-v`, counted.

@@ -4,6 +4,7 @@
 
 mod hosts;
 mod list;
+mod prompts;
 mod run;
 mod settings;
 mod vars;
@@ -176,6 +177,7 @@ impl Args {
         let syntax = self.syntax_options();
         options.others = hosts::asked_for(&inventory, &playbook, &options, &files, syntax);
         hosts::check_plays(&self.target, &playbook, &options, cx)?;
+        options.prompted = prompts::ask(&playbook, &options)?;
         let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
         if chosen.len() > 1 && !playbook.one_host.is_empty() {
             return Err(Failure::usage(Diagnostics(playbook.one_host)));

@@ -176,7 +176,7 @@ impl Run<'_> {
     /// Returns the parameters as JSON, aliases and all as they were written.
     pub(super) fn json_args(&self, cx: &TaskContext<'_>) -> Result<Map<String, Json>, TaskError> {
         let args = self.args(cx)?;
-        match eval::without_omitted(&Value::Dict(args)).to_json() {
+        match eval::wide_numbers_as_text(&eval::without_omitted(&Value::Dict(args))).to_json() {
             Ok(Json::Object(map)) => Ok(map),
             Ok(_) => Ok(Map::new()),
             Err(e) => Err(TaskError::Unwritable(e.to_string())),

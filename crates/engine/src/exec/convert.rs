@@ -160,6 +160,7 @@ fn whole_play(path: &Path) -> Play {
         force_handlers: None,
         argument_spec: None,
         strategy: None,
+        prompts: Vec::new(),
         pre_tasks: Vec::new(),
         roles: Vec::new(),
         tasks: Vec::new(),
@@ -193,6 +194,7 @@ fn play(read: &syntax::Play) -> Result<Play, Stop> {
             "fact_path" => play.fact_path = Some(value(node)?),
             "vars_files" => play.vars_files = list(node)?,
             "force_handlers" => play.force_handlers = Some(value(node)?),
+            "vars_prompt" => play.prompts = list(node)?,
             "strategy" => play.strategy = Some(value(node)?),
             "validate_argspec" => play.argument_spec = Some(value(node)?),
             _ => {}

@@ -298,6 +298,23 @@ pub(super) fn raw_json(value: &Value) -> Json {
     value.to_json().unwrap_or_else(|e| Json::from(e.0))
 }
 
+/// Returns a value with text for whole numbers that JSON has no room for, at any depth.
+pub(super) fn wide_numbers_as_text(value: &Value) -> Value {
+    match value {
+        Value::Big(_) => Value::from(value.to_string()),
+        Value::Dict(dict) => {
+            let entries = dict.entries().into_iter();
+            Value::Dict(
+                entries
+                    .map(|(key, value)| (key, wide_numbers_as_text(&value)))
+                    .collect(),
+            )
+        }
+        Value::List(list) => Value::list(list.items().iter().map(wide_numbers_as_text).collect()),
+        other => other.clone(),
+    }
+}
+
 /// Returns a value without the elements that are omitted, at any depth.
 pub(super) fn without_omitted(value: &Value) -> Value {
     let kept = |value: &Value| !matches!(value, Value::Omit);

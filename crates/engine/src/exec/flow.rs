@@ -60,6 +60,7 @@ impl Run<'_> {
         self.vars.play_files.clear();
         self.vars.play_roles.borrow_mut().clear();
         self.completed.borrow_mut().clear();
+        self.take_prompted(play, &outside)?;
         super::magic::check_strategy(self, play, &outside)?;
         if !super::magic::is_ours(self, play, &outside)? {
             return Ok(Flow::Next);

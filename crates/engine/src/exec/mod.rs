@@ -40,6 +40,7 @@ mod options;
 mod outcome;
 mod own_args;
 mod play;
+mod prompts;
 mod role;
 mod roles;
 mod run;

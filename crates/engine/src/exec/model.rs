@@ -179,6 +179,8 @@ pub(super) struct Play {
     pub(super) vars_files: Vec<Value>,
     pub(super) force_handlers: Option<Value>,
     pub(super) strategy: Option<Value>,
+    /// `vars_prompt`.
+    pub(super) prompts: Vec<Value>,
     /// `validate_argspec`: the spec's name, or whether the play's is it.
     pub(super) argument_spec: Option<Value>,
     pub(super) pre_tasks: Vec<Node>,

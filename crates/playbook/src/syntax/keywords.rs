@@ -229,8 +229,8 @@ pub const KEYWORDS: &[Keyword] = &[
     keyword(
         "vars_prompt",
         &[Play],
-        Refused,
-        "give the variables with `-e`",
+        Works,
+        "`apply` asks on the terminal; without one, and in a build, the default counts",
     ),
     keyword(
         "when",

@@ -17,6 +17,7 @@ mod model;
 mod module_groups;
 mod own_module;
 mod play_hosts;
+mod prompts;
 mod reach;
 mod read;
 mod role;

@@ -225,6 +225,7 @@ impl<'a> Walk<'a> {
             self.vars_files(files);
         }
         self.check_play_spec(node);
+        self.check_prompts(node);
     }
 
     fn vars_files(&mut self, files: &Node) {
