@@ -77,7 +77,7 @@ def own_python(target) -> list[str]:
     folders, names = [target.folder], []
     meta = target.folder / "meta/main.yml"
     if meta.exists():
-        needed = re.findall(r"[\w.-]+", meta.read_text())
+        needed = re.findall(r"\w[\w.-]*", meta.read_text())
         folders += [target.folder.parent / name for name in needed if (target.folder.parent / name).is_dir()]
     for folder in folders:
         for pattern in OWN_PYTHON:
@@ -100,7 +100,7 @@ def compare(target, run: dict, outcomes: Path) -> str:
 
 def role_outcome(calls: list, run: dict) -> dict:
     if not calls or not run["calls"]:
-        return {"same": 0, "of": 0, "why": ["it made no call" if not run["late"] else run["late"]]}
+        return {"same": 0, "of": 0, "why": ["it had not ended in the time given" if not run["late"] else run["late"]]}
     theirs, ours = calls[-1], run["calls"][-1]
     wanted, ran = unpacked(theirs["ran"]), [tuple(task[:3]) for task in ours["ran"]]
     blocks = difflib.SequenceMatcher(None, wanted, ran, autojunk=False).get_matching_blocks()

@@ -24,9 +24,10 @@ for folder, folders, files in os.walk("/"):
             content = ""
             if kind == stat.S_IFREG:
                 with open(path, "rb") as file:
-                    # crontab(1) says when it installed a table.
-                    lines = [line for line in file if b" installed on " not in line]
-                content = hashlib.sha256(b"".join(lines)).hexdigest()[:12]
+                    text = file.read()
+                if path.startswith("/var/spool/cron"):  # crontab(1) says in it when it installed it
+                    text = b"".join(line for line in text.splitlines(True) if b" installed on " not in line)
+                content = hashlib.sha256(text).hexdigest()[:12]
             elif kind == stat.S_IFLNK:
                 content = "-> " + os.readlink(path)
         except OSError:

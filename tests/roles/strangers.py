@@ -23,7 +23,7 @@ STORE = CACHE / "roles"
 # Collections that the roles' requirements name, out of PyPI's `ansible`.
 COLLECTIONS = ["ansible/posix", "ansible/utils", "community/general", "community/crypto", "community/mysql", "community/postgresql"]
 # Files that two runs of the same make differently: keys, tables with addresses of memory, databases with times.
-BY_CHANCE = re.compile(r"\.db$|/sasldb2$|ssl-cert-snakeoil|^/etc/ssl/certs/[0-9a-f]{8}\.\d$|\.rdb$|dhparam|/ssh_host_")
+BY_CHANCE = re.compile(r"\.db$|/sasldb2$|ssl-cert-snakeoil|^/etc/ssl/certs/[0-9a-f]{8}\.\d$|\.rdb$|dhparam|/ssh_host_|\.\d+\.\d{4}-\d\d-\d\d@")
 SCRIPT = """
 export HOME=/root USER=root LANG=C.UTF-8 LC_ALL=C.UTF-8 PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_ROOT_USER_ACTION=ignore
 export PATH=/conformance/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
