@@ -6,6 +6,7 @@
 pub(crate) mod asks;
 pub(crate) mod collect;
 mod error;
+mod fetched;
 pub(crate) mod program;
 mod request;
 mod run_reporting;
@@ -17,8 +18,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use amibake_protocol::ask::Ask;
 use amibake_protocol::event::Event;
-use amibake_protocol::message::{AgentRunId, Job, RunState, ToAgent, ToController};
+use amibake_protocol::message::{AgentRunId, Job, Reply, RunState, ToAgent, ToController};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,9 +28,10 @@ use tokio_util::sync::CancellationToken;
 use crate::transport::Transport;
 use collect::Content;
 pub(crate) use error::AgentError;
+use fetched::{Incoming, Offered};
 pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
 pub(crate) use run_reporting::run_reported;
-use wire::Wire;
+use wire::{Received, Sender, Wire};
 
 /// The most events one run may send.
 const MAX_EVENTS: u64 = 5_000_000;
@@ -89,6 +92,10 @@ struct Following {
     tasks: u64,
     /// How often each file was sent on request.
     sent: BTreeMap<PathBuf, u32>,
+    /// A file that `fetch` brings.
+    incoming: Option<Incoming>,
+    /// Bytes that it brought.
+    brought: u64,
     /// Whether the job was sent whole: then it may have been started.
     launched: bool,
 }
@@ -103,6 +110,8 @@ impl Following {
             refused: 0,
             tasks: 0,
             sent: BTreeMap::new(),
+            incoming: None,
+            brought: 0,
             launched: false,
         }
     }
@@ -146,7 +155,7 @@ async fn open(
         send_job(&mut wire, request, following).await?;
     }
     let answer = tokio::time::timeout(FIRST_WORDS, wire.message()).await;
-    match answer.map_err(silent)??.0 {
+    match answer.map_err(silent)?? {
         ToController::Hello { state } if first || state == RunState::Known => {}
         ToController::Hello { .. } if following.next == 0 => {
             send_job(&mut wire, request, following).await?;
@@ -218,7 +227,14 @@ async fn follow(
         let Some(message) = message else {
             return Err(last.explain().await);
         };
-        let (message, bytes) = message?;
+        let (message, bytes) = match message? {
+            Received::Message(message, bytes) => (message, bytes),
+            Received::Bytes(bytes) => {
+                following.take_bytes(&bytes)?;
+                following.end_incoming(&mut sender).await?;
+                continue;
+            }
+        };
         match message {
             ToController::Event { seq, event } => {
                 following.take(seq, bytes)?;
@@ -237,16 +253,18 @@ async fn follow(
             }
             ToController::Ask { id, ask } => {
                 following.count_ask()?;
-                let answer = request.asks.answer(&ask, request.bundle, &given).await;
-                let answer = following.allow(answer);
-                sender.answer(id, answer).await?;
+                following
+                    .answer(id, &ask, request, &given, &mut sender)
+                    .await?;
             }
             ToController::TakenOver => return Err(AgentError::TakenOver),
             ToController::Died { last_words } => return Err(AgentError::Died(last_words)),
             ToController::Failed { reason } => return Err(AgentError::NotStarted(reason)),
-            other @ (ToController::Hello { .. } | ToController::Fetched { .. }) => {
-                return Err(unexpected(&other));
+            ToController::Fetched { id, size } => {
+                following.announce(id, size)?;
+                following.end_incoming(&mut sender).await?;
             }
+            other @ ToController::Hello { .. } => return Err(unexpected(&other)),
         }
     }
 }
@@ -258,8 +276,12 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-async fn drain(incoming: &mut mpsc::Receiver<Result<(ToController, u64), AgentError>>) {
+async fn drain(incoming: &mut mpsc::Receiver<Result<Received, AgentError>>) {
     while let Some(Ok(_)) = incoming.recv().await {}
+}
+
+fn uncalled(what: &str) -> AgentError {
+    AgentError::OutOfPlace(format!("{what} came that was not asked for"))
 }
 
 fn unexpected(message: &ToController) -> AgentError {
@@ -309,6 +331,65 @@ impl Following {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Answers a question, or begins to take the file that it offers.
+    async fn answer(
+        &mut self,
+        id: u64,
+        ask: &Ask,
+        request: &RunRequest<'_>,
+        given: &[&str],
+        sender: &mut Sender,
+    ) -> Result<(), AgentError> {
+        let answer = match ask {
+            Ask::Fetch { fetch, .. } => {
+                self.incoming = None; // what was cut off is offered again
+                let mark = format!("{}-{id}", self.run);
+                let host = &request.options.inventory_hostname;
+                match fetched::offered(fetch, request.bundle.reads(), host, &mark) {
+                    Ok(Offered::Wanted(arriving)) => {
+                        self.incoming = Some(Incoming::new(id, arriving));
+                        let reply = Reply::Send;
+                        return sender.send(&ToAgent::Answer { id, reply }).await;
+                    }
+                    Ok(Offered::Result(result)) => asks::Answered::Value(result),
+                    Err(reason) => asks::Answered::Refused(reason),
+                }
+            }
+            ask => request.asks.answer(ask, request.bundle, given).await,
+        };
+        let answer = self.allow(answer);
+        sender.answer(id, answer).await
+    }
+
+    fn announce(&mut self, id: u64, size: u64) -> Result<(), AgentError> {
+        let incoming = self.incoming.as_mut().filter(|incoming| incoming.id == id);
+        let incoming = incoming.ok_or_else(|| uncalled("a file"))?;
+        incoming
+            .announce(size, &mut self.brought)
+            .map_err(AgentError::TooMuch)
+    }
+
+    fn take_bytes(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        let incoming = self
+            .incoming
+            .as_mut()
+            .ok_or_else(|| uncalled("bytes of a file"))?;
+        incoming.add(bytes).map_err(AgentError::TooMuch)
+    }
+
+    /// Answers when a file is there whole.
+    async fn end_incoming(&mut self, sender: &mut Sender) -> Result<(), AgentError> {
+        let Some(incoming) = &mut self.incoming else {
+            return Ok(());
+        };
+        let Some(result) = incoming.finished() else {
+            return Ok(());
+        };
+        let id = incoming.id;
+        self.incoming = None;
+        sender.answer(id, asks::Answered::Value(result)).await
     }
 
     /// A sound run wants a file once, and again after a cut link.

@@ -23,7 +23,16 @@ const STALLED: Duration = Duration::from_mins(2);
 /// How much of standard error is kept.
 const STDERR_BYTES: usize = 16 << 10;
 
-type Incoming = Result<(ToController, u64), AgentError>;
+/// What comes from the agent.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A message, and how much memory it takes.
+    Message(ToController, u64),
+    /// A piece of the file that was announced.
+    Bytes(Vec<u8>),
+}
+
+type Incoming = Result<Received, AgentError>;
 type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A connection whose command was started.
@@ -188,11 +197,11 @@ impl Wire {
     }
 
     /// Reads the first message.
-    pub(super) async fn message(&mut self) -> Incoming {
+    pub(super) async fn message(&mut self) -> Result<ToController, AgentError> {
         match read(&mut self.stdout).await {
             Ok(Some(frame)) => {
                 self.last.spoke = true;
-                decode(&frame)
+                Ok(frame.message()?)
             }
             Ok(None) => Err(self.last.why().await),
             Err(error) => Err(error),
@@ -206,7 +215,7 @@ impl Wire {
         tokio::spawn(async move {
             loop {
                 let message = match read(&mut stdout).await {
-                    Ok(Some(frame)) => decode(&frame),
+                    Ok(Some(frame)) => decode(frame),
                     Ok(None) => return,
                     Err(error) => Err(error),
                 };
@@ -220,15 +229,18 @@ impl Wire {
     }
 }
 
-fn decode(frame: &Frame) -> Incoming {
-    let weight = match frame {
+fn decode(frame: Frame) -> Incoming {
+    let weight = match &frame {
         Frame::Message(body) => frame::weight(body),
         Frame::Blob(body) => body.len(),
     };
     if weight > frame::MAX_WEIGHT {
         return Err(AgentError::TooMuch("data in one message"));
     }
-    Ok((frame.message()?, weight as u64))
+    match frame {
+        Frame::Blob(bytes) => Ok(Received::Bytes(bytes)),
+        message @ Frame::Message(_) => Ok(Received::Message(message.message()?, weight as u64)),
+    }
 }
 
 /// Reads one frame; a link that ends, even inside a frame, is `None`: it can be mended.

@@ -4,6 +4,7 @@ Started by sshd in place of the command (ForceCommand): a mode and a folder for 
 arguments. What the controller answers to questions is noted as one JSON line each in `answers`.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -75,11 +76,17 @@ class Told:
 
 def ask(number: int, **fields) -> dict:
     send({"to-controller": "ask", "id": number, "ask": fields})
+    reply = answered()
+    with (FOLDER / "answers").open("a") as notes:
+        notes.write(json.dumps({"ask": fields, "reply": reply}) + "\n")
+    return reply
+
+
+def answered() -> dict:
+    """Returns the next answer, acknowledgements left out."""
     while True:
         message = receive()
         if message["to-agent"] == "answer":
-            with (FOLDER / "answers").open("a") as notes:
-                notes.write(json.dumps({"ask": fields, "reply": message["reply"]}) + "\n")
             return message["reply"]
 
 
@@ -88,7 +95,7 @@ def questions(job: dict) -> list[dict]:
     folder = os.path.dirname(playbook)
     place = lambda line: {"file": playbook, "line": line, "column": 1}
     files = ["/etc/shadow", f"{folder}/../secret", f"{folder}/link", "secret", f"{folder}/files/../../secret",
-             "/etc/passwd", f"{folder}/files/small"]
+             "/etc/passwd", f"{folder}/other.yml", f"{folder}/.hidden"]
     lookups = [("env", ["AWS_SECRET_ACCESS_KEY"], 1), ("env", ["HOME"], 2000), ("pipe", ["id"], 1),
                ("lines", ["id"], 1), ("file", ["/etc/shadow"], 1), ("password", ["/etc/shadow"], 1),
                ("pipe", ["touch " + str(FOLDER / "ran")], 1), ("env", ["A" * 100_000], 1)]
@@ -97,8 +104,30 @@ def questions(job: dict) -> list[dict]:
              for plugin, terms, line in lookups]
     asks += [{"ask": "lookup", "place": {"file": "/etc/passwd", "line": 1, "column": 1}, "plugin": "env",
               "terms": ["HOME"], "options": {}},
-             {"ask": "fetch", "place": place(1), "src": "/etc/hostname", "dest": "/etc/cron.d/evil", "flat": True}]
+             {"ask": "look", "place": place(1), "paths": ["/etc/shadow"]},
+             {"ask": "look", "place": place(1), "paths": [f"{folder}/files/small", "/root/.ssh/id_*"]}]
+    for src, dest, flat in [("/etc/hostname", "/etc/cron.d/evil", True), ("/x/evil", "/etc/cron.d/", True),
+                            ("/etc/motd", f"{folder}", False), ("/x/site.yml", f"{folder}/", True),
+                            ("/etc/motd", f"{folder}/got/../..", False), ("/x", f"{folder}/got", True)]:
+        asks.append({"ask": "fetch", "place": place(1), "fetch": fetch(src, dest, flat), "file": "/etc/hostname"})
     return asks
+
+
+def fetch(src: str, dest: str, flat: bool, content: bytes = b"evil") -> dict:
+    return {"src": src, "dest": dest, "flat": flat, "checksum": hashlib.sha1(content).hexdigest(), "validate": True}
+
+
+def offer(number: int, sent: list[bytes], size: int, **fields) -> dict:
+    """Offers a file that the playbook fetches, and sends these pieces of it if it is wanted."""
+    send({"to-controller": "ask", "id": number, "ask": {"ask": "fetch", "file": "/x", **fields}})
+    reply = answered()
+    if reply["reply"] != "send":
+        return reply
+    send({"to-controller": "fetched", "id": number, "size": size})
+    for piece in sent:
+        OUT.write(frame(b"b", piece))
+    OUT.flush()
+    return answered()
 
 
 def main() -> None:
@@ -190,6 +219,19 @@ def main() -> None:
         for number, question in enumerate(questions(job)):
             ask(number, **question)
         told.task("asked", {})
+        told.finished()
+    elif MODE in ("fetch", "too-many-bytes"):
+        told.event(event="play-started", name="x")
+        playbook = job["entries"][0]["path"]
+        place = {"file": playbook, "line": 1, "column": 1}
+        got = os.path.dirname(playbook) + "/got"
+        if MODE == "too-many-bytes":
+            offer(0, [b"x" * 1000] * 1000, 10, place=place, fetch=fetch("/etc/motd", got, False))
+        replies = [offer(number, [content], len(content), place=place, fetch=fetch(src, got, False))["value"].get("msg", "fetched")
+                   for number, (src, content) in enumerate([("/etc/motd", b"evil"), ("/etc/../../../motd", b"evil"),
+                                                            ("../../motd", b"evil"), ("/etc/issue", b"other")])]
+        (FOLDER / "replies").write_text("\n".join(replies))
+        told.task("fetched", {})
         told.finished()
     elif MODE == "same-file":
         told.event(event="play-started", name="x")

@@ -20,6 +20,10 @@ const PLAY: &str = r#"
       ansible.builtin.copy: {content: x, dest: /etc/shadow}
     - name: A variable
       ansible.builtin.debug: {msg: "{{ lookup('env', 'HOME') }}"}
+    - name: A name that only the run knows
+      ansible.builtin.include_vars: "{{ from_the_run }}.yml"
+    - name: A file for the controller
+      ansible.builtin.fetch: {src: "{{ from_the_run }}", dest: got}
 "#;
 
 /// A loopback sshd that runs the hostile agent in place of every command.
@@ -68,6 +72,9 @@ impl Hostile {
         std::fs::create_dir_all(&files).unwrap();
         std::fs::write(at("play/site.yml"), PLAY).unwrap();
         std::fs::write(files.join("small"), "small").unwrap();
+        for name in ["play/other.yml", "play/.hidden"] {
+            std::fs::write(at(name), "token: canary-of-the-controller").unwrap();
+        }
         std::fs::write(files.join("large"), vec![7; 5 << 20]).unwrap();
         std::fs::write(at("secret"), "canary-of-the-controller").unwrap();
         Self { sshd, port, folder }
@@ -223,14 +230,52 @@ fn forged_questions_are_refused_and_leave_no_trace() {
         assert_eq!(answer["reply"]["reply"], "refused", "{line:.500}");
         count += 1;
     }
-    assert_eq!(count, 17, "{said}");
+    assert_eq!(count, 25, "{said}");
     assert!(!answers.contains("canary"));
     assert!(
-        said.contains("17 questions of the machine were refused"),
+        said.contains("25 questions of the machine were refused"),
         "{said}"
     );
     assert!(!hostile.path("ran").exists());
     assert!(!Path::new("/etc/cron.d/evil").exists());
+}
+
+#[test]
+fn a_machine_writes_below_its_own_folder_of_a_fetch_and_what_it_promised() {
+    let hostile = Hostile::start("fetch");
+    let (_, said) = hostile.apply(&[]);
+    let replies = std::fs::read_to_string(hostile.path("replies")).unwrap_or(said);
+    let replies: Vec<&str> = replies.lines().collect();
+    assert_eq!(
+        (replies[0], replies[3]),
+        ("fetched", "checksum mismatch"),
+        "{replies:?}"
+    );
+    for traversal in &replies[1..3] {
+        assert!(
+            traversal.starts_with("Detected directory traversal"),
+            "{replies:?}"
+        );
+    }
+    let mut below = Vec::new();
+    let mut folders = vec![hostile.path("play/got")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                below.push(path);
+            }
+        }
+    }
+    assert_eq!(below, [hostile.path("play/got/127.0.0.1/etc/motd")]);
+    assert!(!hostile.path("motd").exists() && !hostile.path("play/motd").exists());
+}
+
+#[test]
+fn more_bytes_than_a_file_was_to_have_end_the_run() {
+    breaks("too-many-bytes", "more bytes of a file than any run does");
 }
 
 #[test]

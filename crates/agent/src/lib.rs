@@ -1,5 +1,6 @@
 //! What the agent does, by its first argument: `session` talks to a controller over standard
-//! input and output, `serve` runs a job detached from it, `worker` runs tasks as another user.
+//! input and output, `serve` runs a job detached from it, `worker` runs tasks as another user, `job` one that
+//! outlives the run.
 
 mod asking;
 mod bundle_files;
@@ -26,7 +27,7 @@ const SERVE: &str = "serve";
 /// Returns whether a program that is an agent among other things was started to be one.
 #[must_use]
 pub fn is_meant(arguments: &[String]) -> bool {
-    let modes = [SESSION, SERVE, worker::WORKER];
+    let modes = [SESSION, SERVE, worker::WORKER, worker::JOB];
     arguments
         .first()
         .is_some_and(|mode| modes.contains(&mode.as_str()))
@@ -43,6 +44,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         SESSION => session::run(&rest),
         SERVE => serve::run(&rest),
         worker::WORKER => worker::serve(&rest).map_err(AgentError::Worker),
+        worker::JOB => worker::serve_job(&rest).map_err(AgentError::Worker),
         _ => Err(AgentError::Usage),
     };
     match ended {

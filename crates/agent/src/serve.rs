@@ -110,7 +110,14 @@ fn run_job(folder: &RunFolder, job: &Job, hub: &Arc<Hub>) {
         files: &*files,
         entries: job.entries.clone(),
     };
-    let recap = exec::run(&project, &job.options, &mut Attached(hub.clone()));
+    let recap = exec::run(
+        &project,
+        &job.options,
+        &mut Attached {
+            hub: hub.clone(),
+            folder: folder.clone(),
+        },
+    );
     // Ignored if the executor has said so itself, as it should.
     hub.event(Event::Finished { recap, error: None });
 }
@@ -265,10 +272,10 @@ fn answer(
         Reply::Refused { reason } => Answer::Refused { reason },
         Reply::Send => {
             hub.with(|state| {
-                if let Some((wanted, Ask::Fetch { src, .. })) = &state.pending
+                if let Some((wanted, Ask::Fetch { file, .. })) = &state.pending
                     && *wanted == id
                 {
-                    state.upload = Some((id, src.clone()));
+                    state.upload = Some((id, file.clone()));
                 }
             });
             return Ok(());

@@ -5,9 +5,11 @@
 use std::io::Write;
 
 use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::worker;
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
+use amibake_protocol::fetched;
 use amibake_protocol::job::ControllerInfo;
 
 struct Printer;
@@ -19,14 +21,29 @@ impl Controller for Printer {
         }
     }
 
-    fn ask(&mut self, _: Ask) -> Answer {
-        Answer::Refused {
-            reason: "there is no controller here".to_owned(),
+    fn ask(&mut self, ask: Ask) -> Answer {
+        let answer = match ask {
+            Ask::Fetch { fetch, file, .. } => {
+                fetched::copy(&fetch, "localhost", &file).map_err(|e| e.to_string())
+            }
+            _ => Err("there is no controller here".to_owned()),
+        };
+        match answer {
+            Ok(result) => Answer::Value {
+                value: result.into(),
+            },
+            Err(reason) => Answer::Refused { reason },
         }
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some(worker::WORKER) => return Ok(worker::serve(&arguments[1..])?),
+        Some(worker::JOB) => return Ok(worker::serve_job(&arguments[1..])?),
+        _ => {}
+    }
     let (flags, paths): (Vec<_>, Vec<_>) = std::env::args()
         .skip(1)
         .partition(|word| word.starts_with("--"));

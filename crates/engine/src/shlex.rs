@@ -83,7 +83,8 @@ fn variable_name(after: &str) -> (&str, &str) {
     after.split_at(end)
 }
 
-fn expand_user(text: &str, environment: &[(String, String)]) -> String {
+/// Returns a path with the home of `~` or `~user` at its beginning.
+pub(crate) fn expand_user(text: &str, environment: &[(String, String)]) -> String {
     let Some(after) = text.strip_prefix('~') else {
         return text.to_owned();
     };

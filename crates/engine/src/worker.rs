@@ -4,6 +4,7 @@
 //! sets them. Requests go over a socket pair, source files as file descriptors, so a user reads
 //! exactly the files that a task gives it. What a module does is the module's.
 
+mod job;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,7 @@ use crate::args::Args;
 use crate::module::{Context, Failure, Outcome};
 use crate::open_files::{FEW, FdLimit};
 use crate::{deadline, modules, users};
+pub use job::{Begun, JOB, serve as serve_job};
 use wire::{Reply, Request};
 
 /// The argument that makes this program a worker; a uid, a gid and the groups follow.
@@ -158,29 +160,51 @@ fn run_here(
 
 /// Starts the worker of `user`.
 fn start(user: &str, method: Method, login_user: &str) -> Result<Worker, Failure> {
+    spawn(&account(user)?, method, login_user)
+        .map_err(|e| Failure::new(format!("could not start a process as {user}: {e}")))
+}
+
+/// Returns the account of a user that can be become.
+fn account(user: &str) -> Result<users::User, Failure> {
     if !geteuid().is_root() {
         return Err(Failure::new(format!(
             "cannot become {user}: the agent does not run as root"
         )));
     }
-    let account = users::user(user)
-        .ok_or_else(|| Failure::new(format!("cannot become {user}: there is no such user")))?;
-    spawn(&account, method, login_user)
-        .map_err(|e| Failure::new(format!("could not start a process as {user}: {e}")))
+    users::user(user)
+        .ok_or_else(|| Failure::new(format!("cannot become {user}: there is no such user")))
 }
 
-fn spawn(account: &users::User, method: Method, login_user: &str) -> io::Result<Worker> {
-    let (ours, theirs) = UnixStream::pair()?;
+/// Gives a program of ours the ids and the environment by which it becomes `user`.
+fn to_become(
+    command: &mut Command,
+    user: &str,
+    method: Method,
+    login_user: &str,
+) -> Result<(), Failure> {
+    let account = account(user)?;
+    add_account(command, &account, method, login_user);
+    Ok(())
+}
+
+fn add_account(command: &mut Command, account: &users::User, method: Method, login_user: &str) {
     let groups: Vec<String> = groups_of(account).iter().map(u32::to_string).collect();
-    let child = Command::new("/proc/self/exe")
-        .arg(WORKER)
+    command
         .args([
             account.uid.to_string(),
             account.gid.to_string(),
             groups.join(","),
         ])
         .env_clear()
-        .envs(environment(account, method, login_user))
+        .envs(environment(account, method, login_user));
+}
+
+fn spawn(account: &users::User, method: Method, login_user: &str) -> io::Result<Worker> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(WORKER);
+    add_account(&mut command, account, method, login_user);
+    let child = command
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

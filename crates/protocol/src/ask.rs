@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::bundle::Item;
 use crate::event::Place;
+use crate::fetched::Fetch;
 
 /// One question to the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,12 +50,9 @@ pub enum Ask {
     /// A file of the target that `fetch` wants on the controller.
     Fetch {
         place: Place,
-        /// Path on the target.
-        src: PathBuf,
-        /// `dest` as the task gives it, templated; the controller confines it.
-        dest: String,
-        /// Whether `dest` is the file itself rather than a folder for hosts.
-        flat: bool,
+        fetch: Fetch,
+        /// Where its bytes lie on the target.
+        file: PathBuf,
     },
 }
 

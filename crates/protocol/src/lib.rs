@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod bundle;
 pub mod event;
+pub mod fetched;
 pub mod frame;
 pub mod job;
 pub mod mask;

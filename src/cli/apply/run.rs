@@ -158,6 +158,7 @@ impl Work {
 fn needed(args: &Args, playbook: &Playbook, files: &Opened, chosen: &[Chosen]) -> Found {
     let given = Given {
         vars: chosen.iter().flat_map(variables).collect(),
+        hosts: chosen.iter().map(|host| host.name().to_owned()).collect(),
         options: args.syntax_options(),
         ..provision::here()
     };

@@ -34,8 +34,10 @@ pub(super) fn full(action: &str) -> String {
 /// What the executor does without a module.
 const OWN: &[&str] = &[
     "assert",
+    "async_status",
     "debug",
     "fail",
+    "fetch",
     "gather_facts",
     "import_role",
     "import_tasks",
@@ -67,6 +69,9 @@ impl Run<'_> {
     /// Does what the task says, once.
     pub(super) fn act(&self, cx: &TaskContext<'_>) -> Attempt {
         let task = cx.task;
+        if let Err(error) = self.allow_async(cx) {
+            return error.into();
+        }
         let checked = self
             .written_args(cx)
             .and_then(|args| own_args::check(&task.action, &args));
@@ -81,6 +86,8 @@ impl Run<'_> {
             "validate_argument_spec" => self.validate_argument_spec(cx),
             "set_stats" => self.set_stats(cx),
             "pause" => self.pause_action(cx),
+            "fetch" => self.fetch(cx),
+            "async_status" => self.async_status(cx),
             "include_vars" => self.include_vars(cx),
             "include_tasks" => self.find_tasks(cx),
             "include_role" => self.find_role(cx),
@@ -391,10 +398,13 @@ impl Run<'_> {
             let fields = json!({"changed": false, "skipped": true, "msg": msg});
             return Ok(plain(fields));
         }
-        Ok(self.run_call(cx, spec, call))
+        match self.job_limit(cx)? {
+            Some(limit) => Ok(self.start_job(cx, call, limit)),
+            None => Ok(self.run_call(cx, spec, call)),
+        }
     }
 
-    fn run_call(&self, cx: &TaskContext<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
+    pub(super) fn run_call(&self, cx: &TaskContext<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
         let mut secrets = Secrets::default();
         for (name, value) in &call.args {
             let is_secret = |param: &Param| {
@@ -482,7 +492,7 @@ fn succeeded(outcome: Outcome) -> Attempt {
     fields.into()
 }
 
-fn failed(failure: Failure) -> Attempt {
+pub(super) fn failed(failure: Failure) -> Attempt {
     let mut fields = failure.result;
     fields.entry("changed").or_insert_with(|| json!(false));
     fields.insert("failed".to_owned(), json!(true));

@@ -12,7 +12,7 @@ use super::model::Task;
 use super::outcome::{Attempt, skipped, truth};
 use super::run::Run;
 use super::task_context::TaskContext;
-use super::task_error::{ConditionError, TaskError, refused};
+use super::task_error::{ConditionError, TaskError};
 use super::vars::VarScope;
 use crate::deadline;
 
@@ -257,18 +257,14 @@ impl Run<'_> {
 
     /// Returns how long the action may take: `timeout`, or the time that `async` gives it.
     pub(super) fn time_limit(&self, cx: &TaskContext<'_>) -> Result<Option<TimeLimit>, TaskError> {
-        let task = cx.task;
         let timeout = self.keyword(cx, |k| k.timeout.clone())?;
         let timeout = self.keyword_number("timeout", timeout.as_ref(), cx)?;
         let timeout = timeout.unwrap_or(0);
-        let asynchronous = self.keyword_number("async_val", task.asynchronous.as_ref(), cx)?;
-        let asynchronous = asynchronous.unwrap_or(0);
-        let poll = self.keyword_number("poll", task.poll.as_ref(), cx)?;
-        if asynchronous > 0 && poll == Some(0) {
-            return Err(refused(
-                "async with poll: 0 is not supported: every task is waited for",
-            ));
-        }
+        // What is not waited for has its time elsewhere.
+        let asynchronous = match self.job_limit(cx)? {
+            Some(_) => 0,
+            None => self.asynchronous(cx)?,
+        };
         let shorter = asynchronous > 0 && (timeout <= 0 || asynchronous < timeout);
         let seconds = if shorter { asynchronous } else { timeout };
         Ok(u64::try_from(seconds)

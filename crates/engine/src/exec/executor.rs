@@ -10,7 +10,7 @@ use crate::module::{Context, Failure, Outcome};
 use crate::modules;
 use crate::open_files::FdLimit;
 use crate::source::Source;
-use crate::worker::{Identity, Workers};
+use crate::worker::{Begun, Identity, Workers};
 
 /// A call of a module, rendered and checked: all that it needs, wherever it is made.
 pub(super) struct Call {
@@ -35,6 +35,15 @@ pub(super) trait Executor {
         facts: &Map<String, Json>,
         output: &mut dyn FnMut(Stream, &str),
     ) -> Result<Outcome, Failure>;
+
+    /// Makes a call that goes on by itself for at most `limit`; its result is written below `folder`.
+    fn start_job(
+        &mut self,
+        call: Call,
+        limit: Duration,
+        folder: &str,
+        facts: &Map<String, Json>,
+    ) -> Result<Begun, Failure>;
 }
 
 /// The modules of this program, each run by the worker process of its identity.
@@ -66,5 +75,30 @@ impl Executor for Workers {
             self.forget();
         }
         answer
+    }
+
+    fn start_job(
+        &mut self,
+        call: Call,
+        limit: Duration,
+        folder: &str,
+        facts: &Map<String, Json>,
+    ) -> Result<Begun, Failure> {
+        let mut context = Context {
+            check: call.check,
+            diff: call.diff,
+            environment: call.environment,
+            sources: call.sources,
+            facts,
+            output: &mut |_, _| (),
+        };
+        Workers::start_job(
+            self,
+            &call.who,
+            limit,
+            folder,
+            (call.name, &call.args),
+            &mut context,
+        )
     }
 }

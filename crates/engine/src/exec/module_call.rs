@@ -99,22 +99,35 @@ impl Run<'_> {
         Ok(merged)
     }
 
+    /// Returns whether a task becomes another user.
+    pub(super) fn becomes(&self, cx: &TaskContext<'_>) -> Result<bool, TaskError> {
+        let becomes = self.connection_value(cx, "ansible_become", &|k| &k.become_)?;
+        let said = |value: Value| eval::truth(&value).unwrap_or(false);
+        Ok(becomes.map_or(self.options.privilege.always, said))
+    }
+
+    /// Returns what a variable says of how tasks are run, or else the keyword.
+    fn connection_value(
+        &self,
+        cx: &TaskContext<'_>,
+        name: &str,
+        pick: &dyn Fn(&Keywords) -> &Option<Value>,
+    ) -> Result<Option<Value>, TaskError> {
+        let value = match cx.scope.given(name) {
+            Some(value) => Some(self.render(&value, cx.scope, cx.enclosing)?),
+            None => self.keyword(cx, |k| pick(k).clone())?,
+        };
+        Ok(value.filter(|v| !matches!(v, Value::None | Value::Omit)))
+    }
+
     /// Returns whom a task runs as.
     fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
         self.allow_delegation(cx)?;
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
-            let named = cx.scope.given(name);
-            let value = match named {
-                Some(value) => Some(self.render(&value, cx.scope, cx.enclosing)?),
-                None => self.keyword(cx, |k| pick(k).clone())?,
-            };
-            Ok::<_, TaskError>(value.filter(|v| !matches!(v, Value::None | Value::Omit)))
+            self.connection_value(cx, name, pick)
         };
         let options = &self.options;
-        let becomes = value("ansible_become", &|k| &k.become_)?;
-        let becomes = becomes.map_or(options.privilege.always, |b| {
-            eval::truth(&b).unwrap_or(false)
-        });
+        let becomes = self.becomes(cx)?;
         let method = value("ansible_become_method", &|k| &k.become_method)?;
         let method = method.map(|method| method.to_string());
         let method = become_method(method.as_ref().or(options.privilege.method.as_ref()))?;

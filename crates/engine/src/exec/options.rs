@@ -1,5 +1,7 @@
 //! What a run is given: the project and the way to the controller. Options are the protocol's.
 
+use std::path::PathBuf;
+
 use amibake_playbook::files::Files;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
@@ -18,6 +20,10 @@ pub trait Controller {
     fn event(&mut self, event: Event);
     /// Asks for what only the controller has, and waits.
     fn ask(&mut self, ask: Ask) -> Answer;
+    /// Returns the folder for files on their way to the controller.
+    fn spool_folder(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
     /// Returns whether the run should stop before its next task.
     fn cancelled(&self) -> bool {
         false

@@ -5,11 +5,13 @@
 
 mod acl;
 mod assemble;
+mod async_status;
 mod authorized_key;
 mod blockinfile;
 mod copy;
 mod cron;
 mod edit;
+mod fetch;
 mod file;
 mod find;
 mod get_url;
@@ -26,6 +28,9 @@ mod paths;
 mod replace;
 mod selinux;
 mod slurp;
+
+pub(crate) use async_status::FOLDER as ASYNC_FOLDER;
+pub(crate) use fetch::FOLDER as FETCHED_FOLDER;
 mod stat;
 mod sudoers;
 mod sysctl;
@@ -98,6 +103,11 @@ const FILES: &[(&str, Module)] = &[
     (
         "ansible.builtin.assemble",
         Module::State(&assemble::Assemble),
+    ),
+    ("ansible.builtin.fetch", Module::Action(&fetch::Fetch)),
+    (
+        "ansible.builtin.async_status",
+        Module::Action(&async_status::AsyncStatus),
     ),
     ("ansible.builtin.slurp", Module::Action(&slurp::Slurp)),
     ("ansible.builtin.stat", Module::Action(&stat::Stat)),

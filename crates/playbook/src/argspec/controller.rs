@@ -1,8 +1,8 @@
-//! Modules that touch no machine: `validate_argument_spec`, `set_stats`.
+//! Modules that touch no machine: `validate_argument_spec`, `set_stats`, or only look on: `async_status`.
 
 use super::{Kind, ModuleSpec, Param};
 
-pub(super) const MODULES: &[ModuleSpec] = &[VALIDATE_ARGUMENT_SPEC, SET_STATS];
+pub(super) const MODULES: &[ModuleSpec] = &[VALIDATE_ARGUMENT_SPEC, SET_STATS, ASYNC_STATUS];
 
 const VALIDATE_ARGUMENT_SPEC: ModuleSpec = ModuleSpec::new(
     "ansible.builtin.validate_argument_spec",
@@ -10,6 +10,17 @@ const VALIDATE_ARGUMENT_SPEC: ModuleSpec = ModuleSpec::new(
         Param::new("argument_spec", Kind::Dict).required(),
         Param::new("provided_arguments", Kind::Dict),
         Param::new("validate_args_context", Kind::Dict),
+    ],
+);
+
+const ASYNC_STATUS: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.async_status",
+    &[
+        Param::new("jid", Kind::Str).required(),
+        Param::new("mode", Kind::Str)
+            .default("status")
+            .choices(&["status", "cleanup"]),
+        Param::new("_async_dir", Kind::Str),
     ],
 );
 

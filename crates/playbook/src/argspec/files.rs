@@ -51,6 +51,7 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     SYSCTL, // files edited
     STAT,
     FIND,
+    FETCH,
     SLURP, // files read
     GET_URL,
     URI,
@@ -301,6 +302,17 @@ const FIND: ModuleSpec = ModuleSpec::new(
         on("exact_mode"),
         Param::new("encoding", Str),
         Param::new("limit", Int),
+    ],
+);
+
+const FETCH: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.fetch",
+    &[
+        Param::new("src", Str).required(),
+        Param::new("dest", Str).required(),
+        off("flat"),
+        on("fail_on_missing"),
+        on("validate_checksum"),
     ],
 );
 

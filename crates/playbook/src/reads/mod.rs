@@ -59,6 +59,8 @@ const MOST_ROUNDS: usize = 12;
 pub struct Given<'a> {
     /// Variables of the command line and of inventories.
     pub vars: Vec<&'a Map<String, Json>>,
+    /// Names of the hosts that it is run on.
+    pub hosts: Vec<String>,
     /// Tasks that stand in no file of the playbook.
     pub inline: Vec<Node>,
     /// What `~` means on the controller.
@@ -81,6 +83,10 @@ pub struct Reads {
     tests: BTreeSet<Glob>,
     /// The playbook's own folders, in which it may be told what is there.
     own: BTreeSet<PathBuf>,
+    /// Folders that `fetch` fills, a folder for each host in them.
+    stores: BTreeSet<Glob>,
+    /// Files that `fetch` writes.
+    writes: BTreeSet<Glob>,
     /// Whether there was more than is listed.
     partial: bool,
     /// Whether the playbook writes files on the controller.
@@ -113,6 +119,18 @@ impl Reads {
             Some(!below.components().any(hidden))
         };
         is_plain(path) && self.own.iter().filter_map(inside).any(|plain| plain)
+    }
+
+    /// Returns whether `fetch` may fill `folder` on the controller.
+    #[must_use]
+    pub fn permits_storing(&self, folder: &Path) -> bool {
+        self.stores.iter().any(|glob| glob.matches(&normal(folder)))
+    }
+
+    /// Returns whether `fetch` may write `file` on the controller.
+    #[must_use]
+    pub fn permits_writing(&self, file: &Path) -> bool {
+        self.writes.iter().any(|glob| glob.matches(&normal(file)))
     }
 
     /// Returns whether what is not there may be there after all: too many files to list, or files
@@ -295,6 +313,8 @@ impl<'a> Gathering<'a> {
             match wanted {
                 Wanted::Role => self.follow_role(&name),
                 Wanted::Presence => self.follow_test(&name, &bases),
+                Wanted::Stored => self.reads.stores.extend(bases.globs(&name)),
+                Wanted::Written => self.reads.writes.extend(bases.globs(&name)),
                 wanted => self.follow(&name, wanted, &bases),
             }
         }
@@ -333,6 +353,11 @@ impl<'a> Gathering<'a> {
                 ..Values::default()
             }
         };
+        for host in &self.given.hosts {
+            let short = host.split('.').next().unwrap_or_default();
+            known.add("inventory_hostname", &Values::one(Value::str(host)));
+            known.add("inventory_hostname_short", &Values::one(Value::str(short)));
+        }
         known.add("playbook_dir", &folders(&self.playbook.folders));
         known.add("role_path", &folders(&self.roles));
         let loops: Vec<_> = nodes()

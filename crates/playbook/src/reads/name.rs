@@ -61,6 +61,27 @@ impl Name {
         Self(pieces)
     }
 
+    /// Returns the last part of a path; what is open in it stays within a name.
+    pub(super) fn base(&self) -> Self {
+        let slash = |piece: &Piece| matches!(piece, Piece::Text(text) if text.contains('/'));
+        let from = self.0.iter().rposition(slash).unwrap_or(0);
+        let pieces = self.0[from..].iter().map(|piece| match piece {
+            Piece::Text(text) => {
+                Piece::Text(text.rsplit('/').next().unwrap_or_default().to_owned())
+            }
+            Piece::Any | Piece::Inside => Piece::Inside,
+        });
+        Self(pieces.collect())
+    }
+
+    /// Returns whether it ends with a slash, if that is known.
+    pub(super) fn ends_with_slash(&self) -> Option<bool> {
+        match self.0.last()? {
+            Piece::Text(text) => Some(text.ends_with('/')),
+            Piece::Any | Piece::Inside => None,
+        }
+    }
+
     fn starts_with(&self, start: &str) -> bool {
         matches!(self.0.first(), Some(Piece::Text(text)) if text.starts_with(start))
     }

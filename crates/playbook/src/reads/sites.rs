@@ -1,7 +1,7 @@
 //! Where names of files stand: what tasks are given, lookups, tests, what templates include.
 
 use super::known::{Known, Values};
-use super::name::Name;
+use super::name::{Name, joined};
 use super::reading::{Reading, lookup, parsed};
 use crate::glob::Piece;
 use crate::names::bare;
@@ -26,6 +26,10 @@ pub(super) enum Wanted {
     Presence,
     /// The role of that name.
     Role,
+    /// A folder that `fetch` fills, by host.
+    Stored,
+    /// A file that `fetch` writes.
+    Written,
 }
 
 /// A name that stands somewhere.
@@ -358,6 +362,35 @@ impl<'a> Sites<'a> {
         }
     }
 
+    /// Adds where `fetch` puts files: into a folder for each host, or, flat, to a name that is written
+    /// or the file's own.
+    fn add_fetch(&mut self, args: &Dict) {
+        let names = |name: &str| {
+            let given = args.get(name);
+            given.map_or_else(Vec::new, |value| self.reading().names(&value))
+        };
+        let (src, dest) = (names("src"), names("dest"));
+        let flat = match args.get("flat") {
+            Some(flat) => truth(&flat.to_string()),
+            None => Some(false),
+        };
+        if flat != Some(true) {
+            self.add(dest.clone(), Wanted::Stored);
+        }
+        if flat != Some(false) {
+            let own: Vec<Name> = src.iter().map(Name::base).collect();
+            let (folders, files): (Vec<Name>, Vec<Name>) = dest
+                .into_iter()
+                .partition(|name| name.ends_with_slash() != Some(false));
+            let open = folders
+                .iter()
+                .filter(|name| name.ends_with_slash().is_none());
+            let files = files.into_iter().chain(open.cloned()).collect();
+            self.add(files, Wanted::Written);
+            self.add(joined(&folders, &own), Wanted::Written);
+        }
+    }
+
     fn add_role(&mut self, node: &Node) {
         let name = match &node.kind {
             Kind::Map(_) => ["role", "name", "src"].iter().find_map(|key| node.get(key)),
@@ -384,6 +417,9 @@ impl<'a> Sites<'a> {
 
     fn add_action(&mut self, action: &str, args: &Dict, task: &[(Node, Node)]) {
         let action = bare(action.strip_prefix("ansible.posix.").unwrap_or(action));
+        if action == "fetch" {
+            self.add_fetch(args);
+        }
         if !NAMING.iter().any(|(known, ..)| *known == action) {
             return;
         }

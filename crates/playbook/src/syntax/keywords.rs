@@ -74,8 +74,8 @@ pub const KEYWORDS: &[Keyword] = &[
     keyword(
         "async",
         TASKS,
-        Partly,
-        "a limit on the time of the task, which is waited for; with `poll: 0` it is refused",
+        Works,
+        "a limit on the time of the task; with `poll: 0` it goes on by itself, and outlives the run",
     ),
     keyword("become", ALL, Works, ""),
     keyword(

@@ -3,12 +3,12 @@
 //! A keyword whose value would need what is not here is refused, unless the facts known beforehand
 //! make it unreachable. If they do not tell, the run refuses it when it gets there.
 
+use super::Keywords;
 use super::judge::is_false;
 use super::keywords::{KEYWORDS, Place, Support};
 use super::known;
 use super::reach::Reachability;
 use super::walk::Walk;
-use super::{Keywords, Task};
 use crate::diagnostic::Diagnostic;
 use crate::yaml::Node;
 
@@ -114,22 +114,6 @@ impl Walk<'_> {
         if !fits {
             let wrong = format!("`{name}: {text}` is not supported");
             self.refuse(Diagnostic::new(&value.span, wrong).hint(hint));
-        }
-    }
-
-    /// Refuses a task that nobody would wait for.
-    pub(super) fn check_waited_for(&mut self, task: &Task) {
-        let given = |name: &str| {
-            let found = task.keywords.iter().find(|(key, _)| key == name);
-            found.map(|(_, node)| node).filter(|node| !node.is_null())
-        };
-        let zero = |node: &Node| node.scalar_text().is_some_and(|text| text.trim() == "0");
-        if let (Some(limit), Some(poll)) = (given("async"), given("poll"))
-            && zero(poll)
-            && !zero(limit)
-        {
-            let wrong = "`poll: 0` is not supported: every task is waited for";
-            self.refuse(Diagnostic::new(&poll.span, wrong));
         }
     }
 }

@@ -348,7 +348,6 @@ impl Walk<'_> {
     fn check_task(&mut self, task: &Task, place: Place) {
         self.check_keywords(&delegation::mattering(task), place);
         self.check_delegation(task);
-        self.check_waited_for(task);
         let loops = task
             .keywords
             .iter()
