@@ -139,10 +139,11 @@ fn invalid(name: &Node) -> Option<Diagnostic> {
     if name.as_str().is_some_and(is_variable_name) {
         return None;
     }
-    let shown = name.scalar_text().unwrap_or_default();
+    let shown = name.scalar_text();
+    let shown = shown.map_or_else(|| "this".to_owned(), |shown| format!("`{shown}`"));
     let wrong = Diagnostic::new(
         &name.span,
-        format!("`{shown}` cannot be the name of a variable"),
+        format!("{shown} cannot be the name of a variable"),
     );
     Some(
         wrong.hint(
