@@ -31,7 +31,8 @@ impl Walk<'_> {
         None
     }
 
-    /// Finds a module by its full name, or one of the collection that the role is in.
+    /// Finds a module by its full name, or one of the collection that the role is in. One that is here in Rust is
+    /// the same module, wherever its collection is installed too.
     fn of_collection(&self, name: &str) -> Option<(String, PathBuf)> {
         let (owner, folder, short) = match name.split('.').collect::<Vec<_>>()[..] {
             [namespace, collection, short] => {
@@ -55,6 +56,9 @@ impl Walk<'_> {
             }
             _ => return None,
         };
+        if is_here(&folder, short) {
+            return None;
+        }
         let file = self.python_file(&folder, &["plugins/modules", "plugins/action"], short)?;
         Some((owner, file))
     }
@@ -65,4 +69,14 @@ impl Walk<'_> {
             .map(|below| folder.join(below).join(format!("{name}.py")));
         files.find(|file| self.files.is_file(file))
     }
+}
+
+/// Returns whether the module called `short` of the collection in this folder is one of this program's.
+fn is_here(folder: &Path, short: &str) -> bool {
+    let name = |part: Option<&Path>| Some(part?.file_name()?.to_str()?.to_owned());
+    let (Some(namespace), Some(collection)) = (name(folder.parent()), name(Some(folder))) else {
+        return false;
+    };
+    let full = format!("{namespace}.{collection}.{short}");
+    matches!(known::here(&full), known::Name::Module(_))
 }

@@ -295,6 +295,39 @@ fn a_module_in_python_that_is_brought_along_is_told_by_its_owner_and_file() {
 }
 
 #[test]
+fn a_collection_that_is_installed_hides_no_module_of_ours() {
+    let modules = crate::argspec::all()
+        .map(|spec| spec.name)
+        .filter(|name| !crate::argspec::NOT_YET.contains(name));
+    let foreign: Vec<&str> = modules
+        .filter(|name| !name.starts_with("ansible.builtin."))
+        .collect();
+    assert!(foreign.len() > 15, "{foreign:?}");
+    for name in foreign {
+        let (collection, short) = name.rsplit_once('.').unwrap();
+        let folder = format!(
+            "collections/ansible_collections/{}",
+            collection.replace('.', "/")
+        );
+        let role = format!("- {short}: {{}}\n  when: x\n");
+        let site = format!(
+            "- hosts: all\n  tasks:\n    - {name}: {{}}\n      when: x\n    - include_role: {{name: {collection}.r}}\n"
+        );
+        let files = [
+            ("site.yml", site.as_str()),
+            (&format!("{folder}/plugins/modules/{short}.py"), ""),
+            (&format!("{folder}/roles/r/tasks/main.yml"), &role),
+        ];
+        let options = Options::default();
+        let told = match parsed(&files, &options) {
+            Ok(playbook) => playbook.warnings.iter().map(ToString::to_string).collect(),
+            Err(error) => error.to_string(),
+        };
+        assert!(!told.contains("Python module"), "{name}: {told}");
+    }
+}
+
+#[test]
 fn only_what_is_there_is_proposed() {
     let shown = |task: &str| {
         let site = format!("- hosts: all\n  tasks:\n    - {task}\n");
