@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use amibake_protocol::event::{Event, Status};
+use serde_json::json;
+
 use super::effects::{Effects, Flow};
 use super::eval;
 use super::model::Enclosing;
@@ -9,16 +12,52 @@ use super::role::Role;
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
 
+/// Returns what Ansible says it does instead of what is not wanted; some it does whatever `when` says.
+fn instead_of(what: &str) -> Option<&'static str> {
+    Some(match what {
+        "flush_handlers" => ", not running handlers",
+        "clear_facts" => ", not clearing facts and fact cache",
+        "clear_host_errors" => ", not clearing host error state",
+        "end_batch" => ", continuing current batch",
+        "end_play" => ", continuing play",
+        "end_host" => ", continuing execution",
+        "end_role" => "continuing role",
+        _ => return None,
+    })
+}
+
+fn skipped(index: u32, what: &str, instead: &str) -> Event {
+    let reason = format!("{what} conditional evaluated to False{instead}");
+    let fields = [
+        ("msg", json!(what)),
+        ("skipped", json!(true)),
+        ("skip_reason", json!(reason)),
+    ];
+    Event::TaskFinished {
+        index,
+        status: Status::Skipped,
+        result: fields
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect(),
+        diff: Vec::new(),
+        elapsed_ms: 0,
+    }
+}
+
 impl Run<'_> {
-    /// Does a `meta` task. It has no result and counts nowhere.
-    pub(super) fn meta(&self, cx: &TaskContext<'_>) -> Result<Effects, Stop> {
+    /// Does a `meta` task. It counts nowhere, and is told only where its conditions do not hold.
+    pub(super) fn meta(&self, cx: &mut TaskContext<'_>, handler: bool) -> Result<Effects, Stop> {
         let enclosing = cx.enclosing;
         let args = self.written_args(cx)?;
         let what = args
             .get("_raw_params")
             .map_or_else(String::new, |raw| raw.to_string());
-        // Ansible flushes handlers whatever `when` says, with a warning.
-        if what != "flush_handlers" && !self.is_wanted(cx)? {
+        if let Some(instead) = instead_of(&what)
+            && !self.is_wanted(cx)?
+        {
+            self.begin(cx, handler);
+            self.emit(skipped(cx.index, &what, instead));
             return Ok(Effects::default());
         }
         match what.as_str() {

@@ -35,7 +35,7 @@ impl Run<'_> {
         let scope = self.scope(task, enclosing);
         let acting = self.acting(task, &scope, enclosing);
         let task = acting.as_ref().unwrap_or(task);
-        let cx = TaskContext {
+        let mut cx = TaskContext {
             task,
             enclosing,
             scope: &scope,
@@ -58,7 +58,7 @@ impl Run<'_> {
             return Ok(Effects::default());
         }
         if bare(&task.action) == "meta" {
-            let effects = self.meta(&cx);
+            let effects = self.meta(&mut cx, handler);
             return effects.map_err(|stop| self.hushed(stop, &cx));
         }
         if !handler && self.is_before_start(&cx) {
@@ -118,16 +118,21 @@ impl Run<'_> {
         }
     }
 
-    fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Effects {
+    /// Numbers a task and tells that it begins.
+    pub(super) fn begin(&self, cx: &mut TaskContext<'_>, handler: bool) {
         cx.index += 1;
         self.index.set(cx.index);
         self.emit(Event::TaskStarted {
             index: cx.index,
-            name: self.task_name(&cx),
+            name: self.task_name(cx),
             module: cx.task.action.clone(),
             handler,
             place: cx.task.place.clone(),
         });
+    }
+
+    fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Effects {
+        self.begin(&mut cx, handler);
         let start = Instant::now();
         let ended = self.perform(&cx);
         self.finish(&cx, start, ended)
