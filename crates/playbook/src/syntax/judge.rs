@@ -17,6 +17,8 @@ pub(super) struct Position {
     /// Whether it is reached: certainly, if conditions, tags and loops say so and a failure there would not be
     /// caught.
     pub(super) reach: Reachability,
+    /// Whether what the task loops over is reached: that is looked at whether or not there are items.
+    looped: Reachability,
     /// The tags around it.
     pub(super) tags: BTreeSet<String>,
     /// Those around what was entered last.
@@ -31,6 +33,7 @@ impl Position {
     pub(super) fn start() -> Self {
         Self {
             reach: Reachability::Yes,
+            looped: Reachability::Yes,
             tags: BTreeSet::new(),
             outer_tags: BTreeSet::new(),
             included: false,
@@ -95,6 +98,8 @@ impl Walk<'_> {
         let before = self.position.clone();
         let reach = self.reach_of(node);
         self.position.at_most(reach);
+        self.position.looped = self.position.reach;
+        self.position.at_most(items(node));
         self.position.outer_tags.clone_from(&before.tags);
         let tags = node.get("tags").map(tags_of).unwrap_or_default();
         self.position.tags.extend(tags);
@@ -135,7 +140,8 @@ impl Walk<'_> {
         result
     }
 
-    /// Returns whether the place is reached that is made by the keywords of `node`, its tags left aside.
+    /// Returns whether the place is reached that is made by the keywords of `node`, its tags and its loop left
+    /// aside.
     fn reach_of(&self, node: &Node) -> Reachability {
         let when = node.get("when");
         let when = when.map_or(Reachability::Yes, |when| {
@@ -149,15 +155,16 @@ impl Walk<'_> {
             true => Reachability::Undecided,
             false => Reachability::Yes,
         };
-        let looped = node
-            .as_map()
-            .unwrap_or_default()
-            .iter()
-            .find_map(|(key, over)| {
-                let name = key.as_str()?;
-                (name == "loop" || name.starts_with("with_")).then(|| looped(over))
-            });
-        when.min(caught).min(looped.unwrap_or(Reachability::Yes))
+        when.min(caught)
+    }
+
+    /// Does something at the place of what the task loops over.
+    pub(super) fn at_loop<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.position.reach;
+        self.position.reach = self.position.looped;
+        let result = what(self);
+        self.position.reach = before;
+        result
     }
 
     /// Makes the place as sure as the tags of the task are that is read.
@@ -191,6 +198,16 @@ fn imports(task: &Node) -> bool {
             Some(name) => import(name),
             None => false,
         })
+}
+
+/// Whether the loop of `node` has an item; what is no loop is done once.
+fn items(node: &Node) -> Reachability {
+    let pairs = node.as_map().unwrap_or_default().iter();
+    let over = pairs.filter_map(|(key, over)| {
+        let name = key.as_str()?;
+        (name == "loop" || name.starts_with("with_")).then(|| looped(over))
+    });
+    over.min().unwrap_or(Reachability::Yes)
 }
 
 fn looped(over: &Node) -> Reachability {

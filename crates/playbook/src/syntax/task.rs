@@ -115,7 +115,9 @@ impl Walk<'_> {
                 let wrong = Diagnostic::new(&key.span, wrong);
                 self.error(wrong.nearest(lookup, names.iter().map(String::as_str)));
             }
-            Support::Here | Support::Missing | Support::Foreign => self.note_use(&key.span, &used),
+            Support::Here | Support::Missing | Support::Foreign => {
+                self.at_loop(|walk| walk.note_use(&key.span, &used));
+            }
         }
     }
 
