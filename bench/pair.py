@@ -1,5 +1,6 @@
 """Machines for the benchmarks: two equal ones, reachable by SSH as root, on a network of their own."""
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from network import Network  # noqa: E402
 @contextmanager
 def machines(base: Path, count: int):
     """`count` booted machines, the folder with their login key `key`, and what ssh needs to be told."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the machines end with it, too
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
