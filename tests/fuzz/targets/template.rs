@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use amibake_playbook::template::{FileOptions, Limits, Nowhere, Templar, check};
+use amibake_playbook::template::{FileOptions, Limits, Nowhere, Templar, uses};
 use amibake_playbook::value::{Dict, Text, Value};
 use libfuzzer_sys::fuzz_target;
 
@@ -30,5 +30,5 @@ fuzz_target!(|text: &str| {
     let _ = templar.evaluate(&Text::authors(text), None);
     let _ = templar.condition(&Value::authored(text, None));
     let _ = templar.render_file(text, &FileOptions::default(), "fuzz.j2");
-    let _ = check(text, None);
+    let _ = uses(text);
 });
