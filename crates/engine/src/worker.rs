@@ -280,17 +280,7 @@ impl Worker {
             true => None,
             false => Some(context.facts.clone()),
         };
-        let (sources, files) = wire::pack(&context.sources)?;
-        let request = Request {
-            module: module.to_owned(),
-            args: args.clone(),
-            check: context.check,
-            diff: context.diff,
-            environment: context.environment.clone(),
-            facts,
-            sources,
-            limit,
-        };
+        let (request, files) = Request::of(module, args, context, facts, limit)?;
         // It ends its programs itself; one that cannot is ended by us.
         self.socket
             .set_read_timeout(limit.map(|limit| limit + GRACE))?;

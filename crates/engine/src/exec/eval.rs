@@ -204,24 +204,11 @@ impl Run<'_> {
 
 /// Reads the options of a template task that change Jinja's syntax.
 fn file_options(given: &Map<String, Json>) -> FileOptions {
-    let mut options = FileOptions::default();
-    let syntax = &mut options.syntax;
-    let text = |name: &str, slot: &mut String| {
-        if let Some(value) = given.get(name).and_then(Json::as_str) {
-            value.clone_into(slot);
-        }
-    };
-    text("block_start_string", &mut syntax.block_start);
-    text("block_end_string", &mut syntax.block_end);
-    text("variable_start_string", &mut syntax.variable_start);
-    text("variable_end_string", &mut syntax.variable_end);
-    text("comment_start_string", &mut syntax.comment_start);
-    text("comment_end_string", &mut syntax.comment_end);
-    let flag = |name: &str| given.get(name).and_then(|v| truth(&Value::from_json(v)));
-    syntax.trim_blocks = flag("trim_blocks").unwrap_or(true);
-    syntax.lstrip_blocks = flag("lstrip_blocks").unwrap_or(false);
-    if let Some(newline) = given.get("newline_sequence").and_then(Json::as_str) {
-        syntax.newline = newline.replace("\\n", "\n").replace("\\r", "\r");
+    let text = |name: &str| given.get(name)?.as_str().map(str::to_owned);
+    let flag = |name: &str| truth(&Value::from_json(given.get(name)?));
+    let mut options = FileOptions::given(text, flag);
+    if let Some(newline) = text("newline_sequence") {
+        options.syntax.newline = newline.replace("\\n", "\n").replace("\\r", "\r");
     }
     options
 }

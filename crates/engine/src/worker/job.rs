@@ -66,17 +66,9 @@ impl Workers {
             folder: folder.to_owned(),
             name: format!("j{}", random().map_err(|e| failed(&e))?),
         };
-        let (sources, files) = wire::pack(&context.sources).map_err(|e| failed(&e))?;
-        let request = Request {
-            module: module.to_owned(),
-            args: args.clone(),
-            check: context.check,
-            diff: context.diff,
-            environment: context.environment.clone(),
-            facts: Some(context.facts.clone()),
-            sources,
-            limit: Some(limit),
-        };
+        let facts = Some(context.facts.clone());
+        let (request, files) =
+            Request::of(module, args, context, facts, Some(limit)).map_err(|e| failed(&e))?;
         let told = wire::send(&ours, &terms)
             .and_then(|()| wire::send(&ours, &request))
             .and_then(|()| wire::send_files(&ours, &files))

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::module::{Failure, Outcome};
+use crate::module::{Context, Failure, Outcome};
 use crate::source::Source;
 
 /// The longest message; two kept streams of a command fit in, escaped.
@@ -40,6 +40,30 @@ pub(super) struct Request {
     pub(super) sources: Vec<(String, Packed)>,
     /// How long it may take.
     pub(super) limit: Option<std::time::Duration>,
+}
+
+impl Request {
+    /// Returns a task as it travels, and the files that go with it; without `facts` they are those of the last.
+    pub(super) fn of(
+        module: &str,
+        args: &Map<String, Json>,
+        context: &Context<'_>,
+        facts: Option<Map<String, Json>>,
+        limit: Option<std::time::Duration>,
+    ) -> io::Result<(Self, Vec<Arc<File>>)> {
+        let (sources, files) = pack(&context.sources)?;
+        let request = Self {
+            module: module.to_owned(),
+            args: args.clone(),
+            check: context.check,
+            diff: context.diff,
+            environment: context.environment.clone(),
+            facts,
+            sources,
+            limit,
+        };
+        Ok((request, files))
+    }
 }
 
 /// A source as it travels; files and bytes take one descriptor each, in order.

@@ -1,16 +1,6 @@
 use super::*;
 use crate::files::Disk;
-
-/// Writes files and returns the folder of the playbook `site.yml` among them.
-fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-    dir
-}
+use crate::files::tests::project;
 
 fn found_with(dir: &tempfile::TempDir, given: &Given<'_>) -> Found {
     let path = dir.path().join("site.yml");

@@ -11,7 +11,6 @@ use crate::names::is_variable_name;
 use crate::yaml::{Kind, Node};
 
 const FILE: &[&str] = &["file", "_raw_params"];
-const INCLUDED_FILE: &[&str] = &["file", "_raw_params", "apply"];
 const ROLE: &[&str] = &[
     "name",
     "role",
@@ -23,26 +22,14 @@ const ROLE: &[&str] = &[
     "allow_duplicates",
     "rolespec_validate",
 ];
-const INCLUDED_ROLE: &[&str] = &[
-    "name",
-    "role",
-    "tasks_from",
-    "vars_from",
-    "defaults_from",
-    "handlers_from",
-    "public",
-    "allow_duplicates",
-    "rolespec_validate",
-    "apply",
-];
+/// Of includes alone.
+const APPLY: &str = "apply";
 
 /// Returns the parameters of a statement that Ansible checks itself.
 fn parameters(action: &str) -> Option<&'static [&'static str]> {
     match known::bare(action) {
-        "include_tasks" => Some(INCLUDED_FILE),
-        "import_tasks" => Some(FILE),
-        "include_role" => Some(INCLUDED_ROLE),
-        "import_role" => Some(ROLE),
+        "include_tasks" | "import_tasks" => Some(FILE),
+        "include_role" | "import_role" => Some(ROLE),
         _ => None,
     }
 }
@@ -53,20 +40,23 @@ impl Walk<'_> {
         let Some(known) = parameters(&task.action) else {
             return;
         };
+        let includes = known::bare(&task.action).starts_with("include_");
+        let own = includes.then_some(APPLY);
         for (name, value) in &task.args.named {
-            if !known.contains(&name.as_str()) {
+            if !known.iter().chain(&own).any(|known| known == name) {
                 let wrong = format!("{} has no parameter `{name}`", task.action);
                 let wrong = Diagnostic::new(&value.span, wrong);
-                let shown = known.iter().copied().filter(|name| *name != "_raw_params");
+                let shown = known.iter().copied().chain(own);
+                let shown = shown.filter(|name| *name != "_raw_params");
                 self.error(wrong.nearest(name, shown));
             } else if name.ends_with("_from") && !matches!(value.kind, Kind::Str(_) | Kind::Null) {
                 self.error(value.unexpected(&format!("`{name}`"), "text"));
             }
         }
-        if let Some(apply) = task.args.get("apply") {
+        if let Some(apply) = task.args.get(APPLY) {
             self.check_apply(apply);
         }
-        if matches!(known::bare(&task.action), "include_tasks" | "include_role") {
+        if includes {
             self.check_include_keywords(task);
         }
     }

@@ -211,31 +211,15 @@ impl Walk<'_> {
 
 /// Returns how a task has its file read, as far as that is literal.
 fn options(task: &Task) -> FileOptions {
-    let mut options = FileOptions::default();
-    let syntax = &mut options.syntax;
-    let text = |name: &str, slot: &mut String| {
-        if let Some(value) = task
-            .args
-            .get(name)
-            .filter(|value| value.tag.is_none())
-            .and_then(Node::as_str)
-        {
-            value.clone_into(slot);
-        }
-    };
-    text("block_start_string", &mut syntax.block_start);
-    text("block_end_string", &mut syntax.block_end);
-    text("variable_start_string", &mut syntax.variable_start);
-    text("variable_end_string", &mut syntax.variable_end);
-    text("comment_start_string", &mut syntax.comment_start);
-    text("comment_end_string", &mut syntax.comment_end);
-    let flag = |name: &str| {
-        task.args
-            .get(name)
-            .and_then(Node::scalar_text)
-            .and_then(|text| truth(&text))
-    };
-    syntax.trim_blocks = flag("trim_blocks").unwrap_or(true);
-    syntax.lstrip_blocks = flag("lstrip_blocks").unwrap_or(false);
-    options
+    let given = |name: &str| task.args.get(name);
+    FileOptions::given(
+        |name| {
+            let literal = given(name).filter(|value| value.tag.is_none());
+            literal.and_then(Node::as_str).map(str::to_owned)
+        },
+        |name| {
+            let text = given(name).and_then(Node::scalar_text);
+            text.and_then(|text| truth(&text))
+        },
+    )
 }

@@ -3,17 +3,8 @@
 use super::*;
 use crate::diagnostic::Diagnostic;
 use crate::files::Disk;
+use crate::files::tests::project;
 use crate::tags::Selection;
-
-fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-    dir
-}
 
 fn parsed(files: &[(&str, &str)]) -> Result<Playbook, Diagnostics> {
     let dir = project(files);

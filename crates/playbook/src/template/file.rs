@@ -15,6 +15,31 @@ pub struct FileOptions {
     pub syntax: Syntax,
 }
 
+impl FileOptions {
+    /// Reads the options of a task or lookup that change Jinja's syntax: `text` and `flag` return what is given.
+    pub fn given(
+        text: impl Fn(&str) -> Option<String>,
+        flag: impl Fn(&str) -> Option<bool>,
+    ) -> Self {
+        let mut syntax = Syntax::default();
+        for (name, slot) in [
+            ("block_start_string", &mut syntax.block_start),
+            ("block_end_string", &mut syntax.block_end),
+            ("variable_start_string", &mut syntax.variable_start),
+            ("variable_end_string", &mut syntax.variable_end),
+            ("comment_start_string", &mut syntax.comment_start),
+            ("comment_end_string", &mut syntax.comment_end),
+        ] {
+            if let Some(value) = text(name) {
+                *slot = value;
+            }
+        }
+        syntax.trim_blocks = flag("trim_blocks").unwrap_or(true);
+        syntax.lstrip_blocks = flag("lstrip_blocks").unwrap_or(false);
+        Self { syntax }
+    }
+}
+
 /// Renders a file's text to text.
 pub(super) fn render(
     machine: &Evaluator<'_>,

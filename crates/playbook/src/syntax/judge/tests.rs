@@ -3,6 +3,7 @@
 use super::super::{Options, Playbook, parse};
 use crate::diagnostic::Diagnostics;
 use crate::files::Disk;
+use crate::files::tests::project;
 use crate::tags::Selection;
 
 /// What becomes of a complaint.
@@ -14,12 +15,7 @@ enum Becomes {
 }
 
 fn parsed(files: &[(&str, &str)], options: &Options) -> Result<Playbook, Diagnostics> {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
+    let dir = project(files);
     parse(&Disk::here(), &dir.path().join("site.yml"), options)
 }
 
