@@ -97,19 +97,11 @@ impl StateModule for BlockInFile {
     }
 
     fn diff(&self, want: &Want, now: &Found, plan: &[Change]) -> Json {
-        match edited(want, now) {
-            Ok(edited) if now.content.is_some() || want.present => {
-                want.edit.diff(now, &edited, plan)
-            }
-            _ => Json::Null,
-        }
+        want.edit.diff(want.present, now, edited(want, now), plan)
     }
 
     fn diff_unasked(&self, want: &Want, now: &Found) -> Json {
-        match now.content.is_some() || want.present {
-            true => want.edit.diff_unasked(),
-            false => Json::Null,
-        }
+        want.edit.diff_unasked(want.present, now)
     }
 }
 

@@ -189,8 +189,18 @@ impl Edit {
         made.then(|| found.backup_to.to_string_lossy().into_owned())
     }
 
-    /// Returns Ansible's two diffs: of the content and of the attributes.
-    pub(super) fn diff(&self, found: &Found, edited: &Edited, plan: &[Change]) -> Json {
+    /// Returns Ansible's two diffs: of the content and of the attributes. There is none where there is no file and,
+    /// without `present`, nothing that is to be in one.
+    pub(super) fn diff(
+        &self,
+        present: bool,
+        found: &Found,
+        edited: Result<Edited, Failure>,
+        plan: &[Change],
+    ) -> Json {
+        let Some(edited) = edited.ok().filter(|_| present || found.content.is_some()) else {
+            return Json::Null;
+        };
         let mut content = self.headers("content");
         let before = found.content.as_deref().unwrap_or_default();
         content["before"] = Json::from(String::from_utf8_lossy(before));
@@ -206,7 +216,10 @@ impl Edit {
     }
 
     /// Returns what Ansible registers as `diff` where none was asked for.
-    pub(super) fn diff_unasked(&self) -> Json {
+    pub(super) fn diff_unasked(&self, present: bool, found: &Found) -> Json {
+        if !present && found.content.is_none() {
+            return Json::Null;
+        }
         let mut content = self.headers("content");
         content["before"] = Json::from("");
         content["after"] = Json::from("");
