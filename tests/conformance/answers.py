@@ -100,7 +100,8 @@ def compare(target, run: dict, outcomes: Path) -> str:
 
 def role_outcome(calls: list, run: dict) -> dict:
     if not calls or not run["calls"]:
-        return {"same": 0, "of": 0, "why": ["it had not ended in the time given" if not run["late"] else run["late"]]}
+        of = len(unpacked(calls[-1]["ran"])) if calls else 0
+        return {"same": 0, "of": of, "why": [run["late"] or "it had not ended in the time given"]}
     theirs, ours = calls[-1], run["calls"][-1]
     wanted, ran = unpacked(theirs["ran"]), [tuple(task[:3]) for task in ours["ran"]]
     blocks = difflib.SequenceMatcher(None, wanted, ran, autojunk=False).get_matching_blocks()

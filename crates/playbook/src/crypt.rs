@@ -92,6 +92,9 @@ impl Scheme {
     }
 }
 
+/// Longer passwords are refused, as by passlib.
+const MOST_BYTES: usize = 4096;
+
 /// Returns the hash of `password`; `random` fills bytes for a salt.
 ///
 /// # Errors
@@ -102,6 +105,9 @@ pub fn hash(
     settings: &Settings,
     random: impl FnOnce(&mut [u8]),
 ) -> Result<String, String> {
+    if password.len() > MOST_BYTES {
+        return Err("password exceeds maximum allowed size".to_owned());
+    }
     let salt = match settings.salt.as_deref().filter(|salt| !salt.is_empty()) {
         Some(salt) => checked_salt(scheme, salt)?,
         None => random_salt(scheme, settings.salt_size.unwrap_or(0), random)?,

@@ -153,12 +153,11 @@ impl Glob {
         ends
     }
 
-    /// Returns whether there are files or folders in `files` that fit, each with what is in it if
-    /// `whole`; calls `found` for files, and for folders and links that have nothing in them.
+    /// Calls `found` for files in `files` that fit or lie in a folder that does, and for folders and links that have
+    /// nothing in them, until it returns `false`.
     pub fn search(&self, files: &dyn Files, found: &mut dyn FnMut(PathBuf) -> bool) {
         if let Some(path) = self.literal() {
-            walk(files, path, 0, &|_| true, &|_| true, found);
-            return;
+            return tree(files, path, found);
         }
         let enter = |path: &Path| self.leads_below(path) || self.covers(path);
         let fits = |path: &Path| self.covers(path);

@@ -531,10 +531,15 @@ impl<'a> Gathering<'a> {
     }
 }
 
+/// How a lookup is called in a text.
+const CALLS: &[&str] = &["lookup", "query", "q("];
+
 /// Returns whether tasks of a file put files on the controller: `fetch`, and `lookup('password', …)`.
 fn writes_here(node: &Node) -> bool {
     match &node.kind {
-        yaml::Kind::Str(text) => text.contains("password") && text.contains("lookup"),
+        yaml::Kind::Str(text) => {
+            text.contains("password") && CALLS.iter().any(|call| text.contains(call))
+        }
         yaml::Kind::Seq(items) => items.iter().any(writes_here),
         yaml::Kind::Map(pairs) => pairs.iter().any(|(key, value)| {
             let key = key.as_str().map(crate::names::bare);

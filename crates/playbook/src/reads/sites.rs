@@ -5,7 +5,7 @@ use super::name::{Name, joined};
 use super::reading::{Reading, lookup, parsed};
 use crate::glob::Piece;
 use crate::names::bare;
-use crate::syntax::free_form;
+use crate::syntax::{CONDITIONS, free_form};
 use crate::template::ast::{Args, Expr, Stmt};
 use crate::template::{Nowhere, Syntax, Templar, cache, each_expression, each_inner};
 use crate::value::{Dict, Value, looks_like_template};
@@ -51,9 +51,6 @@ const TESTS: &[&str] = &[
     "mount",
     "is_mount",
 ];
-
-/// Keywords and parameters that are expressions without `{{ }}`.
-const CONDITIONS: &[&str] = &["when", "that", "until", "failed_when", "changed_when"];
 
 /// Parameters that name files, by action.
 const NAMING: &[(&str, &[&str], Wanted)] = &[
@@ -187,7 +184,7 @@ impl<'a> Sites<'a> {
                 self.own.extend(looped(pairs, self.known, &self.own));
                 self.add_task(pairs);
                 for (key, value) in pairs {
-                    if CONDITIONS.contains(&key.as_str().unwrap_or_default()) {
+                    if is_condition(key.as_str().unwrap_or_default()) {
                         self.add_conditions(value);
                     }
                     self.add_node(value);
@@ -453,13 +450,17 @@ impl<'a> Sites<'a> {
     }
 }
 
+/// Returns whether a keyword or parameter is an expression without `{{ }}`.
+fn is_condition(key: &str) -> bool {
+    key == "that" || CONDITIONS.contains(&key)
+}
+
 /// Returns what a lookup wants of the files that its terms name.
 fn wanted_by(plugin: &str) -> Option<Wanted> {
     Some(match plugin {
         "file" | "unvault" => Wanted::Content,
         "template" => Wanted::Template,
         "fileglob" => Wanted::Matches,
-        "filetree" | "community.general.filetree" => Wanted::Whole,
         _ => return None,
     })
 }

@@ -271,37 +271,8 @@ pub(super) const LOOP_CONTROL: &[&str] = &[
     "pause",
 ];
 
-/// What `with_` may be followed by in Ansible.
-pub const LOOKUPS: &[&str] = &[
-    "config",
-    "csvfile",
-    "dict",
-    "env",
-    "file",
-    "fileglob",
-    "first_found",
-    "flattened",
-    "indexed_items",
-    "ini",
-    "inventory_hostnames",
-    "items",
-    "lines",
-    "list",
-    "nested",
-    "password",
-    "pipe",
-    "random_choice",
-    "sequence",
-    "subelements",
-    "template",
-    "together",
-    "unvault",
-    "url",
-    "varnames",
-    "vars",
-    "filetree",
-    "cartesian",
-];
+/// Keywords whose texts are conditions.
+pub const CONDITIONS: &[&str] = &["when", "failed_when", "changed_when", "until", "break_when"];
 
 /// Keywords whose value is true or false, or a template of it.
 pub(super) const BOOLEANS: &[&str] = &[

@@ -35,7 +35,7 @@ use crate::files::Files;
 use crate::yaml::{self, Node};
 pub use argument_spec::{NoSpec, VALIDATE, play_spec};
 pub use delegation::touches_no_machine;
-pub use keywords::{KEYWORDS, Keyword, LOOKUPS, Place, Support};
+pub use keywords::{CONDITIONS, KEYWORDS, Keyword, Place, Support};
 pub use known::STATEMENTS;
 pub use list::{Listed, list, tags, task_count};
 pub use model::{

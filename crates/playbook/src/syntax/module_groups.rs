@@ -51,10 +51,12 @@ impl Walk<'_> {
     /// their groups has a module that works here.
     fn knows_group(&mut self, group: &str) -> bool {
         let short = group.strip_prefix("ansible.builtin.").unwrap_or(group);
-        let beside = self.base().join("collections");
-        let paths = std::iter::once(&beside).chain(&self.options.collections_path);
-        let mut files = paths.filter_map(|path| runtime_file(path, group));
-        if let Some(file) = files.find(|file| self.files.is_file(file)) {
+        let mut files = self
+            .collection_roots()
+            .filter_map(|path| runtime_file(&path, group));
+        let file = files.find(|file| self.files.is_file(file));
+        drop(files);
+        if let Some(file) = file {
             let name = group.rsplit('.').next().unwrap_or(group);
             let root = load(self, &file);
             let groups = root.as_ref().and_then(|root| root.get("action_groups"));

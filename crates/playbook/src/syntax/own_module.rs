@@ -39,9 +39,9 @@ impl Walk<'_> {
                 let below = Path::new("ansible_collections")
                     .join(namespace)
                     .join(collection);
-                let beside = self.base().join("collections");
-                let folders = std::iter::once(&beside).chain(&self.options.collections_path);
-                let mut folders = folders.map(|folder| normal(&folder.join(&below)));
+                let mut folders = self
+                    .collection_roots()
+                    .map(|folder| normal(&folder.join(&below)));
                 let folder = folders.find(|folder| self.files.is_dir(folder));
                 (format!("{namespace}.{collection}"), folder?, short)
             }

@@ -148,13 +148,7 @@ impl Walk<'_> {
                 .join(collection)
                 .join("roles")
                 .join(role);
-            candidates.push(self.base().join("collections").join(&below));
-            candidates.extend(
-                self.options
-                    .collections_path
-                    .iter()
-                    .map(|path| path.join(&below)),
-            );
+            candidates.extend(self.collection_roots().map(|path| path.join(&below)));
         }
         // Inside a collection its own roles are known by their short names: they lie beside.
         candidates

@@ -1,19 +1,16 @@
 //! What templates name that is not there: in tasks and keywords, in variables, in the files that tasks render.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::keywords;
 use super::reach::Reachability;
 use super::used::Supported;
-use super::walk::{Follow, Walk, normal};
+use super::walk::{Follow, Walk};
 use super::{Keywords, Task, known};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::template::plugins::{self, Support};
 use crate::template::{Error, FileOptions, Use, uses, uses_of_expression, uses_of_file};
 use crate::yaml::{Kind, Node, truth};
-
-/// Keywords whose texts are conditions.
-const CONDITIONS: &[&str] = &["when", "failed_when", "changed_when", "until", "break_when"];
 
 /// Larger files are no templates.
 const MOST_BYTES: usize = 1 << 20;
@@ -30,7 +27,7 @@ impl Walk<'_> {
                 "name" | "hosts" | "register" => {}
                 // A variable that nobody reads does no harm.
                 "vars" => self.check_variables(value),
-                name if CONDITIONS.contains(&name) => self.conditions(value),
+                name if keywords::CONDITIONS.contains(&name) => self.conditions(value),
                 "loop_control" => {
                     for (key, value) in value.as_map().unwrap_or_default() {
                         match key.as_str() {
@@ -161,7 +158,10 @@ impl Walk<'_> {
         if src.is_template() {
             return;
         }
-        let Some(path) = src.as_str().and_then(|name| self.template_path(name)) else {
+        let Some(path) = src
+            .as_str()
+            .and_then(|name| self.searched("templates", name, |path| self.files.is_file(path)))
+        else {
             return;
         };
         let text = self
@@ -192,20 +192,6 @@ impl Walk<'_> {
                 self.fails(Diagnostic::new(&at(line, 1), error.message));
             }
         }
-    }
-
-    fn template_path(&self, name: &str) -> Option<PathBuf> {
-        let role = self.role.last().map(|(_, folder)| folder.clone());
-        let here = self
-            .within
-            .last()
-            .and_then(|file| file.parent())
-            .map(Path::to_path_buf);
-        let folders = role.into_iter().chain(here).chain([self.base()]);
-        folders
-            .flat_map(|folder| [folder.join("templates").join(name), folder.join(name)])
-            .map(|path| normal(&path))
-            .find(|path| self.files.is_file(path))
     }
 }
 

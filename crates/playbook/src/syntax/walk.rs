@@ -505,6 +505,29 @@ impl<'a> Walk<'a> {
             .unwrap_or_default()
     }
 
+    /// Finds what a task names beside its role, its file and the playbook, in their folders of this kind first.
+    pub(super) fn searched(
+        &self,
+        kind: &str,
+        name: &str,
+        fits: impl Fn(&Path) -> bool,
+    ) -> Option<PathBuf> {
+        let role = self.role.last().map(|(_, folder)| folder.clone());
+        let here = self.within.last().and_then(|file| file.parent());
+        let folders = role.into_iter().chain(here.map(Path::to_path_buf));
+        folders
+            .chain([self.base()])
+            .flat_map(|folder| [folder.join(kind).join(name), folder.join(name)])
+            .map(|path| normal(&path))
+            .find(|path| fits(path))
+    }
+
+    /// Returns the folders in which collections lie: beside the playbook, then those that are given.
+    pub(super) fn collection_roots(&self) -> impl Iterator<Item = PathBuf> {
+        let beside = self.base().join("collections");
+        std::iter::once(beside).chain(self.options.collections_path.iter().cloned())
+    }
+
     /// Refuses to keep the links of a folder, which are followed when it travels.
     fn check_local_follow(&mut self, task: &Task) {
         let (Some(keeps), Some(src)) = (task.args.get("local_follow"), task.args.get("src")) else {
@@ -517,20 +540,9 @@ impl<'a> Walk<'a> {
         else {
             return;
         };
-        let mut folders: Vec<PathBuf> = self
-            .role
-            .last()
-            .map(|(_, path)| path.clone())
-            .into_iter()
-            .collect();
-        let beside = self.within.last().and_then(|path| path.parent());
-        folders.extend(beside.map(Path::to_path_buf));
-        folders.push(self.base());
-        let found = folders
-            .iter()
-            .flat_map(|folder| [folder.join("files").join(text), folder.join(text)])
-            .map(|path| normal(&path))
-            .find(|path| self.files.is_file(path) || self.files.is_dir(path));
+        let found = self.searched("files", text, |path| {
+            self.files.is_file(path) || self.files.is_dir(path)
+        });
         if found.is_some_and(|path| self.files.is_dir(&path)) {
             let wrong = "`local_follow: false` is not supported for a folder";
             self.refuse(Diagnostic::new(&keeps.span, wrong).hint(LINKS_ARE_FOLLOWED));

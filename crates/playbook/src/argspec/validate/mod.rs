@@ -148,6 +148,14 @@ impl Validator {
         }
     }
 
+    /// Likewise, as types say it.
+    fn found_in_quoted(&self) -> String {
+        match self.within.is_empty() {
+            true => String::new(),
+            false => format!(" found in '{}'.", self.within.join(" -> ")),
+        }
+    }
+
     /// Gives options the values of their aliases, and returns those.
     fn aliases(&mut self, options: &Options, arguments: &Dict) -> Vec<String> {
         let mut all = Vec::new();
@@ -254,10 +262,7 @@ impl Validator {
             }
             let wanted = type_name(option, "type");
             if let Err(why) = self.coerce(name, option, &value, &wanted, arguments) {
-                let place = match self.within.is_empty() {
-                    true => String::new(),
-                    false => format!(" found in '{}'.", self.within.join(" -> ")),
-                };
+                let place = self.found_in_quoted();
                 let kind = value.type_name();
                 self.error(format!(
                     "argument '{name}' is of type {kind}{place} and we were unable to convert to {wanted}: {why}"
@@ -279,10 +284,7 @@ impl Validator {
         if !is_set(option, "elements") {
             return Ok(());
         }
-        let place = match self.within.is_empty() {
-            true => String::new(),
-            false => format!(" found in '{}'.", self.within.join(" -> ")),
-        };
+        let place = self.found_in_quoted();
         if coerced.as_list().is_none() {
             self.error(format!(
                 "Invalid type {wanted} for option '{coerced}'{place}, elements value check is supported only with \

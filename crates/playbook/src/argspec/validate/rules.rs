@@ -1,5 +1,6 @@
 //! Rules between the options of one level of a spec, and their choices.
 
+use super::types::iterated;
 use crate::value::{Dict, Key, Value};
 
 /// A rule as an option names it.
@@ -30,15 +31,7 @@ pub(super) const ALL: [Rule; 4] = [
 
 /// Returns the items of a rule; Python takes a text for its characters.
 fn parts(value: &Value) -> Vec<Value> {
-    match value {
-        Value::List(list) => list.items(),
-        Value::Str(text) => text
-            .chars()
-            .map(|c| Value::str(c.to_string().as_str()))
-            .collect(),
-        Value::Dict(dict) => dict.keys(),
-        _ => Vec::new(),
-    }
+    iterated(value).unwrap_or_default()
 }
 
 fn terms(rule: Option<Value>) -> Vec<Value> {

@@ -54,7 +54,7 @@ pub(super) fn subnet(machine: &Evaluator<'_>, value: Value, given: &Given) -> Re
 fn supernet(network: &Network, prefix: u32, index: Option<i128>) -> Result<Value, Error> {
     let width = i128::from(network.ip.width());
     let at = index.unwrap_or(0);
-    if index.is_some() && (at > width + 1 - at || at < i128::from(prefix) - width) {
+    if index.is_some() && (at > (width + 1).saturating_sub(at) || at < i128::from(prefix) - width) {
         return Ok(NO);
     }
     let from_end = if at < 0 { width } else { i128::from(prefix) };

@@ -8,20 +8,20 @@ use crate::value::{Dict, Key, Value};
 
 pub(in super::super) const FILTERS: &[Filter] = &[
     filter("lists_union", &["*", "=flatten"], |m, v, g| {
-        fold(m, v, g, "union", |a, b| [a, b].concat(), true)
+        fold(m, v, g, |a, b| [a, b].concat())
     }),
     filter("lists_intersect", &["*", "=flatten"], |m, v, g| {
         let both = |a: &[Value], b: &[Value]| only(a, |item| b.contains(item));
-        fold(m, v, g, "intersect", both, true)
+        fold(m, v, g, both)
     }),
     filter("lists_difference", &["*", "=flatten"], |m, v, g| {
         let without = |a: &[Value], b: &[Value]| only(a, |item| !b.contains(item));
-        fold(m, v, g, "difference", without, true)
+        fold(m, v, g, without)
     }),
     filter(
         "lists_symmetric_difference",
         &["*", "=flatten"],
-        |m, v, g| fold(m, v, g, "symmetric", either, false),
+        |m, v, g| fold(m, v, g, either),
     ),
     filter(
         "lists_mergeby",
@@ -78,9 +78,7 @@ fn fold(
     machine: &Evaluator<'_>,
     value: Value,
     given: &Given,
-    how: &str,
     combine: impl Fn(&[Value], &[Value]) -> Vec<Value>,
-    dedup: bool,
 ) -> Result<Value, Error> {
     let mut lists = [vec![value], given.rest.clone()].concat();
     if given.named.get("flatten").is_some_and(Value::truthy) {
@@ -92,16 +90,13 @@ fn fold(
         [first, rest @ ..] => (first, rest),
     };
     let mut out = machine.items(first)?;
-    if dedup && how != "union" {
-        out = once(&out);
-    }
     for list in rest {
         let items = machine.items(list)?;
         machine.meter.steps(out.len().saturating_mul(items.len()))?;
         out = combine(&out, &items);
     }
     machine.meter.steps(out.len().saturating_mul(out.len()))?;
-    Ok(Value::list(if dedup { once(&out) } else { out }))
+    Ok(Value::list(once(&out)))
 }
 
 fn merge_by(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {

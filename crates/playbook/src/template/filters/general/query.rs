@@ -25,6 +25,10 @@ enum Argument<'a> {
     Expression(&'a Ast),
 }
 
+/// For each of these the parser goes deeper, and the drop of what it read; `visit` has a limit of its own.
+const DEEPER: &str = "([{!&.|=<>";
+const MOST_NESTED: usize = 1000;
+
 fn json_query(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = given.text(0)?;
     let wrong = |reason: &dyn std::fmt::Display| {
@@ -32,6 +36,9 @@ fn json_query(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Va
             "JMESPathError in json_query filter plugin:\n{reason}"
         ))
     };
+    if text.chars().filter(|c| DEEPER.contains(*c)).count() > MOST_NESTED {
+        return Err(wrong(&"the query is nested too deeply"));
+    }
     let ast = jmespath::parse(&with_json_literals(&text)).map_err(|e| wrong(&e))?;
     Query { machine }
         .visit(&ast, &value)
