@@ -56,6 +56,8 @@ pub(crate) struct AskPolicy {
     pub(crate) texts: Vec<(PathBuf, String)>,
     /// The playbooks' folders, where names of password files begin.
     pub(crate) folders: Vec<PathBuf>,
+    /// The files of this run's own passwords, which no expression may come to name.
+    pub(crate) secrets: Vec<PathBuf>,
 }
 
 /// What is answered.
@@ -76,6 +78,8 @@ pub(crate) enum Answered {
 struct Asked<'a> {
     plugin: &'a str,
     terms: Vec<&'a str>,
+    /// The names of its options, those within terms (`pw length=8`) too.
+    options: Vec<&'a str>,
 }
 
 /// How far the author's texts bear out a lookup that is asked for.
@@ -87,8 +91,8 @@ struct Borne {
     as_written: bool,
     /// One with computed terms does, and its text names each of these.
     named: bool,
-    /// One of `password` does, and its own texts are in each of these.
-    spelled: bool,
+    /// Every option that is given is named where one stands.
+    with_options: bool,
 }
 
 impl AskPolicy {
@@ -101,7 +105,7 @@ impl AskPolicy {
                 plugin,
                 terms,
                 options,
-            } => match Asked::of(plugin, terms) {
+            } => match Asked::of(plugin, terms, options) {
                 Ok(asked) => {
                     let borne = self.borne(&asked, place, bundle, given);
                     self.lookup(&asked, options, &borne, place).await
@@ -124,14 +128,15 @@ impl AskPolicy {
         borne: &Borne,
         place: &Place,
     ) -> Result<Answered, String> {
-        let Asked { plugin, terms } = asked;
+        let Asked { plugin, terms, .. } = asked;
         if !borne.stands {
             return Err(format!("no lookup of {plugin} stands there"));
         }
         match *plugin {
             "env" if borne.as_written || borne.named => variables(terms),
             "env" => Err("the variable is not named there".to_owned()),
-            "password" => self.passwords(terms, options, borne, place).await,
+            "password" if borne.with_options => self.passwords(terms, options, borne, place).await,
+            "password" => Err("an option of the lookup is not named there".to_owned()),
             "pipe" | "lines" if !self.allow_pipe => Err(format!(
                 "{plugin} runs commands on the controller; --allow-pipe permits it"
             )),
@@ -151,14 +156,13 @@ impl AskPolicy {
         let around = |folder: &&PathBuf| Path::new(&place.file).starts_with(folder);
         let base = self.folders.iter().find(around).or(self.folders.first());
         let base = base.map_or(Path::new("."), PathBuf::as_path);
-        let meant = match () {
-            () if borne.as_written => Meant::Written,
-            () if borne.spelled => Meant::Spelled,
-            () => Meant::Computed,
+        let meant = match borne.as_written {
+            true => Meant::Written,
+            false => Meant::Computed(self),
         };
         let mut values = Vec::new();
         for term in terms {
-            let value = password::password(term, options, meant, base, &self.folders).await?;
+            let value = password::password(term, options, meant, base).await?;
             values.push(Json::from(value));
         }
         Ok(Answered::Value(values.into()))
@@ -232,14 +236,23 @@ impl AskPolicy {
 }
 
 impl<'a> Asked<'a> {
-    fn of(plugin: &'a str, terms: &'a [Json]) -> Result<Self, String> {
+    fn of(
+        plugin: &'a str,
+        terms: &'a [Json],
+        options: &'a Map<String, Json>,
+    ) -> Result<Self, String> {
         if terms.len() > MOST_TERMS {
             return Err(format!("a lookup has at most {MOST_TERMS} terms here"));
         }
         let terms: Option<Vec<&str>> = terms.iter().map(Json::as_str).collect();
+        let terms = terms.ok_or("a lookup of the controller takes texts only")?;
+        let within = terms.iter().flat_map(|term| term.split_whitespace());
+        let within = within.filter_map(|word| Some(word.split_once('=')?.0));
+        let options = options.keys().map(String::as_str).chain(within).collect();
         Ok(Self {
             plugin: bare(plugin),
-            terms: terms.ok_or("a lookup of the controller takes texts only")?,
+            terms,
+            options,
         })
     }
 }
@@ -258,8 +271,8 @@ impl Borne {
             }
         }
         self.named |= computed && asked.terms.iter().all(|term| has_word(text, term));
-        let spelled = |term: &&str| password::spells(text, &near, term);
-        self.spelled |= computed && asked.plugin == "password" && asked.terms.iter().all(spelled);
+        let stands = written(text).any(|lookup| here(&lookup));
+        self.with_options |= stands && asked.options.iter().all(|name| has_word(text, name));
     }
 }
 
@@ -590,7 +603,7 @@ mod tests {
     async fn a_password_is_made_where_the_playbook_says() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("site.yml");
-        let password = "{{ lookup('password', 'pw/' ~ h) }}";
+        let password = "{{ lookup('password', 'pw/' ~ h, length=n) }}";
         let play = format!("- hosts: all\n  vars: {{p: \"{password}\"}}\n  tasks: []\n");
         std::fs::write(&path, play).unwrap();
         let options = amibake_playbook::syntax::Options::default();
@@ -616,7 +629,12 @@ mod tests {
         let file = std::fs::read_to_string(temp.path().join("pw/web1")).unwrap();
         assert_eq!(file.trim_end().len(), 7);
         assert_eq!(made, Answered::Value(serde_json::json!([file.trim_end()])));
-        for (term, line) in [("pw/web1", 3), ("site.yml", 2), ("/etc/hostname", 2)] {
+        for (term, line) in [
+            ("pw/web1", 3),
+            ("site.yml", 2),
+            ("/etc/hostname", 2),
+            ("pw/web2 seed=a", 2),
+        ] {
             let answer = asks.answer(&ask(term, line), &bundle, &[]).await;
             assert!(matches!(answer, Answered::Refused(_)), "{term}: {answer:?}");
         }

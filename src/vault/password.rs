@@ -23,6 +23,16 @@ pub(crate) struct VaultArgs {
 }
 
 impl VaultArgs {
+    /// Returns the files that the passwords come from.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let source = |id: &'_ String| id.split_once('@').map_or(0, |(label, _)| label.len() + 1);
+        let by_id = self
+            .vault_id
+            .iter()
+            .map(move |id| Path::new(&id[source(id)..]));
+        by_id.chain(self.vault_password_file.iter().map(PathBuf::as_path))
+    }
+
     pub(crate) fn vault(&self) -> Result<Vault, VaultError> {
         let mut passwords = Vec::new();
         for id in &self.vault_id {

@@ -1,8 +1,8 @@
 //! The lookup `password`: reads the file of a password on this machine, or makes it.
 //!
 //! A name that the author wrote as it is may be any file, as with Ansible. One that an expression makes
-//! could be of the target's choosing: it must lie in a folder of the run's playbooks, through no link, and
-//! hold what the expression's own texts say, or else be private and one line.
+//! could be of the target's choosing: it must lie in a folder of the run's playbooks, through no link, be no YAML and no
+//! password of the run itself, and what is there already must be private and one line.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,9 +10,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use amibake_playbook::files::normal;
 use amibake_playbook::password::{Request, Stored};
 use serde_json::{Map, Value as Json};
 use sha1::{Digest as _, Sha1};
+
+use super::AskPolicy;
 
 /// How long another process may hold the lock, as Ansible waits.
 const WAITS: [Duration; 3] = [
@@ -24,14 +27,12 @@ const WAITS: [Duration; 3] = [
 const MOST_BYTES: u64 = 128 << 10;
 
 /// How sure it is that the author means this file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meant {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Meant<'a> {
     /// The author wrote the name.
     Written,
-    /// The texts that the author wrote are in it, in their order.
-    Spelled,
-    /// An expression made it, and nothing more is known.
-    Computed,
+    /// An expression made it; the policy says where it may be.
+    Computed(&'a AskPolicy),
 }
 
 /// The lock of a password's file, which goes when dropped.
@@ -43,26 +44,24 @@ impl Drop for Lock {
     }
 }
 
-/// Answers for one term. Relative names begin in `base`; `folders` are those of the run's playbooks.
+/// Answers for one term. Relative names begin in `base`.
 pub(super) async fn password(
     term: &str,
     options: &Map<String, Json>,
-    meant: Meant,
+    meant: Meant<'_>,
     base: &Path,
-    folders: &[PathBuf],
 ) -> Result<String, String> {
     let request = Request::read(term, options)?;
     if request.is_stored_nowhere() {
         return request.answer(None, fill).map(|answer| answer.value);
     }
-    let path = plain(&base.join(&request.path));
+    let path = normal(&base.join(&request.path));
     let told = |error: io::Error| format!("the password file {}: {error}", path.display());
-    if meant != Meant::Written {
-        confined(&path, folders)?;
-    }
     let folder = path.parent().unwrap_or(Path::new("/"));
-    if meant != Meant::Written {
-        unlinked(folder, folders)?;
+    if let Meant::Computed(policy) = meant {
+        confined(&path, &policy.folders)?;
+        unlinked(folder, &policy.folders)?;
+        foreign(&path, &policy.secrets)?;
     }
     private_folders(folder).map_err(told)?;
     let _lock = lock(&path, folder).await?;
@@ -78,19 +77,6 @@ fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("every Linux has a source of chance");
 }
 
-/// Returns a path without `.` and `..`.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(out.pop()),
-            part => out.push(part),
-        }
-    }
-    out
-}
-
 fn confined(path: &Path, folders: &[PathBuf]) -> Result<(), String> {
     let inside = folders
         .iter()
@@ -102,6 +88,20 @@ fn confined(path: &Path, folders: &[PathBuf]) -> Result<(), String> {
             "the password file {} is not below the playbook's folder; write its name in the lookup as it is",
             path.display()
         )),
+    }
+}
+
+/// Refuses what other readers take for theirs: YAML, and the files of the run's own passwords.
+fn foreign(path: &Path, secrets: &[PathBuf]) -> Result<(), String> {
+    let yaml = path.extension().is_some_and(|end| {
+        ["yml", "yaml", "json"]
+            .iter()
+            .any(|known| end.eq_ignore_ascii_case(known))
+    });
+    let secret = fs::canonicalize(path).is_ok_and(|path| secrets.contains(&path));
+    match yaml || secret {
+        true => Err(format!("{} is no file of this password", path.display())),
+        false => Ok(()),
     }
 }
 
@@ -148,14 +148,15 @@ async fn lock(path: &Path, folder: &Path) -> Result<Lock, String> {
     }
 }
 
-fn read(path: &Path, meant: Meant) -> Result<Option<Stored>, String> {
+fn read(path: &Path, meant: Meant<'_>) -> Result<Option<Stored>, String> {
     let found = match path.symlink_metadata() {
         Ok(found) => found,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(format!("the password file {}: {e}", path.display())),
     };
-    let link = found.file_type().is_symlink();
-    if meant != Meant::Written && (link || !found.is_file()) {
+    let computed = matches!(meant, Meant::Computed(_));
+    // A link is none either.
+    if computed && !found.is_file() {
         return Err(format!("the password file {} is no file", path.display()));
     }
     let told = |e: io::Error| format!("the password file {}: {e}", path.display());
@@ -165,9 +166,9 @@ fn read(path: &Path, meant: Meant) -> Result<Option<Stored>, String> {
     let content = fs::read_to_string(path).map_err(told)?;
     let private = matches!(found.permissions().mode() & 0o077, 0);
     let one_line = content.trim_end().lines().count() <= 1;
-    if meant == Meant::Computed && !(private && one_line) {
+    if computed && !(private && one_line) {
         return Err(format!(
-            "{} is not private to its owner and one line, as password files are; write its name, or a part of it, in the lookup",
+            "{} is not private to its owner and one line, as password files are; write its name in the lookup as it is",
             path.display()
         ));
     }
@@ -191,82 +192,41 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-/// Returns whether a lookup of `password` in `text`, on a line for which `near` holds, makes names of this
-/// kind: its own texts are in `term`, in their order.
-pub(super) fn spells(text: &str, near: impl Fn(u32) -> bool, term: &str) -> bool {
-    (1..).zip(text.lines()).any(|(line, content)| {
-        near(line)
-            && content.match_indices("password").any(|(at, word)| {
-                let pieces = pieces(&content[at + word.len()..]);
-                !pieces.is_empty() && in_order(&pieces, term)
-            })
-    })
-}
-
-fn in_order(pieces: &[&str], term: &str) -> bool {
-    let mut rest = term;
-    pieces.iter().all(|piece| match rest.find(piece) {
-        Some(at) => {
-            rest = &rest[at + piece.len()..];
-            true
-        }
-        None => false,
-    })
-}
-
-/// Returns the literal texts of a lookup's first argument: those in quotes, without templates in them.
-fn pieces(after_name: &str) -> Vec<&str> {
-    let Some((_, args)) = after_name.split_once(',') else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    let mut rest = args.trim_start();
-    loop {
-        let end = rest.find(['\'', '"', ',', ')']).unwrap_or(rest.len());
-        let Some(quote) = rest[end..].chars().next().filter(|c| "'\"".contains(*c)) else {
-            break;
-        };
-        let inner = &rest[end + 1..];
-        let Some(close) = inner.find(quote) else {
-            break;
-        };
-        let mut literal = &inner[..close];
-        while let Some((before, after)) = literal.split_once("{{") {
-            found.push(before);
-            literal = after.split_once("}}").map_or("", |(_, after)| after);
-        }
-        found.push(literal);
-        rest = &inner[close + 1..];
-    }
-    found.retain(|piece| piece.chars().any(char::is_alphanumeric));
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn ask(term: &str, meant: Meant, folder: &Path) -> Result<String, String> {
-        password(term, &Map::new(), meant, folder, &[folder.to_path_buf()]).await
+    fn policy(folder: &Path) -> AskPolicy {
+        AskPolicy {
+            folders: vec![folder.to_path_buf()],
+            ..AskPolicy::default()
+        }
+    }
+
+    async fn computed(term: &str, policy: &AskPolicy) -> Result<String, String> {
+        password(
+            term,
+            &Map::new(),
+            Meant::Computed(policy),
+            &policy.folders[0],
+        )
+        .await
     }
 
     #[tokio::test]
     async fn a_password_is_made_once_and_kept_private() {
         let temp = tempfile::tempdir().unwrap();
-        let first = ask("creds/db length=12", Meant::Spelled, temp.path())
-            .await
-            .unwrap();
+        let policy = policy(temp.path());
+        let first = computed("creds/db length=12", &policy).await.unwrap();
         assert_eq!(first.chars().count(), 12);
-        let again = ask("creds/db", Meant::Spelled, temp.path()).await.unwrap();
+        let again = computed("creds/db", &policy).await.unwrap();
         assert_eq!(again, first);
         let file = temp.path().join("creds/db");
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("{first}\n"));
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
-        let nowhere = ask("/dev/null", Meant::Computed, temp.path())
-            .await
-            .unwrap();
+        let nowhere = computed("/dev/null", &policy).await.unwrap();
         assert_ne!(nowhere, first);
     }
 
@@ -276,45 +236,43 @@ mod tests {
         let root = temp.path().join("play");
         fs::create_dir(&root).unwrap();
         let outside = temp.path().join("secret");
-        fs::write(&outside, "secret\n").unwrap();
-        fs::set_permissions(&outside, fs::Permissions::from_mode(0o600)).unwrap();
+        let private = |path: &Path, text: &str| {
+            fs::write(path, text).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        private(&outside, "secret\n");
         std::os::unix::fs::symlink(temp.path(), root.join("out")).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
-        fs::write(root.join("vars.yml"), "a: 1\nb: 2\n").unwrap();
+        private(&root.join("vars.yml"), "a\n");
+        private(&root.join("two"), "a: 1\nb: 2\n");
+        private(&root.join("vault_pass"), "word\n");
+        private(&root.join("own"), "word\n");
         fs::write(root.join("shared"), "word\n").unwrap();
-        for (name, meant) in [
-            ("../secret", Meant::Spelled),
-            (outside.to_str().unwrap(), Meant::Spelled),
-            ("out/secret", Meant::Spelled),
-            ("out/new/secret", Meant::Spelled),
-            ("link", Meant::Spelled),
-            (".vault", Meant::Spelled),
-            ("vars.yml", Meant::Computed),
-            ("shared", Meant::Computed),
+        let policy = AskPolicy {
+            secrets: vec![root.join("vault_pass").canonicalize().unwrap()],
+            ..policy(&root)
+        };
+        for name in [
+            "../secret",
+            outside.to_str().unwrap(),
+            "out/secret",
+            "out/new/secret",
+            "link",
+            ".vault",
+            "vars.yml",
+            "pw/../vars.yml",
+            "vars.yml chars=pw/",
+            "new.YAML",
+            "two",
+            "vault_pass",
+            "pw/../vault_pass",
+            "shared",
         ] {
-            let answer = ask(name, meant, &root).await;
+            let answer = computed(name, &policy).await;
             assert!(answer.is_err(), "{name}: {answer:?}");
         }
-        assert_eq!(ask("shared", Meant::Spelled, &root).await.unwrap(), "word");
-        assert_eq!(
-            ask("../secret", Meant::Written, &root).await.unwrap(),
-            "secret"
-        );
-    }
-
-    #[test]
-    fn a_name_is_spelled_if_the_lookups_texts_are_in_it() {
-        let text = "x: \"{{ lookup('password', 'creds/' + host + '/db length=15') }}\"";
-        let near = |_| true;
-        assert!(spells(text, near, "creds/web1/db length=15"));
-        assert!(!spells(text, near, "vault_pass"));
-        assert!(!spells(text, |line| line > 1, "creds/web1/db length=15"));
-        let embedded = "x: \"{{ lookup('password', 'pw/{{ host }}.txt', length=5) }}\"";
-        assert!(spells(embedded, near, "pw/web1.txt"));
-        assert!(!spells(
-            "{{ lookup('password', name) }}",
-            near,
-            "vault_pass"
-        ));
+        assert_eq!(computed("own", &policy).await.unwrap(), "word");
+        let written = password("../secret", &Map::new(), Meant::Written, &root).await;
+        assert_eq!(written.unwrap(), "secret");
     }
 }

@@ -1,6 +1,6 @@
 //! The run itself: every host by itself and at the same time, each through its own agent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use amibake_playbook::files::Files as _;
 use amibake_playbook::reads::{self, Found, Given};
@@ -123,6 +123,7 @@ impl Work {
                 step: args.step,
                 allow_pipe: args.allow_pipe,
                 folders: path.parent().map(Path::to_path_buf).into_iter().collect(),
+                secrets: secrets(args),
                 ..AskPolicy::default()
             },
             needs_root: args.privileged
@@ -173,6 +174,15 @@ fn variables(host: &Chosen) -> [&serde_json::Map<String, serde_json::Value>; 4] 
         &options.group_vars,
         &options.host_vars,
     ]
+}
+
+/// Returns the files that the run's own passwords lie in, by their real paths.
+fn secrets(args: &Args) -> Vec<PathBuf> {
+    let files = args
+        .vault
+        .files()
+        .chain(args.become_password_file.as_deref());
+    files.filter_map(|file| file.canonicalize().ok()).collect()
 }
 
 /// Asks for the password of sudo, or reads it.
