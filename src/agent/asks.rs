@@ -194,12 +194,16 @@ impl AskPolicy {
                 "at most {MOST_LOOKED_FOR} paths are looked for at once"
             ));
         }
-        let seen: Result<Vec<Seen>, String> = paths
-            .iter()
-            .map(|path| seen(path, bundle.reads()))
-            .collect();
-        let seen = serde_json::to_value(seen?).map_err(|e| e.to_string())?;
-        Ok(Answered::Value(seen))
+        let (mut all, mut left) = (Vec::new(), MOST_SEEN);
+        for path in paths {
+            let one = seen(path, bundle.reads(), left)?;
+            if let Seen::Items { items } = &one {
+                left -= items.len();
+            }
+            all.push(one);
+        }
+        let all = serde_json::to_value(all).map_err(|e| e.to_string())?;
+        Ok(Answered::Value(all))
     }
 
     /// Looks for a lookup near `place`, and in the texts that have no place.
@@ -276,8 +280,8 @@ impl Borne {
     }
 }
 
-/// Returns what lies at a path, of whose last part a shell pattern may be the name.
-fn seen(path: &Path, reads: &Reads) -> Result<Seen, String> {
+/// Returns what lies at a path, of whose last part a shell pattern may be the name, if that is no more than `most`.
+fn seen(path: &Path, reads: &Reads, most: usize) -> Result<Seen, String> {
     let (told, own) = (reads.tells(path), reads.is_own(path));
     if !told && !own {
         return Err(format!("nothing in the playbook names {}", path.display()));
@@ -303,12 +307,14 @@ fn seen(path: &Path, reads: &Reads) -> Result<Seen, String> {
             false => Seen::Nothing,
         });
     }
-    let items = there.iter().filter(|path| reads.tells(path));
-    let items: Vec<Item> = items
-        .filter_map(|path| Bundle::seen(path, MOST_SEEN))
-        .flatten()
-        .collect();
-    Ok(match items.is_empty() || items.len() > MOST_SEEN {
+    let mut items: Vec<Item> = Vec::new();
+    for path in there.iter().filter(|path| reads.tells(path)) {
+        let Some(more) = Bundle::seen(path, most - items.len()) else {
+            continue;
+        };
+        items.extend(more);
+    }
+    Ok(match items.is_empty() {
         true => Seen::Nothing,
         false => Seen::Items { items },
     })

@@ -182,11 +182,12 @@ impl Bundle {
 impl Bundle {
     /// Returns whether there is no place for `size` bytes more, and tells so the first time.
     fn is_full(&mut self, size: u64, path: &Path) -> bool {
+        const FULL: &str = "the playbook's files are more than";
         let full = self.bytes.saturating_add(size) > MOST_BYTES;
-        if full && self.notes.len() < 2 {
+        if full && !self.notes.iter().any(|note| note.starts_with(FULL)) {
             let (most, path) = (MOST_BYTES >> 20, path.display());
             self.notes.push(format!(
-                "the playbook's files are more than {most} MiB: {path} and others are sent when a task wants them"
+                "{FULL} {most} MiB: {path} and others are sent when a task wants them"
             ));
         }
         full

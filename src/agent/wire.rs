@@ -201,7 +201,13 @@ impl Wire {
         match read(&mut self.stdout).await {
             Ok(Some(frame)) => {
                 self.last.spoke = true;
-                Ok(frame.message()?)
+                match decode(frame)? {
+                    Received::Message(message, _) => Ok(message),
+                    Received::Bytes(_) => {
+                        let wrong = "bytes came that were not asked for";
+                        Err(AgentError::OutOfPlace(wrong.to_owned()))
+                    }
+                }
             }
             Ok(None) => Err(self.last.why().await),
             Err(error) => Err(error),

@@ -345,7 +345,7 @@ fn text(value: &Json) -> Option<String> {
     }
 }
 
-fn truth(value: &Json) -> Option<bool> {
+pub(crate) fn truth(value: &Json) -> Option<bool> {
     match text(value)?.trim().to_lowercase().as_str() {
         "y" | "yes" | "on" | "1" | "true" | "t" | "1.0" => Some(true),
         "n" | "no" | "off" | "0" | "false" | "f" | "0.0" => Some(false),

@@ -5,6 +5,7 @@ pub mod args;
 mod atomic;
 mod attrs;
 mod by_descriptor;
+mod censor;
 pub mod change;
 mod context;
 mod deadline;

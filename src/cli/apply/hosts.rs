@@ -229,6 +229,9 @@ pub(super) fn asked_for(
     options: syntax::Options,
 ) -> BTreeMap<String, HostVars> {
     let names = shared.groups.get("all").cloned().unwrap_or_default();
+    if names.len() < 2 {
+        return BTreeMap::new(); // nobody else to tell of
+    }
     let hosts = names
         .iter()
         .map(|name| with_source(inventory.host(name), shared));

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use amibake_playbook::argspec::{self, ModuleSpec, Param};
+use amibake_playbook::argspec::{self, ModuleSpec};
 use amibake_playbook::names::{bare, is_variable_name};
 use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
-use super::censor::Secrets;
 use super::diff;
 use super::eval;
 use super::executor::Call;
@@ -18,6 +17,7 @@ use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
 use super::vars::NewVars;
+use crate::censor::Secrets;
 use crate::deadline;
 use crate::module::{Failure, Outcome};
 use crate::splitlines::splitlines;
@@ -405,17 +405,7 @@ impl Run<'_> {
     }
 
     pub(super) fn run_call(&self, cx: &TaskContext<'_>, spec: &ModuleSpec, call: Call) -> Attempt {
-        let mut secrets = Secrets::default();
-        for (name, value) in &call.args {
-            let is_secret = |param: &Param| {
-                let flag = param.no_log_if.and_then(|flag| call.args.get(flag));
-                param.no_log
-                    || flag.is_some_and(|f| eval::truth(&Value::from_json(f)) == Some(true))
-            };
-            if spec.param(name).is_some_and(is_secret) {
-                secrets.add(value);
-            }
-        }
+        let secrets = Secrets::of(spec, &call.args);
         let index = cx.index;
         let hidden = self.is_censored(cx);
         let mut output = |stream, line: &str| {

@@ -3,8 +3,8 @@
 
 use amibake_playbook::diagnostic::nearest;
 use amibake_playbook::template::{Error, ErrorKind, Scope as _};
-use amibake_protocol::event::Place;
 
+use super::lookup::protocol_place;
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::TaskError;
@@ -28,11 +28,7 @@ impl Run<'_> {
         }) {
             message += &format!("; did you mean `{near}`?");
         }
-        let place = template.place.as_ref().map(|place| Place {
-            file: place.file.to_string(),
-            line: place.line,
-            column: place.column,
-        });
+        let place = template.place.as_ref().map(protocol_place);
         let place = place.unwrap_or_else(|| cx.task.place.clone());
         let known = format!("{message} {}:{}", place.file, place.line);
         if self.explained.borrow_mut().insert(known) {

@@ -43,7 +43,6 @@ impl Run<'_> {
         let file = spool.reopen().and_then(Source::of_file);
         let file = file.map_err(|e| refused(format!("could not keep the file: {e}")))?;
         call.sources.insert("into".to_owned(), file);
-        call.check = false;
         let read = self.run_call(cx, spec, call);
         if read.is("failed") {
             let becomes = self.becomes(cx)?;

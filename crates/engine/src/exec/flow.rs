@@ -83,14 +83,12 @@ impl Run<'_> {
         roles: &[Rc<Role>],
         enclosing: &Rc<Enclosing>,
     ) -> Result<Flow, Stop> {
-        for opening in [
-            self.gather(play, enclosing),
-            self.check_play(play, enclosing),
-        ] {
-            match opening? {
-                Flow::Next => {}
-                other => return Ok(other),
-            }
+        let mut opening = self.gather(play, enclosing)?;
+        if opening == Flow::Next {
+            opening = self.check_play(play, enclosing)?;
+        }
+        if opening != Flow::Next {
+            return Ok(opening);
         }
         let forced =
             self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), enclosing)?;

@@ -468,7 +468,7 @@ impl Search {
     }
 }
 
-fn protocol_place(place: &value::Place) -> Place {
+pub(super) fn protocol_place(place: &value::Place) -> Place {
     Place {
         file: place.file.to_string(),
         line: place.line,

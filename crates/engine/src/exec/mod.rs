@@ -13,7 +13,6 @@
 mod actions;
 mod argument_spec;
 mod attempt;
-mod censor;
 mod convert;
 mod defaults;
 mod diff;

@@ -4,11 +4,11 @@ use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::{Diff, Status};
 use serde_json::{Map, Value as Json, json};
 
-use super::censor::{self, NO_LOG};
 use super::model::{Keywords, RoleUse};
 use super::roles::Use;
 use super::task_error::TaskError;
 use super::vars::NewVars;
+use crate::censor::{self, NO_LOG};
 
 /// The fields of a result.
 pub(super) type Fields = Map<String, Json>;

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::actions::plain;
 use super::argument_spec;
-use super::censor::Secrets;
 use super::convert;
 use super::eval;
 use super::model::{Enclosing, Play, Task};
@@ -18,6 +17,7 @@ use super::outcome::Attempt;
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
+use crate::censor::Secrets;
 
 impl Run<'_> {
     /// Returns the task that checks a play's variables, if `validate_argspec` asks for it.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::shlex;
+use crate::splitlines::splitlines;
 
 pub(super) struct AsyncStatus;
 
@@ -84,7 +85,7 @@ fn add_status(fields: &mut Map<String, Json>, id: &str, file: &Path) {
     }
     for name in ["stdout", "stderr"] {
         if let Some(text) = result.get(name).and_then(Json::as_str) {
-            let lines: Vec<&str> = text.lines().collect();
+            let lines = splitlines(text);
             result.insert(format!("{name}_lines"), json!(lines));
         }
     }

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use amibake_playbook::argspec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use super::wire::{self, Request};
 use super::{Identity, Workers, become_user, detach_stdin, number, numbers, run_here};
+use crate::censor::Secrets;
 use crate::deadline;
 use crate::module::{Context, Failure, Outcome};
 use crate::shlex;
@@ -120,6 +122,7 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     drop(socket);
     begun?;
     let facts = request.facts.unwrap_or_default();
+    let secrets = argspec::find(&request.module).map(|spec| Secrets::of(spec, &request.args));
     let mut context = Context {
         check: request.check,
         diff: request.diff,
@@ -131,10 +134,12 @@ pub fn serve(arguments: &[String]) -> io::Result<()> {
     let (answer, over) = deadline::within(request.limit, || {
         run_here(&request.module, request.args, &mut context)
     });
-    let result = match over {
+    let mut result = match over {
         true => json!({"failed": true, "msg": "Timeout exceeded", "child_pid": std::process::id()}),
         false => Json::Object(fields(answer)),
     };
+    // Whoever asks for the result later does not know the arguments.
+    secrets.unwrap_or_default().value(&mut result);
     write(&file, &result)
 }
 
@@ -150,8 +155,7 @@ fn write(file: &Path, result: &Json) -> io::Result<()> {
     let new = file.with_extension(format!("{}.tmp", std::process::id()));
     let mut to = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true) // the folder may be another user's
         .mode(0o600)
         .open(&new)?;
     to.write_all(result.to_string().as_bytes())?;

@@ -1,21 +1,39 @@
 //! Keeps secrets out of what leaves: Ansible's `remove_values`, and passwords in URLs.
 
+use amibake_playbook::argspec::{ModuleSpec, Param};
 use serde_json::{Map, Value as Json};
+
+use crate::args::truth;
 
 /// What stands for a whole secret value.
 const WHOLE: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
 
 /// What a task under `no_log` shows instead of its result.
-pub(super) const NO_LOG: &str =
+pub(crate) const NO_LOG: &str =
     "the output has been hidden due to the fact that 'no_log: true' was specified for this result";
 
 /// Texts that must not leave.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Secrets(Vec<String>);
+pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
+    /// Collects what of a module's arguments must not leave.
+    pub(crate) fn of(spec: &ModuleSpec, args: &Map<String, Json>) -> Self {
+        let mut secrets = Self::default();
+        for (name, value) in args {
+            let is_secret = |param: &Param| {
+                let flag = param.no_log_if.and_then(|flag| args.get(flag));
+                param.no_log || flag.is_some_and(|flag| truth(flag) == Some(true))
+            };
+            if spec.param(name).is_some_and(is_secret) {
+                secrets.add(value);
+            }
+        }
+        secrets
+    }
+
     /// Adds every text in `value`.
-    pub(super) fn add(&mut self, value: &Json) {
+    pub(crate) fn add(&mut self, value: &Json) {
         match value {
             Json::String(text) if !text.is_empty() => self.0.push(text.clone()),
             Json::Number(n) => self.0.push(n.to_string()),
@@ -29,7 +47,7 @@ impl Secrets {
     }
 
     /// Removes them from a text.
-    pub(super) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         if self.0.iter().any(|secret| secret == text) {
             return WHOLE.to_owned();
         }
@@ -39,7 +57,7 @@ impl Secrets {
     }
 
     /// Removes them from every text and number in a value.
-    pub(super) fn value(&self, value: &mut Json) {
+    pub(crate) fn value(&self, value: &mut Json) {
         if self.0.is_empty() {
             return;
         }
@@ -58,7 +76,7 @@ impl Secrets {
     }
 
     /// Removes them from every field of a result.
-    pub(super) fn fields(&self, fields: &mut Map<String, Json>) {
+    pub(crate) fn fields(&self, fields: &mut Map<String, Json>) {
         if self.0.is_empty() {
             return;
         }
@@ -67,7 +85,7 @@ impl Secrets {
 }
 
 /// Removes passwords of URLs from every text in a value.
-pub(super) fn hide_url_passwords(value: &mut Json) {
+pub(crate) fn hide_url_passwords(value: &mut Json) {
     match value {
         Json::String(text) if text.contains("://") => *text = without_url_passwords(text),
         Json::Array(items) => items.iter_mut().for_each(hide_url_passwords),
