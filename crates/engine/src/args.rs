@@ -1,6 +1,6 @@
 //! A task's arguments: checked against the module's spec and coerced as Ansible coerces them.
 
-use amibake_playbook::argspec::{Kind, ModuleSpec, Param, RequiredIf, why_not};
+use amibake_playbook::argspec::{self, Kind, ModuleSpec, Param, RequiredIf, why_not};
 use amibake_playbook::value::Value;
 use serde_json::{Map, Value as Json};
 
@@ -85,6 +85,16 @@ impl Args {
         items
             .map(|items| items.iter().filter_map(Json::as_str).collect())
             .unwrap_or_default()
+    }
+
+    /// Returns all parameters of `module`, whose arguments these are: null where none is given.
+    pub(crate) fn every(&self, module: &str) -> Map<String, Json> {
+        let spec = argspec::find(module);
+        let params = spec.map_or(&[][..], |spec| spec.params).iter();
+        let value = |name: &str| self.raw(name).cloned().unwrap_or_default();
+        params
+            .map(|param| (param.name.to_owned(), value(param.name)))
+            .collect()
     }
 
     /// Returns the value called `name` as it is, if given.

@@ -89,10 +89,9 @@ impl Mount {
         match size {
             Some(size) => {
                 entry["uuid"] = json!(self.uuid(uuids));
-                entry
-                    .as_object_mut()
-                    .into_iter()
-                    .for_each(|entry| entry.extend(size.clone()));
+                if let Some(entry) = entry.as_object_mut() {
+                    entry.extend(size);
+                }
             }
             None => entry["note"] = json!("Could not get extra information due to timeout"),
         }

@@ -192,14 +192,12 @@ fn command(
     match verb {
         Verb::Get if nfs => add("--omit-header"),
         Verb::Get => ["--absolute-names", "--omit-header"]
-            .map(&mut add)
             .into_iter()
-            .collect(),
+            .for_each(&mut add),
         Verb::Set => [if nfs { "-a" } else { "-m" }, text]
-            .map(&mut add)
             .into_iter()
-            .collect(),
-        Verb::Remove => ["-x", text].map(&mut add).into_iter().collect(),
+            .for_each(&mut add),
+        Verb::Remove => ["-x", text].into_iter().for_each(&mut add),
     }
     if args.bool("recursive") && !nfs {
         add("--recursive");

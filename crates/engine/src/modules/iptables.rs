@@ -63,8 +63,7 @@ fn wait(args: &Args, program: &str, context: &mut Context<'_>) -> Result<Option<
     let numbers = numbers.unwrap_or_default().split('.');
     let numbers: Vec<u32> = numbers.map_while(|number| number.parse().ok()).collect();
     Ok(match args.str("wait") {
-        _ if numbers < vec![1, 4, 20] => None,
-        _ if numbers < vec![1, 6, 0] => Some(String::new()),
+        _ if numbers < vec![1, 6, 0] => None,
         given => given.map(str::to_owned),
     })
 }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use amibake_playbook::argspec;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value as Json, json};
@@ -53,23 +52,13 @@ impl ActionModule for KnownHosts {
         // Of a run that would go on to write, check mode tells less.
         let mut fields = match context.check && !task.is_of_another_key(&found) {
             true => Map::new(),
-            false => parameters(args),
+            false => args.every("ansible.builtin.known_hosts"),
         };
         attrs::add_path_info(&mut fields);
         let mut outcome = Outcome::of(changed, Json::Object(fields));
         outcome.diff = task.diff(&after);
         Ok(outcome)
     }
-}
-
-/// Returns all parameters, as Ansible's module answers with them.
-fn parameters(args: &Args) -> Map<String, Json> {
-    let spec = argspec::find("ansible.builtin.known_hosts");
-    let params = spec.map_or(&[][..], |spec| spec.params).iter();
-    let value = |name: &str| args.raw(name).cloned().unwrap_or_default();
-    params
-        .map(|param| (param.name.to_owned(), value(param.name)))
-        .collect()
 }
 
 impl<'a> Task<'a> {

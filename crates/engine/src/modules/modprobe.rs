@@ -39,10 +39,9 @@ impl ActionModule for Modprobe {
             (Some("absent"), true) => task.unload(context)?,
             _ => {}
         }
-        let boot = Boot::read(task.name)?;
         let changes = match args.str("persistent") {
-            Some("present") => boot.plan_present(task.params),
-            Some("absent") => boot.plan_absent(),
+            Some("present") => Boot::read(task.name)?.plan_present(task.params)?,
+            Some("absent") => Boot::read(task.name)?.plan_absent(),
             _ => Vec::new(),
         };
         task.changed |= !changes.is_empty();
@@ -177,10 +176,10 @@ impl<'a> Boot<'a> {
         })
     }
 
-    fn plan_present(&self, params: &str) -> Vec<Change> {
+    fn plan_present(&self, params: &str) -> Result<Vec<Change>, Failure> {
         let mut changes = Vec::new();
         if !self.loads.iter().any(|file| has(file, &self.load)) {
-            changes.extend(self.new_file(LOADED_AT_BOOT, &format!("{}\n", self.name)));
+            changes.push(self.new_file(LOADED_AT_BOOT, &format!("{}\n", self.name))?);
         }
         let mut wanted: Vec<&str> = params.split_whitespace().collect();
         let lines = wanted
@@ -194,9 +193,9 @@ impl<'a> Boot<'a> {
         }
         if wanted != now {
             changes.extend(switch_off(&self.options, &self.option));
-            changes.extend(self.new_file(OPTIONS, &text));
+            changes.push(self.new_file(OPTIONS, &text)?);
         }
-        changes
+        Ok(changes)
     }
 
     fn plan_absent(&self) -> Vec<Change> {
@@ -218,9 +217,9 @@ impl<'a> Boot<'a> {
         lines.filter_map(|line| line.get(found(line)?)).collect()
     }
 
-    fn new_file(&self, folder: &str, text: &str) -> Option<Change> {
+    fn new_file(&self, folder: &str, text: &str) -> Result<Change, Failure> {
         let path = Path::new(folder).join(format!("{}.conf", self.name));
-        Some(TextFile::read(&path).ok()?.write(text))
+        Ok(TextFile::read(&path)?.write(text))
     }
 }
 

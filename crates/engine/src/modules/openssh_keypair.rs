@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 
+use crate::account::public_key;
 use crate::args::Args;
 use crate::atomic::How;
 use crate::attrs::{Attributes, Meta};
@@ -31,7 +32,7 @@ struct Public {
     kind: String,
     /// In base 64.
     data: String,
-    comment: Option<String>,
+    comment: String,
 }
 
 /// Both halves, as far as they are there and can be read.
@@ -110,7 +111,7 @@ impl<'a, 'c> Task<'a, 'c> {
                  'cryptography'",
             ));
         }
-        let public = PathBuf::from(format!("{}.pub", private.display()));
+        let public = public_key(&private);
         Ok(Self {
             args,
             context,
@@ -128,7 +129,7 @@ impl<'a, 'c> Task<'a, 'c> {
             "size": self.size, "type": self.kind, "filename": self.private.to_string_lossy(),
             "fingerprint": private.map_or("", |key| &key.fingerprint),
             "public_key": public.map(Public::line).unwrap_or_default(),
-            "comment": public.map_or(Some(""), |key| key.comment.as_deref()),
+            "comment": public.map_or("", |key| &key.comment),
         })
     }
 
@@ -157,10 +158,11 @@ impl<'a, 'c> Task<'a, 'c> {
             true => Private::read(&self.keygen(["-l"], &private)?),
             false => None,
         };
-        let public = std::fs::read_to_string(&self.public).ok();
+        let public = place::read(&self.public).ok();
+        let public = public.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(Pair {
             private,
-            public: public.and_then(|text| Public::read(text.trim_matches([' ', '\n']), None)),
+            public: public.and_then(|text| Public::read(text.trim_matches([' ', '\n']))),
         })
     }
 
@@ -240,7 +242,7 @@ impl<'a, 'c> Task<'a, 'c> {
 
     /// Puts a pair in place; keys that are there leave their modes.
     fn put(&mut self, key: &Path) -> Result<(), Failure> {
-        let public = PathBuf::from(format!("{}.pub", key.display()));
+        let public = public_key(key);
         let pairs = [(key, &self.private, 0o600), (&public, &self.public, 0o644)];
         let changes = pairs.map(|(from, to, mode)| {
             let read = std::fs::read(from)
@@ -261,7 +263,7 @@ impl<'a, 'c> Task<'a, 'c> {
     fn own_public_half(&mut self) -> Result<Option<Public>, Failure> {
         let private = self.private.clone();
         let ran = self.checked(["-P", "", "-y"], &private)?;
-        Ok(Public::read(ran.stdout.trim_matches('\n'), Some("")))
+        Ok(Public::read(ran.stdout.trim_matches('\n')))
     }
 
     fn has_its_public_half(&mut self, before: &Pair) -> Result<bool, Failure> {
@@ -270,10 +272,7 @@ impl<'a, 'c> Task<'a, 'c> {
         };
         let wanted = self.args.str("comment");
         Ok(self.own_public_half()?.is_some_and(|own| {
-            let commented = match (&there.comment, wanted) {
-                (Some(there), Some(wanted)) => there == wanted,
-                _ => true,
-            };
+            let commented = wanted.is_none_or(|wanted| there.comment == wanted);
             own.kind == there.kind && own.data == there.data && commented
         }))
     }
@@ -412,14 +411,12 @@ impl Private {
 
 impl Public {
     /// Reads `ssh-rsa AAAA… comment`.
-    fn read(line: &str, without: Option<&str>) -> Option<Self> {
+    fn read(line: &str) -> Option<Self> {
         let mut words = line.splitn(3, ' ').map(str::to_owned);
         Some(Self {
             kind: words.next()?,
             data: words.next()?,
-            comment: words
-                .next()
-                .or(Some(without.unwrap_or_default().to_owned())),
+            comment: words.next().unwrap_or_default(),
         })
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Service;
 /// What systemd makes no use of, and `service` takes for other managers' sake.
 const UNUSED_BY_SYSTEMD: &[&str] = &["pattern", "runlevel", "sleep", "arguments", "args"];
 
+const SYSVINIT: &str = "ansible.builtin.sysvinit";
+
 impl ActionModule for Service {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
         let manager = manager(args, context)?;
@@ -33,11 +35,10 @@ impl ActionModule for Service {
                 }
             }
         }
-        let (name, module): (_, &dyn ActionModule) = match manager.as_str() {
-            "sysvinit" | "ansible.builtin.sysvinit" | "ansible.legacy.sysvinit" => {
-                ("ansible.builtin.sysvinit", &SysVInit)
-            }
-            _ => ("ansible.builtin.systemd_service", &Systemd),
+        let is_sysvinit = argspec::find(&manager).is_some_and(|spec| spec.name == SYSVINIT);
+        let (name, module): (_, &dyn ActionModule) = match is_sysvinit {
+            true => (SYSVINIT, &SysVInit),
+            false => ("ansible.builtin.systemd_service", &Systemd),
         };
         let spec = argspec::find(name)
             .ok_or_else(|| Failure::new(format!("there is no module {name}")))?;

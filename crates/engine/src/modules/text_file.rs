@@ -12,7 +12,8 @@ use crate::place;
 /// Returns the file's text; `None` if there is none.
 pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     match place::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        // What cannot be read could not be written back either.
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(io::Error::other),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }

@@ -214,7 +214,7 @@ impl Talk<'_, '_> {
             add(&words);
         }
         if let (true, Some(comment)) = (self.takes_comments()?, text(args, "comment")) {
-            add(&format!("comment '{comment}'"));
+            add(&format!("comment '{}'", comment.replace('\'', "'\\''")));
         }
         let said = self.say(&line)?;
         if self.context.check {

@@ -1,9 +1,9 @@
 //! `update_cache`: the package lists, fetched again when they are too old.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::args::Args;
+use crate::deadline;
 use crate::module::{Context, Failure, Outcome};
 
 use super::{apt_command, dpkg};
@@ -77,7 +77,7 @@ fn fetch(
         ));
         let doubled = 1_i64 << retry.clamp(0, 20);
         let delay = doubled.min(longest).max(0);
-        sleep(Duration::from_secs(delay.unsigned_abs()));
+        deadline::sleep(Duration::from_secs(delay.unsigned_abs()));
         warnings.push(format!(
             "Sleeping for {delay} seconds, before attempting to refresh the cache again"
         ));
@@ -120,6 +120,6 @@ pub(in crate::modules) fn fetch_once(
                 ran.stderr.trim()
             )));
         }
-        sleep(Duration::from_secs(1));
+        deadline::sleep(Duration::from_secs(1));
     }
 }

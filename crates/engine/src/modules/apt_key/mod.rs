@@ -212,7 +212,14 @@ fn from_server(
         );
         match download::get(&url, args, context) {
             Ok(data) => {
-                let mut found = certificates(server, &data)?;
+                // A page that is none, too, sends us to the next address.
+                let mut found = match certificates(server, &data) {
+                    Ok(found) => found,
+                    Err(failure) => {
+                        reason = failure.msg;
+                        continue;
+                    }
+                };
                 found.retain(|certificate| id.names(certificate));
                 if !found.is_empty() {
                     return Ok(found);

@@ -2,26 +2,22 @@
 
 mod keys;
 
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use amibake_playbook::argspec;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use self::keys::{Key, Keys};
 use crate::args::Args;
 use crate::attrs::{self, Meta};
 use crate::change::{self, Change};
-use crate::http::Call;
+use crate::http::masked;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::modules::paths;
+use crate::modules::{download, paths};
 use crate::place;
 use crate::users::{self, User};
 
 pub(super) struct AuthorizedKey;
-
-/// More than this is no list of keys.
-const MAX_BYTES: u64 = 16 << 20;
 
 impl ActionModule for AuthorizedKey {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
@@ -30,7 +26,7 @@ impl ActionModule for AuthorizedKey {
         let before = file.read()?;
         let mut keys = Keys::read(&before);
         let changed = apply(args, &wanted, &mut keys)?;
-        let mut fields = parameters(args);
+        let mut fields = args.every("ansible.posix.authorized_key");
         let shown = file.path.to_string_lossy().into_owned();
         fields.insert("keyfile".to_owned(), Json::from(shown.as_str()));
         attrs::add_path_info(&mut fields);
@@ -55,16 +51,6 @@ impl ActionModule for AuthorizedKey {
     }
 }
 
-/// Returns all parameters, as Ansible's module answers with them.
-fn parameters(args: &Args) -> Map<String, Json> {
-    let spec = argspec::find("ansible.posix.authorized_key");
-    let params = spec.map_or(&[][..], |spec| spec.params).iter();
-    let value = |name: &str| args.raw(name).cloned().unwrap_or_default();
-    params
-        .map(|param| (param.name.to_owned(), value(param.name)))
-        .collect()
-}
-
 /// Returns the keys asked for, read from where they are.
 fn wanted(args: &Args, context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let mut text = args.required("key")?.to_owned();
@@ -81,17 +67,9 @@ fn wanted(args: &Args, context: &Context<'_>) -> Result<Vec<String>, Failure> {
 }
 
 fn downloaded(args: &Args, context: &Context<'_>, url: &str) -> Result<String, Failure> {
-    let mut call = Call::read(args, &context.environment);
-    url.clone_into(&mut call.url);
-    let failed = || Failure::new(format!("Error getting key from: {url}"));
-    let mut reply = call.send().map_err(|_| failed())?;
-    if reply.status != 200 {
-        return Err(failed());
-    }
-    let mut text = String::new();
-    let mut body = reply.reader().take(MAX_BYTES);
-    body.read_to_string(&mut text).map_err(|_| failed())?;
-    Ok(text)
+    let failed = || Failure::new(format!("Error getting key from: {}", masked(url)));
+    let bytes = download::get(url, args, context).map_err(|_| failed())?;
+    String::from_utf8(bytes).map_err(|_| failed())
 }
 
 /// Reads what `file:///…` names.
@@ -112,7 +90,9 @@ fn read_local(url: &str) -> Result<String, Failure> {
             "Path to a key is a directory and must be a file: {path}"
         )));
     }
-    std::fs::read_to_string(file).map_err(|e| {
+    let read =
+        place::read(file).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    read.map_err(|e| {
         let reason = paths::python_error(&e, path);
         Failure::new(format!("Failed to read key file {path} : {reason}"))
     })
