@@ -1,5 +1,8 @@
 //! Writes YAML exactly as `PyYAML`'s emitter does: styles, folding, indentation.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::Error;
 use crate::value::{Moment, Value, compare, float_repr};
 
@@ -48,6 +51,8 @@ pub(super) fn dump(value: &Value, style: &Style) -> Result<String, Error> {
 
 enum Node {
     Scalar(Scalar),
+    /// Bytes, in base64 by lines.
+    Binary(String),
     Seq(Vec<Node>, bool),
     Map(Vec<(Node, Node)>, bool),
 }
@@ -108,6 +113,7 @@ fn represent(value: &Value, style: &Style, depth: usize) -> Result<Node, Error> 
             Node::Map(pairs, flow)
         }
         Value::Undefined(undefined) => return Err(crate::template::eval::trip(undefined)),
+        Value::Bytes(bytes) => Node::Binary(base64_lines(bytes)),
         other => {
             let text = other.to_string();
             let foreign = Moment::of(other).is_some();
@@ -119,6 +125,12 @@ fn represent(value: &Value, style: &Style, depth: usize) -> Result<Node, Error> 
             })
         }
     })
+}
+
+fn base64_lines(bytes: &[u8]) -> String {
+    // 76 characters of base64 a line, as MIME has them.
+    let lines = bytes.chunks(57).map(|line| STANDARD.encode(line) + "\n");
+    lines.collect()
 }
 
 fn yaml_float(f: f64) -> String {
@@ -201,6 +213,10 @@ impl Emitter<'_> {
             Node::Scalar(scalar) => {
                 let indent = self.deeper(indent, true, false);
                 self.scalar(scalar, indent, at);
+            }
+            Node::Binary(text) => {
+                let indent = self.deeper(indent, true, false);
+                self.binary(text, indent, at);
             }
             Node::Seq(items, flow) if at.flow || *flow || items.is_empty() => {
                 self.flow_seq(items, indent);
@@ -317,6 +333,21 @@ impl Emitter<'_> {
             self.indicator("'", false, false, false);
         } else {
             self.double(text, indent, split);
+        }
+    }
+
+    fn binary(&mut self, text: &str, indent: Option<usize>, at: Position) {
+        self.indicator("!!binary", true, false, false);
+        if at.flow || at.simple_key || text.is_empty() {
+            return self.double(text, indent, !at.simple_key);
+        }
+        self.indicator("|", true, false, false);
+        self.line_break();
+        for line in text.lines() {
+            self.indent(indent);
+            self.text(line);
+            self.indention = false;
+            self.line_break();
         }
     }
 
@@ -438,6 +469,8 @@ fn simple(key: &Node) -> bool {
         Node::Scalar(scalar) => scalar.text.chars().count() < 128 && !scalar.text.contains('\n'),
         Node::Seq(items, _) => items.is_empty(),
         Node::Map(pairs, _) => pairs.is_empty(),
+        // Its last line ends too.
+        Node::Binary(_) => false,
     }
 }
 
