@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
@@ -18,6 +19,9 @@ use crate::interrupt;
 
 /// Names the file that says what a process is to do.
 const VARIABLE: &str = "AMIBAKE_TEST_ASSIGNMENT";
+
+/// How long a build may take until a call of it is held.
+const HELD_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the process does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -79,7 +83,7 @@ impl Process {
 
     /// Starts some work, with more in its environment.
     pub(super) fn start(account: &Account, pace: u32, work: Work, more: &[(&str, &str)]) -> Self {
-        let unique = format!("{:?}", std::time::Instant::now());
+        let unique = format!("{:?}", Instant::now());
         let unique: String = unique.chars().filter(char::is_ascii_digit).collect();
         let assignment = Assignment {
             url: account.url.clone(),
@@ -117,6 +121,19 @@ impl Process {
             child,
             result: path.with_extension("done"),
         }
+    }
+
+    /// Waits until the account holds a call of it.
+    pub(super) async fn held(mut self, account: &Account) -> Self {
+        let since = Instant::now();
+        while !account.holds().await {
+            if self.has_ended() || since.elapsed() > HELD_WITHIN {
+                let result = std::fs::read_to_string(&self.result);
+                panic!("no call of it was held; it ended with {result:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self
     }
 
     /// Waits for its end.

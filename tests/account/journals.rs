@@ -12,7 +12,7 @@ async fn killed(account: &Account) -> String {
     let hold = json!({"seconds": 600});
     account.fault("RunInstances", "hold", hold).await;
     let build = Process::build(account, super::PACE);
-    account.wait_until_held().await;
+    let build = build.held(account).await;
     build.kill().await;
     account.release().await;
     account.control("clear", json!({})).await;

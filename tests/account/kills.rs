@@ -13,7 +13,7 @@ async fn killed_at(account: &Account, action: &str, nth: u32) {
     let hold = json!({"nth": nth, "seconds": 600});
     account.fault(action, "hold", hold).await;
     let build = Process::build(account, super::PACE);
-    account.wait_until_held().await;
+    let build = build.held(account).await;
     build.kill().await;
     account.release().await;
     account.control("clear", json!({})).await;

@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use crate::clock::Pace;
 
 /// How much faster than the wall the clock of a build goes.
-const PACE: u32 = 50;
+const PACE: u32 = 20;
 
 fn fast() -> Pace {
     Pace::set(PACE)

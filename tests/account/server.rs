@@ -177,17 +177,17 @@ impl Account {
         }
     }
 
+    /// Returns whether a fault holds a call.
+    pub(super) async fn holds(&self) -> bool {
+        let faults = self.control("faults", json!({})).await;
+        let faults = faults.as_array().unwrap();
+        faults.iter().any(|fault| fault["waiting"] == true)
+    }
+
     /// Waits until a fault holds a call.
     pub(super) async fn wait_until_held(&self) {
-        self.wait_until("a held call", async || {
-            let faults = self.control("faults", json!({})).await;
-            faults
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|f| f["waiting"] == true)
-        })
-        .await;
+        self.wait_until("a held call", async || self.holds().await)
+            .await;
     }
 
     /// Lets the held calls go, and waits until EC2 is through with them.

@@ -68,8 +68,7 @@ async fn interrupted_between_a_call_and_its_answer_it_hears_the_answer() {
             .fault(action, "hold-before", json!({"seconds": 600}))
             .await;
         // At the wall's pace: who does not hear the answer looks for the thing for a minute.
-        let mut build = busy(&account, 1);
-        account.wait_until_held().await;
+        let mut build = busy(&account, 1).held(&account).await;
         build.signal(Signal::INT);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(!build.has_ended(), "an answer is owed");

@@ -307,8 +307,7 @@ fn assert_named(before: &Inventory, now: &Inventory, build: &Build<'_>, built: &
 }
 
 async fn killed(case: &Case, account: &Account, before: &Inventory) {
-    let process = Process::build(account, PACE);
-    account.wait_until_held().await;
+    let process = Process::build(account, PACE).held(account).await;
     process.kill().await;
     account.release().await;
     account.assert_all_hit().await;
