@@ -181,6 +181,8 @@ struct Gathering<'a> {
     documents: BTreeMap<PathBuf, Option<Node>>,
     templates: BTreeMap<PathBuf, Option<String>>,
     roles: BTreeSet<PathBuf>,
+    /// What was followed and read for more names, and whether whole.
+    heard: BTreeSet<(Glob, bool)>,
     notes: Vec<String>,
 }
 
@@ -199,6 +201,7 @@ impl<'a> Gathering<'a> {
             documents: BTreeMap::new(),
             templates: BTreeMap::new(),
             roles: BTreeSet::new(),
+            heard: BTreeSet::new(),
             notes: Vec::new(),
         };
         for path in &playbook.files {
@@ -225,7 +228,9 @@ impl<'a> Gathering<'a> {
     fn add_folder(&mut self, folder: &Path) {
         if !self.is_covered(folder) {
             self.reads.folders.insert(folder.to_path_buf());
-            self.take(folder, &|files, found| glob::tree(files, folder, found));
+            self.take(folder, true, &|files, found| {
+                glob::tree(files, folder, found);
+            });
         }
     }
 
@@ -234,19 +239,20 @@ impl<'a> Gathering<'a> {
             .any(|folder| self.reads.folders.contains(folder))
     }
 
-    /// Adds what a search finds, and reads it where it may name other files.
+    /// Adds what a search finds, and reads it where it may name other files, if it is to be `heard`.
     fn take(
         &mut self,
         at: &Path,
+        heard: bool,
         search: &dyn Fn(&dyn Files, &mut dyn FnMut(PathBuf) -> bool),
     ) -> Vec<PathBuf> {
-        let mut new = Vec::new();
+        let mut all = Vec::new();
         let mut left = MOST_PATHS.saturating_sub(self.found.len());
         search(self.files, &mut |path| {
             if !self.found.contains(&path) {
                 left = left.saturating_sub(1);
-                new.push(path);
             }
+            all.push(path);
             left > 0
         });
         if left == 0 && !self.reads.partial {
@@ -256,13 +262,13 @@ impl<'a> Gathering<'a> {
                 "the playbook can name more than {MOST_PATHS} files: those of {at} and what follows are sent when a task wants them"
             ));
         }
-        for path in &new {
-            if self.speaks(path) {
+        for path in &all {
+            if heard && self.speaks(path) {
                 self.read(path, false);
             }
         }
-        self.found.extend(new.iter().cloned());
-        new
+        self.found.extend(all.iter().cloned());
+        all
     }
 
     /// Returns whether the file may name others: YAML where it is read as such, templates.
@@ -401,7 +407,7 @@ impl<'a> Gathering<'a> {
             _ => name,
         };
         for glob in bases.globs(name) {
-            let whole = wanted == Wanted::Whole
+            let whole = matches!(wanted, Wanted::Whole | Wanted::Copied)
                 && (glob.literal().is_some() || !Bases::is_system(&glob.folder()));
             let at = glob
                 .literal()
@@ -414,10 +420,16 @@ impl<'a> Gathering<'a> {
             } else {
                 &mut self.reads.files
             };
-            if !rules.insert(glob.clone()) {
+            let new = rules.insert(glob.clone());
+            let heard = wanted != Wanted::Copied;
+            let goes_on = match heard {
+                true => self.heard.insert((glob.clone(), whole)),
+                false => new,
+            };
+            if !goes_on {
                 continue;
             }
-            let found = self.take(&at, &|files, found| {
+            let found = self.take(&at, heard, &|files, found| {
                 let mut fits = |path: PathBuf| !(whole || glob.matches(&path)) || found(path);
                 if whole || glob.literal().is_none() {
                     glob.search(files, &mut fits);

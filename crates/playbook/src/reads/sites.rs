@@ -20,6 +20,8 @@ pub(super) enum Wanted {
     Template,
     /// Of a folder, all that is in it.
     Whole,
+    /// The same, of which nothing is read but by the machine it is copied to.
+    Copied,
     /// The content of files that fit a shell pattern.
     Matches,
     /// Whether they are there.
@@ -54,11 +56,11 @@ const TESTS: &[&str] = &[
 
 /// Parameters that name files, by action.
 const NAMING: &[(&str, &[&str], Wanted)] = &[
-    ("copy", &["src"], Wanted::Whole),
+    ("copy", &["src"], Wanted::Copied),
     ("template", &["src"], Wanted::Template),
     ("script", &["_raw_params", "cmd"], Wanted::Content),
     ("unarchive", &["src"], Wanted::Content),
-    ("assemble", &["src"], Wanted::Whole),
+    ("assemble", &["src"], Wanted::Copied),
     ("uri", &["src"], Wanted::Content),
     ("patch", &["src"], Wanted::Content),
     ("include_vars", &["file", "_raw_params"], Wanted::Content),

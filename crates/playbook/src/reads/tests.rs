@@ -379,3 +379,24 @@ fn a_source_on_the_target_is_not_looked_for_here() {
         assert_eq!(left.is_empty(), ours, "{task}");
     }
 }
+
+#[test]
+fn what_is_only_copied_names_nothing_and_what_is_included_too_does() {
+    let more = "- copy: {src: keys/a, dest: /x}\n";
+    let travels = |tasks: &str| {
+        let play = format!("- hosts: all\n  tasks:\n{tasks}");
+        let files = [("site.yml", play.as_str()), ("conf/more.yml", more)];
+        let dir = project(&[&files[..], &[("keys/a", "x")]].concat());
+        names(&dir, &found(&dir))
+    };
+    let copied = "  - copy: {src: conf/, dest: /x}\n";
+    assert_eq!(travels(copied), ["conf/more.yml", "site.yml"]);
+    let whole = ["conf/more.yml", "keys/a", "site.yml"];
+    for included in [
+        "  - include_tasks: conf/more.yml\n",
+        "  - include_tasks: conf/{{ from_the_run }}.yml\n",
+        "  - include_vars: {dir: conf}\n",
+    ] {
+        assert_eq!(travels(&format!("{copied}{included}")), whole, "{included}");
+    }
+}
