@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics, Source as Text};
 use amibake_playbook::files::Disk;
-use amibake_playbook::yaml::{self, Fields, Node};
+use amibake_playbook::yaml::{self, Fields, Kind, Node};
 use amibake_protocol::mask::Mask;
 use time::OffsetDateTime;
 
@@ -94,10 +94,23 @@ pub(crate) fn load(
 }
 
 fn parse(path: &Path, root: &Node, purpose: &Purpose<'_>) -> Result<Manifest, Diagnostics> {
+    if is_playbook(root) {
+        let is_none = "a playbook is no manifest";
+        return Err(Diagnostic::new(&root.span, is_none)
+            .hint("name it in a manifest's `provision`; `amibake apply --report` looks at a playbook by itself")
+            .into());
+    }
     let fields = root.fields("the manifest", KEYS)?;
     let variables = Variables::read(fields.get("variables"), purpose.given)?;
     filled(path, &fields, &variables, purpose)
         .map_err(|wrong| masked(wrong, &variables.mask()).into())
+}
+
+/// Whether a document is a list of plays.
+fn is_playbook(root: &Node) -> bool {
+    let is_play =
+        |play: &Node| play.get("hosts").is_some() || play.get("import_playbook").is_some();
+    matches!(&root.kind, Kind::Seq(plays) if !plays.is_empty() && plays.iter().all(is_play))
 }
 
 /// Reads all but the variables.

@@ -27,6 +27,8 @@ pub(super) struct Position {
     pub(super) included: bool,
     /// The host that it is delegated to.
     pub(super) delegated: Option<Node>,
+    /// Whether neither Debian nor Ubuntu reaches it.
+    foreign: bool,
 }
 
 impl Position {
@@ -38,6 +40,7 @@ impl Position {
             outer_tags: BTreeSet::new(),
             included: false,
             delegated: None,
+            foreign: false,
         }
     }
 
@@ -66,11 +69,13 @@ impl Walk<'_> {
         }
     }
 
-    /// Complains of what is not here.
+    /// Complains of what is not here. Of what is for other systems than Debian and Ubuntu nothing is said beforehand:
+    /// most roles have tasks for them.
     pub(super) fn refuse(&mut self, complaint: Diagnostic) {
         match (self.follow, self.position.reach) {
             (_, Reachability::No) => {}
             (Follow::Nothing, _) => self.refused.push(complaint),
+            (Follow::Everything, Reachability::Undecided) if self.position.foreign => {}
             (Follow::Everything, Reachability::Undecided) => {
                 self.warn(complaint.and_hint("the run fails if this is reached"));
             }
@@ -98,6 +103,7 @@ impl Walk<'_> {
         let before = self.position.clone();
         let reach = self.reach_of(node);
         self.position.at_most(reach);
+        self.position.foreign |= node.get("when").is_some_and(reach::is_foreign);
         self.position.looped = self.position.reach;
         self.position.at_most(items(node));
         self.position.outer_tags.clone_from(&before.tags);

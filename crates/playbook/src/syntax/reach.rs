@@ -19,6 +19,22 @@ impl Reachability {
     }
 }
 
+/// Facts of Debian and of Ubuntu.
+const FAMILY: [(&str, &str); 3] = [
+    ("os_family", "Debian"),
+    ("pkg_mgr", "apt"),
+    ("system", "Linux"),
+];
+
+/// Returns whether neither Debian nor Ubuntu meets a `when`.
+pub(super) fn is_foreign(node: &Node) -> bool {
+    ["Debian", "Ubuntu"].iter().all(|distribution| {
+        let facts = FAMILY.into_iter().chain([("distribution", *distribution)]);
+        let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        when(node, &facts.collect()) == Reachability::No
+    })
+}
+
 /// Decides a `when`: a condition or a list of them.
 pub(super) fn when(node: &Node, facts: &BTreeMap<String, String>) -> Reachability {
     match &node.kind {

@@ -49,6 +49,31 @@ fn of_task(task: &str, word: &str) -> Becomes {
 }
 
 #[test]
+fn what_is_for_other_systems_than_debians_is_said_when_it_is_reached() {
+    let made = |when: &str| {
+        let site =
+            format!("- hosts: all\n  tasks:\n    - pacman: {{name: a}}\n      when: {when}\n");
+        becomes(&[("site.yml", &site)], &Options::default(), "pacman")
+    };
+    assert_eq!(made("ansible_os_family == 'Archlinux'"), Becomes::Nothing);
+    assert_eq!(
+        made("ansible_pkg_mgr in ['pacman', 'dnf']"),
+        Becomes::Nothing
+    );
+    assert_eq!(made("ansible_os_family != 'RedHat'"), Becomes::Warning);
+    assert_eq!(
+        made("ansible_distribution == 'Archlinux'"),
+        Becomes::Nothing
+    );
+    assert_eq!(made("ansible_distribution == 'Ubuntu'"), Becomes::Warning);
+    let block = "- hosts: all\n  tasks:\n    - when: ansible_system == 'FreeBSD'\n      block: [pacman: {name: a}]\n";
+    assert_eq!(
+        becomes(&[("site.yml", block)], &Options::default(), "pacman"),
+        Becomes::Nothing
+    );
+}
+
+#[test]
 fn a_module_that_is_not_here_stops_what_certainly_reaches_it() {
     for (task, expected) in [
         ("    - pacman: {name: a}\n", Becomes::Error),
