@@ -38,7 +38,7 @@ def strangers_roles(outcomes: dict) -> str:
         if "ansible" in outcome:
             lines.append(f"| {name} | | | ansible-core itself: {cell(outcome['ansible'])} |")
         else:
-            why = cell("; ".join(outcome.get("why", [])[:2]))
+            why = cell(outcome.get("explained") or "; ".join(outcome.get("why", [])[:2]))
             lines.append(f"| {name} | {outcome['same']} of {outcome['of']} | {outcome['files']} | {why} |")
     return STRANGERS + "\n".join(lines) + "\n\n"
 

@@ -1,22 +1,30 @@
 """Prints what is on the disk: path, mode, owner, group, and the hash of a file or the aim of a link.
 
-Left out is what differs from one run of the same to the next: logs, caches, lists, keys made by chance.
+Left out are the folders and lines that volatile.yml names.
 """
 
 import hashlib
+import json
 import os
 import stat
 
-SKIPPED = ("/proc", "/sys", "/run", "/dev", "/tmp", "/conformance", "/roles", "/var/log", "/var/cache", "/var/tmp", "/root/.ansible",
-           "/var/lib/systemd", "/var/lib/apt/lists", "/var/lib/amibake", "/var/lib/mysql", "/var/lib/postgresql", "/usr/share/man",
-           "/usr/share/doc", "/usr/share/locale", "/ansible", "/etc/machine-id",
-           "/etc/mtab", "/var/lib/dpkg/info", "/var/backups", "/var/lib/fail2ban", "/var/lib/redis", "/etc/ssl/private", "/var/lib/aide")
+with open("/conformance/bin/volatile.json") as file:
+    VOLATILE = json.load(file)
+PASSED_OVER = tuple(f"{folder}/" for folder in VOLATILE["passed_over"])
+
+
+def lasting(path, text):
+    """The text without the lines that say when it was written."""
+    words = [word.encode() for folder, words in VOLATILE["lines"].items() if path.startswith(f"{folder}/") for word in words]
+    return b"".join(line for line in text.splitlines(True) if not any(word in line for word in words)) if words else text
+
 
 for folder, folders, files in os.walk("/"):
-    folders[:] = [name for name in folders if not os.path.join(folder, name).startswith(SKIPPED) and name != "__pycache__"]
+    # Python's caches have the times of their sources in them.
+    folders[:] = [name for name in folders if not os.path.join(folder, name, "").startswith(PASSED_OVER) and name != "__pycache__"]
     for name in folders + files:
         path = os.path.join(folder, name)
-        if path.startswith(SKIPPED):
+        if f"{path}/".startswith(PASSED_OVER):
             continue
         try:
             found = os.lstat(path)
@@ -24,10 +32,7 @@ for folder, folders, files in os.walk("/"):
             content = ""
             if kind == stat.S_IFREG:
                 with open(path, "rb") as file:
-                    text = file.read()
-                if path.startswith("/var/spool/cron"):  # crontab(1) says in it when it installed it
-                    text = b"".join(line for line in text.splitlines(True) if b" installed on " not in line)
-                content = hashlib.sha256(text).hexdigest()[:12]
+                    content = hashlib.sha256(lasting(path, file.read())).hexdigest()[:12]
             elif kind == stat.S_IFLNK:
                 content = "-> " + os.readlink(path)
         except OSError:

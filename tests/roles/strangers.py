@@ -22,8 +22,7 @@ OUTCOMES = HERE / "outcomes.json"
 STORE = CACHE / "roles"
 # Collections that the roles' requirements name, out of PyPI's `ansible`.
 COLLECTIONS = ["ansible/posix", "ansible/utils", "community/general", "community/crypto", "community/mysql", "community/postgresql"]
-# Files that two runs of the same make differently: keys, tables with addresses of memory, databases with times.
-BY_CHANCE = re.compile(r"\.db$|/sasldb2$|ssl-cert-snakeoil|^/etc/ssl/certs/[0-9a-f]{8}\.\d$|\.rdb$|dhparam|/ssh_host_|\.\d+\.\d{4}-\d\d-\d\d@")
+VOLATILE = yaml.safe_load((HERE / "volatile.yml").read_text())
 SCRIPT = """
 export HOME=/root USER=root LANG=C.UTF-8 LC_ALL=C.UTF-8 PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_ROOT_USER_ACTION=ignore
 export PATH=/conformance/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
@@ -71,15 +70,22 @@ class Role:
         partial.rename(folder)
         return folder
 
-    def furnish(self, root: Path, files: Path) -> None:
+    def needs(self) -> list["Role"]:
+        """Roles without which it does not run, and which it does not bring."""
+        return [Role(name, *at, {}) for name, at in self.how.get("needs", {}).items()]
+
+    def furnish(self, root: Path, files: Path, needed: dict[str, Path]) -> None:
         """Puts the role, its play and an inventory into a machine."""
         here = root / "roles"
+        for name, folder in needed.items():
+            shutil.copytree(folder, here / "roles" / name, symlinks=True)
         where = here / "collections/ansible_collections" / self.collection if self.collection else here / "roles" / self.name
         shutil.copytree(files / self.how.get("below", "."), where, symlinks=True)
         play = {"hosts": "all", "become": True, "vars": self.how.get("vars", {}), "roles": [self.name]}
         (here / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
         (here / "inventory").write_text("machine ansible_connection=local ansible_python_interpreter=/usr/bin/python3\n")
         shutil.copy(HERE / "snapshot.py", root / "conformance/bin")
+        (root / "conformance/bin/volatile.json").write_text(json.dumps(VOLATILE))
 
     def script(self, judged: str, plain: bool, patience: float) -> str:
         tags = self.how.get("skip_tags")
@@ -112,8 +118,9 @@ def collections() -> Path:
 
 def run(machines: Machines, role: Role, judged: str, args) -> dict:
     files = role.fetch(args.source)
+    needed = {other.name: other.fetch(args.source) for other in role.needs()}
     out = machines.run(role.script(judged, args.plain, args.patience), 2 * args.patience + 300,
-                       lambda root: role.furnish(root, files))
+                       lambda root: role.furnish(root, files, needed))
     if os.environ.get("KEEP"):
         Path(os.environ["KEEP"], f"{role.name}.{judged}").write_text(json.dumps(out))
     calls = [json.loads(line) for line in out.get("notes", "").splitlines()]
@@ -131,7 +138,7 @@ def changed(out: dict) -> dict[str, str]:
 def answer(machines: Machines, role: Role, args) -> dict:
     """What ansible-core did, asked once."""
     path = STORE / f"{role.name}@{role.commit[:12]}.json"
-    how = json.dumps(role.how, sort_keys=True)
+    how = json.dumps({key: value for key, value in role.how.items() if key != "explained"}, sort_keys=True)
     if path.exists() and not args.ask:
         known = json.loads(path.read_text())
         if known["how"] == how:
@@ -141,8 +148,8 @@ def answer(machines: Machines, role: Role, args) -> dict:
     return known
 
 
-def outcome(theirs: dict, ours: dict) -> dict:
-    """How alike they are: tasks of both runs, files, and what is different first."""
+def outcome(theirs: dict, ours: dict, how: dict) -> dict:
+    """How alike they are: tasks of both runs, files, and what is different first, with the reason if it is known."""
     if len(theirs["calls"]) < 2 or any(ended(call) != "passed" for call in theirs["calls"]) or not theirs["changed"]:
         call = next((call for call in theirs["calls"] if ended(call) != "passed"), None)
         return {"ansible": reason(call) if call else theirs["late"] or "changed nothing"}
@@ -152,11 +159,33 @@ def outcome(theirs: dict, ours: dict) -> dict:
         count, reasons = tasks_alike(call, mine)
         same, of = same + count, of + len(call["ran"])
         why += [f"run {number + 1}: {text}" for text in reasons]
-    files = [path for path in theirs["changed"] | ours["changed"]
-             if theirs["changed"].get(path) != ours["changed"].get(path) and not BY_CHANCE.search(path)]
+    files = files_unlike(theirs["changed"], ours["changed"])
     if files:
         why.append(f"{len(files)} files differ: {', '.join(sorted(files)[:5])}")
-    return {"same": same, "of": of, "files": len(theirs["changed"])} | ({"why": why} if why else {})
+    found = {"same": same, "of": of, "files": len(theirs["changed"])}
+    if why and "explained" in how:
+        found["explained"] = how["explained"]
+    return found | ({"why": why} if why else {})
+
+
+def files_unlike(theirs: dict[str, str], ours: dict[str, str]) -> list[str]:
+    """The paths that are not the same in both, by what volatile.yml says of them."""
+    wanted, found = (lasting(files) for files in (theirs, ours))
+    return [path for path in wanted | found if wanted.get(path) != found.get(path)]
+
+
+def lasting(files: dict[str, str]) -> dict[str, list[str]]:
+    """What of the files two runs of the same make alike."""
+    told = {kind: re.compile("|".join(VOLATILE[kind])) for kind in ("content", "by_the_moment", "names")}
+    passed_over = tuple(f"{folder}/" for folder in VOLATILE["passed_over"])
+    kept = {}
+    for path, what in sorted(files.items()):
+        if f"{path}/".startswith(passed_over) or told["by_the_moment"].search(path):
+            continue
+        if told["content"].search(path):
+            what = what.rpartition("\t")[0]
+        kept.setdefault(told["names"].sub(".*", path), []).append(what)
+    return kept
 
 
 def tasks_alike(theirs: dict, ours: dict) -> tuple[int, list[str]]:
