@@ -107,6 +107,7 @@ class Machines:
             (ours / folder).mkdir(parents=True)
         shutil.copy(HERE / "inside/ansible-playbook", ours / "bin")
         shutil.copy(HERE / "inside/note_tasks.py", ours / "callbacks")
+        shutil.copytree(HERE / "inside/outside", ours / "outside")
         for program in self.programs:
             shutil.copy(program, ours / "bin")
         (ours / "script").write_text(script)
