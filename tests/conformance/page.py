@@ -29,6 +29,14 @@ def write(kinds: dict, page: Path, outcomes: Path, of_roles: Path) -> None:
     page.write_text(HEAD + summary(kinds, ours) + strangers_roles(strangers) + roles(kinds, ours) + scripts(kinds, ours))
 
 
+def reasons() -> dict[str, str]:
+    """Why targets have no answer of ansible-core that counts."""
+    lines = (answers.HERE / "cannot.txt").read_text().splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+    own = (line.split() for line in (answers.HERE / "targets.txt").read_text().splitlines() if line.endswith("own plugins"))
+    return {name: "not asked: it is about Python of its own" for name, *_ in own} | told
+
+
 def strangers_roles(outcomes: dict) -> str:
     counted = [outcome for outcome in outcomes.values() if "ansible" not in outcome]
     equal = sum("why" not in outcome for outcome in counted)
@@ -82,16 +90,17 @@ def cell(text: str) -> str:
 
 def roles(kinds: dict, ours: dict) -> str:
     lines = ["## Roles", "", "| target | tasks the same | why not all |", "|---|---|---|"]
+    told = reasons()
     for name, answer in answered(kinds, False):
         outcome = ours.get(name)
         if answer is None:
-            lines.append(f"| {name} | | not asked yet |")
+            lines.append(f"| {name} | | {told.get(name, 'not asked yet')} |")
             continue
         why = list((outcome or {}).get("why", []))
         if answer.get("own"):
             why.insert(0, "needs Python of its own")
         if not passes(answer):
-            why.insert(0, f"ansible-core itself fails here: {answer.get('why') or answer.get('late')}")
+            why.insert(0, f"ansible-core itself fails here: {told.get(name) or answer.get('why') or answer.get('late')}")
         figures = f"{outcome['same']} of {outcome['of']}" if outcome else ""
         lines.append(f"| {name} | {figures} | {cell('; '.join(why))} |")
     return "\n".join(lines) + "\n\n"
@@ -99,12 +108,13 @@ def roles(kinds: dict, ours: dict) -> str:
 
 def scripts(kinds: dict, ours: dict) -> str:
     lines = ["## Scripts", "", "| target | calls the same | why not all |", "|---|---|---|"]
+    told = reasons()
     for name, answer in answered(kinds, True):
         outcome = ours.get(name)
         if answer is None:
-            lines.append(f"| {name} | | not asked yet |")
+            lines.append(f"| {name} | | {told.get(name, 'not asked yet')} |")
         elif not answer["calls"]:
-            lines.append(f"| {name} | | it calls other programs alone |")
+            lines.append(f"| {name} | | {told.get(name, 'it calls other programs alone')} |")
         else:
             figures = f"{outcome['same']} of {outcome['of']}" if outcome else ""
             why = (outcome or {}).get("why", [])

@@ -412,10 +412,10 @@ impl<P: Read + AsFd> Tap<P> {
 }
 
 /// A process group in [`RUNNING`] while this lives.
-struct RegisteredGroup(i32);
+pub(crate) struct RegisteredGroup(i32);
 
 impl RegisteredGroup {
-    fn register(group: i32) -> Self {
+    pub(crate) fn register(group: i32) -> Self {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.insert(group);
         Self(group)

@@ -1,22 +1,37 @@
 //! Encodings of text, by Python's names.
 
-use crate::template::Error;
+use encoding_rs::Encoding;
 
 /// How text becomes bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub enum Codec {
     Utf8,
     Ascii,
     Latin1,
     /// Big-endian or not; `None` writes a mark of the order.
     Utf16(Option<bool>),
     Utf32(Option<bool>),
+    /// One that needs a table.
+    Table(&'static Encoding),
+}
+
+/// Text that an encoding has no bytes for, or bytes that are no text in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    #[error("'{codec}' codec can't encode characters: ordinal not in range({limit})")]
+    Range { codec: &'static str, limit: u32 },
+    #[error("'{codec}' codec can't encode characters")]
+    Encode { codec: &'static str },
+    #[error("'{codec}' codec can't decode bytes")]
+    Decode { codec: &'static str },
 }
 
 impl Codec {
-    pub(super) fn called(name: &str) -> Option<Self> {
-        let name = name.to_lowercase().replace(['-', '_', ' '], "");
-        Some(match name.as_str() {
+    /// Returns the one that Python knows by this name.
+    #[must_use]
+    pub fn called(name: &str) -> Option<Self> {
+        let bare = name.to_lowercase().replace(['-', '_', ' '], "");
+        Some(match bare.as_str() {
             "utf8" | "u8" => Self::Utf8,
             "ascii" | "usascii" | "646" => Self::Ascii,
             "latin1" | "latin" | "iso88591" | "l1" | "8859" => Self::Latin1,
@@ -26,23 +41,47 @@ impl Codec {
             "utf32" | "u32" => Self::Utf32(None),
             "utf32le" => Self::Utf32(Some(false)),
             "utf32be" => Self::Utf32(Some(true)),
-            _ => return None,
+            _ => return Self::table(name),
         })
     }
 
-    pub(super) fn encode(self, text: &str) -> Result<Vec<u8>, Error> {
-        let single = |limit: u32, name: &str| {
+    /// Browsers, whose names these are, take some ISO encodings for Microsoft's; Python does not.
+    fn table(name: &str) -> Option<Self> {
+        let labels = [name.replace('_', "-"), name.replace('-', "_")];
+        let found = labels
+            .iter()
+            .find_map(|label| Encoding::for_label(label.as_bytes()))?;
+        let (label, name) = (name.to_lowercase(), found.name());
+        let mistaken = name.starts_with("windows-") && !label.contains("125");
+        Some(Self::Table(found)).filter(|_| !mistaken && found.is_ascii_compatible())
+    }
+
+    /// Its name where it is complained of.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf-8",
+            Self::Ascii => "ascii",
+            Self::Latin1 => "latin-1",
+            Self::Utf16(_) => "utf-16",
+            Self::Utf32(_) => "utf-32",
+            Self::Table(encoding) => encoding.name(),
+        }
+    }
+
+    /// Returns the text's bytes.
+    ///
+    /// # Errors
+    /// A character that the encoding does not have.
+    pub fn encode(self, text: &str) -> Result<Vec<u8>, CodecError> {
+        let codec = self.name();
+        let single = |limit: u32| {
             let byte = |c: char| {
                 u8::try_from(u32::from(c))
                     .ok()
                     .filter(|b| u32::from(*b) < limit)
             };
             let bytes: Option<Vec<u8>> = text.chars().map(byte).collect();
-            bytes.ok_or_else(|| {
-                Error::failed(format!(
-                    "'{name}' codec can't encode characters: ordinal not in range({limit})"
-                ))
-            })
+            bytes.ok_or(CodecError::Range { codec, limit })
         };
         // Without an order this machine's is written, after a mark.
         let marked = |order: Option<bool>| match order {
@@ -51,8 +90,8 @@ impl Codec {
         };
         Ok(match self {
             Self::Utf8 => text.as_bytes().to_vec(),
-            Self::Ascii => single(128, "ascii")?,
-            Self::Latin1 => single(256, "latin-1")?,
+            Self::Ascii => single(128)?,
+            Self::Latin1 => single(256)?,
             Self::Utf16(order) => marked(order)
                 .encode_utf16()
                 .flat_map(|unit| ordered(unit.to_be_bytes(), order))
@@ -61,10 +100,18 @@ impl Codec {
                 .chars()
                 .flat_map(|c| ordered(u32::from(c).to_be_bytes(), order))
                 .collect(),
+            Self::Table(encoding) => match encoding.encode(text) {
+                (bytes, _, false) => bytes.into_owned(),
+                (_, _, true) => return Err(CodecError::Encode { codec }),
+            },
         })
     }
 
-    pub(super) fn decode(self, bytes: &[u8]) -> Result<String, Error> {
+    /// Returns the bytes' text.
+    ///
+    /// # Errors
+    /// Bytes that are none.
+    pub fn decode(self, bytes: &[u8]) -> Result<String, CodecError> {
         let text = match self {
             Self::Utf8 => String::from_utf8(bytes.to_vec()).ok(),
             Self::Ascii => bytes
@@ -73,11 +120,11 @@ impl Codec {
             Self::Latin1 => Some(bytes.iter().copied().map(char::from).collect()),
             Self::Utf16(order) => utf16(bytes, order),
             Self::Utf32(order) => utf32(bytes, order),
+            Self::Table(encoding) => encoding
+                .decode_without_bom_handling_and_without_replacement(bytes)
+                .map(std::borrow::Cow::into_owned),
         };
-        text.ok_or_else(|| {
-            let name = format!("{self:?}").to_lowercase();
-            Error::failed(format!("'{name}' codec can't decode bytes"))
-        })
+        text.ok_or(CodecError::Decode { codec: self.name() })
     }
 }
 
@@ -123,4 +170,25 @@ fn utf16(bytes: &[u8], order: Option<bool>) -> Option<String> {
 fn utf32(bytes: &[u8], order: Option<bool>) -> Option<String> {
     let units = units(bytes, order)?.into_iter().map(u32::from_be_bytes);
     units.map(char::from_u32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_go_by_pythons_names() {
+        let hello = "\u{4f60}\u{597d}";
+        let gbk = Codec::called("gbk").unwrap();
+        assert_eq!(gbk.encode(hello).unwrap(), b"\xc4\xe3\xba\xc3");
+        assert_eq!(gbk.decode(b"\xc4\xe3\xba\xc3").unwrap(), hello);
+        assert!(gbk.decode(b"\xff\xff").is_err());
+        assert_eq!(Codec::called("Shift-JIS"), Codec::called("shift_jis"));
+        assert!(Codec::called("koi8_r").is_some());
+        assert!(Codec::called("cp1252").is_some());
+        // What browsers call so is another one.
+        assert_eq!(Codec::called("iso8859_9"), None);
+        assert_eq!(Codec::called("hex"), None);
+        assert_eq!(Codec::called("replacement"), None);
+    }
 }

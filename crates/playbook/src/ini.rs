@@ -2,6 +2,8 @@
 
 use indexmap::IndexMap;
 
+use crate::value::Value;
+
 /// How to read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -37,6 +39,39 @@ pub enum IniError {
     #[error("Source contains parsing errors at line {line}: {text}")]
     Parse { line: usize, text: String },
 }
+
+/// A value in which `%(name)s` cannot be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InterpolationError {
+    #[error("'%' must be followed by '%' or '(', found: {}", quoted(.rest))]
+    Stray { rest: String },
+    #[error("bad interpolation variable reference {}", quoted(.rest))]
+    Reference { rest: String },
+    #[error(
+        "Bad value substitution: option '{key}' in section '{section}' contains an interpolation key '{name}' which is not a valid option name. Raw value: {}", quoted(.value)
+    )]
+    Missing {
+        section: String,
+        key: String,
+        name: String,
+        value: String,
+    },
+    #[error(
+        "Recursion limit exceeded in value substitution: option '{key}' in section '{section}' contains an interpolation key which cannot be substituted in {MOST_INTERPOLATIONS} steps. Raw value: {}", quoted(.value)
+    )]
+    Depth {
+        section: String,
+        key: String,
+        value: String,
+    },
+}
+
+fn quoted(text: &str) -> String {
+    Value::str(text).repr()
+}
+
+/// How deep values may name others.
+const MOST_INTERPOLATIONS: usize = 10;
 
 /// The section whose keys all others have too.
 const DEFAULT: &str = "DEFAULT";
@@ -89,6 +124,27 @@ impl Ini {
         Some(all)
     }
 
+    /// Returns the value of a section's key, what it names with `%(name)s` in its place.
+    ///
+    /// # Errors
+    /// What cannot be replaced, in Python's words.
+    pub fn interpolated(
+        section: &str,
+        keys: &Section,
+        key: &str,
+    ) -> Result<Option<String>, InterpolationError> {
+        let Some(raw) = keys.get(key).and_then(Option::as_deref) else {
+            return Ok(None);
+        };
+        let interpolation = Interpolation {
+            section,
+            keys,
+            key,
+            raw,
+        };
+        interpolation.replaced(raw, 1).map(Some)
+    }
+
     /// Writes it, each section followed by an empty line.
     #[must_use]
     pub fn write(&self) -> String {
@@ -107,6 +163,57 @@ impl Ini {
             out.push('\n');
         }
         out
+    }
+}
+
+/// A value that is read.
+struct Interpolation<'a> {
+    section: &'a str,
+    keys: &'a Section,
+    key: &'a str,
+    raw: &'a str,
+}
+
+impl Interpolation<'_> {
+    fn replaced(&self, text: &str, depth: usize) -> Result<String, InterpolationError> {
+        if depth > MOST_INTERPOLATIONS {
+            return Err(InterpolationError::Depth {
+                section: self.section.to_owned(),
+                key: self.key.to_owned(),
+                value: self.raw.to_owned(),
+            });
+        }
+        let (mut out, mut left) = (String::new(), text);
+        while let Some((before, after)) = left.split_once('%') {
+            out.push_str(before);
+            let rest = || left[before.len()..].to_owned();
+            if let Some(after) = after.strip_prefix('%') {
+                out.push('%');
+                left = after;
+                continue;
+            }
+            let inner = after.strip_prefix('(');
+            let inner = inner.ok_or_else(|| InterpolationError::Stray { rest: rest() })?;
+            let named = inner.split_once(")s");
+            let named = named.filter(|(name, _)| !name.is_empty() && !name.contains(')'));
+            let (name, after) =
+                named.ok_or_else(|| InterpolationError::Reference { rest: rest() })?;
+            out.push_str(&self.other(&name.to_lowercase(), depth)?);
+            left = after;
+        }
+        Ok(out + left)
+    }
+
+    fn other(&self, name: &str, depth: usize) -> Result<String, InterpolationError> {
+        match self.keys.get(name).and_then(Option::as_deref) {
+            Some(other) => self.replaced(other, depth + 1),
+            None => Err(InterpolationError::Missing {
+                section: self.section.to_owned(),
+                key: self.key.to_owned(),
+                name: name.to_owned(),
+                value: self.raw.to_owned(),
+            }),
+        }
     }
 }
 

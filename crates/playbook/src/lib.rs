@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod argspec;
 mod civil;
+pub mod codec;
 pub mod crypt;
 pub mod delimited;
 pub mod diagnostic;

@@ -323,7 +323,7 @@ impl Run<'_> {
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.json_args(cx)?;
         match args.get("data") {
-            Some(data) if data == "crash" => Err(refused("boom")),
+            Some(data) if data == "crash" => Err(refused("Task failed: Module failed: boom")),
             Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
             None => Ok(plain(json!({"changed": false, "ping": "pong"}))),
         }

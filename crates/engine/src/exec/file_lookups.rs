@@ -49,8 +49,6 @@ const INI: &[&str] = &[
     "interpolation",
 ];
 const PROPERTIES: &str = "java_properties";
-/// Values within values at most this often.
-const MOST_INTERPOLATIONS: usize = 10;
 
 /// Looks keys up in an INI file; `read` gives the text of a file.
 pub(super) fn ini(
@@ -86,7 +84,8 @@ pub(super) fn ini(
                 "No section '{section}' in '{file}'."
             )));
         };
-        let value = |key: &str| section_value(&keys, key, options.flag("interpolation", true));
+        let value =
+            |key: &str| section_value(&section, &keys, key, options.flag("interpolation", true));
         if options.flag("re", false) {
             let pattern = Regex::new(&format!(r"\A(?:{key})"), Flags::default());
             let pattern = pattern.map_err(|e| Error::failed(e.to_string()))?;
@@ -145,48 +144,17 @@ fn ini_key(term: &str, options: &mut Options<'_>) -> Result<String, Error> {
 }
 
 /// Returns a key's value, `%(other)s` in it replaced.
-fn section_value(keys: &Section, key: &str, interpolate: bool) -> Result<Value, Error> {
-    match keys.get(key).cloned().flatten() {
-        None => Ok(Value::None),
-        Some(text) if interpolate => interpolated(keys, key, &text, 0).map(Value::from),
-        Some(text) => Ok(Value::from(text)),
-    }
-}
-
-fn interpolated(keys: &Section, key: &str, text: &str, depth: usize) -> Result<String, Error> {
-    if depth >= MOST_INTERPOLATIONS {
-        return Err(Error::failed(format!(
-            "Recursion limit exceeded in value substitution: option '{key}'"
-        )));
-    }
-    let wrong = || {
-        Error::failed(format!(
-            "'%' must be followed by '%' or '(', found: '{text}'"
-        ))
+fn section_value(
+    section: &str,
+    keys: &Section,
+    key: &str,
+    interpolate: bool,
+) -> Result<Value, Error> {
+    let value = match interpolate {
+        true => Ini::interpolated(section, keys, key).map_err(|e| Error::failed(e.to_string()))?,
+        false => keys.get(key).cloned().flatten(),
     };
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
-        if let Some(after) = after.strip_prefix('%') {
-            out.push('%');
-            rest = after;
-            continue;
-        }
-        let inner = after
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(")s"));
-        let (name, after) = inner.ok_or_else(wrong)?;
-        let name = name.to_lowercase();
-        let Some(value) = keys.get(&name).cloned().flatten() else {
-            return Err(Error::failed(format!(
-                "Bad value substitution: option '{key}' contains an interpolation key '{name}' which is not a valid option name."
-            )));
-        };
-        out.push_str(&interpolated(keys, key, &value, depth + 1)?);
-        rest = after;
-    }
-    Ok(out + rest)
+    Ok(value.map_or(Value::None, Value::from))
 }
 
 const CSV: &[&str] = &["col", "keycol", "default", "delimiter", "file", "encoding"];

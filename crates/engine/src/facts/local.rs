@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use amibake_playbook::ini::{self, Ini};
 use serde_json::{Map, Value as Json, json};
 
 use super::read;
@@ -42,9 +43,22 @@ fn read_fact(path: &Path) -> Result<Json, String> {
     if let Ok(value) = serde_json::from_str(&text) {
         return Ok(value);
     }
-    ini(&text).ok_or_else(|| {
+    let ini = Ini::parse(&text, ini::Options::default()).map_err(|_| {
         format!("error loading facts as JSON or ini - please check content: {shown}")
-    })
+    })?;
+    let mut sections = Map::new();
+    for name in ini.sections.keys() {
+        let keys = ini.section(name).unwrap_or_default();
+        let value = |key: &String| match Ini::interpolated(name, &keys, key) {
+            Ok(value) => Ok((key.clone(), json!(value))),
+            Err(e) => Err(format!(
+                "error loading facts as ini - please check content: {shown} ({e})"
+            )),
+        };
+        let values = keys.keys().map(value).collect::<Result<Map<_, _>, _>>()?;
+        sections.insert(name.clone(), Json::Object(values));
+    }
+    Ok(Json::Object(sections))
 }
 
 fn stdout_of(path: &Path) -> Result<Vec<u8>, String> {
@@ -61,35 +75,6 @@ fn stdout_of(path: &Path) -> Result<Vec<u8>, String> {
     Err(format!(
         "Failure executing fact script ({shown}), rc: {code}, err: {stderr}"
     ))
-}
-
-/// Reads INI as Python's `configparser` does; `None` where it would raise.
-fn ini(text: &str) -> Option<Json> {
-    let mut sections: Map<String, Json> = Map::new();
-    let mut section: Option<String> = None;
-    let mut option: Option<String> = None;
-    for line in text.lines() {
-        let bare = line.trim();
-        if bare.is_empty() || bare.starts_with(['#', ';']) {
-            continue;
-        }
-        let continued = line.starts_with([' ', '\t']);
-        if let (true, Some(section), Some(option)) = (continued, &section, &option) {
-            let value = &mut sections[section.as_str()][option.as_str()];
-            *value = json!(format!("{}\n{bare}", value.as_str().unwrap_or_default()));
-        } else if let Some(name) = bare.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            sections.entry(name.0).or_insert_with(|| json!({}));
-            section = Some(name.0.to_owned());
-            option = None;
-        } else {
-            let at = bare.find(['=', ':'])?;
-            let name = bare[..at].trim().to_lowercase();
-            let values = sections.get_mut(section.as_deref()?)?.as_object_mut()?;
-            values.insert(name.clone(), json!(bare[at + 1..].trim()));
-            option = Some(name);
-        }
-    }
-    Some(Json::Object(sections))
 }
 
 #[cfg(test)]
@@ -109,6 +94,8 @@ mod tests {
         write("c.fact", "#!/bin/sh\necho '{\"run\": true}'\n", 0o755);
         write("d.fact", "#!/bin/sh\nexit 3\n", 0o755);
         write("e.txt", "{}", 0o644);
+        write("f.fact", "[bad]\nvalue = a % b\n", 0o644);
+        write("g.fact", "no section\n", 0o644);
         let mut warnings = Vec::new();
         let facts = collect(folder.path(), &mut warnings);
         assert_eq!(
@@ -118,7 +105,23 @@ mod tests {
         assert_eq!(facts["b"], json!({"x": [1]}));
         assert_eq!(facts["c"], json!({"run": true}));
         assert!(facts["d"].as_str().unwrap().contains("rc: 3"));
-        assert_eq!(warnings.len(), 1);
-        assert_eq!(facts.len(), 4);
+        let shown = |name: &str| folder.path().join(name).display().to_string();
+        assert_eq!(
+            facts["f"],
+            format!(
+                "error loading facts as ini - please check content: {} ('%' must be followed by \
+                 '%' or '(', found: '% b')",
+                shown("f.fact")
+            )
+        );
+        assert_eq!(
+            facts["g"],
+            format!(
+                "error loading facts as JSON or ini - please check content: {}",
+                shown("g.fact")
+            )
+        );
+        assert_eq!(warnings.len(), 3);
+        assert_eq!(facts.len(), 6);
     }
 }

@@ -234,12 +234,12 @@ fn stripped(text: &str, strip: bool) -> &str {
 }
 
 /// Returns a local time as Python's `str(datetime.now())`.
-fn moment(time: &Zoned) -> String {
+pub(super) fn moment(time: &Zoned) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
 }
 
 /// Returns microseconds as Python's `str(timedelta)`.
-fn span(micros: i64) -> String {
+pub(super) fn span(micros: i64) -> String {
     let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
     let (days, clock) = (seconds / 86_400, seconds % 86_400);
     let prefix = match days {

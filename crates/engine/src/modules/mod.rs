@@ -11,6 +11,7 @@ mod blockinfile;
 mod copy;
 mod cron;
 mod edit;
+mod expect;
 mod fetch;
 mod file;
 mod find;
@@ -135,6 +136,7 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.apt", Module::Action(&apt::Apt)),
     ("ansible.builtin.package", Module::Action(&apt::Package)),
     ("ansible.builtin.command", Module::Action(&command::Command)),
+    ("ansible.builtin.expect", Module::Action(&expect::Expect)),
     ("ansible.builtin.getent", Module::Action(&getent::GetEnt)),
     ("ansible.builtin.git", Module::Action(&git::Git)),
     ("ansible.builtin.group", Module::State(&group::Group)),

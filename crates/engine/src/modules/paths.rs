@@ -7,6 +7,15 @@ use serde_json::Value as Json;
 
 use crate::attrs::Meta;
 
+/// Returns the directory that a path is in; for a bare name, where we are.
+pub(super) fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        None => Path::new("/"),
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+    }
+}
+
 /// Returns what follows the last slash: empty for `dir/`.
 pub(super) fn basename(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)

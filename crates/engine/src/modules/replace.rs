@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use amibake_playbook::codec::Codec;
 use amibake_playbook::pyre::{Flags, Regex};
 use serde_json::{Map, Value as Json, json};
 
@@ -18,14 +19,7 @@ pub(super) struct Want {
     replacement: String,
     /// The pattern of `after` and `before`, if either is given.
     section: Option<(Regex, String)>,
-    encoding: Encoding,
-}
-
-/// Of Python's encodings the two that configuration files have.
-#[derive(Clone, Copy)]
-enum Encoding {
-    Utf8,
-    Latin1,
+    codec: Codec,
 }
 
 impl StateModule for Replace {
@@ -43,7 +37,7 @@ impl StateModule for Replace {
             regex: Regex::new(pattern, flags).map_err(|e| bad_pattern(pattern, &e))?,
             replacement: args.str("replace").unwrap_or_default().to_owned(),
             section: section_pattern(args)?,
-            encoding: encoding(args.str("encoding").unwrap_or("utf-8"))?,
+            codec: codec(args.str("encoding").unwrap_or("utf-8"))?,
         })
     }
 
@@ -114,14 +108,12 @@ fn section_pattern(args: &Args) -> Result<Option<(Regex, String)>, Failure> {
     Ok(Some((regex, pattern)))
 }
 
-fn encoding(name: &str) -> Result<Encoding, Failure> {
-    match name.to_lowercase().replace(['-', '_'], "").as_str() {
-        "utf8" | "ascii" | "usascii" => Ok(Encoding::Utf8),
-        "latin1" | "iso88591" | "8859" | "l1" => Ok(Encoding::Latin1),
-        _ => Err(Failure::new(format!(
-            "the encoding {name} is not supported yet"
-        ))),
-    }
+fn codec(name: &str) -> Result<Codec, Failure> {
+    Codec::called(name).ok_or_else(|| {
+        Failure::new(format!(
+            "Task failed: Module failed: unknown encoding: {name}"
+        ))
+    })
 }
 
 /// Returns the text after replacing; `None` where the section asked for is not there.
@@ -165,20 +157,13 @@ fn section(want: &Want, text: &str) -> Result<Option<Range<usize>>, Failure> {
 }
 
 fn decode(bytes: &[u8], want: &Want) -> Result<String, Failure> {
-    match want.encoding {
-        Encoding::Latin1 => Ok(bytes.iter().map(|b| char::from(*b)).collect()),
-        Encoding::Utf8 => String::from_utf8(bytes.to_vec())
-            .map_err(|e| Failure::new(format!("{} is not UTF-8: {e}", want.edit.path.display()))),
-    }
+    let path = want.edit.path.display();
+    let no_text = |e| Failure::new(format!("{path} cannot be read: {e}"));
+    want.codec.decode(bytes).map_err(no_text)
 }
 
 fn encode(text: &str, want: &Want) -> Result<Vec<u8>, Failure> {
-    match want.encoding {
-        Encoding::Utf8 => Ok(text.as_bytes().to_vec()),
-        Encoding::Latin1 => text
-            .chars()
-            .map(|c| u8::try_from(u32::from(c)))
-            .collect::<Result<_, _>>()
-            .map_err(|_| Failure::new("the replacement cannot be written in latin-1")),
-    }
+    let path = want.edit.path.display();
+    let no_bytes = |e| Failure::new(format!("{path} cannot be written: {e}"));
+    want.codec.encode(text).map_err(no_bytes)
 }

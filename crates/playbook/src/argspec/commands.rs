@@ -1,8 +1,8 @@
-//! Modules that run what the author wrote: `command`, `shell`, `script`, `git`.
+//! Modules that run what the author wrote: `command`, `shell`, `script`, `expect`, `git`.
 
 use super::{Kind, ModuleSpec, Param};
 
-pub(super) const MODULES: &[ModuleSpec] = &[COMMAND, SHELL, RAW, SCRIPT, GIT];
+pub(super) const MODULES: &[ModuleSpec] = &[COMMAND, SHELL, RAW, SCRIPT, EXPECT, GIT];
 
 const COMMAND: ModuleSpec = ModuleSpec {
     free_form: true,
@@ -75,6 +75,19 @@ const SCRIPT: ModuleSpec = ModuleSpec {
         ],
     )
 };
+
+const EXPECT: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.expect",
+    &[
+        Param::new("command", Kind::Str).required(),
+        Param::new("chdir", Kind::Path),
+        Param::new("creates", Kind::Path),
+        Param::new("removes", Kind::Path),
+        Param::new("responses", Kind::Dict).required(),
+        Param::new("timeout", Kind::Raw).default("30"),
+        Param::new("echo", Kind::Bool).default("no"),
+    ],
+);
 
 const GIT: ModuleSpec = ModuleSpec {
     mutually_exclusive: &[

@@ -40,13 +40,12 @@ pub(super) fn read(want: &Want) -> io::Result<Now> {
     };
     let (parent, missing) = match (want.state, &target) {
         (State::Directory, None) => paths::missing(&path)?,
-        (_, None) => (
-            Meta::follow(path.parent().unwrap_or(Path::new("/")))?,
-            Vec::new(),
-        ),
+        (_, None) => (Meta::follow(paths::folder(&path))?, Vec::new()),
         (_, Some(_)) => (None, Vec::new()),
     };
-    let occupied = own.as_ref().is_some_and(Meta::is_dir)
+    // Reading a directory changes when it was accessed: only where it matters.
+    let occupied = want.state == State::Link
+        && own.as_ref().is_some_and(Meta::is_dir)
         && std::fs::read_dir(&want.path).is_ok_and(|mut entries| entries.next().is_some());
     Ok(Now {
         before: own.as_ref().map_or("absent", attrs::state_of),
@@ -133,7 +132,7 @@ pub(super) fn source(want: &Want, now: &Now) -> io::Result<Option<(PathBuf, Opti
     };
     let base = match now.before {
         "directory" => want.path.clone(),
-        _ => want.path.parent().map(Path::to_owned).unwrap_or_default(),
+        _ => paths::folder(&want.path).to_owned(),
     };
     let absolute = match want.state {
         State::Link => base.join(src),

@@ -1,5 +1,7 @@
 //! `find`: files by name, age, size, content, mode.
 
+mod contents;
+
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +19,7 @@ use crate::module::{ActionModule, Context, Failure, Outcome};
 use crate::modules::stat;
 use crate::shlex;
 use crate::users;
+use contents::Contents;
 
 pub(super) struct Find;
 
@@ -30,7 +33,7 @@ struct Search<'a> {
     args: &'a Args,
     patterns: Vec<NamePattern>,
     excludes: Vec<NamePattern>,
-    contains: Option<Regex>,
+    contents: Option<Contents>,
     age: Option<i64>,
     size: Option<i64>,
     mode: Option<u32>,
@@ -92,7 +95,7 @@ impl<'a> Search<'a> {
             args,
             patterns: compile(patterns)?,
             excludes: compile(args.list("excludes"))?,
-            contains: args.str("contains").map(compiled).transpose()?,
+            contents: Contents::read(args)?,
             age: quantity(
                 args,
                 "age",
@@ -140,25 +143,25 @@ impl<'a> Search<'a> {
         } else {
             path
         };
-        if path.is_dir() {
-            self.folder(path, 1);
-            return;
-        }
-        let reason = format!("'{given}' is not a directory");
+        let searched = match path.is_dir() {
+            true => self.folder(path, 1),
+            false => Err(format!("'{given}' is not a directory")),
+        };
+        let Err(reason) = searched else { return };
         self.warnings.push(format!(
             "Skipped '{given}' path due to this access issue: {reason}\n"
         ));
         self.skipped.insert(given.to_owned(), Json::from(reason));
     }
 
-    /// Looks at all that is in a directory, then into the directories there.
-    fn folder(&mut self, folder: &Path, depth: i64) {
+    /// Looks at all that is in a directory, then into the directories there. An error ends the search.
+    fn folder(&mut self, folder: &Path, depth: i64) -> Result<(), String> {
         let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(e) => {
                 let shown = folder.to_string_lossy().into_owned();
                 self.skipped.insert(shown, Json::from(e.to_string()));
-                return;
+                return Ok(());
             }
         };
         self.looked += entries.len();
@@ -167,53 +170,56 @@ impl<'a> Search<'a> {
             .int("depth")
             .is_some_and(|limit| limit != 0 && depth > limit);
         if deep_enough {
-            return;
+            return Ok(());
         }
         let is_dir = |path: &Path| fs::metadata(path).is_ok_and(|m| m.is_dir());
         let paths = entries.into_iter().map(|entry| entry.path());
         let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = paths.partition(|path| is_dir(path));
         for path in files.iter().chain(&folders) {
-            self.look(path);
+            self.look(path)?;
             if self.full() {
-                return;
+                return Ok(());
             }
         }
         for path in folders.iter().filter(|_| self.args.bool("recurse")) {
-            self.descend(path, depth);
+            self.descend(path, depth)?;
         }
+        Ok(())
     }
 
-    fn descend(&mut self, path: &Path, depth: i64) {
+    fn descend(&mut self, path: &Path, depth: i64) -> Result<(), String> {
         let link = path.is_symlink();
         let Ok(meta) = fs::metadata(path) else {
-            return;
+            return Ok(());
         };
         let id = (meta.dev(), meta.ino());
         // A link to a directory we are in would lead round for ever.
         if self.full() || (link && (!self.args.bool("follow") || self.above.contains(&id))) {
-            return;
+            return Ok(());
         }
         self.above.push(id);
-        self.folder(path, depth + 1);
+        let searched = self.folder(path, depth + 1);
         self.above.pop();
+        searched
     }
 
-    fn look(&mut self, path: &Path) {
+    fn look(&mut self, path: &Path) -> Result<(), String> {
         let name = path
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
         if name.starts_with('.') && !self.args.bool("hidden") {
-            return;
+            return Ok(());
         }
         let shown = path.to_string_lossy().into_owned();
         match fs::symlink_metadata(path) {
-            Ok(meta) if self.matches(path, &name, &meta) => {
-                let facts = self.facts(path, shown, &meta);
-                self.found.push(facts);
+            Ok(meta) => {
+                if self.matches(path, &name, &meta)? {
+                    let facts = self.facts(path, shown, &meta);
+                    self.found.push(facts);
+                }
             }
-            Ok(_) => {}
             Err(e) => {
                 let reason = e.to_string();
                 self.warnings
@@ -221,9 +227,10 @@ impl<'a> Search<'a> {
                 self.skipped.insert(shown, Json::from(reason));
             }
         }
+        Ok(())
     }
 
-    fn matches(&self, path: &Path, name: &str, meta: &Metadata) -> bool {
+    fn matches(&self, path: &Path, name: &str, meta: &Metadata) -> Result<bool, String> {
         let kind = meta.file_type();
         let (wanted, sized) = match self.args.str("file_type") {
             Some("any") => (true, kind.is_file()),
@@ -232,12 +239,10 @@ impl<'a> Search<'a> {
             _ => (kind.is_file(), true),
         };
         let read = self.args.str("file_type").unwrap_or("file") == "file";
-        wanted
-            && self.named(name)
-            && self.aged(meta)
-            && (!sized || self.sized(meta))
-            && (!read || self.has_content(path))
-            && self.has_mode(meta)
+        let so_far = wanted && self.named(name) && self.aged(meta) && (!sized || self.sized(meta));
+        let contents = self.contents.as_ref().filter(|_| read && so_far);
+        let contained = contents.map_or(Ok(true), |contents| contents.are_in(path))?;
+        Ok(so_far && contained && self.has_mode(meta))
     }
 
     fn named(&self, name: &str) -> bool {
@@ -256,20 +261,6 @@ impl<'a> Search<'a> {
 
     fn sized(&self, meta: &Metadata) -> bool {
         beyond(self.size, i64::try_from(meta.size()).unwrap_or(i64::MAX))
-    }
-
-    fn has_content(&self, path: &Path) -> bool {
-        let Some(regex) = &self.contains else {
-            return true;
-        };
-        let text = fs::read(path).unwrap_or_default();
-        if self.args.bool("read_whole_file") {
-            return regex.is_match(&text).unwrap_or(false);
-        }
-        text.split_inclusive(|byte| *byte == b'\n').any(|line| {
-            let found = regex.search(line, 0).ok().flatten();
-            found.is_some_and(|found| found.whole().start == 0)
-        })
     }
 
     fn has_mode(&self, meta: &Metadata) -> bool {

@@ -8,8 +8,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
-use super::codec::Codec;
 use super::{Filter, Given, filter};
+use crate::codec::Codec;
 use crate::crypt::{self, Scheme, Settings};
 use crate::template::Error;
 use crate::template::eval::Evaluator;
@@ -65,7 +65,9 @@ fn codec(given: &Given) -> Result<Codec, Error> {
 fn encode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let data = match &value {
         Value::Bytes(bytes) => bytes.to_vec(),
-        other => codec(given)?.encode(&other.to_string())?,
+        other => codec(given)?
+            .encode(&other.to_string())
+            .map_err(|e| Error::failed(e.to_string()))?,
     };
     Ok(Value::from(match given.flag(1, false)? {
         true => URL_SAFE.encode(data),
@@ -84,7 +86,10 @@ fn decode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error
     let text: String = text.chars().filter(known).collect();
     let decoded = STANDARD.decode(text);
     let decoded = decoded.map_err(|e| Error::failed(format!("invalid base64: {e}")))?;
-    codec.decode(&decoded).map(Value::from)
+    let text = codec
+        .decode(&decoded)
+        .map_err(|e| Error::failed(e.to_string()))?;
+    Ok(Value::from(text))
 }
 
 /// A version 5 UUID in Ansible's own namespace.

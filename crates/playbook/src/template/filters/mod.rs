@@ -1,7 +1,6 @@
 //! Filters: their table.
 
 mod addresses;
-mod codec;
 mod collections;
 mod comment;
 mod crypto;
