@@ -74,23 +74,31 @@ pub fn gather(request: &Request) -> Result<Facts, BadSubset> {
         collect(*collector, request, &mut found);
     }
     children.finish(&mut found.facts);
-    found.facts.retain(|name, _| keeps(&request.filter, name));
     found.facts.sort_keys();
-    found
-        .facts
-        .insert("gather_subset".to_owned(), subset(request));
-    found.facts.insert("module_setup".to_owned(), json!(true));
+    let about = [
+        ("gather_subset", subset(request)),
+        ("module_setup", json!(true)),
+    ];
+    let about = about.map(|(name, value)| (name.to_owned(), value));
+    found.facts.extend(about);
+    found.facts.retain(|name, _| keeps(&request.filter, name));
     Ok(found)
 }
 
 /// Returns `facts` as the module's result names them: with `ansible_` in front.
 #[must_use]
 pub fn prefixed(facts: &Map<String, Json>) -> Map<String, Json> {
-    let name = |name: &str| match name {
+    facts
+        .iter()
+        .map(|(name, value)| (full_name(name), value.clone()))
+        .collect()
+}
+
+fn full_name(name: &str) -> String {
+    match name {
         "gather_subset" | "module_setup" => name.to_owned(),
         _ => format!("ansible_{name}"),
-    };
-    facts.iter().map(|(k, v)| (name(k), v.clone())).collect()
+    }
 }
 
 fn collect(collector: Collector, request: &Request, found: &mut Facts) {
@@ -156,8 +164,9 @@ fn keeps(patterns: &[String], name: &str) -> bool {
     patterns.is_empty()
         || patterns.iter().any(|pattern| {
             pattern.is_empty()
-                || fnmatch(pattern, &format!("ansible_{name}"))
-                || (!pattern.starts_with("ansible_") && fnmatch(pattern, name))
+                || fnmatch(pattern, &full_name(name))
+                || (!pattern.starts_with("ansible_")
+                    && fnmatch(&format!("ansible_{pattern}"), &full_name(name)))
         })
 }
 
@@ -182,10 +191,7 @@ mod tests {
         };
         let facts = gather(&request).unwrap().facts;
         let names: Vec<&str> = facts.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            ["date_time", "kernel", "gather_subset", "module_setup"]
-        );
+        assert_eq!(names, ["date_time", "kernel"]);
     }
 
     #[test]
