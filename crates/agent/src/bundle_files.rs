@@ -24,6 +24,8 @@ pub(crate) struct BundleFiles {
     reads: Reads,
     /// The modes that the files here have not got, since they are root's: setuid and the like.
     special: BTreeMap<PathBuf, u32>,
+    /// Whether the controller opened a vault for any of it.
+    opened_vault: bool,
     /// Files whose content has not been fetched yet.
     large: Mutex<BTreeSet<PathBuf>>,
     /// Files that were changed on the controller.
@@ -38,6 +40,7 @@ impl BundleFiles {
         Self {
             disk: Disk::below(prefix),
             special: special.map(|item| (item.path.clone(), item.mode)).collect(),
+            opened_vault: job.opened_vault,
             hub,
             reads: job.reads.clone(),
             large: Mutex::new(large.map(|item| item.path.clone()).collect()),
@@ -170,6 +173,16 @@ impl Files for BundleFiles {
         match self.special.get(path) {
             Some(mode) => Ok(mode & 0o7777),
             None => self.disk.mode(path),
+        }
+    }
+
+    fn is_vaulted(&self, path: &Path) -> io::Result<bool> {
+        let vaulted = self.read(path)?.starts_with(b"$ANSIBLE_VAULT;");
+        match self.opened_vault && !vaulted {
+            true => Err(io::Error::other(
+                "what the controller opened is not told apart from what was open",
+            )),
+            false => Ok(vaulted),
         }
     }
 

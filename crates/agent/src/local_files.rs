@@ -75,6 +75,10 @@ impl Files for LocalFiles {
         self.here.mode(path)
     }
 
+    fn is_vaulted(&self, path: &Path) -> io::Result<bool> {
+        self.here.is_vaulted(path)
+    }
+
     fn locate(&self, path: &Path) -> PathBuf {
         self.of(path).locate(path)
     }

@@ -25,6 +25,10 @@ pub trait Files {
     fn size(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(self.locate(path))?.len())
     }
+    /// Returns whether the file at `path` is a vault as its author left it.
+    fn is_vaulted(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.read(path)?.starts_with(b"$ANSIBLE_VAULT;"))
+    }
     /// Looks once more for a path that is not here: perhaps it was left out, or came later.
     fn look(&self, _paths: &[PathBuf]) -> Look {
         Look::Absent

@@ -3,6 +3,8 @@
 //! Patterns are translated, not reinterpreted: what means the same in both stays as it is. Texts
 //! are bytes; a `str` pattern is Unicode, a `bytes` pattern ([`Flags::bytes`]) matches any byte.
 
+mod refusal;
+
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::ops::Range;
@@ -77,13 +79,13 @@ impl Captures {
 impl Regex {
     /// Compiles `pattern` as `re.compile(pattern, flags)` does.
     pub fn new(pattern: &str, flags: Flags) -> Result<Self, ReError> {
-        let (pattern, flags) = translate(pattern, flags);
+        let (translated, flags) = translate(pattern, flags);
         let mode = if flags.bytes {
             BytesMode::Ascii
         } else {
             BytesMode::UnicodeBytes
         };
-        let inner = RegexBuilder::new(&pattern)
+        let inner = RegexBuilder::new(&translated)
             .case_insensitive(flags.ignore_case)
             .multi_line(flags.multiline)
             .dot_matches_new_line(flags.dot_all)
@@ -91,7 +93,7 @@ impl Regex {
             .bytes_mode(mode)
             .build()
             .map_err(|e| ReError::Pattern {
-                reason: e.to_string(),
+                reason: refusal::python_says(pattern).unwrap_or_else(|| e.to_string()),
             })?;
         Ok(Self {
             inner,

@@ -8,6 +8,7 @@ use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
+use super::attempt::TRACEBACK;
 use super::diff;
 use super::eval;
 use super::executor::Call;
@@ -15,7 +16,7 @@ use super::outcome::{Attempt, Fields};
 use super::own_args;
 use super::run::Run;
 use super::task_context::TaskContext;
-use super::task_error::{TaskError, refused};
+use super::task_error::{ConditionError, TaskError, refused};
 use super::vars::NewVars;
 use crate::censor::Secrets;
 use crate::deadline;
@@ -287,6 +288,7 @@ impl Run<'_> {
             .get("that")
             .ok_or_else(|| refused("conditional required in \"that\" string"))?;
         for condition in self.assertions(that, cx) {
+            refuse_condition(&condition)?;
             let held = self.condition(&condition, cx.scope, cx.enclosing);
             if held? {
                 continue;
@@ -323,7 +325,9 @@ impl Run<'_> {
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.json_args(cx)?;
         match args.get("data") {
-            Some(data) if data == "crash" => Err(refused("Task failed: Module failed: boom")),
+            Some(data) if data == "crash" => {
+                Ok(Attempt::failed("Task failed: Module failed: boom"))
+            }
             Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
             None => Ok(plain(json!({"changed": false, "ping": "pong"}))),
         }
@@ -427,7 +431,11 @@ impl Run<'_> {
                 let ours = format!("({}) module: ", spec.name);
                 let theirs = format!("({}) module: ", own_args::called(&cx.task.action));
                 failure.msg = failure.msg.replacen(&ours, &theirs, 1);
-                failed(failure)
+                let mut attempt = failed(failure);
+                attempt
+                    .fields
+                    .insert("exception".to_owned(), json!(TRACEBACK));
+                attempt
             }
         };
         secrets.fields(&mut attempt.fields);
@@ -439,6 +447,19 @@ impl Run<'_> {
         }
         attempt
     }
+}
+
+/// Refuses what asserts nothing. In a `when` it is taken for true, as older versions of Ansible did.
+fn refuse_condition(condition: &Value) -> Result<(), ConditionError> {
+    let wrong = match condition {
+        Value::None => "Empty conditional expressions are not allowed.",
+        Value::Str(text) if text.trim().is_empty() => {
+            "Empty conditional expressions are not allowed."
+        }
+        Value::Bool(_) | Value::Str(_) | Value::Template(_) => return Ok(()),
+        _ => "Conditional expressions must be strings.",
+    };
+    Err(ConditionError(wrong.to_owned()))
 }
 
 /// Returns a result with these fields.

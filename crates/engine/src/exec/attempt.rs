@@ -19,6 +19,11 @@ use crate::deadline;
 /// What Ansible's results hold of a failure's origin unless tracebacks are asked for.
 pub(super) const TRACEBACK: &str = "(traceback unavailable)";
 
+/// What stands where older versions of Ansible told what was running when the time was over.
+const NO_FRAME: &str = "Configure `DISPLAY_TRACEBACK` to see a traceback on timeout errors.";
+/// The longest `timeout`, in seconds.
+const LONGEST_TIMEOUT: i64 = 100_000_000;
+
 /// How long an execution may take, and what is said if it takes longer.
 pub(super) struct TimeLimit {
     pub(super) time: Duration,
@@ -34,8 +39,9 @@ impl TimeLimit {
         }
         let msg = format!("Task failed: Timed out after {} second(s).", self.seconds);
         let mut attempt = Attempt::failed(msg);
-        let period = json!({ "period": self.seconds });
-        attempt.fields.insert("timedout".to_owned(), period);
+        let timed_out = json!({ "frame": NO_FRAME, "period": self.seconds });
+        attempt.fields.insert("timedout".to_owned(), timed_out);
+        attempt.raised = true;
         attempt
     }
 }
@@ -80,6 +86,10 @@ impl Run<'_> {
             return Attempt::failed(refused.clone());
         }
         let mut attempt = self.retried(cx).unwrap_or_else(Attempt::from);
+        if attempt.has_failed() && attempt.includes.is_empty() {
+            let unknown = || json!("Task failed: Action failed: Unknown error.");
+            attempt.fields.entry("msg").or_insert_with(unknown);
+        }
         for name in cx.enclosing.gathered(&task.keywords, |k| &k.notify) {
             match self.render(&name, cx.scope, cx.enclosing) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
@@ -102,6 +112,9 @@ impl Run<'_> {
         let mut last = Attempt::default();
         for n in 1..=retries {
             last = self.once(cx, (retries > 1).then_some(n));
+            if last.raised {
+                return Ok(last);
+            }
             if last.is("skipped") && is_never_checked(&task.action) {
                 last.fields.shift_remove("attempts");
                 return Ok(last);
@@ -163,7 +176,7 @@ impl Run<'_> {
                 attempt.fields.insert("finished".to_owned(), json!(true));
             }
         }
-        if !attempt.includes.is_empty() {
+        if !attempt.includes.is_empty() || attempt.raised {
             return attempt;
         }
         if !attempt.fields.contains_key("failed") {
@@ -207,12 +220,10 @@ impl Run<'_> {
             return;
         }
         let judged = self.all_hold(&task.failed_when, cx);
-        if attempt.is("failed") && matches!(judged, Ok(false)) {
-            set(
-                attempt,
-                "failed_when_suppressed_exception",
-                json!(TRACEBACK),
-            );
+        if matches!(judged, Ok(false))
+            && let Some(exception) = attempt.fields.shift_remove("exception")
+        {
+            set(attempt, "failed_when_suppressed_exception", exception);
         }
         set(attempt, "failed", json!(*judged.as_ref().unwrap_or(&true)));
         let result = judged.map_or_else(|error| Json::from(error.0), Json::from);
@@ -260,6 +271,12 @@ impl Run<'_> {
         let timeout = self.keyword(cx, |k| k.timeout.clone())?;
         let timeout = self.keyword_number("timeout", timeout.as_ref(), cx)?;
         let timeout = timeout.unwrap_or(0);
+        if !(0..=LONGEST_TIMEOUT).contains(&timeout) {
+            return Err(TaskError::Timeout {
+                seconds: timeout,
+                longest: LONGEST_TIMEOUT,
+            });
+        }
         // What is not waited for has its time elsewhere.
         let asynchronous = match self.job_limit(cx)? {
             Some(_) => 0,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics};
 use amibake_playbook::syntax::{self, Read};
 use amibake_playbook::value::{Dict, Key, Value};
-use amibake_playbook::yaml::{self, Kind, Node as Yaml};
+use amibake_playbook::yaml::{self, Node as Yaml};
 use amibake_protocol::event::Place;
 
 use super::argument_spec::ArgumentSpec;
@@ -21,7 +21,7 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
     match entry {
         Entry::Playbook { path, .. } => {
             let plays = read(run, syntax::read_playbook(files, path, &options(run)))?;
-            plays.iter().map(play).collect()
+            Ok(plays.iter().map(play).collect())
         }
         Entry::Role { path, .. } => {
             let mut play = whole_play(path);
@@ -40,7 +40,7 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
                 syntax::read_tasks(files, path, &document.root, &options(run)),
             )?;
             let mut play = whole_play(path);
-            play.tasks = nodes(&steps)?;
+            play.tasks = nodes(&steps);
             Ok(vec![play])
         }
     }
@@ -48,10 +48,8 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
 
 /// Reads a task file: a list of tasks and blocks.
 pub(super) fn tasks(run: &Run<'_>, path: &Path) -> Result<Vec<Node>, Stop> {
-    nodes(&read(
-        run,
-        syntax::read_task_file(run.project.files, path, &options(run)),
-    )?)
+    let read_file = syntax::read_task_file(run.project.files, path, &options(run));
+    Ok(nodes(&read(run, read_file)?))
 }
 
 /// What a role's `meta/main.yml` says.
@@ -69,15 +67,11 @@ pub(super) fn meta(run: &Run<'_>, path: &Path) -> Result<Meta, Stop> {
         run,
         syntax::read_meta(run.project.files, path, &options(run)),
     )?;
-    let truth = meta.allow_duplicates.as_ref().map(value).transpose()?;
+    let truth = meta.allow_duplicates.as_ref().map(value);
     Ok(Meta {
-        dependencies: meta
-            .dependencies
-            .iter()
-            .map(role_use)
-            .collect::<Result<_, _>>()?,
+        dependencies: meta.dependencies.iter().map(role_use).collect(),
         allow_duplicates: truth,
-        collections: meta.collections.as_ref().map_or(Ok(Vec::new()), list)?,
+        collections: meta.collections.as_ref().map_or_else(Vec::new, list),
         read: meta,
     })
 }
@@ -91,33 +85,34 @@ pub(super) fn role_spec(
 ) -> Result<Option<ArgumentSpec>, Stop> {
     let files = run.project.files;
     let spec = syntax::read_role_spec(files, role, entry, Some(&meta.read), &options(run));
-    read(run, spec)?.as_ref().map(argument_spec).transpose()
+    Ok(read(run, spec)?.as_ref().map(argument_spec))
 }
 
 /// Reads what a play says of its variables, under `name`.
 pub(super) fn play_spec(run: &Run<'_>, playbook: &Path, name: &str) -> Result<ArgumentSpec, Stop> {
     let spec = syntax::play_spec(run.project.files, playbook, name);
-    argument_spec(&spec.map_err(|e| Stop(e.to_string()))?)
+    let spec = spec.map_err(|e| Stop(e.to_string()))?;
+    Ok(argument_spec(&spec))
 }
 
-fn argument_spec(read: &syntax::ArgumentSpec) -> Result<ArgumentSpec, Stop> {
-    Ok(ArgumentSpec {
+fn argument_spec(read: &syntax::ArgumentSpec) -> ArgumentSpec {
+    ArgumentSpec {
         title: Value::authored(&read.title, None),
-        options: value(&read.options)?,
+        options: value(&read.options),
         file: read.file.clone(),
         place: place(&read.span),
-    })
+    }
 }
 
 /// Reads a variable file; an empty one has none.
 pub(super) fn variables(run: &Run<'_>, path: &Path) -> Result<Dict, Stop> {
     let document = yaml::load(run.project.files, path).map_err(|e| Stop(e.to_string()))?;
     warn(run, &document.warnings);
-    match value(&document.root)? {
+    match value(&document.root) {
         Value::Dict(dict) => Ok(dict),
         Value::None => Ok(Dict::new()),
         _ => Err(Stop(format!(
-            "{} must hold a mapping of variables",
+            "{} must be stored as a dictionary/hash",
             path.display()
         ))),
     }
@@ -174,64 +169,62 @@ fn whole_play(path: &Path) -> Play {
     }
 }
 
-fn play(read: &syntax::Play) -> Result<Play, Stop> {
+fn play(read: &syntax::Play) -> Play {
     let mut play = Play {
-        keywords: keywords(&read.keywords)?,
-        pre_tasks: nodes(&read.pre_tasks)?,
-        roles: read.roles.iter().map(role_use).collect::<Result<_, _>>()?,
-        tasks: nodes(&read.tasks)?,
-        post_tasks: nodes(&read.post_tasks)?,
-        handlers: nodes(&read.handlers)?,
+        keywords: keywords(&read.keywords),
+        pre_tasks: nodes(&read.pre_tasks),
+        roles: read.roles.iter().map(role_use).collect(),
+        tasks: nodes(&read.tasks),
+        post_tasks: nodes(&read.post_tasks),
+        handlers: nodes(&read.handlers),
         place: place(&read.span),
         ..whole_play(read.span.file())
     };
     for (name, node) in &read.keywords {
         match name.as_str() {
-            "hosts" => play.hosts = value(node)?,
-            "gather_facts" => play.gather_facts = Some(value(node)?),
-            "gather_subset" => play.gather_subset = Some(value(node)?),
-            "gather_timeout" => play.gather_timeout = Some(value(node)?),
-            "fact_path" => play.fact_path = Some(value(node)?),
-            "vars_files" => play.vars_files = list(node)?,
-            "force_handlers" => play.force_handlers = Some(value(node)?),
-            "vars_prompt" => play.prompts = list(node)?,
-            "strategy" => play.strategy = Some(value(node)?),
-            "validate_argspec" => play.argument_spec = Some(value(node)?),
+            "hosts" => play.hosts = value(node),
+            "gather_facts" => play.gather_facts = Some(value(node)),
+            "gather_subset" => play.gather_subset = Some(value(node)),
+            "gather_timeout" => play.gather_timeout = Some(value(node)),
+            "fact_path" => play.fact_path = Some(value(node)),
+            "vars_files" => play.vars_files = list(node),
+            "force_handlers" => play.force_handlers = Some(value(node)),
+            "vars_prompt" => play.prompts = list(node),
+            "strategy" => play.strategy = Some(value(node)),
+            "validate_argspec" => play.argument_spec = Some(value(node)),
             _ => {}
         }
     }
-    Ok(play)
+    play
 }
 
-fn role_use(read: &syntax::RoleUse) -> Result<RoleUse, Stop> {
-    Ok(RoleUse {
-        name: value(&read.name)?,
-        keywords: keywords(&read.keywords)?,
-        params: dict(&read.params)?,
+fn role_use(read: &syntax::RoleUse) -> RoleUse {
+    RoleUse {
+        name: value(&read.name),
+        keywords: keywords(&read.keywords),
+        params: dict(&read.params),
         place: place(&read.span),
-    })
+    }
 }
 
-fn nodes(steps: &[syntax::Step]) -> Result<Vec<Node>, Stop> {
-    let node = |step: &syntax::Step| {
-        Ok(match step {
-            syntax::Step::Task(read) => Node::Task(Rc::new(task(read)?)),
-            syntax::Step::Block(read) => Node::Block(Rc::new(Block {
-                keywords: keywords(&read.keywords)?,
-                tasks: nodes(&read.block)?,
-                rescue: nodes(&read.rescue)?,
-                always: nodes(&read.always)?,
-            })),
-        })
+fn nodes(steps: &[syntax::Step]) -> Vec<Node> {
+    let node = |step: &syntax::Step| match step {
+        syntax::Step::Task(read) => Node::Task(Rc::new(task(read))),
+        syntax::Step::Block(read) => Node::Block(Rc::new(Block {
+            keywords: keywords(&read.keywords),
+            tasks: nodes(&read.block),
+            rescue: nodes(&read.rescue),
+            always: nodes(&read.always),
+        })),
     };
     steps.iter().map(node).collect()
 }
 
-fn task(read: &syntax::Task) -> Result<Task, Stop> {
+fn task(read: &syntax::Task) -> Task {
     let mut task = Task {
-        keywords: keywords(&read.keywords)?,
-        args: dict(&read.args.named)?,
-        more_args: read.args.template.as_ref().map(value).transpose()?,
+        keywords: keywords(&read.keywords),
+        args: dict(&read.args.named),
+        more_args: read.args.template.as_ref().map(value),
         refused: read.refused.as_ref().map(ToString::to_string),
         ..Task::new(&read.action, place(&read.span))
     };
@@ -240,19 +233,19 @@ fn task(read: &syntax::Task) -> Result<Task, Stop> {
         match name.as_str() {
             "register" => task.register = node.as_str().map(str::to_owned),
             "loop" if node.is_null() => {}
-            "loop" => task.looping = Some(looping(None, node)?),
-            "loop_control" => control = value(node)?.as_dict().cloned().unwrap_or_default(),
-            "until" => task.until = list(node)?,
-            "retries" => task.retries = Some(value(node)?),
-            "delay" => task.delay = Some(value(node)?),
-            "changed_when" => task.changed_when = list(node)?,
-            "failed_when" => task.failed_when = list(node)?,
-            "listen" => task.listen = list(node)?,
-            "async" => task.asynchronous = Some(value(node)?),
-            "poll" => task.poll = Some(value(node)?),
+            "loop" => task.looping = Some(looping(None, node)),
+            "loop_control" => control = value(node).as_dict().cloned().unwrap_or_default(),
+            "until" => task.until = list(node),
+            "retries" => task.retries = Some(value(node)),
+            "delay" => task.delay = Some(value(node)),
+            "changed_when" => task.changed_when = list(node),
+            "failed_when" => task.failed_when = list(node),
+            "listen" => task.listen = list(node),
+            "async" => task.asynchronous = Some(value(node)),
+            "poll" => task.poll = Some(value(node)),
             _ => {
                 if let Some(lookup) = name.strip_prefix("with_") {
-                    task.looping = Some(looping(Some(lookup), node)?);
+                    task.looping = Some(looping(Some(lookup), node));
                 }
             }
         }
@@ -260,58 +253,42 @@ fn task(read: &syntax::Task) -> Result<Task, Stop> {
     if let Some(looping) = &mut task.looping {
         looping.control = control;
     }
-    Ok(task)
+    task
 }
 
-fn looping(lookup: Option<&str>, node: &Yaml) -> Result<Loop, Stop> {
-    Ok(Loop {
+fn looping(lookup: Option<&str>, node: &Yaml) -> Loop {
+    Loop {
         lookup: lookup.map(str::to_owned),
-        over: value(node)?,
+        over: value(node),
         control: Dict::new(),
-    })
+    }
 }
 
 /// Picks the keywords that plays, roles, blocks and tasks share.
-fn keywords(read: &syntax::Keywords) -> Result<Keywords, Stop> {
+fn keywords(read: &syntax::Keywords) -> Keywords {
     let mut keywords = Keywords::default();
     for (name, node) in read {
-        keywords.set(name, value(node)?);
+        keywords.set(name, value(node));
     }
-    Ok(keywords)
+    keywords
 }
 
-fn dict(pairs: &[(String, Yaml)]) -> Result<Dict, Stop> {
+fn dict(pairs: &[(String, Yaml)]) -> Dict {
     let dict = Dict::new();
     for (name, node) in pairs {
-        dict.insert(Key::authors(name), value(node)?);
+        dict.insert(Key::authors(name), value(node));
     }
-    Ok(dict)
+    dict
 }
 
 /// Reads one value or a list of them.
-fn list(node: &Yaml) -> Result<Vec<Value>, Stop> {
-    value(node).map(super::model::listed)
+fn list(node: &Yaml) -> Vec<Value> {
+    super::model::listed(value(node))
 }
 
 /// Turns YAML into a value: texts are the author's, and so may be templates.
-fn value(node: &Yaml) -> Result<Value, Stop> {
-    if let Some(encrypted) = vault(node) {
-        let wrong = "this value is still encrypted: the controller opens vaults";
-        return Err(Stop(Diagnostic::new(&encrypted.span, wrong).to_string()));
-    }
-    Ok(Value::from_node(node))
-}
-
-/// Returns the first encrypted value in a node.
-fn vault(node: &Yaml) -> Option<&Yaml> {
-    if node.tag.as_deref() == Some("!vault") {
-        return Some(node);
-    }
-    match &node.kind {
-        Kind::Seq(items) => items.iter().find_map(vault),
-        Kind::Map(pairs) => pairs.iter().find_map(|(_, value)| vault(value)),
-        _ => None,
-    }
+fn value(node: &Yaml) -> Value {
+    Value::from_node(node)
 }
 
 fn place(span: &amibake_playbook::diagnostic::Span) -> Place {

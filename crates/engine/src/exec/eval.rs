@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use amibake_playbook::names::bare;
-use amibake_playbook::template::{Error, ErrorKind, FileOptions, Templar};
+use amibake_playbook::template::{Error, FileOptions, Templar};
 use amibake_playbook::value::{Dict, Text, Value};
 use serde_json::{Map, Value as Json};
 
@@ -131,18 +131,7 @@ impl Run<'_> {
         let outside = Controllers::new(self, enclosing, scope);
         let templar = Templar::new(scope, &outside);
         let held = templar.condition(value);
-        let held = held.map_err(|e| {
-            if e.kind == ErrorKind::Untrusted {
-                return ConditionError(e.message);
-            }
-            let prefix = "Error while evaluating conditional: ";
-            let message = e
-                .message
-                .strip_prefix(prefix)
-                .unwrap_or(&e.message)
-                .to_owned();
-            ConditionError(format!("{prefix}{message}"))
-        });
+        let held = held.map_err(|error| ConditionError(error.message));
         (held, templar.take_warnings())
     }
 

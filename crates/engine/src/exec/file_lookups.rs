@@ -13,12 +13,17 @@ use super::eval;
 struct Options<'k> {
     given: Kwargs,
     known: &'k [&'k str],
+    /// What ends the sentence that refuses one.
+    stop: &'k str,
 }
 
 impl Options<'_> {
     fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         if !self.known.contains(&name) {
-            return Err(Error::failed(format!("'{name}' is not a valid option.")));
+            return Err(Error::failed(format!(
+                "'{name}' is not a valid option{}",
+                self.stop
+            )));
         }
         self.given.insert(name.to_owned(), Value::str(value));
         Ok(())
@@ -59,6 +64,7 @@ pub(super) fn ini(
     let mut options = Options {
         given: options.clone(),
         known: INI,
+        stop: ".",
     };
     let mut found = Vec::new();
     for term in terms {
@@ -172,6 +178,7 @@ pub(super) fn csv(
     let mut options = Options {
         given: options.clone(),
         known: CSV,
+        stop: "",
     };
     let mut found = Vec::new();
     for term in terms {
@@ -198,7 +205,10 @@ pub(super) fn csv(
         };
         let column = |name: &str, usual: &str| {
             let text = options.text(name, usual);
-            let wrong = format!("Invalid value provided for 'integer': '{text}'");
+            let wrong = format!(
+                "Config '{name}' for 'csvfile' lookup plugin from 'Direct' has an invalid value: Invalid value \
+                 provided for 'int': '{text}'"
+            );
             text.trim()
                 .parse::<usize>()
                 .map_err(|_| Error::failed(wrong))
@@ -213,7 +223,10 @@ pub(super) fn csv(
                 break;
             }
         }
-        found.extend(answer.filter(|value| !matches!(value, Value::None)));
+        match answer {
+            None | Some(Value::None) => {}
+            Some(answer) => found.extend(eval::items(&answer).unwrap_or_else(|| vec![answer])),
+        }
     }
     Ok(found)
 }

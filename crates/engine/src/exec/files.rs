@@ -69,32 +69,53 @@ impl Run<'_> {
             Self::refuse_values(spec, &args)?;
         }
         let text = |name: &str| args.get(name).map(|value| value.to_string());
+        let (all, mut read) = (Dict::new(), Vec::new());
+        let done = self.read_variables(cx, &args, &all, &mut read);
+        let given = match text("name") {
+            Some(name) => Dict::from_iter([(name.as_str().into(), Value::Dict(all))]),
+            None => all,
+        };
+        let shown: Vec<_> = read.iter().map(|file| json!(file)).collect();
+        let mut attempt = plain(json!({"changed": false, "ansible_included_var_files": shown}));
+        attempt.put("ansible_facts", &Value::Dict(given.clone()));
+        match done {
+            // Ansible says it there, and `failed_when` may look at it.
+            Err(error) => {
+                attempt.put("message", &Value::from(error.to_string()));
+                attempt.put("failed", &Value::Bool(true));
+            }
+            Ok(()) => attempt.sets.push(NewVars {
+                included: given,
+                ..NewVars::default()
+            }),
+        }
+        Ok(attempt)
+    }
+
+    /// Reads what an `include_vars` names into `all`, and tells which files had something to give.
+    fn read_variables(
+        &self,
+        cx: &TaskContext<'_>,
+        args: &Dict,
+        all: &Dict,
+        read: &mut Vec<PathBuf>,
+    ) -> Result<(), TaskError> {
+        let text = |name: &str| args.get(name).map(|value| value.to_string());
         let files = if let Some(dir) = text("dir") {
-            self.variable_files(cx, &dir, &args)?
+            self.variable_files(cx, &dir, args)?
         } else {
             let name = text("file").or_else(|| text("_raw_params"));
             let name = name.ok_or_else(|| refused("No file or dir given to include_vars"))?;
             vec![search::find(self, cx.enclosing, "vars", &name)?]
         };
-        let all = Dict::new();
-        for file in &files {
-            let read = convert::variables(self, file).map_err(|stop| refused(stop.0))?;
-            for (key, value) in read.entries() {
+        for file in files {
+            let found = convert::variables(self, &file).map_err(|stop| refused(stop.0))?;
+            for (key, value) in found.entries() {
                 all.insert(key, value);
             }
+            read.push(file);
         }
-        let given = match text("name") {
-            Some(name) => Dict::from_iter([(name.as_str().into(), Value::Dict(all))]),
-            None => all,
-        };
-        let shown: Vec<_> = files.iter().map(|file| json!(file)).collect();
-        let mut attempt = plain(json!({"changed": false, "ansible_included_var_files": shown}));
-        attempt.put("ansible_facts", &Value::Dict(given.clone()));
-        attempt.sets.push(NewVars {
-            included: given,
-            ..NewVars::default()
-        });
-        Ok(attempt)
+        Ok(())
     }
 
     /// Returns the variable files of a folder in order, as `include_vars: dir` reads them.

@@ -54,7 +54,7 @@ impl Run<'_> {
             .transpose()?;
         match rendered {
             None | Some(Value::None | Value::Omit) => Ok(None),
-            Some(value) => match eval::number(&value) {
+            Some(value) => match whole(&value) {
                 Some(number) => Ok(Some(number)),
                 None => Err(TaskError::keyword(name, &value, "int")),
             },
@@ -82,5 +82,16 @@ impl Run<'_> {
             )),
             None => Err(TaskError::keyword(name, &value, "float")),
         }
+    }
+}
+
+/// Returns a whole number, which a text or a fraction may be.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Float(_) | Value::Str(_) => {
+            let number = eval::float(value)?;
+            (number.fract() == 0.0).then(|| eval::number(&Value::Float(number)))?
+        }
+        other => eval::number(other),
     }
 }

@@ -14,9 +14,12 @@ use serde_json::Map;
 
 use super::eval;
 use super::file_lookups;
+use super::file_tests;
+use super::first_found::Search;
 use super::model::Enclosing;
 use super::run::Run;
 use super::search;
+use super::subelements::subelements;
 use super::task_context::TaskContext;
 use super::task_error::FileError;
 use super::vars::VarScope;
@@ -122,13 +125,25 @@ impl<'r, 'a> Controllers<'r, 'a> {
         }
     }
 
-    /// Returns the text of a file that must be there.
-    fn text_of(&self, kind: &str, name: &str) -> Result<String, Error> {
-        let path = self.find(kind, name)?;
-        let path =
-            path.ok_or_else(|| Error::failed(format!("Unable to find file matching \"{name}\" ")))?;
+    /// Returns the text of a file; where there is none, that is told, and `missing` is what the lookup says.
+    fn text_of(&self, name: &str, missing: &str) -> Result<String, Error> {
+        let Some(path) = self.find("files", name)? else {
+            self.warn_missing(name);
+            return Err(Error::failed(missing));
+        };
         let text = self.run.read_text(&path);
         text.map_err(|e| Error::failed(e.to_string()))
+    }
+
+    fn unvault(&self, term: &Value) -> Result<Value, Error> {
+        let missing = format!("Unable to find file matching \"{term}\" ");
+        self.text_of(&term.to_string(), &missing).map(Value::from)
+    }
+
+    fn warn_missing(&self, name: &str) {
+        let paths = "(use -vvvvv to see paths)";
+        let warning = format!("Unable to find '{name}' in expected paths {paths}");
+        self.run.warn(warning, None);
     }
 
     fn file(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
@@ -136,9 +151,9 @@ impl<'r, 'a> Controllers<'r, 'a> {
         let each = |term: &Value| {
             let name = term.to_string();
             let path = self.find("files", &name)?.ok_or_else(|| {
-                let msg = "The 'file' lookup had an issue accessing the file";
+                let hint = "Use -vvvvv to see paths searched.";
                 Error::failed(format!(
-                    "{msg} '{name}'. file not found, use -vvvvv to see paths searched"
+                    "Unable to access the file '{name}': File not found. {hint}"
                 ))
             })?;
             let mut text = self
@@ -161,6 +176,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
             let name = term.to_string();
             let path = self.find("templates", &name)?;
             let path = path.ok_or_else(|| {
+                self.warn_missing(&name);
                 Error::failed(format!(
                     "the template file {name} could not be found for the lookup"
                 ))
@@ -303,12 +319,15 @@ impl Outside for Controllers<'_, '_> {
         match name {
             "file" => self.file(terms, options),
             "template" => self.template(terms, options),
-            "ini" => file_lookups::ini(terms, options, |name| self.text_of("files", name)),
-            "csvfile" => file_lookups::csv(terms, options, |name| self.text_of("files", name)),
-            "unvault" => terms
-                .iter()
-                .map(|term| self.text_of("files", &term.to_string()).map(Value::from))
-                .collect(),
+            "ini" => file_lookups::ini(terms, options, |name| {
+                self.text_of(name, "Invalid filename None.")
+            }),
+            // Python's open() is what meets the missing name.
+            "csvfile" => file_lookups::csv(terms, options, |name| {
+                let missing = "expected str, bytes or os.PathLike object, not NoneType";
+                self.text_of(name, missing)
+            }),
+            "unvault" => terms.iter().map(|term| self.unvault(term)).collect(),
             "fileglob" => self.fileglob(terms),
             "first_found" => self.first_found(terms, options),
             "inventory_hostnames" => Ok(vec![Value::str(&self.run.options.inventory_hostname)]),
@@ -327,23 +346,8 @@ impl Outside for Controllers<'_, '_> {
         }
     }
 
-    fn file_test(&self, test: &str, path: &str, _other: Option<&str>) -> Result<bool, Error> {
-        let files = self.run.project.files;
-        let name = path;
-        let path = &self.run.options.working_folder.join(path);
-        if !files.is_file(path) && !files.is_dir(path) {
-            search::look(files, name, std::slice::from_ref(path))
-                .map_err(|e| Error::failed(e.to_string()))?;
-        }
-        match test {
-            "exists" => Ok(files.is_file(path) || files.is_dir(path)),
-            "file" => Ok(files.is_file(path)),
-            "directory" => Ok(files.is_dir(path)),
-            "link" => Ok(files.link(path).is_some() || files.locate(path).is_symlink()),
-            _ => Err(Error::failed(format!(
-                "the test '{test}' cannot be answered here"
-            ))),
-        }
+    fn file_test(&self, test: &str, path: &str, other: Option<&str>) -> Result<bool, Error> {
+        file_tests::file_test(self.run, test, path, other)
     }
 
     fn glob(&self, pattern: &str) -> Result<Vec<String>, Error> {
@@ -396,78 +400,6 @@ impl Outside for Controllers<'_, '_> {
     }
 }
 
-/// What `first_found` looks for.
-#[derive(Default)]
-struct Search {
-    files: Vec<String>,
-    paths: Vec<String>,
-    skip: bool,
-    found: Vec<String>,
-}
-
-impl Search {
-    fn of(option: impl Fn(&str) -> Option<Value>) -> Self {
-        let list = |name: &str| match option(name) {
-            Some(Value::Str(text)) => text.split(',').map(|part| part.trim().to_owned()).collect(),
-            Some(value) => eval::texts(&value),
-            None => Vec::new(),
-        };
-        Self {
-            files: list("files"),
-            paths: list("paths"),
-            skip: option("skip")
-                .as_ref()
-                .and_then(eval::truth)
-                .unwrap_or(false),
-            found: Vec::new(),
-        }
-    }
-
-    /// Takes terms in; the options in one hold for those after it.
-    fn terms(&mut self, terms: &[Value]) -> Result<(), Error> {
-        for term in terms {
-            match term {
-                Value::Dict(dict) => {
-                    let options = Self::of(|name| dict.get(name));
-                    let found = std::mem::take(&mut self.found);
-                    *self = Self { found, ..options };
-                    self.names(&self.files.clone());
-                }
-                Value::Str(text) => self.names(&[text.to_string()]),
-                Value::List(_) | Value::Tuple(_) => {
-                    self.terms(&eval::items(term).unwrap_or_default())?;
-                }
-                other => {
-                    let kind = other.type_name();
-                    return Err(Error::failed(format!(
-                        "Invalid term supplied. A string, dict or list is required, not '{kind}')."
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds names, each in every folder; both may be several in one text.
-    fn names(&mut self, files: &[String]) {
-        let split = |texts: &[String], at: &[char]| -> Vec<String> {
-            let parts = texts.iter().flat_map(|text| text.split(at));
-            parts.map(str::to_owned).collect()
-        };
-        let files = split(files, &[',', ';']);
-        let paths = split(&self.paths, &[',', ':', ';']);
-        if paths.is_empty() {
-            self.found.extend(files);
-            return;
-        }
-        for path in &paths {
-            let joined = files.iter().map(|file| Path::new(path).join(file));
-            let joined = joined.map(|path| path.to_string_lossy().into_owned());
-            self.found.extend(joined);
-        }
-    }
-}
-
 pub(super) fn protocol_place(place: &value::Place) -> Place {
     Place {
         file: place.file.to_string(),
@@ -484,117 +416,6 @@ fn flat(terms: &[Value], depth: usize) -> Vec<Value> {
         _ => vec![term.clone()],
     };
     terms.iter().flat_map(one).collect()
-}
-
-fn subelements(terms: &[Value]) -> Result<Vec<Value>, Error> {
-    let wrong = |what: &str| {
-        let lead = "subelements lookup expects a list of two or three items, ";
-        Error::failed(format!("{lead}{what}").trim_end())
-    };
-    let (list, path, flags) = match terms {
-        [list, path] => (list, path, None),
-        [list, path, flags] => (list, path, Some(flags)),
-        _ => return Err(wrong("")),
-    };
-    let Value::Str(path) = path else {
-        return Err(wrong(
-            "first a dict or a list, second a string pointing to the subkey",
-        ));
-    };
-    let elements = match list {
-        Value::Dict(_) if was_skipped(list) => return Ok(Vec::new()),
-        Value::Dict(dict) => dict.values(),
-        Value::List(list) => list.items(),
-        _ => {
-            return Err(wrong(
-                "first a dict or a list, second a string pointing to the subkey",
-            ));
-        }
-    };
-    let skip = match flags {
-        None => false,
-        Some(flags @ Value::Dict(_)) => {
-            let skip = flags.get("skip_missing");
-            skip.as_ref().and_then(eval::truth).unwrap_or(false)
-        }
-        Some(_) => {
-            return Err(wrong(
-                "the optional third item must be a dict with flags skip_missing",
-            ));
-        }
-    };
-    let mut found = Vec::new();
-    for element in elements {
-        let Value::Dict(_) = element else {
-            return Err(Error::failed(format!(
-                "subelements lookup expects a dictionary, got '{element}'"
-            )));
-        };
-        if was_skipped(&element) {
-            continue;
-        }
-        let items = subelement(&element, path, skip)?;
-        let rest = without(&element, path);
-        let pair = |item| Value::tuple(vec![rest.clone(), item]);
-        found.extend(items.into_iter().map(pair));
-    }
-    Ok(found)
-}
-
-/// Returns whether this is the result of a task that was skipped.
-fn was_skipped(value: &Value) -> bool {
-    let skipped = value.get("skipped");
-    skipped.is_some_and(|skipped| skipped != Value::Bool(false))
-}
-
-/// Returns the items of the list at the end of a dotted path; none of one that may be missing.
-fn subelement(element: &Value, path: &str, skip: bool) -> Result<Vec<Value>, Error> {
-    let keys: Vec<&str> = path.split('.').collect();
-    let mut value = element.clone();
-    for (at, key) in keys.iter().enumerate() {
-        let wanted = if at + 1 == keys.len() {
-            "list"
-        } else {
-            "dictionary"
-        };
-        let found = match value.get(key) {
-            Some(found) => found,
-            None if skip => return Ok(Vec::new()),
-            None => {
-                return Err(Error::failed(format!(
-                    "could not find '{key}' key in iterated item '{value}'"
-                )));
-            }
-        };
-        let fits = match (wanted, &found) {
-            ("list", Value::List(_)) => true,
-            ("list", _) => false,
-            (_, found) => found.as_dict().is_some(),
-        };
-        if !fits && wanted == "dictionary" && skip {
-            return Ok(Vec::new());
-        }
-        if !fits {
-            return Err(Error::failed(format!(
-                "the key {key} should point to a {wanted}, got '{found}'"
-            )));
-        }
-        value = found;
-    }
-    Ok(eval::items(&value).unwrap_or_default())
-}
-
-/// Returns a mapping without the key at the end of a dotted path, which the loop's items hold.
-fn without(element: &Value, path: &str) -> Value {
-    let copy = element.deep_copy();
-    let (inner, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let keys = inner.split('.').filter(|key| !key.is_empty());
-    let mut keys = keys;
-    let holder = keys.try_fold(copy.clone(), |value, key| value.get(key));
-    if let Some(dict) = holder.as_ref().and_then(Value::as_dict) {
-        dict.remove(&last.into());
-    }
-    copy
 }
 
 fn random(terms: &[Value], outside: &dyn Outside) -> Vec<Value> {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use amibake_playbook::names::bare;
+use amibake_playbook::template::{Error, ErrorKind};
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
+use super::attempt::TRACEBACK;
 use super::model::Loop;
 use super::outcome::{Attempt, Fields, Own, item_status, shown, shown_diff};
 use super::run::Run;
@@ -119,29 +121,29 @@ impl Run<'_> {
         match self.items(looping, cx) {
             Ok(items) if items.is_empty() => empty_loop(),
             Ok(items) => self.each(looping, &items, cx),
-            // Conditions are looked at before anybody hears of it.
-            Err(failure) => self.attempt(cx, Some(*failure)),
+            // Conditions are looked at before anybody hears of what is undefined.
+            Err(error) if error.kind == ErrorKind::Undefined => {
+                self.attempt(cx, Some(TaskError::Template(*error).into()))
+            }
+            Err(error) => self.unlisted(&error, cx),
         }
     }
 
-    /// Returns the items of a loop, or the failure to find them.
-    fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Attempt>> {
-        let over = self
-            .terms(looping.lookup.as_deref(), &looping.over, cx)
-            .map_err(|e| Box::new(TaskError::Template(e).into()))?;
+    /// Returns the items of a loop.
+    fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Error>> {
+        let over = self.terms(looping.lookup.as_deref(), &looping.over, cx)?;
         let items = super::eval::items(&over);
         let items = match (&looping.lookup, items) {
             (Some(lookup), terms) => {
                 let terms = terms.unwrap_or_else(|| vec![over]);
-                self.with_lookup(lookup, &terms, cx)
-                    .map_err(|e| unlisted(&e.message))?
+                self.with_lookup(lookup, &terms, cx)?
             }
             (None, Some(items)) => items,
             (None, None) => {
-                return Err(unlisted(&format!(
+                return Err(Box::new(Error::failed(format!(
                     "The `loop` value must resolve to a 'list', not '{}'.",
                     over.type_name()
-                )));
+                ))));
             }
         };
         Ok(items.iter().map(super::eval::without_tuples).collect())
@@ -194,6 +196,16 @@ impl Run<'_> {
         }
     }
 
+    /// Returns the failure to find the items of a loop, which changed nothing and does not say so.
+    fn unlisted(&self, error: &Error, cx: &TaskContext<'_>) -> Attempt {
+        let mut attempt = self.broken(&TaskError::Unlisted(error.message.clone()), cx);
+        attempt.fields.shift_remove("changed");
+        attempt
+            .fields
+            .insert("exception".to_owned(), json!(TRACEBACK));
+        attempt
+    }
+
     fn breaks(&self, control: &Control, cx: &TaskContext<'_>) -> Result<bool, ConditionError> {
         for condition in &control.break_when {
             if !self.condition(condition, cx.scope, cx.enclosing)? {
@@ -236,13 +248,6 @@ impl Run<'_> {
             diff: shown_diff(&attempt.diff, attempt.censored),
         });
     }
-}
-
-/// The failure to find the items of a loop, which changed nothing and does not say so.
-fn unlisted(message: &str) -> Box<Attempt> {
-    let mut attempt = Attempt::failed(message);
-    attempt.fields.shift_remove("changed");
-    Box::new(attempt)
 }
 
 fn empty_loop() -> Attempt {
@@ -318,6 +323,7 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
         diff: Vec::new(),
         censored,
         ignored,
+        raised: false,
         notify,
         includes,
         sets,

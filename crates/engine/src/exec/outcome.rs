@@ -21,6 +21,9 @@ pub(super) struct Attempt {
     /// Whether nothing of it may be shown.
     pub(super) censored: bool,
     pub(super) ignored: bool,
+    /// Whether the task failed by itself, whatever its module would answer: then nothing but `ignore_errors` and
+    /// `rescue` has a say in it.
+    pub(super) raised: bool,
     /// Handlers it notifies if the task changed something.
     pub(super) notify: Vec<String>,
     /// What includes found to include, in the order of the loop.
@@ -144,7 +147,10 @@ impl From<Fields> for Attempt {
 
 impl From<TaskError> for Attempt {
     fn from(error: TaskError) -> Self {
-        Self::failed(error.to_string())
+        Self {
+            raised: true,
+            ..Self::failed(error.to_string())
+        }
     }
 }
 

@@ -39,14 +39,21 @@ pub(super) enum TaskError {
     NoMapping { action: String, found: String },
     /// A keyword's value.
     #[error(
-        "Task failed: Error processing keyword '{name}': The value '{value}' could not be converted to '{wanted}'."
+        "Task failed: Error processing keyword '{name}': The value {value} could not be converted to '{wanted}'."
     )]
     Keyword {
         name: &'static str,
+        /// As Python writes it.
         value: String,
         /// `bool`, `int`, `float`.
         wanted: &'static str,
     },
+    /// What a loop goes over.
+    #[error("{0}")]
+    Unlisted(String),
+    /// A `timeout` that no clock takes.
+    #[error("Task failed: Timeout {seconds} is invalid, it must be between 0 and {longest}.")]
+    Timeout { seconds: i64, longest: i64 },
     /// A fact that no variable can be called.
     #[error("Task failed: Invalid variable name '{0}'.")]
     VariableName(String),
@@ -72,7 +79,7 @@ impl TaskError {
     pub(super) fn keyword(name: &'static str, value: &Value, wanted: &'static str) -> Self {
         Self::Keyword {
             name,
-            value: value.to_string(),
+            value: value.repr(),
             wanted,
         }
     }

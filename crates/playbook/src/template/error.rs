@@ -33,6 +33,34 @@ pub enum ErrorKind {
     Limit,
 }
 
+/// How messages begin that need no word more.
+const TOLD: &[&str] = &[
+    "The filter plugin",
+    "The test plugin",
+    "The lookup plugin",
+    "Error rendering",
+    "Syntax error in",
+    "Recursive loop detected",
+];
+
+/// What text it was that could not be evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// One with `{{ }}`.
+    Template,
+    /// One without: a condition, `debug: var`.
+    Expression,
+}
+
+impl What {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Template => "template",
+            Self::Expression => "expression",
+        }
+    }
+}
+
 impl Error {
     /// Returns an error of `kind` without a place.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -56,14 +84,33 @@ impl Error {
         Self::new(ErrorKind::Untrusted, message)
     }
 
-    /// Names the template and the place, unless an inner one has been named already.
+    /// Names the text and the place, unless an inner one has been named already, and says in Ansible's
+    /// words what became of it.
     #[must_use]
-    pub(crate) fn within(mut self, expression: &str, place: Option<&Place>) -> Self {
+    pub(crate) fn within(mut self, what: What, text: &str, place: Option<&Place>) -> Self {
         if self.expression.is_none() {
-            self.expression = Some(expression.to_owned());
+            self.expression = Some(text.to_owned());
             self.place = self.place.or_else(|| place.cloned());
+            self.say(what);
         }
         self
+    }
+
+    /// Puts before a bare reason what was being done. Plugins have named themselves, and what an inner text came
+    /// to may have passed through a value.
+    pub(crate) fn say(&mut self, what: What) {
+        let begun = |begin: &&str| self.message.starts_with(begin);
+        if TOLD.iter().any(begun) {
+            return;
+        }
+        let doing = match self.kind {
+            ErrorKind::Syntax => "Syntax error in",
+            ErrorKind::Failed => "Error rendering",
+            ErrorKind::Missing | ErrorKind::Undefined | ErrorKind::Untrusted | ErrorKind::Limit => {
+                return;
+            }
+        };
+        self.message = format!("{doing} {}: {}", what.noun(), self.message);
     }
 
     fn location(&self) -> String {

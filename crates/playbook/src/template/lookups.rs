@@ -25,6 +25,8 @@ pub(super) fn run(
         "varnames" => varnames(machine, terms),
         "nested" | "cartesian" => nested(machine, terms),
         "together" => together(machine, terms),
+        // Something to go over is needed, be it options alone.
+        "sequence" if terms.is_empty() && options.is_empty() => Ok(Vec::new()),
         "sequence" if terms.is_empty() => sequence(machine, &Value::str(""), options),
         "sequence" => terms
             .iter()

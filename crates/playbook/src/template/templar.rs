@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use super::ast::Expr;
-use super::eval::{Evaluator, Frame, defined};
+use super::error::What;
+use super::eval::{Evaluator, Frame, defined, trip};
 use super::file::{self, FileOptions};
 use super::limits::Limits;
 use super::{Error, ErrorKind, Kwargs, Outside, Scope, cache, finalize};
@@ -48,13 +49,17 @@ impl<'a> Templar<'a> {
             Value::List(_) | Value::Dict(_) | Value::Tuple(_) | Value::Template(_) => {
                 self.machine().settle(value.clone())?
             }
+            Value::Undefined(undefined) => {
+                let mut error = trip(undefined);
+                error.say(What::Template);
+                return Err(error);
+            }
             scalar => return Ok(scalar.clone()),
         };
         let result = finalize::result(settled);
         match value {
-            Value::Template(source) => {
-                result.map_err(|error| error.within(&source.text, source.place.as_ref()))
-            }
+            Value::Template(source) => result
+                .map_err(|error| error.within(What::Template, &source.text, source.place.as_ref())),
             _ => result,
         }
     }
@@ -90,7 +95,7 @@ impl<'a> Templar<'a> {
         }
         self.expression(expression, place, false, false)
             .and_then(finalize::result)
-            .map_err(|error| error.within(expression, place))
+            .map_err(|error| error.within(What::Expression, expression, place))
     }
 
     /// Evaluates a parsed expression.
@@ -115,7 +120,7 @@ impl<'a> Templar<'a> {
             .expression(expression, place, false, false)
             .or_else(keep_undefined)
             .and_then(|value| finalize::result(finalize::shown(value, &mut missing, 0)))
-            .map_err(|error| error.within(expression, place))?;
+            .map_err(|error| error.within(What::Expression, expression, place))?;
         Ok((value, missing))
     }
 
@@ -152,7 +157,7 @@ impl<'a> Templar<'a> {
             if error.kind == ErrorKind::Undefined && !error.message.starts_with("Error while") {
                 error.message = format!("Error while evaluating conditional: {}", error.message);
             }
-            error.within(&text, place)
+            error.within(What::Expression, &text, place)
         })
     }
 

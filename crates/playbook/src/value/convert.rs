@@ -1,12 +1,18 @@
 //! Values from and to JSON.
 
+use std::rc::Rc;
+
 use serde_json::{Map, Number, Value as Json};
 
-use super::{Dict, Key, Moment, Place, Value, ValueError, key_text};
+use super::{Dict, Key, Moment, Place, Undefined, Value, ValueError, key_text};
+use crate::diagnostic::Span;
 use crate::yaml::{Kind, Node};
 
 /// Beyond this nesting a value is refused; it may contain itself.
 const DEPTH_LIMIT: usize = 200;
+/// What is said of a vaulted text that nobody opened.
+const LOCKED: &str =
+    "Attempt to use undecryptable variable: Attempting to decrypt but no vault secrets found.";
 
 impl Value {
     /// Returns data from outside: its texts are text and never templates.
@@ -67,6 +73,7 @@ fn from_node(node: &Node, authored: bool) -> Value {
         Kind::Int(n) => super::from_big(n.clone()),
         Kind::Float(f) => Value::Float(*f),
         Kind::Str(text) if node.tag.as_deref() == Some("!!binary") => bytes(text),
+        Kind::Str(_) if node.tag.as_deref() == Some("!vault") => locked(&node.span),
         Kind::Str(text) if authored => Value::authored(text, Some(Place::of(&node.span))),
         Kind::Str(text) => Value::str(text),
         Kind::Timestamp(stamp) => Moment::of_timestamp(stamp).value(),
@@ -78,6 +85,15 @@ fn from_node(node: &Node, authored: bool) -> Value {
             Value::Dict(pairs.collect())
         }
     }
+}
+
+/// Returns what a vaulted text is without its password: nothing, for whoever uses it.
+fn locked(span: &Span) -> Value {
+    Value::Undefined(Rc::new(Undefined {
+        message: LOCKED.to_owned(),
+        place: Some(Place::of(span)),
+        failed: true,
+    }))
 }
 
 /// Returns what a text in base 64 stands for; the YAML reader has looked at it already.

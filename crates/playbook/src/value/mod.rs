@@ -236,11 +236,11 @@ impl Value {
         matches!(self, Self::Undefined(_))
     }
 
-    /// Returns whether a template yet to be rendered is in it.
+    /// Returns whether a template yet to be rendered is in it, or what fails on use.
     #[must_use]
     pub fn is_latent(&self) -> bool {
         match self {
-            Self::Template(_) => true,
+            Self::Template(_) | Self::Undefined(_) => true,
             Self::List(list) => list.is_latent(),
             Self::Dict(dict) => dict.is_latent(),
             Self::Tuple(items) => items.iter().any(Value::is_latent),

@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::error::What;
 use super::lexer::Syntax;
 use super::limits::{Limits, Meter};
 use super::{Error, ErrorKind, Outside, Scope, cache};
@@ -160,7 +161,7 @@ impl<'a> Evaluator<'a> {
         };
         let place = source.place.as_ref();
         self.standing_at(place, || self.text(&source.text, &syntax))
-            .map_err(|error| error.within(&source.text, place))
+            .map_err(|error| error.within(What::Template, &source.text, place))
     }
 
     /// Runs `act` for a text that was written at `place`; one without a place belongs to the

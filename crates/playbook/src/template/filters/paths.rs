@@ -270,8 +270,10 @@ pub(in crate::template) fn split_url(url: &str) -> Value {
         ("path", Value::str(path)),
         (
             "port",
-            port.and_then(|p| p.parse().ok())
-                .map_or(Value::None, Value::Int),
+            port.filter(|port| !port.is_empty())
+                .map_or(Value::None, |port| {
+                    port.parse().map_or_else(|_| Value::str(port), Value::Int)
+                }),
         ),
         ("query", Value::str(query)),
         ("scheme", Value::from(scheme.to_lowercase())),

@@ -157,11 +157,17 @@ fn xmlattr(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Erro
 fn urlsplit(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let url = value.to_string();
     let parts = super::paths::split_url(&url);
+    if let Some(Value::Str(port)) = parts.get("port") {
+        let port = repr_str(&port);
+        return Err(Error::failed(format!(
+            "Port could not be cast to integer value as {port}"
+        )));
+    }
     match given.optional_text(0)? {
         None => Ok(parts),
         Some(wanted) if wanted.is_empty() => Ok(parts),
         Some(wanted) => parts
             .get(&wanted)
-            .ok_or_else(|| Error::failed(format!("unknown URL component: {}", repr_str(&wanted)))),
+            .ok_or_else(|| Error::failed(format!("urlsplit: unknown URL component: {wanted}"))),
     }
 }
