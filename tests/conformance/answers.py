@@ -1,7 +1,9 @@
 """What ansible-core answered, kept compactly, and how far ours is from it."""
 
 import difflib
+import fcntl
 import json
+import os
 import re
 from pathlib import Path
 
@@ -91,11 +93,21 @@ def compare(target, run: dict, outcomes: Path) -> str:
     if answer is None:
         return "no answer is recorded (--record)"
     outcome = (calls_outcome if target.is_script else role_outcome)(answer["calls"], run)
-    known = json.loads(outcomes.read_text()) if outcomes.exists() else {}
-    known[target.name] = outcome
-    lines = [f"{json.dumps(name)}: {json.dumps(known[name], ensure_ascii=False)}" for name in sorted(known)]
-    outcomes.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    remember(outcomes, target.name, outcome)
     return f"{outcome['same']} of {outcome['of']}" + "".join(f"\n    {why}" for why in outcome.get("why", []))
+
+
+def remember(outcomes: Path, name: str, outcome: dict) -> None:
+    """Adds it to the file, which other runs may write to at the same time."""
+    folder = os.open(outcomes.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        known = json.loads(outcomes.read_text()) if outcomes.exists() else {}
+        known[name] = outcome
+        lines = [f"{json.dumps(name)}: {json.dumps(known[name], ensure_ascii=False)}" for name in sorted(known)]
+        outcomes.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    finally:
+        os.close(folder)
 
 
 def role_outcome(calls: list, run: dict) -> dict:

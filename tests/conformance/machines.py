@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Throwaway(Machine):
 
 
 class Machines:
-    """A network and a clean root, on which any number of machines lie one after the other."""
+    """A network and a clean root, on which any number of machines lie, one after the other or a few at once."""
 
     def __init__(self, programs: list[Path], layers: list[Path] | None = None):
         base = Path(os.environ.get("AMIBAKE_TEST_ROOT", CACHE / "test-root"))
@@ -75,11 +76,16 @@ class Machines:
         self.network = Network()
         self.folder = Path(tempfile.mkdtemp(prefix="amibake-conformance-", dir="/var/tmp"))
         self._numbers = itertools.count(1)
+        self._making = threading.Lock()  # the network counts its addresses
+        self._over = threading.Event()
 
     def __enter__(self):
-        # Whoever ends this gets its machines away, too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
+
+    def over(self) -> None:
+        """Whoever ends this gets its machines away, too: none waits for its script any longer."""
+        self._over.set()
 
     def __exit__(self, *_):
         self.network.close()
@@ -87,19 +93,23 @@ class Machines:
 
     def run(self, script: str, patience: float, prepare=lambda root: None) -> dict[str, str]:
         """Boots a machine, runs the script in it, and returns the text of each file that it left in /conformance/out."""
-        machine = Throwaway(self.network, self.folder / f"m{os.getpid()}-{next(self._numbers)}", self.layers, {}, b"")
+        with self._making:
+            machine = Throwaway(self.network, self.folder / f"m{os.getpid()}-{next(self._numbers)}", self.layers, {}, b"")
         try:
             out = self._furnish(machine.root, script)
             prepare(machine.root)
             machine.start(lambda: None)
             end = time.monotonic() + patience
-            while not (out / "done").exists() and time.monotonic() < end:
+            while not (out / "done").exists() and time.monotonic() < end and not self._over.is_set():
                 time.sleep(0.1)
+            if self._over.is_set():
+                raise InterruptedError("the run is over")
             ended = (out / "done").exists()
             texts = {path.name: path.read_text(errors="replace") for path in out.iterdir() if path.is_file()}
             return texts | ({} if ended else {"late": f"it had not ended after {patience:.0f} s"})
         finally:
-            machine.discard()
+            with self._making:
+                machine.discard()
 
     def _furnish(self, root: Path, script: str) -> Path:
         ours = root / "conformance"

@@ -224,7 +224,8 @@ pub(super) fn wanted(subset: &[String]) -> Result<BTreeSet<Collector>, BadSubset
             ("all", true) => removed.extend(all().filter(|c| !c.is_minimal())),
             ("min", false) => added.extend(all().filter(|c| c.is_minimal())),
             ("min", true) => removed.extend(all().filter(|c| c.is_minimal())),
-            (name, true) => removed.extend(find(name)?),
+            // What nobody knows can be left out.
+            (name, true) => removed.extend(find(name).unwrap_or_default()),
             (name, false) => named.extend(find(name)?),
         }
     }
@@ -284,5 +285,6 @@ mod tests {
     fn an_unknown_subset_is_named() {
         let error = wanted(&["nonsense".to_owned()]).unwrap_err();
         assert!(error.to_string().starts_with("Bad subset 'nonsense'"));
+        assert_eq!(names(&["!nonsense"]), names(&["min"]));
     }
 }
