@@ -47,6 +47,9 @@ const OURS: &[&str] = &[
     "csvfile",
     "ini",
     "unvault",
+    "debops.debops.file_src",
+    "debops.debops.task_src",
+    "debops.debops.template_src",
 ];
 
 /// Lookups that only the controller can answer.
@@ -275,6 +278,28 @@ impl<'r, 'a> Controllers<'r, 'a> {
         Err(Error::failed("No file was found when using first_found."))
     }
 
+    /// Returns the paths of files of the role that the task is in.
+    fn in_the_role(&self, kind: &str, terms: &[Value]) -> Result<Vec<Value>, Error> {
+        let files = self.run.project.files;
+        let of_role = |enclosing: Rc<Enclosing>| Some(enclosing.role.as_ref()?.path.join(kind));
+        let folder = self.enclosing.chain().find_map(of_role);
+        let each = |term: &Value| {
+            let name = term.to_string();
+            let path = folder
+                .as_ref()
+                .map(|folder| search::normal(&folder.join(&name)));
+            let found = match path {
+                Some(path) if files.is_file(&path) || files.is_dir(&path) => Some(path),
+                path => search::look(files, &name, path.as_slice())
+                    .map_err(|error| Error::failed(error.to_string()))?,
+            };
+            let found = found
+                .ok_or_else(|| Error::failed(format!("could not locate file in lookup: {name}")))?;
+            Ok(Value::str(found.to_string_lossy()))
+        };
+        terms.iter().map(each).collect()
+    }
+
     /// Asks the controller. The place is the expression's, or the task's that needs it.
     fn ask(
         &self,
@@ -316,6 +341,10 @@ impl Outside for Controllers<'_, '_> {
     ) -> Result<Vec<Value>, Error> {
         let name = bare(name);
         let name = name.strip_prefix("community.general.").unwrap_or(name);
+        let mut in_the_role = plugins::IN_THE_ROLE.iter();
+        if let Some((_, kind)) = in_the_role.find(|(known, _)| *known == name) {
+            return self.in_the_role(kind, terms);
+        }
         match name {
             "file" => self.file(terms, options),
             "template" => self.template(terms, options),

@@ -23,6 +23,7 @@ mod lineinfile;
 mod modprobe;
 mod mount;
 mod openssh_keypair;
+mod openssl_dhparam;
 mod pam_limits;
 mod pamd;
 mod paths;
@@ -49,6 +50,7 @@ mod apt_repository;
 mod command;
 mod deb822_repository;
 mod debconf;
+mod debops_divert;
 mod download;
 mod dpkg_divert;
 mod dpkg_selections;
@@ -194,6 +196,10 @@ const SYSTEM: &[(&str, Module)] = &[
         Module::Action(&dpkg_divert::DpkgDivert),
     ),
     (
+        "debops.debops.dpkg_divert",
+        Module::Action(&debops_divert::DpkgDivert),
+    ),
+    (
         "community.general.locale_gen",
         Module::Action(&locale_gen::LocaleGen),
     ),
@@ -233,6 +239,10 @@ const HOST: &[(&str, Module)] = &[
     (
         "community.crypto.openssh_keypair",
         Module::Action(&openssh_keypair::OpensshKeypair),
+    ),
+    (
+        "community.crypto.openssl_dhparam",
+        Module::Action(&openssl_dhparam::OpensslDhparam),
     ),
     (
         "community.general.ini_file",
@@ -338,7 +348,7 @@ pub(crate) mod tests {
         with_context(run).0
     }
 
-    fn run_in(
+    pub(crate) fn run_in(
         name: &str,
         args: serde_json::Value,
         context: &mut Context<'_>,

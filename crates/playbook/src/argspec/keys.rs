@@ -1,10 +1,10 @@
-//! Modules about keys: `openssh_keypair`.
+//! Modules about keys: `openssh_keypair`, `openssl_dhparam`.
 
 use super::Kind::{Bool, Int, Path, Raw, Str};
 use super::files::and_attributes;
 use super::{ModuleSpec, Param};
 
-pub(super) const MODULES: &[ModuleSpec] = &[OPENSSH_KEYPAIR];
+pub(super) const MODULES: &[ModuleSpec] = &[OPENSSH_KEYPAIR, OPENSSL_DHPARAM];
 
 const OPENSSH_KEYPAIR: ModuleSpec = ModuleSpec::new(
     "community.crypto.openssh_keypair",
@@ -35,5 +35,22 @@ const OPENSSH_KEYPAIR: ModuleSpec = ModuleSpec::new(
         Param::new("backend", Str)
             .default("auto")
             .choices(&["auto", "cryptography", "opensshbin"]),
+    ],
+);
+
+const OPENSSL_DHPARAM: ModuleSpec = ModuleSpec::new(
+    "community.crypto.openssl_dhparam",
+    and_attributes![
+        Param::new("state", Str)
+            .default("present")
+            .choices(&["absent", "present"]),
+        Param::new("size", Int).default("4096"),
+        Param::new("force", Bool).default("false"),
+        Param::new("path", Path).required(),
+        Param::new("backup", Bool).default("false"),
+        Param::new("select_crypto_backend", Str)
+            .default("auto")
+            .choices(&["auto", "cryptography", "openssl"]),
+        Param::new("return_content", Bool).default("false"),
     ],
 );

@@ -203,7 +203,7 @@ impl ModuleSpec {
     /// Returns whether `short` is the last part of one of its names.
     fn is_called(&self, short: &str) -> bool {
         let mut names = std::iter::once(&self.name).chain(self.aliases);
-        names.any(|name| last_part(name) == short)
+        names.any(|name| !name.starts_with(BY_FULL_NAME) && last_part(name) == short)
     }
 }
 
@@ -229,6 +229,9 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
 /// Modules whose interface is known and which are not written yet.
 pub const NOT_YET: &[&str] = &["ansible.builtin.reboot"];
 
+/// The collection whose modules have no short names: Ansible ships others of the same ones.
+const BY_FULL_NAME: &str = "debops.";
+
 /// Returns the module called `name`: fully qualified, or short, alone or after `ansible.builtin.` or
 /// `ansible.legacy.`, where ansible-core finds the modules that moved to collections, too.
 #[must_use]
@@ -251,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_module_is_found_by_each_of_its_names_and_by_their_short_forms() {
-        for spec in all() {
+        for spec in all().filter(|spec| !spec.name.starts_with(BY_FULL_NAME)) {
             for full in std::iter::once(&spec.name).chain(spec.aliases) {
                 let short = last_part(full);
                 let builtin = format!("ansible.builtin.{short}");

@@ -10,6 +10,7 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     PACKAGE,
     PACKAGE_FACTS,
     DPKG_DIVERT,
+    DEBOPS_DIVERT,
     DPKG_SELECTIONS,
     DEBCONF,
     PIP,
@@ -166,6 +167,22 @@ const DPKG_DIVERT: ModuleSpec = ModuleSpec::new(
         Param::new("holder", Kind::Str),
         Param::new("divert", Kind::Path),
         Param::new("rename", Kind::Bool).default("false"),
+        Param::new("force", Kind::Bool).default("false"),
+    ],
+);
+
+/// What the module above began as: DebOps' roles name it.
+const DEBOPS_DIVERT: ModuleSpec = ModuleSpec::new(
+    "debops.debops.dpkg_divert",
+    &[
+        Param::new("path", Kind::Path).required().aliases(&["name"]),
+        Param::new("state", Kind::Str)
+            .default("present")
+            .choices(&["absent", "present"]),
+        Param::new("package", Kind::Str).default("LOCAL"),
+        Param::new("divert", Kind::Path),
+        Param::new("rename", Kind::Bool).default("true"),
+        Param::new("delete", Kind::Bool).default("false"),
         Param::new("force", Kind::Bool).default("false"),
     ],
 );

@@ -28,6 +28,9 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         ("community.crypto.openssh_keypair", "backend") if text == "cryptography" => {
             Some("keys are made by `ssh-keygen`")
         }
+        ("community.crypto.openssl_dhparam", "select_crypto_backend") if text == "cryptography" => {
+            Some("parameters are made by `openssl`")
+        }
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use super::known::{Known, Values};
 use super::name::{Name, distinct, joined};
 use crate::names::bare;
 use crate::template::ast::{Applied, Args, Expr, Operator, Stmt};
+use crate::template::plugins::IN_THE_ROLE;
 use crate::template::{Nowhere, Scope, Syntax, Templar, cache};
 use crate::value::Value;
 
@@ -59,6 +60,11 @@ pub(super) fn lookup<'e>(called: &Expr, args: &'e Args) -> Option<(&'e str, &'e 
         return None;
     };
     matches!(&**function, "lookup" | "query" | "q").then_some((bare(plugin), rest))
+}
+
+/// Whether a lookup returns the path of a file that its terms name.
+pub(super) fn in_the_role(plugin: &str) -> bool {
+    IN_THE_ROLE.iter().any(|(name, _)| *name == plugin)
 }
 
 impl<'a> Reading<'a> {
@@ -197,6 +203,7 @@ impl<'a> Reading<'a> {
             Expr::Filter(applied) => self.filter_names(applied, depth),
             Expr::Call(called, args) => match lookup(called, args) {
                 Some(("first_found", terms)) => self.first_found(terms, &args.named),
+                Some((plugin, terms)) if in_the_role(plugin) => terms.iter().flat_map(of).collect(),
                 _ => vec![Name::open()],
             },
             Expr::Name(_) | Expr::Attr(..) | Expr::Item(..) => self.found_names(expr, depth),

@@ -2,7 +2,7 @@
 
 use super::known::{Known, Values};
 use super::name::{Name, joined};
-use super::reading::{Reading, lookup, parsed};
+use super::reading::{Reading, in_the_role, lookup, parsed};
 use crate::glob::Piece;
 use crate::names::bare;
 use crate::syntax::{CONDITIONS, free_form};
@@ -463,6 +463,7 @@ fn wanted_by(plugin: &str) -> Option<Wanted> {
         "file" | "unvault" => Wanted::Content,
         "template" => Wanted::Template,
         "fileglob" => Wanted::Matches,
+        plugin if in_the_role(plugin) => Wanted::Content,
         _ => return None,
     })
 }

@@ -15,6 +15,15 @@ use crate::yaml::{Kind, Node, truth};
 /// Larger files are no templates.
 const MOST_BYTES: usize = 1 << 20;
 
+/// Settings of a project of DebOps', in its folder.
+const DEBOPS_SETTINGS: [&str; 5] = [
+    ".debops.cfg",
+    ".debops.yaml",
+    ".debops.yml",
+    ".debops.json",
+    ".debops.toml",
+];
+
 impl Walk<'_> {
     /// Looks at what the keywords of a play, role, block or task name.
     pub(super) fn check_templates(&mut self, keywords: &Keywords) {
@@ -116,6 +125,24 @@ impl Walk<'_> {
         }
     }
 
+    /// DebOps' lookups look where a project's settings say before they look in the role; those settings are not read here.
+    fn refuse_overrides(&mut self, span: &Span, full: &str) {
+        if !plugins::IN_THE_ROLE.iter().any(|(name, _)| *name == full) {
+            return;
+        }
+        let base = self.base();
+        let mut settings = base
+            .ancestors()
+            .flat_map(|folder| DEBOPS_SETTINGS.map(|name| folder.join(name)));
+        if let Some(found) = settings.find(|path| self.files.is_file(path)) {
+            let msg = format!(
+                "`{full}` looks first where {} says, which amibake does not read",
+                found.display()
+            );
+            self.refuse(Diagnostic::new(span, msg));
+        }
+    }
+
     /// Notes that a filter, test or lookup is used, and says so if it is not there.
     pub(super) fn note_use(&mut self, span: &Span, used: &Use) {
         if self.position.reach == Reachability::No {
@@ -131,7 +158,7 @@ impl Walk<'_> {
         );
         let word = used.kind.word();
         match support {
-            Support::Here => {}
+            Support::Here => self.refuse_overrides(span, &full),
             Support::Missing => {
                 self.refuse(Diagnostic::new(
                     span,

@@ -54,6 +54,16 @@ pub const LOOKUPS: &[&str] = &[
     "ansible.builtin.vars",
     "community.general.cartesian",
     "community.general.flattened",
+    "debops.debops.file_src",
+    "debops.debops.task_src",
+    "debops.debops.template_src",
+];
+
+/// Lookups of DebOps' that return the path of one of the role's own files, and the folder in which it is.
+pub const IN_THE_ROLE: &[(&str, &str)] = &[
+    ("debops.debops.file_src", "files"),
+    ("debops.debops.task_src", "tasks"),
+    ("debops.debops.template_src", "templates"),
 ];
 
 /// Lookups of collections that Ansible finds by their short names too.

@@ -1,6 +1,6 @@
 //! Filters of the collections, and which of them Ansible finds by their short names too.
 
-use super::{Filter, addresses, general};
+use super::{Filter, addresses, debops, general};
 
 /// The tables, by collection.
 pub(super) const TABLES: &[(&str, &[Filter])] = &[
@@ -12,6 +12,7 @@ pub(super) const TABLES: &[(&str, &[Filter])] = &[
     ("community.general", general::time::FILTERS),
     ("community.crypto", general::PEM_FILTERS),
     ("ansible.utils", addresses::FILTERS),
+    ("debops.debops", debops::FILTERS),
 ];
 
 /// Filters that ansible.builtin had once.

@@ -5,6 +5,7 @@ mod collections;
 mod comment;
 mod crypto;
 mod dates;
+mod debops;
 mod dicts;
 mod filter;
 mod general;
