@@ -1,13 +1,21 @@
-//! Variables of the author on their way from one process to another, as JSON. What JSON cannot say
-//! has a tag: a text that is data, numbers that JSON has not, a mapping with keys that are no text.
-//! A tag that nobody knows is data.
+//! Variables on their way from one process to another, as JSON. What JSON cannot say has a tag: a text
+//! that is data, numbers that JSON has not, a mapping with keys that are no text. A tag that nobody
+//! knows is data.
+//!
+//! What is read is either the author's or data, and so is what is in it, until a tag says otherwise.
 
+use std::rc::Rc;
 use std::str::FromStr as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use num_bigint::BigInt;
 use serde_json::{Map, Number, Value as Json, json};
 
-use super::{Dict, Key, Mark, Moment, Value, float_repr, from_big};
+use super::{
+    Dict, Key, Mark, Moment, Place, Source, Undefined, Value, ValueError, float_repr, from_big,
+    looks_like_template,
+};
 use crate::yaml::{self, Kind, Node};
 
 /// The one key of a mapping that is no mapping.
@@ -24,6 +32,9 @@ pub fn encoded<E>(
 ) -> Result<Json, E> {
     encode(node, Mark::Author, text)
 }
+
+/// How deeply JSON that travels may be nested: its reader takes no more than 128 levels.
+const DEPTH_LIMIT: usize = 120;
 
 fn encode<E>(
     node: &Node,
@@ -103,12 +114,133 @@ fn tag(value: &Json) -> Option<(&str, &Json)> {
 }
 
 impl Value {
+    /// Returns what [`Value::from_authored_json`] makes this value of again: marks, places of templates,
+    /// big numbers, moments. Of objects that no variable can be, the text stays.
+    ///
+    /// # Errors
+    /// That it is nested too deeply.
+    pub fn to_tagged_json(&self) -> Result<Json, ValueError> {
+        tagged(self, true, 0)
+    }
+
     /// Returns data that the author wrote (an inventory, `-e`): its texts may be templates,
     /// unless a tag says that they are not the author's.
     #[must_use]
     pub fn from_authored_json(json: &Json) -> Self {
         decoded(json, true)
     }
+}
+
+/// Encodes for a reader that takes what it reads for the author's, or for data.
+fn tagged(value: &Value, authored: bool, depth: usize) -> Result<Json, ValueError> {
+    if depth > DEPTH_LIMIT {
+        return Err(ValueError("it is nested too deeply".to_owned()));
+    }
+    let inner = |value: &Value| tagged(value, authored, depth + 3);
+    Ok(match value {
+        Value::None => Json::Null,
+        Value::Bool(truth) => Json::Bool(*truth),
+        Value::Int(number) => Json::from(*number),
+        Value::Big(number) => whole(number),
+        Value::Float(number) => Number::from_f64(*number).map_or_else(
+            || json!({ TAG: { "float": float_repr(*number) } }),
+            Json::Number,
+        ),
+        Value::Str(text) => word(text, text.is_authors(), authored),
+        Value::Template(source) => template(source),
+        Value::Bytes(bytes) => json!({ TAG: { "bytes": STANDARD.encode(bytes) } }),
+        Value::List(list) => Json::Array(list.items().iter().map(inner).collect::<Result<_, _>>()?),
+        Value::Tuple(items) => {
+            let items = items.iter().map(inner).collect::<Result<Vec<_>, _>>()?;
+            json!({ TAG: { "tuple": items } })
+        }
+        Value::Dict(dict) => return tagged_dict(dict, authored, depth),
+        Value::Undefined(missing) => {
+            json!({ TAG: { "missing": [missing.message, missing.failed] } })
+        }
+        Value::Omit => json!({ TAG: { "omit": true } }),
+        Value::Object(object) => match (Moment::of(value), object.sequence()) {
+            (Some(_), _) => json!({ TAG: { "date": object.text() } }),
+            (None, Some(length)) => {
+                let items: Vec<Value> = (0..length).filter_map(|at| object.at(at)).collect();
+                return tagged(&Value::list(items), authored, depth);
+            }
+            (None, None) => word(&object.text(), false, authored),
+        },
+    })
+}
+
+/// Encodes a mapping; one whose keys are all data for a reader that takes it for data, and the other way
+/// round.
+fn tagged_dict(dict: &Dict, authored: bool, depth: usize) -> Result<Json, ValueError> {
+    let entries = dict.entries();
+    let is_authors = |key: &Key| match key.value() {
+        Value::Str(text) => Some(text.is_authors()),
+        _ => None,
+    };
+    let same = |wanted: bool| {
+        entries
+            .iter()
+            .all(|(key, _)| is_authors(key) == Some(wanted))
+    };
+    let inside = match () {
+        () if same(authored) => authored,
+        () if same(!authored) => !authored,
+        () => authored,
+    };
+    let pair = |(key, value): &(Key, Value)| {
+        let key = tagged(key.value(), inside, depth + 3)?;
+        Ok((key, tagged(value, inside, depth + 3)?))
+    };
+    let pairs = entries
+        .iter()
+        .map(pair)
+        .collect::<Result<_, ValueError>>()?;
+    let mapped = mapping(pairs);
+    Ok(match (inside == authored, inside) {
+        (true, _) => mapped,
+        (false, true) => json!({ TAG: { "authors": mapped } }),
+        (false, false) => json!({ TAG: { "data": mapped } }),
+    })
+}
+
+fn word(text: &str, is_authors: bool, authored: bool) -> Json {
+    match (is_authors, authored) {
+        // Read as the author's, it would be a template.
+        (true, _) if looks_like_template(text) => json!({ TAG: { "plain": text } }),
+        (true, false) => json!({ TAG: { "authors": text } }),
+        (false, true) => json!({ TAG: { "data": text } }),
+        (true, true) | (false, false) => Json::from(text),
+    }
+}
+
+fn template(source: &Source) -> Json {
+    let place = source.place.as_ref();
+    let place = place.map(|place| json!([*place.file, place.line, place.column]));
+    json!({ TAG: { "template": [*source.text, place] } })
+}
+
+/// Reads a template again with its place.
+fn template_of(parts: &[Json]) -> Option<Value> {
+    let text = parts.first()?.as_str()?;
+    let place = parts.get(1).and_then(Json::as_array).and_then(|place| {
+        let number = |at: usize| place.get(at)?.as_u64()?.try_into().ok();
+        Some(Place {
+            file: place.first()?.as_str()?.into(),
+            line: number(1)?,
+            column: number(2)?,
+        })
+    });
+    Some(Value::authored(text, place))
+}
+
+fn missing_of(parts: &[Json]) -> Value {
+    let message = parts.first().and_then(Json::as_str).unwrap_or_default();
+    Value::Undefined(Rc::new(Undefined {
+        message: message.to_owned(),
+        place: None,
+        failed: parts.get(1).and_then(Json::as_bool).unwrap_or(false),
+    }))
 }
 
 fn decoded(json: &Json, authored: bool) -> Value {
@@ -138,6 +270,14 @@ fn decoded(json: &Json, authored: bool) -> Value {
             Some(bytes) => Value::Bytes(bytes.into()),
             None => Value::str(text),
         },
+        (Some(("authors", content)), _) => decoded(content, true),
+        (Some(("plain", Json::String(text))), _) => Value::authors_str(text),
+        (Some(("template", Json::Array(parts))), _) => template_of(parts).unwrap_or_default(),
+        (Some(("tuple", Json::Array(items))), _) => {
+            Value::tuple(items.iter().map(decode).collect())
+        }
+        (Some(("missing", Json::Array(parts))), _) => missing_of(parts),
+        (Some(("omit", _)), _) => Value::Omit,
         (Some((_, content)), _) => decoded(content, false),
         (None, Json::Object(entries)) => {
             let pairs = entries
@@ -163,6 +303,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::value::List;
     use crate::yaml;
 
     const WRITTEN: &str = r#"
@@ -213,6 +354,43 @@ nested: {a: {__amibake: {int: 5}, 7: [!unsafe "{{ x }}"]}}
         assert_eq!(ours, theirs);
         let of = |text: &str| ours.iter().filter(|(known, _)| known == text).count();
         assert_eq!((of("'{{ x }}'"), of("18446744073709551616")), (6, 2));
+    }
+
+    #[test]
+    fn what_a_run_knows_is_the_same_again() {
+        let (written, _) = sent(WRITTEN);
+        let place = Place {
+            file: "play.yml".into(),
+            line: 7,
+            column: 3,
+        };
+        let machine = json!({"stdout": "{{ x }}", "rc": 0, "nested": [{"a": 1.0}, TAG]});
+        let all = Value::dict([
+            ("said", Value::from_json(&machine)),
+            ("template", Value::authored("{{ x }}", Some(place))),
+            ("plain", Value::authors_str("{{ x }}")),
+            ("mixed", Value::list(vec![written, Value::str("{{ y }}")])),
+            ("tuple", Value::tuple(vec![Value::str("a"), Value::Omit])),
+            ("missing", Value::undefined("x")),
+        ]);
+        let travelled = serde_json::from_str(&all.to_tagged_json().unwrap().to_string()).unwrap();
+        let arrived = Value::from_authored_json(&travelled);
+        assert_eq!(arrived.repr(), all.repr());
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        marks(&arrived, &mut ours);
+        marks(&all, &mut theirs);
+        assert_eq!(ours, theirs);
+        match arrived.get("template") {
+            Some(Value::Template(source)) => assert_eq!(source.place.as_ref().unwrap().line, 7),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_contains_itself_does_not_travel() {
+        let list = List::new(Vec::new());
+        list.push(Value::List(list.clone()));
+        assert!(Value::List(list).to_tagged_json().is_err());
     }
 
     #[test]
