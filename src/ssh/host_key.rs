@@ -1,8 +1,9 @@
 //! Whether the machine that answers is the one that was meant.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::DisconnectReason;
 use russh::keys::ssh_key::certificate::CertType;
@@ -34,6 +35,8 @@ pub(crate) struct KnownHostsPolicy {
     pub(super) note_in: Option<PathBuf>,
     /// Whether names are hashed there.
     pub(super) hashed: bool,
+    /// The keys of hosts that were new in this run, by their names.
+    pub(super) met: Arc<Mutex<BTreeMap<String, PublicKey>>>,
 }
 
 /// Judges the key a host shows; russh calls it in the middle of the key exchange.
@@ -103,9 +106,13 @@ impl HostKeyVerifier {
             && matches!(known.hosts.verdict(&self.host, key), Verdict::Known)
     }
 
-    /// Notes the key of a new host, or refuses it.
+    /// Notes the key of a new host, or refuses it. Met again, after a cut link or a reboot, it must be the same.
     fn meet(&self, known: &KnownHostsPolicy, key: &PublicKey) -> Result<(), HostKeyError> {
         let (name, got) = (self.name(), fingerprint(key));
+        let mut met = known.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = met.get(&name) {
+            return self.verify_pinned(std::slice::from_ref(before), key);
+        }
         let Some(file) = &known.note_in else {
             return Err(HostKeyError::Unknown {
                 name,
@@ -119,6 +126,7 @@ impl HostKeyVerifier {
                 self.events.warn(format!(
                     "the new host key of {name}, {got}, was added to {file}"
                 ));
+                met.insert(name, key.clone());
                 Ok(())
             }
             Err(source) => Err(HostKeyError::Append {

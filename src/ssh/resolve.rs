@@ -259,6 +259,7 @@ fn trust(
             .map(|alias| alias.to_ascii_lowercase()),
         note_in: user_files.into_iter().next().filter(|_| accepts),
         hashed: config.hash_known_hosts.unwrap_or(false),
+        met: Arc::default(),
     })))
 }
 

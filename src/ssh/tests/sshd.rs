@@ -91,6 +91,7 @@ impl Sshd {
                 alias: None,
                 note_in: note.then_some(file),
                 hashed: true,
+                met: Arc::default(),
             })),
             ..self.destination()
         }
