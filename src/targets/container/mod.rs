@@ -11,6 +11,7 @@ mod forwarding;
 mod host;
 mod image;
 mod network;
+mod nspawn;
 mod reap;
 mod root;
 mod seed;
@@ -19,12 +20,10 @@ mod undo;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::process::{Child, Command};
 
 use super::{
     Base, Candidate, Finished, Keys, Machine, PhaseContext, Role, Target, TargetError, tail,
@@ -35,6 +34,7 @@ use crate::plan::BakePlan;
 use debts::Removal;
 use host::run;
 use network::Network;
+use nspawn::{Boot, Nspawn};
 
 /// How long a container may take to power itself off: longer than systemd waits for a unit that
 /// hangs (90 s), which it then kills.
@@ -56,7 +56,7 @@ pub(crate) struct Container {
 
 /// A machine that was started.
 struct RunningContainer {
-    nspawn: Child,
+    nspawn: Nspawn,
     folder: PathBuf,
     /// Roots below this machine's own layer, nearest first.
     lowers: Vec<PathBuf>,
@@ -117,7 +117,7 @@ impl Container {
             let message = format!("container {name} is not this process's to power off");
             return Err(TargetError::new(message));
         };
-        let ended = end(&mut running.nspawn, name, POWER_OFF).await;
+        let ended = running.nspawn.power_off(POWER_OFF).await;
         let console = console::read(&running.folder);
         self.machines().insert(name.to_owned(), running);
         // One that did not listen, or that nspawn left behind.
@@ -128,27 +128,6 @@ impl Container {
     /// Ends a container that is thrown away.
     async fn kill(&self, name: &str) -> Result<(), TargetError> {
         host::pull_the_plug(name, &self.machines.join(name)).await
-    }
-}
-
-/// Asks nspawn, which powers its container off when it is terminated.
-///
-/// # Errors
-/// When the machine was not shut down, or not in time: what it had to write is not written.
-async fn end(nspawn: &mut Child, name: &str, limit: Duration) -> Result<(), TargetError> {
-    let gone = || TargetError::new(format!("container {name} ended by itself"));
-    let asked = nspawn.try_wait().is_ok_and(|ended| ended.is_none());
-    let pid = nspawn.id().filter(|_| asked).ok_or_else(gone)?;
-    run("kill", ["-TERM", &pid.to_string()]).await?;
-    let Ok(ended) = tokio::time::timeout(limit, nspawn.wait()).await else {
-        let limit = limit.as_secs();
-        let message = format!("container {name} did not power off within {limit} s");
-        return Err(TargetError::new(message));
-    };
-    match ended {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(gone().because(format!("its systemd-nspawn: {status}"))),
-        Err(e) => Err(gone().because(e)),
     }
 }
 
@@ -203,7 +182,13 @@ impl Target for Container {
         if groups.is_empty() {
             cx.phase.warn(SHARED_GROUP);
         }
-        let nspawn = boot(&name, &folder, &merged, &network, &groups)?;
+        let nspawn = Nspawn::boot(Boot {
+            name: name.clone(),
+            folder: folder.clone(),
+            merged,
+            network,
+            groups,
+        })?;
         let machine = Machine {
             id: name.clone(),
             host: address,
@@ -341,89 +326,4 @@ async fn mount(folder: &Path, lowers: &[PathBuf]) -> Result<PathBuf, TargetError
     )
     .await?;
     Ok(merged)
-}
-
-/// Boots the container; its console goes to a file in `folder`.
-fn boot(
-    name: &str,
-    folder: &Path,
-    merged: &Path,
-    network: &str,
-    groups: &[PathBuf],
-) -> Result<Child, TargetError> {
-    let failed = |e: std::io::Error| {
-        TargetError::new(format!("container {name} could not be started")).because(e)
-    };
-    let console = console::keep(folder).map_err(failed)?;
-    Command::new("sh")
-        .args(["-c", cgroup::JOIN, "sh"])
-        .args(groups)
-        .args(["--", "systemd-nspawn"])
-        .args([
-            "--quiet",
-            "--boot",
-            "--register=no",
-            "--keep-unit",
-            "--link-journal=no",
-        ])
-        .args(["--resolv-conf=off", "--console=read-only"])
-        .arg("--setenv=TERM=dumb")
-        .arg(format!("--machine={}", host::machine_name(name)))
-        .arg(format!("--directory={}", merged.display()))
-        .arg(format!("--network-namespace-path=/run/netns/{network}"))
-        .arg(format!(
-            "--bind-ro={}:/etc/resolv.conf",
-            host::resolver().display()
-        ))
-        .arg(format!(
-            "--bind-ro={}:{}",
-            folder.join("seed").display(),
-            seed::PLACE
-        ))
-        // For its systemd, as on a kernel's command line: the console has the journal too.
-        .arg("systemd.journald.forward_to_console=1")
-        .stdin(Stdio::null())
-        .stderr(console.try_clone().map_err(failed)?)
-        .stdout(console)
-        // Of its own group: a Ctrl-C is ours to answer, in order.
-        .process_group(0)
-        .spawn()
-        .map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Stands for an nspawn that runs `script`; returns it when its trap is set.
-    async fn nspawn(script: &str) -> Child {
-        let ready = tempfile::tempdir().unwrap();
-        let flag = ready.path().join("ready");
-        let script = format!(
-            "{script}; : >{}; while :; do sleep 0.05; done",
-            flag.display()
-        );
-        let mut sh = Command::new("sh");
-        let sh = sh.args(["-c", &script]).kill_on_drop(true).spawn().unwrap();
-        while !flag.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        sh
-    }
-
-    #[tokio::test]
-    async fn a_machine_that_was_not_shut_down_in_time_is_no_image() {
-        for (script, limit, said) in [
-            ("trap 'exit 0' TERM", 60_000, None),
-            ("trap '' TERM", 50, Some("did not power off within 0 s")),
-            ("trap 'exit 1' TERM", 60_000, Some("ended by itself")),
-            (":", 60_000, Some("ended by itself")),
-        ] {
-            let mut nspawn = nspawn(script).await;
-            let ended = end(&mut nspawn, "web", Duration::from_millis(limit)).await;
-            let error = ended.err().map(|e| e.to_string());
-            let said = said.map(|s| format!("container web {s}"));
-            assert_eq!(error, said, "{script}");
-        }
-    }
 }
