@@ -20,15 +20,15 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::asks::AskPolicy;
 use crate::agent::collect::{Bundle, CollectError};
 use crate::agent::program::Programs;
-use crate::agent::{self, AgentError, Ended, Privilege, RunRequest};
+use crate::agent::{self, AfterReboot, AgentError, Ended, Privilege, RunRequest};
 use crate::bake::Provisioner;
 use crate::connector::Session;
 use crate::event::Events;
 use crate::exit::{Exit, Failure};
-use crate::guest::gate;
+use crate::guest::{gate, prepare};
 use crate::manifest::Provision;
 use crate::plan::{BakePlan, OnError};
-use crate::targets::Machine;
+use crate::targets::{Machine, Role};
 use crate::vault::Vault;
 
 /// All that travels to the builder.
@@ -141,6 +141,11 @@ impl AgentProvisioner<'_> {
         bundle: &Bundle,
         tasks: usize,
     ) -> Result<Ended, Failure> {
+        let rebooted = Rebooted {
+            session,
+            plan,
+            events: self.events,
+        };
         let request = RunRequest {
             programs: self.programs,
             privilege: Privilege::Root { password: None },
@@ -151,11 +156,36 @@ impl AgentProvisioner<'_> {
             },
             bundle,
             asks: &self.work.asks,
+            after_reboot: Some(&rebooted),
             tasks,
         };
         agent::run_reported(session.transport(), &request, self.events, self.cancel)
             .await
             .map_err(failed)
+    }
+}
+
+/// A machine of ours that a task has rebooted. Its timer was armed again by its user data, as at each boot.
+struct Rebooted<'a> {
+    session: &'a dyn Session,
+    plan: &'a BakePlan,
+    events: &'a Events,
+}
+
+#[async_trait]
+impl AfterReboot for Rebooted<'_> {
+    async fn make_ready(&self) -> Result<bool, Failure> {
+        let limit = self.plan.builder.timeouts.connect;
+        match prepare::wait_until_ready(self.session, limit, Role::Builder).await {
+            Ok(ready) => {
+                for warning in ready.warnings {
+                    self.events.warn(warning);
+                }
+                Ok(true)
+            }
+            Err(error) if error.is_about_the_link() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

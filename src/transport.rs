@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::Command;
@@ -19,6 +20,10 @@ pub(crate) trait Transport: Send + Sync {
     ///
     /// An error is a link that could not carry it; what the command does is in the channel.
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, io::Result<Channel>>;
+
+    /// Leaves the link that stands for a new one: the machine at its other end reboots. It is tried for `total`,
+    /// each time for `per_try`.
+    fn renew(&self, total: Duration, per_try: Duration) -> BoxFuture<'_, io::Result<()>>;
 }
 
 /// The streams of one running command. Dropping it ends the command's link, not the machine's.
@@ -48,6 +53,10 @@ pub(crate) struct Local;
 impl Transport for Local {
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, io::Result<Channel>> {
         Box::pin(async move { spawn(command) })
+    }
+
+    fn renew(&self, _total: Duration, _per_try: Duration) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) }) // each command has a link of its own
     }
 }
 

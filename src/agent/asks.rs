@@ -116,7 +116,7 @@ impl AskPolicy {
             Ask::Confirm { .. } => Err("--step was not given".to_owned()),
             Ask::File { path, .. } => Self::file(path, bundle),
             Ask::Look { paths, .. } => Self::look(paths, bundle),
-            Ask::Fetch { .. } => Err("a file comes by itself".to_owned()),
+            Ask::Fetch { .. } | Ask::Keep { .. } => Err("a file comes by itself".to_owned()),
         };
         answered.unwrap_or_else(Answered::Refused)
     }

@@ -33,6 +33,11 @@ pub(crate) enum AgentError {
     TakenOver,
     #[error("the agent died on the machine: {0}")]
     Died(String),
+    /// A machine that was to reboot knows nothing of the run any more.
+    #[error("the machine has forgotten the run")]
+    Forgotten,
+    #[error("the machine was rebooted, and could not be made ready again")]
+    NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("could not read {} for the machine", .path.display())]
     Bundle { path: PathBuf, source: io::Error },
     #[error("{} was changed while the run began", .0.display())]
@@ -40,6 +45,28 @@ pub(crate) enum AgentError {
 }
 
 impl AgentError {
+    /// Returns whether a machine that reboots may be behind it.
+    pub(crate) fn may_be_a_reboot(&self) -> bool {
+        match self {
+            Self::Link(_)
+            | Self::NotStarted(_)
+            | Self::Sudo(_)
+            | Self::Died(_)
+            | Self::Forgotten => true,
+            Self::NoAgent(_)
+            | Self::NoAgents
+            | Self::Protocol(_)
+            | Self::OutOfPlace(_)
+            | Self::TooMuch(_)
+            | Self::NotStopped
+            | Self::Interrupted
+            | Self::TakenOver
+            | Self::NotReady(_)
+            | Self::Bundle { .. }
+            | Self::Changed(_) => false,
+        }
+    }
+
     #[must_use]
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
@@ -58,6 +85,8 @@ impl AgentError {
             | Self::Interrupted
             | Self::TakenOver
             | Self::Died(_)
+            | Self::Forgotten
+            | Self::NotReady(_)
             | Self::Bundle { .. } => None,
             Self::Changed(_) => Some("run it again"),
         }

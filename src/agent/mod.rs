@@ -8,6 +8,7 @@ pub(crate) mod collect;
 mod error;
 mod fetched;
 pub(crate) mod program;
+mod reboot;
 mod request;
 mod run_reporting;
 mod script;
@@ -21,14 +22,17 @@ use std::time::Duration;
 use amibake_protocol::ask::Ask;
 use amibake_protocol::event::Event;
 use amibake_protocol::message::{AgentRunId, Job, Reply, RunState, ToAgent, ToController};
+use serde_json::Value as Json;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::transport::Transport;
 use collect::Content;
 pub(crate) use error::AgentError;
 use fetched::{Incoming, Offered};
+pub(crate) use reboot::AfterReboot;
+use reboot::{Keeping, Kept};
 pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
 pub(crate) use run_reporting::run_reported;
 use wire::{Received, Sender, Wire};
@@ -51,6 +55,10 @@ const ACK_EVERY: u64 = 256;
 const MENDS: u32 = 10;
 /// How long the target may take to say anything after a command was started.
 const FIRST_WORDS: Duration = Duration::from_mins(2);
+/// The same while the machine may be going down.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+/// How often the machine is written to while it reboots: it says then that it has forgotten the connection.
+const KNOCK: Duration = Duration::from_secs(2);
 /// How long the end of the run's folder is waited for.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -68,6 +76,14 @@ pub(crate) async fn run(
     loop {
         let seen = following.next;
         match connect_and_follow(transport, request, events, cancel, &mut following).await {
+            Err(error) if following.kept.is_some() && error.may_be_a_reboot() => {
+                if let Some(ended) = following
+                    .outlive(&error, transport, request, events, cancel)
+                    .await?
+                {
+                    return Ok(ended);
+                }
+            }
             Err(AgentError::Link(error)) => {
                 mends = if following.next > seen { 0 } else { mends + 1 };
                 if mends >= MENDS || !following.launched {
@@ -94,6 +110,10 @@ struct Following {
     sent: BTreeMap<PathBuf, u32>,
     /// A file that `fetch` brings.
     incoming: Option<Incoming>,
+    /// A checkpoint that comes.
+    keeping: Option<Keeping>,
+    /// What the run was at when it had its machine reboot, until it says more.
+    kept: Option<Kept>,
     /// Bytes that it brought.
     brought: u64,
     /// Whether the job was sent whole: then it may have been started.
@@ -111,9 +131,64 @@ impl Following {
             tasks: 0,
             sent: BTreeMap::new(),
             incoming: None,
+            keeping: None,
+            kept: None,
             brought: 0,
             launched: false,
         }
+    }
+
+    /// Goes on after a connection that a reboot may have cut. `Some` is the end of a run whose machine did not
+    /// come back.
+    async fn outlive(
+        &mut self,
+        error: &AgentError,
+        transport: &dyn Transport,
+        request: &RunRequest<'_>,
+        events: &mpsc::Sender<SizedEvent>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Ended>, AgentError> {
+        let Some(kept) = &self.kept else {
+            return Ok(None);
+        };
+        let is_gone = matches!(error, AgentError::Forgotten | AgentError::Died(_));
+        let is_ready = is_gone
+            && match make_ready(request, cancel).await {
+                // It may have been about to go down.
+                Err(AgentError::NotReady(_)) if !kept.is_overdue() => false,
+                ready => ready?,
+            };
+        if is_ready {
+            // Another run for the machine, since it may know the one before still; the same for everybody else.
+            self.run = wire::new_run_id();
+            self.next = 0;
+            self.launched = false;
+            return Ok(None);
+        }
+        match kept.reach(transport, cancel).await? {
+            true => Ok(None),
+            false => Ok(Some(Ended {
+                refused_asks: self.refused,
+                ..kept.give_up(events).await
+            })),
+        }
+    }
+}
+
+/// Makes a machine ready that has come back; returns whether it was there for that.
+async fn make_ready(
+    request: &RunRequest<'_>,
+    cancel: &CancellationToken,
+) -> Result<bool, AgentError> {
+    let Some(after_reboot) = request.after_reboot else {
+        return Ok(true);
+    };
+    tokio::select! {
+        ready = after_reboot.make_ready() => match ready {
+            Ok(ready) => Ok(ready),
+            Err(failure) => Err(AgentError::NotReady(failure.error)),
+        },
+        () = cancel.cancelled() => Err(AgentError::Interrupted),
     }
 }
 
@@ -142,7 +217,11 @@ async fn open(
     let channel = transport.exec(&command).await.map_err(AgentError::Link)?;
     let mut wire = Wire::new(channel);
     let silent = |_| AgentError::NotStarted("the machine said nothing".to_owned());
-    tokio::time::timeout(FIRST_WORDS, wire.ready(request, &following.run))
+    let patience = match following.kept {
+        Some(_) => LAST_WORDS,
+        None => FIRST_WORDS,
+    };
+    tokio::time::timeout(patience, wire.ready(request, &following.run))
         .await
         .map_err(silent)??;
     wire.send(&ToAgent::Open {
@@ -154,9 +233,12 @@ async fn open(
     if first {
         send_job(&mut wire, request, following).await?;
     }
-    let answer = tokio::time::timeout(FIRST_WORDS, wire.message()).await;
+    let answer = tokio::time::timeout(patience, wire.message()).await;
     match answer.map_err(silent)?? {
         ToController::Hello { state } if first || state == RunState::Known => {}
+        ToController::Hello { .. } if following.kept.is_some() => {
+            return Err(AgentError::Forgotten);
+        }
         ToController::Hello { .. } if following.next == 0 => {
             send_job(&mut wire, request, following).await?;
         }
@@ -180,6 +262,10 @@ async fn send_job(
         items: request.bundle.items().to_vec(),
         reads: request.bundle.reads().clone(),
         opened_vault: request.bundle.has_opened(),
+        interrupted_ms: following.kept.as_ref().map(|kept| {
+            let elapsed = kept.elapsed().as_millis();
+            u64::try_from(elapsed).unwrap_or(u64::MAX)
+        }),
     };
     wire.send(&ToAgent::Job(Box::new(job))).await?;
     for (hash, size, content) in request.bundle.contents() {
@@ -192,6 +278,12 @@ async fn send_job(
             Content::File(path) => wire.send_file(path, size, hash).await?,
             Content::Opened(bytes) => wire.send_bytes(bytes.expose()).await?,
         }
+    }
+    if let Some(kept) = &following.kept {
+        let checkpoint = kept.checkpoint.expose();
+        let size = checkpoint.len() as u64;
+        wire.send(&ToAgent::Checkpoint { size }).await?;
+        wire.send_bytes(checkpoint).await?;
     }
     following.launched = true;
     wire.send(&ToAgent::Launch).await
@@ -208,6 +300,8 @@ async fn follow(
     let given = asks::given(&request.options, &request.entries);
     let mut gives_up = None;
     let mut word = tokio::time::interval(WORD);
+    let mut knock = tokio::time::interval(KNOCK);
+    knock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut acked = following.next;
     loop {
         let message = tokio::select! {
@@ -218,6 +312,11 @@ async fn follow(
                 continue;
             }
             _ = word.tick() => {
+                acked = following.next;
+                sender.send(&ToAgent::Ack { seq: acked }).await?;
+                continue;
+            }
+            _ = knock.tick(), if following.kept.is_some() => {
                 acked = following.next;
                 sender.send(&ToAgent::Ack { seq: acked }).await?;
                 continue;
@@ -296,6 +395,7 @@ fn unexpected(message: &ToController) -> AgentError {
 impl Following {
     /// Counts an event, which must be the next one.
     fn take(&mut self, seq: u64, bytes: u64) -> Result<(), AgentError> {
+        self.kept = None; // it goes on where it is
         if seq != self.next {
             let wanted = self.next;
             return Err(AgentError::OutOfPlace(format!(
@@ -343,6 +443,14 @@ impl Following {
         sender: &mut Sender,
     ) -> Result<(), AgentError> {
         let answer = match ask {
+            Ask::Keep { reboot, size, .. } => match Keeping::begin(id, reboot, *size) {
+                Ok(keeping) => {
+                    self.keeping = Some(keeping);
+                    let reply = Reply::Send;
+                    return sender.send(&ToAgent::Answer { id, reply }).await;
+                }
+                Err(reason) => asks::Answered::Refused(reason),
+            },
             Ask::Fetch { fetch, .. } => {
                 self.incoming = None; // what was cut off is offered again
                 let mark = format!("{}-{id}", self.run);
@@ -364,6 +472,9 @@ impl Following {
     }
 
     fn announce(&mut self, id: u64, size: u64) -> Result<(), AgentError> {
+        if let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.id == id) {
+            return keeping.announce(size);
+        }
         let incoming = self.incoming.as_mut().filter(|incoming| incoming.id == id);
         let incoming = incoming.ok_or_else(|| uncalled("a file"))?;
         incoming
@@ -372,6 +483,9 @@ impl Following {
     }
 
     fn take_bytes(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        if let Some(keeping) = &mut self.keeping {
+            return keeping.add(bytes);
+        }
         let incoming = self
             .incoming
             .as_mut()
@@ -381,6 +495,11 @@ impl Following {
 
     /// Answers when a file is there whole.
     async fn end_incoming(&mut self, sender: &mut Sender) -> Result<(), AgentError> {
+        if let Some(whole) = self.keeping.take_if(|keeping| keeping.is_whole()) {
+            let id = whole.id;
+            self.kept = Some(whole.kept());
+            return sender.answer(id, asks::Answered::Value(Json::Null)).await;
+        }
         let Some(incoming) = &mut self.incoming else {
             return Ok(());
         };

@@ -6,6 +6,7 @@ use amibake_protocol::job::{Entry, Options};
 use super::asks::AskPolicy;
 use super::collect::Bundle;
 use super::program::Programs;
+use super::reboot::AfterReboot;
 use crate::secret::Secret;
 
 /// How the agent gets the rights it needs.
@@ -28,6 +29,8 @@ pub(crate) struct RunRequest<'a> {
     pub(crate) options: Options,
     pub(crate) bundle: &'a Bundle,
     pub(crate) asks: &'a AskPolicy,
+    /// What a machine of ours needs after a reboot.
+    pub(crate) after_reboot: Option<&'a dyn AfterReboot>,
     /// How many tasks there will be, as far as is known: for showing how far it is.
     pub(crate) tasks: usize,
 }

@@ -24,6 +24,10 @@ impl Transport for Liar {
             Local.exec(&format!("RUN={run}\n{}", self.0)).await
         })
     }
+
+    fn renew(&self, total: Duration, per_try: Duration) -> BoxFuture<'_, std::io::Result<()>> {
+        Local.renew(total, per_try)
+    }
 }
 
 fn frame(json: &str) -> String {
@@ -45,6 +49,7 @@ async fn lie(script: &str) -> AgentError {
         options: Options::default(),
         bundle: &bundle,
         asks: &asks,
+        after_reboot: None,
     };
     let (to, mut events) = mpsc::channel(16);
     tokio::spawn(async move { while events.recv().await.is_some() {} });
@@ -135,6 +140,10 @@ impl Transport for Cutting {
         };
         Box::pin(async move { Local.exec(&line).await })
     }
+
+    fn renew(&self, total: Duration, per_try: Duration) -> BoxFuture<'_, std::io::Result<()>> {
+        Local.renew(total, per_try)
+    }
 }
 
 #[tokio::test]
@@ -166,6 +175,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
         },
         bundle: &bundle,
         asks: &AskPolicy::default(),
+        after_reboot: None,
     };
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {
@@ -189,4 +199,133 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     assert_eq!(link.commands.load(Ordering::SeqCst), 2, "the link was cut");
     assert_eq!(listener.await.unwrap(), [1, 2, 3]);
     assert_eq!(std::fs::read_to_string(ran).unwrap(), "one\ntwo\nthree\n");
+}
+
+/// Ends the agent and removes what it has in memory, as a reboot does.
+const REBOOTS: &str = r#"#!/bin/sh
+agent=$PPID
+until tr '\0' '\n' </proc/$agent/cmdline | grep -qx serve; do
+  agent=$(sed -n 's/^PPid:\t//p' /proc/$agent/status)
+done
+folder=$(tr '\0' '\n' </proc/$agent/cmdline | grep -A1 -x serve | tail -n 1)
+echo second >"$(dirname "$0")/boot"
+setsid sh -c "sleep 0.3; kill -KILL $agent; rm -rf $folder" >/dev/null 2>&1 &
+"#;
+
+/// This machine, which can be rebooted once; perhaps it does not come back.
+struct Rebooting {
+    home: PathBuf,
+    comes_back: bool,
+    commands: AtomicUsize,
+}
+
+impl Transport for Rebooting {
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, std::io::Result<Channel>> {
+        let first = self.commands.fetch_add(1, Ordering::SeqCst) == 0;
+        let line = format!("export HOME={}; {command}", self.home.display());
+        let there = first || self.comes_back;
+        Box::pin(async move {
+            match there {
+                true => Local.exec(&line).await,
+                false => Err(std::io::Error::other("no route to host")),
+            }
+        })
+    }
+
+    fn renew(&self, total: Duration, per_try: Duration) -> BoxFuture<'_, std::io::Result<()>> {
+        match self.comes_back {
+            true => Local.renew(total, per_try),
+            false => Box::pin(async { Err(std::io::Error::other("no route to host")) }),
+        }
+    }
+}
+
+/// Runs a play of four tasks, the second of which reboots this machine; returns how it ended, the tasks' ends,
+/// and what they left.
+async fn reboot(comes_back: bool) -> (Ended, Vec<(u32, Json)>, String) {
+    use std::os::unix::fs::PermissionsExt;
+    let programs = Programs::find().unwrap();
+    let built = programs.require(std::env::consts::ARCH);
+    built.expect("`cargo xtask agent` comes first");
+    let temp = tempfile::tempdir().unwrap();
+    let (folder, playbook) = (temp.path().display(), temp.path().join("site.yml"));
+    let reboots = temp.path().join("reboots");
+    std::fs::write(&reboots, REBOOTS).unwrap();
+    std::fs::set_permissions(&reboots, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(temp.path().join("boot"), "first").unwrap();
+    let text = format!(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - shell: echo one >>{folder}/ran\n      register: one\n    \
+         - reboot: {{reboot_command: {folder}/reboots, boot_time_command: cat {folder}/boot, reboot_timeout: {}}}\n    \
+         - shell: echo {{{{ one.rc }}}} three >>{folder}/ran\n    - debug: {{msg: the end}}\n",
+        if comes_back { 60 } else { 2 }
+    );
+    std::fs::write(&playbook, text).unwrap();
+    let bundle = Bundle::of_paths(std::slice::from_ref(&playbook)).unwrap();
+    let request = RunRequest {
+        tasks: 0,
+        programs: &programs,
+        privilege: Privilege::AsIs,
+        entries: vec![Entry::Playbook {
+            path: playbook,
+            vars: serde_json::Map::new(),
+        }],
+        options: Options {
+            login_user: "root".to_owned(),
+            inventory_hostname: "here".to_owned(),
+            every_play: true,
+            ..Options::default()
+        },
+        bundle: &bundle,
+        asks: &AskPolicy::default(),
+        after_reboot: None,
+    };
+    let (to, mut events) = mpsc::channel(16);
+    let listener = tokio::spawn(async move {
+        let mut finished = Vec::new();
+        while let Some(SizedEvent { event, .. }) = events.recv().await {
+            if let Event::TaskFinished { index, result, .. } = event {
+                finished.push((index, Json::Object(result)));
+            }
+        }
+        finished
+    });
+    let link = Rebooting {
+        home: temp.path().to_path_buf(),
+        comes_back,
+        commands: AtomicUsize::new(0),
+    };
+    let never = CancellationToken::new();
+    let running = run(&link, &request, &to, &never);
+    let ended = tokio::time::timeout(Duration::from_mins(2), running).await;
+    drop(to);
+    let ran = std::fs::read_to_string(temp.path().join("ran")).unwrap();
+    (
+        ended.expect("it ends").unwrap(),
+        listener.await.unwrap(),
+        ran,
+    )
+}
+
+#[tokio::test]
+async fn a_run_goes_on_after_its_machine_was_rebooted() {
+    let (ended, tasks, ran) = reboot(true).await;
+    let numbers: Vec<u32> = tasks.iter().map(|(number, _)| *number).collect();
+    assert_eq!((ended.error, numbers), (None, vec![1, 2, 3, 4]));
+    assert_eq!((ended.recap.ok, ended.recap.changed), (4, 3));
+    let rebooted = &tasks[1].1;
+    assert_eq!(
+        (&rebooted["rebooted"], &rebooted["changed"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(ran, "one\n0 three\n");
+}
+
+#[tokio::test]
+async fn a_machine_that_does_not_come_back_fails_the_task_that_rebooted_it() {
+    let (ended, tasks, ran) = reboot(false).await;
+    let msg = "Timed out waiting for last boot time check (timeout=2)";
+    let (number, result) = &tasks[1];
+    assert_eq!((tasks.len(), *number, &result["msg"]), (2, 2, &msg.into()));
+    assert_eq!((ended.recap.ok, ended.recap.failed), (1, 1));
+    assert_eq!(ran, "one\n");
 }

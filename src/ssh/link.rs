@@ -98,6 +98,20 @@ impl Transport for Link {
             start(session, command).await.map_err(io::Error::other)
         })
     }
+
+    fn renew(&self, total: Duration, per_try: Duration) -> BoxFuture<'_, io::Result<()>> {
+        let retry = RetryPolicy {
+            total,
+            per_try,
+            refusals: total,
+        };
+        Box::pin(async move {
+            let mut state = self.state.lock().await;
+            let session = open(&state.destination, retry, &self.events).await;
+            state.session = Arc::new(session.map_err(io::Error::other)?);
+            Ok(())
+        })
+    }
 }
 
 /// Starts a command and the two tasks that carry its streams.

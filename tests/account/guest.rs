@@ -157,6 +157,10 @@ impl Transport for NoCommands {
     fn exec<'a>(&'a self, _command: &'a str) -> BoxFuture<'a, io::Result<Channel>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
+
+    fn renew(&self, _total: Duration, _per_try: Duration) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// What becomes of the manifest's steps and tests.

@@ -17,6 +17,7 @@ mod ansible_options;
 mod ansible_web;
 mod apply_hostile;
 mod apply_hosts;
+mod apply_reboot;
 mod apply_ssh;
 mod apply_target;
 #[cfg(feature = "ec2")]

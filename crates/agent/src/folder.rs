@@ -38,6 +38,11 @@ impl RunFolder {
         self.0.join("job.json")
     }
 
+    /// What the run was at before a reboot, until it has read it.
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint")
+    }
+
     /// Where the bundle is: a folder, or a link to one on disk.
     pub(crate) fn bundle(&self) -> PathBuf {
         self.0.join("bundle")

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use amibake_engine::exec::{self, Project};
+use amibake_engine::exec::{self, Interruption, Project};
 use amibake_engine::worker;
 use amibake_playbook::files::Files;
 use amibake_protocol::ask::{Answer, Ask};
-use amibake_protocol::event::Event;
+use amibake_protocol::event::{Event, Recap};
 use amibake_protocol::frame;
 use amibake_protocol::message::{Job, Reply, ToAgent, ToController, answered_file};
 use serde::{Deserialize, Serialize};
@@ -110,16 +110,32 @@ fn run_job(folder: &RunFolder, job: &Job, hub: &Arc<Hub>) {
         files: &*files,
         entries: job.entries.clone(),
     };
-    let recap = exec::run(
-        &project,
-        &job.options,
-        &mut Attached {
-            hub: hub.clone(),
-            folder: folder.clone(),
-        },
-    );
+    let mut attached = Attached {
+        hub: hub.clone(),
+        folder: folder.clone(),
+    };
+    let recap = match interruption(folder, job) {
+        Ok(None) => exec::run(&project, &job.options, &mut attached),
+        Ok(Some(from)) => exec::resume(&project, &job.options, &mut attached, &from),
+        Err(error) => {
+            let error = Some(error.to_string());
+            let recap = Recap::default();
+            return hub.event(Event::Finished { recap, error });
+        }
+    };
     // Ignored if the executor has said so itself, as it should.
     hub.event(Event::Finished { recap, error: None });
+}
+
+/// Reads where the run was when a reboot interrupted it, if one did; then it is gone from here.
+fn interruption(folder: &RunFolder, job: &Job) -> Result<Option<Interruption>, AgentError> {
+    let Some(ago) = job.interrupted_ms.map(Duration::from_millis) else {
+        return Ok(None);
+    };
+    let path = folder.checkpoint();
+    let checkpoint = fs::read(&path).map_err(io("read", &path))?;
+    fs::remove_file(&path).map_err(io("remove", &path))?;
+    Ok(Some(Interruption { checkpoint, ago }))
 }
 
 fn listen(folder: &RunFolder, hub: &Arc<Hub>) -> Result<(), AgentError> {
@@ -253,9 +269,11 @@ fn read_in(folder: &RunFolder, hub: &Arc<Hub>, mut from: &UnixStream) -> Result<
             ToAgent::Cancel => cancel(hub),
             ToAgent::Done => hub.with(|state| state.done = state.finished),
             ToAgent::Answer { id, reply } => answer(folder, hub, from, id, reply)?,
-            ToAgent::Open { .. } | ToAgent::Job(_) | ToAgent::Content { .. } | ToAgent::Launch => {
-                return Err(AgentError::Unexpected("a job"));
-            }
+            ToAgent::Open { .. }
+            | ToAgent::Job(_)
+            | ToAgent::Content { .. }
+            | ToAgent::Checkpoint { .. }
+            | ToAgent::Launch => return Err(AgentError::Unexpected("a job")),
         }
     }
 }
@@ -272,10 +290,11 @@ fn answer(
         Reply::Refused { reason } => Answer::Refused { reason },
         Reply::Send => {
             hub.with(|state| {
-                if let Some((wanted, Ask::Fetch { file, .. })) = &state.pending
+                if let Some((wanted, ask)) = &state.pending
                     && *wanted == id
                 {
-                    state.upload = Some((id, file.clone()));
+                    let file = ask.offered_file();
+                    state.upload = file.map(|file| (id, file.clone()));
                 }
             });
             return Ok(());

@@ -120,6 +120,7 @@ fn take(
                 job = Some(new);
             }
             ToAgent::Content { hash, size } if job.is_some() => content(folder, &hash, size, from)?,
+            ToAgent::Checkpoint { size } if job.is_some() => checkpoint(folder, size, from)?,
             ToAgent::Launch => break,
             _ => return Err(AgentError::Unexpected("this message")),
         }
@@ -164,6 +165,19 @@ fn content(folder: &RunFolder, hash: &Hash, size: u64, from: &mut File) -> Resul
         true => Ok(()),
         false => Err(AgentError::Unexpected("a content with another hash")),
     }
+}
+
+/// Keeps what the run was at. It is as secret as the job, and lies beside it in memory.
+fn checkpoint(folder: &RunFolder, size: u64, from: &mut File) -> Result<(), AgentError> {
+    let path = folder.checkpoint();
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed("create", &path))?;
+    frame::read_content(from, size, &mut |part| file.write_all(part))?;
+    Ok(())
 }
 
 /// Records what this session runs in; the detached process is to run as if it were the session.
@@ -383,6 +397,7 @@ mod tests {
             items: vec![item],
             reads: Reads::default(),
             opened_vault,
+            interrupted_ms: None,
         };
         let mut sent = tempfile::tempfile().unwrap();
         frame::write_message(&mut sent, &ToAgent::Job(Box::new(job))).unwrap();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::bundle::Item;
-use crate::event::Place;
+use crate::event::{Place, Recap};
 use crate::fetched::Fetch;
 
 /// One question to the controller.
@@ -54,6 +54,42 @@ pub enum Ask {
         /// Where its bytes lie on the target.
         file: PathBuf,
     },
+    /// The machine is about to be rebooted: what the run is at is to be kept until it is back.
+    Keep {
+        reboot: Reboot,
+        /// Where the checkpoint lies on the target.
+        file: PathBuf,
+        /// How many bytes it has.
+        size: u64,
+    },
+}
+
+/// What the controller needs to know of a reboot, also if the machine does not come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// Number of the task that reboots.
+    pub index: u32,
+    /// For how many seconds the machine is waited for.
+    pub timeout: u64,
+    /// How many of them one try to connect may take.
+    pub connect_timeout: Option<u64>,
+    /// For how many seconds it is left alone first.
+    pub delay: u64,
+    /// The figures so far, without that task.
+    pub recap: Recap,
+}
+
+impl Ask {
+    /// Returns the file of the target that the controller may want to have.
+    #[must_use]
+    pub fn offered_file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Fetch { file, .. } | Self::Keep { file, .. } => Some(file),
+            Self::Lookup { .. } | Self::Confirm { .. } | Self::File { .. } | Self::Look { .. } => {
+                None
+            }
+        }
+    }
 }
 
 /// What lies at a path of the controller.

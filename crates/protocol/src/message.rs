@@ -67,6 +67,8 @@ pub struct Job {
     pub reads: Reads,
     /// Whether a vault was opened for it: no disk may hold its files then.
     pub opened_vault: bool,
+    /// How many milliseconds ago it was interrupted by a reboot: its checkpoint follows.
+    pub interrupted_ms: Option<u64>,
 }
 
 impl fmt::Debug for Job {
@@ -92,6 +94,11 @@ pub enum ToAgent {
     /// A content of the bundle; its bytes follow as blobs.
     Content {
         hash: Hash,
+        /// In bytes.
+        size: u64,
+    },
+    /// What an interrupted run was at; its bytes follow as blobs.
+    Checkpoint {
         /// In bytes.
         size: u64,
     },
@@ -123,7 +130,7 @@ pub enum Reply {
         /// In bytes.
         size: u64,
     },
-    /// Send the file that a `fetch` is about.
+    /// Send the file that the question is about.
     Send,
     /// No, and why.
     Refused {
@@ -153,7 +160,7 @@ pub enum ToController {
         id: u64,
         ask: Ask,
     },
-    /// The file a `fetch` is about; its bytes follow as blobs, then the answer is awaited.
+    /// The file that a question is about; its bytes follow as blobs, then the answer is awaited.
     Fetched {
         id: u64,
         /// In bytes.

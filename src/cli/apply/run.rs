@@ -150,6 +150,7 @@ impl Work {
             options: host.options.clone(),
             bundle: &self.bundle,
             asks: &self.asks,
+            after_reboot: None,
             tasks: self.tasks,
         }
     }

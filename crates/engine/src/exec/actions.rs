@@ -48,6 +48,7 @@ const OWN: &[&str] = &[
     "meta",
     "pause",
     "ping",
+    "reboot",
     "set_fact",
     "set_stats",
     "setup",
@@ -99,6 +100,7 @@ impl Run<'_> {
                 task.action
             ))),
             "ping" => self.ping(cx),
+            "reboot" => self.reboot(cx),
             _ => self.module(cx),
         };
         done.unwrap_or_else(|error| {

@@ -70,7 +70,11 @@ impl Run<'_> {
         if let Err(error) = self.delegated(cx) {
             return loop_error.unwrap_or_else(|| error.into());
         }
-        for condition in cx.enclosing.gathered(&task.keywords, |k| &k.when) {
+        let conditions = match self.is_going_back() {
+            true => Vec::new(), // they held before the reboot
+            false => cx.enclosing.gathered(&task.keywords, |k| &k.when),
+        };
+        for condition in conditions {
             match self.holds(&condition, cx) {
                 Ok(true) => {}
                 Ok(false) => return skipped(&condition),
@@ -110,7 +114,12 @@ impl Run<'_> {
         let delay = self.keyword_seconds("delay", task.delay.as_ref(), cx)?;
         let delay = delay.unwrap_or(Duration::from_secs(5));
         let mut last = Attempt::default();
-        for n in 1..=retries {
+        let first = match self.is_going_back() {
+            true => self.progress.borrow().attempt.max(1),
+            false => 1,
+        };
+        for n in first..=retries {
+            self.note_progress(task, |progress| progress.attempt = n);
             last = self.once(cx, (retries > 1).then_some(n));
             if last.raised {
                 return Ok(last);
@@ -161,7 +170,10 @@ impl Run<'_> {
             Ok(limit) => limit,
             Err(error) => return error.into(),
         };
-        let time = limit.as_ref().map(|limit| limit.time);
+        let before = self.time_before_reboot();
+        let time = limit
+            .as_ref()
+            .map(|limit| limit.time.saturating_sub(before));
         let (mut attempt, over) = deadline::within(time, || self.act(cx));
         if let Some(limit) = limit {
             if over {

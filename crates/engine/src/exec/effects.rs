@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use amibake_playbook::value::Value;
+use serde::{Deserialize, Serialize};
 
 use super::model::{Enclosing, Node};
+use super::outcome::Found;
 use super::role::Role;
 use super::vars::NewVars;
 
 /// How a list of tasks goes on.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) enum Flow {
     /// With what follows.
     #[default]
@@ -38,6 +40,8 @@ pub(super) struct Effects {
     pub(super) flush: bool,
     /// What it includes, or what is imported in its place.
     pub(super) walk: Vec<Loaded>,
+    /// What its includes found, by which they find it again.
+    pub(super) found: Vec<Found>,
     /// How the list goes on, if what it includes does not end it.
     pub(super) flow: Flow,
 }

@@ -11,22 +11,25 @@ use super::convert;
 use super::effects::{Effects, Flow, Loaded};
 use super::handlers::Handlers;
 use super::model::{Block, Enclosing, Keywords, Node, Play, Task};
-use super::options::Entry;
+use super::options::{Entry, Interruption};
 use super::role::Role;
 use super::run::{Run, Stop};
 
 impl Run<'_> {
-    /// Runs every entry until one fails, and tells the recap.
-    pub(super) fn run(&self) -> Recap {
+    /// Runs every entry until one fails, from where a reboot interrupted it if one did, and tells the recap.
+    pub(super) fn run(&self, from: Option<&Interruption>) -> Recap {
         super::magic::set(self);
-        let error = self.entries().err().map(|stop| stop.0);
+        let begun = from.map_or(Ok(()), |from| self.take_over(from));
+        let error = begun.and_then(|()| self.entries()).err();
+        let error = error.map(|stop| stop.0);
         let recap = self.recap.get();
         self.emit(Event::Finished { recap, error });
         recap
     }
 
     fn entries(&self) -> Result<(), Stop> {
-        for entry in &self.project.entries {
+        let from = self.play_number.get();
+        for (number, entry) in self.project.entries.iter().enumerate().skip(from.0) {
             let (dir, vars) = match entry {
                 Entry::Playbook { path, vars } | Entry::Tasks { path, vars, .. } => {
                     (path.parent(), vars)
@@ -34,11 +37,17 @@ impl Run<'_> {
                 Entry::Role { path, vars } => (path.parent().and_then(Path::parent), vars),
             };
             super::magic::enter(self, dir.unwrap_or(Path::new("/")), vars);
-            for play in convert::plays(self, entry)? {
+            let passed = if number == from.0 { from.1 } else { 0 };
+            for (at, play) in convert::plays(self, entry)?.iter().enumerate().skip(passed) {
+                self.play_number.set((number, at));
                 if let Entry::Playbook { .. } = entry {
                     super::magic::stand_in(self, Path::new(&play.place.file));
                 }
-                match self.play(&play)? {
+                let flow = self.play(play)?;
+                if self.is_going_back() {
+                    return Err(Self::lost());
+                }
+                match flow {
                     Flow::Next | Flow::EndPlay | Flow::EndRole(_) => {}
                     Flow::Failed | Flow::Cancelled => return Ok(()),
                 }
@@ -49,6 +58,7 @@ impl Run<'_> {
 
     fn play(&self, play: &Play) -> Result<Flow, Stop> {
         self.at.replace(play.place.clone());
+        self.trail.borrow_mut().begin_play();
         let outside = Self::surroundings(play);
         let name = self.play_name(play, &outside);
         super::magic::begin_play(self, play, &name);
@@ -218,8 +228,31 @@ impl Run<'_> {
         enclosing: &Rc<Enclosing>,
         handler: bool,
     ) -> Result<Flow, Stop> {
-        let effects = self.task(task, enclosing, handler)?;
+        let effects = match self.passed(task, enclosing)? {
+            Some(effects) => effects,
+            None => self.run_task(task, enclosing, handler)?,
+        };
         self.apply(task, effects)
+    }
+
+    fn run_task(
+        &self,
+        task: &Rc<Task>,
+        enclosing: &Rc<Enclosing>,
+        handler: bool,
+    ) -> Result<Effects, Stop> {
+        let is_behind = self.trail.borrow().is_behind();
+        let mut effects = self.task(task, enclosing, handler)?;
+        if is_behind {
+            return Ok(effects); // an import, which stands where it stood
+        }
+        match self.is_going_back() {
+            true => Err(Self::lost()), // it did not come to what reboots
+            false => {
+                self.mark_task(task, enclosing, &mut effects);
+                Ok(effects)
+            }
+        }
     }
 
     fn apply(&self, task: &Task, effects: Effects) -> Result<Flow, Stop> {
@@ -298,7 +331,7 @@ impl Run<'_> {
     fn run_notified(&self) -> Result<Flow, Stop> {
         let mut from = 0;
         loop {
-            let next = self.handlers.borrow_mut().next_notified(from);
+            let next = self.next_handler(from)?;
             let Some((handler, after)) = next else {
                 return Ok(Flow::Next);
             };

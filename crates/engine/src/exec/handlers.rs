@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::model::{Enclosing, Task};
 
 /// The handlers of a play.
@@ -12,6 +14,15 @@ pub(super) struct Handlers {
     /// Names notified since the last flush, in order.
     waiting: Vec<String>,
     /// Whether a flush is under way: notifications then count at once.
+    flushing: bool,
+}
+
+/// Who waits to be run.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Waiting {
+    names: Vec<String>,
+    /// The handlers that the flush under way has yet to run, by their places.
+    notified: Vec<usize>,
     flushing: bool,
 }
 
@@ -67,6 +78,25 @@ impl Handlers {
     /// Says whether a flush is under way.
     pub(super) fn set_flushing(&mut self, flushing: bool) {
         self.flushing = flushing;
+    }
+
+    /// Returns who waits.
+    pub(super) fn waiting(&self) -> Waiting {
+        let notified = (0..self.all.len()).filter(|at| self.all[*at].notified);
+        Waiting {
+            names: self.waiting.clone(),
+            notified: notified.collect(),
+            flushing: self.flushing,
+        }
+    }
+
+    /// Makes those wait who waited before.
+    pub(super) fn wait_again(&mut self, before: &Waiting) {
+        self.waiting.clone_from(&before.names);
+        for (at, handler) in self.all.iter_mut().enumerate() {
+            handler.notified = before.notified.contains(&at);
+        }
+        self.flushing = before.flushing;
     }
 
     /// Returns the first notified handler from `at` on, which then is not notified any more, and

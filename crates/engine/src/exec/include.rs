@@ -46,12 +46,12 @@ impl Run<'_> {
     /// `include_role`: which role, and which of its files.
     pub(super) fn find_role(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
-        let (role, how) = role_of(cx.task, &args, cx.enclosing)?;
+        role_of(cx.task, &args, cx.enclosing)?;
         let mut fields = Fields::new();
         fields.insert("changed".to_owned(), json!(false));
         let shown = eval::raw_json(&Value::Dict(args.clone()));
         fields.insert("include_args".to_owned(), shown);
-        let what = What::Role(Box::new(role), Box::new(how));
+        let what = What::Role(args.copy());
         Ok(found(cx, fields, what, &args))
     }
 
@@ -73,7 +73,7 @@ impl Run<'_> {
             dynamic: true,
             folder: enclosing.folder.clone(),
         });
-        let inner = include.inner(found.apply);
+        let inner = include.inner(applied(&found.apply));
         match found.what {
             What::Tasks(file) => {
                 let path = self.task_file(&inner, &file)?;
@@ -81,7 +81,8 @@ impl Run<'_> {
                 let name = path.to_string_lossy().into_owned();
                 Ok((Loaded::Tasks(nodes, beside(&inner, &path)), name))
             }
-            What::Role(used, how) => {
+            What::Role(args) => {
+                let (used, how) = role_of(task, &args, enclosing)?;
                 let role = roles::load(self, &used, &how, &inner)?;
                 let name = role.name.clone();
                 Ok((Loaded::Role(role, inner), name))
@@ -159,16 +160,15 @@ fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attem
             params.insert(key, value);
         }
     }
-    let apply = args
-        .get("apply")
-        .map_or_else(Keywords::default, |apply| applied(&apply));
+    let apply = args.get("apply");
+    let apply = apply.and_then(|apply| apply.as_dict().cloned());
     Attempt {
         fields,
         includes: vec![Found {
             what,
             label: None,
             params,
-            apply,
+            apply: apply.unwrap_or_default(),
         }],
         ..Attempt::default()
     }
@@ -248,9 +248,9 @@ fn standing_in(enclosing: &Rc<Enclosing>, folder: PathBuf) -> Rc<Enclosing> {
 }
 
 /// Reads `apply:`: keywords for everything included.
-fn applied(apply: &Value) -> Keywords {
+fn applied(apply: &Dict) -> Keywords {
     let mut keywords = Keywords::default();
-    for (name, value) in apply.as_dict().map(Dict::entries).unwrap_or_default() {
+    for (name, value) in apply.entries() {
         keywords.set(name.as_str().unwrap_or_default(), value);
     }
     keywords

@@ -115,6 +115,7 @@ fn count(n: usize) -> Value {
 impl Run<'_> {
     /// Runs a task through its loop, if it has one.
     pub(super) fn perform(&self, cx: &TaskContext<'_>) -> Attempt {
+        self.begin_progress();
         let Some(looping) = &cx.task.looping else {
             return self.attempt(cx, None);
         };
@@ -131,6 +132,9 @@ impl Run<'_> {
 
     /// Returns the items of a loop.
     fn items(&self, looping: &Loop, cx: &TaskContext<'_>) -> Result<Vec<Value>, Box<Error>> {
+        if let Some(items) = self.progress.borrow().items.as_list() {
+            return Ok(items.items());
+        }
         let over = self.terms(looping.lookup.as_deref(), &looping.over, cx)?;
         let items = super::eval::items(&over);
         let items = match (&looping.lookup, items) {
@@ -162,9 +166,16 @@ impl Run<'_> {
                 Some(&task.place),
             );
         }
-        let mut attempts = Vec::new();
-        for (at, item) in items.iter().enumerate() {
-            if at > 0 && control.pause > Duration::ZERO {
+        self.note_progress(task, |progress| {
+            progress.items = Value::list(items.to_vec());
+        });
+        // What came of items before a reboot is known.
+        let mut attempts = self.progress.borrow().done.clone();
+        if let Some(last) = attempts.last() {
+            Self::publish(task, cx.scope, last);
+        }
+        for (at, item) in items.iter().enumerate().skip(attempts.len()) {
+            if at > 0 && control.pause > Duration::ZERO && !self.is_going_back() {
                 crate::deadline::sleep(control.pause);
             }
             let own = cx.scope.clone();
@@ -178,6 +189,7 @@ impl Run<'_> {
                 Ok(stop) => stop,
                 Err(error) => return self.broken(&error, &cx),
             };
+            self.note_progress(task, |progress| progress.done.push(attempt.clone()));
             attempts.push(attempt);
             own.local.remove(&control.variable.as_str().into());
             if stop || self.controller.borrow().cancelled() {

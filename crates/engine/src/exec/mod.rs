@@ -8,11 +8,13 @@
 //! - state: variables and handlers (`vars`, `handlers`), held by `run` with the services it borrows;
 //! - services: templates, lookups, files (`eval`, `lookup`, `search`, `convert`, `roles`, `notify`);
 //! - task: one task with its loop, retries and conditions. It returns its effects (`effects`);
+//!   a reboot ends in it, and the run that goes on comes back to it (`reboot`, `checkpoint`, `trail`);
 //! - flow: the walk, the only recursion, which applies them.
 
 mod actions;
 mod argument_spec;
 mod attempt;
+mod checkpoint;
 mod convert;
 mod defaults;
 mod diff;
@@ -31,6 +33,7 @@ mod imports;
 mod include;
 mod jobs;
 mod join;
+mod kept;
 mod keyword;
 mod lookup;
 mod loops;
@@ -44,6 +47,7 @@ mod outcome;
 mod own_args;
 mod play;
 mod prompts;
+mod reboot;
 mod role;
 mod roles;
 mod run;
@@ -54,12 +58,13 @@ mod task;
 mod task_context;
 mod task_error;
 mod task_result;
+mod trail;
 mod validate;
 mod vars;
 
 pub use actions::does;
 pub use lookup::{Side, lookup_is_answered_by};
-pub use options::{Become, Controller, Entry, Options, Project};
+pub use options::{Become, Controller, Entry, Interruption, Options, Project};
 pub use search::open_folder;
 pub use task_error::FileError;
 
@@ -69,5 +74,15 @@ use amibake_protocol::event::Recap;
 ///
 /// The last event is `Finished`, come what may.
 pub fn run(project: &Project<'_>, options: &Options, controller: &mut dyn Controller) -> Recap {
-    run::Run::new(project, options, controller).run()
+    run::Run::new(project, options, controller).run(None)
+}
+
+/// Goes on with a run that a reboot interrupted, and returns the figures of the recap, those of before included.
+pub fn resume(
+    project: &Project<'_>,
+    options: &Options,
+    controller: &mut dyn Controller,
+    from: &Interruption,
+) -> Recap {
+    run::Run::new(project, options, controller).run(Some(from))
 }

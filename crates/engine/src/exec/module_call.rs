@@ -121,7 +121,7 @@ impl Run<'_> {
     }
 
     /// Returns whom a task runs as.
-    fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
+    pub(super) fn identity(&self, cx: &TaskContext<'_>) -> Result<Identity, TaskError> {
         self.allow_delegation(cx)?;
         let value = |name: &str, pick: &dyn Fn(&Keywords) -> &Option<Value>| {
             self.connection_value(cx, name, pick)

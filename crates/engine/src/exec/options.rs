@@ -1,6 +1,7 @@
 //! What a run is given: the project and the way to the controller. Options are the protocol's.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use amibake_playbook::files::Files;
 use amibake_protocol::ask::{Answer, Ask};
@@ -12,6 +13,14 @@ pub struct Project<'a> {
     /// Where the files are read from.
     pub files: &'a dyn Files,
     pub entries: Vec<Entry>,
+}
+
+/// Where a run was when its machine was rebooted.
+pub struct Interruption {
+    /// What the run gave the controller to keep.
+    pub checkpoint: Vec<u8>,
+    /// How long ago the machine was told to reboot.
+    pub ago: Duration,
 }
 
 /// The way to the controller.

@@ -2,10 +2,10 @@
 
 use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::event::{Diff, Status};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use super::model::{Keywords, RoleUse};
-use super::roles::Use;
+use super::kept;
 use super::task_error::TaskError;
 use super::vars::NewVars;
 use crate::censor::{self, NO_LOG};
@@ -14,7 +14,7 @@ use crate::censor::{self, NO_LOG};
 pub(super) type Fields = Map<String, Json>;
 
 /// What one execution of a task (one item of its loop), or all of them, came to.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 pub(super) struct Attempt {
     pub(super) fields: Fields,
     pub(super) diff: Vec<Diff>,
@@ -35,8 +35,9 @@ pub(super) struct Attempt {
 
 /// Fields of a result that the executor made itself, as values: JSON does not say whose a text is.
 /// What a machine sent is never among them.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 pub(super) struct Own {
+    #[serde(with = "kept::named")]
     fields: Vec<(String, Value)>,
     /// Those of each item of a loop.
     pub(super) items: Vec<Own>,
@@ -67,20 +68,24 @@ impl Own {
 }
 
 /// What an include is about to run.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Found {
     pub(super) what: What,
     /// The label of the item of the loop.
     pub(super) label: Option<String>,
     /// Variables of the include: its `vars`, and its loop's.
+    #[serde(with = "kept::dict")]
     pub(super) params: Dict,
-    pub(super) apply: Keywords,
+    /// `apply`: keywords for everything included.
+    #[serde(with = "kept::dict")]
+    pub(super) apply: Dict,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum What {
     Tasks(String),
-    Role(Box<RoleUse>, Box<Use>),
+    /// By the parameters of `include_role`.
+    Role(#[serde(with = "kept::dict")] Dict),
 }
 
 impl Attempt {

@@ -66,14 +66,7 @@ pub(super) fn check(action: &str, args: &Dict) -> Result<(), TaskError> {
     let names: Vec<String> = args.keys().iter().map(ToString::to_string).collect();
     let known_action = bare(action);
     if let Some((_, known)) = BY_NAMES.iter().find(|(name, _)| *name == known_action) {
-        let bad = unknown(&names, known);
-        return match bad.is_empty() {
-            true => Ok(()),
-            false => Err(refused(format!(
-                "Invalid options for {action}: {}",
-                bad.join(",")
-            ))),
-        };
+        return only(action, args, known);
     }
     if known_action == "include_vars" {
         return check_include_vars(&names);
@@ -81,6 +74,19 @@ pub(super) fn check(action: &str, args: &Dict) -> Result<(), TaskError> {
     match BY_SPEC.iter().find(|spec| spec.name == known_action) {
         Some(spec) => spec.check(action, &names),
         None => Ok(()),
+    }
+}
+
+/// Refuses what is not among the parameters that an action has, as Ansible's actions do that only know these.
+pub(super) fn only(action: &str, args: &Dict, known: &[&str]) -> Result<(), TaskError> {
+    let names: Vec<String> = args.keys().iter().map(ToString::to_string).collect();
+    let bad = unknown(&names, known);
+    match bad.is_empty() {
+        true => Ok(()),
+        false => Err(refused(format!(
+            "Invalid options for {action}: {}",
+            bad.join(",")
+        ))),
     }
 }
 

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use amibake_playbook::tags::Selection;
 use amibake_protocol::event::{Event, Place, Recap};
 
+use super::checkpoint::{Interrupted, Progress};
 use super::executor::Executor;
 use super::handlers::Handlers;
 use super::imports::Imports;
 use super::options::{Controller, Options, Project};
 use super::task_error::TaskError;
+use super::trail::Trail;
 use super::vars::Vars;
 use crate::worker::Workers;
 
@@ -65,6 +67,14 @@ pub(super) struct Run<'a> {
     pub(super) executor: RefCell<Box<dyn Executor>>,
     /// What was said of templates that failed: a loop need not say it for each item.
     pub(super) explained: RefCell<BTreeSet<String>>,
+    /// Number of the entry, and of the play in it.
+    pub(super) play_number: Cell<(usize, usize)>,
+    /// The way through this play so far.
+    pub(super) trail: RefCell<Trail>,
+    /// How far the task at hand is, if it may reboot the machine.
+    pub(super) progress: RefCell<Progress>,
+    /// What a reboot interrupted, until the walk is there again.
+    pub(super) interrupted: RefCell<Option<Interrupted>>,
     /// Facts as modules see them, without their prefix.
     pub(super) module_facts: RefCell<serde_json::Map<String, serde_json::Value>>,
 }
@@ -98,12 +108,19 @@ impl<'a> Run<'a> {
             stepping: Cell::new(options.step),
             executor: RefCell::new(Box::new(Workers::new(&options.login_user))),
             explained: RefCell::default(),
+            play_number: Cell::default(),
+            trail: RefCell::default(),
+            progress: RefCell::default(),
+            interrupted: RefCell::default(),
             module_facts: RefCell::default(),
         }
     }
 
-    /// Tells the controller, without the secrets of its author.
+    /// Tells the controller, without the secrets of its author. What was told before a reboot is not told again.
     pub(super) fn emit(&self, mut event: Event) {
+        if self.is_going_back() && !matches!(event, Event::Finished { .. }) {
+            return;
+        }
         self.options.secrets.event(&mut event);
         self.controller.borrow_mut().event(event);
     }

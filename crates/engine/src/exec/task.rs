@@ -100,7 +100,7 @@ impl Run<'_> {
 
     /// Asks the user under `--step`, as Ansible does: no by default, and `continue` for the rest.
     fn is_confirmed(&self, cx: &TaskContext<'_>) -> bool {
-        if !self.stepping.get() {
+        if !self.stepping.get() || self.is_going_back() {
             return true;
         }
         let name = self.task_name(cx);

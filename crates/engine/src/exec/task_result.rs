@@ -20,9 +20,13 @@ impl Run<'_> {
         start: Instant,
         mut ended: Attempt,
     ) -> Effects {
+        let found = ended.includes.clone();
         let loaded = self.load_all(cx, &mut ended);
         let (failed, skipped) = (ended.has_failed(), ended.is("skipped"));
         let mut effects = Effects::default();
+        if !loaded.is_empty() {
+            effects.found = found;
+        }
         if let Some(name) = &cx.task.register {
             effects.set.push((name.clone(), registered(&ended)));
         }

@@ -7,8 +7,10 @@ use std::rc::Rc;
 
 use amibake_playbook::template::Scope;
 use amibake_playbook::value::{Dict, Key, Value};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::kept;
 use super::model::{Enclosing, Keywords, Task};
 use super::role::Role;
 
@@ -48,13 +50,16 @@ pub(super) struct Vars {
 }
 
 /// Variables that a task sets: seen by itself at once, by others when it has not failed.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 pub(super) struct NewVars {
     /// `set_fact`.
+    #[serde(with = "kept::dict")]
     pub(super) set: Dict,
     /// `include_vars`.
+    #[serde(with = "kept::dict")]
     pub(super) included: Dict,
     /// Facts: those of a module, and of `set_fact` with `cacheable`.
+    #[serde(with = "kept::dict")]
     pub(super) facts: Dict,
     /// Facts for modules, which know no other variables.
     pub(super) module_facts: Map<String, Json>,
@@ -231,7 +236,8 @@ impl NewVars {
     }
 }
 
-fn fill(level: &Dict, with: &Dict) {
+/// Gives a level the variables of another.
+pub(super) fn fill(level: &Dict, with: &Dict) {
     for (name, value) in with.entries() {
         level.insert(name, value);
     }

@@ -226,9 +226,6 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
     .flatten()
 }
 
-/// Modules whose interface is known and which are not written yet.
-pub const NOT_YET: &[&str] = &["ansible.builtin.reboot"];
-
 /// The collection whose modules have no short names: Ansible ships others of the same ones.
 const BY_FULL_NAME: &str = "debops.";
 

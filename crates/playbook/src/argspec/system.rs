@@ -213,16 +213,10 @@ const MODPROBE: ModuleSpec = ModuleSpec::new(
 const REBOOT: ModuleSpec = ModuleSpec::new(
     "ansible.builtin.reboot",
     &[
-        Param::new("pre_reboot_delay", Kind::Int)
-            .default("0")
-            .aliases(&["pre_reboot_delay_sec"]),
-        Param::new("post_reboot_delay", Kind::Int)
-            .default("0")
-            .aliases(&["post_reboot_delay_sec"]),
-        Param::new("reboot_timeout", Kind::Int)
-            .default("600")
-            .aliases(&["reboot_timeout_sec"]),
-        Param::new("connect_timeout", Kind::Int).aliases(&["connect_timeout_sec"]),
+        Param::new("pre_reboot_delay", Kind::Int).default("0"),
+        Param::new("post_reboot_delay", Kind::Int).default("0"),
+        Param::new("reboot_timeout", Kind::Int).default("600"),
+        Param::new("connect_timeout", Kind::Int),
         Param::new("test_command", Kind::Str).default("whoami"),
         Param::new("msg", Kind::Str).default("Reboot initiated by Ansible"),
         Param::new("search_paths", Kind::List)

@@ -38,7 +38,6 @@ pub(super) enum Name {
 /// program has, and everything else.
 pub(super) fn here(name: &str) -> Name {
     match argspec::find(name) {
-        Some(spec) if argspec::NOT_YET.contains(&spec.name) => Name::Missing(spec.name),
         Some(spec) => Name::Module(spec),
         None if STATEMENTS.contains(&bare(name)) => Name::Statement,
         None => Name::Unknown,
@@ -68,7 +67,7 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
         all.push((*statement).to_owned());
         all.push(format!("ansible.builtin.{statement}"));
     }
-    for spec in argspec::all().filter(|spec| !argspec::NOT_YET.contains(&spec.name)) {
+    for spec in argspec::all() {
         for full in std::iter::once(&spec.name).chain(spec.aliases) {
             all.push((*full).to_owned());
             all.extend(full.rsplit('.').next().map(str::to_owned));
