@@ -2,11 +2,13 @@
 //!
 //! They name the user rather than its numbers, since `useradd` chooses those on the way.
 
+use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use serde::Serialize;
@@ -15,7 +17,13 @@ use crate::by_descriptor;
 use crate::context::{Context, Failure};
 use crate::place::{self, Place};
 use crate::run_command::Command;
+use crate::terminal::{Heard, Program, Terminal};
 use crate::users::{self, User};
+
+/// How often `ssh-keygen` asks for a passphrase.
+const ASKED: usize = 2;
+/// How long it may take to ask, or to end.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,9 +44,22 @@ pub enum Step {
         file: PathBuf,
         /// The arguments of `ssh-keygen` besides the file.
         arguments: Vec<String>,
+        /// What locks the private key, if anything does.
+        #[serde(skip)]
+        passphrase: Option<Passphrase>,
         /// Whether an older pair is replaced.
         overwrite: bool,
     },
+}
+
+/// What locks a private key; nothing shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passphrase(pub(crate) String);
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Takes one step.
@@ -55,8 +76,19 @@ pub(crate) fn take(step: &Step, context: &mut Context<'_>) -> Result<(), Failure
             name,
             file,
             arguments,
+            passphrase,
             overwrite,
-        } => make_key(&known(name)?, file, arguments, *overwrite, context),
+        } => {
+            let user = known(name)?;
+            let make = |new: &Path| {
+                let argv = keygen(arguments, new);
+                match passphrase {
+                    Some(passphrase) => make_locked(argv, passphrase, context),
+                    None => Command::new(argv).checked(context).map(|_| ()),
+                }
+            };
+            make_key(&user, file, *overwrite, make)
+        }
     }
 }
 
@@ -123,9 +155,8 @@ fn home_mode(login_defs: &str) -> u32 {
 fn make_key(
     user: &User,
     file: &Path,
-    arguments: &[String],
     overwrite: bool,
-    context: &mut Context<'_>,
+    make: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let file = Path::new(&user.home).join(file);
     let folder = file.parent().unwrap_or(Path::new("/"));
@@ -136,14 +167,59 @@ fn make_key(
     // Made where nobody else can write: ssh-keygen follows any link.
     let apart = tempfile::tempdir().map_err(|e| at(&file, &e))?;
     let new = apart.path().join("key");
-    let mut argv = vec!["ssh-keygen".to_owned()];
-    argv.extend_from_slice(arguments);
-    argv.extend(["-f".to_owned(), new.to_string_lossy().into_owned()]);
-    Command::new(argv).checked(context)?;
+    make(&new)?;
     for (from, to) in [(&new, &file), (&public_key(&new), &public_key(&file))] {
         give_key(from, to, user, overwrite).map_err(|e| at(to, &e))?;
     }
     Ok(())
+}
+
+fn keygen(arguments: &[String], file: &Path) -> Vec<String> {
+    let mut argv = vec!["ssh-keygen".to_owned()];
+    argv.extend_from_slice(arguments);
+    argv.extend(["-f".to_owned(), file.to_string_lossy().into_owned()]);
+    argv
+}
+
+/// Tells `ssh-keygen` the passphrase when it asks: among its arguments everybody could read it.
+fn make_locked(
+    argv: Vec<String>,
+    passphrase: &Passphrase,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let program = Program {
+        argv,
+        folder: None,
+        echo: false,
+    };
+    let mut terminal = Terminal::start(&program, context)?;
+    let line = format!("{}\n", passphrase.0).into_bytes();
+    // It asks twice; more often where the two differ, which they do not.
+    for _ in 0..=ASKED {
+        match terminal.hear(Some(PATIENCE), passphrase_asked)? {
+            Heard::Question(..) => terminal.say(&line)?,
+            Heard::Nothing(_) => {
+                return Err(Failure::new(
+                    "ssh-keygen did not ask for a passphrase for 15 minutes",
+                ));
+            }
+            Heard::End(said) => {
+                return match terminal.end() {
+                    Some(0) => Ok(()),
+                    _ => Err(Failure::new(String::from_utf8_lossy(&said).trim())),
+                };
+            }
+        }
+    }
+    Err(Failure::new("ssh-keygen did not take the passphrase"))
+}
+
+/// Returns where a question for the passphrase ends in what was said.
+fn passphrase_asked(said: &[u8]) -> Option<(usize, usize)> {
+    let text = String::from_utf8_lossy(said);
+    let questions = ["Enter passphrase", "Enter same passphrase again"];
+    let asked = questions.iter().any(|question| text.contains(question));
+    (asked && text.trim_end().ends_with(':')).then_some((0, said.len()))
 }
 
 fn make_key_folder(path: &Path, user: &User) -> io::Result<()> {
@@ -184,6 +260,33 @@ mod tests {
         assert_eq!(home_mode("UMASK\t\t022\nHOME_MODE\t0700\n"), 0o700);
         assert_eq!(home_mode("#HOME_MODE 0700\nUMASK 027\n"), 0o750);
         assert_eq!(home_mode(""), 0o755);
+    }
+
+    #[test]
+    fn a_key_is_locked_by_its_passphrase_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let arguments = ["-q", "-t", "ed25519", "-C", "x"].map(str::to_owned);
+        let facts = serde_json::Map::new();
+        let mut context = Context {
+            check: false,
+            diff: false,
+            environment: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
+            facts: &facts,
+            output: &mut |_, _| {},
+        };
+        let passphrase = Passphrase("opens it".to_owned());
+        make_locked(keygen(&arguments, &file), &passphrase, &context).unwrap();
+        let mut opens = |passphrase: &str| {
+            let file = file.to_string_lossy();
+            let argv = ["ssh-keygen", "-y", "-P", passphrase, "-f", &file];
+            let ran = Command::new(argv).run(&mut context);
+            ran.is_ok_and(|ran| ran.rc == 0)
+        };
+        assert!(opens("opens it") && !opens("another") && !opens(""));
+        let shown = format!("{passphrase:?}");
+        assert_eq!(shown, "***");
     }
 
     #[test]

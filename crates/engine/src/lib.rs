@@ -25,5 +25,6 @@ pub mod run_command;
 mod shlex;
 pub mod source;
 mod splitlines;
+mod terminal;
 pub mod users;
 pub mod worker;

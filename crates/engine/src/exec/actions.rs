@@ -40,6 +40,7 @@ const OWN: &[&str] = &[
     "fail",
     "fetch",
     "gather_facts",
+    "group_by",
     "import_role",
     "import_tasks",
     "include_role",
@@ -95,7 +96,8 @@ impl Run<'_> {
             "include_role" => self.find_role(cx),
             "setup" | "gather_facts" => self.setup(cx),
             "wait_for_connection" => Ok(plain(json!({"changed": false, "elapsed": 0}))),
-            "add_host" | "group_by" => Err(refused(format!(
+            "group_by" => self.group_by(cx),
+            "add_host" => Err(refused(format!(
                 "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
                 task.action
             ))),

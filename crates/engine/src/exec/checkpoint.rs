@@ -9,8 +9,10 @@ use amibake_protocol::event::Recap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::grouping::Grouping;
 use super::handlers::Waiting;
 use super::kept;
+use super::magic;
 use super::model::Task;
 use super::options::Interruption;
 use super::outcome::Attempt;
@@ -25,6 +27,7 @@ struct Checkpoint {
     way: Vec<Mark>,
     vars: KeptVars,
     module_facts: Map<String, Json>,
+    grouping: Grouping,
     recap: Recap,
     /// Tasks begun before the one that reboots.
     index: u32,
@@ -96,6 +99,7 @@ impl Run<'_> {
                 play: vars.play.clone(),
             },
             module_facts: self.module_facts.borrow().clone(),
+            grouping: self.grouping.borrow().clone(),
             recap: self.recap.get(),
             index: self.index.get().saturating_sub(1),
             stepping: self.stepping.get(),
@@ -121,6 +125,8 @@ impl Run<'_> {
             super::vars::fill(level, with);
         }
         self.module_facts.replace(checkpoint.module_facts.clone());
+        self.grouping.replace(checkpoint.grouping.clone());
+        magic::set_groups(self);
         self.play_number.set(checkpoint.play);
         self.trail
             .replace(Trail::again(std::mem::take(&mut checkpoint.way)));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use amibake_playbook::argspec;
+use amibake_playbook::template::Scope;
 use amibake_playbook::value::{Dict, Moment, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -16,7 +16,7 @@ use super::run::{Run, Stop};
 use super::search;
 use super::task_context::TaskContext;
 use super::task_error::{FileError, TaskError, refused};
-use super::vars::NewVars;
+use super::vars::{NewVars, VarScope};
 
 /// Reads a play's `vars_files`; of a list in it the first that is there.
 pub(super) fn load_vars_files(
@@ -62,19 +62,16 @@ impl Run<'_> {
     /// `include_vars`: a file, or the files of a folder.
     pub(super) fn include_vars(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
-        if let (Some(spec), Json::Object(args)) = (
-            argspec::find("include_vars"),
-            eval::raw_json(&Value::Dict(args.clone())),
-        ) {
-            Self::refuse_values(spec, &args)?;
-        }
         let text = |name: &str| args.get(name).map(|value| value.to_string());
         let (all, mut read) = (Dict::new(), Vec::new());
         let done = self.read_variables(cx, &args, &all, &mut read);
-        let given = match text("name") {
+        let mut given = match text("name") {
             Some(name) => Dict::from_iter([(name.as_str().into(), Value::Dict(all))]),
             None => all,
         };
+        if done.is_ok() && text("hash_behaviour").as_deref() == Some("merge") {
+            given = self.merged_with_known(cx, &given)?;
+        }
         let shown: Vec<_> = read.iter().map(|file| json!(file)).collect();
         let mut attempt = plain(json!({"changed": false, "ansible_included_var_files": shown}));
         attempt.put("ansible_facts", &Value::Dict(given.clone()));
@@ -90,6 +87,25 @@ impl Run<'_> {
             }),
         }
         Ok(attempt)
+    }
+
+    /// Returns variables in which mappings have what the task sees of them already, too.
+    fn merged_with_known(&self, cx: &TaskContext<'_>, new: &Dict) -> Result<Dict, TaskError> {
+        let merged = Dict::new();
+        for (name, value) in new.entries() {
+            let known = Scope::get(cx.scope, &name.value().to_string());
+            // What is in a mapping stays the template that it is.
+            let known = known.map(|known| match known {
+                Value::Template(_) => self.render(&known, cx.scope, cx.enclosing),
+                known => Ok(known),
+            });
+            let value = match (known.transpose()?, &value) {
+                (Some(Value::Dict(old)), Value::Dict(new)) => Value::Dict(merge(&old, new)),
+                _ => value,
+            };
+            merged.insert(name, value);
+        }
+        Ok(merged)
     }
 
     /// Reads what an `include_vars` names into `all`, and tells which files had something to give.
@@ -218,25 +234,35 @@ impl Run<'_> {
         let path = search::find(self, cx.enclosing, "templates", src)?;
         let text = self.read_text(&path)?;
         let scope = cx.scope.with_local();
-        let shown = path.to_string_lossy();
-        scope.local.set("ansible_managed", self.managed());
-        scope.local.set("template_path", Value::str(&shown));
-        scope.local.set("template_fullpath", Value::str(&shown));
-        let controller = &self.options.controller;
-        scope
-            .local
-            .set("template_host", Value::str(&controller.hostname));
-        scope
-            .local
-            .set("template_uid", Value::str(&controller.user));
-        self.set_template_times(&path, &scope.local);
-        if let Some(dest) = given.get("dest").and_then(Json::as_str) {
-            scope.local.set("template_destpath", Value::str(dest));
-        }
+        let dest = given.get("dest").and_then(Json::as_str);
+        self.describe_template(src, &path, dest, &scope);
         let rendered = self
             .render_file(&text, &path, given, &scope, cx.enclosing)
             .map_err(|e| refused(e.message))?;
         Ok((rendered, path))
+    }
+
+    /// Tells a template about itself: how it was named, where it is, whose, and what it becomes.
+    pub(super) fn describe_template(
+        &self,
+        name: &str,
+        path: &Path,
+        dest: Option<&str>,
+        scope: &VarScope,
+    ) {
+        if !scope.has("ansible_managed") {
+            scope
+                .local
+                .set("ansible_managed", Value::str("Ansible managed"));
+        }
+        let controller = &self.options.controller;
+        let set = |name: &str, value: Value| scope.local.set(name, value);
+        set("template_path", Value::str(name));
+        set("template_fullpath", Value::str(path.to_string_lossy()));
+        set("template_host", Value::str(&controller.hostname));
+        set("template_uid", Value::str(&controller.user));
+        set("template_destpath", dest.map_or(Value::None, Value::str));
+        self.set_template_times(path, &scope.local);
     }
 
     /// Tells a template when it was changed and when it is rendered, by this machine's clock.
@@ -257,25 +283,19 @@ impl Run<'_> {
             local.set("template_mtime", here(time));
         }
     }
-
-    fn managed(&self) -> Value {
-        let set = amibake_playbook::template::Scope::get(
-            &self.vars.scope(&Rc::new(nothing_enclosing()), None),
-            "ansible_managed",
-        );
-        set.unwrap_or_else(|| Value::str("Ansible managed"))
-    }
 }
 
-fn nothing_enclosing() -> Enclosing {
-    Enclosing {
-        parent: None,
-        keywords: super::model::Keywords::default(),
-        role: None,
-        include_params: Dict::new(),
-        dynamic: false,
-        folder: PathBuf::new(),
+/// Returns a mapping with what both have; where both have a mapping that is merged too, and else the new value counts.
+fn merge(old: &Dict, new: &Dict) -> Dict {
+    let merged = old.copy();
+    for (key, value) in new.entries() {
+        let value = match (key.as_str().and_then(|name| merged.get(name)), &value) {
+            (Some(Value::Dict(old)), Value::Dict(new)) => Value::Dict(merge(&old, new)),
+            _ => value,
+        };
+        merged.insert(key, value);
     }
+    merged
 }
 
 /// Whether a regular expression is found in a name.

@@ -189,6 +189,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
                 .read_text(&path)
                 .map_err(|e| Error::failed(e.to_string()))?;
             let scope = self.scope.with_local();
+            self.run.describe_template(&name, &path, None, &scope);
             for (key, value) in options
                 .get("template_vars")
                 .and_then(Value::as_dict)
@@ -197,9 +198,6 @@ impl<'r, 'a> Controllers<'r, 'a> {
             {
                 scope.local.insert(key, value);
             }
-            scope
-                .local
-                .set("template_path", Value::str(path.to_string_lossy()));
             let given: Map<String, serde_json::Value> = options
                 .iter()
                 .filter(|(name, _)| TEMPLATE.contains(&name.as_str()))

@@ -12,7 +12,6 @@ use serde_json::{Map, Value as Json};
 
 use super::eval;
 use super::model::{Enclosing, Play};
-use super::options::Options;
 use super::role::Role;
 use super::run::{Run, Stop};
 
@@ -34,17 +33,7 @@ pub(super) fn set(run: &Run<'_>) {
         .unwrap_or_default();
     magic.set("inventory_hostname", host.clone());
     magic.set("inventory_hostname_short", Value::str(short));
-    let shown = Dict::new();
-    for (name, hosts) in groups(options) {
-        shown.set(&name, texts(&hosts));
-    }
-    magic.set("groups", Value::Dict(shown));
-    let mut names = options.group_names.clone();
-    names.sort();
-    if names.is_empty() {
-        names.push("ungrouped".to_owned());
-    }
-    magic.set("group_names", texts(&names));
+    set_groups(run);
     magic.set("ansible_check_mode", Value::Bool(options.check));
     magic.set("ansible_diff_mode", Value::Bool(options.diff));
     magic.set(
@@ -68,6 +57,35 @@ pub(super) fn set(run: &Run<'_>) {
     add(&run.vars.extra, &options.extra_vars);
     set_connection(run);
     set_hosts(run);
+}
+
+/// Sets what is known of groups: the inventory's, and those that the run has made.
+pub(super) fn set_groups(run: &Run<'_>) {
+    let magic = &run.vars.magic;
+    let shown = Dict::new();
+    for (name, hosts) in groups(run) {
+        shown.set(&name, texts(&hosts));
+    }
+    magic.set("groups", Value::Dict(shown));
+    let mut names = group_names(run);
+    names.sort();
+    if names.is_empty() {
+        names.push("ungrouped".to_owned());
+    }
+    magic.set("group_names", texts(&names));
+}
+
+/// Takes a group in that the host has joined, and what the playbook says of it.
+pub(super) fn regroup(run: &Run<'_>) {
+    set_groups(run);
+    let folder = run.entry_dir.borrow().clone();
+    set_beside(run, &folder);
+}
+
+/// Returns the groups of the host, parents before their children, without `all`.
+fn group_names(run: &Run<'_>) -> Vec<String> {
+    let known = &run.options.group_names;
+    [known.clone(), run.grouping.borrow().names(known)].concat()
 }
 
 /// Sets what Ansible says of a connection where neither the inventory nor a task does.
@@ -111,7 +129,7 @@ fn set_connection(run: &Run<'_>) {
 fn set_hosts(run: &Run<'_>) {
     let (options, vars) = (run.options, &run.vars);
     vars.is_localhost.set(options.every_play);
-    for name in groups(options).get("all").into_iter().flatten() {
+    for name in groups(run).get("all").into_iter().flatten() {
         let known = options.others.get(name).map(|other| {
             let own = vars.magic.copy();
             own.set("inventory_hostname", Value::str(name));
@@ -151,8 +169,9 @@ fn rendered(own: &Dict) -> Dict {
     all
 }
 
-/// Returns the inventory's groups; without an inventory, those that every host is in.
-fn groups(options: &Options) -> Groups {
+/// Returns the inventory's groups; without an inventory, those that every host is in. The run's own are among them.
+fn groups(run: &Run<'_>) -> Groups {
+    let options = run.options;
     let mut groups = options.groups.clone();
     let host = || vec![options.inventory_hostname.clone()];
     groups.entry("all".to_owned()).or_insert_with(host);
@@ -160,6 +179,8 @@ fn groups(options: &Options) -> Groups {
     groups
         .entry("ungrouped".to_owned())
         .or_insert_with(|| if is_alone { host() } else { Vec::new() });
+    let grouping = run.grouping.borrow();
+    grouping.fill(&mut groups, &options.inventory_hostname);
     groups
 }
 
@@ -193,10 +214,16 @@ pub(super) fn enter(run: &Run<'_>, folder: &Path, vars: &Map<String, Json>) {
         .set("playbook_dir", Value::str(folder.to_string_lossy()));
     run.vars.entry.clear();
     add(&run.vars.entry, vars);
+    run.entry_dir.replace(folder.to_path_buf());
+    set_beside(run, folder);
+}
+
+/// Reads the `group_vars` and `host_vars` in the playbook's folder, weakest first.
+fn set_beside(run: &Run<'_>, folder: &Path) {
     let host = &run.options.inventory_hostname;
     run.vars.beside.clear();
-    // The playbook's own group_vars and host_vars, weakest first.
-    let groups = std::iter::once("all").chain(run.options.group_names.iter().map(String::as_str));
+    let names = group_names(run);
+    let groups = std::iter::once("all").chain(names.iter().map(String::as_str));
     let read = |kind: &str, name: &str| {
         if let Err(stop) = read_beside(run, &folder.join(kind).join(name)) {
             run.warn(stop.0, None);
@@ -309,15 +336,15 @@ pub(super) fn check_strategy(
 
 /// Returns whether a play's `hosts` name this host.
 pub(super) fn is_ours(run: &Run<'_>, play: &Play, enclosing: &Rc<Enclosing>) -> Result<bool, Stop> {
-    if run.options.every_play {
-        return Ok(true);
-    }
     let scope = run.vars.scope_of_play();
-    let hosts = run
-        .render(&play.hosts, &scope, enclosing)
-        .map_err(|e| Stop(e.to_string()))?;
-    let patterns = eval::texts(&hosts);
-    let matched = hosts::matching(&groups(run.options), &patterns).map_err(|e| Stop(told(&e)))?;
+    let hosts = run.render(&play.hosts, &scope, enclosing);
+    if run.options.every_play {
+        let patterns = hosts.map_or_else(|_| Vec::new(), |hosts| eval::texts(&hosts));
+        let grouping = run.grouping.borrow();
+        return Ok(!patterns.iter().any(|pattern| grouping.leaves_out(pattern)));
+    }
+    let patterns = eval::texts(&hosts.map_err(|e| Stop(e.to_string()))?);
+    let matched = hosts::matching(&groups(run), &patterns).map_err(|e| Stop(told(&e)))?;
     // What is written plainly was judged before the run; a template is judged here.
     if matched.controller && !run.options.limited {
         return Err(Stop(format!(

@@ -28,6 +28,7 @@ mod file_tests;
 mod files;
 mod first_found;
 mod flow;
+mod grouping;
 mod handlers;
 mod imports;
 mod include;

@@ -16,6 +16,7 @@ use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
 use crate::args::Args;
 use crate::open_files::{FEW, FdLimit};
+use crate::shlex;
 use crate::source::Source;
 use crate::worker::{Identity, Method};
 
@@ -248,7 +249,9 @@ impl Run<'_> {
                     .get("_raw_params")
                     .or_else(|| given.get("cmd"))
                     .and_then(Json::as_str);
-                if let Some(name) = raw.and_then(|raw| raw.split_whitespace().next()) {
+                let words = raw.map(|raw| shlex::split(raw.trim()));
+                let words = words.transpose().map_err(refused)?;
+                if let Some(name) = words.iter().flatten().next() {
                     self.open_source(cx, name, false, &mut sources)?;
                 }
             }

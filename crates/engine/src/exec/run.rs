@@ -9,6 +9,7 @@ use amibake_protocol::event::{Event, Place, Recap};
 
 use super::checkpoint::{Interrupted, Progress};
 use super::executor::Executor;
+use super::grouping::Grouping;
 use super::handlers::Handlers;
 use super::imports::Imports;
 use super::options::{Controller, Options, Project};
@@ -75,6 +76,10 @@ pub(super) struct Run<'a> {
     pub(super) progress: RefCell<Progress>,
     /// What a reboot interrupted, until the walk is there again.
     pub(super) interrupted: RefCell<Option<Interrupted>>,
+    /// What `group_by` has made.
+    pub(super) grouping: RefCell<Grouping>,
+    /// The folder of the entry at hand, whose `group_vars` and `host_vars` hold.
+    pub(super) entry_dir: RefCell<PathBuf>,
     /// Facts as modules see them, without their prefix.
     pub(super) module_facts: RefCell<serde_json::Map<String, serde_json::Value>>,
 }
@@ -112,6 +117,8 @@ impl<'a> Run<'a> {
             trail: RefCell::default(),
             progress: RefCell::default(),
             interrupted: RefCell::default(),
+            grouping: RefCell::default(),
+            entry_dir: RefCell::default(),
             module_facts: RefCell::default(),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{Kind, ModuleSpec, Param};
 
-pub(super) const MODULES: &[ModuleSpec] = &[VALIDATE_ARGUMENT_SPEC, SET_STATS, ASYNC_STATUS];
+pub(super) const MODULES: &[ModuleSpec] =
+    &[VALIDATE_ARGUMENT_SPEC, GROUP_BY, SET_STATS, ASYNC_STATUS];
 
 const VALIDATE_ARGUMENT_SPEC: ModuleSpec = ModuleSpec::new(
     "ansible.builtin.validate_argument_spec",
@@ -21,6 +22,14 @@ const ASYNC_STATUS: ModuleSpec = ModuleSpec::new(
             .default("status")
             .choices(&["status", "cleanup"]),
         Param::new("_async_dir", Kind::Str),
+    ],
+);
+
+const GROUP_BY: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.group_by",
+    &[
+        Param::new("key", Kind::Str).required(),
+        Param::new("parents", Kind::List),
     ],
 );
 

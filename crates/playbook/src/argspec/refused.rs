@@ -10,9 +10,6 @@ pub const LINKS_ARE_FOLLOWED: &str =
 #[must_use]
 pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static str> {
     match (spec.name, param) {
-        ("ansible.builtin.include_vars", "hash_behaviour") if text == "merge" => {
-            Some("a mapping replaces the one before; the filter `combine` merges")
-        }
         ("ansible.builtin.service", "use") if !is_manager(text) => {
             Some("services are managed by `systemd` or `sysvinit`")
         }

@@ -509,19 +509,33 @@ fn flat(value: &Value) -> Value {
     Value::list(each.collect())
 }
 
-/// Returns the first word of a command.
+/// Returns the first word of a command; quotes keep its spaces in it.
 fn first_word(name: &Name) -> Name {
-    let mut pieces = Vec::new();
+    let (mut pieces, mut quote, mut begun) = (Vec::new(), None, false);
     for piece in &name.0 {
-        match piece {
-            Piece::Text(text) => match text.trim_start().split_once(char::is_whitespace) {
-                Some((word, _)) => {
-                    pieces.push(Piece::Text(word.to_owned()));
-                    break;
+        let Piece::Text(text) = piece else {
+            begun = true;
+            pieces.push(piece.clone());
+            continue;
+        };
+        let (mut word, mut ended) = (String::new(), false);
+        for letter in text.chars() {
+            match quote {
+                Some(open) if letter == open => quote = None,
+                None if matches!(letter, '"' | '\'') => (quote, begun) = (Some(letter), true),
+                None if letter.is_whitespace() => ended = begun,
+                _ => {
+                    word.push(letter);
+                    begun = true;
                 }
-                None => pieces.push(piece.clone()),
-            },
-            open => pieces.push(open.clone()),
+            }
+            if ended {
+                break;
+            }
+        }
+        pieces.push(Piece::Text(word));
+        if ended {
+            break;
         }
     }
     Name(pieces)

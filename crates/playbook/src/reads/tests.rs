@@ -64,6 +64,7 @@ fn what_names_can_mean_travels() {
             &["conf/a.j2"],
         ),
         ("script: 'steps/{{ env }}.sh a b'", &["steps/prod.sh"]),
+        ("script: '\"steps/{{ env }}.sh\" a b'", &["steps/prod.sh"]),
         ("include_vars: 'envs/{{ env }}.yml'", &["envs/prod.yml"]),
         (
             "include_vars: {dir: '{{ base }}'}",

@@ -13,6 +13,7 @@ const NOWHERE: &[&str] = &[
     "assert",
     "debug",
     "fail",
+    "group_by",
     "import_role",
     "import_tasks",
     "include_role",

@@ -263,8 +263,8 @@ proptest::proptest! {
 fn values_that_are_not_supported_are_refused_by_name() {
     for (task, complaint) in [
         (
-            "include_vars: {file: a.yml, hash_behaviour: merge}",
-            "`hash_behaviour: merge` of ansible.builtin.include_vars is not supported",
+            "service: {name: a, use: openrc}",
+            "`use: openrc` of ansible.builtin.service is not supported",
         ),
         (
             "template: {src: a, dest: /b, output_encoding: iso-8859-1}",

@@ -1,7 +1,6 @@
 //! `expect`: runs a program on a terminal of its own, and answers what it asks.
 
 mod split;
-mod terminal;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -15,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use super::command::{moment, span};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use terminal::{Heard, Program, Terminal};
+use crate::terminal::{Heard, Program, Terminal};
 
 pub(super) struct Expect;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
-use crate::account::public_key;
+use crate::account::{Passphrase, public_key};
 use crate::args::Args;
 use crate::change::Change;
 use crate::module::{Context, Failure, StateModule};
@@ -58,6 +58,7 @@ struct SshKey {
     file: PathBuf,
     kind: String,
     bits: i64,
+    passphrase: Option<Passphrase>,
     comment: String,
 }
 
@@ -240,9 +241,6 @@ impl StateModule for User {
 }
 
 fn ssh_key(args: &Args, context: &Context<'_>) -> Result<SshKey, Failure> {
-    if args.has("ssh_key_passphrase") {
-        return Err(Failure::new("'ssh_key_passphrase' is not supported yet"));
-    }
     let kind = args.str("ssh_key_type").unwrap_or("rsa").to_owned();
     let file = args
         .str("ssh_key_file")
@@ -260,6 +258,9 @@ fn ssh_key(args: &Args, context: &Context<'_>) -> Result<SshKey, Failure> {
         file: PathBuf::from(file),
         kind,
         bits: args.int("ssh_key_bits").unwrap_or(0),
+        passphrase: args
+            .str("ssh_key_passphrase")
+            .map(|text| Passphrase(text.to_owned())),
         comment: comment.unwrap_or_else(|| format!("ansible-generated on {}", host())),
     })
 }

@@ -243,11 +243,14 @@ fn ssh_key(want: &Want, now: &Now) -> Option<Change> {
         arguments.extend(["-b".to_owned(), key.bits.to_string()]);
     }
     arguments.extend(["-C".to_owned(), key.comment.clone()]);
-    arguments.extend(["-N".to_owned(), String::new()]);
+    if key.passphrase.is_none() {
+        arguments.extend(["-N".to_owned(), String::new()]);
+    }
     Some(Change::Account(Step::SshKey {
         name: want.name.clone(),
         file: key.file.clone(),
         arguments,
+        passphrase: key.passphrase.clone(),
         overwrite: there,
     }))
 }

@@ -354,8 +354,8 @@ fn only_what_is_there_is_proposed() {
             .unwrap_err()
             .to_string()
     };
-    // `subversion` and `expect` are Ansible's, and not here.
-    for task in ["subvresion: {repo: a}", "exepct: {command: a}"] {
+    // `subversion` and `add_host` are Ansible's, and not here.
+    for task in ["subvresion: {repo: a}", "ad_host: {name: a}"] {
         assert!(!shown(task).contains("did you mean"), "{}", shown(task));
     }
     assert!(shown("lineinfle: {path: /a}").contains("did you mean `lineinfile`?"));

@@ -30,14 +30,16 @@ const BEFORE_TYPING: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_millis(100);
 
 /// What is to run.
-pub(super) struct Program<'a> {
-    pub(super) argv: Vec<String>,
-    pub(super) folder: Option<&'a str>,
+pub(crate) struct Program<'a> {
+    pub(crate) argv: Vec<String>,
+    /// Where it runs.
+    pub(crate) folder: Option<&'a str>,
     /// Whether the terminal shows what is typed.
-    pub(super) echo: bool,
+    pub(crate) echo: bool,
 }
 
-pub(super) struct Terminal {
+/// A program that runs on a terminal.
+pub(crate) struct Terminal {
     master: File,
     child: Child,
     said: Vec<u8>,
@@ -45,7 +47,7 @@ pub(super) struct Terminal {
 }
 
 /// What came of listening, and all that was said.
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// The question with this number was asked.
     Question(usize, Vec<u8>),
     /// Nothing that is expected, for too long.
@@ -56,7 +58,7 @@ pub(super) enum Heard {
 
 impl Terminal {
     /// Starts a program as the leader of a session whose terminal is a new one.
-    pub(super) fn start(program: &Program<'_>, context: &Context<'_>) -> Result<Self, Failure> {
+    pub(crate) fn start(program: &Program<'_>, context: &Context<'_>) -> Result<Self, Failure> {
         let name = program.argv.first().map_or("", String::as_str);
         let found = bin_path(name, context).ok_or_else(|| {
             Failure::new(format!(
@@ -100,7 +102,7 @@ impl Terminal {
 
     /// Listens until `asked` finds a question in what was said since the last one. It tells which
     /// question it is, and where it ends.
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &mut self,
         silence: Option<Duration>,
         asked: impl Fn(&[u8]) -> Option<(usize, usize)>,
@@ -161,7 +163,8 @@ impl Terminal {
         }
     }
 
-    pub(super) fn say(&mut self, line: &[u8]) -> Result<(), Failure> {
+    /// Types a line.
+    pub(crate) fn say(&mut self, line: &[u8]) -> Result<(), Failure> {
         sleep(BEFORE_TYPING);
         self.master
             .write_all(line)
@@ -169,7 +172,7 @@ impl Terminal {
     }
 
     /// Takes the terminal away and ends the program, asking first. Returns its exit status.
-    pub(super) fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         if let Ok(nothing) = File::open("/dev/null") {
             self.master = nothing;
         }

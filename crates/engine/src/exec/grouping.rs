@@ -1,0 +1,165 @@
+//! `group_by`: groups that this host joins while the run goes on.
+//!
+//! Every host runs by itself, so that `groups` shows this one alone in them. What plays see of it is exact: whether they
+//! are for this host, its `group_names`, and the playbook's `group_vars` of the group.
+
+use amibake_playbook::fnmatch::Pattern;
+use amibake_playbook::hosts::Groups;
+use amibake_playbook::value::{Source, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::actions::plain;
+use super::eval;
+use super::magic;
+use super::outcome::Attempt;
+use super::run::Run;
+use super::task_context::TaskContext;
+use super::task_error::TaskError;
+
+/// The groups that the run has made.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Grouping {
+    /// Those that the host is in, in the order of joining, with the parents of each.
+    joined: Vec<(String, Vec<String>)>,
+    /// What names such a group, as far as it is written: `os_*` of `os_{{ ansible_distribution }}`.
+    names: Vec<String>,
+}
+
+impl Grouping {
+    /// Adds the host to its groups among those of the inventory.
+    pub(super) fn fill(&self, groups: &mut Groups, host: &str) {
+        for (group, parents) in &self.joined {
+            for name in parents.iter().chain([group]) {
+                let hosts = groups.entry(name.clone()).or_default();
+                if !hosts.iter().any(|known| known == host) {
+                    hosts.push(host.to_owned());
+                }
+            }
+        }
+        if let (false, Some(alone)) = (self.joined.is_empty(), groups.get_mut("ungrouped")) {
+            alone.retain(|known| known != host);
+        }
+    }
+
+    /// Returns the groups that the host has joined, parents before their children, without those in `known`.
+    pub(super) fn names(&self, known: &[String]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (group, parents) in &self.joined {
+            for name in parents.iter().chain([group]) {
+                if name != "all" && !known.contains(name) && !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        names
+    }
+
+    /// Returns whether a pattern of hosts names a group that some `group_by` makes, and that this host has not joined.
+    /// Without an inventory every other name means this host.
+    pub(super) fn leaves_out(&self, pattern: &str) -> bool {
+        let made = self
+            .names
+            .iter()
+            .any(|name| Pattern::new(name).matches(pattern));
+        let joined = self.names(&[]);
+        made && !joined.iter().any(|name| name == pattern)
+    }
+
+    /// Joins a group. Returns whether there was something new in that.
+    fn join(&mut self, group: &str, parents: Vec<String>) -> bool {
+        match self.joined.iter_mut().find(|(known, _)| known == group) {
+            Some((_, known)) => {
+                let before = known.len();
+                for parent in parents {
+                    if !known.contains(&parent) {
+                        known.push(parent);
+                    }
+                }
+                known.len() > before
+            }
+            None => {
+                self.joined.push((group.to_owned(), parents));
+                true
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// `group_by`.
+    pub(super) fn group_by(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
+        let args = self.args(cx)?;
+        let Some(key) = args.get("key") else {
+            let msg = "the 'key' param is required when using group_by";
+            return Ok(plain(json!({"failed": true, "changed": false, "msg": msg})));
+        };
+        let named = |text: String| text.replace(' ', "-");
+        let group = named(key.to_string());
+        let parents = args
+            .get("parents")
+            .map_or_else(|| vec!["all".to_owned()], |parents| eval::texts(&parents));
+        let parents: Vec<String> = parents.into_iter().map(named).collect();
+        let mut attempt = plain(json!({
+            "add_group": group, "parent_groups": parents,
+        }));
+        let written = self.written_args(cx)?.get("key");
+        let changed = {
+            let mut grouping = self.grouping.borrow_mut();
+            grouping.names.extend(written.as_ref().and_then(pattern_of));
+            let is_member = self.options.group_names.contains(&group);
+            grouping.join(&group, parents) && !is_member
+        };
+        magic::regroup(self);
+        attempt.put("changed", &Value::Bool(changed));
+        Ok(attempt)
+    }
+}
+
+/// Returns the shell pattern of what a template can give, if some of it is written.
+fn pattern_of(written: &Value) -> Option<String> {
+    let Value::Template(source) = written else {
+        return None;
+    };
+    let Source { text, .. } = &**source;
+    let mut pattern = String::new();
+    let mut rest: &str = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        pattern.push_str(before);
+        pattern.push('*');
+        rest = after.split_once("}}").map_or("", |(_, after)| after);
+    }
+    pattern.push_str(rest);
+    let pattern = pattern.replace(' ', "-");
+    (!pattern.trim_matches('*').is_empty()).then_some(pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_what_is_written_of_a_key() {
+        let pattern = |text: &str| pattern_of(&Value::authored(text, None));
+        assert_eq!(pattern("os_{{ a }}"), Some("os_*".to_owned()));
+        assert_eq!(pattern("{{ a }} {{ b }}x"), Some("*-*x".to_owned()));
+        assert_eq!(pattern("{{ a }}"), None);
+        assert_eq!(pattern("plain"), None);
+    }
+
+    #[test]
+    fn a_group_that_others_join_leaves_this_host_out() {
+        let mut grouping = Grouping::default();
+        grouping.names.push("os_*".to_owned());
+        assert!(grouping.join("os_Debian", vec!["linux".to_owned()]));
+        assert!(!grouping.join("os_Debian", vec!["linux".to_owned()]));
+        assert!(grouping.leaves_out("os_RedHat"));
+        assert!(!grouping.leaves_out("os_Debian"));
+        assert!(!grouping.leaves_out("web"));
+        let mut groups = Groups::from([("ungrouped".to_owned(), vec!["h".to_owned()])]);
+        grouping.fill(&mut groups, "h");
+        assert_eq!(groups["os_Debian"], ["h"]);
+        assert_eq!(groups["linux"], ["h"]);
+        assert!(groups["ungrouped"].is_empty());
+    }
+}
