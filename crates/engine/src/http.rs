@@ -568,12 +568,39 @@ fn failure(error: &ureq::Error, url: &str) -> HttpError {
                 "[Errno {code}] {}",
                 nix::errno::Errno::from_raw(code).desc()
             ),
-            None => looked_up(&e.to_string()),
+            None => match e.get_ref().and_then(|e| e.downcast_ref()) {
+                Some(e) => untrusted(e, url),
+                None => looked_up(&e.to_string()),
+            },
         },
+        ureq::Error::Rustls(e) => untrusted(e, url),
         ureq::Error::ConnectionFailed => "[Errno 111] Connection refused".to_owned(),
         other => other.to_string(),
     };
     HttpError::Failed { reason }
+}
+
+/// Says as OpenSSL does why a server is not believed.
+fn untrusted(error: &rustls::Error, url: &str) -> String {
+    use rustls::CertificateError as Wrong;
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return error.to_string();
+    };
+    let other = |host: String| match host.parse::<std::net::IpAddr>() {
+        Ok(_) => format!("IP address mismatch, certificate is not valid for '{host}'."),
+        Err(_) => format!("Hostname mismatch, certificate is not valid for '{host}'."),
+    };
+    let reason = match wrong {
+        Wrong::NotValidForName => other(host_of(url).unwrap_or_default()),
+        Wrong::NotValidForNameContext { expected, .. } => other(expected.to_str().into_owned()),
+        Wrong::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "certificate has expired".to_owned(),
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+            "certificate is not yet valid".to_owned()
+        }
+        other => other.to_string(),
+    };
+    format!("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason}")
 }
 
 /// Says as glibc does why a name has no address; musl's words are others.
@@ -589,6 +616,25 @@ fn looked_up(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_not_believed_is_told_as_openssl_does() {
+        use rustls::{CertificateError as Wrong, Error};
+        let told = |wrong: Wrong, url| untrusted(&Error::InvalidCertificate(wrong), url);
+        let failed = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: ";
+        assert_eq!(
+            told(Wrong::NotValidForName, "https://a.example/x"),
+            format!("{failed}Hostname mismatch, certificate is not valid for 'a.example'.")
+        );
+        assert_eq!(
+            told(Wrong::NotValidForName, "https://192.0.2.1/x"),
+            format!("{failed}IP address mismatch, certificate is not valid for '192.0.2.1'.")
+        );
+        assert_eq!(
+            told(Wrong::UnknownIssuer, "https://a.example/x"),
+            format!("{failed}unable to get local issuer certificate")
+        );
+    }
 
     #[test]
     fn a_redirect_repeats_the_request_or_reads() {

@@ -1,6 +1,7 @@
 //! `git`: a checkout of a repository, by the `git` command.
 
 mod archive;
+mod repository;
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +20,7 @@ impl ActionModule for Git {
             return Err(Failure::new("'gpg_allowlist' is not supported yet"));
         }
         let mut run = Run::new(args, context)?;
-        let there = run
-            .dest
-            .as_deref()
-            .is_some_and(|dest| config(dest, args.bool("bare")).exists());
+        let there = run.found()?;
         if !there && (run.context.check || !args.bool("clone")) {
             let after = run.remote_head(&run.repo.clone(), None)?;
             run.set("before", Json::Null);
@@ -54,21 +52,6 @@ impl ActionModule for Git {
         run.archive()?;
         Ok(run.finish())
     }
-}
-
-fn config(dest: &Path, bare: bool) -> PathBuf {
-    let folder = if bare {
-        dest.to_owned()
-    } else {
-        dest.join(".git")
-    };
-    // In a submodule or with a separate directory `.git` is a file that names the folder.
-    if let Ok(text) = std::fs::read_to_string(&folder)
-        && let Some(named) = text.trim_end().strip_prefix("gitdir: ")
-    {
-        return dest.join(named).join("config");
-    }
-    folder.join("config")
 }
 
 struct Run<'r, 'c> {
@@ -633,6 +616,38 @@ mod tests {
             run("git", args(&second)).unwrap().result["after"],
             second.as_str()
         );
+    }
+
+    #[test]
+    fn a_repository_moves_out_of_its_checkout() {
+        let root = tempfile::tempdir().unwrap();
+        sh(
+            root.path(),
+            "git init -q up; cd up; echo 1 >a; git add a; git commit -qm 1",
+        );
+        let (up, to) = (root.path().join("up"), root.path().join("w"));
+        let at = |name: &str| root.path().join(name);
+        let args = |kept: &str| json!({"repo": up, "dest": to, "separate_git_dir": at(kept)});
+        run("git", json!({"repo": up, "dest": to})).unwrap();
+        assert!(check("git", args("one")).unwrap().changed && !at("one").exists());
+        let moved = run("git", args("one")).unwrap();
+        assert!(moved.changed && at("one/config").exists() && to.join(".git").is_file());
+        assert_eq!(moved.result["git_dir_before"], json!(to.join(".git")));
+        assert_eq!(moved.result["git_dir_now"], json!(at("one")));
+        assert!(!run("git", args("one")).unwrap().changed);
+        run("git", args("two")).unwrap();
+        assert!(at("two/config").exists() && !at("one").exists());
+        std::fs::create_dir(at("three")).unwrap();
+        assert_eq!(
+            run("git", args("three")).unwrap_err().msg,
+            format!(
+                "Separate-git-dir path {} already exists.",
+                at("three").display()
+            )
+        );
+        std::fs::write(to.join(".git"), "gitdir: /nowhere\n").unwrap();
+        let lost = run("git", args("two")).unwrap_err();
+        assert_eq!(lost.result["details"], "/nowhere is not a directory");
     }
 
     #[test]

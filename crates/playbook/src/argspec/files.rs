@@ -1,7 +1,7 @@
 //! Modules about files and the network: `file`, `copy`, `template`, `stat`, `uri`, ….
 //!
 //! As the argument specs of ansible-core 2.19 say, internal parameters (`_original_basename`) left
-//! out. An empty list as default is no default here: [`crate::argspec::Kind::List`] reads absent as empty.
+//! out but for `file`'s. An empty list as default is no default here: [`crate::argspec::Kind::List`] reads absent as empty.
 
 use super::Kind::{Bool, Dict, Float, Int, List, Path, Raw, RawList, Str};
 use super::{ModuleSpec, Param};
@@ -71,9 +71,12 @@ const FILE: ModuleSpec = ModuleSpec::new(
         Param::new("path", Path)
             .required()
             .aliases(&["dest", "name"]),
+        // The two of Ansible's own, which authors may still give.
+        Param::new("_original_basename", Str),
         off("recurse"),
         off("force"),
         on("follow"),
+        Param::new("_diff_peek", Bool),
         Param::new("src", Path),
         Param::new("modification_time", Str),
         Param::new("modification_time_format", Str).default("%Y%m%d%H%M.%S"),

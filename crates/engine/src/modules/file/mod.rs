@@ -10,7 +10,7 @@ mod times;
 
 pub(super) use self::plan::make_directories;
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -73,6 +73,8 @@ pub(super) struct Want {
     attributes: Attributes,
     times: Times,
     check: bool,
+    /// Whether only a guess is wanted: is the file a text?
+    peeks: bool,
     warnings: Vec<String>,
 }
 
@@ -110,9 +112,9 @@ impl StateModule for File {
         let src = args.str("src").map(str::to_owned);
         if !matches!(state, Some(State::Link | State::Absent))
             && path.is_dir()
-            && let Some(name) = src
-                .as_deref()
-                .map(paths::basename)
+            && let Some(name) = args
+                .str("_original_basename")
+                .or_else(|| src.as_deref().map(paths::basename))
                 .filter(|n| !n.is_empty())
         {
             path.push(name);
@@ -130,6 +132,7 @@ impl StateModule for File {
             attributes,
             times: Times::read(args, state == State::Touch)?,
             check: context.check,
+            peeks: args.opt_bool("_diff_peek").is_some(),
             path,
         })
     }
@@ -146,6 +149,9 @@ impl StateModule for File {
     }
 
     fn plan(&self, want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
+        if want.peeks {
+            return Ok(Vec::new());
+        }
         let changes = match want.state {
             State::Absent => plan::absent(want, now),
             State::Directory => plan::directory(want, now)?,
@@ -167,6 +173,12 @@ impl StateModule for File {
         let shown = now.target.as_ref().map_or(&want.path, |t| &t.path);
         let mut result = Map::new();
         let mut put = |name: &str, value: Json| result.insert(name.to_owned(), value);
+        if want.peeks {
+            put("path", Json::from(want.path.to_string_lossy()));
+            put("appears_binary", Json::from(appears_binary(&want.path)));
+            attrs::add_path_info(&mut result);
+            return result;
+        }
         match want.state {
             State::Absent => {
                 put("path", Json::from(want.path.to_string_lossy()));
@@ -196,7 +208,7 @@ impl StateModule for File {
     }
 
     fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Json {
-        if want.state == State::Absent && plan.is_empty() {
+        if want.peeks || (want.state == State::Absent && plan.is_empty()) {
             return Json::Null;
         }
         let mut before = json!({"path": want.path.to_string_lossy()});
@@ -307,6 +319,14 @@ fn show(change: &Change, now: &Now, before: &mut Json, after: &mut Json) {
         }
         _ => {}
     }
+}
+
+/// Returns whether a file's beginning has a byte that texts do not. One that cannot be read is a text.
+fn appears_binary(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let file = std::fs::File::open(path).map(|file| file.take(8192));
+    let read = file.and_then(|mut head_of| head_of.read_to_end(&mut head));
+    read.is_ok() && head.contains(&0)
 }
 
 fn default_state(path: &Path, recurse: bool) -> State {
