@@ -26,6 +26,7 @@ pub(super) fn compose(
     let options = granit_parser::options! {
         block_scalar_eof_without_line_feed: true,
         bom_inside_document_as_content: true,
+        emit_anchor_events: true,
     };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event
@@ -98,6 +99,10 @@ impl<'s> Composer<'s> {
             Event::SequenceStart(_, anchor, tag) => self.open(false, anchor, tag.as_deref(), span),
             Event::MappingStart(_, anchor, tag) => self.open(true, anchor, tag.as_deref(), span),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Anchor(id, _) => {
+                self.begins_at(id, span);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -221,6 +226,13 @@ impl<'s> Composer<'s> {
             items: Vec::new(),
         });
         Ok(())
+    }
+
+    /// A list or mapping that has just begun stands where its anchor does, as in `PyYAML`.
+    fn begins_at(&mut self, anchor: usize, span: Span) {
+        if let Some(open) = self.stack.last_mut().filter(|open| open.anchor == anchor) {
+            open.span = span;
+        }
     }
 
     fn close(&mut self) -> Result<(), Diagnostic> {
