@@ -15,6 +15,7 @@ mod ansible_comparator;
 mod ansible_modules;
 mod ansible_options;
 mod ansible_web;
+mod apply_controller;
 mod apply_hostile;
 mod apply_hosts;
 mod apply_reboot;

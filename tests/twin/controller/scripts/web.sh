@@ -1,0 +1,3 @@
+#!/bin/sh
+echo web
+for word; do echo "$word"; done
