@@ -248,12 +248,13 @@ impl Run<'_> {
         let said = said.map_err(|e| e.to_string())?;
         match said.rc {
             0 => Ok(said.stdout.trim().to_owned()),
-            rc => Err(format!(
-                "{}: failed to get host boot time info, rc: {rc}, stdout: {}, stderr: {}",
-                cx.task.action,
-                said.stdout,
-                said.stderr.trim_end_matches('\n')
-            )),
+            rc => {
+                let why = format!(
+                    "{}: failed to get host boot time info, rc: {rc}, stdout: {}, stderr: {}",
+                    cx.task.action, said.stdout, said.stderr
+                );
+                Err(why.trim_end().to_owned())
+            }
         }
     }
 
