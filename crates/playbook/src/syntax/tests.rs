@@ -52,8 +52,9 @@ fn a_module_that_is_missing_is_an_error_unless_facts_rule_it_out() {
         "- hosts: all\n  tasks:\n    - dnf: {name: x}\n      when: ansible_os_family == 'RedHat'\n";
     let dir = project(&[("site.yml", text)]);
     let site = dir.path().join("site.yml");
+    // Without facts it is taken for a task of another system, of which nothing is said beforehand.
     let undecided = parse(&Disk::here(), &site, &Options::default()).unwrap();
-    assert_eq!(undecided.warnings.len(), 1);
+    assert_eq!(undecided.warnings.len(), 0);
     let with = |family: &str| Options {
         facts: [("os_family".to_owned(), family.to_owned())].into(),
         ..Options::default()
