@@ -208,8 +208,9 @@ until tr '\0' '\n' </proc/$agent/cmdline | grep -qx serve; do
   agent=$(sed -n 's/^PPid:\t//p' /proc/$agent/status)
 done
 folder=$(tr '\0' '\n' </proc/$agent/cmdline | grep -A1 -x serve | tail -n 1)
+kill -KILL $agent
+rm -rf $folder
 echo second >"$(dirname "$0")/boot"
-setsid sh -c "sleep 0.3; kill -KILL $agent; rm -rf $folder" >/dev/null 2>&1 &
 "#;
 
 /// This machine, which can be rebooted once; perhaps it does not come back.
@@ -298,6 +299,8 @@ async fn reboot(comes_back: bool) -> (Ended, Vec<(u32, Json)>, String) {
     let running = run(&link, &request, &to, &never);
     let ended = tokio::time::timeout(Duration::from_mins(2), running).await;
     drop(to);
+    let commands = link.commands.load(Ordering::SeqCst);
+    assert!(commands > 1, "the agent lived on");
     let ran = std::fs::read_to_string(temp.path().join("ran")).unwrap();
     (
         ended.expect("it ends").unwrap(),
