@@ -157,6 +157,7 @@ impl AgentProvisioner<'_> {
             bundle,
             asks: &self.work.asks,
             after_reboot: Some(&rebooted),
+            turns: None,
             tasks,
         };
         agent::run_reported(session.transport(), &request, self.events, self.cancel)
@@ -231,10 +232,10 @@ fn why(ended: &Ended) -> Option<Why> {
         Some(task) => task.why.clone(),
         None => "a task failed".to_owned(),
     };
-    let why = match (&ended.error, ended.recap.failed) {
+    let why = match (&ended.error, ended.recap.has_failed()) {
         (Some(error), _) => error.clone(),
-        (None, 0) => return None,
-        (None, _) => task(),
+        (None, false) => return None,
+        (None, true) => task(),
     };
     Some(Why(why))
 }

@@ -117,6 +117,7 @@ impl AskPolicy {
             Ask::File { path, .. } => Self::file(path, bundle),
             Ask::Look { paths, .. } => Self::look(paths, bundle),
             Ask::Fetch { .. } | Ask::Keep { .. } => Err("a file comes by itself".to_owned()),
+            Ask::Turn { .. } | Ask::AnyError { .. } => Err("there are no other hosts".to_owned()),
         };
         answered.unwrap_or_else(Answered::Refused)
     }

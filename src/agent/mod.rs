@@ -13,6 +13,7 @@ mod request;
 mod run_reporting;
 mod script;
 pub(crate) mod self_agent;
+mod turns;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use reboot::AfterReboot;
 use reboot::{Keeping, Kept};
 pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
 pub(crate) use run_reporting::run_reported;
+pub(crate) use turns::Turns;
 use wire::{Received, Sender, Wire};
 
 /// The most events one run may send.
@@ -299,6 +301,7 @@ async fn follow(
     let (mut sender, mut incoming, last) = wire.split();
     let given = asks::given(&request.options, &request.entries);
     let mut gives_up = None;
+    let mut turn = None;
     let mut word = tokio::time::interval(WORD);
     let mut knock = tokio::time::interval(KNOCK);
     knock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -322,6 +325,11 @@ async fn follow(
                 continue;
             }
             () = until(gives_up) => return Err(AgentError::NotStopped),
+            (id, value) = come(&mut turn) => {
+                turn = None;
+                sender.answer(id, asks::Answered::Value(value)).await?;
+                continue;
+            }
         };
         let Some(message) = message else {
             return Err(last.explain().await);
@@ -350,6 +358,15 @@ async fn follow(
                     sender.send(&ToAgent::Ack { seq: acked }).await?;
                 }
             }
+            ToController::Ask {
+                id,
+                ask: ask @ (Ask::Turn { .. } | Ask::AnyError { .. }),
+            } if request.turns.is_some() => {
+                following.count_ask()?;
+                let host = &request.options.inventory_hostname;
+                let told = request.turns.map(|turns| turns.answer(host, ask));
+                turn = told.map(|told| Box::pin(async move { (id, told.await) }));
+            }
             ToController::Ask { id, ask } => {
                 following.count_ask()?;
                 following
@@ -371,6 +388,14 @@ async fn follow(
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for what a host asked to be told, if it did.
+async fn come<T>(told: &mut Option<impl Future<Output = T> + Unpin>) -> T {
+    match told {
+        Some(told) => told.await,
         None => std::future::pending().await,
     }
 }

@@ -7,6 +7,7 @@ use super::asks::AskPolicy;
 use super::collect::Bundle;
 use super::program::Programs;
 use super::reboot::AfterReboot;
+use super::turns::Turns;
 use crate::secret::Secret;
 
 /// How the agent gets the rights it needs.
@@ -31,6 +32,8 @@ pub(crate) struct RunRequest<'a> {
     pub(crate) asks: &'a AskPolicy,
     /// What a machine of ours needs after a reboot.
     pub(crate) after_reboot: Option<&'a dyn AfterReboot>,
+    /// How it goes from play to play together with other hosts.
+    pub(crate) turns: Option<&'a Turns>,
     /// How many tasks there will be, as far as is known: for showing how far it is.
     pub(crate) tasks: usize,
 }

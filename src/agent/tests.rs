@@ -50,6 +50,7 @@ async fn lie(script: &str) -> AgentError {
         bundle: &bundle,
         asks: &asks,
         after_reboot: None,
+        turns: None,
     };
     let (to, mut events) = mpsc::channel(16);
     tokio::spawn(async move { while events.recv().await.is_some() {} });
@@ -176,6 +177,7 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
         bundle: &bundle,
         asks: &AskPolicy::default(),
         after_reboot: None,
+        turns: None,
     };
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {

@@ -86,21 +86,34 @@ fn host_line(inventory: &mut Inventory, group: &str, text: &str) -> Result<(), S
             .ok_or_else(|| format!("`{word}` is not name=value"))?;
         vars.insert(key.to_owned(), literal(value));
     }
-    let (name, port) = match name.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') && !port.contains(']') => {
-            (host, port.parse::<u16>().ok())
-        }
-        _ => (name.as_str(), None),
-    };
-    if let Some(port) = port {
-        vars.entry("ansible_port").or_insert(Json::from(port));
-    }
-    for host in expand(name).ok_or("a range is written [first:last]")? {
-        inventory.add_to_group(group, &host);
+    for host in add_hosts(inventory, group, name)? {
         let known = inventory.host_vars.entry(host).or_default();
         known.extend(vars.clone());
     }
     Ok(())
+}
+
+/// Adds the hosts of `name`, which may have a range and a port, and returns them.
+pub(super) fn add_hosts(
+    inventory: &mut Inventory,
+    group: &str,
+    name: &str,
+) -> Result<Vec<String>, String> {
+    let (name, port) = match name.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') && !port.contains(']') => {
+            (host, port.parse::<u16>().ok())
+        }
+        _ => (name, None),
+    };
+    let hosts = expand(name).ok_or("a range is written [first:last]")?;
+    for host in &hosts {
+        inventory.add_to_group(group, host);
+        if let Some(port) = port {
+            let known = inventory.host_vars.entry(host.clone()).or_default();
+            known.insert("ansible_port".to_owned(), Json::from(port));
+        }
+    }
+    Ok(hosts)
 }
 
 /// Splits as a shell does, as far as quotes and comments go.

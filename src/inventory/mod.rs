@@ -4,8 +4,10 @@
 //! [`amibake_playbook::hosts`]'s; inventory plugins and scripts are refused by name.
 
 mod ini;
+mod sources;
 mod yaml;
 
+pub(crate) use sources::told;
 pub(crate) use yaml::{vars_file, vars_text};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +17,7 @@ use amibake_playbook::diagnostic::Diagnostic;
 use serde_json::{Map, Value as Json};
 
 use crate::vault::Opened;
-use amibake_playbook::files::Files as _;
-use amibake_playbook::hosts::Groups;
+use amibake_playbook::hosts::{Groups, LOCALHOST};
 
 /// Variables by name.
 pub(crate) type Vars = Map<String, Json>;
@@ -25,6 +26,10 @@ pub(crate) type Vars = Map<String, Json>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inventory {
     files: Opened,
+    /// What is being read.
+    source: String,
+    /// What named each host first.
+    sources: BTreeMap<String, String>,
     hosts: Vec<String>,
     host_vars: BTreeMap<String, Vars>,
     groups: BTreeMap<String, Group>,
@@ -67,6 +72,9 @@ pub(crate) enum InventoryError {
     },
     #[error("{0}")]
     Yaml(Box<Diagnostic>),
+    /// A list of hosts.
+    #[error("the inventory `{list}`: {message}")]
+    List { list: String, message: String },
     #[error("{what} is not supported yet")]
     Unsupported { what: String },
 }
@@ -78,27 +86,6 @@ impl From<Diagnostic> for InventoryError {
 }
 
 impl Inventory {
-    pub(crate) fn read(path: &Path, files: &Opened) -> Result<Self, InventoryError> {
-        let mut inventory = Self {
-            files: files.clone(),
-            ..Self::default()
-        };
-        let bytes = files.read(path).map_err(|source| InventoryError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        if bytes.starts_with(b"#!") {
-            return Err(InventoryError::Unsupported {
-                what: format!("the inventory script {}", path.display()),
-            });
-        }
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("yml" | "yaml" | "json") => yaml::read(&mut inventory, path, &bytes)?,
-            _ => ini::read(&mut inventory, path, &String::from_utf8_lossy(&bytes))?,
-        }
-        Ok(inventory)
-    }
-
     /// Returns an inventory of hosts without groups.
     pub(crate) fn of(hosts: impl IntoIterator<Item = String>, files: &Opened) -> Self {
         let mut inventory = Self {
@@ -121,7 +108,9 @@ impl Inventory {
                 self.groups.entry(name).or_default().vars.extend(vars);
             }
         }
-        for name in &self.hosts {
+        // The controller has variables even where no inventory names it.
+        let localhost = LOCALHOST.to_owned();
+        for name in self.hosts.iter().chain([&localhost]) {
             let vars = yaml::vars_files(&self.files, &folder.join("host_vars"), name)?;
             self.host_vars.entry(name.clone()).or_default().extend(vars);
         }
@@ -167,7 +156,14 @@ impl Inventory {
     fn add_host(&mut self, name: &str) {
         if !self.hosts.iter().any(|host| host == name) {
             self.hosts.push(name.to_owned());
+            self.sources.insert(name.to_owned(), self.source.clone());
         }
+    }
+
+    /// Returns what named a host first: a file, or a list of hosts.
+    pub(crate) fn source_of(&self, host: &str) -> Option<&str> {
+        let source = self.sources.get(host).map(String::as_str);
+        source.filter(|source| !source.is_empty())
     }
 
     fn add_to_group(&mut self, group: &str, host: &str) {
@@ -272,7 +268,7 @@ fn expand(name: &str) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use amibake_playbook::value::{Mark, Value};
     use std::fs;
@@ -311,18 +307,23 @@ all:
       vars: {role: any, env: production}
 ";
 
-    /// What `ansible-inventory --list` makes of the file at `path`.
-    fn listed_by_ansible(path: &Path) -> Option<Json> {
+    /// What `ansible-inventory --list` makes of sources.
+    pub(super) fn listed_by_ansible(sources: &[String]) -> Option<Json> {
         let program =
             std::env::var("ANSIBLE_INVENTORY").unwrap_or_else(|_| "ansible-inventory".into());
         let out = Command::new(program)
-            .args(["-i", path.to_str()?, "--list"])
+            .args(sources.iter().flat_map(|source| ["-i", source]))
+            .arg("--list")
             .output()
             .ok()?;
         serde_json::from_slice(&out.stdout).ok()
     }
 
-    fn merged(host: &Host) -> Vars {
+    fn read(path: &Path) -> Inventory {
+        Inventory::read(&[path.display().to_string()], &Opened::default()).unwrap()
+    }
+
+    pub(super) fn merged(host: &Host) -> Vars {
         let mut vars = host.all_vars.clone();
         vars.extend(host.group_vars.clone());
         vars.extend(host.host_vars.clone());
@@ -344,12 +345,11 @@ all:
         for (name, text) in [("hosts", INI), ("hosts.yml", YAML)] {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();
-            let mut ours = Inventory::read(&path, &Opened::default()).unwrap();
-            ours.add_vars_of(folder.path()).unwrap();
+            let ours = read(&path);
             let lonely = ours.host("lonely");
             assert_eq!(merged(&lonely)["mine"], 1);
             assert_eq!(merged(&lonely)["site"], "files");
-            let Some(theirs) = listed_by_ansible(&path) else {
+            let Some(theirs) = listed_by_ansible(&[path.display().to_string()]) else {
                 continue;
             };
             for host in &ours.hosts {
@@ -382,7 +382,7 @@ all:
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hosts");
         fs::write(&path, INI).unwrap();
-        let inventory = Inventory::read(&path, &Opened::default()).unwrap();
+        let inventory = read(&path);
         let web = inventory.host("web02.example.com");
         assert_eq!(web.group_names, ["prod", "web"]);
         assert_eq!(web.host_vars["http_port"], 80);

@@ -121,7 +121,12 @@ impl Plain {
             return String::new();
         }
         let mut text = text::banner("PLAY RECAP", self.width);
-        for (host, recap) in &self.recaps {
+        // As Ansible: a host on which nothing ran has no figures.
+        let ran = self
+            .recaps
+            .iter()
+            .filter(|(_, recap)| **recap != Recap::default());
+        for (host, recap) in ran {
             text += &text::recap_line(host, recap, self.paint);
         }
         text + "\n"

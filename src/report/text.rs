@@ -76,6 +76,7 @@ pub(super) fn add(sum: &mut Recap, recap: &Recap) {
     add(&mut sum.skipped, recap.skipped);
     add(&mut sum.rescued, recap.rescued);
     add(&mut sum.ignored, recap.ignored);
+    add(&mut sum.cleared, recap.cleared);
 }
 
 /// Returns the name of a task or play as it is shown.

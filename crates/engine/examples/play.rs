@@ -7,6 +7,7 @@ use std::io::Write;
 use amibake_engine::exec::{self, Controller, Entry, Options, Project};
 use amibake_engine::worker;
 use amibake_playbook::files::Disk;
+use amibake_playbook::hosts;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 use amibake_protocol::fetched;
@@ -61,6 +62,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,
+        local_hosts: hosts::CONTROLLER
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect(),
         controller: ControllerInfo {
             inventory: vec!["localhost,".to_owned()],
             ..ControllerInfo::default()

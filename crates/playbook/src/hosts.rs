@@ -42,10 +42,16 @@ pub enum PatternError {
     },
 }
 
+/// What the controller is called where no inventory names it.
+pub const LOCALHOST: &str = "localhost";
+
+/// The names that stand for the controller itself.
+pub const CONTROLLER: &[&str] = &[LOCALHOST, "127.0.0.1", "::1"];
+
 /// Returns whether `name` is one of the names that stand for the controller itself.
 #[must_use]
 pub fn is_localhost(name: &str) -> bool {
-    matches!(name, "localhost" | "127.0.0.1" | "::1")
+    CONTROLLER.contains(&name)
 }
 
 /// Returns whether `patterns` name the controller itself, and whether they name anyone else.

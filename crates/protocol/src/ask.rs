@@ -62,6 +62,27 @@ pub enum Ask {
         /// How many bytes it has.
         size: u64,
     },
+    /// Whether a play may begin: only when the other hosts of the run have come as far. The answer is a [`Turn`].
+    Turn {
+        /// Its number in the run, from 0.
+        play: u32,
+        /// Number of the batch that this host is in, if it waits for the batches before (`serial`).
+        batch: Option<u32>,
+        /// Whether it is for this host.
+        takes_part: bool,
+        /// The play that this host ended for all (`meta: end_play`).
+        ended: Option<u32>,
+    },
+    /// Whether a task failed on any host, where such an error is everybody's (`any_errors_fatal`). The answer, a
+    /// truth, comes when the other hosts have come as far.
+    AnyError {
+        /// Number of the play.
+        play: u32,
+        /// Where in the play the task stands; later ones are greater.
+        at: Vec<u32>,
+        /// Whether it failed on this host.
+        failed: bool,
+    },
 }
 
 /// What the controller needs to know of a reboot, also if the machine does not come back.
@@ -85,11 +106,25 @@ impl Ask {
     pub fn offered_file(&self) -> Option<&PathBuf> {
         match self {
             Self::Fetch { file, .. } | Self::Keep { file, .. } => Some(file),
-            Self::Lookup { .. } | Self::Confirm { .. } | Self::File { .. } | Self::Look { .. } => {
-                None
-            }
+            Self::Lookup { .. }
+            | Self::Confirm { .. }
+            | Self::File { .. }
+            | Self::Look { .. }
+            | Self::Turn { .. }
+            | Self::AnyError { .. } => None,
         }
     }
+}
+
+/// How a run of several hosts goes on with its next play.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Whether it does: not after a play that failed on every host it was for.
+    pub goes_on: bool,
+    /// The hosts that take part no more.
+    pub gone: Vec<String>,
+    /// Whether a host has ended the play for all.
+    pub ended: bool,
 }
 
 /// What lies at a path of the controller.

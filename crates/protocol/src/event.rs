@@ -70,6 +70,16 @@ pub struct Recap {
     pub rescued: u32,
     /// Failures ignored.
     pub ignored: u32,
+    /// Of those that failed, how many `meta: clear_host_errors` made good.
+    pub cleared: u32,
+}
+
+impl Recap {
+    /// Returns whether a failure was left at the end.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed > self.cleared
+    }
 }
 
 /// Something that happened on the target.

@@ -66,6 +66,32 @@ pub struct ControllerInfo {
     pub limit: Option<String>,
 }
 
+/// When plays gather facts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gathering {
+    /// Unless they say that they do not.
+    #[default]
+    Implicit,
+    /// Only if they say so.
+    Explicit,
+    /// As `Implicit`, but not again for a host whose facts are known.
+    Smart,
+}
+
+/// How the controller takes part as `localhost`, where no inventory has a host of that name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImplicitLocalhost {
+    /// No play is for it.
+    #[default]
+    Absent,
+    /// It is another of the hosts.
+    Beside,
+    /// It is the host of these options.
+    This,
+}
+
 /// What the inventory says of a host: of its groups, weakest first, and itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostVars {
@@ -90,6 +116,7 @@ pub struct Options {
     pub step: bool,
     /// `--force-handlers`.
     pub force_handlers: bool,
+    pub gathering: Gathering,
     /// `-e`, merged; they win over everything.
     pub extra_vars: Map<String, Json>,
     /// `-b` and its kin.
@@ -103,6 +130,9 @@ pub struct Options {
     pub every_play: bool,
     /// Whether `--limit` leaves out the controller, so that plays for it are passed over.
     pub limited: bool,
+    pub localhost: ImplicitLocalhost,
+    /// The hosts that take part in this run, if they are several: they go from play to play together.
+    pub together: Vec<String>,
     /// Every group of the inventory with its hosts, `all` and `ungrouped` included.
     pub groups: BTreeMap<String, Vec<String>>,
     /// The groups of this host, parents before children; `all` is left out, as in `group_names`.
@@ -121,8 +151,12 @@ pub struct Options {
     pub controller: ControllerInfo,
     /// `-v`, counted.
     pub verbosity: u8,
-    /// Whether this machine is the controller as well (`--local`).
+    /// Whether this machine is the controller as well: by `--local` or `ansible_connection`.
     pub local: bool,
+    /// Whether nothing is to be done on the host: the run is somewhere else.
+    pub untouched: bool,
+    /// The hosts that are the controller, too: what is delegated to one of them from there stays there.
+    pub local_hosts: Vec<String>,
     /// Folders searched for roles after the playbook's own `roles/`.
     pub roles_path: Vec<PathBuf>,
     /// Folders searched for collections after the playbook's own `collections/`.

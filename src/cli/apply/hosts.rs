@@ -1,22 +1,23 @@
 //! Which hosts are meant, what applies to each, and where each is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use amibake_playbook::diagnostic::Diagnostics;
-use amibake_playbook::files::Files as _;
-use amibake_playbook::hosts::{self, Groups};
-use amibake_playbook::reads::{self, Given};
-use amibake_playbook::syntax::{self, Playbook};
-use amibake_playbook::value::tagged;
-use amibake_protocol::job::{ControllerInfo, HostVars, Options, Route};
-use serde_json::{Value as Json, json};
+use amibake_playbook::hosts::{self, Groups, LOCALHOST};
+use amibake_playbook::syntax::Playbook;
+use amibake_protocol::job::{ControllerInfo, HostVars, ImplicitLocalhost, Options};
+use serde_json::json;
 
-use super::{CommandContext, TargetArgs, folder_of};
+use super::connection::{self, Said};
+use super::play_hosts::PlayHosts;
+use super::{TargetArgs, folder_of};
+use crate::event::Events;
 use crate::exit::Failure;
-use crate::inventory::{Host, Inventory, Vars};
+use crate::inventory::{self as inventories, Host, Inventory};
 use crate::provision::{self, local_user};
-use crate::ssh::{self, Destination, Overrides, PublicLine, SshError, parse_address};
+use crate::secret::Secret;
+use crate::ssh::{Destination, parse_address};
 use crate::vault::Opened;
 
 /// A host that is to be run on.
@@ -26,23 +27,30 @@ pub(super) struct Chosen {
     pub(super) options: Options,
     /// Where it is; none is this machine.
     pub(super) destination: Option<Destination>,
+    /// The first play that is for it, by its number in the playbook.
+    pub(super) first_play: usize,
+    /// Whether its variables say that tasks become another user.
+    pub(super) becomes: bool,
+    /// The password of `sudo` that its variables have.
+    pub(super) password: Option<Secret<String>>,
+    /// Whether the agent is started as root.
+    pub(super) needs_root: bool,
 }
 
 impl Chosen {
     pub(super) fn name(&self) -> &str {
         &self.options.inventory_hostname
     }
+}
 
-    /// Returns a variable of this host, as text.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        let options = &self.options;
-        let nearest = [
-            &options.extra_vars,
-            &options.host_vars,
-            &options.group_vars,
-            &options.all_vars,
-        ];
-        nearest.iter().find_map(|vars| text(vars, name))
+impl Chosen {
+    /// Takes the way to the host away: its plays only set facts, check and print, which is done here.
+    pub(super) fn leave_untouched(&mut self) {
+        if self.destination.take().is_some() {
+            self.options.untouched = true;
+            self.options.login_user = local_user();
+            self.needs_root = false;
+        }
     }
 }
 
@@ -52,16 +60,13 @@ pub(super) fn inventory(
     playbook: &Path,
     files: &Opened,
 ) -> Result<Inventory, Failure> {
-    let mut inventory = match &target.inventory {
-        Some(path) => Inventory::read(path, files).map_err(Failure::usage)?,
-        None if target.local => Inventory::of(["localhost".to_owned()], files),
-        None => Inventory::of(target.host.iter().map(|host| parse_address(host).1), files),
+    let mut inventory = if !target.inventory.is_empty() {
+        Inventory::read(&target.inventory, files).map_err(Failure::usage)?
+    } else if target.local {
+        Inventory::of([LOCALHOST.to_owned()], files)
+    } else {
+        Inventory::of(target.host.iter().map(|host| parse_address(host).1), files)
     };
-    if let Some(path) = &target.inventory {
-        inventory
-            .add_vars_of(folder_of(path))
-            .map_err(Failure::usage)?;
-    }
     inventory
         .add_vars_of(folder_of(playbook))
         .map_err(Failure::usage)?;
@@ -88,6 +93,10 @@ fn limit(target: &TargetArgs) -> Result<Option<Vec<String>>, Failure> {
             patterns.push(pattern.to_owned());
             continue;
         };
+        if Path::new(file).is_dir() {
+            let wrong = format!("--limit @{file}: it must be a file, not a directory");
+            return Err(Failure::usage(wrong));
+        }
         let lines = std::fs::read_to_string(file)
             .map_err(|error| Failure::usage(format!("--limit @{file}: {error}")))?;
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -98,58 +107,121 @@ fn limit(target: &TargetArgs) -> Result<Option<Vec<String>>, Failure> {
     Ok(Some(if whole { vec![text.clone()] } else { patterns }))
 }
 
-/// Refuses a play whose hosts cannot be served, and warns of patterns that name nobody.
+/// Refuses patterns that are none, and warns of those that name nobody.
 pub(super) fn check_plays(
     target: &TargetArgs,
     playbook: &Playbook,
     shared: &Options,
-    cx: &CommandContext,
+    events: &Events,
 ) -> Result<(), Failure> {
-    let wrong = if target.inventory.is_some() {
-        let (wrong, in_vain) = playbook.check_hosts(&shared.groups, shared.limited);
-        for pattern in in_vain {
-            cx.events.warn(pattern.to_string());
-        }
-        wrong
-    } else if target.local {
-        Vec::new()
-    } else {
-        playbook.localhost_beside_others()
-    };
+    if target.inventory.is_empty() {
+        return Ok(());
+    }
+    let (wrong, in_vain) = playbook.check_hosts(&shared.groups);
+    for pattern in in_vain {
+        events.warn(pattern.to_string());
+    }
     match wrong.is_empty() {
         true => Ok(()),
         false => Err(Failure::usage(Diagnostics(wrong))),
     }
 }
 
-/// Resolves every host that is not left out by `--limit`. Nothing is connected to.
+/// Resolves every host that a play is for and `--limit` does not leave out. Nothing is connected to.
 pub(super) fn choose(
     target: &TargetArgs,
     inventory: &Inventory,
     shared: &Options,
-    cx: &CommandContext,
+    plays: &PlayHosts,
+    events: &Events,
 ) -> Result<Vec<Chosen>, Failure> {
     let patterns = limit(target)?.unwrap_or_else(|| vec!["all".to_owned()]);
     let matched = hosts::matching(&shared.groups, &patterns).map_err(Failure::usage)?;
     for name in matched.in_vain {
-        cx.events
-            .warn(format!("no host matches the pattern `{name}`"));
+        events.warn(format!("no host matches the pattern `{name}`"));
     }
-    if matched.hosts.is_empty() {
+    let controller = plays.first_for_controller();
+    let controller = controller.filter(|_| !shared.limited);
+    if matched.hosts.is_empty() && controller.is_none() {
         let patterns = patterns.join(",");
         return Err(Failure::usage(format!("no host matches `{patterns}`")));
     }
-    let names = matched.hosts;
+    let mut shared = shared.clone();
+    shared.local_hosts = local_hosts(target, inventory, &shared)?;
+    if controller.is_some() {
+        shared.localhost = ImplicitLocalhost::Beside;
+    }
     let (mut chosen, mut warnings) = (Vec::new(), BTreeSet::new());
-    for name in names {
-        let host = with_source(inventory.host(&name), shared);
-        chosen.push(choose_host(target, &host, shared, &mut warnings)?);
+    for name in matched.hosts {
+        // Hosts that nothing is to be done on are not even connected to.
+        if let Some(first_play) = plays.first_for(&name) {
+            let host = with_source(inventory, &name);
+            chosen.push(Chosen {
+                first_play,
+                ..choose_host(target, &host, &shared, &mut warnings)?
+            });
+        }
+    }
+    if let Some(first_play) = controller {
+        let host = inventory.host(LOCALHOST);
+        chosen.push(Chosen {
+            first_play,
+            ..implicit_localhost(&host, &shared, &mut warnings)
+        });
+    }
+    if chosen.len() > 1 {
+        let names: Vec<String> = chosen.iter().map(|host| host.name().to_owned()).collect();
+        for host in &mut chosen {
+            host.options.together.clone_from(&names);
+        }
     }
     // What a file says about fifty hosts is said once.
     for warning in warnings {
-        cx.events.warn(warning);
+        events.warn(warning);
     }
     Ok(chosen)
+}
+
+/// Returns the names of the hosts that are this machine.
+fn local_hosts(
+    target: &TargetArgs,
+    inventory: &Inventory,
+    shared: &Options,
+) -> Result<Vec<String>, Failure> {
+    let known = shared.groups.get("all").map_or(&[][..], Vec::as_slice);
+    let implicit = hosts::CONTROLLER.iter().map(|name| (*name).to_owned());
+    let implicit = implicit.filter(|name| target.local || !known.contains(name));
+    let mut local: Vec<String> = implicit.collect();
+    for name in known {
+        if !local.contains(name)
+            && Said::of(&inventory.host(name), &shared.extra_vars).is_local()?
+        {
+            local.push(name.clone());
+        }
+    }
+    Ok(local)
+}
+
+/// Returns this machine, as Ansible adds it where no inventory names it.
+fn implicit_localhost(host: &Host, shared: &Options, warnings: &mut BTreeSet<String>) -> Chosen {
+    let privilege = Said::of(host, &shared.extra_vars).privilege(warnings);
+    Chosen {
+        becomes: privilege.0,
+        password: privilege.1,
+        needs_root: false,
+        options: Options {
+            login_user: local_user(),
+            inventory_hostname: host.name.clone(),
+            group_names: Vec::new(),
+            all_vars: host.all_vars.clone(),
+            host_vars: host.host_vars.clone(),
+            local: true,
+            localhost: ImplicitLocalhost::This,
+            ..shared.clone()
+        },
+        destination: None,
+        first_play: 0,
+    }
 }
 
 fn choose_host(
@@ -158,14 +230,11 @@ fn choose_host(
     shared: &Options,
     warnings: &mut BTreeSet<String>,
 ) -> Result<Chosen, Failure> {
-    let mut vars = host.all_vars.clone();
-    vars.extend(host.group_vars.clone());
-    vars.extend(host.host_vars.clone());
-    vars.extend(shared.extra_vars.clone());
-    let local = target.local || text(&vars, "ansible_connection").as_deref() == Some("local");
+    let said = Said::of(host, &shared.extra_vars);
+    let local = target.local || said.is_local()?;
     let destination = match local {
         true => None,
-        false => Some(destination(target, host, &vars, warnings)?),
+        false => Some(connection::destination(target, host, &said, warnings)?),
     };
     let options = Options {
         login_user: destination
@@ -177,19 +246,24 @@ fn choose_host(
         group_vars: host.group_vars.clone(),
         host_vars: host.host_vars.clone(),
         local,
-        route: route(target, &host.name),
-        others: others(shared, &host.name),
+        route: connection::route(target, &host.name),
         ..shared.clone()
     };
+    let (becomes, password) = said.privilege(warnings);
     Ok(Chosen {
         options,
         destination,
+        first_play: 0,
+        becomes,
+        password,
+        needs_root: false,
     })
 }
 
-/// Adds to what is said of a host where it is said.
-fn with_source(mut host: Host, shared: &Options) -> Host {
-    let file = shared.controller.inventory.first();
+/// Returns a host of the inventory, with what is said of where it is said.
+pub(super) fn with_source(inventory: &Inventory, name: &str) -> Host {
+    let mut host = inventory.host(name);
+    let file = inventory.source_of(name);
     let folder = file.map(Path::new).filter(|file| file.is_absolute());
     let folder = folder.and_then(Path::parent);
     for (name, value) in [
@@ -201,150 +275,42 @@ fn with_source(mut host: Host, shared: &Options) -> Host {
     host
 }
 
-/// Returns what the command line says of the way to a host.
-fn route(target: &TargetArgs, name: &str) -> Route {
-    let typed = target.host.iter().map(|text| parse_address(text));
-    let typed = typed.into_iter().find(|(_, host, _)| host == name);
-    let (user, _, port) = typed.unwrap_or((None, String::new(), None));
-    Route {
-        user: user.or_else(|| target.user.clone()),
-        port,
-    }
-}
-
-/// Returns the hosts that are known besides one.
-fn others(shared: &Options, name: &str) -> BTreeMap<String, HostVars> {
-    let mut others = shared.others.clone();
+/// Returns what a host is told of the others.
+pub(super) fn others(known: &BTreeMap<String, HostVars>, name: &str) -> BTreeMap<String, HostVars> {
+    let mut others = known.clone();
     others.remove(name);
     others
 }
 
-/// Returns what the inventory says of every host, if the playbook or the inventory names `hostvars`: what
-/// nobody reads stays here, as it may hold secrets of other hosts.
-pub(super) fn asked_for(
-    inventory: &Inventory,
-    playbook: &Playbook,
-    shared: &Options,
-    files: &Opened,
-    options: syntax::Options,
-) -> BTreeMap<String, HostVars> {
-    let names = shared.groups.get("all").cloned().unwrap_or_default();
-    if names.len() < 2 {
-        return BTreeMap::new(); // nobody else to tell of
-    }
-    let hosts = names
-        .iter()
-        .map(|name| with_source(inventory.host(name), shared));
-    let hosts: Vec<Host> = hosts.collect();
-    let said = |vars: &Vars| Json::Object(vars.clone()).to_string().contains(HOSTVARS);
-    let of_host =
-        |host: &Host| said(&host.all_vars) || said(&host.group_vars) || said(&host.host_vars);
-    let of_hosts = hosts
-        .iter()
-        .flat_map(|host| [&host.all_vars, &host.group_vars, &host.host_vars]);
-    let given = Given {
-        vars: of_hosts.chain([&shared.extra_vars]).collect(),
-        options,
-        ..provision::here()
-    };
-    let read = reads::needed(files, playbook, &given).paths;
-    let mentions = |path: &PathBuf| {
-        let text = files.read(path).unwrap_or_default();
-        text.windows(HOSTVARS.len())
-            .any(|found| found == HOSTVARS.as_bytes())
-    };
-    if !said(&shared.extra_vars) && !hosts.iter().any(of_host) && !read.iter().any(mentions) {
-        return BTreeMap::new();
-    }
-    let known = |host: Host| {
-        let mut vars = host.all_vars;
-        vars.extend(host.group_vars);
-        vars.extend(host.host_vars);
-        let group_names = host.group_names;
-        (host.name, HostVars { group_names, vars })
-    };
-    hosts.into_iter().map(known).collect()
-}
-
-const HOSTVARS: &str = "hostvars";
-
 /// Returns what tasks are told of this machine.
 pub(super) fn controller(target: &TargetArgs) -> ControllerInfo {
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    let inventory = match &target.inventory {
-        Some(path) => absolute(path).to_string_lossy().into_owned(),
-        None if target.local => "localhost,".to_owned(),
-        None => {
-            let names = target.host.iter().map(|host| parse_address(host).1);
-            names.map(|name| name + ",").collect()
-        }
+    let inventory = if !target.inventory.is_empty() {
+        target
+            .inventory
+            .iter()
+            .map(|source| inventories::told(source))
+            .collect()
+    } else if target.local {
+        vec!["localhost,".to_owned()]
+    } else {
+        let names = target.host.iter().map(|host| parse_address(host).1);
+        vec![names.map(|name| name + ",").collect()]
     };
     ControllerInfo {
-        inventory: vec![inventory],
+        inventory,
         limit: target.limit.clone(),
         ..provision::controller()
     }
 }
 
-fn destination(
-    target: &TargetArgs,
-    host: &Host,
-    vars: &Vars,
-    warnings: &mut BTreeSet<String>,
-) -> Result<Destination, Failure> {
-    let typed = target.host.iter().map(|text| parse_address(text));
-    let (user, _, port) = typed
-        .into_iter()
-        .find(|(_, name, _)| *name == host.name)
-        .unwrap_or((None, String::new(), None));
-    let key_file = text(vars, "ansible_ssh_private_key_file").map(PathBuf::from);
-    let overrides = Overrides {
-        user: user
-            .or_else(|| text(vars, "ansible_user"))
-            .or_else(|| target.user.clone()),
-        port: port.or_else(|| text(vars, "ansible_port").and_then(|port| port.parse().ok())),
-        address: text(vars, "ansible_host"),
-        identities: target.identity.iter().cloned().chain(key_file).collect(),
-        host_keys: host_keys(target)?,
-        known_hosts: target.known_hosts.clone(),
-        accept_new: target.accept_new_host_key,
-        may_prompt: std::io::IsTerminal::is_terminal(&std::io::stdin()),
-    };
-    let (destination, noticed) = ssh::destination(&host.name, &overrides).map_err(refused)?;
-    warnings.extend(noticed);
-    Ok(destination)
-}
-
-fn host_keys(target: &TargetArgs) -> Result<Vec<PublicLine>, Failure> {
-    let lines = target.host_key.iter();
-    let keys: Result<_, _> = lines.map(|line| line.parse()).collect();
-    keys.map_err(|error| refused(SshError::Key(error)))
-}
-
-fn refused(error: SshError) -> Failure {
-    let hint = error.hint();
-    let mut failure = Failure::usage(error);
-    failure.hint = hint;
-    failure
-}
-
-fn text(vars: &Vars, name: &str) -> Option<String> {
-    let value = vars.get(name)?;
-    if let Some(text) = tagged::text(value) {
-        return Some(text.to_owned());
-    }
-    match value {
-        Json::Number(number) => Some(number.to_string()),
-        Json::Bool(yes) => Some(yes.to_string()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser as _;
 
+    use amibake_playbook::syntax;
+
     use super::*;
+    use crate::event;
 
     #[derive(Debug, clap::Parser)]
     struct Typed {
@@ -352,7 +318,7 @@ mod tests {
         args: crate::cli::apply::Args,
     }
 
-    fn typed(words: &[&str]) -> TargetArgs {
+    pub(in crate::cli::apply) fn typed(words: &[&str]) -> TargetArgs {
         let words = ["apply", "site.yml"].iter().chain(words);
         Typed::try_parse_from(words).unwrap().args.target
     }
@@ -373,33 +339,43 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_are_told_only_to_who_asks_for_them() {
+    fn hosts_are_chosen_that_a_play_is_for_and_the_controller_if_one_names_it() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let hosts = at("hosts", "[web]\na secret=1 url=\"{{ x }}\"\nb\n");
-        let target = typed(&["--inventory", &hosts.to_string_lossy()]);
+        let path = folder.path().join("hosts");
+        let text = "[web]\na ansible_connection=local\nb ansible_connection=local\n[db]\nc ansible_connection=local\n";
+        std::fs::write(&path, text).unwrap();
+        let target = typed(&["--inventory", &path.to_string_lossy()]);
         let files = Opened::default();
         let inventory = inventory(&target, folder.path(), &files).unwrap();
         let shared = Options {
             groups: inventory.groups(),
-            controller: controller(&target),
             ..Options::default()
         };
-        let asked = |tasks: &str| {
-            let path = at("site.yml", &format!("- hosts: all\n  tasks: [{tasks}]\n"));
-            let playbook = syntax::parse(&files, &path, &syntax::Options::default()).unwrap();
-            let options = syntax::Options::default();
-            asked_for(&inventory, &playbook, &shared, &files, options)
+        let play = |hosts: &str| format!("- {{hosts: {hosts}, gather_facts: false}}\n");
+        let chosen = |playbook: &str| {
+            let site = folder.path().join("site.yml");
+            std::fs::write(&site, playbook).unwrap();
+            let plays = syntax::read_playbook(&files, &site, &syntax::Options::default());
+            let plays = PlayHosts::of(&target, &plays.unwrap().it, &shared);
+            let chosen = choose(&target, &inventory, &shared, &plays, &event::channel().0);
+            let told = |host: Chosen| {
+                let Options {
+                    inventory_hostname,
+                    localhost,
+                    together,
+                    ..
+                } = host.options;
+                format!(
+                    "{inventory_hostname} {} {localhost:?} {}",
+                    host.first_play,
+                    together.len()
+                )
+            };
+            chosen.unwrap().into_iter().map(told).collect::<Vec<_>>()
         };
-        assert_eq!(asked("debug: {msg: a}"), BTreeMap::new());
-        let known = asked("debug: {msg: '{{ hostvars.a.secret }}'}");
-        assert_eq!(known["a"].group_names, ["web"]);
-        assert_eq!(known["a"].vars["secret"], json!(1));
-        assert_eq!(known["b"].vars["inventory_file"], json!(hosts));
-        assert_eq!(known["b"].vars["inventory_dir"], json!(folder.path()));
+        assert_eq!(chosen(&play("db")), ["c 0 Absent 0"]);
+        let both = chosen(&(play("localhost") + &play("b:db")));
+        assert_eq!(both, ["b 1 Beside 3", "c 1 Beside 3", "localhost 0 This 3"]);
+        assert_eq!(chosen(&play("nobody")), Vec::<String>::new());
     }
 }

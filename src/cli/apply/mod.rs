@@ -2,8 +2,12 @@
 //!
 //! Everything is parsed and checked before the first connection; then [`run`] provisioner it to `agent`.
 
+mod connection;
 mod hosts;
 mod list;
+mod others;
+mod play_hosts;
+mod privilege;
 mod prompts;
 mod run;
 mod settings;
@@ -12,10 +16,12 @@ mod vars;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::Diagnostics;
-use amibake_playbook::syntax::{self, Playbook};
+use amibake_playbook::syntax::{self, Play, Playbook};
 use amibake_playbook::tags::Selection;
-use amibake_protocol::job::{Become, Options};
+use amibake_protocol::job::{Become, Gathering, ImplicitLocalhost, Options};
 
+use self::hosts::Chosen;
+use self::play_hosts::PlayHosts;
 use self::settings::Settings;
 use super::{CommandContext, Form, Reporting, used};
 use crate::exit::{Answer, Failure};
@@ -84,9 +90,9 @@ pub(super) struct TargetArgs {
     /// Machine to run on, as `[user@]address[:port]`; repeatable
     #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags", "report"])]
     host: Vec<String>,
-    /// Inventory file, INI or YAML
-    #[arg(short, long, value_name = "FILE", conflicts_with = "host")]
-    inventory: Option<PathBuf>,
+    /// Inventory: a file, INI or YAML, a folder of them, or hosts with commas (`a,b`); repeatable
+    #[arg(short, long, value_name = "SOURCE", conflicts_with = "host")]
+    inventory: Vec<String>,
     /// Run on this machine, without SSH
     #[arg(long, conflicts_with_all = ["host", "inventory"])]
     local: bool,
@@ -148,6 +154,13 @@ impl ChoiceArgs {
     }
 }
 
+/// What is run, where, and how it was read.
+struct Prepared {
+    playbook: Playbook,
+    chosen: Vec<Chosen>,
+    syntax: syntax::Options,
+}
+
 impl Args {
     pub(super) fn reporting(&self) -> Reporting {
         Reporting {
@@ -161,32 +174,84 @@ impl Args {
     }
 
     pub(super) async fn run(mut self, cx: &CommandContext) -> Result<Answer, Failure> {
-        self.heed(Settings::here(), cx);
+        let settings = Settings::here();
+        let gathering = settings.gathering;
+        self.heed(settings, cx);
         let vault = self.vault.vault().map_err(Failure::usage)?;
         let files = Opened::with(&vault);
-        let playbook = self.parse(&files, cx)?;
         if self.choice.report {
+            let playbook = self.parse(&files, self.syntax_options(&files)?, cx)?;
             return Ok(used::answer(&playbook.used, playbook.wrong));
         }
         if self.choice.list_tasks || self.choice.list_tags {
+            let playbook = self.parse(&files, self.syntax_options(&files)?, cx)?;
             let text = list::render(&self.playbook, &playbook, &self.choice.listed());
             return Ok(Answer::text(text));
         }
         let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;
-        let mut options = self.options(&inventory, &files)?;
-        let syntax = self.syntax_options();
-        options.others = hosts::asked_for(&inventory, &playbook, &options, &files, syntax);
-        hosts::check_plays(&self.target, &playbook, &options, cx)?;
-        options.prompted = prompts::ask(&playbook, &options)?;
-        let chosen = hosts::choose(&self.target, &inventory, &options, cx)?;
-        if chosen.len() > 1 && !playbook.one_host.is_empty() {
-            return Err(Failure::usage(Diagnostics(playbook.one_host)));
-        }
-        if self.step && chosen.len() > 1 {
+        let options = Options {
+            gathering,
+            ..self.options(&inventory, &files)?
+        };
+        let prepared = self.prepare(&inventory, options, &files, cx)?;
+        if self.step && prepared.chosen.len() > 1 {
             return Err(Failure::usage("--step is for one host at a time")
                 .with_hint("choose one with --limit"));
         }
-        run::run(&self, &playbook, &files, chosen, cx).await
+        run::run(&self, &prepared, &files, cx).await
+    }
+
+    /// Chooses the hosts, parses what is to be run on them, and tells them of it.
+    fn prepare(
+        &self,
+        inventory: &Inventory,
+        mut options: Options,
+        files: &Opened,
+        cx: &CommandContext,
+    ) -> Result<Prepared, Failure> {
+        let plays = PlayHosts::of(&self.target, &self.plays(files)?, &options);
+        let mut chosen = hosts::choose(&self.target, inventory, &options, &plays, &cx.events)?;
+        let syntax = syntax::Options {
+            local: !chosen.is_empty() && chosen.iter().all(|host| host.options.local),
+            local_plays: plays.local(&chosen),
+            ..self.syntax_options(files)?
+        };
+        let mut playbook = self.parse(files, syntax.clone(), cx)?;
+        hosts::check_plays(&self.target, &playbook, &options, &cx.events)?;
+        options.prompted = prompts::ask(&playbook, &options)?;
+        let told = others::asked_for(
+            inventory,
+            &playbook,
+            &options,
+            files,
+            syntax.clone(),
+            chosen.len(),
+        );
+        let by_files = privilege::needed(&playbook, files);
+        let of_localhost = plays.of_controller(&playbook.plays);
+        let here = privilege::needed_by(of_localhost.into_iter(), &playbook, files);
+        let by_vars = chosen.iter().any(|host| host.becomes);
+        for host in &mut chosen {
+            host.needs_root = match host.options.localhost {
+                ImplicitLocalhost::This => host.becomes || here,
+                ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => by_vars || by_files,
+            } || self.privileged;
+            let gathers = options.gathering != Gathering::Explicit;
+            if !plays.may_touch(host.name(), &playbook.plays, gathers) {
+                host.leave_untouched();
+            }
+            host.options.others = hosts::others(&told, host.name());
+            host.options.prompted.clone_from(&options.prompted);
+        }
+        let wrong = plays.of_several(std::mem::take(&mut playbook.one_host), &chosen);
+        match wrong.is_empty() {
+            true => Ok(Prepared {
+                playbook,
+                chosen,
+                syntax,
+            }),
+            false => Err(Failure::usage(Diagnostics(wrong))),
+        }
     }
 
     /// Takes from `ansible.cfg` what the command line does not say, and names what is not followed.
@@ -202,10 +267,21 @@ impl Args {
         }
     }
 
-    /// Parses the playbook and all that it reaches.
-    fn parse(&self, files: &Opened, cx: &CommandContext) -> Result<Playbook, Failure> {
+    /// Reads the plays, and nothing of what is in them; what is wrong with those, the parse will say.
+    fn plays(&self, files: &Opened) -> Result<Vec<Play>, Failure> {
         let path = std::path::absolute(&self.playbook).map_err(Failure::usage)?;
-        let options = self.syntax_options();
+        let read = syntax::read_playbook(files, &path, &self.syntax_options(files)?);
+        Ok(read.map(|read| read.it).unwrap_or_default())
+    }
+
+    /// Parses the playbook and all that it reaches.
+    fn parse(
+        &self,
+        files: &Opened,
+        options: syntax::Options,
+        cx: &CommandContext,
+    ) -> Result<Playbook, Failure> {
+        let path = std::path::absolute(&self.playbook).map_err(Failure::usage)?;
         let playbook = syntax::parse(files, &path, &options).map_err(Failure::usage)?;
         for warning in &playbook.warnings {
             cx.events.warn(warning.to_string());
@@ -214,15 +290,16 @@ impl Args {
     }
 
     /// What is known when the playbook is parsed.
-    fn syntax_options(&self) -> syntax::Options {
-        syntax::Options {
+    fn syntax_options(&self, files: &Opened) -> Result<syntax::Options, Failure> {
+        Ok(syntax::Options {
             roles_path: from_here(&self.roles_path),
             collections_path: from_here(&self.collections_path),
             local: self.target.local,
             tags: Selection::new(&self.choice.tags, &self.choice.skip_tags),
             survey: self.choice.report,
+            extra_vars: vars::merge(&self.extra_vars, files)?,
             ..syntax::Options::default()
-        }
+        })
     }
 
     /// The options that all hosts share.
@@ -242,7 +319,7 @@ impl Args {
                 user: Some(self.become_user.clone()),
                 method: None,
             },
-            every_play: self.target.inventory.is_none(),
+            every_play: self.target.inventory.is_empty(),
             limited: hosts::leaves_out_controller(&self.target, &groups)?,
             groups,
             controller: hosts::controller(&self.target),

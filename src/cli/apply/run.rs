@@ -8,15 +8,17 @@ use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::yaml::{self, Kind, Node};
 use amibake_protocol::event::Recap;
 use amibake_protocol::job::Entry;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::hosts::Chosen;
-use super::{Args, CommandContext};
+use super::{Args, CommandContext, Prepared};
 use crate::agent::asks::AskPolicy;
 use crate::agent::collect::Bundle;
 use crate::agent::program::Programs;
-use crate::agent::{self, AgentError, Ended, Privilege, RunRequest};
+use crate::agent::{self, AgentError, Ended, Privilege, RunRequest, Turns};
 use crate::event::{Event, Events, millis};
 use crate::exit::{Answer, Exit, Failure};
 use crate::prompt;
@@ -26,8 +28,8 @@ use crate::ssh::{self, RetryPolicy, SshError};
 use crate::transport::{Local, Transport};
 use crate::vault::Opened;
 
-/// How many hosts are run on at the same time.
-const FORKS: usize = 50;
+/// How many hosts are connected to at the same time.
+const CONNECTING: usize = 50;
 
 /// What every host's run needs.
 struct Work {
@@ -35,8 +37,11 @@ struct Work {
     entry: Entry,
     bundle: Bundle,
     asks: AskPolicy,
-    needs_root: bool,
     password: Option<Secret<String>>,
+    /// How several hosts go from play to play.
+    turns: Option<Turns>,
+    /// Connections that are being made.
+    connecting: Semaphore,
     /// How many tasks there are, as far as is known.
     tasks: usize,
 }
@@ -50,6 +55,8 @@ enum HostError {
     Agent(AgentError),
     #[error("interrupted while connecting")]
     Interrupted,
+    #[error("the run ended before a play was for it")]
+    NotWanted,
 }
 
 /// The playbook could not be run on a host that could be reached.
@@ -63,17 +70,14 @@ struct NotRun {
 /// Runs the playbook on all chosen hosts and returns how it ended.
 pub(super) async fn run(
     args: &Args,
-    playbook: &Playbook,
+    prepared: &Prepared,
     files: &Opened,
-    chosen: Vec<Chosen>,
     cx: &CommandContext,
 ) -> Result<Answer, Failure> {
-    let work = Work::of(args, playbook, files, &chosen, &cx.events)?;
-    let ends: Vec<(Exit, Option<Failure>)> = stream::iter(&chosen)
-        .map(|host| on_host(&work, host, cx))
-        .buffer_unordered(FORKS)
-        .collect()
-        .await;
+    let work = Work::of(args, prepared, files, &cx.events)?;
+    // All at once: each waits for the others before a play.
+    let all = prepared.chosen.iter().map(|host| on_host(&work, host, cx));
+    let ends: Vec<(Exit, Option<Failure>)> = all.collect::<FuturesUnordered<_>>().collect().await;
     let mut answer = Answer::default();
     for (exit, failure) in ends {
         answer.ended = answer.ended.max(exit);
@@ -88,14 +92,16 @@ pub(super) async fn run(
 impl Work {
     fn of(
         args: &Args,
-        playbook: &Playbook,
+        prepared: &Prepared,
         files: &Opened,
-        chosen: &[Chosen],
         events: &Events,
     ) -> Result<Self, Failure> {
+        let Prepared {
+            playbook, chosen, ..
+        } = prepared;
         let path = std::path::absolute(&args.playbook).map_err(Failure::usage)?;
         let programs = Programs::find().map_err(Failure::new)?;
-        let found = match args.target.local {
+        let found = match chosen.iter().all(|host| host.destination.is_none()) {
             true => programs.require(std::env::consts::ARCH),
             false => programs.require_some(),
         };
@@ -105,7 +111,7 @@ impl Work {
             failure.hint = hint.map(str::to_owned);
             failure
         })?;
-        let bundle = Bundle::of(needed(args, playbook, files, chosen), files.vault());
+        let bundle = Bundle::of(needed(prepared, files), files.vault());
         let bundle = bundle.map_err(Failure::usage)?;
         bundle
             .notes()
@@ -126,23 +132,22 @@ impl Work {
                 secrets: secrets(args),
                 ..AskPolicy::default()
             },
-            needs_root: args.privileged
-                || becomes_in_vars(chosen)
-                || playbook.files.iter().any(|file| becomes_in(files, file)),
             password: password(args)?,
+            turns: (chosen.len() > 1).then(|| {
+                let first = |host: &Chosen| u32::try_from(host.first_play).unwrap_or(u32::MAX);
+                let hosts = chosen.iter().map(|host| (host.name(), first(host)));
+                Turns::new(hosts, playbook.plays.len())
+            }),
+            connecting: Semaphore::new(CONNECTING),
             tasks: syntax::task_count(playbook, &args.choice.listed().of),
         })
     }
 
     fn request(&self, host: &Chosen) -> RunRequest<'_> {
-        let told = ["ansible_become_password", "ansible_become_pass"]
-            .iter()
-            .find_map(|name| host.variable(name))
-            .map(Secret::new);
-        let password = told.or_else(|| self.password.clone());
+        let password = host.password.clone().or_else(|| self.password.clone());
         RunRequest {
             programs: &self.programs,
-            privilege: match self.needs_root {
+            privilege: match host.needs_root {
                 true => Privilege::Root { password },
                 false => Privilege::AsIs,
             },
@@ -151,17 +156,23 @@ impl Work {
             bundle: &self.bundle,
             asks: &self.asks,
             after_reboot: None,
+            turns: self.turns.as_ref(),
             tasks: self.tasks,
         }
     }
 }
 
 /// Finds the files that the playbook may read for any of the hosts.
-fn needed(args: &Args, playbook: &Playbook, files: &Opened, chosen: &[Chosen]) -> Found {
+fn needed(prepared: &Prepared, files: &Opened) -> Found {
+    let Prepared {
+        playbook,
+        chosen,
+        syntax,
+    } = prepared;
     let given = Given {
         vars: chosen.iter().flat_map(variables).collect(),
         hosts: chosen.iter().map(|host| host.name().to_owned()).collect(),
-        options: args.syntax_options(),
+        options: syntax.clone(),
         ..provision::here()
     };
     reads::needed(files, playbook, &given)
@@ -205,21 +216,6 @@ fn password(args: &Args) -> Result<Option<Secret<String>>, Failure> {
     }
 }
 
-/// Returns whether a host's variables, or `-e`, say that tasks become another user.
-fn becomes_in_vars(chosen: &[Chosen]) -> bool {
-    let is_yes = |text: String| !["false", "no", "0"].contains(&text.to_lowercase().as_str());
-    chosen
-        .iter()
-        .any(|host| host.variable("ansible_become").is_some_and(is_yes))
-}
-
-/// Returns whether anything in a file of the playbook becomes another user.
-///
-/// Only then is the agent started as root: others may run on machines without `sudo`.
-fn becomes_in(files: &Opened, path: &std::path::Path) -> bool {
-    files.is_file(path) && yaml::load(files, path).is_ok_and(|document| becomes(&document.root))
-}
-
 /// Everything encrypted is opened before it travels: what shall stay encrypted would not.
 fn refuse_decrypt(files: &Opened, playbook: &Playbook) -> Result<(), Failure> {
     if files.vault().is_empty() {
@@ -250,29 +246,26 @@ fn keeps_encrypted(node: &Node) -> Option<&Node> {
     }
 }
 
-fn becomes(node: &Node) -> bool {
-    match &node.kind {
-        Kind::Map(pairs) => pairs.iter().any(|(key, value)| {
-            let named = key.scalar_text();
-            let is_keyword = matches!(named.as_deref(), Some("become" | "ansible_become"));
-            (is_keyword && value.kind != Kind::Bool(false)) || becomes(value)
-        }),
-        Kind::Seq(items) => items.iter().any(becomes),
-        _ => false,
-    }
-}
-
 /// Runs on one host, and tells how that went: in the recap, or as a failure.
 async fn on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
+    let ended = run_on_host(work, host, cx).await;
+    if let Some(turns) = &work.turns {
+        turns.leave(host.name(), ended.0 != Exit::Done);
+    }
+    ended
+}
+
+async fn run_on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
     let events = cx.events.about(host.name());
     match reach_and_run(work, host, &events, cx).await {
+        Err(HostError::NotWanted) => (Exit::Done, None),
         Ok(ended) => {
             events.send(Event::HostFinished { recap: ended.recap });
             if ended.refused_asks > 0 {
                 let count = ended.refused_asks;
                 events.warn(format!("{count} questions of the machine were refused: no file of the playbook asks them"));
             }
-            let failed = ended.recap.failed > 0 || ended.error.is_some();
+            let failed = ended.recap.has_failed() || ended.error.is_some();
             (if failed { Exit::Failed } else { Exit::Done }, None)
         }
         Err(HostError::Interrupted | HostError::Agent(AgentError::Interrupted)) => {
@@ -319,14 +312,26 @@ async fn reach_and_run(
     events: &Events,
     cx: &CommandContext,
 ) -> Result<Ended, HostError> {
+    if let Some(turns) = &work.turns {
+        let first = u32::try_from(host.first_play).unwrap_or(u32::MAX);
+        let wanted = tokio::select! {
+            wanted = turns.await_first(host.name(), first) => wanted,
+            () = cx.interrupt.cancel.cancelled() => return Err(HostError::Interrupted),
+        };
+        if !wanted {
+            return Err(HostError::NotWanted);
+        }
+    }
     let Some(destination) = &host.destination else {
         return follow(&Local, work, host, events, cx).await;
     };
+    let connecting = work.connecting.acquire().await;
     let since = Instant::now();
     let link = tokio::select! {
         link = ssh::connect(destination.clone(), RetryPolicy::ONE_TRY, events) => link.map_err(HostError::Ssh)?,
         () = cx.interrupt.cancel.cancelled() => return Err(HostError::Interrupted),
     };
+    drop(connecting);
     events.send(Event::HostConnected {
         elapsed_ms: millis(since.elapsed()),
     });

@@ -4,6 +4,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use amibake_protocol::job::Gathering;
+
 /// Settings that change results: section, key, the value that changes nothing, what to do instead.
 const CHANGING: &[(&str, &str, &str, &str)] = &[
     (
@@ -27,12 +29,6 @@ const CHANGING: &[(&str, &str, &str, &str)] = &[
     ("defaults", "inject_facts_as_vars", "true", ""),
     ("defaults", "private_role_vars", "false", ""),
     ("defaults", "jinja2_extensions", "", ""),
-    (
-        "defaults",
-        "gathering",
-        "implicit",
-        "set `gather_facts` in the plays",
-    ),
     (
         "defaults",
         "gather_subset",
@@ -109,6 +105,7 @@ const CHANGING: &[(&str, &str, &str, &str)] = &[
 pub(super) struct Settings {
     pub(super) roles_path: Vec<PathBuf>,
     pub(super) collections_path: Vec<PathBuf>,
+    pub(super) gathering: Gathering,
     /// What is not followed, each in a sentence.
     pub(super) unheeded: Vec<String>,
 }
@@ -116,11 +113,27 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the file that `ansible-playbook` would read here, if there is one.
     pub(super) fn here() -> Self {
-        let Some(path) = file() else {
-            return Self::default();
+        let mut settings = match file() {
+            Some(path) => {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                Self::read(&path, &text, std::env::home_dir().as_deref())
+            }
+            None => Self::default(),
         };
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        Self::read(&path, &text, std::env::home_dir().as_deref())
+        if let Ok(value) = std::env::var("ANSIBLE_GATHERING") {
+            settings.gather("ANSIBLE_GATHERING", &value);
+        }
+        settings
+    }
+
+    /// Takes what a setting says of gathering facts.
+    fn gather(&mut self, place: &str, value: &str) {
+        match gathering(value) {
+            Some(gathering) => self.gathering = gathering,
+            None => self.unheeded.push(format!(
+                "{place}: `{value}` is no way of gathering facts: implicit, explicit, smart"
+            )),
+        }
     }
 
     fn read(path: &Path, text: &str, home: Option<&Path>) -> Self {
@@ -156,6 +169,9 @@ impl Settings {
                 ("defaults", "collections_path" | "collections_paths") => {
                     settings.collections_path = paths(value);
                 }
+                ("defaults", "gathering") => {
+                    settings.gather(&format!("{}:{number}", path.display()), value);
+                }
                 (section, key) => {
                     let unheeded = unheeded(section, key, value);
                     let place = format!("{}:{number}", path.display());
@@ -167,6 +183,15 @@ impl Settings {
         }
         settings
     }
+}
+
+fn gathering(value: &str) -> Option<Gathering> {
+    Some(match value {
+        "implicit" => Gathering::Implicit,
+        "explicit" => Gathering::Explicit,
+        "smart" => Gathering::Smart,
+        _ => return None,
+    })
 }
 
 /// Says that a setting which changes results is not followed.
@@ -222,7 +247,7 @@ mod tests {
     #[test]
     fn what_changes_results_is_named_and_folders_are_taken_from_beside_the_file() {
         let text = "[defaults]\nforks = 50\nroles_path = roles:~/more ; ours\ncollections_paths=/c\nhash_behaviour = merge\n\
-                    gathering = implicit\n# no_log = True\n[privilege_escalation]\nbecome: yes\n[ssh_connection]\npipelining = True\n";
+                    gathering = smart\n# no_log = True\n[privilege_escalation]\nbecome: yes\n[ssh_connection]\npipelining = True\n";
         let settings = Settings::read(
             Path::new("/p/ansible.cfg"),
             text,
@@ -231,6 +256,7 @@ mod tests {
         let expected = Settings {
             roles_path: vec!["/p/roles".into(), "/home/me/more".into()],
             collections_path: vec!["/c".into()],
+            gathering: Gathering::Smart,
             unheeded: vec![
                 "/p/ansible.cfg:5: `hash_behaviour = merge` is not followed; use the filter `combine`".into(),
                 "/p/ansible.cfg:9: `become = yes` is not followed; give --become".into(),

@@ -227,8 +227,10 @@ impl Run<'_> {
             Value::Str(name) => name,
             other => {
                 let kind = other.type_name();
+                let shown = other.repr();
                 return Err(refused(format!(
-                    "argument 'var' is of type {kind}, and must be text"
+                    "argument 'var' is of type {kind} and we were unable to convert to _check_type_str_no_conversion: \
+                     '{shown}' is not a string and conversion is not allowed"
                 )));
             }
         };
@@ -379,6 +381,9 @@ impl Run<'_> {
             for warning in warnings.iter().filter_map(Json::as_str) {
                 self.warn(warning, Some(&cx.task.place));
             }
+        }
+        if bare(&cx.task.action) == "gather_facts" {
+            self.gathered.set(true);
         }
         Ok(attempt)
     }

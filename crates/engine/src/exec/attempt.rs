@@ -67,8 +67,13 @@ impl Run<'_> {
     fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
         let task = cx.task;
         // Where a task goes to is looked at before its conditions.
-        if let Err(error) = self.delegated(cx) {
-            return loop_error.unwrap_or_else(|| error.into());
+        match self.delegated(cx) {
+            Ok(Some(host)) => {
+                let vars = Value::dict([(host.as_str(), self.delegated_vars(&host))]);
+                cx.scope.local.set("ansible_delegated_vars", vars);
+            }
+            Ok(None) => {}
+            Err(error) => return loop_error.unwrap_or_else(|| error.into()),
         }
         let conditions = match self.is_going_back() {
             true => Vec::new(), // they held before the reboot

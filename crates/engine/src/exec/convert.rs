@@ -121,6 +121,7 @@ pub(super) fn variables(run: &Run<'_>, path: &Path) -> Result<Dict, Stop> {
 fn options(run: &Run<'_>) -> syntax::Options {
     syntax::Options {
         local: run.options.local,
+        extra_vars: run.options.extra_vars.clone(),
         ..syntax::Options::default()
     }
 }
@@ -155,6 +156,7 @@ fn whole_play(path: &Path) -> Play {
         force_handlers: None,
         argument_spec: None,
         strategy: None,
+        serial: None,
         prompts: Vec::new(),
         pre_tasks: Vec::new(),
         roles: Vec::new(),
@@ -191,6 +193,7 @@ fn play(read: &syntax::Play) -> Play {
             "force_handlers" => play.force_handlers = Some(value(node)),
             "vars_prompt" => play.prompts = list(node),
             "strategy" => play.strategy = Some(value(node)),
+            "serial" => play.serial = Some(value(node)),
             "validate_argspec" => play.argument_spec = Some(value(node)),
             _ => {}
         }

@@ -43,7 +43,10 @@ impl Run<'_> {
                 if let Entry::Playbook { .. } = entry {
                     super::magic::stand_in(self, Path::new(&play.place.file));
                 }
-                let flow = self.play(play)?;
+                // Only runs of one playbook are together with those of other hosts.
+                let number = u32::try_from(at).unwrap_or(u32::MAX);
+                self.plays.set(number.saturating_add(1));
+                let flow = self.play(play, number)?;
                 if self.is_going_back() {
                     return Err(Self::lost());
                 }
@@ -53,10 +56,10 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(())
+        self.tell_end(self.plays.get())
     }
 
-    fn play(&self, play: &Play) -> Result<Flow, Stop> {
+    fn play(&self, play: &Play, number: u32) -> Result<Flow, Stop> {
         self.at.replace(play.place.clone());
         self.trail.borrow_mut().begin_play();
         let outside = Self::surroundings(play);
@@ -72,9 +75,17 @@ impl Run<'_> {
         self.completed.borrow_mut().clear();
         self.take_prompted(play, &outside)?;
         super::magic::check_strategy(self, play, &outside)?;
-        if !super::magic::is_ours(self, play, &outside)? {
-            return Ok(Flow::Next);
+        let mut hosts = self.hosts_of(play, &outside)?;
+        let turn = self.await_turn(number, &mut hosts)?;
+        if turn != Flow::Next || !hosts.ours {
+            return Ok(turn);
         }
+        let batches = self.batches(play, &hosts.all, &outside)?;
+        let (batch, turn) = self.await_batch(number, &batches, &mut hosts)?;
+        if turn != Flow::Next {
+            return Ok(turn);
+        }
+        super::magic::set_play_hosts(self, &hosts);
         self.emit(Event::PlayStarted { name });
         super::files::load_vars_files(self, play, &outside)?;
         let roles = super::roles::load_all(self, play, &outside)?;
@@ -83,7 +94,7 @@ impl Run<'_> {
         self.handlers.replace(Handlers::default());
         self.imports.borrow_mut().clear();
         self.join_play(play, &roles, &outside)?;
-        self.sections(play, &roles, &outside)
+        self.at_part(batch, || self.sections(play, &roles, &outside))
     }
 
     /// Gathers facts, then runs the sections, each with its flush of handlers.
@@ -93,9 +104,9 @@ impl Run<'_> {
         roles: &[Rc<Role>],
         enclosing: &Rc<Enclosing>,
     ) -> Result<Flow, Stop> {
-        let mut opening = self.gather(play, enclosing)?;
+        let mut opening = self.at_part(0, || self.gather(play, enclosing))?;
         if opening == Flow::Next {
-            opening = self.check_play(play, enclosing)?;
+            opening = self.at_part(1, || self.check_play(play, enclosing))?;
         }
         if opening != Flow::Next {
             return Ok(opening);
@@ -104,20 +115,23 @@ impl Run<'_> {
             self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), enclosing)?;
         let first = || self.nodes(&play.pre_tasks, enclosing);
         let second = || {
-            for role in roles {
-                match self.role(role, enclosing)? {
+            for (number, role) in roles.iter().enumerate() {
+                match self.at_part(number, || self.role(role, enclosing))? {
                     Flow::Next => {}
                     other => return Ok(other),
                 }
             }
-            self.nodes(&play.tasks, enclosing)
+            self.at_part(roles.len(), || self.nodes(&play.tasks, enclosing))
         };
         let third = || self.nodes(&play.post_tasks, enclosing);
         let sections: [&dyn Fn() -> Result<Flow, Stop>; 3] = [&first, &second, &third];
-        for section in sections {
-            let flow = section()?;
+        for (section, number) in sections.into_iter().zip(1..) {
+            let flow = self.at_part(2 * number, section)?;
             let wanted = flow == Flow::Next || (forced && flow == Flow::Failed);
-            let flushed = if wanted { self.flush()? } else { Flow::Next };
+            let flushed = match wanted {
+                true => self.at_part(2 * number + 1, || self.flush())?,
+                false => Flow::Next,
+            };
             match (flow, flushed) {
                 (Flow::Next, Flow::Next) => {}
                 (Flow::Next, other) | (other, _) => return Ok(other),
@@ -188,8 +202,8 @@ impl Run<'_> {
     /// Runs a role: what it depends on first, then its tasks.
     fn role(&self, role: &Rc<Role>, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
         let inner = super::roles::surroundings(role, enclosing);
-        for dependency in &role.dependencies {
-            match self.role(dependency, &inner)? {
+        for (number, dependency) in role.dependencies.iter().enumerate() {
+            match self.at_part(number, || self.role(dependency, &inner))? {
                 Flow::Next => {}
                 other => return Ok(other),
             }
@@ -197,7 +211,8 @@ impl Run<'_> {
         if !role.allow_duplicates && self.completed.borrow().contains(&role.identity) {
             return Ok(Flow::Next);
         }
-        let flow = self.nodes(&role.tasks, &inner)?;
+        let after = role.dependencies.len();
+        let flow = self.at_part(after, || self.nodes(&role.tasks, &inner))?;
         if role.ran.get() {
             self.completed.borrow_mut().insert(role.identity.clone());
         }
@@ -209,11 +224,11 @@ impl Run<'_> {
 
     /// Runs tasks and blocks in order.
     fn nodes(&self, nodes: &[Node], enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
-        for node in nodes {
-            let flow = match node {
-                Node::Task(task) => self.step(task, enclosing, false)?,
-                Node::Block(block) => self.block(block, enclosing)?,
-            };
+        for (number, node) in nodes.iter().enumerate() {
+            let flow = self.at_part(number, || match node {
+                Node::Task(task) => self.step(task, enclosing, false),
+                Node::Block(block) => self.block(block, enclosing),
+            })?;
             if flow != Flow::Next {
                 return Ok(flow);
             }
@@ -242,17 +257,16 @@ impl Run<'_> {
         handler: bool,
     ) -> Result<Effects, Stop> {
         let is_behind = self.trail.borrow().is_behind();
-        let mut effects = self.task(task, enclosing, handler)?;
+        let done = self.task(task, enclosing, handler);
         if is_behind {
-            return Ok(effects); // an import, which stands where it stood
+            return done; // an import, which stands where it stood
         }
-        match self.is_going_back() {
-            true => Err(Self::lost()), // it did not come to what reboots
-            false => {
-                self.mark_task(task, enclosing, &mut effects);
-                Ok(effects)
-            }
+        if done.is_ok() && self.is_going_back() {
+            return Err(Self::lost()); // it did not come to what reboots
         }
+        let mut effects = self.share_failure(task, enclosing, done)?;
+        self.mark_task(task, enclosing, &mut effects);
+        Ok(effects)
     }
 
     fn apply(&self, task: &Task, effects: Effects) -> Result<Flow, Stop> {
@@ -270,8 +284,8 @@ impl Run<'_> {
         if effects.flush {
             return self.flush();
         }
-        for loaded in &effects.walk {
-            let flow = self.run_loaded(loaded)?;
+        for (number, loaded) in effects.walk.iter().enumerate() {
+            let flow = self.at_part(number, || self.run_loaded(loaded))?;
             if flow != Flow::Next {
                 return Ok(flow);
             }
@@ -300,19 +314,23 @@ impl Run<'_> {
         // Without a task that the tags select, Ansible takes the block for one without `rescue`.
         let rescues = u32::from(self.selects_any(&block.rescue, &inner)?);
         self.rescuers.set(self.rescuers.get() + rescues);
-        let flow = self.nodes(&block.tasks, &inner);
+        let flow = self.at_part(0, || self.nodes(&block.tasks, &inner));
         self.rescuers.set(self.rescuers.get() - rescues);
         let mut flow = flow?;
         if flow == Flow::Failed && rescues > 0 {
-            flow = self.nodes(&block.rescue, &inner)?;
+            flow = self.at_part(1, || self.nodes(&block.rescue, &inner))?;
         }
         if !matches!(flow, Flow::Next | Flow::Failed) {
             return Ok(flow);
         }
-        match self.nodes(&block.always, &inner)? {
-            Flow::Next => Ok(flow),
-            other => Ok(other),
-        }
+        let before = self.cleared.replace(false);
+        let always = self.at_part(2, || self.nodes(&block.always, &inner));
+        let cleared = self.cleared.replace(before);
+        Ok(match always? {
+            Flow::Next if cleared => Flow::Next,
+            Flow::Next => flow,
+            other => other,
+        })
     }
 
     /// Runs every handler that is notified, once, in the order they are defined.
@@ -336,7 +354,7 @@ impl Run<'_> {
                 return Ok(Flow::Next);
             };
             from = after;
-            let flow = self.step(&handler.task, &handler.enclosing, true)?;
+            let flow = self.at_part(from, || self.step(&handler.task, &handler.enclosing, true))?;
             if flow != Flow::Next {
                 return Ok(flow);
             }

@@ -156,7 +156,10 @@ impl Run<'_> {
 fn found(cx: &TaskContext<'_>, fields: Fields, what: What, args: &Dict) -> Attempt {
     let params = cx.task.keywords.vars.copy();
     for (key, value) in cx.scope.local.entries() {
-        if key.as_str() != Some("ansible_search_path") {
+        if !matches!(
+            key.as_str(),
+            Some("ansible_search_path" | "ansible_delegated_vars")
+        ) {
             params.insert(key, value);
         }
     }

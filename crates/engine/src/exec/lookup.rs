@@ -329,6 +329,16 @@ impl<'r, 'a> Controllers<'r, 'a> {
     }
 }
 
+impl Controllers<'_, '_> {
+    /// Returns the hosts of the inventory that patterns name.
+    fn hostnames(&self, patterns: &[Value]) -> Result<Vec<Value>, Error> {
+        let patterns: Vec<String> = patterns.iter().flat_map(eval::texts).collect();
+        let matched = self.run.matched(&patterns);
+        let matched = matched.map_err(|stop| Error::failed(stop.0))?;
+        Ok(matched.hosts.iter().map(Value::str).collect())
+    }
+}
+
 impl Outside for Controllers<'_, '_> {
     fn lookup(
         &self,
@@ -357,7 +367,7 @@ impl Outside for Controllers<'_, '_> {
             "unvault" => terms.iter().map(|term| self.unvault(term)).collect(),
             "fileglob" => self.fileglob(terms),
             "first_found" => self.first_found(terms, options),
-            "inventory_hostnames" => Ok(vec![Value::str(&self.run.options.inventory_hostname)]),
+            "inventory_hostnames" => self.hostnames(terms),
             "flattened" => Ok(flat(terms, usize::MAX)),
             "subelements" => subelements(terms),
             "random_choice" => Ok(random(terms, self)),
@@ -396,6 +406,10 @@ impl Outside for Controllers<'_, '_> {
             .read_text(&path)
             .map_err(|e| Error::failed(e.to_string()))?;
         Ok((text, path.to_string_lossy().into_owned()))
+    }
+
+    fn realpath(&self, path: &str) -> Result<String, Error> {
+        file_tests::realpath(self.run, path)
     }
 
     fn environment(

@@ -331,6 +331,7 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
         includes.extend(attempt.includes);
     }
     Attempt {
+        unread: 0,
         fields,
         diff: Vec::new(),
         censored,

@@ -1,19 +1,20 @@
-//! Variables that only Ansible itself sets, and whether a play is for this host.
+//! Variables that only Ansible itself sets.
 
 use std::path::Path;
 use std::rc::Rc;
 
-use amibake_playbook::hosts::{self, Groups, PatternError};
+use amibake_playbook::hosts::Groups;
 use amibake_playbook::names::bare;
 use amibake_playbook::syntax::STRATEGIES;
 use amibake_playbook::template::{Nowhere, Templar};
 use amibake_playbook::value::{Dict, Value};
+use amibake_protocol::job::ImplicitLocalhost;
 use serde_json::{Map, Value as Json};
 
-use super::eval;
 use super::model::{Enclosing, Play};
 use super::role::Role;
 use super::run::{Run, Stop};
+use super::turn::PlayHosts;
 
 /// Where a controller has its Python; Ansible's is the one that it runs by.
 const PYTHON: &str = "/usr/bin/python3";
@@ -69,7 +70,8 @@ pub(super) fn set_groups(run: &Run<'_>) {
     magic.set("groups", Value::Dict(shown));
     let mut names = group_names(run);
     names.sort();
-    if names.is_empty() {
+    // Of no group is only the controller that no inventory names.
+    if names.is_empty() && run.options.localhost != ImplicitLocalhost::This {
         names.push("ungrouped".to_owned());
     }
     magic.set("group_names", texts(&names));
@@ -128,7 +130,11 @@ fn set_connection(run: &Run<'_>) {
 /// Sets what the inventory says of its hosts. Variables of others are rendered now, among their own.
 fn set_hosts(run: &Run<'_>) {
     let (options, vars) = (run.options, &run.vars);
-    vars.is_localhost.set(options.every_play);
+    vars.is_localhost.set(match options.localhost {
+        ImplicitLocalhost::Absent => options.every_play,
+        ImplicitLocalhost::Beside => false,
+        ImplicitLocalhost::This => true,
+    });
     for name in groups(run).get("all").into_iter().flatten() {
         let known = options.others.get(name).map(|other| {
             let own = vars.magic.copy();
@@ -170,7 +176,7 @@ fn rendered(own: &Dict) -> Dict {
 }
 
 /// Returns the inventory's groups; without an inventory, those that every host is in. The run's own are among them.
-fn groups(run: &Run<'_>) -> Groups {
+pub(super) fn groups(run: &Run<'_>) -> Groups {
     let options = run.options;
     let mut groups = options.groups.clone();
     let host = || vec![options.inventory_hostname.clone()];
@@ -271,18 +277,21 @@ fn read_beside(run: &Run<'_>, path: &Path) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Sets what a play is called and for whom it runs.
+/// Sets what a play is called.
 pub(super) fn begin_play(run: &Run<'_>, _play: &Play, name: &str) {
     let magic = &run.vars.magic;
     magic.set("ansible_play_name", Value::str(name));
-    let host = Value::list(vec![Value::str(&run.options.inventory_hostname)]);
-    for name in [
-        "ansible_play_hosts",
-        "ansible_play_hosts_all",
-        "ansible_play_batch",
-        "play_hosts",
-    ] {
-        magic.set(name, host.clone());
+    let own = vec![run.options.inventory_hostname.clone()];
+    set_play_hosts(run, &PlayHosts::new(true, own));
+}
+
+/// Sets for whom a play runs.
+pub(super) fn set_play_hosts(run: &Run<'_>, hosts: &PlayHosts) {
+    let magic = &run.vars.magic;
+    magic.set("ansible_play_hosts_all", texts(&hosts.all));
+    magic.set("ansible_play_batch", texts(&hosts.batch));
+    for name in ["ansible_play_hosts", "play_hosts"] {
+        magic.set(name, texts(&hosts.living));
     }
 }
 
@@ -331,33 +340,5 @@ pub(super) fn check_strategy(
             "{}:{}: `strategy: {name}` is not supported",
             play.place.file, play.place.line
         ))),
-    }
-}
-
-/// Returns whether a play's `hosts` name this host.
-pub(super) fn is_ours(run: &Run<'_>, play: &Play, enclosing: &Rc<Enclosing>) -> Result<bool, Stop> {
-    let scope = run.vars.scope_of_play();
-    let hosts = run.render(&play.hosts, &scope, enclosing);
-    if run.options.every_play {
-        let patterns = hosts.map_or_else(|_| Vec::new(), |hosts| eval::texts(&hosts));
-        let grouping = run.grouping.borrow();
-        return Ok(!patterns.iter().any(|pattern| grouping.leaves_out(pattern)));
-    }
-    let patterns = eval::texts(&hosts.map_err(|e| Stop(e.to_string()))?);
-    let matched = hosts::matching(&groups(run), &patterns).map_err(|e| Stop(told(&e)))?;
-    // What is written plainly was judged before the run; a template is judged here.
-    if matched.controller && !run.options.limited {
-        return Err(Stop(format!(
-            "{}:{}: a play for `localhost` beside other hosts is not supported yet",
-            play.place.file, play.place.line
-        )));
-    }
-    Ok(matched.hosts.contains(&run.options.inventory_hostname))
-}
-
-fn told(error: &PatternError) -> String {
-    match error {
-        PatternError::Regex { source, .. } => format!("{error}: {source}"),
-        PatternError::Subscript { .. } => error.to_string(),
     }
 }

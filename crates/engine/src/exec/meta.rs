@@ -67,7 +67,11 @@ impl Run<'_> {
                     ..Effects::default()
                 });
             }
-            "end_play" | "end_batch" | "end_host" => return Ok(Effects::flow(Flow::EndPlay)),
+            "end_play" => {
+                self.ended.set(Some(self.plays.get().saturating_sub(1)));
+                return Ok(Effects::flow(Flow::EndPlay));
+            }
+            "end_batch" | "end_host" => return Ok(Effects::flow(Flow::EndPlay)),
             "end_role" => {
                 let role = enclosing.role.as_ref();
                 let ends = |role: &Rc<Role>| Flow::EndRole(role.identity.clone());
@@ -75,9 +79,14 @@ impl Run<'_> {
             }
             "clear_facts" => {
                 self.vars.clear_facts();
+                self.gathered.set(false);
                 self.module_facts.borrow_mut().clear();
             }
-            "noop" | "refresh_inventory" | "clear_host_errors" | "reset_connection" => {}
+            "clear_host_errors" => {
+                self.cleared.set(true);
+                self.count(|recap| recap.cleared = recap.failed);
+            }
+            "noop" | "refresh_inventory" | "reset_connection" => {}
             other => return Err(Stop(format!("invalid meta action requested: {other}"))),
         }
         Ok(Effects::default())

@@ -53,6 +53,7 @@ mod role;
 mod roles;
 mod run;
 mod search;
+mod serial;
 mod stats;
 mod subelements;
 mod task;
@@ -60,6 +61,7 @@ mod task_context;
 mod task_error;
 mod task_result;
 mod trail;
+mod turn;
 mod validate;
 mod vars;
 

@@ -22,6 +22,7 @@ pub(super) struct Keywords {
     pub(super) check_mode: Option<Value>,
     pub(super) diff: Option<Value>,
     pub(super) ignore_errors: Option<Value>,
+    pub(super) any_errors_fatal: Option<Value>,
     pub(super) no_log: Option<Value>,
     pub(super) delegate_to: Option<Value>,
     pub(super) timeout: Option<Value>,
@@ -40,6 +41,7 @@ impl Keywords {
             "check_mode" => &mut self.check_mode,
             "diff" => &mut self.diff,
             "ignore_errors" => &mut self.ignore_errors,
+            "any_errors_fatal" => &mut self.any_errors_fatal,
             "no_log" => &mut self.no_log,
             "delegate_to" => &mut self.delegate_to,
             "timeout" => &mut self.timeout,
@@ -179,6 +181,7 @@ pub(super) struct Play {
     pub(super) vars_files: Vec<Value>,
     pub(super) force_handlers: Option<Value>,
     pub(super) strategy: Option<Value>,
+    pub(super) serial: Option<Value>,
     /// `vars_prompt`.
     pub(super) prompts: Vec<Value>,
     /// `validate_argspec`: the spec's name, or whether the play's is it.

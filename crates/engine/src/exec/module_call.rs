@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use amibake_playbook::argspec::ModuleSpec;
 use amibake_playbook::names::bare;
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::template::ErrorKind;
+use amibake_playbook::value::{Dict, Key, Value};
 use serde_json::{Map, Value as Json};
 
 use super::eval;
@@ -90,14 +91,44 @@ impl Run<'_> {
     ) -> Result<BTreeMap<String, String>, TaskError> {
         let mut merged = BTreeMap::new();
         for level in cx.enclosing.gathered(&cx.task.keywords, |k| &k.environment) {
-            let rendered = self
-                .render(&level, cx.scope, cx.enclosing)
-                .map_err(TaskError::Environment)?;
-            for (name, value) in rendered.as_dict().map(Dict::entries).unwrap_or_default() {
+            for (name, value) in self.environment_level(cx, &level)? {
                 merged.insert(name.value().to_string(), value.to_string());
             }
         }
         Ok(merged)
+    }
+
+    /// Renders one level of `environment`: a mapping value by value, whose omitted ones are left out.
+    fn environment_level(
+        &self,
+        cx: &TaskContext<'_>,
+        level: &Value,
+    ) -> Result<Vec<(Key, Value)>, TaskError> {
+        let rendered = |value: &Value| self.render(value, cx.scope, cx.enclosing);
+        if let Value::Dict(written) = level {
+            let mut level = Vec::new();
+            for (name, value) in written.entries() {
+                match rendered(&value) {
+                    Ok(Value::Omit) => {}
+                    Ok(value) => level.push((name, value)),
+                    // Until facts are gathered there is no `ansible_env`: Ansible goes without what needs it.
+                    Err(error)
+                        if error.kind == ErrorKind::Undefined
+                            && error.message.contains("ansible_env") => {}
+                    Err(error) => return Err(TaskError::Environment(error)),
+                }
+            }
+            return Ok(level);
+        }
+        match rendered(level).map_err(TaskError::Environment)? {
+            Value::Omit | Value::None => Ok(Vec::new()),
+            Value::Dict(level) => Ok(level.entries()),
+            other => {
+                let warning = format!("could not parse environment value, skipping: {other}");
+                self.warn(warning, Some(&cx.task.place));
+                Ok(Vec::new())
+            }
+        }
     }
 
     /// Returns whether a task becomes another user.
@@ -158,13 +189,32 @@ impl Run<'_> {
         Ok(host.filter(|host| !host.is_empty()))
     }
 
+    /// Returns what a task is told of the host that it is delegated to.
+    pub(super) fn delegated_vars(&self, host: &str) -> Value {
+        let vars = match self.vars.hosts.get(host) {
+            Some(Value::Dict(known)) => known.copy(),
+            _ => Dict::new(),
+        };
+        if !vars.has("ansible_host") {
+            vars.set("ansible_host", Value::str(host));
+        }
+        let own = &self.options.inventory_hostname;
+        vars.set("inventory_hostname", Value::str(own));
+        Value::Dict(vars)
+    }
+
     /// Refuses a call of a module elsewhere.
     fn allow_delegation(&self, cx: &TaskContext<'_>) -> Result<(), TaskError> {
+        if self.options.untouched {
+            let host = &self.options.inventory_hostname;
+            let why = format!("{host} was not connected to, as nothing was to be done on it");
+            return Err(refused(why));
+        }
         let Some(host) = self.delegated(cx)? else {
             return Ok(());
         };
         let here = host == self.options.inventory_hostname
-            || (self.options.local && ["localhost", "127.0.0.1", "::1"].contains(&host.as_str()));
+            || (self.options.local && self.options.local_hosts.contains(&host));
         if here {
             return Ok(());
         }

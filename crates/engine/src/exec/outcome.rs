@@ -28,6 +28,8 @@ pub(super) struct Attempt {
     pub(super) notify: Vec<String>,
     /// What includes found to include, in the order of the loop.
     pub(super) includes: Vec<Found>,
+    /// How many of those could not be read.
+    pub(super) unread: u32,
     /// Variables that it sets, in the order of the loop.
     pub(super) sets: Vec<NewVars>,
     pub(super) own: Own,

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use amibake_playbook::value::{Dict, Value};
 
+use amibake_protocol::job::Gathering;
+
 use super::model::{Enclosing, Keywords, Play, Task};
 use super::run::{Run, Stop};
 
@@ -15,9 +17,11 @@ impl Run<'_> {
         play: &Play,
         enclosing: &Rc<Enclosing>,
     ) -> Result<Option<Rc<Task>>, Stop> {
-        let wanted = match &play.gather_facts {
-            None => true,
-            value => self.is_true(value.as_ref(), enclosing)?,
+        let said = play.gather_facts.as_ref();
+        let wanted = match (self.options.gathering, said) {
+            (Gathering::Smart, _) if self.gathered.get() => false,
+            (Gathering::Implicit | Gathering::Smart, None) => true,
+            (_, said) => self.is_true(said, enclosing)?,
         };
         if !wanted || self.start_at.borrow().is_some() && !play.keywords.tags.is_empty() {
             return Ok(None);

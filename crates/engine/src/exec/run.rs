@@ -49,10 +49,20 @@ pub(super) struct Run<'a> {
     pub(super) recap: Cell<Recap>,
     /// Tasks begun so far.
     pub(super) index: Cell<u32>,
+    /// Plays come to so far.
+    pub(super) plays: Cell<u32>,
+    /// Where in its play the run is: the number of each part that it is in.
+    pub(super) position: RefCell<Vec<u32>>,
+    /// The play that this host ended for all, until that is told.
+    pub(super) ended: Cell<Option<u32>>,
+    /// Whether others run the play at the same time.
+    pub(super) accompanied: Cell<bool>,
     /// The play or task at hand.
     pub(super) at: RefCell<Place>,
     /// The folder of the playbook that is run.
     pub(super) playbook_dir: RefCell<PathBuf>,
+    /// Whether the failures of the block at hand were made good (`meta: clear_host_errors`).
+    pub(super) cleared: Cell<bool>,
     /// Blocks with a rescue section that we are inside of.
     pub(super) rescuers: Cell<u32>,
     pub(super) handlers: RefCell<Handlers>,
@@ -80,6 +90,8 @@ pub(super) struct Run<'a> {
     pub(super) grouping: RefCell<Grouping>,
     /// The folder of the entry at hand, whose `group_vars` and `host_vars` hold.
     pub(super) entry_dir: RefCell<PathBuf>,
+    /// Whether `gather_facts` has run, and nothing was forgotten since.
+    pub(super) gathered: Cell<bool>,
     /// Facts as modules see them, without their prefix.
     pub(super) module_facts: RefCell<serde_json::Map<String, serde_json::Value>>,
 }
@@ -99,12 +111,17 @@ impl<'a> Run<'a> {
             tags: Selection::new(&options.tags, &options.skip_tags),
             recap: Cell::new(Recap::default()),
             index: Cell::new(0),
+            plays: Cell::new(0),
+            position: RefCell::default(),
+            ended: Cell::new(None),
+            accompanied: Cell::new(false),
             at: RefCell::new(Place {
                 file: String::new(),
                 line: 0,
                 column: 0,
             }),
             playbook_dir: RefCell::new(PathBuf::from("/")),
+            cleared: Cell::new(false),
             rescuers: Cell::new(0),
             handlers: RefCell::new(Handlers::default()),
             imports: RefCell::default(),
@@ -119,6 +136,7 @@ impl<'a> Run<'a> {
             interrupted: RefCell::default(),
             grouping: RefCell::default(),
             entry_dir: RefCell::default(),
+            gathered: Cell::new(false),
             module_facts: RefCell::default(),
         }
     }

@@ -138,7 +138,7 @@ impl Run<'_> {
             sources.insert(String::new(), open(files, &path)?);
             return Ok(path);
         }
-        if keep_links {
+        if keep_links && !self.options.local {
             return Err(refused(format!(
                 "local_follow: false is not supported for a folder: {LINKS_ARE_FOLLOWED}"
             )));
@@ -146,7 +146,13 @@ impl Run<'_> {
         // `src: folder` copies the folder, `src: folder/` what is in it.
         let name = path.file_name().filter(|_| !src.ends_with('/'));
         let top = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        open_folder(files, &path, &top, sources)?;
+        // A bundle's links were followed; here they are what they are.
+        let own = |path: &Path| std::fs::read_link(path).ok();
+        let own = |path: &Path| own(path).map(|target| target.to_string_lossy().into_owned());
+        match keep_links {
+            true => open_tree(files, &path, &top, &own, sources)?,
+            false => open_folder(files, &path, &top, sources)?,
+        }
         Ok(path)
     }
 
@@ -188,6 +194,17 @@ pub fn open_folder(
     below: &str,
     sources: &mut BTreeMap<String, Source>,
 ) -> Result<(), FileError> {
+    open_tree(files, folder, below, &|path| files.link(path), sources)
+}
+
+/// Does the same; `link` says where one leads that is not followed.
+fn open_tree(
+    files: &dyn Files,
+    folder: &Path,
+    below: &str,
+    link: &dyn Fn(&Path) -> Option<String>,
+    sources: &mut BTreeMap<String, Source>,
+) -> Result<(), FileError> {
     if !below.is_empty() {
         sources.insert(below.to_owned(), Source::Directory);
     }
@@ -198,10 +215,10 @@ pub fn open_folder(
             "" => name,
             below => format!("{below}/{name}"),
         };
-        if let Some(target) = files.link(&path) {
+        if let Some(target) = link(&path) {
             sources.insert(inner, Source::Link(target));
         } else if files.is_dir(&path) {
-            open_folder(files, &path, &inner, sources)?;
+            open_tree(files, &path, &inner, link, sources)?;
         } else {
             sources.insert(inner, open(files, &path)?);
         }

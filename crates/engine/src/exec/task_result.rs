@@ -34,7 +34,10 @@ impl Run<'_> {
             role.ran.set(true);
         }
         let status = self.status(&ended);
-        self.count_task(status, ended.is("changed"), loaded.len());
+        match ended.unread {
+            0 => self.count_task(status, ended.is("changed"), loaded.len()),
+            unread => self.count_unread(unread),
+        }
         if status == Status::Rescued {
             effects.set.extend(self.told_to_rescue(cx, &ended));
         }
@@ -67,23 +70,29 @@ impl Run<'_> {
     /// Reads everything a task includes; what cannot be read is its failure.
     fn load_all(&self, cx: &TaskContext<'_>, ended: &mut Attempt) -> Vec<Loaded> {
         let found = std::mem::take(&mut ended.includes);
-        let loaded: Result<Vec<Loaded>, Stop> = found
-            .into_iter()
-            .map(|found| {
-                let label = found.label.clone();
-                let (loaded, name) = self.load(cx.task, cx.enclosing, found)?;
-                let index = cx.index;
-                self.emit(Event::Included { index, name, label });
-                Ok(loaded)
-            })
-            .collect();
-        loaded.unwrap_or_else(|stop| {
-            // Whatever `ignore_errors` says; a rescue helps.
-            ended.ignored = false;
-            ended.fields.insert("failed".to_owned(), json!(true));
-            ended.fields.insert("reason".to_owned(), json!(stop.0));
-            Vec::new()
-        })
+        let mut all = Vec::new();
+        for found in found {
+            let label = found.label.clone();
+            match self.load(cx.task, cx.enclosing, found) {
+                Ok((loaded, name)) => {
+                    let index = cx.index;
+                    self.emit(Event::Included { index, name, label });
+                    all.push(loaded);
+                }
+                Err(stop) => {
+                    // Whatever `ignore_errors` says; a rescue helps.
+                    ended.ignored = false;
+                    ended.unread += 1;
+                    ended.fields.insert("failed".to_owned(), json!(true));
+                    let reason = ended.fields.entry("reason".to_owned());
+                    reason.or_insert_with(|| json!(stop.0));
+                }
+            }
+        }
+        match ended.unread {
+            0 => all,
+            _ => Vec::new(),
+        }
     }
 
     fn status(&self, ended: &Attempt) -> Status {
@@ -96,6 +105,15 @@ impl Run<'_> {
             () if ended.is("changed") => Status::Changed,
             () => Status::Ok,
         }
+    }
+
+    /// Counts what an include could not read: as Ansible, each as a failure, whether or not a rescue helps.
+    fn count_unread(&self, unread: u32) {
+        let helps = self.rescuers.get() > 0;
+        self.count(|recap| {
+            recap.failed += unread;
+            recap.cleared += if helps { unread } else { 0 };
+        });
     }
 
     fn count_task(&self, status: Status, changed: bool, includes: usize) {

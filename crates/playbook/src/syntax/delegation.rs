@@ -4,9 +4,7 @@ use super::known;
 use super::walk::{Follow, Walk};
 use super::{Keywords, Task};
 use crate::diagnostic::Diagnostic;
-
-/// Names of the machine that amibake itself runs on.
-const CONTROLLER: &[&str] = &["localhost", "127.0.0.1", "::1"];
+use crate::hosts::is_localhost;
 
 /// Actions that touch no machine.
 const NOWHERE: &[&str] = &[
@@ -50,8 +48,7 @@ impl Walk<'_> {
     /// Refuses a task that would be done on the controller. Names that are templates are rendered, and refused,
     /// when the task runs.
     pub(super) fn check_delegation(&mut self, task: &Task) {
-        if self.follow == Follow::Nothing || self.options.local || touches_no_machine(&task.action)
-        {
+        if self.follow == Follow::Nothing || self.local || touches_no_machine(&task.action) {
             return;
         }
         let own = task
@@ -65,12 +62,12 @@ impl Walk<'_> {
             return;
         };
         let text = host.scalar_text().unwrap_or_default();
-        if !host.is_template() && CONTROLLER.contains(&text.as_str()) {
+        if !host.is_template() && is_localhost(&text) {
             let wrong = format!(
                 "`delegate_to: {text}` is not supported for `{}`",
                 task.action
             );
-            let hint = "it would run on the controller; with `--local` that is this machine";
+            let hint = "it would run on the controller: that is done where the hosts of the play are this machine, too (`--local`, `ansible_connection: local`)";
             self.refuse(Diagnostic::new(&host.span, wrong).hint(hint));
         }
     }

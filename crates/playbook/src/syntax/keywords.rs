@@ -69,7 +69,7 @@ const DELEGATING: &[Place] = &[Block, Task, Handler, Role];
 pub const KEYWORDS: &[Keyword] = &[
     keyword("action", TASKS, Works, ""),
     keyword("always", &[Block], Works, ""),
-    keyword("any_errors_fatal", ALL, OneHost, ""),
+    keyword("any_errors_fatal", ALL, Works, ""),
     keyword("args", TASKS, Works, ""),
     keyword(
         "async",
@@ -110,7 +110,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "connection",
         ALL,
         Partly,
-        "`ssh` and its kin; `local` with `--local` only",
+        "`ssh` and its kin; `local` where all hosts of the play are this machine",
     ),
     keyword("debugger", ALL, Partly, "`never`"),
     keyword("delay", TASKS, Works, ""),
@@ -124,7 +124,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "delegate_to",
         DELEGATING,
         Partly,
-        "the host itself; `localhost` for what touches no machine, and with `--local`",
+        "the host itself; `localhost` for what touches no machine, and where the host is this machine, too",
     ),
     keyword("diff", ALL, Works, ""),
     keyword("environment", ALL, Works, ""),
@@ -144,7 +144,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "hosts",
         &[Play],
         Works,
-        "patterns as Ansible's; `localhost` beside other hosts is refused",
+        "patterns as Ansible's; `localhost` is this machine with `apply`, and refused beside others in a build",
     ),
     keyword("ignore_errors", ALL, Works, ""),
     keyword(
@@ -157,7 +157,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "import_playbook",
         &[ImportPlaybook],
         Partly,
-        "a name that is a template is refused; `vars`, `when` and `tags` reach the plays",
+        "its name may be made of its own `vars` and of extra variables; `vars`, `when` and `tags` reach the plays",
     ),
     keyword("listen", &[Handler], Works, ""),
     keyword("local_action", TASKS, Partly, "as `delegate_to: localhost`"),
@@ -200,7 +200,7 @@ pub const KEYWORDS: &[Keyword] = &[
     keyword("role", &[Role], Works, ""),
     keyword("roles", &[Play], Works, ""),
     keyword("run_once", ALL, OneHost, ""),
-    keyword("serial", &[Play], OneHost, ""),
+    keyword("serial", &[Play], Works, ""),
     keyword(
         "strategy",
         &[Play],

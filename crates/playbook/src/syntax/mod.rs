@@ -25,6 +25,7 @@ mod statements;
 mod support;
 mod task;
 mod templates;
+mod untouched;
 mod used;
 mod walk;
 
@@ -42,6 +43,7 @@ pub use model::{
     Args, ArgumentSpec, Block, Keywords, Meta, Options, Play, Playbook, Role, RoleUse, Step, Task,
 };
 pub use module_groups::runtime_file;
+pub use play_hosts::{Among, play_hosts};
 pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
 pub use support::{BECOME_METHODS, STRATEGIES};
 pub use used::{AllUsed, Supported, UsedKind};

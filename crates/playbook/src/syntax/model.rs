@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use serde_json::{Map, Value as Json};
+
 use super::used::AllUsed;
 use crate::argspec::ModuleSpec;
 use crate::diagnostic::{Diagnostic, Span};
@@ -22,6 +24,10 @@ pub struct Options {
     pub facts: BTreeMap<String, String>,
     /// Whether the target is the machine that this runs on.
     pub local: bool,
+    /// The plays, by their number, for which it is in any case.
+    pub local_plays: BTreeSet<usize>,
+    /// Variables of the command line: what is read before the run may name them.
+    pub extra_vars: Map<String, Json>,
     /// The tasks that will run.
     pub tags: Selection,
     /// Whether what certainly fails when a task runs is an error, and not a warning.
@@ -44,7 +50,8 @@ pub struct Playbook {
     /// The folders of the playbooks.
     pub folders: BTreeSet<PathBuf>,
     /// What makes it a playbook for one host at a time: keywords for which hosts wait for others.
-    pub one_host: Vec<Diagnostic>,
+    /// Each with the number of its play.
+    pub one_host: Vec<(usize, Diagnostic)>,
     /// What it uses, and how that is supported.
     pub used: AllUsed,
     /// What is wrong with it, where that was asked to be no error.

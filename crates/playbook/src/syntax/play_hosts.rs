@@ -1,12 +1,70 @@
-//! Whom the plays of a playbook are for, as far as their `hosts` are no templates.
-//!
-//! A play for the controller itself runs nowhere yet. It is refused by name: run on a target it
-//! would change the wrong machine, and passed over it would be missed.
+//! Whom the plays of a playbook are for, as far as that is known before the run.
 
+use serde_json::{Map, Value as Json};
+
+use super::walk::known_vars;
 use super::{Play, Playbook};
 use crate::diagnostic::Diagnostic;
-use crate::hosts::{self, Groups, PatternError};
+use crate::hosts::{self, Groups, Matched, PatternError};
+use crate::template::{Nowhere, Templar};
+use crate::value::Value;
 use crate::yaml::{Kind, Node};
+
+/// What there is for plays to be for.
+#[derive(Debug)]
+pub enum Among<'a> {
+    /// The hosts of an inventory.
+    Inventory(&'a Groups),
+    /// Hosts that were named without one: every play is for all of them, but that plays for `localhost` beside
+    /// others are the controller's.
+    Named(&'a [String]),
+    /// This machine alone.
+    Local(&'a str),
+}
+
+/// Returns whom each play is for; nothing where that shows only when it runs. Of the variables that its `hosts`
+/// may name, `extra` are known, and those of the play.
+#[must_use]
+pub fn play_hosts(
+    plays: &[Play],
+    among: &Among<'_>,
+    extra: &Map<String, Json>,
+) -> Vec<Option<Matched>> {
+    let patterns: Vec<Option<Vec<String>>> =
+        plays.iter().map(|play| patterns(play, extra)).collect();
+    let is_mixed = patterns.iter().flatten().any(|one| hosts::kinds(one).1);
+    let named = |hosts: &[String], controller| {
+        Some(Matched {
+            hosts: hosts.to_vec(),
+            controller,
+            in_vain: Vec::new(),
+        })
+    };
+    let of_play = |patterns: &Option<Vec<String>>| match (among, patterns) {
+        (Among::Local(host), _) => named(&[(*host).to_owned()], false),
+        (Among::Inventory(groups), Some(patterns)) => hosts::matching(groups, patterns).ok(),
+        (Among::Named(hosts), Some(patterns)) => match hosts::kinds(patterns) {
+            (here, false) if is_mixed => named(&[], here),
+            (here, _) => named(hosts, here && is_mixed),
+        },
+        (_, None) => None,
+    };
+    patterns.iter().map(of_play).collect()
+}
+
+/// Returns the patterns of a play's `hosts`, if they can be known yet.
+fn patterns(play: &Play, extra: &Map<String, Json>) -> Option<Vec<String>> {
+    if let Some((_, patterns)) = literal_hosts(play) {
+        return Some(patterns);
+    }
+    let known = known_vars(&play.keywords, extra);
+    let (_, hosts) = play.keywords.iter().find(|(key, _)| key == "hosts")?;
+    let written = Value::from_node(hosts);
+    match Templar::new(&known, &Nowhere).render(&written).ok()? {
+        Value::List(items) => Some(items.items().iter().map(ToString::to_string).collect()),
+        one => Some(vec![one.to_string()]),
+    }
+}
 
 impl Playbook {
     /// Refuses the plays for `localhost` that stand beside plays for others, on a run where every
@@ -21,26 +79,17 @@ impl Playbook {
             .collect()
     }
 
-    /// Judges every play's `hosts` against an inventory. Returns what is refused (a pattern that
-    /// is none, `localhost` without being in the inventory unless a limit leaves it out anyway),
-    /// and what matches no host.
+    /// Judges every play's `hosts` against an inventory. Returns the patterns that are none, and those that match
+    /// no host.
     #[must_use]
-    pub fn check_hosts(
-        &self,
-        groups: &Groups,
-        is_limited: bool,
-    ) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    pub fn check_hosts(&self, groups: &Groups) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         let (mut wrong, mut in_vain) = (Vec::new(), Vec::new());
         for (node, patterns) in self.plays.iter().filter_map(literal_hosts) {
             match hosts::matching(groups, &patterns) {
-                Ok(matched) => {
-                    let is_refused = matched.controller && !is_limited;
-                    wrong.extend(is_refused.then(|| refused(node)));
-                    in_vain.extend(matched.in_vain.iter().map(|pattern| {
-                        let text = format!("no host matches the pattern `{pattern}`");
-                        Diagnostic::new(&node.span, text)
-                    }));
-                }
+                Ok(matched) => in_vain.extend(matched.in_vain.iter().map(|pattern| {
+                    let text = format!("no host matches the pattern `{pattern}`");
+                    Diagnostic::new(&node.span, text)
+                })),
                 Err(error) => wrong.push(unusable(node, &error)),
             }
         }
@@ -65,7 +114,7 @@ fn literal_hosts(play: &Play) -> Option<(&Node, Vec<String>)> {
 fn refused(node: &Node) -> Diagnostic {
     Diagnostic::new(
         &node.span,
-        "a play for `localhost` beside other hosts is not supported yet",
+        "a play for `localhost` beside other hosts is not supported in a build",
     )
     .hint("it would run on this machine: give it a playbook of its own and run that with `amibake apply --local`")
 }

@@ -44,7 +44,7 @@ impl Walk<'_> {
         let own = includes.then_some(APPLY);
         for (name, value) in &task.args.named {
             if !known.iter().chain(&own).any(|known| known == name) {
-                let wrong = format!("{} has no parameter `{name}`", task.action);
+                let wrong = format!("Invalid options for {}: {name}", task.action);
                 let wrong = Diagnostic::new(&value.span, wrong);
                 let shown = known.iter().copied().chain(own);
                 let shown = shown.filter(|name| *name != "_raw_params");

@@ -73,9 +73,10 @@ impl Walk<'_> {
         if !is_false(value) && self.position.reach != Reachability::No {
             let wrong = format!("`{name}` is not supported for several hosts: each runs by itself");
             let wrong = Diagnostic::new(&value.span, wrong);
+            let wrong = wrong.hint("choose one with `--limit`");
             self.out
                 .one_host
-                .push(wrong.hint("choose one with `--limit`"));
+                .push((self.plays.saturating_sub(1), wrong));
         }
     }
 
@@ -99,8 +100,8 @@ impl Walk<'_> {
                 "no program is run to become another user",
             ),
             "connection" => (
-                CONNECTIONS.contains(&bare) || (bare == "local" && self.options.local),
-                "a play runs on its hosts; with `--local` on this machine",
+                CONNECTIONS.contains(&bare) || (bare == "local" && self.local),
+                "a play runs on its hosts; with `--local`, or `ansible_connection: local` of all its hosts, on this machine",
             ),
             "debugger" => (text == "never", "nobody is asked while tasks run"),
             "strategy" => (

@@ -4,6 +4,7 @@ use super::*;
 use crate::diagnostic::Diagnostic;
 use crate::files::Disk;
 use crate::files::tests::project;
+use crate::hosts::{Groups, Matched};
 use crate::tags::Selection;
 
 fn parsed(files: &[(&str, &str)]) -> Result<Playbook, Diagnostics> {
@@ -156,17 +157,20 @@ fn with_local_this_machine_is_the_target() {
 
 #[test]
 fn what_makes_hosts_wait_for_one_another_is_told_apart() {
-    let text = "- hosts: all\n  serial: 1\n  any_errors_fatal: false\n  tasks:\n    - debug:\n      run_once: true\n";
+    let text = "- hosts: all\n  max_fail_percentage: 30\n  throttle: false\n  tasks:\n    - debug:\n      run_once: true\n";
     let playbook = parsed(&[("site.yml", text)]).unwrap();
     let shown: Vec<String> = playbook
         .one_host
         .iter()
-        .map(|wrong| wrong.message.clone())
+        .map(|(_, wrong)| wrong.message.clone())
         .collect();
     let words = "is not supported for several hosts: each runs by itself";
     assert_eq!(
         shown,
-        [format!("`serial` {words}"), format!("`run_once` {words}")]
+        [
+            format!("`max_fail_percentage` {words}"),
+            format!("`run_once` {words}")
+        ]
     );
 }
 
@@ -325,11 +329,44 @@ fn the_hosts_of_plays_are_judged_against_an_inventory() {
                 - {hosts: '~(', tasks: []}\n- {hosts: '{{ x }}', tasks: []}\n";
     let playbook = parsed(&[("site.yml", text)]).unwrap();
     let host = || vec!["one".to_owned()];
-    let groups: crate::hosts::Groups =
-        [("all".to_owned(), host()), ("web".to_owned(), host())].into();
+    let groups: Groups = [("all".to_owned(), host()), ("web".to_owned(), host())].into();
     let lines = |wrong: Vec<Diagnostic>| wrong.iter().map(|w| w.span.line).collect::<Vec<_>>();
-    let (wrong, in_vain) = playbook.check_hosts(&groups, false);
-    assert_eq!((lines(wrong), lines(in_vain)), (vec![2, 4], vec![3]));
-    let (wrong, _) = playbook.check_hosts(&groups, true);
-    assert_eq!(lines(wrong), [4]);
+    let (wrong, in_vain) = playbook.check_hosts(&groups);
+    assert_eq!((lines(wrong), lines(in_vain)), (vec![4], vec![3]));
+}
+
+#[test]
+fn whom_plays_are_for_is_known_before_the_run_as_far_as_it_can_be() {
+    let text = "- {hosts: web, tasks: []}\n- {hosts: localhost, tasks: []}\n\
+                - {hosts: '{{ x }}', vars: {x: ['{{ y }}', localhost]}, tasks: []}\n- {hosts: '{{ z }}', tasks: []}\n";
+    let plays = parsed(&[("site.yml", text)]).unwrap().plays;
+    let extra = serde_json::Map::from_iter([("y".to_owned(), "web".into())]);
+    let groups: Groups = [("all", vec!["a", "b"]), ("web", vec!["b"])]
+        .map(|(name, hosts)| {
+            (
+                name.to_owned(),
+                hosts.into_iter().map(str::to_owned).collect(),
+            )
+        })
+        .into();
+    let told = |among: &Among<'_>| {
+        let of_play = |play: Option<Matched>| match play {
+            Some(matched) => format!("{} {}", matched.hosts.join(","), matched.controller),
+            None => "?".to_owned(),
+        };
+        let plays = play_hosts(&plays, among, &extra).into_iter().map(of_play);
+        plays.collect::<Vec<_>>()
+    };
+    let of_inventory = told(&Among::Inventory(&groups));
+    assert_eq!(of_inventory, ["b false", " true", "b true", "?"]);
+    let named = told(&Among::Named(&["one".to_owned()]));
+    assert_eq!(named, ["one false", " true", "one true", "?"]);
+    let local = told(&Among::Local("localhost"));
+    assert_eq!(local, ["localhost false"; 4]);
+    // Without plays for others, those for `localhost` are for whatever was named.
+    let alone = parsed(&[("site.yml", "- {hosts: localhost, tasks: []}\n")])
+        .unwrap()
+        .plays;
+    let alone = play_hosts(&alone, &Among::Named(&["one".to_owned()]), &extra);
+    assert_eq!(alone[0].as_ref().unwrap().hosts, ["one"]);
 }

@@ -12,7 +12,10 @@ use crate::argspec::LINKS_ARE_FOLLOWED;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::files::Files;
 pub(super) use crate::files::normal;
+use crate::template::{Nowhere, Templar};
+use crate::value::{Dict, Value};
 use crate::yaml::{self, Kind, Node, truth};
+use serde_json::{Map, Value as Json};
 
 /// Files included in one another deeper than this are taken for a circle.
 const DEPTH_LIMIT: usize = 60;
@@ -39,10 +42,55 @@ pub(super) struct Walk<'a> {
     /// Task files and playbooks being read, innermost last.
     pub(super) within: Vec<PathBuf>,
     pub(super) position: Position,
+    /// Plays read so far.
+    pub(super) plays: usize,
+    /// Whether what is being read runs on this machine.
+    pub(super) local: bool,
     /// What a module is by its name, as far as this walk can know.
     pub(super) name: fn(&str) -> Name,
     /// What the plays, blocks and tasks being read ask for that is not here, outermost first.
     pub(super) refused: Vec<Diagnostic>,
+}
+
+/// Returns the name of an imported playbook. Its own variables and those of the command line are all that it may
+/// be made of.
+fn imported(
+    keywords: &Keywords,
+    name: &Node,
+    extra: &Map<String, Json>,
+) -> Result<String, Diagnostic> {
+    let unexpected = || name.unexpected("import_playbook", "the path of a playbook");
+    if !name.is_template() {
+        return name.as_str().map(str::to_owned).ok_or_else(unexpected);
+    }
+    let known = known_vars(keywords, extra);
+    match Templar::new(&known, &Nowhere).render(&Value::from_node(name)) {
+        Ok(Value::Str(text)) => Ok(text.to_string()),
+        Ok(_) => Err(unexpected()),
+        Err(error) => {
+            let wrong = format!(
+                "the name of this playbook cannot be known before the run: {}",
+                error.message
+            );
+            let hint = "it may be made of its own `vars` and of extra variables";
+            Err(Diagnostic::new(&name.span, wrong).hint(hint))
+        }
+    }
+}
+
+/// Returns the variables that a play, or an import, has of itself, below those of the command line.
+pub(super) fn known_vars(keywords: &Keywords, extra: &Map<String, Json>) -> Dict {
+    let known = Dict::new();
+    let own = keywords.iter().find(|(name, _)| name == "vars");
+    if let Some(own) = own.map(|(_, node)| Value::from_node(node)) {
+        for (name, value) in own.as_dict().map(Dict::entries).unwrap_or_default() {
+            known.insert(name, value);
+        }
+    }
+    for (name, value) in extra {
+        known.set(name, Value::from_authored_json(value));
+    }
+    known
 }
 
 pub(super) fn empty_play(span: &Span) -> Play {
@@ -72,6 +120,8 @@ impl<'a> Walk<'a> {
             role: Vec::new(),
             within: Vec::new(),
             position: Position::start(),
+            plays: 0,
+            local: options.local,
             name: known::anywhere,
             refused: Vec::new(),
         }
@@ -151,14 +201,12 @@ impl<'a> Walk<'a> {
             pairs.retain(|(k, _)| k != key);
         }
         let keywords = self.keywords(&node, Place::ImportPlaybook, &[]);
-        if name.is_template() {
-            let wrong = "the name of an imported playbook cannot be a template";
-            self.error(Diagnostic::new(&name.span, wrong));
-            return Vec::new();
-        }
-        let Some(text) = name.as_str() else {
-            self.error(name.unexpected("import_playbook", "the path of a playbook"));
-            return Vec::new();
+        let text = match imported(&keywords, name, &self.options.extra_vars) {
+            Ok(text) => text,
+            Err(wrong) => {
+                self.error(wrong);
+                return Vec::new();
+            }
         };
         let path = normal(&self.base().join(text.trim()));
         if !self.files.is_file(&path) {
@@ -178,6 +226,8 @@ impl<'a> Walk<'a> {
 
     fn play(&mut self, node: &Node) -> Play {
         let lists = ["pre_tasks", "tasks", "post_tasks", "handlers", "roles"];
+        self.local = self.options.local || self.options.local_plays.contains(&self.plays);
+        self.plays += 1;
         let outside = self.refused.len();
         let keywords = self.keywords(node, Place::Play, &lists);
         self.check_play(node);

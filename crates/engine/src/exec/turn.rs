@@ -1,0 +1,251 @@
+//! Several hosts go from play to play together, as with Ansible: the controller says when the next one begins.
+//! Within a play each host runs by itself, but for the tasks whose failure is everybody's.
+
+use std::rc::Rc;
+
+use amibake_playbook::hosts::{self, Matched, PatternError};
+use amibake_playbook::value::Value;
+use amibake_protocol::ask::{Answer, Ask, Turn};
+use amibake_protocol::job::ImplicitLocalhost;
+
+use super::effects::{Effects, Flow};
+use super::eval;
+use super::magic::groups;
+use super::model::{Enclosing, Keywords, Play, Task};
+use super::run::{Run, Stop};
+
+/// Whom a play is for.
+pub(super) struct PlayHosts {
+    /// Whether this host is among them.
+    pub(super) ours: bool,
+    /// All of them that take part in the run.
+    pub(super) all: Vec<String>,
+    /// Those of them that have not failed yet.
+    pub(super) living: Vec<String>,
+    /// Those of these that run it at the same time.
+    pub(super) batch: Vec<String>,
+}
+
+impl PlayHosts {
+    pub(super) fn new(ours: bool, all: Vec<String>) -> Self {
+        Self {
+            ours,
+            living: all.clone(),
+            batch: all.clone(),
+            all,
+        }
+    }
+
+    fn lose(&mut self, gone: &[String]) {
+        self.living.retain(|name| !gone.contains(name));
+        self.batch.retain(|name| !gone.contains(name));
+    }
+}
+
+impl Run<'_> {
+    /// Returns whom a play's `hosts` name.
+    pub(super) fn hosts_of(
+        &self,
+        play: &Play,
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<PlayHosts, Stop> {
+        let options = self.options;
+        let own = &options.inventory_hostname;
+        let scope = self.vars.scope_of_play();
+        let hosts = self.render(&play.hosts, &scope, enclosing);
+        if options.every_play && options.localhost == ImplicitLocalhost::Absent {
+            let patterns = hosts.map_or_else(|_| Vec::new(), |hosts| eval::texts(&hosts));
+            let grouping = self.grouping.borrow();
+            let ours = !patterns.iter().any(|pattern| grouping.leaves_out(pattern));
+            let all = match options.together.is_empty() {
+                true => vec![own.clone()],
+                false => options.together.clone(),
+            };
+            return Ok(PlayHosts::new(ours, all));
+        }
+        let hosts = hosts.map_err(|e| Stop(e.to_string()))?;
+        let matched = self.matched(&eval::texts(&hosts))?;
+        // What is written plainly was judged before the run; a template is judged here.
+        if matched.controller && !options.limited && options.localhost == ImplicitLocalhost::Absent
+        {
+            return Err(Stop(format!(
+                "{}:{}: a play for `localhost` is not supported where a template that needs more than extra variables names it",
+                play.place.file, play.place.line
+            )));
+        }
+        let mut all = matched.hosts;
+        if matched.controller && !options.limited {
+            all.push(hosts::LOCALHOST.to_owned());
+        }
+        let takes_part = |name: &String| name == own || options.together.contains(name);
+        all.retain(takes_part);
+        let ours = match options.localhost {
+            ImplicitLocalhost::This => matched.controller && !options.limited,
+            ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => all.contains(own),
+        };
+        Ok(PlayHosts::new(ours, all))
+    }
+
+    /// Returns which hosts patterns name. Without an inventory, all but `localhost` are the hosts there are.
+    pub(super) fn matched(&self, patterns: &[String]) -> Result<Matched, Stop> {
+        if !self.options.every_play {
+            return hosts::matching(&groups(self), patterns).map_err(|e| Stop(told(&e)));
+        }
+        let (controller, elsewhere) = hosts::kinds(patterns);
+        let known = groups(self).remove("all").unwrap_or_default();
+        Ok(Matched {
+            hosts: if elsewhere { known } else { Vec::new() },
+            controller,
+            in_vain: Vec::new(),
+        })
+    }
+
+    /// Waits until the other hosts have come as far as to the play of this number.
+    pub(super) fn await_turn(&self, play: u32, hosts: &mut PlayHosts) -> Result<Flow, Stop> {
+        if self.options.together.is_empty() {
+            return Ok(Flow::Next);
+        }
+        let Some(turn) = self.ask_turn(play, None, hosts.ours)? else {
+            return Ok(Flow::Cancelled);
+        };
+        hosts.lose(&turn.gone);
+        Ok(match turn.goes_on {
+            true => Flow::Next,
+            false => Flow::Cancelled,
+        })
+    }
+
+    /// Waits until the batches before this host's have gone through the play. Nothing follows one that failed as a
+    /// whole, nor the end of the play for all.
+    pub(super) fn await_batch(
+        &self,
+        play: u32,
+        batches: &[Vec<String>],
+        hosts: &mut PlayHosts,
+    ) -> Result<(usize, Flow), Stop> {
+        let own = &self.options.inventory_hostname;
+        let batch = batches.iter().position(|batch| batch.contains(own));
+        let batch = batch.unwrap_or_default();
+        hosts.batch = batches.get(batch).cloned().unwrap_or_default();
+        hosts.batch.retain(|host| hosts.living.contains(host));
+        self.accompanied.set(hosts.batch.len() > 1);
+        if batch == 0 {
+            return Ok((batch, Flow::Next));
+        }
+        let Some(turn) = self.ask_turn(play, u32::try_from(batch).ok(), true)? else {
+            return Ok((batch, Flow::Cancelled));
+        };
+        hosts.lose(&turn.gone);
+        let is_lost = |batch: &Vec<String>| batch.iter().all(|host| turn.gone.contains(host));
+        let flow = match () {
+            () if turn.ended => Flow::EndPlay,
+            () if !turn.goes_on || batches[..batch].iter().any(is_lost) => Flow::Cancelled,
+            () => Flow::Next,
+        };
+        Ok((batch, flow))
+    }
+
+    /// Tells that the last play was ended for all, if it was: batches of it wait.
+    pub(super) fn tell_end(&self, plays: u32) -> Result<(), Stop> {
+        if self.ended.get().is_some() && !self.options.together.is_empty() {
+            self.ask_turn(plays, None, false)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the controller to go on. Nothing is that the run was cancelled meanwhile.
+    fn ask_turn(
+        &self,
+        play: u32,
+        batch: Option<u32>,
+        takes_part: bool,
+    ) -> Result<Option<Turn>, Stop> {
+        let ask = Ask::Turn {
+            play,
+            batch,
+            takes_part,
+            ended: self.ended.take(),
+        };
+        let answer = self.controller.borrow_mut().ask(ask);
+        match answer {
+            Answer::Value { value } => {
+                let turn = serde_json::from_value::<Turn>(value);
+                turn.map(Some).map_err(|e| not_awaited(&e.to_string()))
+            }
+            Answer::Refused { .. } if self.controller.borrow().cancelled() => Ok(None),
+            Answer::Refused { reason } => Err(not_awaited(&reason)),
+            Answer::File { .. } => Err(not_awaited("a file came instead of a word")),
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Does something at a part of where the run is: all hosts number the parts alike.
+    pub(super) fn at_part<T>(&self, part: usize, act: impl FnOnce() -> T) -> T {
+        let part = u32::try_from(part).unwrap_or(u32::MAX);
+        self.position.borrow_mut().push(part);
+        let result = act();
+        self.position.borrow_mut().pop();
+        result
+    }
+
+    /// Makes a failure of the task on any host this host's, too, if the task says so.
+    pub(super) fn share_failure(
+        &self,
+        task: &Task,
+        enclosing: &Rc<Enclosing>,
+        done: Result<Effects, Stop>,
+    ) -> Result<Effects, Stop> {
+        if !self.accompanied.get() || !self.fails_for_all(task, enclosing)? {
+            return done;
+        }
+        let failed = match &done {
+            Ok(effects) => effects.flow == Flow::Failed,
+            Err(_) => true,
+        };
+        let ask = Ask::AnyError {
+            play: self.plays.get().saturating_sub(1),
+            at: self.position.borrow().clone(),
+            failed,
+        };
+        let answer = self.controller.borrow_mut().ask(ask);
+        let mut effects = done?;
+        match answer {
+            Answer::Value { value } if value == true && !failed => {
+                effects.walk.clear();
+                effects.found.clear();
+                effects.flow = Flow::Failed;
+            }
+            Answer::Value { .. } => {}
+            Answer::Refused { .. } if self.controller.borrow().cancelled() => {
+                effects.flow = Flow::Cancelled;
+            }
+            Answer::Refused { reason } => return Err(not_awaited(&reason)),
+            Answer::File { .. } => return Err(not_awaited("a file came instead of a word")),
+        }
+        Ok(effects)
+    }
+
+    /// Returns whether `any_errors_fatal` holds for a task, and `ignore_errors` does not.
+    fn fails_for_all(&self, task: &Task, enclosing: &Rc<Enclosing>) -> Result<bool, Stop> {
+        let said = |pick: &dyn Fn(&Keywords) -> &Option<Value>| {
+            let mut levels = enclosing
+                .levels(&task.keywords, |keywords| pick(keywords).clone())
+                .into_iter();
+            self.is_true(levels.next().as_ref(), enclosing)
+        };
+        Ok(said(&|keywords| &keywords.any_errors_fatal)?
+            && !said(&|keywords| &keywords.ignore_errors)?)
+    }
+}
+
+fn not_awaited(why: &str) -> Stop {
+    Stop(format!("the other hosts cannot be waited for: {why}"))
+}
+
+fn told(error: &PatternError) -> String {
+    match error {
+        PatternError::Regex { source, .. } => format!("{error}: {source}"),
+        PatternError::Subscript { .. } => error.to_string(),
+    }
+}

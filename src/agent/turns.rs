@@ -1,0 +1,286 @@
+//! How several hosts go from play to play together, as with Ansible: none begins a play before the others have come
+//! as far, and none follows a play that failed on every host it was for. Where a failure is everybody's, they go from
+//! task to task likewise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use amibake_protocol::ask::{Ask, Turn};
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+
+/// The hosts of a run, and how far each has come.
+pub(crate) struct Turns {
+    /// How many plays there are.
+    plays: u32,
+    state: watch::Sender<State>,
+}
+
+/// A play by its number, and a task within it; nothing is its begin.
+type Position = (u32, Vec<u32>);
+
+#[derive(Default)]
+struct State {
+    /// How far each host has come, if it still takes part.
+    at: BTreeMap<String, Position>,
+    /// Whom each play was for.
+    took_part: BTreeMap<u32, BTreeSet<String>>,
+    /// Where a task failed that none was to fail.
+    failed: BTreeSet<Position>,
+    /// The plays that a host has ended for all.
+    ended: BTreeSet<u32>,
+    gone: BTreeSet<String>,
+}
+
+impl State {
+    /// Returns whether all have come as far.
+    fn all_are_at(&self, position: &Position) -> bool {
+        self.at.values().all(|at| at >= position)
+    }
+
+    /// Notes that a host has come so far. Who has left does not come back, and nobody goes backwards.
+    fn arrive(&mut self, host: &str, position: &Position) -> bool {
+        let known = self.at.get_mut(host);
+        known.is_some_and(|at| {
+            *at = position.clone().max(at.clone());
+            true
+        })
+    }
+
+    /// Returns whether no play before `play` failed on all of its hosts.
+    fn goes_on(&self, play: u32) -> bool {
+        let mut before = self.took_part.range(..play);
+        before.all(|(_, hosts)| hosts.iter().any(|host| !self.gone.contains(host)))
+    }
+}
+
+impl Turns {
+    /// Returns the turns of hosts, each with the number of the first play that may be for it: as far it is taken to
+    /// have come.
+    pub(crate) fn new<'a>(hosts: impl Iterator<Item = (&'a str, u32)>, plays: usize) -> Self {
+        let at =
+            hosts.map(|(host, first)| (host.to_owned(), (first.saturating_sub(1), Vec::new())));
+        let state = State {
+            at: at.collect(),
+            ..State::default()
+        };
+        Self {
+            plays: u32::try_from(plays).unwrap_or(u32::MAX),
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// Answers a host that asks to go on.
+    pub(crate) async fn answer(&self, host: &str, ask: Ask) -> Json {
+        match ask {
+            Ask::Turn {
+                play,
+                batch,
+                takes_part,
+                ended,
+            } => {
+                self.state.send_modify(|state| state.ended.extend(ended));
+                let position = (play, batch.into_iter().collect());
+                json!(self.await_turn(host, position, takes_part).await)
+            }
+            Ask::AnyError { play, at, failed } => {
+                json!(self.await_error(host, (play, at), failed).await)
+            }
+            Ask::Lookup { .. }
+            | Ask::Confirm { .. }
+            | Ask::File { .. }
+            | Ask::Look { .. }
+            | Ask::Fetch { .. }
+            | Ask::Keep { .. } => Json::Null,
+        }
+    }
+
+    /// Waits until all hosts have come as far as to a play, or to a batch of it. Returns how the run goes on.
+    async fn await_turn(&self, host: &str, position: Position, takes_part: bool) -> Turn {
+        let play = position.0;
+        self.state.send_modify(|state| {
+            if state.arrive(host, &position) && takes_part {
+                state
+                    .took_part
+                    .entry(play)
+                    .or_default()
+                    .insert(host.to_owned());
+            }
+        });
+        let turn = |state: &State| Turn {
+            goes_on: state.goes_on(play),
+            gone: state.gone.iter().cloned().collect(),
+            ended: state.ended.contains(&play),
+        };
+        self.when_all_are_at(&position, turn)
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Waits until all hosts have come as far as to a task. Returns whether it failed on any.
+    async fn await_error(&self, host: &str, position: Position, failed: bool) -> bool {
+        self.state.send_modify(|state| {
+            if state.arrive(host, &position) && failed {
+                state.failed.insert(position.clone());
+            }
+        });
+        let any = |state: &State| state.failed.contains(&position);
+        self.when_all_are_at(&position, any).await.unwrap_or(true)
+    }
+
+    async fn when_all_are_at<T>(
+        &self,
+        position: &Position,
+        tell: impl FnOnce(&State) -> T,
+    ) -> Option<T> {
+        let mut watched = self.state.subscribe();
+        // The sender is ours, so that there is no other end of this.
+        let come = watched.wait_for(|state| state.all_are_at(position)).await;
+        come.ok().map(|state| tell(&state))
+    }
+
+    /// Waits until the first play that is for a host may begin. Returns whether it does.
+    pub(crate) async fn await_first(&self, host: &str, play: u32) -> bool {
+        self.await_turn(host, (play, Vec::new()), false)
+            .await
+            .goes_on
+    }
+
+    /// Notes that a host's run has ended. Before the last play, that is a failure in any case.
+    pub(crate) fn leave(&self, host: &str, failed: bool) {
+        self.state.send_modify(|state| {
+            let at = state.at.remove(host).map(|(play, _)| play);
+            if let Some(play) = at.filter(|play| failed || play + 1 < self.plays) {
+                // What could not even be reached is counted to the play that it was wanted for.
+                state
+                    .took_part
+                    .entry(play)
+                    .or_default()
+                    .insert(host.to_owned());
+                state.gone.insert(host.to_owned());
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Returns a turn that has come, and nothing if it is still waited for.
+    async fn now(turns: &Turns, host: &str, play: u32, takes_part: bool) -> Option<Turn> {
+        let waiting = turns.await_turn(host, (play, Vec::new()), takes_part);
+        tokio::time::timeout(Duration::from_millis(1), waiting)
+            .await
+            .ok()
+    }
+
+    fn goes_on(gone: &[&str]) -> Option<Turn> {
+        Some(Turn {
+            goes_on: true,
+            gone: gone.iter().map(|&host| host.to_owned()).collect(),
+            ended: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_play_begins_when_all_hosts_have_come_to_it() {
+        let turns = Arc::new(Turns::new([("a", 0), ("b", 0)].into_iter(), 3));
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
+        assert_eq!(now(&turns, "a", 1, true).await, None);
+        let waiting = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move { turns.await_turn("a", (1, Vec::new()), true).await }
+        });
+        assert_eq!(now(&turns, "b", 1, false).await, goes_on(&[]));
+        assert_eq!(waiting.await.ok(), goes_on(&[]));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_who_has_left_but_for_who_is_wanted_later() {
+        let turns = Turns::new([("a", 0), ("b", 0), ("late", 2)].into_iter(), 3);
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
+        turns.leave("b", true);
+        assert_eq!(now(&turns, "a", 1, true).await, goes_on(&["b"]));
+        assert_eq!(now(&turns, "a", 2, true).await, None);
+        assert!(turns.await_first("late", 2).await);
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_play_that_failed_on_every_host_it_was_for() {
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3);
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
+        turns.leave("a", true);
+        let turn = now(&turns, "b", 1, true).await.unwrap();
+        assert_eq!((turn.goes_on, turn.gone), (false, vec!["a".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_cannot_be_reached_fails_the_play_that_it_was_wanted_for() {
+        let turns = Turns::new([("a", 0), ("off", 1)].into_iter(), 3);
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
+        let first = turns.await_first("off", 1);
+        let (_, off) = tokio::join!(turns.await_turn("a", (1, Vec::new()), false), first);
+        assert!(off);
+        turns.leave("off", true);
+        assert!(!now(&turns, "a", 2, true).await.unwrap().goes_on);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_to_all_who_were_at_the_task() {
+        let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3);
+        let error = |host, at: &[u32], failed| turns.await_error(host, (0, at.to_vec()), failed);
+        let both = async { tokio::join!(error("a", &[1, 0], true), error("b", &[1, 0], false)) };
+        // Who is further, or begins another play, keeps nobody waiting.
+        let further = async { tokio::join!(error("c", &[1, 1], false), both) };
+        let waiting = tokio::time::timeout(Duration::from_millis(1), further).await;
+        assert!(waiting.is_err(), "nobody may go further than the others");
+        let both = async { tokio::join!(error("a", &[1, 0], true), error("b", &[1, 0], false)) };
+        assert_eq!(both.await, (true, true));
+        let last = turns.await_turn("b", (1, Vec::new()), true);
+        let (c, _) = tokio::join!(error("c", &[1, 1], false), async {
+            turns.leave("a", true);
+            tokio::time::timeout(Duration::from_millis(1), last).await
+        });
+        assert!(!c);
+    }
+
+    #[tokio::test]
+    async fn a_batch_begins_when_those_before_it_have_gone_through_the_play() {
+        let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3);
+        let batch = |host, batch, ended| {
+            let ask = Ask::Turn {
+                play: 0,
+                batch: Some(batch),
+                takes_part: true,
+                ended,
+            };
+            turns.answer(host, ask)
+        };
+        let soon = |answer| tokio::time::timeout(Duration::from_millis(1), answer);
+        assert!(soon(batch("b", 1, None)).await.is_err());
+        assert!(soon(batch("c", 2, None)).await.is_err());
+        let ask = Ask::Turn {
+            play: 1,
+            batch: None,
+            takes_part: true,
+            ended: Some(0),
+        };
+        assert!(soon(turns.answer("a", ask)).await.is_err());
+        let b = soon(batch("b", 1, None)).await.unwrap();
+        assert_eq!((&b["goes_on"], &b["ended"]), (&json!(true), &json!(true)));
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_through_all_plays_has_not_failed() {
+        let turns = Turns::new([("a", 0), ("b", 1)].into_iter(), 2);
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
+        let last = turns.await_turn("a", (1, Vec::new()), true);
+        let (last, wanted) = tokio::join!(last, turns.await_first("b", 1));
+        assert!(last.goes_on && wanted);
+        turns.leave("a", false);
+        assert_eq!(now(&turns, "b", 1, true).await, goes_on(&[]));
+    }
+}

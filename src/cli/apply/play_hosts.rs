@@ -1,0 +1,102 @@
+//! Whom the plays are for, before the run: who is connected to, and what may be said of its plays.
+
+use std::collections::BTreeSet;
+
+use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::hosts::{LOCALHOST, Matched};
+use amibake_playbook::syntax::{self, Among, Play};
+use amibake_protocol::job::{ImplicitLocalhost, Options};
+
+use super::TargetArgs;
+use super::hosts::Chosen;
+
+/// Whom each play is for; nothing where only the run can tell.
+pub(super) struct PlayHosts(Vec<Option<Matched>>);
+
+impl PlayHosts {
+    pub(super) fn of(target: &TargetArgs, plays: &[Play], shared: &Options) -> Self {
+        let names: &[String] = shared.groups.get("all").map_or(&[], Vec::as_slice);
+        let among = match (target.inventory.is_empty(), target.local) {
+            (false, _) => Among::Inventory(&shared.groups),
+            (true, true) => Among::Local(LOCALHOST),
+            (true, false) => Among::Named(names),
+        };
+        Self(syntax::play_hosts(plays, &among, &shared.extra_vars))
+    }
+
+    /// Returns the first play that is, or may be, for a host. A playbook that could not be read is for everybody.
+    pub(super) fn first_for(&self, host: &str) -> Option<usize> {
+        let is_for = |play: &Option<Matched>| {
+            let named = |matched: &Matched| matched.hosts.iter().any(|name| name == host);
+            play.as_ref().is_none_or(named)
+        };
+        match self.0.is_empty() {
+            true => Some(0),
+            false => self.0.iter().position(is_for),
+        }
+    }
+
+    /// Returns the first play for the controller, where no inventory names that.
+    pub(super) fn first_for_controller(&self) -> Option<usize> {
+        let is_for = |play: &Option<Matched>| play.as_ref().is_some_and(|play| play.controller);
+        self.0.iter().position(is_for)
+    }
+
+    /// Returns those of `plays` that are the controller's.
+    pub(super) fn of_controller<'p>(&self, plays: &'p [Play]) -> Vec<&'p Play> {
+        let both = plays.iter().zip(&self.0);
+        let own = both.filter(|(_, known)| known.as_ref().is_some_and(|known| known.controller));
+        own.map(|(play, _)| play).collect()
+    }
+
+    /// Returns whether a host may be touched by one of `plays`.
+    pub(super) fn may_touch(&self, host: &str, plays: &[Play], gathers: bool) -> bool {
+        plays.iter().zip(&self.0).any(|(play, known)| {
+            let named =
+                |known: &Matched| is_open(known) || known.hosts.iter().any(|name| name == host);
+            known.as_ref().is_none_or(named) && play.may_touch(gathers)
+        })
+    }
+
+    /// Returns which plays run on this machine only.
+    pub(super) fn local(&self, chosen: &[Chosen]) -> BTreeSet<usize> {
+        let here = |play: &usize| self.hosts(*play, chosen).all(|host| host.options.local);
+        let known = |play: &usize| self.0[*play].is_some();
+        (0..self.0.len()).filter(known).filter(here).collect()
+    }
+
+    /// Returns what of `wrong`, each of a play, is so of a play that is for several hosts.
+    pub(super) fn of_several(
+        &self,
+        wrong: Vec<(usize, Diagnostic)>,
+        chosen: &[Chosen],
+    ) -> Vec<Diagnostic> {
+        let several = wrong
+            .into_iter()
+            .filter(|(play, _)| self.hosts(*play, chosen).nth(1).is_some());
+        several.map(|(_, wrong)| wrong).collect()
+    }
+
+    /// Returns the hosts of the run that a play is, or may be, for.
+    fn hosts<'c>(&self, play: usize, chosen: &'c [Chosen]) -> impl Iterator<Item = &'c Chosen> {
+        let matched = self.0.get(play).cloned().flatten();
+        let matched = matched.filter(|matched| !is_open(matched));
+        let is_for = move |host: &&Chosen| {
+            let Some(matched) = &matched else {
+                return true;
+            };
+            match host.options.localhost {
+                ImplicitLocalhost::This => matched.controller,
+                ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => {
+                    matched.hosts.contains(&host.options.inventory_hostname)
+                }
+            }
+        };
+        chosen.iter().filter(is_for)
+    }
+}
+
+/// Returns whether some of the patterns name a group that is yet to be made (`group_by`), perhaps.
+fn is_open(matched: &Matched) -> bool {
+    !matched.in_vain.is_empty()
+}
