@@ -281,6 +281,7 @@ async fn reboot(comes_back: bool) -> (Ended, Vec<(u32, Json)>, String) {
         bundle: &bundle,
         asks: &AskPolicy::default(),
         after_reboot: None,
+        turns: None,
     };
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {

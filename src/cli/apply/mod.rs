@@ -225,7 +225,7 @@ impl Args {
             &options,
             files,
             syntax.clone(),
-            chosen.len(),
+            &chosen,
         );
         let by_files = privilege::needed(&playbook, files);
         let of_localhost = plays.of_controller(&playbook.plays);

@@ -9,24 +9,24 @@ use amibake_playbook::syntax::{self, Playbook};
 use amibake_protocol::job::{HostVars, Options};
 use serde_json::Value as Json;
 
-use super::hosts::with_source;
+use super::hosts::{Chosen, with_source};
 use crate::inventory::{Host, Inventory, Vars};
 use crate::provision;
 use crate::vault::Opened;
 
 /// Returns what the inventory says of every host, if the playbook or the inventory names `hostvars`: what
-/// nobody reads stays here, as it may hold secrets of other hosts. So many take part in the run.
+/// nobody reads stays here, as it may hold secrets of other hosts.
 pub(super) fn asked_for(
     inventory: &Inventory,
     playbook: &Playbook,
     shared: &Options,
     files: &Opened,
     options: syntax::Options,
-    together: usize,
+    chosen: &[Chosen],
 ) -> BTreeMap<String, HostVars> {
     let names = shared.groups.get("all").cloned().unwrap_or_default();
-    let known = names.len().max(together); // of which the controller may be one
-    if known < 2 {
+    let is_alone = |name: &String| matches!(chosen, [host] if host.name() == name);
+    if names.iter().all(is_alone) {
         return BTreeMap::new(); // nobody else to tell of
     }
     let hosts = names.iter().map(|name| with_source(inventory, name));
@@ -91,7 +91,7 @@ mod tests {
             let path = at("site.yml", &format!("- hosts: all\n  tasks: [{tasks}]\n"));
             let playbook = syntax::parse(&files, &path, &syntax::Options::default()).unwrap();
             let options = syntax::Options::default();
-            asked_for(&inventory, &playbook, &shared, &files, options, 2)
+            asked_for(&inventory, &playbook, &shared, &files, options, &[])
         };
         assert_eq!(asked("debug: {msg: a}"), BTreeMap::new());
         let known = asked("debug: {msg: '{{ hostvars.a.secret }}'}");
