@@ -42,7 +42,8 @@ def record(target, run: dict) -> str:
 
 
 def keep(call: dict, is_script: bool) -> dict:
-    kept = {"ended": ended(call), "recap": call["recap"]}
+    # Where another callback prints, what ran has no recap that is known.
+    kept = {"ended": ended(call), "recap": call["recap"] or (None if call["ran"] and call["status"] == 0 else {})}
     return kept | (key_of(call) if is_script else {"ran": packed(call["ran"])})
 
 
@@ -159,7 +160,8 @@ def calls_outcome(calls: list, run: dict) -> dict:
 
 
 def alike(theirs: dict, ours: dict) -> bool:
-    return theirs["ended"] == ended(ours) and (theirs["recap"] == ours["recap"] or theirs["ended"] == "refused")
+    told = theirs["recap"] is not None and theirs["ended"] != "refused"
+    return theirs["ended"] == ended(ours) and (not told or theirs["recap"] == ours["recap"])
 
 
 def call_difference(theirs: dict, ours: dict) -> str:

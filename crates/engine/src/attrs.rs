@@ -349,7 +349,7 @@ impl Attributes {
     /// Reads the file at `path` as far as comparing needs it.
     pub(crate) fn target(&self, path: &Path, meta: Meta) -> Target {
         let flags = match self.flags {
-            Some(_) => flags_of(path).map_or_else(String::new, |f| f.flags),
+            Some(_) => flags_alone(path).unwrap_or_default(),
             None => String::new(),
         };
         Target {
@@ -437,18 +437,28 @@ pub(crate) struct Flags {
     pub(crate) flags: String,
 }
 
-/// Asks `lsattr`; `None` where it is missing or the file system has no flags.
+/// Asks `lsattr`; `None` where it is missing or the file system has no flags, or no versions of files.
 pub(crate) fn flags_of(path: &Path) -> Option<Flags> {
-    let output = Command::new("lsattr")
-        .args([OsStr::new("-vd"), path.as_os_str()])
-        .output();
-    let output = output.ok().filter(|o| o.status.success())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut words = text.split_whitespace();
+    let told = lsattr("-vd", path)?;
+    let mut words = told.split_whitespace();
     Some(Flags {
         version: words.next()?.to_owned(),
         flags: words.next()?.replace('-', ""),
     })
+}
+
+/// Likewise on file systems that have flags but no versions.
+fn flags_alone(path: &Path) -> Option<String> {
+    let told = lsattr("-d", path)?;
+    Some(told.split_whitespace().next()?.replace('-', ""))
+}
+
+fn lsattr(how: &str, path: &Path) -> Option<String> {
+    let output = Command::new("lsattr")
+        .args([OsStr::new(how), path.as_os_str()])
+        .output();
+    let output = output.ok().filter(|o| o.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Adds what Ansible adds to every result that has a `path` or a `dest`: owner, mode, size, ….

@@ -36,6 +36,10 @@ fn hasher(algorithm: &str) -> Option<Box<dyn DynDigest>> {
         "sha256" => Box::new(sha2::Sha256::default()),
         "sha384" => Box::new(sha2::Sha384::default()),
         "sha512" => Box::new(sha2::Sha512::default()),
+        "sha3_224" => Box::new(sha3::Sha3_224::default()),
+        "sha3_256" => Box::new(sha3::Sha3_256::default()),
+        "sha3_384" => Box::new(sha3::Sha3_384::default()),
+        "sha3_512" => Box::new(sha3::Sha3_512::default()),
         _ => return None,
     })
 }
@@ -53,6 +57,10 @@ mod tests {
         assert_eq!(
             checksum(&b"a"[..], "sha1").unwrap(),
             "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"
+        );
+        assert_eq!(
+            checksum(&b"ptux"[..], "sha3_256").unwrap(),
+            "64e5ea73a2f799f35abd0b1242df5e70c84248c9883f89343d4cd5f6d493a139"
         );
         assert!(checksum(&b"a"[..], "crc").is_err());
     }

@@ -138,7 +138,7 @@ impl<'s> Composer<'s> {
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Diagnostic> {
-        let Some(mut made) = self.anchors.get(&id).cloned() else {
+        let Some(made) = self.anchors.get(&id).cloned() else {
             return Err(Diagnostic::new(
                 &span,
                 "this alias stands inside what it names",
@@ -151,7 +151,7 @@ impl<'s> Composer<'s> {
                 format!("aliases add more than {ALIAS_LIMIT} values"),
             ));
         }
-        made.node.span = span;
+        // As in `PyYAML`, it stands where its anchor does.
         self.put(made, 0)
     }
 
