@@ -1,7 +1,7 @@
 //! A role as it runs: its folder, its variables, where it was called from.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use amibake_playbook::value::Dict;
@@ -41,14 +41,31 @@ pub(super) struct Role {
     pub(super) ran: Cell<bool>,
 }
 
+/// Returns the collection and the name of a role that lies in `ansible_collections/NAMESPACE/NAME/roles`.
+pub(super) fn of_collection(path: &Path) -> Option<(String, &str)> {
+    let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+    match parts[..] {
+        [
+            ..,
+            "ansible_collections",
+            namespace,
+            collection,
+            "roles",
+            role,
+        ] => Some((format!("{namespace}.{collection}"), role)),
+        _ => None,
+    }
+}
+
 impl Role {
     /// Returns the name without its collection.
     pub(super) fn short_name(&self) -> &str {
-        let last = self.name.rsplit('/').next().unwrap_or(&self.name);
-        if self.name.contains('/') {
-            return last;
-        }
-        last.rsplit('.').next().unwrap_or(last)
+        of_collection(&self.path).map_or(&self.name, |(_, name)| name)
+    }
+
+    /// Returns the collection that the role is of, if it is of one.
+    pub(super) fn collection(&self) -> Option<String> {
+        of_collection(&self.path).map(|(collection, _)| collection)
     }
 
     /// Adds what the role's own tasks see, strongest first.

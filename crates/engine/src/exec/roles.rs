@@ -10,7 +10,7 @@ use serde_json::json;
 use super::convert;
 use super::eval;
 use super::model::{Enclosing, Keywords, Node, Play, RoleUse};
-use super::role::Role;
+use super::role::{Role, of_collection};
 use super::run::{Run, Stop};
 use super::search;
 
@@ -70,7 +70,7 @@ pub(super) fn load(
         given.map_or_else(|| "main".to_owned(), |(_, stem)| stem.clone())
     };
     let mut role = Role {
-        name: shown_name(&name),
+        name: shown_name(&path, &name),
         defaults: variables(run, &path.join("defaults"), &from("defaults"))?,
         vars: variables(run, &path.join("vars"), &from("vars"))?,
         inline: used.keywords.vars.clone(),
@@ -303,7 +303,11 @@ fn searched(enclosing: &Rc<Enclosing>) -> Vec<String> {
     })
 }
 
-fn shown_name(name: &str) -> String {
+/// Returns a role's name as Ansible shows it: of a collection's role in full, of a path its last part.
+fn shown_name(path: &Path, name: &str) -> String {
+    if let Some((collection, role)) = of_collection(path) {
+        return format!("{collection}.{role}");
+    }
     if name.contains('/') {
         return name
             .trim_end_matches('/')

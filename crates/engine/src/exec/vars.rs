@@ -265,6 +265,8 @@ fn task_magic(enclosing: &Rc<Enclosing>) -> Dict {
     if let Some(role) = &enclosing.role {
         magic.set("role_name", Value::str(role.short_name()));
         magic.set("ansible_role_name", Value::str(&role.name));
+        let collection = role.collection().map_or(Value::None, Value::str);
+        magic.set("ansible_collection_name", collection);
         magic.set("role_path", Value::str(role.path.to_string_lossy()));
         let parents: Vec<&Rc<Role>> = role.chain.iter().rev().collect();
         if !parents.is_empty() {
