@@ -376,19 +376,19 @@ fn statements_take_their_parameters_and_variables_their_names() {
     for (task, complaint) in [
         (
             "include_tasks: {file: a.yml, bogus: 1}",
-            "include_tasks has no parameter `bogus`",
+            "Invalid options for include_tasks: bogus",
         ),
         (
             "import_tasks: a.yml bogus=1",
-            "import_tasks has no parameter `bogus`",
+            "Invalid options for import_tasks: bogus",
         ),
         (
             "import_tasks: {file: a.yml, apply: {tags: x}}",
-            "import_tasks has no parameter `apply`",
+            "Invalid options for import_tasks: apply",
         ),
         (
             "include_role: {name: r, bogus: 1}",
-            "include_role has no parameter `bogus`",
+            "Invalid options for include_role: bogus",
         ),
         (
             "include_role: {name: r, tasks_from: [a]}",
