@@ -73,9 +73,9 @@ impl Controller for Notes {
 }
 
 fn run(playbook: &str, options: &Options, mut notes: Notes) -> Notes {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder for the play");
     let path = folder.path().join("site.yml");
-    std::fs::write(&path, playbook).unwrap();
+    std::fs::write(&path, playbook).expect("the folder is ours");
     let files = Disk::here();
     let project = Project {
         files: &files,
