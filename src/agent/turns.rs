@@ -12,6 +12,8 @@ use tokio::sync::watch;
 pub(crate) struct Turns {
     /// How many plays there are.
     plays: u32,
+    /// Whether a host may end a play for all: only if the playbook has a task for that.
+    may_end: bool,
     state: watch::Sender<State>,
 }
 
@@ -56,7 +58,11 @@ impl State {
 impl Turns {
     /// Returns the turns of hosts, each with the number of the first play that may be for it: as far it is taken to
     /// have come.
-    pub(crate) fn new<'a>(hosts: impl Iterator<Item = (&'a str, u32)>, plays: usize) -> Self {
+    pub(crate) fn new<'a>(
+        hosts: impl Iterator<Item = (&'a str, u32)>,
+        plays: usize,
+        may_end: bool,
+    ) -> Self {
         let at =
             hosts.map(|(host, first)| (host.to_owned(), (first.saturating_sub(1), Vec::new())));
         let state = State {
@@ -65,6 +71,7 @@ impl Turns {
         };
         Self {
             plays: u32::try_from(plays).unwrap_or(u32::MAX),
+            may_end,
             state: watch::Sender::new(state),
         }
     }
@@ -78,6 +85,7 @@ impl Turns {
                 takes_part,
                 ended,
             } => {
+                let ended = ended.filter(|_| self.may_end);
                 self.state.send_modify(|state| state.ended.extend(ended));
                 let position = (play, batch.into_iter().collect());
                 json!(self.await_turn(host, position, takes_part).await)
@@ -145,10 +153,13 @@ impl Turns {
             .goes_on
     }
 
-    /// Notes that a host's run has ended. Before the last play, that is a failure in any case.
-    pub(crate) fn leave(&self, host: &str, failed: bool) {
+    /// Notes that a host's run has ended. Before the last play, that is a failure in any case, whatever the host
+    /// says: others may go without what follows. Returns whether it is one.
+    pub(crate) fn leave(&self, host: &str, failed: bool) -> bool {
+        let mut is_failure = failed;
         self.state.send_modify(|state| {
             let at = state.at.remove(host).map(|(play, _)| play);
+            is_failure |= at.is_some_and(|play| play + 1 < self.plays);
             if let Some(play) = at.filter(|play| failed || play + 1 < self.plays) {
                 // What could not even be reached is counted to the play that it was wanted for.
                 state
@@ -159,6 +170,7 @@ impl Turns {
                 state.gone.insert(host.to_owned());
             }
         });
+        is_failure
     }
 }
 
@@ -187,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_play_begins_when_all_hosts_have_come_to_it() {
-        let turns = Arc::new(Turns::new([("a", 0), ("b", 0)].into_iter(), 3));
+        let turns = Arc::new(Turns::new([("a", 0), ("b", 0)].into_iter(), 3, true));
         assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
         assert_eq!(now(&turns, "a", 1, true).await, None);
         let waiting = tokio::spawn({
@@ -200,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_who_has_left_but_for_who_is_wanted_later() {
-        let turns = Turns::new([("a", 0), ("b", 0), ("late", 2)].into_iter(), 3);
+        let turns = Turns::new([("a", 0), ("b", 0), ("late", 2)].into_iter(), 3, true);
         assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
         turns.leave("b", true);
         assert_eq!(now(&turns, "a", 1, true).await, goes_on(&["b"]));
@@ -210,16 +222,17 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_follows_a_play_that_failed_on_every_host_it_was_for() {
-        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3);
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3, true);
         assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
-        turns.leave("a", true);
+        // It says that all is well, and yet it has not come to the end.
+        assert!(turns.leave("a", false));
         let turn = now(&turns, "b", 1, true).await.unwrap();
         assert_eq!((turn.goes_on, turn.gone), (false, vec!["a".to_owned()]));
     }
 
     #[tokio::test]
     async fn a_host_that_cannot_be_reached_fails_the_play_that_it_was_wanted_for() {
-        let turns = Turns::new([("a", 0), ("off", 1)].into_iter(), 3);
+        let turns = Turns::new([("a", 0), ("off", 1)].into_iter(), 3, true);
         assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
         let first = turns.await_first("off", 1);
         let (_, off) = tokio::join!(turns.await_turn("a", (1, Vec::new()), false), first);
@@ -230,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_told_to_all_who_were_at_the_task() {
-        let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3);
+        let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3, true);
         let error = |host, at: &[u32], failed| turns.await_error(host, (0, at.to_vec()), failed);
         let both = async { tokio::join!(error("a", &[1, 0], true), error("b", &[1, 0], false)) };
         // Who is further, or begins another play, keeps nobody waiting.
@@ -249,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_begins_when_those_before_it_have_gone_through_the_play() {
-        let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3);
+        let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3, true);
         let batch = |host, batch, ended| {
             let ask = Ask::Turn {
                 play: 0,
@@ -275,12 +288,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_gone_through_all_plays_has_not_failed() {
-        let turns = Turns::new([("a", 0), ("b", 1)].into_iter(), 2);
+        let turns = Turns::new([("a", 0), ("b", 1)].into_iter(), 2, true);
         assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
         let last = turns.await_turn("a", (1, Vec::new()), true);
         let (last, wanted) = tokio::join!(last, turns.await_first("b", 1));
         assert!(last.goes_on && wanted);
-        turns.leave("a", false);
+        assert!(!turns.leave("a", false));
         assert_eq!(now(&turns, "b", 1, true).await, goes_on(&[]));
     }
 }

@@ -22,6 +22,8 @@ struct Notes {
     ends_at: Option<u32>,
     /// The tasks whose end is asked about.
     errors: Vec<(Vec<u32>, bool)>,
+    /// Why the run could not go on.
+    error: Option<String>,
     /// Which of them failed elsewhere.
     fails_at: Option<usize>,
 }
@@ -35,7 +37,7 @@ impl Controller for Notes {
                 let message = result.get("msg").and_then(|msg| msg.as_str());
                 self.messages.extend(message.map(str::to_owned));
             }
-            Event::Finished { error, .. } => assert_eq!(error, None),
+            Event::Finished { error, .. } => self.error = error,
             _ => {}
         }
     }
@@ -170,7 +172,7 @@ fn a_run_that_does_not_go_on_ends_without_a_word() {
     };
     let notes = run(PLAYBOOK, &options, ends);
     assert_eq!(notes.turns, [(0, true), (1, false)]);
-    assert_eq!(notes.messages.len(), 1);
+    assert_eq!((notes.messages.len(), notes.error), (1, None));
 }
 
 #[test]
@@ -200,6 +202,7 @@ fn a_failure_elsewhere_is_this_host_s_too_where_errors_are_fatal_for_all() {
     assert_eq!(notes.messages, told);
     let places: Vec<&[u32]> = notes.errors.iter().map(|(at, _)| at.as_slice()).collect();
     assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(notes.error, None);
     assert_eq!(places.len(), 4, "{places:?}");
     let notes = Notes {
         fails_at: Some(3),
@@ -210,6 +213,8 @@ fn a_failure_elsewhere_is_this_host_s_too_where_errors_are_fatal_for_all() {
         notes.messages,
         ["one", "two", "careless", "ignored", "last"]
     );
+    let why = notes.error.unwrap_or_default();
+    assert!(why.contains("failed on another host"), "{why}");
 }
 
 const SERIAL: &str = "\

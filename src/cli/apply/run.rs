@@ -136,7 +136,11 @@ impl Work {
             turns: (chosen.len() > 1).then(|| {
                 let first = |host: &Chosen| u32::try_from(host.first_play).unwrap_or(u32::MAX);
                 let hosts = chosen.iter().map(|host| (host.name(), first(host)));
-                Turns::new(hosts, playbook.plays.len())
+                let may_end = playbook
+                    .files
+                    .iter()
+                    .any(|file| names_end_play(files, file));
+                Turns::new(hosts, playbook.plays.len(), may_end)
             }),
             connecting: Semaphore::new(CONNECTING),
             tasks: syntax::task_count(playbook, &args.choice.listed().of),
@@ -160,6 +164,13 @@ impl Work {
             tasks: self.tasks,
         }
     }
+}
+
+/// Returns whether a file of the playbook has `meta: end_play`, perhaps.
+fn names_end_play(files: &Opened, path: &Path) -> bool {
+    const END_PLAY: &[u8] = b"end_play";
+    let text = files.read(path).unwrap_or_default();
+    text.windows(END_PLAY.len()).any(|found| found == END_PLAY)
 }
 
 /// Finds the files that the playbook may read for any of the hosts.
@@ -248,9 +259,11 @@ fn keeps_encrypted(node: &Node) -> Option<&Node> {
 
 /// Runs on one host, and tells how that went: in the recap, or as a failure.
 async fn on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
-    let ended = run_on_host(work, host, cx).await;
-    if let Some(turns) = &work.turns {
-        turns.leave(host.name(), ended.0 != Exit::Done);
+    let mut ended = run_on_host(work, host, cx).await;
+    if let Some(turns) = &work.turns
+        && turns.leave(host.name(), ended.0 != Exit::Done)
+    {
+        ended.0 = ended.0.max(Exit::Failed);
     }
     ended
 }

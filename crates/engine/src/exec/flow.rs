@@ -52,6 +52,10 @@ impl Run<'_> {
                 }
                 match flow {
                     Flow::Next | Flow::EndPlay | Flow::EndRole(_) => {}
+                    Flow::Failed if !self.recap.get().has_failed() => {
+                        let why = "a task failed on another host, and any error is fatal for all";
+                        return Err(Stop(why.to_owned()));
+                    }
                     Flow::Failed | Flow::Cancelled => return Ok(()),
                 }
             }
