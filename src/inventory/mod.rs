@@ -4,10 +4,9 @@
 //! [`amibake_playbook::hosts`]'s; inventory plugins and scripts are refused by name.
 
 mod ini;
-mod sources;
+pub(crate) mod sources;
 mod yaml;
 
-pub(crate) use sources::told;
 pub(crate) use yaml::{vars_file, vars_text};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -468,10 +468,16 @@ pub(crate) fn crates(root: &Path) -> Vec<(String, PathBuf)> {
 
 /// The rooms of the executor, the lowest first: none names one above it.
 const EXECUTOR: [&[&str]; 5] = [
-    &["model", "role", "argument_spec", "options"],
+    &["model", "role", "argument_spec", "options", "play_hosts"],
     &[
+        "kept",
         "vars",
         "handlers",
+        "outcome",
+        "effects",
+        "trail",
+        "grouping",
+        "checkpoint",
         "imports",
         "executor",
         "run",
@@ -485,6 +491,9 @@ const EXECUTOR: [&[&str]; 5] = [
         "keyword",
         "own_args",
         "file_lookups",
+        "file_tests",
+        "first_found",
+        "subelements",
         "lookup",
         "search",
         "convert",
@@ -493,13 +502,12 @@ const EXECUTOR: [&[&str]; 5] = [
         "magic",
     ],
     &[
-        "effects",
-        "outcome",
         "actions",
         "attempt",
         "defaults",
         "fetch",
         "files",
+        "group_by",
         "include",
         "jobs",
         "join",
@@ -508,12 +516,14 @@ const EXECUTOR: [&[&str]; 5] = [
         "module_call",
         "play",
         "prompts",
+        "reboot",
+        "resume",
         "stats",
         "task",
         "task_result",
         "validate",
     ],
-    &["flow", "mod"],
+    &["serial", "turn", "flow", "mod"],
 ];
 
 /// Returns which room of the executor a file is in.

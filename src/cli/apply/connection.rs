@@ -8,7 +8,7 @@ use amibake_playbook::value::{Dict, Value, tagged};
 use amibake_protocol::job::Route;
 use serde_json::Value as Json;
 
-use super::TargetArgs;
+use super::target::TargetArgs;
 use crate::exit::Failure;
 use crate::inventory::{Host, Vars};
 use crate::secret::Secret;

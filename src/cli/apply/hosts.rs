@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::connection::{self, Said};
 use super::play_hosts::PlayHosts;
-use super::{TargetArgs, folder_of};
+use super::target::{TargetArgs, folder_of};
 use crate::event::Events;
 use crate::exit::Failure;
-use crate::inventory::{self as inventories, Host, Inventory};
+use crate::inventory::{Host, Inventory, sources};
 use crate::provision::{self, local_user};
 use crate::secret::Secret;
 use crate::ssh::{Destination, parse_address};
@@ -288,7 +288,7 @@ pub(super) fn controller(target: &TargetArgs) -> ControllerInfo {
         target
             .inventory
             .iter()
-            .map(|source| inventories::told(source))
+            .map(|source| sources::told(source))
             .collect()
     } else if target.local {
         vec!["localhost,".to_owned()]

@@ -11,9 +11,10 @@ mod privilege;
 mod prompts;
 mod run;
 mod settings;
+mod target;
 mod vars;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::syntax::{self, Play, Playbook};
@@ -23,6 +24,7 @@ use amibake_protocol::job::{Become, Gathering, ImplicitLocalhost, Options};
 use self::hosts::Chosen;
 use self::play_hosts::PlayHosts;
 use self::settings::Settings;
+pub(super) use self::target::TargetArgs;
 use super::{CommandContext, Form, Reporting, used};
 use crate::exit::{Answer, Failure};
 use crate::inventory::Inventory;
@@ -82,38 +84,6 @@ pub(crate) struct Args {
     /// Show more detail; repeatable
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-}
-
-/// Which machines, and how to get in.
-#[derive(Debug, clap::Args)]
-pub(super) struct TargetArgs {
-    /// Machine to run on, as `[user@]address[:port]`; repeatable
-    #[arg(long, value_name = "HOST", required_unless_present_any = ["inventory", "local", "list_tasks", "list_tags", "report"])]
-    host: Vec<String>,
-    /// Inventory: a file, INI or YAML, a folder of them, or hosts with commas (`a,b`); repeatable
-    #[arg(short, long, value_name = "SOURCE", conflicts_with = "host")]
-    inventory: Vec<String>,
-    /// Run on this machine, without SSH
-    #[arg(long, conflicts_with_all = ["host", "inventory"])]
-    local: bool,
-    /// Only hosts that match this pattern, or one in the lines of a file: `@FILE`
-    #[arg(short, long, value_name = "PATTERN")]
-    limit: Option<String>,
-    /// User to log in as
-    #[arg(short, long)]
-    user: Option<String>,
-    /// Private key to log in with; repeatable
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
-    /// The machine's host key, as 'ssh-ed25519 AAAA…'; repeatable
-    #[arg(long, value_name = "KEY")]
-    host_key: Vec<String>,
-    /// `known_hosts` file to use instead of the user's; repeatable
-    #[arg(long, value_name = "FILE")]
-    known_hosts: Vec<PathBuf>,
-    /// Accept and record the host key of a machine seen for the first time
-    #[arg(long)]
-    accept_new_host_key: bool,
 }
 
 /// Which tasks.
@@ -338,11 +308,4 @@ impl Args {
 fn from_here(paths: &[PathBuf]) -> Vec<PathBuf> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     paths.iter().map(absolute).collect()
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }

@@ -7,8 +7,8 @@ use amibake_playbook::hosts::{LOCALHOST, Matched};
 use amibake_playbook::syntax::{self, Among, Play};
 use amibake_protocol::job::{ImplicitLocalhost, Options};
 
-use super::TargetArgs;
 use super::hosts::Chosen;
+use super::target::TargetArgs;
 
 /// Whom each play is for; nothing where only the run can tell.
 pub(super) struct PlayHosts(Vec<Option<Matched>>);

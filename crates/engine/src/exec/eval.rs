@@ -269,11 +269,6 @@ pub(super) fn without_tuples(value: &Value) -> Value {
     }
 }
 
-/// Returns a value as JSON; what cannot be becomes its text.
-pub(super) fn raw_json(value: &Value) -> Json {
-    value.to_json().unwrap_or_else(|e| Json::from(e.0))
-}
-
 /// Returns a value with text for whole numbers that JSON has no room for, at any depth.
 pub(super) fn wide_numbers_as_text(value: &Value) -> Value {
     match value {

@@ -5,17 +5,7 @@
 
 use amibake_playbook::fnmatch::Pattern;
 use amibake_playbook::hosts::Groups;
-use amibake_playbook::value::{Source, Value};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-
-use super::actions::plain;
-use super::eval;
-use super::magic;
-use super::outcome::Attempt;
-use super::run::Run;
-use super::task_context::TaskContext;
-use super::task_error::TaskError;
 
 /// The groups that the run has made.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -66,8 +56,13 @@ impl Grouping {
         made && !joined.iter().any(|name| name == pattern)
     }
 
+    /// Notes what names a group that is made.
+    pub(super) fn note_name(&mut self, pattern: Option<String>) {
+        self.names.extend(pattern);
+    }
+
     /// Joins a group. Returns whether there was something new in that.
-    fn join(&mut self, group: &str, parents: Vec<String>) -> bool {
+    pub(super) fn join(&mut self, group: &str, parents: Vec<String>) -> bool {
         match self.joined.iter_mut().find(|(known, _)| known == group) {
             Some((_, known)) => {
                 let before = known.len();
@@ -86,66 +81,9 @@ impl Grouping {
     }
 }
 
-impl Run<'_> {
-    /// `group_by`.
-    pub(super) fn group_by(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
-        let args = self.args(cx)?;
-        let Some(key) = args.get("key") else {
-            let msg = "the 'key' param is required when using group_by";
-            return Ok(plain(json!({"failed": true, "changed": false, "msg": msg})));
-        };
-        let named = |text: String| text.replace(' ', "-");
-        let group = named(key.to_string());
-        let parents = args
-            .get("parents")
-            .map_or_else(|| vec!["all".to_owned()], |parents| eval::texts(&parents));
-        let parents: Vec<String> = parents.into_iter().map(named).collect();
-        let mut attempt = plain(json!({
-            "add_group": group, "parent_groups": parents,
-        }));
-        let written = self.written_args(cx)?.get("key");
-        let changed = {
-            let mut grouping = self.grouping.borrow_mut();
-            grouping.names.extend(written.as_ref().and_then(pattern_of));
-            let is_member = self.options.group_names.contains(&group);
-            grouping.join(&group, parents) && !is_member
-        };
-        magic::regroup(self);
-        attempt.put("changed", &Value::Bool(changed));
-        Ok(attempt)
-    }
-}
-
-/// Returns the shell pattern of what a template can give, if some of it is written.
-fn pattern_of(written: &Value) -> Option<String> {
-    let Value::Template(source) = written else {
-        return None;
-    };
-    let Source { text, .. } = &**source;
-    let mut pattern = String::new();
-    let mut rest: &str = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        pattern.push_str(before);
-        pattern.push('*');
-        rest = after.split_once("}}").map_or("", |(_, after)| after);
-    }
-    pattern.push_str(rest);
-    let pattern = pattern.replace(' ', "-");
-    (!pattern.trim_matches('*').is_empty()).then_some(pattern)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_is_what_is_written_of_a_key() {
-        let pattern = |text: &str| pattern_of(&Value::authored(text, None));
-        assert_eq!(pattern("os_{{ a }}"), Some("os_*".to_owned()));
-        assert_eq!(pattern("{{ a }} {{ b }}x"), Some("*-*x".to_owned()));
-        assert_eq!(pattern("{{ a }}"), None);
-        assert_eq!(pattern("plain"), None);
-    }
 
     #[test]
     fn a_group_that_others_join_leaves_this_host_out() {

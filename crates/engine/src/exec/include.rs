@@ -12,7 +12,7 @@ use super::effects::Loaded;
 use super::eval;
 use super::imports::Import;
 use super::model::{Enclosing, Keywords, Node, RoleUse, Task};
-use super::outcome::{Attempt, Fields, Found, What};
+use super::outcome::{self, Attempt, Fields, Found, What};
 use super::roles::{self, Use};
 use super::run::{Run, Stop};
 use super::search::{self, folder_of};
@@ -49,7 +49,7 @@ impl Run<'_> {
         role_of(cx.task, &args, cx.enclosing)?;
         let mut fields = Fields::new();
         fields.insert("changed".to_owned(), json!(false));
-        let shown = eval::raw_json(&Value::Dict(args.clone()));
+        let shown = outcome::raw_json(&Value::Dict(args.clone()));
         fields.insert("include_args".to_owned(), shown);
         let what = What::Role(args.copy());
         Ok(found(cx, fields, what, &args))

@@ -17,6 +17,7 @@ use super::file_lookups;
 use super::file_tests;
 use super::first_found::Search;
 use super::model::Enclosing;
+use super::outcome;
 use super::run::Run;
 use super::search;
 use super::subelements::subelements;
@@ -201,7 +202,7 @@ impl<'r, 'a> Controllers<'r, 'a> {
             let given: Map<String, serde_json::Value> = options
                 .iter()
                 .filter(|(name, _)| TEMPLATE.contains(&name.as_str()))
-                .map(|(name, value)| (name.clone(), eval::raw_json(value)))
+                .map(|(name, value)| (name.clone(), outcome::raw_json(value)))
                 .collect();
             let rendered = self
                 .run
@@ -309,10 +310,10 @@ impl<'r, 'a> Controllers<'r, 'a> {
         let ask = Ask::Lookup {
             place: place.map_or_else(|| self.run.at.borrow().clone(), protocol_place),
             plugin: plugin.to_owned(),
-            terms: terms.iter().map(eval::raw_json).collect(),
+            terms: terms.iter().map(outcome::raw_json).collect(),
             options: options
                 .iter()
-                .map(|(k, v)| (k.clone(), eval::raw_json(v)))
+                .map(|(k, v)| (k.clone(), outcome::raw_json(v)))
                 .collect(),
         };
         let answer = self.run.controller.borrow_mut().ask(ask);

@@ -12,9 +12,9 @@ use amibake_protocol::job::ImplicitLocalhost;
 use serde_json::{Map, Value as Json};
 
 use super::model::{Enclosing, Play};
+use super::play_hosts::PlayHosts;
 use super::role::Role;
 use super::run::{Run, Stop};
-use super::turn::PlayHosts;
 
 /// Where a controller has its Python; Ansible's is the one that it runs by.
 const PYTHON: &str = "/usr/bin/python3";

@@ -5,10 +5,11 @@
 //!
 //! Its rooms, each above those before it:
 //! - model: what is run (`model`, `role`);
-//! - state: variables and handlers (`vars`, `handlers`), held by `run` with the services it borrows;
+//! - state: variables and handlers (`vars`, `handlers`), results (`outcome`), the way that led here (`trail`), held by
+//!   `run` with the services it borrows;
 //! - services: templates, lookups, files (`eval`, `lookup`, `search`, `convert`, `roles`, `notify`);
 //! - task: one task with its loop, retries and conditions. It returns its effects (`effects`);
-//!   a reboot ends in it, and the run that goes on comes back to it (`reboot`, `checkpoint`, `trail`);
+//!   a reboot ends in it, and the run that goes on comes back to it (`reboot`, `resume`);
 //! - flow: the walk, the only recursion, which applies them.
 
 mod actions;
@@ -28,6 +29,7 @@ mod file_tests;
 mod files;
 mod first_found;
 mod flow;
+mod group_by;
 mod grouping;
 mod handlers;
 mod imports;
@@ -47,8 +49,10 @@ mod options;
 mod outcome;
 mod own_args;
 mod play;
+mod play_hosts;
 mod prompts;
 mod reboot;
+mod resume;
 mod role;
 mod roles;
 mod run;

@@ -129,8 +129,7 @@ impl Attempt {
 
     /// Sets a field that is our own word, which keeps its marks.
     pub(super) fn put(&mut self, name: &str, value: &Value) {
-        self.fields
-            .insert(name.to_owned(), super::eval::raw_json(value));
+        self.fields.insert(name.to_owned(), raw_json(value));
         self.own.fields.retain(|(known, _)| known != name);
         if let Ok(value) = value.to_plain() {
             self.own.fields.push((name.to_owned(), value));
@@ -159,6 +158,11 @@ impl From<TaskError> for Attempt {
             ..Self::failed(error.to_string())
         }
     }
+}
+
+/// Returns a value as JSON; what cannot be becomes its text.
+pub(super) fn raw_json(value: &Value) -> Json {
+    value.to_json().unwrap_or_else(|e| Json::from(e.0))
 }
 
 /// Returns whether a field is true.

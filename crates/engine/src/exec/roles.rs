@@ -10,6 +10,7 @@ use serde_json::json;
 use super::convert;
 use super::eval;
 use super::model::{Enclosing, Keywords, Node, Play, RoleUse};
+use super::outcome;
 use super::role::{Role, of_collection};
 use super::run::{Run, Stop};
 use super::search;
@@ -320,11 +321,11 @@ fn shown_name(path: &Path, name: &str) -> String {
 }
 
 fn identity(path: &Path, used: &RoleUse, how: &Use) -> String {
-    let raw = |values: &[Value]| values.iter().map(eval::raw_json).collect::<Vec<_>>();
+    let raw = |values: &[Value]| values.iter().map(outcome::raw_json).collect::<Vec<_>>();
     json!([
         path,
-        eval::raw_json(&Value::Dict(used.params.clone())),
-        eval::raw_json(&Value::Dict(used.keywords.vars.clone())),
+        outcome::raw_json(&Value::Dict(used.params.clone())),
+        outcome::raw_json(&Value::Dict(used.keywords.vars.clone())),
         raw(&used.keywords.when),
         raw(&used.keywords.tags),
         how.from

@@ -12,35 +12,8 @@ use super::effects::{Effects, Flow};
 use super::eval;
 use super::magic::groups;
 use super::model::{Enclosing, Keywords, Play, Task};
+use super::play_hosts::PlayHosts;
 use super::run::{Run, Stop};
-
-/// Whom a play is for.
-pub(super) struct PlayHosts {
-    /// Whether this host is among them.
-    pub(super) ours: bool,
-    /// All of them that take part in the run.
-    pub(super) all: Vec<String>,
-    /// Those of them that have not failed yet.
-    pub(super) living: Vec<String>,
-    /// Those of these that run it at the same time.
-    pub(super) batch: Vec<String>,
-}
-
-impl PlayHosts {
-    pub(super) fn new(ours: bool, all: Vec<String>) -> Self {
-        Self {
-            ours,
-            living: all.clone(),
-            batch: all.clone(),
-            all,
-        }
-    }
-
-    fn lose(&mut self, gone: &[String]) {
-        self.living.retain(|name| !gone.contains(name));
-        self.batch.retain(|name| !gone.contains(name));
-    }
-}
 
 impl Run<'_> {
     /// Returns whom a play's `hosts` name.

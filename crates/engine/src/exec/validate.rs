@@ -13,7 +13,7 @@ use super::argument_spec;
 use super::convert;
 use super::eval;
 use super::model::{Enclosing, Play, Task};
-use super::outcome::Attempt;
+use super::outcome::{self, Attempt};
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
@@ -111,7 +111,7 @@ fn judged(spec: &Dict, verdict: &Verdict) -> Attempt {
     }
     let mut secrets = Secrets::default();
     for secret in &verdict.secrets {
-        secrets.add(&eval::raw_json(secret));
+        secrets.add(&outcome::raw_json(secret));
     }
     let errors: Vec<String> = verdict.errors.iter().map(|e| secrets.text(e)).collect();
     let msg = format!("Validation of arguments failed:\n{}", errors.join("\n"));
