@@ -150,10 +150,16 @@ impl Following {
         events: &mpsc::Sender<SizedEvent>,
         cancel: &CancellationToken,
     ) -> Result<Option<Ended>, AgentError> {
-        let Some(kept) = &self.kept else {
+        let Some(kept) = &mut self.kept else {
             return Ok(None);
         };
         let is_gone = matches!(error, AgentError::Forgotten | AgentError::Died(_));
+        if is_gone && !kept.begin_anew(cancel).await {
+            return Ok(Some(Ended {
+                refused_asks: self.refused,
+                ..kept.give_up(events).await
+            }));
+        }
         let is_ready = is_gone
             && match make_ready(request, cancel).await {
                 // It may have been about to go down.
@@ -363,6 +369,10 @@ async fn follow(
                 ask: ask @ (Ask::Turn { .. } | Ask::AnyError { .. }),
             } if request.turns.is_some() => {
                 following.count_ask()?;
+                // Who is cancelled gives up waiting, and may ask again.
+                if turn.is_some() && gives_up.is_none() {
+                    return Err(AgentError::OutOfPlace("it asks while it waits".to_owned()));
+                }
                 let host = &request.options.inventory_hostname;
                 let told = request.turns.map(|turns| turns.answer(host, ask));
                 turn = told.map(|told| Box::pin(async move { (id, told.await) }));
@@ -470,6 +480,7 @@ impl Following {
         let answer = match ask {
             Ask::Keep { reboot, size, .. } => match Keeping::begin(id, reboot, *size) {
                 Ok(keeping) => {
+                    self.kept = None; // one at a time is in memory
                     self.keeping = Some(keeping);
                     let reply = Reply::Send;
                     return sender.send(&ToAgent::Answer { id, reply }).await;

@@ -50,6 +50,8 @@ pub(super) struct Kept {
     reboot: Reboot,
     pub(super) checkpoint: Secret<Vec<u8>>,
     since: Instant,
+    /// How often the run was begun anew from it.
+    restarts: u32,
 }
 
 impl Keeping {
@@ -72,11 +74,11 @@ impl Keeping {
     }
 
     pub(super) fn announce(&mut self, size: u64) -> Result<(), AgentError> {
-        self.left = Some(size);
-        match size == self.size {
-            true => Ok(()),
-            false => Err(AgentError::TooMuch("bytes of a file")),
+        if self.left.is_some() || size != self.size {
+            return Err(AgentError::TooMuch("bytes of a file"));
         }
+        self.left = Some(size);
+        Ok(())
     }
 
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
@@ -97,6 +99,7 @@ impl Keeping {
             reboot: self.reboot,
             checkpoint: Secret::new(self.bytes),
             since: Instant::now(),
+            restarts: 0,
         }
     }
 }
@@ -110,6 +113,24 @@ impl Kept {
     /// Returns whether the machine was waited for long enough.
     pub(super) fn is_overdue(&self) -> bool {
         self.deadline() <= Instant::now()
+    }
+
+    /// Waits before the run is begun anew, longer each time: a machine that goes down ends agents first. Returns
+    /// whether there is time for it.
+    pub(super) async fn begin_anew(&mut self, cancel: &CancellationToken) -> bool {
+        let pause = match self.restarts {
+            0 => Duration::ZERO,
+            restarts => PAUSE * restarts.min(30),
+        };
+        self.restarts = self.restarts.saturating_add(1);
+        if !pause.is_zero() && self.is_overdue() {
+            return false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = cancel.cancelled() => {}
+        }
+        true
     }
 
     fn deadline(&self) -> Instant {
@@ -129,7 +150,7 @@ impl Kept {
         let alone = self.since + Duration::from_secs(self.reboot.delay).min(LONGEST);
         let begin = alone.max(Instant::now() + PAUSE);
         let connect_timeout = self.reboot.connect_timeout.map(Duration::from_secs);
-        let per_try = connect_timeout.unwrap_or(PER_TRY);
+        let per_try = connect_timeout.unwrap_or(PER_TRY).min(LONGEST);
         let connecting = async {
             tokio::time::sleep_until(begin).await;
             let left = self.deadline().saturating_duration_since(Instant::now());
@@ -152,7 +173,9 @@ impl Kept {
     /// Tells that the machine did not come back: the task has failed, and nothing can follow it.
     pub(super) async fn give_up(&self, events: &mpsc::Sender<SizedEvent>) -> Ended {
         let mut recap = self.reboot.recap;
-        recap.failed = recap.failed.saturating_add(1);
+        recap.failed = recap.failed.min(u32::MAX - 1);
+        recap.cleared = recap.cleared.min(recap.failed); // this failure is none that was cleared
+        recap.failed += 1;
         let msg = format!(
             "Timed out waiting for last boot time check (timeout={})",
             self.reboot.timeout

@@ -17,6 +17,9 @@ pub(crate) struct Turns {
     state: watch::Sender<State>,
 }
 
+/// How deep in a play a task may stand: longer positions are not kept.
+const DEEPEST: usize = 256;
+
 /// A play by its number, and a task within it; nothing is its begin.
 type Position = (u32, Vec<u32>);
 
@@ -30,7 +33,8 @@ struct State {
     failed: BTreeSet<Position>,
     /// The plays that a host has ended for all.
     ended: BTreeSet<u32>,
-    gone: BTreeSet<String>,
+    /// Who has left, and in which play.
+    gone: BTreeMap<String, u32>,
 }
 
 impl State {
@@ -48,10 +52,21 @@ impl State {
         })
     }
 
-    /// Returns whether no play before `play` failed on all of its hosts.
+    /// Returns whether no play before `play` failed on all of its hosts. Who failed later did not fail that one.
     fn goes_on(&self, play: u32) -> bool {
         let mut before = self.took_part.range(..play);
-        before.all(|(_, hosts)| hosts.iter().any(|host| !self.gone.contains(host)))
+        before.all(|(play, hosts)| hosts.iter().any(|host| self.gone.get(host) != Some(play)))
+    }
+
+    /// Returns who left before a play.
+    fn gone_before(&self, play: u32) -> Vec<String> {
+        let gone = self.gone.iter().filter(|(_, left)| **left < play);
+        gone.map(|(host, _)| host.clone()).collect()
+    }
+
+    fn was_in(&self, play: u32, host: &str) -> bool {
+        let hosts = self.took_part.get(&play);
+        hosts.is_some_and(|hosts| hosts.contains(host))
     }
 }
 
@@ -85,11 +100,15 @@ impl Turns {
                 takes_part,
                 ended,
             } => {
-                let ended = ended.filter(|_| self.may_end);
-                self.state.send_modify(|state| state.ended.extend(ended));
-                let position = (play, batch.into_iter().collect());
+                self.state.send_modify(|state| {
+                    let ended = ended.filter(|play| self.may_end && state.was_in(*play, host));
+                    state.ended.extend(ended);
+                });
+                // The one after the last is where a run ends.
+                let position = (play.min(self.plays), batch.into_iter().collect());
                 json!(self.await_turn(host, position, takes_part).await)
             }
+            Ask::AnyError { at, .. } if at.len() > DEEPEST => Json::Null,
             Ask::AnyError { play, at, failed } => {
                 json!(self.await_error(host, (play, at), failed).await)
             }
@@ -104,7 +123,7 @@ impl Turns {
 
     /// Waits until all hosts have come as far as to a play, or to a batch of it. Returns how the run goes on.
     async fn await_turn(&self, host: &str, position: Position, takes_part: bool) -> Turn {
-        let play = position.0;
+        let (play, is_batch) = (position.0, !position.1.is_empty());
         self.state.send_modify(|state| {
             if state.arrive(host, &position) && takes_part {
                 state
@@ -116,7 +135,8 @@ impl Turns {
         });
         let turn = |state: &State| Turn {
             goes_on: state.goes_on(play),
-            gone: state.gone.iter().cloned().collect(),
+            // Before a play, the same for all who ask; between its batches, as it is.
+            gone: state.gone_before(if is_batch { play + 1 } else { play }),
             ended: state.ended.contains(&play),
         };
         self.when_all_are_at(&position, turn)
@@ -127,7 +147,7 @@ impl Turns {
     /// Waits until all hosts have come as far as to a task. Returns whether it failed on any.
     async fn await_error(&self, host: &str, position: Position, failed: bool) -> bool {
         self.state.send_modify(|state| {
-            if state.arrive(host, &position) && failed {
+            if state.arrive(host, &position) && failed && state.was_in(position.0, host) {
                 state.failed.insert(position.clone());
             }
         });
@@ -167,7 +187,7 @@ impl Turns {
                     .entry(play)
                     .or_default()
                     .insert(host.to_owned());
-                state.gone.insert(host.to_owned());
+                state.gone.insert(host.to_owned(), play);
             }
         });
         is_failure
@@ -231,6 +251,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_fails_later_has_not_failed_the_play_that_it_was_alone_in() {
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3, true);
+        let both = async |play: u32, of_a: bool, of_b: bool| {
+            let a = turns.await_turn("a", (play, Vec::new()), of_a);
+            tokio::join!(a, turns.await_turn("b", (play, Vec::new()), of_b))
+        };
+        both(0, true, false).await;
+        both(1, true, true).await;
+        turns.leave("a", true);
+        assert_eq!(now(&turns, "b", 2, true).await, goes_on(&["a"]));
+    }
+
+    #[tokio::test]
+    async fn who_has_left_is_told_of_before_a_play_and_not_in_it() {
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3, true);
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
+        turns.leave("a", true);
+        assert_eq!(now(&turns, "b", 0, true).await, goes_on(&[]));
+        let batch = turns.await_turn("b", (0, vec![1]), true).await;
+        assert_eq!(batch.gone, ["a"]);
+    }
+
+    #[tokio::test]
+    async fn nobody_ends_or_fails_a_play_that_it_is_not_in_nor_says_how_deep_without_end() {
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3, true);
+        let begins = |host, play, takes_part, ended| {
+            let ask = Ask::Turn {
+                play,
+                batch: None,
+                takes_part,
+                ended,
+            };
+            turns.answer(host, ask)
+        };
+        let (_, b) = tokio::join!(begins("a", 0, false, Some(0)), begins("b", 0, true, None));
+        assert_eq!(b["ended"], json!(false));
+        let error = |host, failed| turns.await_error(host, (0, vec![1]), failed);
+        let (_, b) = tokio::join!(error("a", true), error("b", false));
+        assert!(!b);
+        let deep = Ask::AnyError {
+            play: 0,
+            at: vec![0; DEEPEST + 1],
+            failed: false,
+        };
+        assert_eq!(turns.answer("b", deep).await, Json::Null);
+    }
+
+    #[tokio::test]
     async fn a_host_that_cannot_be_reached_fails_the_play_that_it_was_wanted_for() {
         let turns = Turns::new([("a", 0), ("off", 1)].into_iter(), 3, true);
         assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
@@ -244,6 +312,9 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_to_all_who_were_at_the_task() {
         let turns = Turns::new([("a", 0), ("b", 0), ("c", 0)].into_iter(), 3, true);
+        for host in ["a", "b", "c"] {
+            assert_eq!(now(&turns, host, 0, true).await, goes_on(&[]));
+        }
         let error = |host, at: &[u32], failed| turns.await_error(host, (0, at.to_vec()), failed);
         let both = async { tokio::join!(error("a", &[1, 0], true), error("b", &[1, 0], false)) };
         // Who is further, or begins another play, keeps nobody waiting.
@@ -273,6 +344,7 @@ mod tests {
             turns.answer(host, ask)
         };
         let soon = |answer| tokio::time::timeout(Duration::from_millis(1), answer);
+        assert_eq!(now(&turns, "a", 0, true).await, goes_on(&[]));
         assert!(soon(batch("b", 1, None)).await.is_err());
         assert!(soon(batch("c", 2, None)).await.is_err());
         let ask = Ask::Turn {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::run_command::{RegisteredGroup, bin_path, required_bin};
 /// How many bytes one read takes at most, as pexpect reads.
 const READ_BYTES: usize = 2000;
 /// How much a program may say before it asks something that is expected.
-const HEARD_BYTES: usize = 32 << 20;
+pub(crate) const HEARD_BYTES: usize = 32 << 20;
 /// How often a silent program is looked after.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long pexpect waits before it types, so that the program can turn the echo off.
@@ -60,14 +60,18 @@ impl Terminal {
     /// Starts a program as the leader of a session whose terminal is a new one.
     pub(crate) fn start(program: &Program<'_>, context: &Context<'_>) -> Result<Self, Failure> {
         let name = program.argv.first().map_or("", String::as_str);
-        let found = bin_path(name, context).ok_or_else(|| {
+        let opened = |e: io::Error| Failure::new(format!("could not open a terminal: {e}"));
+        let path = match program.folder.filter(|_| name.contains('/')) {
+            Some(folder) => std::path::absolute(Path::new(folder).join(name)).map_err(opened)?,
+            None => PathBuf::from(name),
+        };
+        let found = bin_path(&path.to_string_lossy(), context).ok_or_else(|| {
             Failure::new(format!(
                 "The command was not found or was not executable: {name}."
             ))
         })?;
         // What makes a terminal a session's own can only be done by the program's process itself.
         let setsid = required_bin("setsid", context)?;
-        let opened = |e: io::Error| Failure::new(format!("could not open a terminal: {e}"));
         let (master, slave) = pair(program.echo).map_err(opened)?;
         let ends = [slave.try_clone(), slave.try_clone(), Ok(slave)];
         let [stdin, stdout, stderr] = ends.map(|end| end.map(Stdio::from));
@@ -108,8 +112,11 @@ impl Terminal {
         asked: impl Fn(&[u8]) -> Option<(usize, usize)>,
     ) -> Result<Heard, Failure> {
         let limit = silence.map(|silence| Instant::now() + silence);
+        let mut is_new = true;
         loop {
-            if let Some((which, end)) = asked(&self.said) {
+            let question = if is_new { asked(&self.said) } else { None };
+            is_new = false;
+            if let Some((which, end)) = question {
                 let rest = self.said.split_off(end);
                 return Ok(Heard::Question(
                     which,
@@ -129,7 +136,8 @@ impl Terminal {
             // Looked at first: what it said before it ended is still there to be read.
             let ended = matches!(self.child.try_wait(), Ok(Some(_)));
             if self.wait(left.min(LOOK))? {
-                if !self.read() {
+                is_new = self.read();
+                if !is_new {
                     return Ok(Heard::End(std::mem::take(&mut self.said)));
                 }
             } else if ended {

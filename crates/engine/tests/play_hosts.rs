@@ -98,7 +98,7 @@ fn a_play_for_the_controller_is_refused_unless_a_limit_leaves_it_out() {
     assert_eq!(plays.started, ["web"]);
     let said = plays.error.unwrap();
     assert!(
-        said.contains("site.yml:2: a play for `localhost` beside other hosts"),
+        said.contains("site.yml:2: a play for `localhost` is not supported where a template"),
         "{said}"
     );
     let plays = plays_of_web01(&hosts, true);

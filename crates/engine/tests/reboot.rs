@@ -11,6 +11,7 @@ use amibake_engine::exec::{self, Controller, Entry, Interruption, Options, Proje
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::{Event, Recap};
+use amibake_protocol::job::Gathering;
 use serde_json::{Map, Value as Json, json};
 
 /// What a run told and gave to keep.
@@ -64,7 +65,12 @@ fn forget_times(told: &mut Json) {
 }
 
 /// Runs a playbook whose `log` is in `folder`; returns what was told, how often the machine rebooted, and the recap.
-fn run(playbook: &Path, folder: &Path, dies: bool, step: bool) -> (Vec<Json>, u32, Recap) {
+fn run(
+    playbook: &Path,
+    folder: &Path,
+    dies: bool,
+    set: fn(&mut Options),
+) -> (Vec<Json>, u32, Recap) {
     let project = Project {
         files: &Disk::here(),
         entries: ["once.yml", playbook.file_name().unwrap().to_str().unwrap()]
@@ -77,9 +83,9 @@ fn run(playbook: &Path, folder: &Path, dies: bool, step: bool) -> (Vec<Json>, u3
     let mut options = Options {
         inventory_hostname: "web".to_owned(),
         every_play: true,
-        step,
         ..Options::default()
     };
+    set(&mut options);
     let log = json!(folder.join("log"));
     options.extra_vars.insert("log".to_owned(), log);
     let mut machine = Machine {
@@ -106,13 +112,13 @@ fn run(playbook: &Path, folder: &Path, dies: bool, step: bool) -> (Vec<Json>, u3
 }
 
 /// What of `playbook` differs between a machine that stays up and one that does not.
-fn compare(playbook: &str, step: bool) -> u32 {
+fn compare(playbook: &str, set: fn(&mut Options)) -> u32 {
     let here = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/reboot");
     let playbook = here.join(playbook);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [up, down] = folders.each_ref().map(tempfile::TempDir::path);
-    let (expected, none, recap) = run(&playbook, up, false, step);
-    let (told, reboots, ours) = run(&playbook, down, true, step);
+    let (expected, none, recap) = run(&playbook, up, false, set);
+    let (told, reboots, ours) = run(&playbook, down, true, set);
     assert_eq!(none, 0);
     let shown = |told: &[Json], folder: &Path| -> Vec<String> {
         let folder = folder.to_str().unwrap();
@@ -133,11 +139,22 @@ fn compare(playbook: &str, step: bool) -> u32 {
 
 #[test]
 fn a_play_goes_on_where_it_was() {
-    assert_eq!(compare("everywhere.yml", false), 15);
-    assert_eq!(compare("everywhere.yml", true), 15, "--step");
+    assert_eq!(compare("everywhere.yml", |_| {}), 15);
+    let stepping = compare("everywhere.yml", |options| {
+        options.step = true;
+    });
+    assert_eq!(stepping, 15, "--step");
 }
 
 #[test]
 fn a_play_that_fails_fails_as_it_would_have() {
-    assert_eq!(compare("fails.yml", false), 3);
+    assert_eq!(compare("fails.yml", |_| {}), 3);
+}
+
+#[test]
+fn what_decided_about_the_plays_begin_and_what_failed_and_was_cleared_is_known_after_it() {
+    let reboots = compare("cleared.yml", |options| {
+        options.gathering = Gathering::Smart;
+    });
+    assert_eq!(reboots, 3);
 }

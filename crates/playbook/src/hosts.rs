@@ -64,13 +64,19 @@ pub fn kinds<S: AsRef<str>>(patterns: &[S]) -> (bool, bool) {
     (!here.is_empty(), !elsewhere.is_empty())
 }
 
+/// Returns the parts of `patterns`, each with its `!` or `&`.
+#[must_use]
+pub fn parts<S: AsRef<str>>(patterns: &[S]) -> Vec<String> {
+    patterns.iter().flat_map(|p| split(p.as_ref())).collect()
+}
+
 /// Returns what `patterns` name of `groups`: what is added first, then what is intersected with,
 /// then what is excluded. Without anything added, all hosts are.
 ///
 /// # Errors
 /// A regular expression that is none, and a subscript beyond the last host.
 pub fn matching<S: AsRef<str>>(groups: &Groups, patterns: &[S]) -> Result<Matched, PatternError> {
-    let parts: Vec<String> = patterns.iter().flat_map(|p| split(p.as_ref())).collect();
+    let parts = parts(patterns);
     let of_kind = |kind: Option<char>| {
         parts.iter().filter(move |part| match kind {
             None => !part.starts_with(['!', '&']),

@@ -71,7 +71,13 @@ pub struct Recap {
     /// Failures ignored.
     pub ignored: u32,
     /// Of those that failed, how many `meta: clear_host_errors` made good.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub cleared: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Recap {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::syntax::{self, Play, Playbook};
 use amibake_playbook::tags::Selection;
-use amibake_protocol::job::{Become, Gathering, ImplicitLocalhost, Options};
+use amibake_protocol::job::{Become, Gathering, Options};
 
 use self::hosts::Chosen;
 use self::play_hosts::PlayHosts;
@@ -198,14 +198,16 @@ impl Args {
             &chosen,
         );
         let by_files = privilege::needed(&playbook, files);
-        let of_localhost = plays.of_controller(&playbook.plays);
-        let here = privilege::needed_by(of_localhost.into_iter(), &playbook, files);
         let by_vars = chosen.iter().any(|host| host.becomes);
         for host in &mut chosen {
-            host.needs_root = match host.options.localhost {
-                ImplicitLocalhost::This => host.becomes || here,
-                ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => by_vars || by_files,
-            } || self.privileged;
+            host.needs_root = self.privileged
+                || match host.options.local {
+                    true => {
+                        let own = plays.of_host(&host.options, &playbook.plays);
+                        host.becomes || privilege::needed_by(own.into_iter(), &playbook, files)
+                    }
+                    false => by_vars || by_files,
+                };
             let gathers = options.gathering != Gathering::Explicit;
             if !plays.may_touch(host.name(), &playbook.plays, gathers) {
                 host.leave_untouched();

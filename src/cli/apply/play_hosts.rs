@@ -42,10 +42,10 @@ impl PlayHosts {
         self.0.iter().position(is_for)
     }
 
-    /// Returns those of `plays` that are the controller's.
-    pub(super) fn of_controller<'p>(&self, plays: &'p [Play]) -> Vec<&'p Play> {
+    /// Returns those of `plays` that are, or may be, for a host.
+    pub(super) fn of_host<'p>(&self, host: &Options, plays: &'p [Play]) -> Vec<&'p Play> {
         let both = plays.iter().zip(&self.0);
-        let own = both.filter(|(_, known)| known.as_ref().is_some_and(|known| known.controller));
+        let own = both.filter(|(_, known)| is_for(known.as_ref(), host));
         own.map(|(play, _)| play).collect()
     }
 
@@ -80,19 +80,21 @@ impl PlayHosts {
     /// Returns the hosts of the run that a play is, or may be, for.
     fn hosts<'c>(&self, play: usize, chosen: &'c [Chosen]) -> impl Iterator<Item = &'c Chosen> {
         let matched = self.0.get(play).cloned().flatten();
-        let matched = matched.filter(|matched| !is_open(matched));
-        let is_for = move |host: &&Chosen| {
-            let Some(matched) = &matched else {
-                return true;
-            };
-            match host.options.localhost {
-                ImplicitLocalhost::This => matched.controller,
-                ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => {
-                    matched.hosts.contains(&host.options.inventory_hostname)
-                }
-            }
-        };
+        let is_for = move |host: &&Chosen| is_for(matched.as_ref(), &host.options);
         chosen.iter().filter(is_for)
+    }
+}
+
+/// Returns whether a play, as far as it is known, is or may be for a host.
+fn is_for(matched: Option<&Matched>, host: &Options) -> bool {
+    let Some(matched) = matched.filter(|matched| !is_open(matched)) else {
+        return true;
+    };
+    match host.localhost {
+        ImplicitLocalhost::This => matched.controller,
+        ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => {
+            matched.hosts.contains(&host.inventory_hostname)
+        }
     }
 }
 

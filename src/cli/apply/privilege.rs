@@ -21,7 +21,13 @@ pub(super) fn needed_by<'p>(
     files: &Opened,
 ) -> bool {
     plays.any(|play| match written(play, files) {
-        Some(node) if names_files(&node) => needed(playbook, files),
+        Some(node) if names_files(&node) => {
+            let mut others = playbook
+                .files
+                .iter()
+                .filter(|file| *file != play.span.file());
+            becomes(&node) || others.any(|file| becomes_in(files, file))
+        }
         Some(node) => becomes(&node),
         None => needed(playbook, files),
     })
@@ -82,6 +88,8 @@ mod tests {
         let playbook = syntax::parse(&files, &path, &syntax::Options::default()).unwrap();
         assert!(needed(&playbook, &files));
         let by = |play: usize| needed_by(playbook.plays[play..=play].iter(), &playbook, &files);
-        assert_eq!([by(0), by(1), by(2)], [true, false, true]);
+        assert_eq!([by(0), by(1), by(2)], [true, false, false]);
+        std::fs::write(folder.path().join("more.yml"), "- {debug:, become: true}\n").unwrap();
+        assert!(needed_by(playbook.plays[2..].iter(), &playbook, &files));
     }
 }

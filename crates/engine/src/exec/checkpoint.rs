@@ -14,6 +14,13 @@ use super::kept;
 use super::outcome::Attempt;
 use super::trail::Mark;
 
+/// What decides whether a play gathers facts, as it was when the play began.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Begun {
+    pub(super) gathered: bool,
+    pub(super) start_at: Option<String>,
+}
+
 /// All that a run needs to go on from.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Checkpoint {
@@ -27,6 +34,8 @@ pub(super) struct Checkpoint {
     /// Tasks begun before the one that reboots.
     pub(super) index: u32,
     pub(super) stepping: bool,
+    pub(super) begun: Begun,
+    pub(super) gathered: bool,
     pub(super) handlers: Waiting,
     pub(super) progress: Progress,
     pub(super) boot_time: String,

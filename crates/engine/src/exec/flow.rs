@@ -7,6 +7,7 @@ use std::rc::Rc;
 use amibake_playbook::value::{Dict, Value};
 use amibake_protocol::event::{Event, Recap};
 
+use super::checkpoint::Begun;
 use super::convert;
 use super::effects::{Effects, Flow, Loaded};
 use super::handlers::Handlers;
@@ -47,7 +48,7 @@ impl Run<'_> {
                 let number = u32::try_from(at).unwrap_or(u32::MAX);
                 self.plays.set(number.saturating_add(1));
                 let flow = self.play(play, number)?;
-                if self.is_going_back() {
+                if self.is_going_back() && flow != Flow::Cancelled {
                     return Err(Self::lost());
                 }
                 match flow {
@@ -66,6 +67,12 @@ impl Run<'_> {
     fn play(&self, play: &Play, number: u32) -> Result<Flow, Stop> {
         self.at.replace(play.place.clone());
         self.trail.borrow_mut().begin_play();
+        if !self.is_going_back() {
+            self.begun.replace(Begun {
+                gathered: self.gathered.get(),
+                start_at: self.start_at.borrow().clone(),
+            });
+        }
         let outside = Self::surroundings(play);
         let name = self.play_name(play, &outside);
         super::magic::begin_play(self, play, &name);
@@ -265,7 +272,8 @@ impl Run<'_> {
         if is_behind {
             return done; // an import, which stands where it stood
         }
-        if done.is_ok() && self.is_going_back() {
+        let goes_on = |effects: &Effects| effects.flow != Flow::Cancelled;
+        if done.as_ref().is_ok_and(goes_on) && self.is_going_back() {
             return Err(Self::lost()); // it did not come to what reboots
         }
         let mut effects = self.share_failure(task, enclosing, done)?;

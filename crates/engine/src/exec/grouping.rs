@@ -4,7 +4,7 @@
 //! are for this host, its `group_names`, and the playbook's `group_vars` of the group.
 
 use amibake_playbook::fnmatch::Pattern;
-use amibake_playbook::hosts::Groups;
+use amibake_playbook::hosts::{self, Groups};
 use serde::{Deserialize, Serialize};
 
 /// The groups that the run has made.
@@ -45,20 +45,30 @@ impl Grouping {
         names
     }
 
-    /// Returns whether a pattern of hosts names a group that some `group_by` makes, and that this host has not joined.
-    /// Without an inventory every other name means this host.
-    pub(super) fn leaves_out(&self, pattern: &str) -> bool {
-        let made = self
-            .names
-            .iter()
-            .any(|name| Pattern::new(name).matches(pattern));
+    /// Returns whether patterns of hosts leave this host out, by groups that some `group_by` makes. Without an
+    /// inventory every other name means this host.
+    pub(super) fn leaves_out(&self, patterns: &[String]) -> bool {
+        let parts = hosts::parts(patterns);
         let joined = self.names(&[]);
-        made && !joined.iter().any(|name| name == pattern)
+        let is_joined = |part: &str| joined.iter().any(|name| Pattern::new(part).matches(name));
+        let is_made = |part: &str| {
+            let mut names = self.names.iter();
+            names.any(|name| Pattern::new(name).matches(part))
+        };
+        let is_in = |part: &str| is_joined(part) || !is_made(part);
+        let mut added = parts
+            .iter()
+            .filter(|part| !part.starts_with(['!', '&']))
+            .peekable();
+        let is_added = added.peek().is_none() || added.any(|part| is_in(part));
+        let of = |sign: char| parts.iter().filter_map(move |part| part.strip_prefix(sign));
+        !is_added || of('&').any(|part| !is_in(part)) || of('!').any(is_joined)
     }
 
     /// Notes what names a group that is made.
     pub(super) fn note_name(&mut self, pattern: Option<String>) {
-        self.names.extend(pattern);
+        let new = pattern.filter(|pattern| !self.names.contains(pattern));
+        self.names.extend(new);
     }
 
     /// Joins a group. Returns whether there was something new in that.
@@ -91,9 +101,19 @@ mod tests {
         grouping.names.push("os_*".to_owned());
         assert!(grouping.join("os_Debian", vec!["linux".to_owned()]));
         assert!(!grouping.join("os_Debian", vec!["linux".to_owned()]));
-        assert!(grouping.leaves_out("os_RedHat"));
-        assert!(!grouping.leaves_out("os_Debian"));
-        assert!(!grouping.leaves_out("web"));
+        for (patterns, leaves_out) in [
+            (&["os_RedHat"][..], true),
+            (&["os_Debian"], false),
+            (&["web"], false),
+            (&["os_Debian", "os_RedHat"], false),
+            (&["os_Debian:os_RedHat"], false),
+            (&["os_*"], false),
+            (&["all", "!os_Debian"], true),
+            (&["all:&os_RedHat"], true),
+        ] {
+            let patterns: Vec<String> = patterns.iter().map(|&part| part.to_owned()).collect();
+            assert_eq!(grouping.leaves_out(&patterns), leaves_out, "{patterns:?}");
+        }
         let mut groups = Groups::from([("ungrouped".to_owned(), vec!["h".to_owned()])]);
         grouping.fill(&mut groups, "h");
         assert_eq!(groups["os_Debian"], ["h"]);

@@ -38,6 +38,9 @@ const SEARCH_PATHS: [&str; 5] = ["/sbin", "/bin", "/usr/sbin", "/usr/bin", "/usr
 /// The longest time between two looks at the machine.
 const PAUSE: Duration = Duration::from_secs(12);
 
+/// The longest time that is waited for, in seconds: that of a task's `timeout`.
+const LONGEST: u64 = 100_000_000;
+
 /// The parameters, read.
 struct Settings {
     boot_time_command: String,
@@ -129,8 +132,9 @@ impl Run<'_> {
         let command = self.command(cx, settings, &distribution)?;
         self.keep(cx, settings, &boot_time)?;
         let (start, since) = (utc_now(), Instant::now());
-        let said = self.low_level(cx, &command)?;
-        if said.rc != 0 {
+        // What runs it may go down with the machine, as Ansible's connection does.
+        let said = self.low_level(cx, &command).ok();
+        if let Some(said) = said.filter(|said| said.rc > 0) {
             let msg = format!(
                 "Reboot command failed. Error was: '{}, {}'",
                 said.stdout.trim(),
@@ -272,6 +276,9 @@ impl Run<'_> {
             },
             None => usual_command(distribution, settings),
         };
+        if program.is_empty() {
+            return Err(refused("Task failed: string index out of range".to_owned()));
+        }
         if program.starts_with('/') {
             return Ok(format!("{program} {arguments}"));
         }
@@ -350,7 +357,7 @@ impl Run<'_> {
 impl Settings {
     fn read(args: &Dict) -> Result<Self, TaskError> {
         let shown_timeout = whole(args, "reboot_timeout", 600)?;
-        let not_negative = |number: i64| u64::try_from(number).unwrap_or(0);
+        let not_negative = |number: i64| u64::try_from(number).unwrap_or(0).min(LONGEST);
         let boot_time_command = text(args, "boot_time_command")?.filter(|text| !text.is_empty());
         Ok(Self {
             boot_time_command: boot_time_command

@@ -37,6 +37,8 @@ impl Run<'_> {
             recap: self.recap.get(),
             index: self.index.get().saturating_sub(1),
             stepping: self.stepping.get(),
+            begun: self.begun.borrow().clone(),
+            gathered: self.gathered.get(),
             handlers: self.handlers.borrow().waiting(),
             progress: self.progress.borrow().clone(),
             boot_time: boot_time.to_owned(),
@@ -61,6 +63,10 @@ impl Run<'_> {
         self.module_facts.replace(checkpoint.module_facts.clone());
         self.grouping.replace(checkpoint.grouping.clone());
         magic::set_groups(self);
+        let begun = checkpoint.begun.clone();
+        self.gathered.set(begun.gathered);
+        self.start_at.replace(begun.start_at.clone());
+        self.begun.replace(begun);
         self.play_number.set(checkpoint.play);
         self.trail
             .replace(Trail::again(std::mem::take(&mut checkpoint.way)));
@@ -83,6 +89,7 @@ impl Run<'_> {
         self.recap.set(checkpoint.recap);
         self.index.set(checkpoint.index);
         self.stepping.set(checkpoint.stepping);
+        self.gathered.set(checkpoint.gathered);
         self.start_at.replace(None);
         self.handlers.borrow_mut().wait_again(&checkpoint.handlers);
         self.progress.replace(checkpoint.progress.clone());
@@ -141,6 +148,7 @@ impl Run<'_> {
         if let Some(role) = enclosing.role.as_ref().filter(|_| mark.ran) {
             role.ran.set(true);
         }
+        self.cleared.set(mark.cleared);
         let read = mark.found.into_iter();
         let read = read.map(|found| Ok(self.load(task, enclosing, found)?.0));
         Ok(Some(Effects {
@@ -160,6 +168,7 @@ impl Run<'_> {
             line: task.place.line,
             flow: effects.flow.clone(),
             flush: effects.flush,
+            cleared: self.cleared.get(),
             ran: enclosing.role.as_ref().is_some_and(|role| role.ran.get()),
             found: std::mem::take(&mut effects.found),
         }));

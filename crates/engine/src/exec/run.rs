@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use amibake_playbook::tags::Selection;
 use amibake_protocol::event::{Event, Place, Recap};
 
-use super::checkpoint::{Interrupted, Progress};
+use super::checkpoint::{Begun, Interrupted, Progress};
 use super::executor::Executor;
 use super::grouping::Grouping;
 use super::handlers::Handlers;
@@ -92,6 +92,7 @@ pub(super) struct Run<'a> {
     pub(super) entry_dir: RefCell<PathBuf>,
     /// Whether `gather_facts` has run, and nothing was forgotten since.
     pub(super) gathered: Cell<bool>,
+    pub(super) begun: RefCell<Begun>,
     /// Facts as modules see them, without their prefix.
     pub(super) module_facts: RefCell<serde_json::Map<String, serde_json::Value>>,
 }
@@ -137,6 +138,7 @@ impl<'a> Run<'a> {
             grouping: RefCell::default(),
             entry_dir: RefCell::default(),
             gathered: Cell::new(false),
+            begun: RefCell::default(),
             module_facts: RefCell::default(),
         }
     }

@@ -39,7 +39,7 @@ fn count(size: &Value, hosts: usize) -> Result<usize, String> {
         return Ok(usize::try_from(number(&text)?).unwrap_or(0));
     };
     let share = usize::try_from(number(share)?).unwrap_or(0);
-    Ok((hosts * share / 100).max(1))
+    Ok((hosts.saturating_mul(share) / 100).max(1))
 }
 
 impl Run<'_> {

@@ -24,9 +24,6 @@ impl Run<'_> {
         let loaded = self.load_all(cx, &mut ended);
         let (failed, skipped) = (ended.has_failed(), ended.is("skipped"));
         let mut effects = Effects::default();
-        if !loaded.is_empty() {
-            effects.found = found;
-        }
         if let Some(name) = &cx.task.register {
             effects.set.push((name.clone(), registered(&ended)));
         }
@@ -63,6 +60,9 @@ impl Run<'_> {
                 effects.walk = loaded;
             }
             Status::Skipped | Status::Ignored => effects.walk = loaded,
+        }
+        if !effects.walk.is_empty() {
+            effects.found = found;
         }
         effects
     }

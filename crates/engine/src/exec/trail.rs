@@ -22,6 +22,8 @@ pub(super) struct TaskMark {
     pub(super) line: u32,
     pub(super) flow: Flow,
     pub(super) flush: bool,
+    /// Whether the failures of hosts were cleared.
+    pub(super) cleared: bool,
     /// Whether its role has run a task.
     pub(super) ran: bool,
     pub(super) found: Vec<Found>,

@@ -29,7 +29,7 @@ impl Run<'_> {
         if options.every_play && options.localhost == ImplicitLocalhost::Absent {
             let patterns = hosts.map_or_else(|_| Vec::new(), |hosts| eval::texts(&hosts));
             let grouping = self.grouping.borrow();
-            let ours = !patterns.iter().any(|pattern| grouping.leaves_out(pattern));
+            let ours = !grouping.leaves_out(&patterns);
             let all = match options.together.is_empty() {
                 true => vec![own.clone()],
                 false => options.together.clone(),
@@ -105,11 +105,16 @@ impl Run<'_> {
         if batch == 0 {
             return Ok((batch, Flow::Next));
         }
+        let began = hosts.living.clone();
         let Some(turn) = self.ask_turn(play, u32::try_from(batch).ok(), true)? else {
             return Ok((batch, Flow::Cancelled));
         };
         hosts.lose(&turn.gone);
-        let is_lost = |batch: &Vec<String>| batch.iter().all(|host| turn.gone.contains(host));
+        // One whose hosts had all failed before is passed over.
+        let is_lost = |batch: &Vec<String>| {
+            let mut began = batch.iter().filter(|host| began.contains(host)).peekable();
+            began.peek().is_some() && began.all(|host| turn.gone.contains(host))
+        };
         let flow = match () {
             () if turn.ended => Flow::EndPlay,
             () if !turn.goes_on || batches[..batch].iter().any(is_lost) => Flow::Cancelled,

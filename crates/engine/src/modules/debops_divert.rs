@@ -1,5 +1,6 @@
 //! `debops.debops.dpkg_divert`: what community.general's module of that name began as, with other defaults and answers.
 
+use std::io;
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
@@ -173,7 +174,13 @@ impl Wish {
             ]);
             return Ok(Outcome::of(true, json!({"cmd": commands, "msg": msg})));
         }
-        let moved = self.move_along(&old);
+        let moved = match self.move_along(&old) {
+            Ok(moved) => moved,
+            Err(error) => {
+                self.restore(holder, &old, context)?;
+                return Err(Failure::new(format!("could not move {old}: {error}")));
+            }
+        };
         let ran = call(&argv, context)?;
         if ran.rc == 0 {
             let mut outcome = answer(true, &ran.stdout, &ran.stderr, &commands);
@@ -183,7 +190,8 @@ impl Wish {
             return Ok(outcome);
         }
         if moved && let Some(new) = &self.divert {
-            rename(new, &old);
+            rename(new, &old)
+                .map_err(|e| Failure::new(format!("could not move {new} back: {e}")))?;
         }
         self.restore(holder, &old, context)?;
         let mut failure = Failure::new(ran.stderr.trim_end());
@@ -192,11 +200,14 @@ impl Wish {
     }
 
     /// Moves the file that was diverted to the new place, if nothing is there; returns whether it was moved.
-    fn move_along(&self, old: &str) -> bool {
+    fn move_along(&self, old: &str) -> io::Result<bool> {
         let Some(new) = &self.divert else {
-            return false;
+            return Ok(false);
         };
-        self.rename && Path::new(old).is_file() && !Path::new(new).is_file() && rename(old, new)
+        if !self.rename || !Path::new(old).is_file() || Path::new(new).is_file() {
+            return Ok(false);
+        }
+        rename(old, new).map(|()| true)
     }
 
     fn restore(&self, holder: &str, old: &str, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -224,9 +235,9 @@ fn of_holder(package: &str) -> Vec<&str> {
     }
 }
 
-fn rename(from: &str, to: &str) -> bool {
-    let places = Place::of(Path::new(from)).and_then(|from| Ok((from, Place::of(Path::new(to))?)));
-    places.is_ok_and(|(from, to)| std::fs::rename(from.path(), to.path()).is_ok())
+fn rename(from: &str, to: &str) -> io::Result<()> {
+    let (from, to) = (Place::of(Path::new(from))?, Place::of(Path::new(to))?);
+    std::fs::rename(from.path(), to.path())
 }
 
 fn answer(changed: bool, stdout: &str, stderr: &str, cmd: &Json) -> Outcome {

@@ -144,20 +144,26 @@ fn expected(
     }))
 }
 
-/// Downloads a list of checksums and finds our file in it.
+/// Gets a list of checksums and finds our file in it.
 fn listed(args: &Args, context: &Context<'_>, url: &str) -> Result<String, Failure> {
-    let mut call = Call::read(args, &context.environment);
-    url.clone_into(&mut call.url);
-    let dest = args.required("dest")?;
-    let mut reply = call
-        .send()
-        .map_err(|e| unreachable(&e, url, Path::new(dest)))?;
-    if reply.status != 200 {
-        return Err(refused(&reply, url, Path::new(dest)));
-    }
-    let mut text = String::new();
-    io::Read::read_to_string(&mut io::Read::take(reply.reader(), 16 << 20), &mut text)
-        .map_err(|e| Failure::new(format!("could not read {url}: {e}")))?;
+    let dest = Path::new(args.required("dest")?);
+    let unread = |e: io::Error| Failure::new(format!("could not read {}: {e}", masked(url)));
+    let text = match url.strip_prefix("file://") {
+        Some(path) => {
+            let copy = local(path, url, dest)?.file;
+            list_text(copy.reopen().map_err(unread)?)
+        }
+        None => {
+            let mut call = Call::read(args, &context.environment);
+            url.clone_into(&mut call.url);
+            let mut reply = call.send().map_err(|e| unreachable(&e, url, dest))?;
+            if reply.status != 200 {
+                return Err(refused(&reply, url, dest));
+            }
+            list_text(reply.reader())
+        }
+    };
+    let text = text.map_err(unread)?;
     let name = url_name(args.required("url")?);
     find_sum(&text, &name).ok_or_else(|| {
         let shown = masked(url);
@@ -165,6 +171,11 @@ fn listed(args: &Args, context: &Context<'_>, url: &str) -> Result<String, Failu
             "Unable to find a checksum for file '{name}' in '{shown}'"
         ))
     })
+}
+
+fn list_text(from: impl io::Read) -> io::Result<String> {
+    const LIMIT: u64 = 16 << 20;
+    io::read_to_string(from.take(LIMIT))
 }
 
 /// Finds the sum of `name` in a list as BSD or GNU tools write it, or in a file of one sum.
@@ -440,7 +451,32 @@ fn replace(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::modules::tests::run;
+
+    #[test]
+    fn sums_may_be_listed_in_a_file_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display();
+        std::fs::write(folder.path().join("f"), "x").unwrap();
+        let listed = |sum: &str| {
+            std::fs::write(folder.path().join("sums"), format!("{sum}  f\n")).unwrap();
+            run(
+                "get_url",
+                json!({
+                    "url": format!("file://{here}/f"), "dest": format!("{here}/got"),
+                    "checksum": format!("sha256:file://{here}/sums"),
+                }),
+            )
+        };
+        let wrong = listed(&"0".repeat(64)).unwrap_err().msg;
+        assert!(wrong.contains("did not match"), "{wrong}");
+        let sum = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+        assert!(listed(sum).unwrap().changed);
+        assert_eq!(std::fs::read(folder.path().join("got")).unwrap(), b"x");
+    }
 
     #[test]
     fn a_sum_is_found_in_every_kind_of_list() {

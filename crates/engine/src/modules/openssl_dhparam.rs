@@ -38,8 +38,7 @@ impl ActionModule for OpensslDhparam {
 }
 
 fn refuse_folder(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = paths::folder(path);
     if folder.is_dir() {
         return Ok(());
     }

@@ -586,8 +586,8 @@ impl<'a> Walk<'a> {
         let text = src
             .as_str()
             .filter(|text| !text.is_empty() && !src.is_template());
-        let Some(text) = text.filter(|_| known::bare(&task.action) == "copy" && is_no(keeps))
-        else {
+        let sends = known::bare(&task.action) == "copy" && is_no(keeps) && !self.local;
+        let Some(text) = text.filter(|_| sends) else {
             return;
         };
         let found = self.searched("files", text, |path| {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use super::command::{moment, span};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::terminal::{Heard, Program, Terminal};
+use crate::terminal::{HEARD_BYTES, Heard, Program, Terminal};
 
 pub(super) struct Expect;
 
@@ -76,6 +76,9 @@ fn skipped() -> Outcome {
     }
 }
 
+/// The longest silence that is waited through, in seconds.
+const LONGEST: i64 = 100_000_000;
+
 /// Reads for how long the program may say nothing that is expected; without end where it is null.
 fn silence(given: Option<&Json>) -> Result<Option<Duration>, Failure> {
     let seconds = match given {
@@ -85,7 +88,13 @@ fn silence(given: Option<&Json>) -> Result<Option<Duration>, Failure> {
         Some(number) => number.as_i64(),
     };
     // pexpect's own default stands for its -1.
-    let seconds = seconds.map(|seconds| if seconds == -1 { 30 } else { seconds.max(0) });
+    let seconds = seconds.map(|seconds| {
+        if seconds == -1 {
+            30
+        } else {
+            seconds.clamp(0, LONGEST)
+        }
+    });
     let wrong = || {
         let given = given.cloned().unwrap_or_default();
         let kind = match given {
@@ -170,6 +179,11 @@ fn talk(
             },
         }
         output.extend(said);
+        if output.len() > HEARD_BYTES {
+            terminal.end();
+            let msg = format!("the command said more than {HEARD_BYTES} bytes");
+            return Err(Failure::new(msg));
+        }
     }
 }
 
