@@ -1,6 +1,6 @@
 //! What a task does: the executor's own actions, and the way to every module.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use amibake_playbook::argspec::{self, ModuleSpec};
 use amibake_playbook::names::{bare, is_variable_name};
@@ -14,6 +14,7 @@ use super::eval;
 use super::executor::Call;
 use super::outcome::{Attempt, Fields};
 use super::own_args;
+use super::reboot::whole;
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{ConditionError, TaskError, refused};
@@ -95,7 +96,7 @@ impl Run<'_> {
             "include_tasks" => self.find_tasks(cx),
             "include_role" => self.find_role(cx),
             "setup" | "gather_facts" => self.setup(cx),
-            "wait_for_connection" => Ok(plain(json!({"changed": false, "elapsed": 0}))),
+            "wait_for_connection" => self.wait_for_connection(cx),
             "group_by" => self.group_by(cx),
             "add_host" => Err(refused(format!(
                 "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
@@ -337,6 +338,23 @@ impl Run<'_> {
             Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
             None => Ok(plain(json!({"changed": false, "ping": "pong"}))),
         }
+    }
+
+    /// `wait_for_connection`: the task runs where the machine is, so that there is nothing to wait for but `delay`.
+    fn wait_for_connection(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
+        let args = self.args(cx)?;
+        let delay = whole(&args, "delay", 0)?;
+        for unused in ["connect_timeout", "sleep", "timeout"] {
+            whole(&args, unused, 0)?;
+        }
+        let check = self.keyword_truth("check_mode", cx, |k| k.check_mode.clone())?;
+        if check.unwrap_or(self.options.check) {
+            return Ok(plain(json!({"skipped": true})));
+        }
+        let since = Instant::now();
+        deadline::sleep(Duration::from_secs(u64::try_from(delay).unwrap_or(0)));
+        let elapsed = since.elapsed().as_secs();
+        Ok(plain(json!({"changed": false, "elapsed": elapsed})))
     }
 
     fn pause_action(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {

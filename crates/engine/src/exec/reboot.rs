@@ -405,7 +405,7 @@ fn text(args: &Dict, name: &str) -> Result<Option<String>, TaskError> {
     }
 }
 
-fn whole(args: &Dict, name: &str, default: i64) -> Result<i64, TaskError> {
+pub(super) fn whole(args: &Dict, name: &str, default: i64) -> Result<i64, TaskError> {
     let Some(value) = given(args, name) else {
         return Ok(default);
     };
