@@ -303,7 +303,8 @@ async fn reboot(comes_back: bool) -> (Ended, Vec<(u32, Json)>, String) {
     let ended = tokio::time::timeout(Duration::from_mins(2), running).await;
     drop(to);
     let commands = link.commands.load(Ordering::SeqCst);
-    assert!(commands > 1, "the agent lived on");
+    // A machine that does not come back may be given up by the cut link alone.
+    assert!(commands > 1 || !comes_back, "the agent lived on");
     let ran = std::fs::read_to_string(temp.path().join("ran")).unwrap();
     (
         ended.expect("it ends").unwrap(),
