@@ -154,13 +154,9 @@ impl Following {
             return Ok(None);
         };
         let is_gone = matches!(error, AgentError::Forgotten | AgentError::Died(_));
-        if is_gone && !kept.begin_anew(cancel).await {
-            return Ok(Some(Ended {
-                refused_asks: self.refused,
-                ..kept.give_up(events).await
-            }));
-        }
+        let in_time = !is_gone || kept.begin_anew(cancel).await;
         let is_ready = is_gone
+            && in_time
             && match make_ready(request, cancel).await {
                 // It may have been about to go down.
                 Err(AgentError::NotReady(_)) if !kept.is_overdue() => false,
@@ -173,7 +169,7 @@ impl Following {
             self.launched = false;
             return Ok(None);
         }
-        match kept.reach(transport, cancel).await? {
+        match in_time && kept.reach(transport, cancel).await? {
             true => Ok(None),
             false => Ok(Some(Ended {
                 refused_asks: self.refused,

@@ -147,6 +147,34 @@ impl Transport for Cutting {
     }
 }
 
+/// Returns the request to run a playbook on this machine, as its user.
+fn of_here<'a>(
+    programs: &'a Programs,
+    bundle: &'a Bundle,
+    asks: &'a AskPolicy,
+    playbook: PathBuf,
+) -> RunRequest<'a> {
+    RunRequest {
+        tasks: 0,
+        programs,
+        privilege: Privilege::AsIs,
+        entries: vec![Entry::Playbook {
+            path: playbook,
+            vars: serde_json::Map::new(),
+        }],
+        options: Options {
+            login_user: "root".to_owned(),
+            inventory_hostname: "here".to_owned(),
+            every_play: true,
+            ..Options::default()
+        },
+        bundle,
+        asks,
+        after_reboot: None,
+        turns: None,
+    }
+}
+
 #[tokio::test]
 async fn a_cut_link_is_mended_and_every_task_runs_once() {
     let programs = Programs::find().unwrap();
@@ -161,24 +189,8 @@ async fn a_cut_link_is_mended_and_every_task_runs_once() {
     );
     std::fs::write(&playbook, text).unwrap();
     let bundle = Bundle::of_paths(std::slice::from_ref(&playbook)).unwrap();
-    let request = RunRequest {
-        tasks: 0,
-        programs: &programs,
-        privilege: Privilege::AsIs,
-        entries: vec![Entry::Playbook {
-            path: playbook,
-            vars: serde_json::Map::new(),
-        }],
-        options: Options {
-            login_user: "root".to_owned(),
-            inventory_hostname: "here".to_owned(),
-            ..Options::default()
-        },
-        bundle: &bundle,
-        asks: &AskPolicy::default(),
-        after_reboot: None,
-        turns: None,
-    };
+    let asks = AskPolicy::default();
+    let request = of_here(&programs, &bundle, &asks, playbook);
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {
         let mut finished = Vec::new();
@@ -264,25 +276,8 @@ async fn reboot(comes_back: bool) -> (Ended, Vec<(u32, Json)>, String) {
     );
     std::fs::write(&playbook, text).unwrap();
     let bundle = Bundle::of_paths(std::slice::from_ref(&playbook)).unwrap();
-    let request = RunRequest {
-        tasks: 0,
-        programs: &programs,
-        privilege: Privilege::AsIs,
-        entries: vec![Entry::Playbook {
-            path: playbook,
-            vars: serde_json::Map::new(),
-        }],
-        options: Options {
-            login_user: "root".to_owned(),
-            inventory_hostname: "here".to_owned(),
-            every_play: true,
-            ..Options::default()
-        },
-        bundle: &bundle,
-        asks: &AskPolicy::default(),
-        after_reboot: None,
-        turns: None,
-    };
+    let asks = AskPolicy::default();
+    let request = of_here(&programs, &bundle, &asks, playbook);
     let (to, mut events) = mpsc::channel(16);
     let listener = tokio::spawn(async move {
         let mut finished = Vec::new();

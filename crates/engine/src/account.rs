@@ -254,6 +254,7 @@ pub(crate) fn public_key(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run_command::tests::with_context;
 
     #[test]
     fn the_mode_of_a_home_comes_from_login_defs() {
@@ -267,24 +268,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         let arguments = ["-q", "-t", "ed25519", "-C", "x"].map(str::to_owned);
-        let facts = serde_json::Map::new();
-        let mut context = Context {
-            check: false,
-            diff: false,
-            environment: Vec::new(),
-            sources: std::collections::BTreeMap::new(),
-            facts: &facts,
-            output: &mut |_, _| {},
-        };
         let passphrase = Passphrase("opens it".to_owned());
-        make_locked(keygen(&arguments, &file), &passphrase, &context).unwrap();
-        let mut opens = |passphrase: &str| {
-            let file = file.to_string_lossy();
-            let argv = ["ssh-keygen", "-y", "-P", passphrase, "-f", &file];
-            let ran = Command::new(argv).run(&mut context);
-            ran.is_ok_and(|ran| ran.rc == 0)
-        };
-        assert!(opens("opens it") && !opens("another") && !opens(""));
+        with_context(|context| {
+            make_locked(keygen(&arguments, &file), &passphrase, context).unwrap();
+            let mut opens = |passphrase: &str| {
+                let file = file.to_string_lossy();
+                let argv = ["ssh-keygen", "-y", "-P", passphrase, "-f", &file];
+                let ran = Command::new(argv).run(context);
+                ran.is_ok_and(|ran| ran.rc == 0)
+            };
+            assert!(opens("opens it") && !opens("another") && !opens(""));
+        });
         let shown = format!("{passphrase:?}");
         assert_eq!(shown, "***");
     }

@@ -72,18 +72,32 @@ pub(super) struct Progress {
 /// What waits to be taken up again when the walk is where it was.
 pub(super) struct Interrupted {
     pub(super) checkpoint: Checkpoint,
-    pub(super) ago: Duration,
-    pub(super) since: Instant,
+    /// When the machine was told to reboot.
+    pub(super) since: Since,
+}
+
+/// A moment that may lie in the run before.
+pub(super) struct Since {
+    ago: Duration,
+    noted: Instant,
+}
+
+impl Since {
+    pub(super) fn ago(ago: Duration) -> Self {
+        Self {
+            ago,
+            noted: Instant::now(),
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.ago + self.noted.elapsed()
+    }
 }
 
 impl Interrupted {
     /// Returns what told one boot of the machine from another.
     pub(super) fn boot_time(&self) -> &str {
         &self.checkpoint.boot_time
-    }
-
-    /// Returns how long ago the machine was told to reboot.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.ago + self.since.elapsed()
     }
 }

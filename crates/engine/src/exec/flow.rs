@@ -75,7 +75,7 @@ impl Run<'_> {
         }
         let outside = Self::surroundings(play);
         let name = self.play_name(play, &outside);
-        super::magic::begin_play(self, play, &name);
+        super::magic::begin_play(self, &name);
         let play_vars: Dict = play.keywords.vars.clone();
         self.vars.play.clear();
         for (key, value) in play_vars.entries() {

@@ -278,7 +278,7 @@ fn read_beside(run: &Run<'_>, path: &Path) -> Result<(), Stop> {
 }
 
 /// Sets what a play is called.
-pub(super) fn begin_play(run: &Run<'_>, _play: &Play, name: &str) {
+pub(super) fn begin_play(run: &Run<'_>, name: &str) {
     let magic = &run.vars.magic;
     magic.set("ansible_play_name", Value::str(name));
     let own = vec![run.options.inventory_hostname.clone()];

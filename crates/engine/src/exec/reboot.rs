@@ -14,6 +14,7 @@ use amibake_protocol::ask::{Answer, Ask, Reboot};
 use serde_json::{Value as Json, json};
 
 use super::actions::plain;
+use super::checkpoint::Since;
 use super::eval;
 use super::executor::Call;
 use super::outcome::Attempt;
@@ -68,15 +69,7 @@ struct Said {
 struct UnderWay {
     /// What told the boot before it from others.
     boot_time: String,
-    /// How long ago it began, when `since` was now.
-    ago: Duration,
-    since: Instant,
-}
-
-impl UnderWay {
-    fn elapsed(&self) -> Duration {
-        self.ago + self.since.elapsed()
-    }
+    since: Since,
 }
 
 impl Run<'_> {
@@ -103,8 +96,7 @@ impl Run<'_> {
         let under_way = match interrupted {
             Some(before) => UnderWay {
                 boot_time: before.boot_time().to_owned(),
-                ago: before.elapsed(),
-                since: Instant::now(),
+                since: before.since,
             },
             None => match self.shut_down(cx, &settings)? {
                 Ok(under_way) => under_way,
@@ -131,7 +123,7 @@ impl Run<'_> {
         };
         let command = self.command(cx, settings, &distribution)?;
         self.keep(cx, settings, &boot_time)?;
-        let (start, since) = (utc_now(), Instant::now());
+        let (start, since) = (utc_now(), Since::ago(Duration::ZERO));
         // What runs it may go down with the machine, as Ansible's connection does.
         let said = self.low_level(cx, &command).ok();
         if let Some(said) = said.filter(|said| said.rc > 0) {
@@ -145,11 +137,7 @@ impl Run<'_> {
             })))));
         }
         deadline::sleep(Duration::from_secs(settings.post_delay));
-        Ok(Ok(UnderWay {
-            boot_time,
-            ago: Duration::ZERO,
-            since,
-        }))
+        Ok(Ok(UnderWay { boot_time, since }))
     }
 
     /// Has the controller keep what the run is at, and waits until it has.
@@ -199,6 +187,7 @@ impl Run<'_> {
     ) -> Attempt {
         let timeout = Duration::from_secs(settings.timeout);
         let gone = under_way
+            .since
             .elapsed()
             .saturating_sub(Duration::from_secs(settings.post_delay));
         let booted = self.until(timeout.saturating_sub(gone), || {
@@ -212,7 +201,7 @@ impl Run<'_> {
                 true => Ok(()),
             },
         };
-        let elapsed = under_way.elapsed().as_secs();
+        let elapsed = under_way.since.elapsed().as_secs();
         match ended {
             Ok(()) => plain(json!({"rebooted": true, "changed": true, "elapsed": elapsed})),
             Err(what) => {

@@ -1,11 +1,11 @@
 //! A run that a reboot interrupts tells what it knows and where it is, and the run that goes on comes back to it.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use amibake_playbook::names::bare;
 
-use super::checkpoint::{Checkpoint, Interrupted, KeptVars, Progress};
+use super::checkpoint::{Checkpoint, Interrupted, KeptVars, Progress, Since};
 use super::effects::Effects;
 use super::handlers::Handler;
 use super::magic;
@@ -72,8 +72,7 @@ impl Run<'_> {
             .replace(Trail::again(std::mem::take(&mut checkpoint.way)));
         self.interrupted.replace(Some(Interrupted {
             checkpoint,
-            ago: from.ago,
-            since: Instant::now(),
+            since: Since::ago(from.ago),
         }));
         Ok(())
     }
@@ -105,7 +104,7 @@ impl Run<'_> {
         let interrupted = self.interrupted.borrow();
         interrupted
             .as_ref()
-            .map_or(Duration::ZERO, Interrupted::elapsed)
+            .map_or(Duration::ZERO, |before| before.since.elapsed())
     }
 
     /// Begins to note how far a task is, unless that is known from before a reboot.
