@@ -1,6 +1,6 @@
-"""The instance metadata service (version 2 only) of one machine, on 169.254.169.254 of its namespace.
+"""The instance metadata service (version 2 only) of one machine, to which its network brings 169.254.169.254.
 
-Usage: imds.py FOLDER, with FOLDER/meta-data (`key<TAB>value` lines) and FOLDER/user-data.
+Usage: imds.py FOLDER ADDRESS PORT, with FOLDER/meta-data (`key<TAB>value` lines) and FOLDER/user-data.
 """
 
 import json
@@ -75,4 +75,4 @@ class Handler(BaseHTTPRequestHandler):
         print(self.command, self.path, format % args, file=sys.stderr, flush=True)
 
 
-ThreadingHTTPServer(("169.254.169.254", 80), Handler).serve_forever()
+ThreadingHTTPServer((sys.argv[2], int(sys.argv[3])), Handler).serve_forever()

@@ -142,8 +142,9 @@ class Machine:
         (self.folder / "user-data").write_bytes(self.user_data)
         lines = "".join(f"{key}\t{value}\n" for key, value in self.metadata.items())
         (self.folder / "meta-data").write_text(lines)
+        port = str(self.network.metadata_port(self.address))
         self._imds = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, sys.executable, "-S", str(HERE / "imds.py"), str(self.folder)],
+            [sys.executable, "-S", str(HERE / "imds.py"), str(self.folder), self.network.gateway, port],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.folder / "imds.log", "ab"))
 
     def power_off(self, grace: float = 20) -> None:

@@ -50,6 +50,12 @@ class Network:
             type nat hook postrouting priority srcnat;
             ip saddr 10.78.{self.number}.0/24 ip daddr != 10.78.{self.number}.0/24 masquerade
           }}
+          # The metadata service is outside of the machine, as EC2's is: port 80 of the machine is its own.
+          map metadata {{ type ipv4_addr : inet_service; }}
+          chain pre {{
+            type nat hook prerouting priority dstnat;
+            ip daddr 169.254.169.254 tcp dport 80 redirect to :ip saddr map @metadata
+          }}
           # Machines whose security groups do not admit this host. SSH alone is guarded: tests ask
           # the machines for other things too.
           set closed {{ type ipv4_addr; }}
@@ -75,9 +81,15 @@ class Network:
         run(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
         run(*inside, "link", "set", "eth0", "up")
         run(*inside, "link", "set", "lo", "up")
-        run(*inside, "addr", "add", "169.254.169.254/32", "dev", "lo")
         run(*inside, "route", "add", "default", "via", self.gateway)
+        port = self.metadata_port(address)
+        run("nft", "add", "element", "ip", self.table, "metadata", f"{{ {address} : {port} }}")
         return address
+
+    @staticmethod
+    def metadata_port(address: str) -> int:
+        """The port of the gateway to which what `address` asks of 169.254.169.254 goes."""
+        return 8000 + int(address.rsplit(".", 1)[1])
 
     @staticmethod
     def addresses() -> list:
