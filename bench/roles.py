@@ -1,6 +1,7 @@
 """Strangers' roles with nothing left to do, over SSH, beside Volant, mitogen and ansible-core with pipelining.
 
-Usage: roles.py --amibake PROGRAM --base ROOT --roles FOLDER [--volant PROGRAM] [--only PLAY,…] [--rounds 5]
+Usage: roles.py --amibake PROGRAM --base ROOT --roles FOLDER [--volant PROGRAM] [--only PLAY,…]
+    [--beside "mitogen,ansible-core, pipelining"] [--rounds 5]
 
 FOLDER has the roles, and dev-sec's collection, as their repositories are: `geerlingguy.security`, `geerlingguy.nginx`,
 `geerlingguy.git`, `geerlingguy.pip`, `ansible_collections/devsec/hardening` (commits in tests/roles.lock). PROGRAM of
@@ -22,6 +23,7 @@ GEERLINGGUY = """- hosts: all
   become: true
   vars:
     security_autoupdate_enabled: true
+    security_ssh_permit_root_login: prohibit-password  # who measures is root
     pip_install_packages: [six]
     pip_package: python3-pip
   roles: [geerlingguy.security, geerlingguy.nginx, geerlingguy.git, geerlingguy.pip]
@@ -29,12 +31,14 @@ GEERLINGGUY = """- hosts: all
 # sysctl of a container belongs to its host.
 DEVSEC = """- hosts: all
   become: true
-  vars: {sysctl_config: {}, sysctl_overwrite: {}, os_auditd_enabled: false, ufw_manage_defaults: false}
+  vars:
+    {os_sysctl_enabled: false, os_auditd_enabled: false, ufw_manage_defaults: false,
+     ssh_permit_root_login: prohibit-password}
   roles: [devsec.hardening.os_hardening, devsec.hardening.ssh_hardening]
 """
 PLAYS = {"geerlingguy security nginx git pip": GEERLINGGUY, "dev-sec os ssh": DEVSEC}
 # What each writes for itself, or with the time of writing.
-LISTING = r"find /etc -xdev -type f ! -name 'machine-id' ! -path '/etc/ssh/ssh_host*' ! -name '*-' ! -name '*.cache' ! -path '*/shadow' \
+LISTING = r"find /etc -xdev -type f ! -name 'machine-id' ! -name hostname ! -path '/etc/ssh/ssh_host*' ! -name '*-' ! -name '*.cache' ! -path '*/shadow' \
   -printf '%p %m %u %g ' -exec sha1sum {} \; | sort"
 
 
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--roles", type=Path, required=True)
     parser.add_argument("--volant", type=Path)
     parser.add_argument("--only", default=",".join(PLAYS))
+    parser.add_argument("--beside", default="mitogen,ansible-core, pipelining")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     for name in options.only.split(","):
@@ -61,6 +66,8 @@ def contest(options, name: str, started: list, folder: Path, work: Path) -> None
     ours, *others = started
     named = {"amibake": (ours, contenders(options.amibake, ours, ours, folder, book)["amibake"])}
     for who, machine in zip(("mitogen", "ansible-core, pipelining"), others):
+        if who not in options.beside:
+            continue
         named[who] = machine, contenders(options.amibake, ours, machine, folder, book)[who]
     if options.volant:
         named["volant"] = others[2], volant(options.volant, others[2], folder, book)
