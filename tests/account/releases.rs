@@ -108,3 +108,36 @@ async fn an_image_with_product_codes_is_warned_of_and_released_as_it_is() {
             .contains(&"RegisterImage".to_owned())
     );
 }
+
+/// Keys for secure boot would be gone, and the machine another than the one that was tested.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn uefi_variables_travel_to_the_image() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let variables = "QU1aTlVFRkk=";
+    account
+        .control("ways", json!({"uefi_data": variables}))
+        .await;
+    let built = Build::of(&account).run().await.ended(Exit::Done);
+    let actions = account.actions().await;
+    assert!(actions.contains(&"RegisterImage".to_owned()));
+    let image = built.image.unwrap().id;
+    assert_eq!(account.uefi_data(&image).await.as_deref(), Some(variables));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn uefi_variables_that_may_not_be_read_keep_the_first_image() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    account
+        .control("ways", json!({"uefi_data": "QU1aTlVFRkk="}))
+        .await;
+    account.deny("DescribeImageAttribute", 1).await;
+    let built = Build::of(&account).run().await.ended(Exit::Done);
+    let warning = "may have UEFI variables, which RegisterImage would lose without the permission ec2:DescribeImageAttribute";
+    assert!(built.said.contains(warning), "{}", built.said);
+    let actions = account.actions().await;
+    assert!(!actions.contains(&"RegisterImage".to_owned()));
+}

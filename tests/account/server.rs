@@ -155,6 +155,13 @@ impl Account {
         images[0].description().unwrap_or_default().to_owned()
     }
 
+    /// Returns an image's UEFI variables.
+    pub(super) async fn uefi_data(&self, image: &str) -> Option<String> {
+        let asking = client(self).await.describe_image_attribute();
+        let asking = asking.image_id(image).attribute("uefiData".into());
+        asking.send().await.unwrap().uefi_data?.value
+    }
+
     /// Makes something happen to a later call.
     pub(super) async fn fault(&self, action: &str, kind: &str, more: Json) {
         let mut fault = json!({"action": action, "kind": kind});

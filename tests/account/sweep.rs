@@ -41,8 +41,9 @@ const CHANGES: [(&str, u32); 9] = [
 
 /// What is asked as often as it takes, and how often at least: what ends machines and groups, and
 /// what looks.
-const REPEATED: [(&str, u32); 10] = [
+const REPEATED: [(&str, u32); 11] = [
     ("DeleteSecurityGroup", 1),
+    ("DescribeImageAttribute", 2),
     ("DescribeImages", 8),
     ("DescribeInstanceTypeOfferings", 1),
     ("DescribeInstances", 5),

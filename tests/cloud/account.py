@@ -56,6 +56,7 @@ class Ways:
         "us-east-1": "opt-in-not-required", "eu-central-1": "opt-in-not-required", "eu-west-1": "opt-in-not-required",
         "me-south-1": "opted-in", "ap-east-1": "not-opted-in"})
     product_codes: list = field(default_factory=list)  # of the base image
+    uefi_data: str | None = None  # UEFI variables of every machine, and so of an image made of one
     dies: dict | None = None  # what ends every new instance: {after (seconds), code, message, to}
     images_fail: dict | None = None  # what becomes of every new image: {code, message}
 

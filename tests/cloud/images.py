@@ -34,6 +34,7 @@ def patch_making(cloud) -> None:
         source = self.amis.get(instance.image_id)
         snapshot = ami.ebs_snapshot
         snapshot.product_codes = ami.product_codes = source.product_codes if source else []
+        ami.uefi_data = account.ways.uefi_data
         snapshot.add_tags(tags_for(tag_specifications, "snapshot"))
         snapshot.status, snapshot.encrypted, snapshot.listed = "pending", True, False
         del self.snapshots[snapshot.id]
@@ -60,6 +61,7 @@ def patch_making(cloud) -> None:
         ami.ena_support = str(get("EnaSupport", False)).lower() == "true"
         ami.imds_support, ami.tpm_support = get("ImdsSupport"), get("TpmSupport")
         ami.product_codes = getattr(snapshot, "product_codes", [])
+        ami.uefi_data = get("UefiData")
         del backend.snapshots[ami.ebs_snapshot.id]
         ami.ebs_snapshot = snapshot
         ami.add_tags(tags_for(get("TagSpecifications", []), "image"))
@@ -102,6 +104,20 @@ def patch_looking(cloud) -> None:
         owners = [account.number if owner == "self" else owner for owner in self._get_param("OwnerIds", [])]
         return ActionResult({"Snapshots": [s for s in found if not owners or s.owner_id in owners]})
 
+    describe_attribute = AmisResponse.describe_image_attribute
+
+    def describe_image_attribute(self):
+        """An image's UEFI variables are its owner's to see, as most attributes are. moto has them not."""
+        if self._get_param("Attribute") != "uefiData":
+            return describe_attribute(self)
+        account = cloud.account(self.current_account)
+        ami = account.usable_image(self.ec2_backend, self._get_param("ImageId"))
+        if ami.owner_id != account.number:
+            raise error("AuthFailure", f"Not authorized for image:{ami.id}")
+        value = getattr(ami, "uefi_data", None)
+        return ActionResult({"ImageId": ami.id, "UefiData": {"Value": value} if value else {}})
+
+    AmisResponse.describe_image_attribute = describe_image_attribute
     ElasticBlockStore.describe_snapshots = describe_snapshots
     AmiBackend.describe_images = describe_images
     Ami.get_filter_value = get_filter_value

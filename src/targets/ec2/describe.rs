@@ -2,11 +2,12 @@
 //! may be empty although others follow.
 
 use aws_sdk_ec2::types::{
-    Filter, Image, Instance, InstanceTypeOffering, LocationType, NetworkAcl, RouteTable,
-    SecurityGroup, Snapshot, Subnet, Vpc,
+    Filter, Image, ImageAttributeName, Instance, InstanceTypeOffering, LocationType, NetworkAcl,
+    RouteTable, SecurityGroup, Snapshot, Subnet, Vpc,
 };
 
 use super::error::Ec2Error;
+use super::image::may_be_uefi;
 use super::offerings::Offerings;
 use super::{Ec2, tags};
 use crate::run::RunId;
@@ -40,6 +41,25 @@ impl Ec2 {
         let request = self.ec2.describe_images().set_owners(owners);
         let request = request.set_filters(Some(filters));
         all_pages!(self, "DescribeImages", request)
+    }
+
+    /// Returns an image's UEFI variables (keys for secure boot among them) as RegisterImage takes them,
+    /// if it has some: nobody but its owner is told.
+    pub(super) async fn uefi_data(&self, image: &Image) -> Result<Option<String>, Ec2Error> {
+        if !may_be_uefi(image) {
+            return Ok(None);
+        }
+        let request = self.ec2.describe_image_attribute();
+        let request = request
+            .set_image_id(image.image_id.clone())
+            .attribute(ImageAttributeName::UefiData);
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| self.refused("DescribeImageAttribute", e))
+        };
+        let answer = self.persist(asking).await?;
+        let data = answer.uefi_data.and_then(|data| data.value);
+        Ok(data.filter(|data| !data.is_empty()))
     }
 
     /// Returns the account's own snapshots.

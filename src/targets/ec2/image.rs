@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Image, ImageState, Instance, ResourceType, Snapshot};
+use aws_sdk_ec2::types::{BootModeValues, Image, ImageState, Instance, ResourceType, Snapshot};
 
 use super::debts::Removal;
 use super::error::Ec2Error;
@@ -253,7 +253,28 @@ impl Ec2 {
         Ok(found.into_iter().filter_map(|i| i.image_id).collect())
     }
 
-    /// Returns whether CreateImage's image must stay the image: its product codes would be lost.
+    /// Returns why CreateImage's image must stay the image, if it must: what RegisterImage would lose of
+    /// `source`'s.
+    pub(super) async fn lost_by_registering(
+        &self,
+        source: &Image,
+    ) -> Result<Option<&'static str>, Ec2Error> {
+        if has_products(source) {
+            return Ok(Some("has product codes, which RegisterImage would lose"));
+        }
+        match self.uefi_data(source).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.is_denied() => Ok(Some(
+                "may have UEFI variables, which RegisterImage would lose without the permission ec2:DescribeImageAttribute",
+            )),
+            // Another's image is not told of: ours, made of it, will be. The credentials were good for
+            // what was asked before.
+            Err(error) if error.is_refusal() || error.code() == Some("AuthFailure") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether CreateImage's image must stay the image.
     pub(super) fn keeps_first_image(&self) -> bool {
         self.state().keeps_first_image
     }
@@ -265,6 +286,12 @@ impl Ec2 {
             tags::candidate_name(&plan.run)
         }
     }
+}
+
+/// Returns whether machines of an image may boot by UEFI, and so have variables of it.
+pub(super) fn may_be_uefi(image: &Image) -> bool {
+    let mode = image.boot_mode.as_ref().map(BootModeValues::as_str);
+    mode.is_some_and(|mode| mode.starts_with("uefi"))
 }
 
 /// Returns whether a source's products or billing would be lost by RegisterImage.
@@ -356,6 +383,35 @@ mod tests {
             error.to_string(),
             "ami-1 has taken the name web while this image was made"
         );
+    }
+
+    /// Returns what would be lost of a source with this boot mode where EC2 answers so, and how often
+    /// it was asked.
+    async fn lost(mode: &str, answer: fn() -> Said) -> (Option<&'static str>, usize) {
+        let (ec2, canned) = Canned::ec2("eu-west-1", move |_| answer());
+        let image = Image::builder().image_id("ami-1").boot_mode(mode.into());
+        let lost = ec2.lost_by_registering(&image.build()).await.unwrap();
+        (lost, canned.asked("DescribeImageAttribute").len())
+    }
+
+    #[tokio::test]
+    async fn uefi_variables_that_cannot_be_read_keep_the_first_image() {
+        let denied = || Said::No("UnauthorizedOperation");
+        let (why, asked) = lost("uefi-preferred", denied).await;
+        assert!(why.unwrap().contains("ec2:DescribeImageAttribute"));
+        assert_eq!(asked, 1);
+        assert_eq!(lost("uefi", || Said::No("AuthFailure")).await, (None, 1));
+        assert_eq!(lost("uefi", || Said::Yes(String::new())).await, (None, 1));
+        assert_eq!(lost("legacy-bios", denied).await, (None, 0));
+    }
+
+    #[tokio::test]
+    async fn uefi_variables_are_read_as_they_are() {
+        let said = "<imageId>ami-1</imageId><uefiData><value>QU1aTlVFRkk=</value></uefiData>";
+        let (ec2, _) = Canned::ec2("eu-west-1", move |_| Said::Yes(said.to_owned()));
+        let image = Image::builder().boot_mode("uefi".into()).build();
+        let data = ec2.uefi_data(&image).await.unwrap();
+        assert_eq!(data.as_deref(), Some("QU1aTlVFRkk="));
     }
 
     #[test]

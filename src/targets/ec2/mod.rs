@@ -53,11 +53,11 @@ impl Target for Ec2 {
         self.state().until = Some(cx.until);
         self.warn_of_credentials_that_end(plan, cx).await;
         let source = self.source_image(&plan.source, plan.arch).await?;
-        let keeps_first_image = image::has_products(&source);
-        self.state().keeps_first_image = keeps_first_image;
-        if keeps_first_image {
+        let lost = self.lost_by_registering(&source).await?;
+        self.state().keeps_first_image = lost.is_some();
+        if let Some(lost) = lost {
             cx.phase.warn(format!(
-                "{} has product codes, which RegisterImage would lose: the image has its final name before it is tested",
+                "{} {lost}: the image has its final name before it is tested",
                 source.image_id().unwrap_or_default()
             ));
         }

@@ -117,6 +117,10 @@ impl Ec2 {
         cx: &PhaseContext<'_>,
     ) -> Result<Image, TargetError> {
         let image = self.image(&candidate.id).await?;
+        let uefi_data = match self.uefi_data(&image).await {
+            Ok(data) => data,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let request = self
             .ec2
             .register_image()
@@ -140,6 +144,7 @@ impl Ec2 {
                     .as_ref()
                     .map(|tpm| TpmSupportValues::from(tpm.as_str())),
             )
+            .set_uefi_data(uefi_data)
             .imds_support(ImdsSupportValues::V20)
             .tag_specifications(tags::specification(
                 ResourceType::Image,
