@@ -7,7 +7,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,8 @@ use crate::connector::{ConnectError, Connector, LiesWith, Session};
 use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
-use crate::guest::{GuestError, RootShell, gate, prepare, seal};
+use crate::guest::gate::{Finding, GateRecord, booted};
+use crate::guest::{GuestError, RootShell, prepare, seal};
 use crate::interrupt::Interrupt;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
@@ -89,6 +90,8 @@ pub(crate) struct Baked {
     pub(crate) source: Option<Base>,
     /// Where it was made, if the target has regions.
     pub(crate) region: Option<String>,
+    /// What the gate found, as far as it came.
+    pub(crate) gate: GateRecord,
     /// From the beginning until all was settled.
     pub(crate) elapsed: Duration,
 }
@@ -100,6 +103,7 @@ impl From<Failure> for Baked {
             failure: Some(failure),
             source: None,
             region: None,
+            gate: GateRecord::default(),
             elapsed: Duration::ZERO,
         }
     }
@@ -118,6 +122,7 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
         ledger,
         debug_login: Mutex::new(None),
         source: OnceLock::new(),
+        gate: Mutex::default(),
         until: began + plan.builder.timeouts.total,
     };
     let making = AssertUnwindSafe(async {
@@ -149,6 +154,7 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
         failure,
         source: bake.source.get().cloned(),
         region: env.target.region().map(str::to_owned),
+        gate: bake.gate().clone(),
         elapsed: began.elapsed(),
     }
 }
@@ -162,6 +168,8 @@ struct Bake<'a> {
     debug_login: Mutex<Option<DebugLogin>>,
     /// What it starts from, once that is found.
     source: OnceLock<Base>,
+    /// What the gate found so far.
+    gate: Mutex<GateRecord>,
     /// When it must be over.
     until: Instant,
 }
@@ -210,7 +218,7 @@ impl Bake<'_> {
             .await
             .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
         cx.phase.finish(None);
-        self.seal(session).await
+        self.seal(session, builder).await
     }
 
     /// Works on a machine, and ends with the target's reason when that machine is no more: the
@@ -265,7 +273,8 @@ impl Bake<'_> {
             env.events
                 .warn("the run's expiry could not be renewed in time");
         }
-        let done = env.target.publish(plan, candidate, &cx).await;
+        let gate = self.gate().clone();
+        let done = env.target.publish(plan, candidate, &gate, &cx).await;
         let done = done.map_err(failed)?;
         cx.phase.finish(Some(done.id.clone()));
         let (image_id, name) = (done.id.clone(), done.name.clone());
@@ -304,19 +313,48 @@ impl Bake<'_> {
         Ok(line)
     }
 
-    /// Takes from the machine what must not be in an image: nobody can log in to it any more.
-    async fn seal(&self, session: &dyn Session) -> Result<seal::Sealed, Failure> {
+    /// Takes from the machine what must not be in an image, and looks at what is left: nobody can log in
+    /// to it any more.
+    async fn seal(
+        &self,
+        session: &dyn Session,
+        builder: &Machine,
+    ) -> Result<seal::Sealed, Failure> {
+        let plan = self.plan;
         let cx = self.begin(Phase::Seal);
-        let lifetime = self.plan.builder.timeouts.unattended.max(SEALING);
-        prepare::renew_timer(session, &self.plan.run, Role::Builder, lifetime).await?;
-        let sealed = seal::seal(session).await?;
+        let lifetime = plan.builder.timeouts.unattended.max(SEALING);
+        prepare::renew_timer(session, &plan.run, Role::Builder, lifetime).await?;
+        let expected = seal::Expected {
+            login: &login_line(builder)?,
+            user: &session.user().await,
+            port: builder.port,
+            datasource: plan.target.datasource(),
+        };
+        let sealed = seal::seal(session, expected).await?;
         self.open(None);
         session.close().await;
-        if !sealed.residue.is_empty() {
-            return Err(gate_failed(&sealed.residue, "is still there after sealing"));
+        for said in &sealed.said {
+            self.env.events.warn(said.clone());
         }
+        self.judge(sealed.findings.clone())?;
         cx.phase.finish(None);
         Ok(sealed)
+    }
+
+    /// Tells what one half of the gate found, and fails if some of that keeps it from being an image.
+    fn judge(&self, findings: Vec<Finding>) -> Result<(), Failure> {
+        let verdict = self.gate().take(&self.plan.gate, findings);
+        for warning in verdict.warnings {
+            self.env.events.warn(warning);
+        }
+        if !verdict.failures.is_empty() {
+            return Err(gate_failed(&verdict.failures));
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> MutexGuard<'_, GateRecord> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Boots the candidate and looks at it.
@@ -361,7 +399,9 @@ impl Bake<'_> {
     ) -> Result<(), Failure> {
         let session = self.connect(machine).await?;
         let session = &*session;
-        self.ready(session, cx, Role::Candidate).await?;
+        if let Err(failure) = self.ready(session, cx, Role::Candidate).await {
+            return Err(self.explained(failure, machine).await);
+        }
         let limit = self.plan.builder.timeouts.test;
         let looking = clock::timeout(limit, self.look(session, machine, sealed));
         self.renewing(session, Role::Candidate, looking)
@@ -378,15 +418,22 @@ impl Bake<'_> {
         machine: &Machine,
         sealed: &seal::Sealed,
     ) -> Result<(), Failure> {
-        let login = machine.login_key.public_key().to_openssh();
-        let login = login.map_err(Failure::new)?;
-        let findings = gate::look(session, &self.plan.run, sealed, &login).await;
-        let findings = findings?;
-        for warning in findings.warnings {
-            self.env.events.warn(warning);
-        }
-        if !findings.failures.is_empty() {
-            return Err(gate_failed(&findings.failures, ""));
+        let plan = self.plan;
+        let mut ports = plan.image.ports.clone().unwrap_or_default();
+        ports.push(machine.port);
+        let wanted = booted::Wanted {
+            sealed,
+            login: &login_line(machine)?,
+            ports: &ports,
+        };
+        let findings = booted::look(session, &plan.run, wanted).await?;
+        self.judge(findings)?;
+        for unused in self.gate().close(&plan.gate) {
+            let message = format!(
+                "{}: the waiver of `{}` met nothing",
+                unused.span, unused.check
+            );
+            self.env.events.warn(message);
         }
         self.env.provisioner.test(session, self.plan, machine).await
     }
@@ -398,13 +445,19 @@ impl Bake<'_> {
             Err(error) => error,
         };
         let explains = error.lies_with != LiesWith::Stranger;
-        let mut failure = Failure::from(error);
+        let failure = Failure::from(error);
+        Err(match explains {
+            true => self.explained(failure, machine).await,
+            false => failure,
+        })
+    }
+
+    /// Adds to a failure what the target knows of the machine: likely causes, the end of its console.
+    async fn explained(&self, mut failure: Failure, machine: &Machine) -> Failure {
         let mut hints: Vec<String> = failure.hint.take().into_iter().collect();
-        if explains {
-            hints.extend(self.env.target.diagnose(machine).await);
-        }
+        hints.extend(self.env.target.diagnose(machine).await);
         failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
-        Err(failure)
+        failure
     }
 
     /// Returns when the first boot has finished; that may take longer than the machine's own timer.
@@ -584,14 +637,20 @@ impl Bake<'_> {
 }
 
 /// Both halves of the gate, the sealed root and the booted candidate, say no in one way.
-fn gate_failed(found: &[String], what: &str) -> Failure {
-    let found: Vec<String> = found
-        .iter()
-        .map(|thing| format!("{thing} {what}").trim_end().to_owned())
-        .collect();
-    Failure::new(format!("the image failed its gate: {}", found.join("; ")))
+fn gate_failed(found: &[String]) -> Failure {
+    let found = match found {
+        [one] => format!(": {one}"),
+        several => format!(" in {} places:\n  {}", several.len(), several.join("\n  ")),
+    };
+    Failure::new(format!("the image failed its gate{found}"))
         .of_kind(Exit::GateFailed)
-        .with_hint("nothing was published; sealing cannot remove what the playbooks or the image's units put there")
+        .with_hint("nothing was published; what is meant to be in the image is accepted by `gate: {waive: [{check: …, reason: …}]}`")
+}
+
+/// Returns the public half of a machine's login key.
+fn login_line(machine: &Machine) -> Result<String, Failure> {
+    let line = machine.login_key.public_key().to_openssh();
+    line.map_err(Failure::new)
 }
 
 /// Returns the failure of a command that was told to stop.

@@ -16,6 +16,7 @@
 mod account;
 mod agent;
 mod bake;
+mod check;
 mod cli;
 mod clock;
 mod connector;

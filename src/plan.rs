@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::manifest::{
-    Arch, Builder, Image, Manifest, Provision, Source, TargetKind, Test, Wanted,
+    Arch, Builder, Gate, Hardening, Image, Manifest, Source, Step, TargetKind, Test, Wanted,
 };
 use crate::run::RunId;
 
@@ -33,7 +33,8 @@ pub(crate) struct BakePlan {
     pub(crate) arch: Arch,
     pub(crate) source: Source,
     pub(crate) builder: Builder,
-    pub(crate) provision: Vec<Provision>,
+    pub(crate) provision: Vec<Step>,
+    pub(crate) gate: Gate,
     pub(crate) tests: Vec<Test>,
     pub(crate) image: Image,
     /// What becomes of the machines when it fails.
@@ -60,6 +61,7 @@ pub(crate) fn bakes(
             source: wanted.source.clone(),
             builder: wanted.builder.clone(),
             provision: wanted.provision.clone(),
+            gate: wanted.gate.clone(),
             tests: wanted.tests.clone(),
             image: wanted.image.clone(),
             on_error,
@@ -70,6 +72,12 @@ pub(crate) fn bakes(
 }
 
 impl BakePlan {
+    /// Returns how its steps harden, in their order.
+    pub(crate) fn hardening(&self) -> Vec<&Hardening> {
+        let steps = self.provision.iter();
+        steps.filter_map(|step| step.hardening.as_ref()).collect()
+    }
+
     /// Returns what is known of the machine before it exists, for checking the playbooks.
     pub(crate) fn facts(&self) -> BTreeMap<String, String> {
         let (distribution, release) = match &self.source {

@@ -3,6 +3,8 @@
 //! What it finds wrong, it says with its place, and nothing is launched. [`AgentProvisioner`] then runs it, and
 //! the manifest's tests, through `agent`.
 
+mod order;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,8 +27,8 @@ use crate::bake::Provisioner;
 use crate::connector::Session;
 use crate::event::Events;
 use crate::exit::{Exit, Failure};
-use crate::guest::{gate, prepare};
-use crate::manifest::Provision;
+use crate::guest::{image_tests, prepare};
+use crate::manifest::{Provision, Step};
 use crate::plan::{BakePlan, OnError};
 use crate::targets::{Machine, Role};
 use crate::vault::Vault;
@@ -102,7 +104,7 @@ impl Provisioner for AgentProvisioner<'_> {
         plan: &BakePlan,
         machine: &Machine,
     ) -> Result<(), Failure> {
-        let Some(text) = gate::test_tasks(&plan.tests) else {
+        let Some(text) = image_tests::test_tasks(&plan.tests) else {
             return Ok(());
         };
         let tests = Entry::Tasks {
@@ -123,7 +125,7 @@ impl Provisioner for AgentProvisioner<'_> {
             return Ok(());
         };
         let failed = ended.failed.as_ref().map(|test| &*test.name);
-        let message = verdict(&gate::test_names(&plan.tests), failed, &machine.id);
+        let message = verdict(&image_tests::test_names(&plan.tests), failed, &machine.id);
         let failure = Failure::new(Unsuccessful {
             message,
             source: why,
@@ -252,7 +254,7 @@ pub(crate) fn failed(error: AgentError) -> Failure {
 ///
 /// `facts` are those of the target that are known beforehand (`distribution`, `architecture`).
 pub(crate) fn ready(
-    steps: &[Provision],
+    steps: &[Step],
     manifest: &Path,
     facts: BTreeMap<String, String>,
 ) -> Result<Work, ProvisionError> {
@@ -270,7 +272,9 @@ pub(crate) fn ready(
     };
     let everything = Selection::new(&[], &[]);
     let mut all = Playbook::default();
-    for step in steps {
+    let mut order = order::Order::default();
+    for whole in steps {
+        let step = &whole.provision;
         let path = match step {
             Provision::Playbook { path, .. } => path,
             Provision::Role { .. } | Provision::Tasks { .. } => manifest,
@@ -282,6 +286,8 @@ pub(crate) fn ready(
         work.tasks += syntax::task_count(&playbook, &everything);
         work.warnings
             .extend(playbook.warnings.iter().map(ToString::to_string));
+        let late = order.after(whole, &playbook);
+        work.warnings.extend(late.iter().map(ToString::to_string));
         merge(&mut all, playbook);
         work.entries.push(entry(step, manifest));
         if let Provision::Tasks { yaml, .. } = step {
@@ -291,10 +297,10 @@ pub(crate) fn ready(
     // Inline tasks travel as text: the manifest itself stays here.
     all.files.remove(manifest);
     let given = Given {
-        vars: steps.iter().map(vars_of).collect(),
+        vars: steps.iter().map(|step| vars_of(&step.provision)).collect(),
         inline: steps
             .iter()
-            .filter_map(|step| inline(step, manifest))
+            .filter_map(|step| inline(&step.provision, manifest))
             .collect(),
         options,
         ..here()
@@ -340,7 +346,7 @@ fn inline(step: &Provision, manifest: &Path) -> Option<yaml::Node> {
 
 /// Adds what `steps` use to `used`, and returns what is wrong with them.
 pub(crate) fn survey(
-    steps: &[Provision],
+    steps: &[Step],
     manifest: &Path,
     facts: BTreeMap<String, String>,
     used: &mut AllUsed,
@@ -353,7 +359,7 @@ pub(crate) fn survey(
     };
     let mut wrong = Vec::new();
     for step in steps {
-        match parse(step, manifest, &options) {
+        match parse(&step.provision, manifest, &options) {
             Ok(playbook) => {
                 used.extend(&playbook.used);
                 wrong.extend(playbook.wrong);

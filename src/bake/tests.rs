@@ -136,6 +136,7 @@ impl Target for Stuck {
         &self,
         _plan: &BakePlan,
         _candidate: &Candidate,
+        _gate: &GateRecord,
         _cx: &PhaseContext<'_>,
     ) -> Result<Finished, TargetError> {
         unreachable!("it has no candidate")
@@ -315,6 +316,7 @@ fn begun<'a>(plan: &'a BakePlan, env: &'a BakeEnv<'a>) -> Bake<'a> {
         ledger: Ledger::open(env.state_folder, &plan.run).unwrap(),
         debug_login: Mutex::new(None),
         source: OnceLock::new(),
+        gate: Mutex::default(),
         until: Instant::now() + plan.builder.timeouts.total,
     }
 }
@@ -513,7 +515,7 @@ async fn an_image_has_failed_its_gate_where_its_machine_lets_nobody_in_and_not_w
     let ended = |fault| failed(TargetError::new("i-1 is stopped").blamed_on(fault));
     assert!(is_the_image_s(&ended(Fault::Machine)));
     assert!(!is_the_image_s(&ended(Fault::World)));
-    assert!(is_the_image_s(&gate_failed(&["a key".to_owned()], "")));
+    assert!(is_the_image_s(&gate_failed(&["a key".to_owned()])));
     let cut = Failure::from(GuestError::CutOff {
         operation: Operation::LookAtCandidate,
         how: "the link was lost".into(),

@@ -1,10 +1,12 @@
 //! What is said to a machine around its playbooks: readiness, sealing, looking at the candidate.
 //!
-//! Each is one [`Operation`]: a shell script run as root over one channel, so it costs one round
-//! trip and needs nothing on the machine. Order and consequences are `bake`'s.
+//! Each is one [`Operation`]: a shell script (the long ones lie in `scripts/`) run as root over one
+//! channel, so it costs one round trip and needs nothing on the machine. Order and consequences are `bake`'s.
 
 pub(crate) mod gate;
+pub(crate) mod image_tests;
 pub(crate) mod prepare;
+mod script;
 pub(crate) mod seal;
 
 use std::fmt;
@@ -31,7 +33,7 @@ pub(crate) enum Operation {
     RenewTimer,
     /// [`seal::seal`]
     Seal,
-    /// [`gate::look`]
+    /// [`gate::booted::look`]
     LookAtCandidate,
 }
 

@@ -3,6 +3,8 @@
 //! Keys that DESIGN.md promises and nobody has built yet are refused by name, never skipped.
 
 mod builder;
+mod gate;
+mod hardening;
 mod host;
 mod model;
 mod parts;
@@ -45,7 +47,8 @@ pub(crate) struct Wanted {
     /// `source`, or the target's own.
     pub(crate) source: Source,
     pub(crate) builder: Builder,
-    pub(crate) provision: Vec<Provision>,
+    pub(crate) provision: Vec<Step>,
+    pub(crate) gate: Gate,
     pub(crate) tests: Vec<Test>,
     pub(crate) image: Image,
 }
@@ -65,6 +68,7 @@ const KEYS: &[&str] = &[
     "builder",
     "targets",
     "provision",
+    "gate",
     "test",
     "image",
 ];
@@ -185,7 +189,13 @@ fn wanted(
         arch,
         source,
         builder: builder::builder(sections.get("builder"), &variables)?,
-        provision: parts::provision(fields.seq("provision")?, sections.folder, &for_machine)?,
+        provision: parts::provision(
+            fields.seq("provision")?,
+            sections.folder,
+            image.ports.as_deref(),
+            &for_machine,
+        )?,
+        gate: gate::gate(fields.get("gate"), &variables)?,
         tests: parts::tests(fields.seq("test")?, &for_machine)?,
         image,
     })

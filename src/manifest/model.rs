@@ -5,8 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use amibake_playbook::diagnostic::Span;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
+
+use crate::check::Check;
 
 /// A processor architecture, by Debian's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -62,6 +65,16 @@ pub(crate) enum TargetKind {
     /// A QEMU machine.
     #[value(hide = true)] // until it works
     Vm,
+}
+
+impl TargetKind {
+    /// Returns cloud-init's name for where it finds this target's data.
+    pub(crate) fn datasource(self) -> &'static str {
+        match self {
+            Self::Ec2 => "Ec2",
+            Self::Container | Self::Vm => "NoCloud",
+        }
+    }
 }
 
 /// What the image starts from.
@@ -219,6 +232,38 @@ impl Default for Builder {
 
 /// One step of `provision:`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Step {
+    /// What it runs.
+    #[serde(flatten)]
+    pub provision: Provision,
+    /// How it hardens, where its variables or its role say that it does.
+    pub hardening: Option<Hardening>,
+    /// Where it stands in the manifest.
+    #[serde(skip)]
+    pub span: Span,
+}
+
+/// What a step says of the hardening that it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Hardening {
+    /// The role or playbook, as the manifest names it.
+    pub step: String,
+    /// `baseline` or `strict`.
+    pub profile: String,
+    /// What of the profile is left out.
+    pub exceptions: Vec<HardeningException>,
+}
+
+/// A control that is not wanted, and why. The role knows which controls there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct HardeningException {
+    pub control: String,
+    /// Never empty.
+    pub reason: String,
+}
+
+/// What a step of `provision:` runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Provision {
     Role {
@@ -277,6 +322,35 @@ pub(crate) enum Test {
     },
 }
 
+/// `gate.level`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GateLevel {
+    /// Findings about posture are warnings.
+    #[default]
+    Default,
+    /// Every finding fails.
+    Strict,
+}
+
+/// `gate:`: how an image is looked at before it is one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Gate {
+    pub level: GateLevel,
+    pub waive: Vec<Waiver>,
+}
+
+/// A check whose findings are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Waiver {
+    pub check: Check,
+    /// Why; never empty.
+    pub reason: String,
+    /// Where it stands in the manifest.
+    #[serde(skip)]
+    pub span: Span,
+}
+
 /// `image.encrypt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Encrypt {
@@ -293,4 +367,6 @@ pub(crate) struct Image {
     pub encrypt: Option<Encrypt>,
     /// Description shown by EC2.
     pub description: Option<String>,
+    /// What may listen on it; `None` is SSH alone.
+    pub ports: Option<Vec<u16>>,
 }

@@ -10,9 +10,9 @@ use amibake_playbook::yaml::{Fields, Kind, Node};
 use serde_json::Value as Json;
 
 use super::Purpose;
-use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, TargetKind, Test};
-use super::read;
+use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, Step, TargetKind, Test};
 use super::variables::Variables;
+use super::{hardening, read};
 
 const SOURCES: [&str; 6] = ["ubuntu", "debian", "ami", "ssm", "filter", "image"];
 
@@ -154,30 +154,56 @@ pub(super) fn arches(
 pub(super) fn provision(
     nodes: &[Node],
     folder: &Path,
+    ports: Option<&[u16]>,
     variables: &Variables,
-) -> Result<Vec<Provision>, Diagnostic> {
+) -> Result<Vec<Step>, Diagnostic> {
     nodes
         .iter()
-        .map(|node| step(node, folder, variables))
+        .map(|node| step(node, folder, ports, variables))
         .collect()
 }
 
-fn step(node: &Node, folder: &Path, variables: &Variables) -> Result<Provision, Diagnostic> {
+fn step(
+    node: &Node,
+    folder: &Path,
+    ports: Option<&[u16]>,
+    variables: &Variables,
+) -> Result<Step, Diagnostic> {
     let fields = node.fields(
         "a step of `provision`",
         &["role", "playbook", "tasks", "vars"],
     )?;
+    let provision = runs(&fields, folder, ports, variables)?;
+    Ok(Step {
+        hardening: hardening::of(&fields, &provision, variables)?,
+        provision,
+        span: node.span.clone(),
+    })
+}
+
+/// Returns what a step runs, with `image.ports` among its variables unless it has its own.
+fn runs(
+    fields: &Fields<'_>,
+    folder: &Path,
+    ports: Option<&[u16]>,
+    variables: &Variables,
+) -> Result<Provision, Diagnostic> {
     let named = ["role", "playbook", "tasks"]
         .into_iter()
         .filter(|key| fields.get(key).is_some())
         .count();
     if named != 1 {
         return Err(Diagnostic::new(
-            &node.span,
+            &fields.node.span,
             "a step of `provision` is one role, one playbook, or tasks",
         ));
     }
-    let vars = read::vars(&fields, variables)?;
+    let mut vars = read::vars(fields, variables)?;
+    if let Some(ports) = ports
+        && !vars.contains_key("image_ports")
+    {
+        vars.insert("image_ports".to_owned(), Json::from(ports));
+    }
     if let Some(tasks) = fields.get("tasks") {
         tasks.expect_seq("`tasks`")?;
         return Ok(Provision::Tasks {
@@ -361,6 +387,7 @@ pub(super) fn image(
         tags: BTreeMap::new(),
         encrypt: None,
         description: None,
+        ports: None,
     };
     let Some(node) = node else {
         return Ok(usual);
@@ -372,7 +399,6 @@ pub(super) fn image(
         "ssm_parameter",
         "deprecate_after",
         "keep",
-        "ports",
     ];
     let known = [
         "name",
@@ -397,7 +423,24 @@ pub(super) fn image(
             .map(|node| encrypt(node, variables))
             .transpose()?,
         description: description(&fields, variables)?,
+        ports: fields.get("ports").map(ports).transpose()?,
     })
+}
+
+fn ports(node: &Node) -> Result<Vec<u16>, Diagnostic> {
+    let mut ports = Vec::new();
+    for item in node.expect_seq("`ports`")? {
+        let number = item.expect_int("a port")?;
+        let wrong = |message: String| Err(Diagnostic::new(&item.span, message));
+        match u16::try_from(number) {
+            Ok(port) if ports.contains(&port) => {
+                return wrong(format!("port {port} is there twice"));
+            }
+            Ok(port) if port > 0 => ports.push(port),
+            _ => return wrong(format!("a port is between 1 and 65535, not {number}")),
+        }
+    }
+    Ok(ports)
 }
 
 /// EC2 takes 255 characters, of which ours are some.

@@ -25,6 +25,16 @@ pub(super) fn text(
     fields.get(key).map(filled).transpose()
 }
 
+/// Returns the `reason` that something is left out for: whoever reads the result wants to know it.
+pub(super) fn reason(fields: &Fields<'_>, variables: &Variables) -> Result<String, Diagnostic> {
+    let node = fields.require("reason")?;
+    let reason = fill(node, "`reason`", variables)?;
+    match reason.trim() {
+        "" => Err(Diagnostic::new(&node.span, "`reason` is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
 /// Returns a list of texts; one text is a list of one.
 pub(super) fn texts(
     fields: &Fields<'_>,

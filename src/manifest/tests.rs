@@ -45,6 +45,17 @@ fn good(text: &str, target: TargetKind) -> Wanted {
     images.remove(0)
 }
 
+/// Returns the one step of a manifest, which is tasks, and its variables.
+fn tasks_of(wanted: &Wanted) -> (&str, &serde_json::Map<String, serde_json::Value>) {
+    let [Step { provision, .. }] = &wanted.provision[..] else {
+        panic!("one step");
+    };
+    let Provision::Tasks { yaml, vars } = provision else {
+        panic!("tasks");
+    };
+    (yaml, vars)
+}
+
 /// Each `bad/NAME.yaml` is refused with the text of `bad/NAME.err`; a new case is a new pair.
 #[test]
 fn every_bad_manifest_is_refused_in_the_words_beside_it() {
@@ -184,9 +195,7 @@ image: {tags: {Built: "{{ build_time }}"}}
         assert_eq!(image.builder.instance_types, [format!("{arch}.small")]);
         assert_eq!(image.builder.tags["Arch"], arch);
         assert_eq!(image.builder.tags["Built"], "20260727T101500Z");
-        let [Provision::Tasks { yaml, vars }] = &image.provision[..] else {
-            panic!("one step of tasks");
-        };
+        let (yaml, vars) = tasks_of(image);
         assert_eq!(vars["url"], format!("https://example.org/tool-{arch}.deb"));
         assert!(yaml.contains("{{ arch }}"), "the playbook's own: {yaml}");
         let [Test::Command { contains, .. }] = &image.tests[..] else {
@@ -202,9 +211,7 @@ image: {tags: {Built: "{{ build_time }}"}}
 fn inline_tasks_keep_their_lines_and_their_templates() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks:\n      - debug:\n          msg: \"{{ x }}\"\n    vars: {x: 1}\ntest: []\n";
     let manifest = good(text, TargetKind::Ec2);
-    let [Provision::Tasks { yaml, vars }] = &manifest.provision[..] else {
-        panic!("one step of tasks");
-    };
+    let (yaml, vars) = tasks_of(&manifest);
     assert_eq!(yaml, "\n\n\n\n      - debug:\n          msg: \"{{ x }}\"\n");
     assert_eq!(vars["x"], 1);
 }
@@ -213,9 +220,7 @@ fn inline_tasks_keep_their_lines_and_their_templates() {
 fn data_among_the_variables_of_a_step_stays_data() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{ping: }]\n    vars: {a: \"{{ name }}\", b: !unsafe \"{{ name }}\", c: !unsafe [\"{{ x }}\"], 80: {80: x}}\ntest: []\n";
     let manifest = good(text, TargetKind::Ec2);
-    let [Provision::Tasks { vars, .. }] = &manifest.provision[..] else {
-        panic!("one step of tasks");
-    };
+    let (_, vars) = tasks_of(&manifest);
     let arrived = |name: &str| Value::from_authored_json(&vars[name]);
     assert_eq!(arrived("a").as_str(), Some("web"));
     assert_eq!(arrived("b").as_str(), Some("{{ name }}"));
@@ -229,9 +234,7 @@ fn data_among_the_variables_of_a_step_stays_data() {
 fn tasks_in_flow_style_keep_their_templates_and_tags() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{debug: {msg: \"{{ inventory_hostname }}\"}},\n      {name: \"a \\\"b\\\"\", debug: {msg: !unsafe \"{{ x }}\"}, retries: 3, when: [yes, 'a']}]\n";
     let manifest = good(text, TargetKind::Ec2);
-    let [Provision::Tasks { yaml, .. }] = &manifest.provision[..] else {
-        panic!("one step of tasks");
-    };
+    let (yaml, _) = tasks_of(&manifest);
     assert_eq!(
         yaml.trim_start_matches('\n'),
         r#"[{"debug": {"msg": "{{ inventory_hostname }}"}}, {"name": "a \"b\"", "debug": {"msg": !unsafe "{{ x }}"}, "retries": 3, "when": [true, "a"]}]
@@ -291,4 +294,63 @@ fn an_image_s_name_is_one_that_its_target_takes() {
             );
         }
     }
+}
+
+const PORTS: &str = "name: web\nsource: {ubuntu: \"24.04\"}\nimage: {ports: [22, 8080]}\n";
+
+#[test]
+fn each_step_is_told_the_image_s_ports_unless_it_has_its_own() {
+    let ports = |vars: &str| {
+        let text = format!("{PORTS}provision:\n  - tasks: [{{ping: }}]\n{vars}");
+        let image = good(&text, TargetKind::Ec2);
+        tasks_of(&image).1.get("image_ports").cloned()
+    };
+    assert_eq!(ports(""), Some(serde_json::json!([22, 8080])));
+    let own = ports("    vars: {image_ports: [443]}\n");
+    assert_eq!(own, Some(serde_json::json!([443])));
+    let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision: [{tasks: [{ping: }]}]\n";
+    let none = good(text, TargetKind::Ec2);
+    assert!(!tasks_of(&none).1.contains_key("image_ports"));
+    assert_eq!(none.image.ports, None);
+}
+
+#[test]
+fn what_is_waived_has_its_reason_and_its_place() {
+    let text = "name: web\nsource: {ubuntu: \"24.04\"}\ngate:\n  level: strict\n  waive:\n    - {check: private-key, reason: a key of the test CA}\n";
+    let gate = good(text, TargetKind::Ec2).gate;
+    assert_eq!(gate.level, GateLevel::Strict);
+    let [waiver] = &gate.waive[..] else {
+        panic!("{gate:?}");
+    };
+    assert_eq!(waiver.check, crate::check::Check::PrivateKey);
+    assert_eq!(waiver.reason, "a key of the test CA");
+    assert_eq!(waiver.span.to_string(), "/m/web.yaml:6:7");
+    let usual = good("name: web\nsource: {ubuntu: \"24.04\"}\n", TargetKind::Ec2).gate;
+    assert_eq!(usual, Gate::default());
+}
+
+#[test]
+fn a_step_that_hardens_says_by_which_profile_and_without_what() {
+    let folder = tempfile::tempdir().unwrap();
+    for role in [
+        "hardening/os",
+        "roles/devsec.hardening.ssh_hardening",
+        "roles/web",
+    ] {
+        std::fs::create_dir_all(folder.path().join(role)).unwrap();
+    }
+    let path = folder.path().join("web.yaml");
+    let of = |step: &str| {
+        let text = format!("name: web\nsource: {{ubuntu: \"24.04\"}}\nprovision: [{step}]\n");
+        let read = read_on("", &path, &text, TargetKind::Ec2, &Given::default());
+        read.unwrap().images.remove(0).provision.remove(0).hardening
+    };
+    let ours = of("{role: hardening/os, vars: {hardening_profile: strict, hardening_exceptions: [{control: os.mount.tmp, reason: builds}]}}").unwrap();
+    assert_eq!((&*ours.step, &*ours.profile), ("hardening/os", "strict"));
+    assert_eq!(ours.exceptions[0].control, "os.mount.tmp");
+    assert_eq!(ours.exceptions[0].reason, "builds");
+    assert_eq!(of("{role: hardening/os}").unwrap().profile, "baseline");
+    assert_eq!(of("{role: roles/web}"), None);
+    // Another's role has no profiles of ours.
+    assert_eq!(of("{role: roles/devsec.hardening.ssh_hardening}"), None);
 }

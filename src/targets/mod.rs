@@ -18,6 +18,7 @@ use async_trait::async_trait;
 
 use crate::clock::Instant;
 use crate::event::PhaseHandle;
+use crate::guest::gate::GateRecord;
 use crate::ledger::{Ledger, Payer};
 use crate::plan::BakePlan;
 pub(crate) use error::{Fault, TargetError, unreadable};
@@ -97,11 +98,12 @@ pub(crate) trait Target: Payer {
     /// Asks for a machine's end, without waiting: it is no longer needed.
     async fn dismiss(&self, machine: &Machine) -> Result<(), TargetError>;
 
-    /// Makes the candidate, which passed, the image.
+    /// Makes the candidate, which passed, the image; `gate` is what is known of its passing.
     async fn publish(
         &self,
         plan: &BakePlan,
         candidate: &Candidate,
+        gate: &GateRecord,
         cx: &PhaseContext<'_>,
     ) -> Result<Finished, TargetError>;
 

@@ -1,10 +1,14 @@
 //! Builds that fail for a reason of their own leave nothing, and publish nothing.
 
+use amibake_playbook::diagnostic::Span;
+
 use super::build::{Build, Built};
 use super::guest::{Answer, Guests, Steps};
 use super::server::Account;
+use crate::check::Check;
 use crate::exit::Exit;
 use crate::guest::Operation;
+use crate::manifest::{Gate, GateLevel, Waiver};
 
 /// Builds, and insists that the account is as before.
 async fn fails(account: &Account, steps: Steps, guests: Guests, exit: Exit) -> Built {
@@ -77,7 +81,8 @@ async fn an_image_that_fails_its_gate_is_not_published() {
     let said = Answer::Says("unit ssh.service enabled\nmachine-id 1\nresidue /var/lib/amibake\n");
     let guests = Guests::default().answering(Operation::LookAtCandidate, said);
     let built = fails(&account, Steps::Done, guests, Exit::GateFailed).await;
-    let told = "error: the image failed its gate: /var/lib/amibake is in the image";
+    let told =
+        "error: the image failed its gate: builder-residue: /var/lib/amibake is in the image";
     assert!(built.said.contains(told), "{}", built.said);
 }
 
@@ -92,6 +97,44 @@ async fn what_sealing_leaves_fails_the_gate_before_there_is_an_image() {
     let told = "/etc/ssh/ssh_host_rsa_key is still there after sealing";
     assert!(built.said.contains(told), "{}", built.said);
     assert!(!account.actions().await.contains(&"CreateImage".to_owned()));
+}
+
+/// The manifest decides what of it may be, and the user is told of that, too.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_is_waived_lets_an_image_pass_and_what_only_warns_fails_a_strict_gate() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let sealing = "machine-id 0\nfinding\tprivate-key\t1\t/root/.ssh/id_rsa\ta private key\n";
+    let looking = "machine-id 1\nfailed web.service exit-code: no\n";
+    let guests = || {
+        let guests = Guests::default().answering(Operation::Seal, Answer::Says(sealing));
+        guests.answering(Operation::LookAtCandidate, Answer::Says(looking))
+    };
+    let build = |level| {
+        let mut build = Build::of(&account);
+        build.guests = guests();
+        let waiver = Waiver {
+            check: Check::PrivateKey,
+            reason: "a test".into(),
+            span: Span::whole("/m/web.yaml"),
+        };
+        build.plan.gate = Gate {
+            level,
+            waive: vec![waiver],
+        };
+        build
+    };
+    let built = build(GateLevel::Strict).run().await.ended(Exit::GateFailed);
+    let failed = "error: the image failed its gate: failed-unit: unit web.service has failed (exit-code: no)";
+    assert!(built.said.contains(failed), "{}", built.said);
+    let built = build(GateLevel::Default).run().await.ended(Exit::Done);
+    for told in [
+        "private-key: /root/.ssh/id_rsa:1: a private key (waived: a test)",
+        "failed-unit: unit web.service has failed (exit-code: no)",
+    ] {
+        assert!(built.said.contains(told), "{told} in {}", built.said);
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ mod build_ec2;
 #[cfg(feature = "ec2")]
 mod build_fails;
 #[cfg(feature = "ec2")]
+mod build_gate;
+#[cfg(feature = "ec2")]
 mod build_link;
 #[cfg(feature = "ec2")]
 mod build_web;

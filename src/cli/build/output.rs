@@ -67,6 +67,9 @@ fn outcome(PlannedBuild { plan, .. }: &PlannedBuild, baked: &Baked) -> Json {
         "duration_seconds": baked.elapsed.as_secs(),
         "image_id": baked.image.as_ref().map(|i| &i.id),
         "image_name": baked.image.as_ref().map(|i| &i.name),
+        "ports": plan.image.ports,
+        "hardening": plan.hardening(),
+        "gate": baked.gate,
         "exit": exit,
         "error": baked.failure.as_ref().map(error),
         "left_behind": baked.failure.iter().flat_map(|f| &f.left_behind)

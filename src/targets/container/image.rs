@@ -9,6 +9,7 @@ use ring::digest::{Context, SHA256};
 
 use super::super::TargetError;
 use super::host::{make_folder, run};
+use crate::guest::gate::GateRecord;
 use crate::plan::BakePlan;
 
 /// Packs a stopped machine's root, for root alone to read: password hashes and keys are in it.
@@ -45,6 +46,7 @@ pub(super) fn result_path(tarball: &Path) -> PathBuf {
 /// Gives the candidate its final name and writes the result file.
 pub(super) fn publish(
     plan: &BakePlan,
+    gate: &GateRecord,
     base: &str,
     candidate: &Path,
     tarball: &Path,
@@ -62,6 +64,9 @@ pub(super) fn publish(
         "run": plan.run,
         "size_bytes": size_bytes,
         "sha256": digest,
+        "ports": plan.image.ports,
+        "hardening": plan.hardening(),
+        "gate": gate,
     });
     std::fs::write(result_path(tarball), format!("{result:#}\n")).map_err(failed)?;
     std::fs::rename(candidate, tarball).map_err(failed)

@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use super::{
     Base, Candidate, Finished, Keys, Machine, PhaseContext, Role, Target, TargetError, tail,
 };
+use crate::guest::gate::GateRecord;
 use crate::guest::prepare::arm_timer;
 use crate::ledger::Due;
 use crate::plan::BakePlan;
@@ -261,6 +262,7 @@ impl Target for Container {
         &self,
         plan: &BakePlan,
         candidate: &Candidate,
+        gate: &GateRecord,
         cx: &PhaseContext<'_>,
     ) -> Result<Finished, TargetError> {
         let path = self.image_of(plan)?;
@@ -270,7 +272,7 @@ impl Target for Container {
         }
         let root = self.lowers(&candidate.base)?.pop().unwrap_or_default();
         let base = root.file_name().unwrap_or_default().to_string_lossy();
-        image::publish(plan, &base, Path::new(&candidate.id), &path)?;
+        image::publish(plan, gate, &base, Path::new(&candidate.id), &path)?;
         Ok(Finished {
             id: path.display().to_string(),
             name: plan.image.name.clone(),

@@ -33,6 +33,7 @@ use async_trait::async_trait;
 
 use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
 use crate::clock;
+use crate::guest::gate::GateRecord;
 use crate::plan::BakePlan;
 pub(crate) use client::Ec2;
 #[cfg(test)]
@@ -130,6 +131,7 @@ impl Target for Ec2 {
         &self,
         plan: &BakePlan,
         candidate: &Candidate,
+        _gate: &GateRecord,
         cx: &PhaseContext<'_>,
     ) -> Result<Finished, TargetError> {
         self.release(plan, candidate, cx).await

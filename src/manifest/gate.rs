@@ -1,0 +1,62 @@
+//! `gate:`.
+
+use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::yaml::Node;
+
+use super::model::{Gate, GateLevel, Waiver};
+use super::read;
+use super::variables::Variables;
+use crate::check::Check;
+
+pub(super) fn gate(node: Option<&Node>, variables: &Variables) -> Result<Gate, Diagnostic> {
+    let Some(node) = node else {
+        return Ok(Gate::default());
+    };
+    let fields = node.fields("`gate`", &["level", "waive"])?;
+    let mut waive: Vec<Waiver> = Vec::new();
+    for item in fields.seq("waive")? {
+        let waiver = waiver(item, variables)?;
+        if waive.iter().any(|known| known.check == waiver.check) {
+            let message = format!("`{}` is waived twice", waiver.check);
+            return Err(Diagnostic::new(&waiver.span, message));
+        }
+        waive.push(waiver);
+    }
+    Ok(Gate {
+        level: fields.get("level").map_or(Ok(GateLevel::Default), level)?,
+        waive,
+    })
+}
+
+fn level(node: &Node) -> Result<GateLevel, Diagnostic> {
+    match &*node.expect_text("`level`")? {
+        "default" => Ok(GateLevel::Default),
+        "strict" => Ok(GateLevel::Strict),
+        other => {
+            let message = format!("`level` must be default or strict, not `{other}`");
+            Err(Diagnostic::new(&node.span, message).nearest(other, ["default", "strict"]))
+        }
+    }
+}
+
+fn waiver(node: &Node, variables: &Variables) -> Result<Waiver, Diagnostic> {
+    let fields = node.fields("a waiver", &["check", "reason"])?;
+    let named = fields.require("check")?;
+    let name = read::fill(named, "`check`", variables)?;
+    let check = Check::named(&name).ok_or_else(|| {
+        let wrong = Diagnostic::new(&named.span, format!("there is no check `{name}`"));
+        let wrong = wrong.nearest(&name, Check::ALL.map(Check::name));
+        match wrong.hint {
+            Some(_) => wrong,
+            None => wrong.hint(format!(
+                "checks: {}",
+                Check::ALL.map(Check::name).join(", ")
+            )),
+        }
+    })?;
+    Ok(Waiver {
+        check,
+        reason: read::reason(&fields, variables)?,
+        span: node.span.clone(),
+    })
+}

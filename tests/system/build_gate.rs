@@ -1,0 +1,278 @@
+//! The gate on real machines: what each half is to find is planted there, all at once, and each of it
+//! is named. A stock image passes, and so does what the manifest accepts.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use crate::support::Cloud;
+
+const START: &str = r#"
+name: gate
+source: {ubuntu: "24.04"}
+builder: {region: eu-west-1, instance_type: [t3.small], connect: private-ip}
+image: {name: "gate-{{ build_time }}"}
+"#;
+
+/// Builds a manifest with this rest; returns its result and all that was said.
+fn builds(cloud: &Cloud, rest: &str, code: i32) -> (Json, String) {
+    let manifest = cloud.manifest(&format!("{START}{rest}"));
+    let result = cloud.folder().join("result.json");
+    let mut command = cloud.amibake(["build", "--output"]);
+    command.arg(&result).arg(manifest);
+    let built = cloud.run(&mut command).wait().ended(code);
+    let result: Json = serde_json::from_slice(&std::fs::read(result).unwrap()).unwrap();
+    (result["builds"][0].clone(), built.stderr)
+}
+
+/// Returns the findings of a result as `check path:line`, each once.
+fn findings(build: &Json) -> BTreeSet<String> {
+    let findings = build["gate"]["findings"].as_array().unwrap().iter();
+    let told = findings.map(|finding| {
+        let mut told = finding["check"].as_str().unwrap().to_owned();
+        if let Some(path) = finding["path"].as_str() {
+            told.push_str(&format!(" {path}"));
+        }
+        if let Some(line) = finding["line"].as_u64() {
+            told.push_str(&format!(":{line}"));
+        }
+        told
+    });
+    told.collect()
+}
+
+/// Insists that just these were found, and told to the user.
+fn assert_found(build: &Json, said: &str, wanted: &[&str]) {
+    let wanted: BTreeSet<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
+    assert_eq!(findings(build), wanted, "{said}");
+    for one in &wanted {
+        let (check, place) = one.split_once(' ').unwrap_or((one, ""));
+        assert!(
+            said.contains(&format!("{check}: {place}")),
+            "{one} in:\n{said}"
+        );
+    }
+}
+
+/// A step that runs this as root.
+fn shell(script: &str) -> String {
+    let lines = script.lines().map(|line| format!("          {line}\n"));
+    let lines: String = lines.collect();
+    format!("provision:\n  - tasks:\n      - ansible.builtin.shell: |\n{lines}")
+}
+
+/// Everything but what keeps others from being found. A secret is never told itself.
+const LEFT_BEHIND: &str = r#"set -e
+cd /root
+mkdir -p .ssh .aws /opt/app/node_modules/x /etc/munge /home/ubuntu/.docker
+ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519
+cp .ssh/id_ed25519 /opt/app/node_modules/x/test.pem
+cp .ssh/id_ed25519 "/opt/app/a
+b.pem"
+printf '[default]\naws_access_key_id = x\naws_secret_access_key = canary-one\n' > .aws/credentials
+printf '{"auths": {"https://r": {"auth": "canary-two"}}}' > /home/ubuntu/.docker/config.json
+printf '# settings\n\ntoken = ghp_%s\n' canaryabcdefghijklmnopqrstuvwxyz0123456789 > /etc/app.conf
+printf 'id = AKIAIOSFODNN7EXAMPLE\n' > /etc/example.conf
+echo key > /etc/munge/munge.key
+echo chosen-for-a-cluster > .erlang.cookie
+mac=$(cat /sys/class/net/*/address | grep -v 00:00:00:00:00:00 | head -n 1)
+printf '[Match]\nMACAddress=%s\n' "$mac" > /etc/systemd/network/20-static.network
+usermod -p '$6$x$y' nobody
+sed -i '/^PASS_MAX_DAYS/d' /etc/login.defs; echo 'PASS_MAX_DAYS 60' >> /etc/login.defs
+touch /opt/app/open; chmod 0666 /opt/app/open
+touch /etc/cloud/cloud-init.disabled
+echo 'datasource_list: [ NoCloud ]' > /etc/cloud/cloud.cfg.d/99_ours.cfg
+systemctl disable ssh.service
+systemctl mask cloud-final.service
+printf 'Port 2222\nAllowUsers somebody\n' > /etc/ssh/sshd_config.d/port.conf
+touch /etc/nologin"#;
+
+#[test]
+fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_one() {
+    let cloud = Cloud::start();
+    let (build, said) = builds(&cloud, &shell(LEFT_BEHIND), 4);
+    let [login_defs, shadow] = ["password-expiry", "account-password"].map(|c| line_of(&build, c));
+    assert_found(
+        &build,
+        &said,
+        &[
+            &format!("account-password /etc/shadow:{shadow}"),
+            "builder-mac /etc/systemd/network/20-static.network:2",
+            "cloud-init-disabled",
+            "cloud-init-disabled /etc/cloud/cloud-init.disabled",
+            "credentials-file /home/ubuntu/.docker/config.json:1",
+            "credentials-file /root/.aws/credentials:3",
+            "datasource /etc/cloud/cloud.cfg.d/99_ours.cfg:1",
+            "login-user /etc/nologin",
+            "package-identity /etc/munge/munge.key",
+            "package-identity /root/.erlang.cookie",
+            &format!("password-expiry /etc/login.defs:{login_defs}"),
+            "private-key /opt/app/a?b.pem:1",
+            "private-key /root/.ssh/id_ed25519:1",
+            "secret-string /etc/app.conf:3",
+            "ssh-disabled",
+            "ssh-login",
+            "ssh-port",
+            "world-writable /opt/app/open",
+        ],
+    );
+    assert!(!said.contains("canary"), "{said}");
+    assert!(!cloud.calls().contains(&"CreateImage".to_owned()));
+    for (outcome, check) in [("failed", "private-key"), ("warned", "world-writable")] {
+        assert_eq!(outcome_of(&build, check), outcome);
+    }
+    assert_eq!(build["gate"]["passed"], false);
+}
+
+fn of<'a>(build: &'a Json, check: &str) -> &'a Json {
+    let findings = build["gate"]["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["check"] == check);
+    found.unwrap_or_else(|| panic!("no {check} in {build:#}"))
+}
+
+fn outcome_of<'a>(build: &'a Json, check: &str) -> &'a str {
+    of(build, check)["outcome"].as_str().unwrap()
+}
+
+fn line_of(build: &Json, check: &str) -> String {
+    of(build, check)["line"].to_string()
+}
+
+/// These would hide what the others plant.
+#[test]
+fn an_image_without_cloud_init_or_with_an_sshd_that_does_not_start_is_refused() {
+    let cloud = Cloud::start();
+    let broken = r"set -e
+mv /usr/bin/cloud-init /usr/bin/cloud-init.away
+printf '\nFoo bar\n' > /etc/ssh/sshd_config.d/foo.conf
+usermod -s /usr/sbin/nologin ubuntu";
+    let (build, said) = builds(&cloud, &shell(broken), 4);
+    assert_found(
+        &build,
+        &said,
+        &[
+            "cloud-init-missing",
+            "login-user /etc/passwd",
+            "ssh-config /etc/ssh/sshd_config.d/foo.conf:2",
+        ],
+    );
+    assert!(said.contains("Bad configuration option: Foo"), "{said}");
+}
+
+/// What a unit of the image brings back when it boots.
+const COMES_BACK: &str = r"set -e
+mkdir -p /opt/kept
+cp /etc/machine-id /opt/kept/machine-id
+ssh-keygen -q -t ecdsa -N '' -f /etc/ssh/ssh_host_ecdsa_key || true
+cp /etc/ssh/ssh_host_ed25519_key.pub /opt/kept/host.pub
+cat > /opt/kept/come-back <<'SH'
+#!/bin/sh
+mkdir -p /root/.ssh /var/lib/amibake
+echo ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ > /root/.ssh/authorized_keys
+cp /opt/kept/host.pub /etc/ssh/ssh_host_old_key.pub
+cp /opt/kept/machine-id /etc/machine-id
+systemctl disable cron-like.timer
+systemd-run --on-active=3600 --unit=later true
+echo it went wrong >&2
+exit 3
+SH
+chmod 0755 /opt/kept/come-back
+printf '[Timer]\nOnBootSec=1d\n[Install]\nWantedBy=timers.target\n' > /etc/systemd/system/cron-like.timer
+printf '[Service]\nExecStart=/bin/true\n' > /etc/systemd/system/cron-like.service
+printf '[Unit]\nAfter=cloud-final.service\n[Service]\nType=oneshot\nExecStart=/opt/kept/come-back\n[Install]\nWantedBy=cloud-init.target\n' \
+  > /etc/systemd/system/come-back.service
+printf '[Service]\nExecStart=/usr/bin/python3 -m http.server 8081\n[Install]\nWantedBy=multi-user.target\n' \
+  > /etc/systemd/system/listens.service
+systemctl daemon-reload
+systemctl enable cron-like.timer come-back.service listens.service";
+
+#[test]
+fn the_booted_half_names_what_only_a_boot_shows() {
+    let cloud = Cloud::start();
+    let strict = format!("gate: {{level: strict}}\n{}", shell(COMES_BACK));
+    let (build, said) = builds(&cloud, &strict, 4);
+    assert_found(
+        &build,
+        &said,
+        &[
+            "authorized-keys /root/.ssh/authorized_keys:1",
+            "builder-residue",
+            "builder-residue /var/lib/amibake",
+            "failed-unit",
+            "host-keys /etc/ssh/ssh_host_old_key.pub",
+            "listening-port",
+            "machine-id",
+            "unit-state",
+        ],
+    );
+    let wrong = "failed-unit: unit come-back.service has failed (exit-code";
+    assert!(said.contains(wrong), "{said}");
+    assert!(said.contains("python3 listens on port 8081/tcp"), "{said}");
+    assert!(!cloud.calls().contains(&"RegisterImage".to_owned()));
+    let findings = build["gate"]["findings"].as_array().unwrap();
+    let failed = findings
+        .iter()
+        .all(|finding| finding["outcome"] == "failed");
+    assert!(failed, "the gate is strict: {build:#}");
+}
+
+/// Nobody is surprised: what sealing removes of a user's is said, what a package made once is made anew,
+/// and an image that is as it was passes without a word.
+#[test]
+fn what_is_accepted_passes_and_what_packages_made_is_made_anew() {
+    let cloud = Cloud::start();
+    let rest = r#"
+gate:
+  waive:
+    - {check: private-key, reason: the key of a test CA}
+    - {check: clock, reason: there is none here}
+provision:
+  - tasks:
+      - ansible.builtin.apt: {name: [ssl-cert, open-iscsi], update_cache: true}
+      - ansible.builtin.shell: |
+          set -e
+          cp /etc/ssl/private/ssl-cert-snakeoil.key /root/.before; chmod 0600 /root/.before
+          sed -i 1d /root/.before # no key any more
+          printf 'InitiatorName=iqn.1993-08.org.debian:01:planted\n' > /etc/iscsi/initiatorname.iscsi
+          mkdir -p /etc/docker /home/ubuntu/.ssh /etc/ssl/test
+          echo '{}' > /etc/docker/key.json
+          echo ABCDEFGHIJKLMNOPQRST > /root/.erlang.cookie
+          hostname > /etc/mailname
+          echo ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ > /home/ubuntu/.ssh/authorized_keys2
+          openssl genrsa -out /etc/ssl/test/ca.key 2048
+test:
+  - command: {run: "openssl rsa -noout -in /etc/ssl/private/ssl-cert-snakeoil.key && openssl x509 -noout -in /etc/ssl/certs/ssl-cert-snakeoil.pem"}
+  - command: {run: "sed 1d /etc/ssl/private/ssl-cert-snakeoil.key | cmp -s - /root/.before", status: 1}
+  - command: {run: "systemctl is-failed first-boot-keys.service", status: 1}
+  - command: {run: "! grep planted /etc/iscsi/initiatorname.iscsi"}
+  - command: {run: "cat /etc/mailname; ls /etc/docker /root/.erlang.cookie 2>&1 | grep -c key.json", status: 1, contains: localhost}
+"#;
+    let (build, said) = builds(&cloud, rest, 0);
+    assert_eq!(
+        findings(&build),
+        ["private-key /etc/ssl/test/ca.key:1".to_owned()].into(),
+        "{said}"
+    );
+    let key = of(&build, "private-key");
+    assert_eq!(
+        (&key["outcome"], &key["reason"]),
+        (&"waived".into(), &"the key of a test CA".into())
+    );
+    assert_eq!(build["gate"]["unused_waivers"][0]["check"], "clock");
+    assert_eq!(build["gate"]["passed"], true);
+    for told in [
+        "private-key: /etc/ssl/test/ca.key:1: a private key (waived: the key of a test CA)",
+        "manifest.yaml:10:7: the waiver of `clock` met nothing",
+        "sealing removed /home/ubuntu/.ssh/authorized_keys2, with 1 authorized key(s) that are not the build's own",
+    ] {
+        assert!(said.contains(told), "{told} in:\n{said}");
+    }
+}
+
+#[test]
+fn a_stock_image_passes_a_strict_gate() {
+    let cloud = Cloud::start();
+    let (build, said) = builds(&cloud, "gate: {level: strict}\nprovision: []\n", 0);
+    assert_eq!(findings(&build), BTreeSet::new(), "{said}");
+    assert!(!said.contains("WARNING"), "{said}");
+}
