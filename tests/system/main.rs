@@ -12,6 +12,7 @@
 mod support;
 
 mod ansible_comparator;
+mod ansible_hardening;
 mod ansible_modules;
 mod ansible_options;
 mod ansible_web;
