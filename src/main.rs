@@ -23,6 +23,7 @@ mod connector;
 mod debug_login;
 mod event;
 mod exit;
+mod fact_cache;
 mod guest;
 mod interrupt;
 mod inventory;

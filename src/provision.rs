@@ -159,6 +159,7 @@ impl AgentProvisioner<'_> {
             bundle,
             asks: &self.work.asks,
             after_reboot: Some(&rebooted),
+            fact_cache: None,
             turns: None,
             tasks,
         };

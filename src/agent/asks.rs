@@ -117,7 +117,14 @@ impl AskPolicy {
             Ask::File { path, .. } => Self::file(path, bundle),
             Ask::Look { paths, .. } => Self::look(paths, bundle),
             Ask::Fetch { .. } | Ask::Keep { .. } => Err("a file comes by itself".to_owned()),
-            Ask::Turn { .. } | Ask::AnyError { .. } => Err("there are no other hosts".to_owned()),
+            Ask::KeepFacts { .. } => Err("facts are not kept".to_owned()),
+            Ask::Turn { .. }
+            | Ask::AnyError { .. }
+            | Ask::Once { .. }
+            | Ask::Came { .. }
+            | Ask::Slot { .. }
+            | Ask::SlotEnded { .. }
+            | Ask::Tell { .. } => Err("there are no other hosts".to_owned()),
         };
         answered.unwrap_or_else(Answered::Refused)
     }

@@ -36,7 +36,7 @@ pub(crate) use reboot::AfterReboot;
 use reboot::{Keeping, Kept};
 pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
 pub(crate) use run_reporting::run_reported;
-pub(crate) use turns::Turns;
+pub(crate) use turns::{Joining, Turns, Welcome};
 use wire::{Received, Sender, Wire};
 
 /// The most events one run may send.
@@ -360,10 +360,7 @@ async fn follow(
                     sender.send(&ToAgent::Ack { seq: acked }).await?;
                 }
             }
-            ToController::Ask {
-                id,
-                ask: ask @ (Ask::Turn { .. } | Ask::AnyError { .. }),
-            } if request.turns.is_some() => {
+            ToController::Ask { id, ask } if ask.is_of_others() && request.turns.is_some() => {
                 following.count_ask()?;
                 // Who is cancelled gives up waiting, and may ask again.
                 if turn.is_some() && gives_up.is_none() {
@@ -445,7 +442,7 @@ impl Following {
     fn note(&mut self, event: &Event) -> Result<Option<Ended>, AgentError> {
         match event {
             Event::TaskFinished { .. } => self.tasks += 1,
-            Event::Finished { recap, error } => {
+            Event::Finished { recap, error, .. } => {
                 let claimed = recap.ok + recap.failed + recap.skipped + recap.rescued;
                 if claimed > 0 && self.tasks == 0 && error.is_none() {
                     return Err(AgentError::OutOfPlace(format!(
@@ -497,6 +494,10 @@ impl Following {
                     Err(reason) => asks::Answered::Refused(reason),
                 }
             }
+            Ask::KeepFacts { facts } => match request.keep_facts(facts) {
+                Ok(()) => asks::Answered::Value(Json::Null),
+                Err(error) => asks::Answered::Refused(error),
+            },
             ask => request.asks.answer(ask, request.bundle, given).await,
         };
         let answer = self.allow(answer);

@@ -194,7 +194,12 @@ impl Kept {
             diff: Vec::new(),
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         };
-        for event in [failed, Event::Finished { recap, error: None }] {
+        let finished = Event::Finished {
+            recap,
+            error: None,
+            elsewhere: false,
+        };
+        for event in [failed, finished] {
             let bytes = 1 << 10;
             let _ = events.send(SizedEvent { event, bytes }).await; // whoever listened may have gone
         }

@@ -2,12 +2,14 @@
 
 use amibake_protocol::event::{Event, Place, Recap};
 use amibake_protocol::job::{Entry, Options};
+use serde_json::{Map, Value as Json};
 
 use super::asks::AskPolicy;
 use super::collect::Bundle;
 use super::program::Programs;
 use super::reboot::AfterReboot;
 use super::turns::Turns;
+use crate::fact_cache::FactCache;
 use crate::secret::Secret;
 
 /// How the agent gets the rights it needs.
@@ -33,9 +35,20 @@ pub(crate) struct RunRequest<'a> {
     /// What a machine of ours needs after a reboot.
     pub(crate) after_reboot: Option<&'a dyn AfterReboot>,
     /// How it goes from play to play together with other hosts.
-    pub(crate) turns: Option<&'a Turns>,
+    pub(crate) turns: Option<&'a Turns<'a>>,
+    /// Where the facts of hosts are kept.
+    pub(crate) fact_cache: Option<&'a FactCache>,
     /// How many tasks there will be, as far as is known: for showing how far it is.
     pub(crate) tasks: usize,
+}
+
+impl RunRequest<'_> {
+    /// Keeps what is known of the host.
+    pub(super) fn keep_facts(&self, facts: &Map<String, Json>) -> Result<(), String> {
+        let cache = self.fact_cache.ok_or("facts are not kept")?;
+        let host = &self.options.inventory_hostname;
+        cache.write(host, facts).map_err(|error| error.to_string())
+    }
 }
 
 /// An event, and about how much memory it takes.

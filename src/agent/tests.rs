@@ -50,6 +50,7 @@ async fn lie(script: &str) -> AgentError {
         bundle: &bundle,
         asks: &asks,
         after_reboot: None,
+        fact_cache: None,
         turns: None,
     };
     let (to, mut events) = mpsc::channel(16);
@@ -171,6 +172,7 @@ fn of_here<'a>(
         bundle,
         asks,
         after_reboot: None,
+        fact_cache: None,
         turns: None,
     }
 }

@@ -1,19 +1,43 @@
 //! How several hosts go from play to play together, as with Ansible: none begins a play before the others have come
 //! as far, and none follows a play that failed on every host it was for. Where a failure is everybody's, they go from
-//! task to task likewise.
+//! task to task likewise, and where a task heeds the other hosts: what one does for all is in [`once`], what only so
+//! many do at the same time in [`slots`].
+
+mod once;
+mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use amibake_protocol::ask::{Ask, Turn};
+use amibake_protocol::ask::{AddedHost, Ask, News, Step, Told, Turn};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
+use once::OnceTasks;
+use slots::{Slots, Waiting};
+
+/// Who knows the inventory, to which a run may add.
+pub(crate) trait Welcome: Send + Sync {
+    /// Takes in what is added, and returns who joins the run for that, each with the first play that is for it, not
+    /// before `next`. `members` are those who have.
+    fn take(&self, added: &AddedHost, next: u32, members: &BTreeSet<String>) -> Vec<Joining>;
+}
+
+/// A host that joins a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Joining {
+    pub(crate) name: String,
+    pub(crate) first_play: u32,
+    /// Whether its tasks run on this machine.
+    pub(crate) is_here: bool,
+}
+
 /// The hosts of a run, and how far each has come.
-pub(crate) struct Turns {
+pub(crate) struct Turns<'w> {
     /// How many plays there are.
     plays: u32,
     /// Whether a host may end a play for all: only if the playbook has a task for that.
     may_end: bool,
+    welcome: Option<Box<dyn Welcome + 'w>>,
     state: watch::Sender<State>,
 }
 
@@ -35,6 +59,14 @@ struct State {
     ended: BTreeSet<u32>,
     /// Who has left, and in which play.
     gone: BTreeMap<String, u32>,
+    once: OnceTasks,
+    slots: Slots,
+    /// Who has ever taken part.
+    members: BTreeSet<String>,
+    /// Those of them whose tasks run on this machine: no other may say what there is in the inventory.
+    here: BTreeSet<String>,
+    /// What hosts have told, and in which plays.
+    news: Vec<(u32, Told)>,
 }
 
 impl State {
@@ -52,6 +84,21 @@ impl State {
         })
     }
 
+    /// Takes a host in that is wanted from a later play on: until then nobody waits for it.
+    fn join(&mut self, joining: Joining) {
+        let Joining {
+            name,
+            first_play,
+            is_here,
+        } = joining;
+        let before = (first_play.saturating_sub(1), vec![u32::MAX]);
+        self.at.insert(name.clone(), before);
+        if is_here {
+            self.here.insert(name.clone());
+        }
+        self.members.insert(name);
+    }
+
     /// Returns whether no play before `play` failed on all of its hosts. Who failed later did not fail that one.
     fn goes_on(&self, play: u32) -> bool {
         let mut before = self.took_part.range(..play);
@@ -64,13 +111,19 @@ impl State {
         gone.map(|(host, _)| host.clone()).collect()
     }
 
+    /// Returns what was told before a play.
+    fn news_before(&self, play: u32) -> Vec<Told> {
+        let news = self.news.iter().filter(|(told, _)| *told < play);
+        news.map(|(_, told)| told.clone()).collect()
+    }
+
     fn was_in(&self, play: u32, host: &str) -> bool {
         let hosts = self.took_part.get(&play);
         hosts.is_some_and(|hosts| hosts.contains(host))
     }
 }
 
-impl Turns {
+impl<'w> Turns<'w> {
     /// Returns the turns of hosts, each with the number of the first play that may be for it: as far it is taken to
     /// have come.
     pub(crate) fn new<'a>(
@@ -80,19 +133,52 @@ impl Turns {
     ) -> Self {
         let at =
             hosts.map(|(host, first)| (host.to_owned(), (first.saturating_sub(1), Vec::new())));
+        let at: BTreeMap<String, Position> = at.collect();
         let state = State {
-            at: at.collect(),
+            members: at.keys().cloned().collect(),
+            at,
             ..State::default()
         };
         Self {
             plays: u32::try_from(plays).unwrap_or(u32::MAX),
             may_end,
+            welcome: None,
             state: watch::Sender::new(state),
         }
     }
 
+    /// Lets the hosts of this machine add to the inventory, and others join for that.
+    pub(crate) fn with_newcomers(self, here: BTreeSet<String>, welcome: impl Welcome + 'w) -> Self {
+        self.state.send_modify(|state| state.here = here);
+        Self {
+            welcome: Some(Box::new(welcome)),
+            ..self
+        }
+    }
+
+    /// Takes what a host tells the others, if it may.
+    fn take_news(&self, host: &str, news: News) -> bool {
+        let mut taken = false;
+        self.state.send_modify(|state| {
+            let play = state.at.get(host).map(|(play, _)| *play);
+            let Some(play) = play.filter(|_| state.here.contains(host)) else {
+                return;
+            };
+            taken = true;
+            if let (News::Added(added), Some(welcome)) = (&news, &self.welcome) {
+                for joining in welcome.take(added, play + 1, &state.members) {
+                    state.join(joining);
+                }
+            }
+            let by = host.to_owned();
+            state.news.push((play, Told { by, news }));
+        });
+        taken
+    }
+
     /// Answers a host that asks to go on.
     pub(crate) async fn answer(&self, host: &str, ask: Ask) -> Json {
+        let too_deep = |step: &Step| step.at.len() > DEEPEST;
         match ask {
             Ask::Turn {
                 play,
@@ -112,11 +198,38 @@ impl Turns {
             Ask::AnyError { play, at, failed } => {
                 json!(self.await_error(host, (play, at), failed).await)
             }
+            Ask::Once { step, .. } | Ask::Slot { step, .. } if too_deep(&step) => Json::Null,
+            Ask::Once { step, hosts } => json!(self.await_once(host, &step, hosts).await),
+            Ask::Came { step, outcome } => {
+                self.take_outcome(host, &step, outcome);
+                json!(true)
+            }
+            Ask::Slot {
+                step,
+                hosts,
+                limit,
+                in_step,
+            } => {
+                let waiting = Waiting {
+                    host,
+                    step: &step,
+                    order: &hosts,
+                    limit,
+                    in_step,
+                };
+                json!(self.await_slot(&waiting).await)
+            }
+            Ask::SlotEnded { step } => {
+                self.end_slot(host, &step);
+                json!(true)
+            }
+            Ask::Tell { news } => json!(self.take_news(host, news)),
             Ask::Lookup { .. }
             | Ask::Confirm { .. }
             | Ask::File { .. }
             | Ask::Look { .. }
             | Ask::Fetch { .. }
+            | Ask::KeepFacts { .. }
             | Ask::Keep { .. } => Json::Null,
         }
     }
@@ -138,6 +251,7 @@ impl Turns {
             // Before a play, the same for all who ask; between its batches, as it is.
             gone: state.gone_before(if is_batch { play + 1 } else { play }),
             ended: state.ended.contains(&play),
+            news: state.news_before(play),
         };
         self.when_all_are_at(&position, turn)
             .await
@@ -202,7 +316,7 @@ mod tests {
     use super::*;
 
     /// Returns a turn that has come, and nothing if it is still waited for.
-    async fn now(turns: &Turns, host: &str, play: u32, takes_part: bool) -> Option<Turn> {
+    async fn now(turns: &Turns<'_>, host: &str, play: u32, takes_part: bool) -> Option<Turn> {
         let waiting = turns.await_turn(host, (play, Vec::new()), takes_part);
         tokio::time::timeout(Duration::from_millis(1), waiting)
             .await
@@ -214,6 +328,7 @@ mod tests {
             goes_on: true,
             gone: gone.iter().map(|&host| host.to_owned()).collect(),
             ended: false,
+            news: Vec::new(),
         })
     }
 
@@ -367,5 +482,66 @@ mod tests {
         assert!(last.goes_on && wanted);
         assert!(!turns.leave("a", false));
         assert_eq!(now(&turns, "b", 1, true).await, goes_on(&[]));
+    }
+
+    /// Lets every host join that is added, for the play after.
+    struct Everybody;
+
+    impl Welcome for Everybody {
+        fn take(&self, added: &AddedHost, next: u32, members: &BTreeSet<String>) -> Vec<Joining> {
+            let new = Some(&added.name).filter(|name| !members.contains(*name));
+            let joining = new.map(|name| Joining {
+                name: name.clone(),
+                first_play: next,
+                is_here: false,
+            });
+            joining.into_iter().collect()
+        }
+    }
+
+    fn adds(name: &str) -> Ask {
+        let added = AddedHost {
+            name: name.to_owned(),
+            ..AddedHost::default()
+        };
+        Ask::Tell {
+            news: News::Added(added),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_added_is_waited_for_before_the_next_play_and_all_hear_of_it() {
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3, false);
+        let turns = turns.with_newcomers(BTreeSet::from(["a".to_owned()]), Everybody);
+        let begin = |host| turns.await_turn(host, (0, Vec::new()), true);
+        tokio::join!(begin("a"), begin("b"));
+        assert_eq!(turns.answer("a", adds("n")).await, json!(true));
+        assert_eq!(turns.answer("a", adds("n")).await, json!(true));
+        // Of the play at hand nobody waits for it.
+        let error = |host| turns.await_error(host, (0, vec![3]), false);
+        assert_eq!(tokio::join!(error("a"), error("b")), (false, false));
+        assert_eq!(now(&turns, "a", 1, true).await, None);
+        assert_eq!(now(&turns, "b", 1, true).await, None);
+        assert!(turns.await_first("n", 1).await);
+        let turn = now(&turns, "b", 1, true).await.unwrap();
+        let told = turn.news.iter().map(|told| told.by.as_str());
+        assert_eq!(told.collect::<Vec<_>>(), ["a", "a"]);
+    }
+
+    #[tokio::test]
+    async fn another_machine_adds_nobody_and_tells_nothing() {
+        let turns = Turns::new([("a", 0), ("b", 0)].into_iter(), 3, false);
+        let turns = turns.with_newcomers(BTreeSet::from(["a".to_owned()]), Everybody);
+        assert_eq!(turns.answer("b", adds("n")).await, json!(false));
+        let facts = News::Facts {
+            host: "a".to_owned(),
+            set: json!({"x": 1}),
+            facts: json!({}),
+        };
+        let told = turns.answer("b", Ask::Tell { news: facts }).await;
+        assert_eq!(told, json!(false));
+        let begin = |host| turns.await_turn(host, (1, Vec::new()), true);
+        let (a, _) = tokio::join!(begin("a"), begin("b"));
+        assert_eq!(a.news, []);
     }
 }

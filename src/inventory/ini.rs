@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::yaml::literal;
-use super::{Inventory, InventoryError, Vars, expand};
+use super::{Inventory, InventoryError, Vars, add, expand};
 
 enum Section {
     Hosts(String),
@@ -88,7 +88,7 @@ fn host_line(inventory: &mut Inventory, group: &str, text: &str) -> Result<(), S
     }
     for host in add_hosts(inventory, group, name)? {
         let known = inventory.host_vars.entry(host).or_default();
-        known.extend(vars.clone());
+        add(known, vars.clone(), inventory.merges);
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::Diagnostic;
+use amibake_protocol::ask::AddedHost;
 use serde_json::{Map, Value as Json};
 
 use crate::vault::Opened;
@@ -25,6 +26,8 @@ pub(crate) type Vars = Map<String, Json>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inventory {
     files: Opened,
+    /// Whether mappings of one name are merged where variables come together (`hash_behaviour = merge`).
+    merges: bool,
     /// What is being read.
     source: String,
     /// What named each host first.
@@ -104,14 +107,16 @@ impl Inventory {
         for name in groups {
             let vars = yaml::vars_files(&self.files, &folder.join("group_vars"), &name)?;
             if !vars.is_empty() {
-                self.groups.entry(name).or_default().vars.extend(vars);
+                let group = self.groups.entry(name).or_default();
+                add(&mut group.vars, vars, self.merges);
             }
         }
         // The controller has variables even where no inventory names it.
         let localhost = LOCALHOST.to_owned();
         for name in self.hosts.iter().chain([&localhost]) {
             let vars = yaml::vars_files(&self.files, &folder.join("host_vars"), name)?;
-            self.host_vars.entry(name.clone()).or_default().extend(vars);
+            let known = self.host_vars.entry(name.clone()).or_default();
+            add(known, vars, self.merges);
         }
         Ok(())
     }
@@ -123,7 +128,7 @@ impl Inventory {
             .sort_by_cached_key(|group| (self.depth(group), self.priority(group), group.clone()));
         let mut group_vars = Vars::new();
         for group in &nearest {
-            group_vars.extend(self.vars_of(group));
+            add(&mut group_vars, self.vars_of(group), self.merges);
         }
         Host {
             name: name.to_owned(),
@@ -157,6 +162,17 @@ impl Inventory {
             self.hosts.push(name.to_owned());
             self.sources.insert(name.to_owned(), self.source.clone());
         }
+    }
+
+    /// Adds what a run adds.
+    pub(crate) fn add(&mut self, added: &AddedHost) {
+        self.source.clear(); // no file says so
+        self.add_host(&added.name);
+        for group in &added.groups {
+            self.add_to_group(group, &added.name);
+        }
+        let known = self.host_vars.entry(added.name.clone()).or_default();
+        known.extend(added.vars.clone());
     }
 
     /// Returns what named a host first: a file, or a list of hosts.
@@ -225,6 +241,18 @@ impl Inventory {
             .filter(|(name, parent)| *name != "all" && parent.children.iter().any(|c| c == group));
         let above = parents.map(|(name, _)| self.depth_below(name, left - 1) + 1);
         above.max().unwrap_or(1)
+    }
+}
+
+/// Adds variables over those of the same names, or mappings to mappings.
+fn add(known: &mut Vars, new: Vars, merges: bool) {
+    for (name, value) in new {
+        match (known.get_mut(&name), value) {
+            (Some(Json::Object(known)), Json::Object(new)) if merges => add(known, new, true),
+            (_, value) => {
+                known.insert(name, value);
+            }
+        }
     }
 }
 
@@ -319,7 +347,7 @@ all:
     }
 
     fn read(path: &Path) -> Inventory {
-        Inventory::read(&[path.display().to_string()], &Opened::default()).unwrap()
+        Inventory::read(&[path.display().to_string()], &Opened::default(), false).unwrap()
     }
 
     pub(super) fn merged(host: &Host) -> Vars {

@@ -16,10 +16,15 @@ const NO_INVENTORIES: &[&str] = &[
 const FOLDERS_OF_VARIABLES: &[&str] = &["group_vars", "host_vars", "vars_plugins"];
 
 impl Inventory {
-    /// Reads all sources, `group_vars` and `host_vars` beside them included.
-    pub(crate) fn read(sources: &[String], files: &Opened) -> Result<Self, InventoryError> {
+    /// Reads all sources, `group_vars` and `host_vars` beside them included; `merges` is `hash_behaviour = merge`.
+    pub(crate) fn read(
+        sources: &[String],
+        files: &Opened,
+        merges: bool,
+    ) -> Result<Self, InventoryError> {
         let mut inventory = Self {
             files: files.clone(),
+            merges,
             ..Self::default()
         };
         for source in sources {
@@ -124,6 +129,10 @@ pub(crate) fn told(source: &str) -> String {
     }
 }
 
+pub(crate) fn is_there(source: &str) -> bool {
+    is_list(source) || Path::new(source).exists()
+}
+
 fn is_list(source: &str) -> bool {
     source.contains(',') && !Path::new(source).exists()
 }
@@ -174,7 +183,7 @@ mod tests {
             "one,two:2222,web1".to_owned(),
             last.display().to_string(),
         ];
-        let ours = Inventory::read(&sources, &Opened::default()).unwrap();
+        let ours = Inventory::read(&sources, &Opened::default(), false).unwrap();
         assert_eq!(ours.hosts, ["web1", "web2", "db1", "one", "two"]);
         let web2 = merged(&ours.host("web2"));
         assert_eq!((&web2["port"], &web2["tier"]), (&81.into(), &3.into()));

@@ -6,7 +6,7 @@ use amibake_playbook::value::tagged;
 use amibake_playbook::yaml::{self, Node};
 use serde_json::{Number, Value as Json};
 
-use super::{Inventory, InventoryError, Vars, expand};
+use super::{Inventory, InventoryError, Vars, add, expand};
 use crate::vault::Opened;
 
 pub(super) fn read(
@@ -36,12 +36,8 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node) -> Result<(), Inven
             "hosts" => hosts(inventory, name, value)?,
             "vars" => {
                 let vars = object(value)?;
-                inventory
-                    .groups
-                    .entry(name.to_owned())
-                    .or_default()
-                    .vars
-                    .extend(vars);
+                let group = inventory.groups.entry(name.to_owned()).or_default();
+                add(&mut group.vars, vars, inventory.merges);
             }
             "children" => children(inventory, name, value)?,
             other => {
@@ -65,11 +61,8 @@ fn hosts(inventory: &mut Inventory, group: &str, node: &Node) -> Result<(), Inve
         let vars = object(vars)?;
         for host in names {
             inventory.add_to_group(group, &host);
-            inventory
-                .host_vars
-                .entry(host)
-                .or_default()
-                .extend(vars.clone());
+            let known = inventory.host_vars.entry(host).or_default();
+            add(known, vars.clone(), inventory.merges);
         }
     }
     Ok(())

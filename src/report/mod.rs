@@ -259,6 +259,7 @@ mod tests {
                     ..Recap::default()
                 },
                 error: None,
+                elsewhere: false,
             })
         };
         let events = [

@@ -25,6 +25,8 @@ pub(super) struct Plain {
     /// The heading of the play printed last.
     play: String,
     recaps: BTreeMap<Arc<str>, Recap>,
+    /// Whether the playbook itself ended the run: as Ansible, no figures are given then.
+    is_broken: bool,
     /// What each build said last of its progress: it is asked often, and says it once.
     progress: HashMap<Arc<str>, String>,
     /// Builds whose candidate is being looked at.
@@ -53,6 +55,7 @@ impl Plain {
             tasks: HashMap::new(),
             play: String::new(),
             recaps: BTreeMap::new(),
+            is_broken: false,
             progress: HashMap::new(),
             tested: HashSet::new(),
             width: text::WIDTH,
@@ -117,7 +120,7 @@ impl Plain {
 
     /// Returns the figures of all hosts; nothing if none ran.
     pub(super) fn end(&self) -> String {
-        if self.recaps.is_empty() {
+        if self.recaps.is_empty() || self.is_broken {
             return String::new();
         }
         let mut text = text::banner("PLAY RECAP", self.width);
@@ -241,7 +244,12 @@ impl Plain {
             HostEvent::Warning { message, place } => {
                 self.warning(&text::printable(message), place.as_ref())
             }
-            HostEvent::Finished { recap, error } => {
+            HostEvent::Finished {
+                recap,
+                error,
+                elsewhere,
+            } => {
+                self.is_broken |= error.is_some() && !elsewhere;
                 // A build has two runs: what makes the image, and its tests.
                 text::add(self.recaps.entry(Arc::clone(host)).or_default(), recap);
                 error.as_ref().map_or_else(String::new, |error| {
@@ -548,6 +556,7 @@ mod tests {
                     ..Recap::default()
                 },
                 error: None,
+                elsewhere: false,
             },
         ];
         let text = render(&mut plain, "web1", events) + &plain.end();

@@ -33,6 +33,7 @@ pub(crate) fn cancel(hub: &Arc<Hub>) {
                 hub.event(Event::Finished {
                     recap: Recap::default(),
                     error: Some("cancelled; the running task did not stop".to_owned()),
+                    elsewhere: false,
                 });
             }
         }
@@ -134,6 +135,7 @@ mod tests {
             hub.event(Event::Finished {
                 recap: Recap::default(),
                 error: None,
+                elsewhere: false,
             });
         }
     }

@@ -120,11 +120,19 @@ fn run_job(folder: &RunFolder, job: &Job, hub: &Arc<Hub>) {
         Err(error) => {
             let error = Some(error.to_string());
             let recap = Recap::default();
-            return hub.event(Event::Finished { recap, error });
+            return hub.event(Event::Finished {
+                recap,
+                error,
+                elsewhere: false,
+            });
         }
     };
     // Ignored if the executor has said so itself, as it should.
-    hub.event(Event::Finished { recap, error: None });
+    hub.event(Event::Finished {
+        recap,
+        error: None,
+        elsewhere: false,
+    });
 }
 
 /// Reads where the run was when a reboot interrupted it, if one did; then it is gone from here.

@@ -69,6 +69,7 @@ impl Controller for Notes {
             goes_on: self.ends_at != Some(play),
             gone: vec!["b".to_owned()],
             ended: self.ends_plays,
+            news: Vec::new(),
         };
         Answer::Value { value: json!(turn) }
     }

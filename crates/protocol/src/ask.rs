@@ -83,6 +83,84 @@ pub enum Ask {
         /// Whether it failed on this host.
         failed: bool,
     },
+    /// Whether this host does a task that one does for all (`run_once`). The answer, a [`Once`], comes when the other
+    /// hosts have come as far.
+    Once {
+        step: Step,
+        /// The hosts that run the play at the same time, in its order. All say the same.
+        hosts: Vec<String>,
+    },
+    /// What came of a task that this host did for all.
+    Came { step: Step, outcome: Json },
+    /// Whether this host may begin a task that only so many do at the same time (`throttle`). The answer, a truth,
+    /// comes when it may.
+    Slot {
+        step: Step,
+        /// As of [`Ask::Once`].
+        hosts: Vec<String>,
+        /// How many may be at it.
+        limit: u32,
+        /// Whether it waits for the other hosts to come as far (`strategy: linear`).
+        in_step: bool,
+    },
+    /// That task has ended on this host.
+    SlotEnded { step: Step },
+    /// What is known of this host, for the runs to come (`fact_caching`).
+    KeepFacts { facts: Map<String, Json> },
+    /// What other hosts are to know. The answer is whether that is taken of this host.
+    Tell { news: News },
+}
+
+/// What a host has others know, when the next play begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "news", rename_all = "kebab-case")]
+pub enum News {
+    /// A host is added to the inventory (`add_host`), or something to one.
+    Added(AddedHost),
+    /// Variables are set for another host (`delegate_facts`), as tagged JSON.
+    Facts {
+        host: String,
+        set: Json,
+        facts: Json,
+    },
+}
+
+/// What a run adds to the inventory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AddedHost {
+    pub name: String,
+    pub groups: Vec<String>,
+    /// Its variables, as tagged JSON.
+    pub vars: Map<String, Json>,
+}
+
+/// News, and whose they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    pub by: String,
+    #[serde(flatten)]
+    pub news: News,
+}
+
+/// A task, and where in a play it is come to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Step {
+    /// Number of the play.
+    pub play: u32,
+    /// Where in the play the task stands; later ones are greater.
+    pub at: Vec<u32>,
+    /// Which task it is: hosts that include different files are at different ones.
+    pub task: String,
+}
+
+/// What becomes of a task that one host does for all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "once", rename_all = "kebab-case")]
+pub enum Once {
+    /// Who asks does it, and tells the others.
+    Yours,
+    /// Another has done it.
+    Done { outcome: Json },
 }
 
 /// What the controller needs to know of a reboot, also if the machine does not come back.
@@ -111,13 +189,40 @@ impl Ask {
             | Self::File { .. }
             | Self::Look { .. }
             | Self::Turn { .. }
-            | Self::AnyError { .. } => None,
+            | Self::AnyError { .. }
+            | Self::Once { .. }
+            | Self::Came { .. }
+            | Self::Slot { .. }
+            | Self::SlotEnded { .. }
+            | Self::KeepFacts { .. }
+            | Self::Tell { .. } => None,
+        }
+    }
+
+    /// Returns whether it is about the other hosts of the run.
+    #[must_use]
+    pub fn is_of_others(&self) -> bool {
+        match self {
+            Self::Turn { .. }
+            | Self::AnyError { .. }
+            | Self::Once { .. }
+            | Self::Came { .. }
+            | Self::Slot { .. }
+            | Self::SlotEnded { .. }
+            | Self::Tell { .. } => true,
+            Self::Lookup { .. }
+            | Self::Confirm { .. }
+            | Self::File { .. }
+            | Self::Look { .. }
+            | Self::Fetch { .. }
+            | Self::KeepFacts { .. }
+            | Self::Keep { .. } => false,
         }
     }
 }
 
 /// How a run of several hosts goes on with its next play.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
     /// Whether it does: not after a play that failed on every host it was for.
     pub goes_on: bool,
@@ -125,6 +230,8 @@ pub struct Turn {
     pub gone: Vec<String>,
     /// Whether a host has ended the play for all.
     pub ended: bool,
+    /// All that hosts have told in the plays before.
+    pub news: Vec<Told>,
 }
 
 /// What lies at a path of the controller.

@@ -169,5 +169,8 @@ pub enum Event {
         recap: Recap,
         /// Why the run could not go on, when it was no task's failure (a syntax error, say).
         error: Option<String>,
+        /// Whether that is what happened on another host, so that there is nothing wrong with the playbook.
+        #[serde(default)]
+        elsewhere: bool,
     },
 }

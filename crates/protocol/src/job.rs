@@ -92,6 +92,21 @@ pub enum ImplicitLocalhost {
     This,
 }
 
+/// Settings of `ansible.cfg`, and of the environment, that change what playbooks do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `hash_behaviour = merge`: mappings of one name are merged where variables come together.
+    pub merges_mappings: bool,
+    /// `error_on_missing_handler = false`: such a notification is a warning.
+    pub passes_missing_handlers: bool,
+    /// `inject_facts_as_vars = false`: facts are in `ansible_facts` alone.
+    pub facts_apart: bool,
+    /// `private_role_vars`: whether the rest of a play sees the variables of roles.
+    pub private_role_vars: Option<bool>,
+    /// `strategy`: how plays go that do not say it.
+    pub strategy: Option<String>,
+}
+
 /// What the inventory says of a host: of its groups, weakest first, and itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostVars {
@@ -117,6 +132,9 @@ pub struct Options {
     /// `--force-handlers`.
     pub force_handlers: bool,
     pub gathering: Gathering,
+    pub settings: Settings,
+    /// What is known of the host from runs before, if facts are kept.
+    pub cached_facts: Option<Map<String, Json>>,
     /// `-e`, merged; they win over everything.
     pub extra_vars: Map<String, Json>,
     /// `-b` and its kin.
@@ -133,6 +151,12 @@ pub struct Options {
     pub localhost: ImplicitLocalhost,
     /// The hosts that take part in this run, if they are several: they go from play to play together.
     pub together: Vec<String>,
+    /// How many of them may be at a task at the same time (`--forks`).
+    pub forks: Option<u32>,
+    /// Number of the first play that may be for it: one that joins later does not run those before.
+    pub first_play: u32,
+    /// What `order: shuffle` goes by, the same for all of them.
+    pub shuffle_seed: u64,
     /// Every group of the inventory with its hosts, `all` and `ungrouped` included.
     pub groups: BTreeMap<String, Vec<String>>,
     /// The groups of this host, parents before children; `all` is left out, as in `group_names`.
@@ -155,6 +179,9 @@ pub struct Options {
     pub local: bool,
     /// Whether nothing is to be done on the host: the run is somewhere else.
     pub untouched: bool,
+    /// Why the host cannot be reached, if the run goes on all the same with what does not touch it
+    /// (`ignore_unreachable`).
+    pub unreachable: Option<String>,
     /// The hosts that are the controller, too: what is delegated to one of them from there stays there.
     pub local_hosts: Vec<String>,
     /// Folders searched for roles after the playbook's own `roles/`.

@@ -231,6 +231,7 @@ mod tests {
             Event::Finished {
                 recap: Recap::default(),
                 error: Some(text()),
+                elsewhere: false,
             },
         ];
         let mask = Mask::from_iter([secret]);

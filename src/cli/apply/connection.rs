@@ -39,8 +39,17 @@ impl Said {
 
     /// Returns a variable as text, rendered if it is a template.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, Failure> {
-        let Some(written) = self.vars.get(name) else {
-            return Ok(None);
+        // The older names of some.
+        let alias = match name {
+            "ansible_host" => "ansible_ssh_host",
+            "ansible_port" => "ansible_ssh_port",
+            "ansible_user" => "ansible_ssh_user",
+            other => other,
+        };
+        let (name, written) = match (self.vars.get(name), self.vars.get(alias)) {
+            (Some(written), _) => (name, written),
+            (None, Some(written)) => (alias, written),
+            (None, None) => return Ok(None),
         };
         let value = Value::from_authored_json(written);
         if !value.is_latent() {

@@ -21,7 +21,7 @@ use crate::ssh::{Destination, parse_address};
 use crate::vault::Opened;
 
 /// A host that is to be run on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Chosen {
     /// Options with this host's variables in them.
     pub(super) options: Options,
@@ -44,6 +44,14 @@ impl Chosen {
 }
 
 impl Chosen {
+    /// Returns what is run for a host that cannot be reached, here: its tasks say so themselves.
+    pub(super) fn unreachable(&self, why: String) -> Self {
+        let mut host = self.clone();
+        host.leave_untouched();
+        host.options.unreachable = Some(why);
+        host
+    }
+
     /// Takes the way to the host away: its plays only set facts, check and print, which is done here.
     pub(super) fn leave_untouched(&mut self) {
         if self.destination.take().is_some() {
@@ -59,9 +67,22 @@ pub(super) fn inventory(
     target: &TargetArgs,
     playbook: &Path,
     files: &Opened,
+    merges: bool,
+    events: &Events,
 ) -> Result<Inventory, Failure> {
     let mut inventory = if !target.inventory.is_empty() {
-        Inventory::read(&target.inventory, files).map_err(Failure::usage)?
+        // As Ansible: the others, and this machine, may be all that is wanted.
+        let is_there = |source: &&String| {
+            let there = sources::is_there(source);
+            if !there {
+                events.warn(format!(
+                    "the inventory {source} is not there: it has no hosts"
+                ));
+            }
+            there
+        };
+        let found: Vec<String> = target.inventory.iter().filter(is_there).cloned().collect();
+        Inventory::read(&found, files, merges).map_err(Failure::usage)?
     } else if target.local {
         Inventory::of([LOCALHOST.to_owned()], files)
     } else {
@@ -105,6 +126,13 @@ fn limit(target: &TargetArgs) -> Result<Option<Vec<String>>, Failure> {
     // A regular expression may have commas of its own.
     let whole = !text.contains('@');
     Ok(Some(if whole { vec![text.clone()] } else { patterns }))
+}
+
+/// Returns the hosts that `--limit` does not leave out.
+pub(super) fn limited(target: &TargetArgs, groups: &Groups) -> Result<Vec<String>, Failure> {
+    let patterns = limit(target)?.unwrap_or_else(|| vec!["all".to_owned()]);
+    let matched = hosts::matching(groups, &patterns).map_err(Failure::usage)?;
+    Ok(matched.hosts)
 }
 
 /// Refuses patterns that are none, and warns of those that name nobody.
@@ -183,7 +211,7 @@ pub(super) fn choose(
 }
 
 /// Returns the names of the hosts that are this machine.
-fn local_hosts(
+pub(super) fn local_hosts(
     target: &TargetArgs,
     inventory: &Inventory,
     shared: &Options,
@@ -235,9 +263,32 @@ fn choose_host(
 ) -> Result<Chosen, Failure> {
     let said = Said::of(host, &shared.extra_vars);
     let local = target.local || said.is_local()?;
+    resolve(target, host, &said, local, shared, warnings)
+}
+
+/// Resolves a host that the run adds, which may be another machine than the one that the run is for.
+pub(super) fn choose_added(
+    target: &TargetArgs,
+    host: &Host,
+    shared: &Options,
+    warnings: &mut BTreeSet<String>,
+) -> Result<Chosen, Failure> {
+    let said = Said::of(host, &shared.extra_vars);
+    let local = said.is_local()?;
+    resolve(target, host, &said, local, shared, warnings)
+}
+
+fn resolve(
+    target: &TargetArgs,
+    host: &Host,
+    said: &Said,
+    local: bool,
+    shared: &Options,
+    warnings: &mut BTreeSet<String>,
+) -> Result<Chosen, Failure> {
     let destination = match local {
         true => None,
-        false => Some(connection::destination(target, host, &said, warnings)?),
+        false => Some(connection::destination(target, host, said, warnings)?),
     };
     let options = Options {
         login_user: destination
@@ -349,7 +400,8 @@ pub(super) mod tests {
         std::fs::write(&path, text).unwrap();
         let target = typed(&["--inventory", &path.to_string_lossy()]);
         let files = Opened::default();
-        let inventory = inventory(&target, folder.path(), &files).unwrap();
+        let inventory =
+            inventory(&target, folder.path(), &files, false, &event::channel().0).unwrap();
         let shared = Options {
             groups: inventory.groups(),
             ..Options::default()

@@ -5,6 +5,7 @@
 mod connection;
 mod hosts;
 mod list;
+mod newcomers;
 mod others;
 mod play_hosts;
 mod privilege;
@@ -14,12 +15,14 @@ mod settings;
 mod target;
 mod vars;
 
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 
 use amibake_playbook::diagnostic::Diagnostics;
 use amibake_playbook::syntax::{self, Play, Playbook};
 use amibake_playbook::tags::Selection;
-use amibake_protocol::job::{Become, Gathering, Options};
+use amibake_protocol::job::{Become, Gathering, HostVars, Options};
 
 use self::hosts::Chosen;
 use self::play_hosts::PlayHosts;
@@ -27,6 +30,7 @@ use self::settings::Settings;
 pub(super) use self::target::TargetArgs;
 use super::{CommandContext, Form, Reporting, used};
 use crate::exit::{Answer, Failure};
+use crate::fact_cache::FactCache;
 use crate::inventory::Inventory;
 use crate::provision;
 use crate::vault::{Opened, VaultArgs};
@@ -70,6 +74,12 @@ pub(crate) struct Args {
     /// Run handlers even after a failure
     #[arg(long)]
     force_handlers: bool,
+    /// Forget the facts that earlier runs kept of the hosts
+    #[arg(long)]
+    flush_cache: bool,
+    /// How many hosts may be at the same task at the same time; all of them by default
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    forks: Option<u32>,
     /// Confirm each task before it runs
     #[arg(long)]
     step: bool,
@@ -129,6 +139,23 @@ struct Prepared {
     playbook: Playbook,
     chosen: Vec<Chosen>,
     syntax: syntax::Options,
+    inventory: Inventory,
+    /// What all hosts share.
+    options: Options,
+    /// What the inventory says of hosts, for those who ask.
+    told: BTreeMap<String, HostVars>,
+    /// Whether the run may add hosts.
+    adds_hosts: bool,
+    fact_cache: Option<FactCache>,
+}
+
+/// What decides how a host is run on.
+struct Settling<'a> {
+    playbook: &'a Playbook,
+    plays: &'a PlayHosts,
+    told: &'a BTreeMap<String, HostVars>,
+    /// Whether the variables of hosts say that tasks become another user.
+    by_vars: bool,
 }
 
 impl Args {
@@ -145,7 +172,8 @@ impl Args {
 
     pub(super) async fn run(mut self, cx: &CommandContext) -> Result<Answer, Failure> {
         let settings = Settings::here();
-        let gathering = settings.gathering;
+        let (gathering, followed) = (settings.gathering, settings.followed.clone());
+        let fact_cache = settings.fact_cache();
         self.heed(settings, cx);
         let vault = self.vault.vault().map_err(Failure::usage)?;
         let files = Opened::with(&vault);
@@ -158,12 +186,22 @@ impl Args {
             let text = list::render(&self.playbook, &playbook, &self.choice.listed());
             return Ok(Answer::text(text));
         }
-        let inventory = hosts::inventory(&self.target, &self.playbook, &files)?;
+        let inventory = hosts::inventory(
+            &self.target,
+            &self.playbook,
+            &files,
+            followed.merges_mappings,
+            &cx.events,
+        )?;
         let options = Options {
             gathering,
+            settings: followed,
             ..self.options(&inventory, &files)?
         };
-        let prepared = self.prepare(&inventory, options, &files, cx)?;
+        let prepared = Prepared {
+            fact_cache,
+            ..self.prepare(&inventory, options, &files, cx)?
+        };
         if self.step && prepared.chosen.len() > 1 {
             return Err(Failure::usage("--step is for one host at a time")
                 .with_hint("choose one with --limit"));
@@ -197,23 +235,19 @@ impl Args {
             syntax.clone(),
             &chosen,
         );
-        let by_files = privilege::needed(&playbook, files);
-        let by_vars = chosen.iter().any(|host| host.becomes);
+        let adds_hosts = run::is_named(&playbook, files, "add_host");
+        let settling = Settling {
+            playbook: &playbook,
+            plays: &plays,
+            told: &told,
+            by_vars: chosen.iter().any(|host| host.becomes),
+        };
         for host in &mut chosen {
-            host.needs_root = self.privileged
-                || match host.options.local {
-                    true => {
-                        let own = plays.of_host(&host.options, &playbook.plays);
-                        host.becomes || privilege::needed_by(own.into_iter(), &playbook, files)
-                    }
-                    false => by_vars || by_files,
-                };
-            let gathers = options.gathering != Gathering::Explicit;
-            if !plays.may_touch(host.name(), &playbook.plays, gathers) {
-                host.leave_untouched();
-            }
-            host.options.others = hosts::others(&told, host.name());
+            self.settle(host, &settling, files);
             host.options.prompted.clone_from(&options.prompted);
+            if adds_hosts && host.options.together.is_empty() {
+                host.options.together = vec![host.name().to_owned()];
+            }
         }
         let wrong = plays.of_several(std::mem::take(&mut playbook.one_host), &chosen);
         match wrong.is_empty() {
@@ -221,9 +255,34 @@ impl Args {
                 playbook,
                 chosen,
                 syntax,
+                inventory: inventory.clone(),
+                options,
+                told,
+                adds_hosts,
+                fact_cache: None,
             }),
             false => Err(Failure::usage(Diagnostics(wrong))),
         }
+    }
+
+    /// Decides whether a host is touched, and as whom.
+    fn settle(&self, host: &mut Chosen, settling: &Settling<'_>, files: &Opened) {
+        let Settling {
+            playbook, plays, ..
+        } = settling;
+        host.needs_root = self.privileged
+            || match host.options.local {
+                true => {
+                    let own = plays.of_host(&host.options, &playbook.plays);
+                    host.becomes || privilege::needed_by(own.into_iter(), playbook, files)
+                }
+                false => settling.by_vars || privilege::needed(playbook, files),
+            };
+        let gathers = host.options.gathering != Gathering::Explicit;
+        if !plays.may_touch(host.name(), &playbook.plays, gathers) {
+            host.leave_untouched();
+        }
+        host.options.others = hosts::others(settling.told, host.name());
     }
 
     /// Takes from `ansible.cfg` what the command line does not say, and names what is not followed.
@@ -299,6 +358,8 @@ impl Args {
             local: self.target.local,
             roles_path: from_here(&self.roles_path),
             collections_path: from_here(&self.collections_path),
+            forks: self.forks,
+            shuffle_seed: RandomState::new().hash_one(&self.playbook),
             home: provision::here().home,
             working_folder: provision::here().working_folder,
             ..Options::default()

@@ -69,6 +69,7 @@ mod tests {
 
     use super::super::hosts::{controller, inventory, tests::typed};
     use super::*;
+    use crate::event;
 
     #[test]
     fn other_hosts_are_told_only_to_who_asks_for_them() {
@@ -81,7 +82,8 @@ mod tests {
         let hosts = at("hosts", "[web]\na secret=1 url=\"{{ x }}\"\nb\n");
         let target = typed(&["--inventory", &hosts.to_string_lossy()]);
         let files = Opened::default();
-        let inventory = inventory(&target, folder.path(), &files).unwrap();
+        let inventory =
+            inventory(&target, folder.path(), &files, false, &event::channel().0).unwrap();
         let shared = Options {
             groups: inventory.groups(),
             controller: controller(&target),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use amibake_playbook::diagnostic::Diagnostic;
-use amibake_playbook::hosts::{LOCALHOST, Matched};
+use amibake_playbook::hosts::{Groups, LOCALHOST, Matched};
 use amibake_playbook::syntax::{self, Among, Play};
 use amibake_protocol::job::{ImplicitLocalhost, Options};
 
@@ -24,16 +24,28 @@ impl PlayHosts {
         Self(syntax::play_hosts(plays, &among, &shared.extra_vars))
     }
 
+    /// Returns whom each play is for, of an inventory that the run has made.
+    pub(super) fn among(groups: &Groups, plays: &[Play], shared: &Options) -> Self {
+        let among = Among::Inventory(groups);
+        Self(syntax::play_hosts(plays, &among, &shared.extra_vars))
+    }
+
     /// Returns the first play that is, or may be, for a host. A playbook that could not be read is for everybody.
     pub(super) fn first_for(&self, host: &str) -> Option<usize> {
-        let is_for = |play: &Option<Matched>| {
-            let named = |matched: &Matched| matched.hosts.iter().any(|name| name == host);
-            play.as_ref().is_none_or(named)
-        };
         match self.0.is_empty() {
             true => Some(0),
-            false => self.0.iter().position(is_for),
+            false => self.first_from(host, 0),
         }
+    }
+
+    /// Returns the first play from `next` on that is, or may be, for a host.
+    pub(super) fn first_from(&self, host: &str, next: usize) -> Option<usize> {
+        let named = |play: &Option<Matched>| {
+            let is_in = |matched: &Matched| matched.hosts.iter().any(|name| name == host);
+            play.as_ref().is_none_or(is_in)
+        };
+        let mut later = self.0.iter().enumerate().skip(next);
+        later.find(|(_, play)| named(play)).map(|(at, _)| at)
     }
 
     /// Returns the first play for the controller, where no inventory names that.

@@ -1,6 +1,7 @@
 //! The run itself: every host by itself and at the same time, each through its own agent.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use amibake_playbook::files::Files as _;
 use amibake_playbook::reads::{self, Found, Given};
@@ -8,12 +9,14 @@ use amibake_playbook::syntax::{self, Playbook};
 use amibake_playbook::yaml::{self, Kind, Node};
 use amibake_protocol::event::Recap;
 use amibake_protocol::job::Entry;
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt as _};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::Instant;
 
 use super::hosts::Chosen;
+use super::newcomers::Newcomers;
 use super::{Args, CommandContext, Prepared};
 use crate::agent::asks::AskPolicy;
 use crate::agent::collect::Bundle;
@@ -21,6 +24,7 @@ use crate::agent::program::Programs;
 use crate::agent::{self, AgentError, Ended, Privilege, RunRequest, Turns};
 use crate::event::{Event, Events, millis};
 use crate::exit::{Answer, Exit, Failure};
+use crate::fact_cache::FactCache;
 use crate::prompt;
 use crate::provision;
 use crate::secret::Secret;
@@ -32,14 +36,18 @@ use crate::vault::Opened;
 const CONNECTING: usize = 50;
 
 /// What every host's run needs.
-struct Work {
+struct Work<'a> {
     programs: Programs,
     entry: Entry,
     bundle: Bundle,
     asks: AskPolicy,
     password: Option<Secret<String>>,
     /// How several hosts go from play to play.
-    turns: Option<Turns>,
+    turns: Option<Turns<'a>>,
+    /// Whether hosts that cannot be reached may go on.
+    ignores_unreachable: bool,
+    /// Where the facts of hosts are kept.
+    fact_cache: Option<&'a FactCache>,
     /// Connections that are being made.
     connecting: Semaphore,
     /// How many tasks there are, as far as is known.
@@ -74,14 +82,26 @@ pub(super) async fn run(
     files: &Opened,
     cx: &CommandContext,
 ) -> Result<Answer, Failure> {
-    let work = Work::of(args, prepared, files, &cx.events)?;
+    let (joining, mut newcomers) = mpsc::unbounded_channel();
+    if let Some(cache) = prepared.fact_cache.as_ref().filter(|_| args.flush_cache) {
+        let hosts = prepared.chosen.iter();
+        hosts.for_each(|host| cache.forget(host.name()));
+    }
+    let work = Work::of(args, prepared, files, &cx.events, joining)?;
     // All at once: each waits for the others before a play.
     let all = prepared.chosen.iter().map(|host| on_host(&work, host, cx));
-    let ends: Vec<(Exit, Option<Failure>)> = all.collect::<FuturesUnordered<_>>().collect().await;
+    let mut running: FuturesUnordered<_> = all.map(FutureExt::boxed_local).collect();
     let mut answer = Answer::default();
-    for (exit, failure) in ends {
-        answer.ended = answer.ended.max(exit);
-        answer.failures.extend(failure);
+    loop {
+        tokio::select! {
+            biased;
+            Some(host) = newcomers.recv() => running.push(on_newcomer(&work, host, cx).boxed_local()),
+            ended = running.next() => {
+                let Some((exit, failure)) = ended else { break };
+                answer.ended = answer.ended.max(exit);
+                answer.failures.extend(failure);
+            }
+        }
     }
     if cx.interrupt.cancel.is_cancelled() {
         answer.ended = answer.ended.max(Exit::Interrupted);
@@ -89,12 +109,13 @@ pub(super) async fn run(
     Ok(answer)
 }
 
-impl Work {
+impl<'a> Work<'a> {
     fn of(
-        args: &Args,
-        prepared: &Prepared,
-        files: &Opened,
+        args: &'a Args,
+        prepared: &'a Prepared,
+        files: &'a Opened,
         events: &Events,
+        joining: UnboundedSender<Chosen>,
     ) -> Result<Self, Failure> {
         let Prepared {
             playbook, chosen, ..
@@ -133,15 +154,10 @@ impl Work {
                 ..AskPolicy::default()
             },
             password: password(args)?,
-            turns: (chosen.len() > 1).then(|| {
-                let first = |host: &Chosen| u32::try_from(host.first_play).unwrap_or(u32::MAX);
-                let hosts = chosen.iter().map(|host| (host.name(), first(host)));
-                let may_end = playbook
-                    .files
-                    .iter()
-                    .any(|file| names_end_play(files, file));
-                Turns::new(hosts, playbook.plays.len(), may_end)
-            }),
+            turns: (chosen.len() > 1 || prepared.adds_hosts)
+                .then(|| turns(args, prepared, files, events, joining)),
+            ignores_unreachable: is_named(playbook, files, "ignore_unreachable"),
+            fact_cache: prepared.fact_cache.as_ref(),
             connecting: Semaphore::new(CONNECTING),
             tasks: syntax::task_count(playbook, &args.choice.listed().of),
         })
@@ -149,6 +165,8 @@ impl Work {
 
     fn request(&self, host: &Chosen) -> RunRequest<'_> {
         let password = host.password.clone().or_else(|| self.password.clone());
+        let mut options = host.options.clone();
+        options.cached_facts = self.fact_cache.map(|cache| cache.read(host.name()));
         RunRequest {
             programs: &self.programs,
             privilege: match host.needs_root {
@@ -156,21 +174,51 @@ impl Work {
                 false => Privilege::AsIs,
             },
             entries: vec![self.entry.clone()],
-            options: host.options.clone(),
+            options,
             bundle: &self.bundle,
             asks: &self.asks,
             after_reboot: None,
+            fact_cache: self.fact_cache,
             turns: self.turns.as_ref(),
             tasks: self.tasks,
         }
     }
 }
 
-/// Returns whether a file of the playbook has `meta: end_play`, perhaps.
-fn names_end_play(files: &Opened, path: &Path) -> bool {
-    const END_PLAY: &[u8] = b"end_play";
-    let text = files.read(path).unwrap_or_default();
-    text.windows(END_PLAY.len()).any(|found| found == END_PLAY)
+/// Returns how the hosts go from play to play.
+fn turns<'a>(
+    args: &'a Args,
+    prepared: &'a Prepared,
+    files: &'a Opened,
+    events: &Events,
+    joining: UnboundedSender<Chosen>,
+) -> Turns<'a> {
+    let Prepared {
+        playbook, chosen, ..
+    } = prepared;
+    let first = |host: &Chosen| u32::try_from(host.first_play).unwrap_or(u32::MAX);
+    let hosts = chosen.iter().map(|host| (host.name(), first(host)));
+    let may_end = is_named(playbook, files, "end_play");
+    let here = chosen.iter().filter(|host| host.destination.is_none());
+    let here = here.map(|host| host.name().to_owned()).collect();
+    let newcomers = Newcomers {
+        args,
+        prepared,
+        files,
+        events: events.clone(),
+        inventory: Mutex::new(prepared.inventory.clone()),
+        joining,
+    };
+    Turns::new(hosts, playbook.plays.len(), may_end).with_newcomers(here, newcomers)
+}
+
+/// Returns whether a file of the playbook names something, perhaps `meta: end_play`.
+pub(super) fn is_named(playbook: &Playbook, files: &Opened, what: &str) -> bool {
+    playbook.files.iter().any(|path| {
+        let text = files.read(path).unwrap_or_default();
+        let mut places = text.windows(what.len());
+        places.any(|found| found == what.as_bytes())
+    })
 }
 
 /// Finds the files that the playbook may read for any of the hosts.
@@ -179,6 +227,7 @@ fn needed(prepared: &Prepared, files: &Opened) -> Found {
         playbook,
         chosen,
         syntax,
+        ..
     } = prepared;
     let given = Given {
         vars: chosen.iter().flat_map(variables).collect(),
@@ -257,8 +306,16 @@ fn keeps_encrypted(node: &Node) -> Option<&Node> {
     }
 }
 
+async fn on_newcomer(
+    work: &Work<'_>,
+    host: Chosen,
+    cx: &CommandContext,
+) -> (Exit, Option<Failure>) {
+    on_host(work, &host, cx).await
+}
+
 /// Runs on one host, and tells how that went: in the recap, or as a failure.
-async fn on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
+async fn on_host(work: &Work<'_>, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
     let mut ended = run_on_host(work, host, cx).await;
     if let Some(turns) = &work.turns
         && turns.leave(host.name(), ended.0 != Exit::Done)
@@ -268,7 +325,11 @@ async fn on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Opti
     ended
 }
 
-async fn run_on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, Option<Failure>) {
+async fn run_on_host(
+    work: &Work<'_>,
+    host: &Chosen,
+    cx: &CommandContext,
+) -> (Exit, Option<Failure>) {
     let events = cx.events.about(host.name());
     match reach_and_run(work, host, &events, cx).await {
         Err(HostError::NotWanted) => (Exit::Done, None),
@@ -278,7 +339,8 @@ async fn run_on_host(work: &Work, host: &Chosen, cx: &CommandContext) -> (Exit, 
                 let count = ended.refused_asks;
                 events.warn(format!("{count} questions of the machine were refused: no file of the playbook asks them"));
             }
-            let failed = ended.recap.has_failed() || ended.error.is_some();
+            let recap = ended.recap;
+            let failed = recap.has_failed() || recap.unreachable > 0 || ended.error.is_some();
             (if failed { Exit::Failed } else { Exit::Done }, None)
         }
         Err(HostError::Interrupted | HostError::Agent(AgentError::Interrupted)) => {
@@ -309,18 +371,18 @@ fn unreachable(
     error: &(dyn std::error::Error + 'static),
     hint: Option<String>,
 ) -> (Exit, Option<Failure>) {
-    let mut causes = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        causes.push(error.to_string());
-        source = error.source();
-    }
+    let causes = causes(error);
     events.send(Event::HostUnreachable { causes, hint });
     (Exit::Failed, None)
 }
 
+fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect()
+}
+
 async fn reach_and_run(
-    work: &Work,
+    work: &Work<'_>,
     host: &Chosen,
     events: &Events,
     cx: &CommandContext,
@@ -341,10 +403,19 @@ async fn reach_and_run(
     let connecting = work.connecting.acquire().await;
     let since = Instant::now();
     let link = tokio::select! {
-        link = ssh::connect(destination.clone(), RetryPolicy::ONE_TRY, events) => link.map_err(HostError::Ssh)?,
+        link = ssh::connect(destination.clone(), RetryPolicy::ONE_TRY, events) => link,
         () = cx.interrupt.cancel.cancelled() => return Err(HostError::Interrupted),
     };
     drop(connecting);
+    let link = match link {
+        Ok(link) => link,
+        // Whether that ends its run is said where its tasks stand.
+        Err(error) if work.ignores_unreachable => {
+            let host = host.unreachable(causes(&error).join(": "));
+            return follow(&Local, work, &host, events, cx).await;
+        }
+        Err(error) => return Err(HostError::Ssh(error)),
+    };
     events.send(Event::HostConnected {
         elapsed_ms: millis(since.elapsed()),
     });
@@ -356,7 +427,7 @@ async fn reach_and_run(
 /// The first interrupt ends the running task there; the second, this.
 async fn follow(
     transport: &dyn Transport,
-    work: &Work,
+    work: &Work<'_>,
     host: &Chosen,
     events: &Events,
     cx: &CommandContext,

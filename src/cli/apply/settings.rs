@@ -1,33 +1,24 @@
 //! `ansible.cfg`: where roles and collections lie, and which of its settings change what a playbook does and are not
 //! followed. Those are named; what concerns Ansible's own ways (forks, callbacks, SSH) is passed over.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use amibake_protocol::job::Gathering;
+use amibake_playbook::syntax::STRATEGIES;
+use amibake_protocol::job::{Gathering, Settings as Followed};
+
+use crate::fact_cache::FactCache;
 
 /// Settings that change results: section, key, the value that changes nothing, what to do instead.
 const CHANGING: &[(&str, &str, &str, &str)] = &[
-    (
-        "defaults",
-        "hash_behaviour",
-        "replace",
-        "use the filter `combine`",
-    ),
     (
         "defaults",
         "error_on_undefined_vars",
         "true",
         "use the filter `default`",
     ),
-    (
-        "defaults",
-        "error_on_missing_handler",
-        "true",
-        "define the handler",
-    ),
-    ("defaults", "inject_facts_as_vars", "true", ""),
-    ("defaults", "private_role_vars", "false", ""),
     ("defaults", "jinja2_extensions", "", ""),
     (
         "defaults",
@@ -36,7 +27,6 @@ const CHANGING: &[(&str, &str, &str, &str)] = &[
         "set `gather_subset` in the plays",
     ),
     ("defaults", "fact_path", "", "set `fact_path` in the plays"),
-    ("defaults", "strategy", "linear", ""),
     ("defaults", "no_log", "false", "set `no_log` in the plays"),
     ("defaults", "any_errors_fatal", "false", ""),
     (
@@ -100,12 +90,35 @@ const CHANGING: &[(&str, &str, &str, &str)] = &[
     ("diff", "always", "false", "give --diff"),
 ];
 
+/// For how many seconds facts are kept where nothing is said.
+const CACHED_SECONDS: u64 = 86_400;
+
+/// Variables of the environment for settings that are followed, which win over the file.
+const VARIABLES: &[(&str, &str)] = &[
+    ("ANSIBLE_HASH_BEHAVIOUR", "hash_behaviour"),
+    ("ANSIBLE_STRATEGY", "strategy"),
+    (
+        "ANSIBLE_ERROR_ON_MISSING_HANDLER",
+        "error_on_missing_handler",
+    ),
+    ("ANSIBLE_INJECT_FACT_VARS", "inject_facts_as_vars"),
+    ("ANSIBLE_PRIVATE_ROLE_VARS", "private_role_vars"),
+    ("ANSIBLE_CACHE_PLUGIN", "fact_caching"),
+    ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "fact_caching_connection"),
+    ("ANSIBLE_CACHE_PLUGIN_PREFIX", "fact_caching_prefix"),
+    ("ANSIBLE_CACHE_PLUGIN_TIMEOUT", "fact_caching_timeout"),
+];
+
 /// What an `ansible.cfg` says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) roles_path: Vec<PathBuf>,
     pub(super) collections_path: Vec<PathBuf>,
     pub(super) gathering: Gathering,
+    /// Those that hold where the tasks run.
+    pub(super) followed: Followed,
+    /// How facts are kept for the runs to come, by the names of the settings.
+    caching: BTreeMap<String, String>,
     /// What is not followed, each in a sentence.
     pub(super) unheeded: Vec<String>,
 }
@@ -123,7 +136,80 @@ impl Settings {
         if let Ok(value) = std::env::var("ANSIBLE_GATHERING") {
             settings.gather("ANSIBLE_GATHERING", &value);
         }
+        for (variable, key) in VARIABLES {
+            if let Ok(value) = std::env::var(variable) {
+                settings.follow(variable, key, &value);
+            }
+        }
         settings
+    }
+
+    /// Takes in a setting that is followed where the tasks run. Returns whether it is one.
+    fn follow(&mut self, place: &str, key: &str, value: &str) -> bool {
+        let followed = &mut self.followed;
+        let known = match (key, truth(value)) {
+            ("hash_behaviour", _) => match value {
+                "merge" | "replace" => {
+                    followed.merges_mappings = value == "merge";
+                    true
+                }
+                _ => false,
+            },
+            ("strategy", _) => {
+                let bare = value.rsplit('.').next().unwrap_or_default();
+                followed.strategy = Some(value.to_owned());
+                STRATEGIES.contains(&bare)
+            }
+            ("error_on_missing_handler", Some(errors)) => {
+                followed.passes_missing_handlers = !errors;
+                true
+            }
+            ("inject_facts_as_vars", Some(injects)) => {
+                followed.facts_apart = !injects;
+                true
+            }
+            ("private_role_vars", private @ Some(_)) => {
+                followed.private_role_vars = private;
+                true
+            }
+            ("error_on_missing_handler" | "inject_facts_as_vars" | "private_role_vars", None) => {
+                false
+            }
+            (key, _) if key.starts_with("fact_caching") => {
+                self.caching.insert(key.to_owned(), value.to_owned());
+                matches!(value, "memory" | "jsonfile" | "ansible.builtin.jsonfile")
+                    || key != "fact_caching"
+            }
+            _ => return false,
+        };
+        if !known {
+            followed.strategy = followed.strategy.take().filter(|_| key != "strategy");
+            self.unheeded
+                .push(format!("{place}: `{key} = {value}` is not followed"));
+        }
+        true
+    }
+
+    /// Returns where facts are kept, if they are.
+    pub(super) fn fact_cache(&self) -> Option<FactCache> {
+        let said = |name: &str| self.caching.get(name).map(String::as_str);
+        let plugin = said("fact_caching").unwrap_or_default();
+        let folder = said("fact_caching_connection").filter(|folder| !folder.is_empty())?;
+        if plugin.rsplit('.').next() != Some("jsonfile") {
+            return None;
+        }
+        let timeout = said("fact_caching_timeout").and_then(|seconds| seconds.parse().ok());
+        let timeout = Duration::from_secs(timeout.unwrap_or(CACHED_SECONDS));
+        let home = std::env::home_dir();
+        let folder = match (folder.strip_prefix("~/"), home) {
+            (Some(below), Some(home)) => home.join(below),
+            _ => PathBuf::from(folder),
+        };
+        Some(FactCache {
+            folder,
+            prefix: said("fact_caching_prefix").unwrap_or_default().to_owned(),
+            timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
+        })
     }
 
     /// Takes what a setting says of gathering facts.
@@ -172,6 +258,8 @@ impl Settings {
                 ("defaults", "gathering") => {
                     settings.gather(&format!("{}:{number}", path.display()), value);
                 }
+                ("defaults", key)
+                    if settings.follow(&format!("{}:{number}", path.display()), key, value) => {}
                 (section, key) => {
                     let unheeded = unheeded(section, key, value);
                     let place = format!("{}:{number}", path.display());
@@ -194,17 +282,24 @@ fn gathering(value: &str) -> Option<Gathering> {
     })
 }
 
+fn truth(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 /// Says that a setting which changes results is not followed.
 fn unheeded(section: &str, key: &str, value: &str) -> Option<String> {
     let (.., usual, instead) = CHANGING
         .iter()
         .find(|(s, k, ..)| (*s, *k) == (section, key))?;
-    let truth = |text: &str| match text.to_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => "true".to_owned(),
-        "false" | "no" | "off" | "0" => "false".to_owned(),
-        other => other.to_owned(),
+    let word = |text: &str| match truth(text) {
+        Some(truth) => truth.to_string(),
+        None => text.to_lowercase(),
     };
-    if value.is_empty() || truth(value) == truth(usual) {
+    if value.is_empty() || word(value) == word(usual) {
         return None;
     }
     let instead = match instead {
@@ -257,8 +352,12 @@ mod tests {
             roles_path: vec!["/p/roles".into(), "/home/me/more".into()],
             collections_path: vec!["/c".into()],
             gathering: Gathering::Smart,
+            followed: Followed {
+                merges_mappings: true,
+                ..Followed::default()
+            },
+            caching: BTreeMap::new(),
             unheeded: vec![
-                "/p/ansible.cfg:5: `hash_behaviour = merge` is not followed; use the filter `combine`".into(),
                 "/p/ansible.cfg:9: `become = yes` is not followed; give --become".into(),
             ],
         };

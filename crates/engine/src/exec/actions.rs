@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use amibake_playbook::argspec::{self, ModuleSpec};
 use amibake_playbook::names::{bare, is_variable_name};
 use amibake_playbook::value::{Dict, Key, Value};
+use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 use serde_json::{Map, Value as Json, json};
 
@@ -12,7 +13,7 @@ use super::attempt::TRACEBACK;
 use super::diff;
 use super::eval;
 use super::executor::Call;
-use super::outcome::{Attempt, Fields};
+use super::outcome::{Attempt, Fields, raw_json};
 use super::own_args;
 use super::reboot::whole;
 use super::run::Run;
@@ -33,8 +34,12 @@ pub(super) fn full(action: &str) -> String {
     }
 }
 
+/// What says among facts that they were gathered, and not only set.
+const GATHERED: &str = "_ansible_facts_gathered";
+
 /// What the executor does without a module.
 const OWN: &[&str] = &[
+    "add_host",
     "assert",
     "async_status",
     "debug",
@@ -98,10 +103,7 @@ impl Run<'_> {
             "setup" | "gather_facts" => self.setup(cx),
             "wait_for_connection" => self.wait_for_connection(cx),
             "group_by" => self.group_by(cx),
-            "add_host" => Err(refused(format!(
-                "{} changes the inventory of several hosts, which is not supported: every host runs by itself",
-                task.action
-            ))),
+            "add_host" => self.add_host(cx),
             "ping" => self.ping(cx),
             "reboot" => self.reboot(cx),
             _ => self.module(cx),
@@ -115,7 +117,14 @@ impl Run<'_> {
     /// Returns the task's parameters as written, with `module_defaults` below them.
     pub(super) fn written_args(&self, cx: &TaskContext<'_>) -> Result<Dict, TaskError> {
         let name = full(&cx.task.action);
-        let merged = self.defaults(cx, &name);
+        let mut merged = self.defaults(cx, &name);
+        // What is gathered by is a module of its own.
+        if bare(&cx.task.action) == "gather_facts" {
+            let own = std::mem::replace(&mut merged, self.defaults(cx, "ansible.builtin.setup"));
+            own.entries()
+                .into_iter()
+                .for_each(|(key, value)| merged.insert(key, value));
+        }
         if let Some(more) = &cx.task.more_args {
             let rendered = self.render(more, cx.scope, cx.enclosing)?;
             let Some(args) = rendered.as_dict() else {
@@ -257,7 +266,7 @@ impl Run<'_> {
                 continue;
             }
             if !is_variable_name(&name) {
-                return Err(TaskError::VariableName(name));
+                return Err(self.no_variable(cx, name));
             }
             facts.insert(key, value);
         }
@@ -278,6 +287,27 @@ impl Run<'_> {
             ..NewVars::default()
         });
         Ok(attempt)
+    }
+
+    /// Returns why a fact cannot have its name, which may be a template of something else than text.
+    fn no_variable(&self, cx: &TaskContext<'_>, name: String) -> TaskError {
+        let written = cx.task.args.keys().into_iter().filter_map(|key| match key {
+            Value::Str(text) if text.is_authors() && text.contains("{{") => {
+                let rendered = self.arg(cx, &text, &Value::authored(&text, None)).ok()?;
+                (rendered.to_string() == name).then_some(rendered)
+            }
+            _ => None,
+        });
+        let found = written
+            .into_iter()
+            .find(|value| !matches!(value, Value::Str(_)));
+        match found {
+            Some(value) => refused(format!(
+                "Task failed: Invalid variable name '{name}' of type '{}'.",
+                value.type_name()
+            )),
+            None => TaskError::VariableName(name),
+        }
     }
 
     fn assert(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
@@ -330,6 +360,7 @@ impl Run<'_> {
     }
 
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
+        self.allow_delegation(cx)?;
         let args = self.json_args(cx)?;
         match args.get("data") {
             Some(data) if data == "crash" => {
@@ -351,6 +382,7 @@ impl Run<'_> {
         if check.unwrap_or(self.options.check) {
             return Ok(plain(json!({"skipped": true})));
         }
+        self.allow_delegation(cx)?;
         let since = Instant::now();
         deadline::sleep(Duration::from_secs(u64::try_from(delay).unwrap_or(0)));
         let elapsed = since.elapsed().as_secs();
@@ -415,6 +447,36 @@ impl Run<'_> {
             if let Some(name) = name.strip_prefix("ansible_") {
                 known.insert(name.to_owned(), value.clone());
             }
+        }
+    }
+
+    /// Takes in what runs before have found out.
+    pub(super) fn take_cached(&self) {
+        let Some(known) = &self.options.cached_facts else {
+            return;
+        };
+        let mut known = known.clone();
+        let gathered = known.shift_remove(GATHERED) == Some(Json::Bool(true));
+        self.gathered.set(gathered);
+        self.take(&NewVars::found(known));
+    }
+
+    /// Tells the controller what the runs to come are to know.
+    pub(super) fn keep_facts(&self) {
+        let Some(cached) = &self.vars.cached else {
+            return;
+        };
+        let mut facts = Map::new();
+        for (name, value) in cached.entries() {
+            facts.insert(name.value().to_string(), raw_json(&value));
+        }
+        if facts.is_empty() {
+            return;
+        }
+        facts.insert(GATHERED.to_owned(), Json::Bool(self.gathered.get()));
+        let answer = self.controller.borrow_mut().ask(Ask::KeepFacts { facts });
+        if let Answer::Refused { reason } = answer {
+            self.warn(format!("facts could not be kept: {reason}"), None);
         }
     }
 

@@ -12,7 +12,7 @@ use super::model::Task;
 use super::outcome::{Attempt, skipped, truth};
 use super::run::Run;
 use super::task_context::TaskContext;
-use super::task_error::{ConditionError, TaskError};
+use super::task_error::{ConditionError, TaskError, refused};
 use super::vars::VarScope;
 use crate::deadline;
 
@@ -60,7 +60,12 @@ impl Run<'_> {
                 .entry("exception")
                 .or_insert_with(unavailable);
         }
-        attempt.ignored = self.ignores_errors(cx);
+        attempt.ignored = match attempt.is("unreachable") {
+            true => self
+                .keyword_truth("ignore_unreachable", cx, |k| k.ignore_unreachable.clone())
+                .is_ok_and(|ignored| ignored.unwrap_or(false)),
+            false => self.ignores_errors(cx),
+        };
         attempt
     }
 
@@ -69,7 +74,12 @@ impl Run<'_> {
         // Where a task goes to is looked at before its conditions.
         match self.delegated(cx) {
             Ok(Some(host)) => {
-                let vars = Value::dict([(host.as_str(), self.delegated_vars(&host))]);
+                let own = self.delegated_vars(&host);
+                if !cx.scope.is_said("ansible_host") {
+                    let address = own.get("ansible_host").unwrap_or_default();
+                    cx.scope.local.set("ansible_host", address);
+                }
+                let vars = Value::dict([(host.as_str(), own)]);
                 cx.scope.local.set("ansible_delegated_vars", vars);
             }
             Ok(None) => {}
@@ -99,6 +109,14 @@ impl Run<'_> {
             let unknown = || json!("Task failed: Action failed: Unknown error.");
             attempt.fields.entry("msg").or_insert_with(unknown);
         }
+        match self.facts_go_to(cx) {
+            Ok(Some(host)) => {
+                let set = attempt.sets.iter_mut();
+                set.for_each(|new| new.host = Some(host.clone()));
+            }
+            Ok(None) => {}
+            Err(error) => return error.into(),
+        }
         for name in cx.enclosing.gathered(&task.keywords, |k| &k.notify) {
             match self.render(&name, cx.scope, cx.enclosing) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
@@ -106,6 +124,24 @@ impl Run<'_> {
             }
         }
         attempt
+    }
+
+    /// Returns the other host that the facts of a task are set for, if they are.
+    fn facts_go_to(&self, cx: &TaskContext<'_>) -> Result<Option<String>, TaskError> {
+        let delegates = self.keyword_truth("delegate_facts", cx, |k| k.delegate_facts.clone())?;
+        if !delegates.unwrap_or(false) {
+            return Ok(None);
+        }
+        let host = self.delegated(cx)?;
+        let host = host.filter(|host| self.is_another(host));
+        match host {
+            Some(host) if self.is_of_run(&host) && !self.is_on_controller() => {
+                Err(refused(format!(
+                    "`delegate_facts` for {host} is done where the play runs on this machine (`hosts: localhost`)"
+                )))
+            }
+            host => Ok(host),
+        }
     }
 
     /// Runs the action until `until` holds or the tries are used up.

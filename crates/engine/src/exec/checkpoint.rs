@@ -8,6 +8,7 @@ use amibake_protocol::event::Recap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::added_hosts::AddedHosts;
 use super::grouping::Grouping;
 use super::handlers::Waiting;
 use super::kept;
@@ -30,6 +31,7 @@ pub(super) struct Checkpoint {
     pub(super) vars: KeptVars,
     pub(super) module_facts: Map<String, Json>,
     pub(super) grouping: Grouping,
+    pub(super) added: AddedHosts,
     pub(super) recap: Recap,
     /// Tasks begun before the one that reboots.
     pub(super) index: u32,

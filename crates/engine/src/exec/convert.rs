@@ -157,6 +157,7 @@ fn whole_play(path: &Path) -> Play {
         argument_spec: None,
         strategy: None,
         serial: None,
+        order: None,
         prompts: Vec::new(),
         pre_tasks: Vec::new(),
         roles: Vec::new(),
@@ -194,6 +195,7 @@ fn play(read: &syntax::Play) -> Play {
             "vars_prompt" => play.prompts = list(node),
             "strategy" => play.strategy = Some(value(node)),
             "serial" => play.serial = Some(value(node)),
+            "order" => play.order = Some(value(node)),
             "validate_argspec" => play.argument_spec = Some(value(node)),
             _ => {}
         }

@@ -14,7 +14,7 @@ use super::handlers::Handlers;
 use super::model::{Block, Enclosing, Keywords, Node, Play, Task};
 use super::options::{Entry, Interruption};
 use super::role::Role;
-use super::run::{Run, Stop};
+use super::run::{FAILED_ELSEWHERE, Run, Stop};
 
 impl Run<'_> {
     /// Runs every entry until one fails, from where a reboot interrupted it if one did, and tells the recap.
@@ -24,7 +24,13 @@ impl Run<'_> {
         let error = begun.and_then(|()| self.entries()).err();
         let error = error.map(|stop| stop.0);
         let recap = self.recap.get();
-        self.emit(Event::Finished { recap, error });
+        self.keep_facts();
+        let elsewhere = error.as_deref() == Some(FAILED_ELSEWHERE);
+        self.emit(Event::Finished {
+            recap,
+            error,
+            elsewhere,
+        });
         recap
     }
 
@@ -39,6 +45,8 @@ impl Run<'_> {
             };
             super::magic::enter(self, dir.unwrap_or(Path::new("/")), vars);
             let passed = if number == from.0 { from.1 } else { 0 };
+            let first = usize::try_from(self.options.first_play).unwrap_or(usize::MAX);
+            let passed = passed.max(first);
             for (at, play) in convert::plays(self, entry)?.iter().enumerate().skip(passed) {
                 self.play_number.set((number, at));
                 if let Entry::Playbook { .. } = entry {
@@ -54,8 +62,7 @@ impl Run<'_> {
                 match flow {
                     Flow::Next | Flow::EndPlay | Flow::EndRole(_) => {}
                     Flow::Failed if !self.recap.get().has_failed() => {
-                        let why = "a task failed on another host, and any error is fatal for all";
-                        return Err(Stop(why.to_owned()));
+                        return Err(Stop(FAILED_ELSEWHERE.to_owned()));
                     }
                     Flow::Failed | Flow::Cancelled => return Ok(()),
                 }
@@ -85,9 +92,8 @@ impl Run<'_> {
         self.vars.play_roles.borrow_mut().clear();
         self.completed.borrow_mut().clear();
         self.take_prompted(play, &outside)?;
-        super::magic::check_strategy(self, play, &outside)?;
-        let mut hosts = self.hosts_of(play, &outside)?;
-        let turn = self.await_turn(number, &mut hosts)?;
+        super::magic::take_strategy(self, play, &outside)?;
+        let (mut hosts, turn) = self.await_turn(number, play, &outside)?;
         if turn != Flow::Next || !hosts.ours {
             return Ok(turn);
         }
@@ -115,15 +121,20 @@ impl Run<'_> {
         roles: &[Rc<Role>],
         enclosing: &Rc<Enclosing>,
     ) -> Result<Flow, Stop> {
-        let mut opening = self.at_part(0, || self.gather(play, enclosing))?;
+        let mut opening = match self.is_passed_over(play, roles, enclosing)? {
+            true => Flow::Next,
+            false => self.at_part(0, || self.gather(play, enclosing))?,
+        };
         if opening == Flow::Next {
             opening = self.at_part(1, || self.check_play(play, enclosing))?;
         }
         if opening != Flow::Next {
             return Ok(opening);
         }
-        let forced =
-            self.options.force_handlers || self.is_true(play.force_handlers.as_ref(), enclosing)?;
+        let forced = match &play.force_handlers {
+            said @ Some(_) => self.is_true(said.as_ref(), enclosing)?,
+            None => self.options.force_handlers,
+        };
         let first = || self.nodes(&play.pre_tasks, enclosing);
         let second = || {
             for (number, role) in roles.iter().enumerate() {
@@ -149,6 +160,29 @@ impl Run<'_> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// Returns whether `--start-at-task` passes over a whole play.
+    fn is_passed_over(
+        &self,
+        play: &Play,
+        roles: &[Rc<Role>],
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<bool, Stop> {
+        let Some(wanted) = self.start_at.borrow().clone() else {
+            return Ok(false);
+        };
+        for role in roles {
+            if self.role_names_start(role, enclosing, &wanted)? {
+                return Ok(false);
+            }
+        }
+        for nodes in [&play.pre_tasks, &play.tasks, &play.post_tasks] {
+            if self.names_start(nodes, enclosing, &wanted)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn gather(&self, play: &Play, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
@@ -269,6 +303,9 @@ impl Run<'_> {
     ) -> Result<Effects, Stop> {
         let is_behind = self.trail.borrow().is_behind();
         let done = self.task(task, enclosing, handler);
+        if let Some(stop) = self.broken.take() {
+            return Err(stop);
+        }
         if is_behind {
             return done; // an import, which stands where it stood
         }
@@ -283,7 +320,10 @@ impl Run<'_> {
 
     fn apply(&self, task: &Task, effects: Effects) -> Result<Flow, Stop> {
         for new in &effects.vars {
-            self.take(new);
+            match &new.host {
+                Some(host) => self.take_for(host, new)?,
+                None => self.take(new),
+            }
         }
         for (name, value) in effects.set {
             self.vars.set.set(&name, value);

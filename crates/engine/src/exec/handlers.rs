@@ -80,6 +80,11 @@ impl Handlers {
         self.flushing = flushing;
     }
 
+    /// Returns whether a flush is under way: what runs then are handlers.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.flushing
+    }
+
     /// Returns who waits.
     pub(super) fn waiting(&self) -> Waiting {
         let notified = (0..self.all.len()).filter(|at| self.all[*at].notified);

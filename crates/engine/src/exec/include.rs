@@ -78,6 +78,15 @@ impl Run<'_> {
             What::Tasks(file) => {
                 let path = self.task_file(&inner, &file)?;
                 let nodes = convert::tasks(self, &path)?;
+                let has_block = nodes.iter().any(|node| matches!(node, Node::Block(_)));
+                if has_block && self.handlers.borrow().is_flushing() {
+                    let wrong = Stop(format!(
+                        "{}: Using a block as a handler is not supported.",
+                        path.display()
+                    ));
+                    self.broken.replace(Some(wrong.clone()));
+                    return Err(wrong);
+                }
                 let name = path.to_string_lossy().into_owned();
                 Ok((Loaded::Tasks(nodes, beside(&inner, &path)), name))
             }
@@ -121,7 +130,7 @@ impl Run<'_> {
         how.public = args
             .get("public")
             .and_then(|p| eval::truth(&p))
-            .unwrap_or(true);
+            .unwrap_or(self.options.settings.private_role_vars != Some(true));
         let inner = imported(task, enclosing);
         Ok(Loaded::Role(roles::load(self, &used, &how, &inner)?, inner))
     }

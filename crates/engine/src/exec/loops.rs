@@ -278,6 +278,7 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
     let any = |flag: &str| attempts.iter().any(|a| a.is(flag));
     let all_skipped = attempts.iter().all(|a| a.is("skipped"));
     let failed = any("failed");
+    let unreachable = any("unreachable");
     let mut fields = Fields::new();
     let results: Vec<Json> = attempts
         .iter()
@@ -292,6 +293,9 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
     fields.insert("changed".to_owned(), json!(any("changed")));
     if failed {
         fields.insert("failed".to_owned(), json!(true));
+    }
+    if unreachable {
+        fields.insert("unreachable".to_owned(), json!(true));
     }
     let msg = match (all_skipped, failed) {
         (true, _) => "All items skipped",
@@ -321,9 +325,9 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
         attempts.iter().any(|a| a.censored),
         attempts
             .iter()
-            .filter(|a| a.is("failed"))
+            .filter(|a| a.is("failed") || a.is("unreachable"))
             .all(|a| a.ignored)
-            && failed,
+            && (failed || unreachable),
     );
     for attempt in attempts {
         own.items.push(attempt.own);

@@ -7,7 +7,7 @@ use amibake_playbook::hosts::Groups;
 use amibake_playbook::names::bare;
 use amibake_playbook::syntax::STRATEGIES;
 use amibake_playbook::template::{Nowhere, Templar};
-use amibake_playbook::value::{Dict, Value};
+use amibake_playbook::value::{Dict, Key, Value};
 use amibake_protocol::job::ImplicitLocalhost;
 use serde_json::{Map, Value as Json};
 
@@ -15,6 +15,7 @@ use super::model::{Enclosing, Play};
 use super::play_hosts::PlayHosts;
 use super::role::Role;
 use super::run::{Run, Stop};
+use super::vars::merged_values;
 
 /// Where a controller has its Python; Ansible's is the one that it runs by.
 const PYTHON: &str = "/usr/bin/python3";
@@ -56,6 +57,7 @@ pub(super) fn set(run: &Run<'_>) {
     add(&run.vars.inventory, &options.group_vars);
     add(&run.vars.inventory, &options.host_vars);
     add(&run.vars.extra, &options.extra_vars);
+    run.take_cached();
     set_connection(run);
     set_hosts(run);
 }
@@ -87,7 +89,15 @@ pub(super) fn regroup(run: &Run<'_>) {
 /// Returns the groups of the host, parents before their children, without `all`.
 fn group_names(run: &Run<'_>) -> Vec<String> {
     let known = &run.options.group_names;
-    [known.clone(), run.grouping.borrow().names(known)].concat()
+    let mut names = [known.clone(), run.grouping.borrow().names(known)].concat();
+    let added = run.added.borrow();
+    let own = added.get(&run.options.inventory_hostname);
+    for group in own.into_iter().flat_map(|own| &own.groups) {
+        if !names.contains(group) {
+            names.push(group.clone());
+        }
+    }
+    names
 }
 
 /// Sets what Ansible says of a connection where neither the inventory nor a task does.
@@ -136,28 +146,43 @@ fn set_hosts(run: &Run<'_>) {
         ImplicitLocalhost::This => true,
     });
     for name in groups(run).get("all").into_iter().flatten() {
-        let known = options.others.get(name).map(|other| {
-            let own = vars.magic.copy();
-            own.set("inventory_hostname", Value::str(name));
-            let short = name.split('.').next().unwrap_or_default();
-            own.set("inventory_hostname_short", Value::str(short));
-            own.set("group_names", texts(&other.group_names));
-            for (name, value) in vars.extra.entries() {
-                own.insert(name, value);
-            }
-            for (name, value) in &other.vars {
-                if !vars.extra.has(name) {
-                    own.set(name, Value::from_authored_json(value));
-                }
-            }
-            Value::Dict(rendered(&own))
-        });
-        if let Some(known) = known {
-            vars.hosts.set(name, known);
-        } else if *name == options.inventory_hostname {
-            vars.hosts.set(name, Value::None);
+        set_host(run, name);
+    }
+}
+
+/// Sets what is known of a host: what the inventory says of it, and what the run has added.
+pub(super) fn set_host(run: &Run<'_>, name: &str) {
+    let (options, vars) = (run.options, &run.vars);
+    let (other, added) = (options.others.get(name), run.added.borrow());
+    let added = added.get(name);
+    if name == options.inventory_hostname {
+        return vars.hosts.set(name, Value::None);
+    }
+    if other.is_none() && added.is_none() {
+        return;
+    }
+    let own = vars.magic.copy();
+    own.set("inventory_hostname", Value::str(name));
+    let short = name.split('.').next().unwrap_or_default();
+    own.set("inventory_hostname_short", Value::str(short));
+    let mut names = other.map_or_else(Vec::new, |other| other.group_names.clone());
+    names.extend(added.into_iter().flat_map(|added| added.groups.clone()));
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        names.push("ungrouped".to_owned());
+    }
+    own.set("group_names", texts(&names));
+    for (name, value) in vars.extra.entries() {
+        own.insert(name, value);
+    }
+    let said = other.into_iter().flat_map(|other| &other.vars);
+    for (name, value) in said.chain(added.into_iter().flat_map(|added| &added.vars)) {
+        if !vars.extra.has(name) {
+            own.set(name, Value::from_authored_json(value));
         }
     }
+    vars.hosts.set(name, Value::Dict(rendered(&own)));
 }
 
 /// Returns variables rendered among themselves; what fails says so where it is used.
@@ -187,6 +212,7 @@ pub(super) fn groups(run: &Run<'_>) -> Groups {
         .or_insert_with(|| if is_alone { host() } else { Vec::new() });
     let grouping = run.grouping.borrow();
     grouping.fill(&mut groups, &options.inventory_hostname);
+    run.added.borrow().fill(&mut groups);
     groups
 }
 
@@ -237,7 +263,9 @@ fn set_beside(run: &Run<'_>, folder: &Path) {
     };
     groups.for_each(|name| read("group_vars", name));
     // What the inventory says of the host itself is nearer than what is said of any group.
-    add(&run.vars.beside, &run.options.host_vars);
+    for (name, value) in &run.options.host_vars {
+        put_beside(run, Key::authors(name), Value::from_authored_json(value));
+    }
     read("host_vars", host);
 }
 
@@ -271,10 +299,21 @@ fn read_beside(run: &Run<'_>, path: &Path) -> Result<(), Stop> {
     }
     for file in found {
         for (key, value) in super::convert::variables(run, &file)?.entries() {
-            run.vars.beside.insert(key, value);
+            put_beside(run, key, value);
         }
     }
     Ok(())
+}
+
+/// Sets a variable over a weaker one of the same name, or adds it to that.
+fn put_beside(run: &Run<'_>, name: Key, value: Value) {
+    let beside = &run.vars.beside;
+    let weaker = beside.get_key(&name).filter(|_| run.vars.merges);
+    let value = match weaker {
+        Some(weaker) => merged_values(&weaker, value),
+        None => value,
+    };
+    beside.insert(name, value);
 }
 
 /// Sets what a play is called.
@@ -319,21 +358,25 @@ pub(super) fn role_names(run: &Run<'_>, roles: &[Rc<Role>]) {
     magic.set("ansible_role_names", texts(&all));
 }
 
-/// Refuses a strategy that a template names and that there is not.
-pub(super) fn check_strategy(
+/// Takes in how the hosts of a play go together. Refuses a strategy that a template names and that there is not.
+pub(super) fn take_strategy(
     run: &Run<'_>,
     play: &Play,
     enclosing: &Rc<Enclosing>,
 ) -> Result<(), Stop> {
-    let Some(strategy) = &play.strategy else {
-        return Ok(());
+    let usual = run.options.settings.strategy.as_deref();
+    let usual = usual.unwrap_or("linear");
+    let rendered = match &play.strategy {
+        Some(strategy) => run
+            .render(strategy, &run.vars.scope_of_play(), enclosing)
+            .map_err(|e| Stop(e.to_string()))?,
+        None => Value::None,
     };
-    let rendered = run.render(strategy, &run.vars.scope_of_play(), enclosing);
-    let rendered = rendered.map_err(|e| Stop(e.to_string()))?;
-    if matches!(rendered, Value::None | Value::Omit) {
-        return Ok(());
-    }
-    let name = rendered.to_string();
+    let name = match rendered {
+        Value::None | Value::Omit => usual.to_owned(),
+        strategy => strategy.to_string(),
+    };
+    run.in_step.set(bare(&name) == "linear");
     match STRATEGIES.contains(&bare(&name)) {
         true => Ok(()),
         false => Err(Stop(format!(

@@ -13,6 +13,8 @@
 //! - flow: the walk, the only recursion, which applies them.
 
 mod actions;
+mod add_host;
+mod added_hosts;
 mod argument_spec;
 mod attempt;
 mod checkpoint;
@@ -45,6 +47,7 @@ mod meta;
 mod model;
 mod module_call;
 mod notify;
+mod once;
 mod options;
 mod outcome;
 mod own_args;

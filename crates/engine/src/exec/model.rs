@@ -22,9 +22,13 @@ pub(super) struct Keywords {
     pub(super) check_mode: Option<Value>,
     pub(super) diff: Option<Value>,
     pub(super) ignore_errors: Option<Value>,
+    pub(super) ignore_unreachable: Option<Value>,
     pub(super) any_errors_fatal: Option<Value>,
     pub(super) no_log: Option<Value>,
     pub(super) delegate_to: Option<Value>,
+    pub(super) delegate_facts: Option<Value>,
+    pub(super) run_once: Option<Value>,
+    pub(super) throttle: Option<Value>,
     pub(super) timeout: Option<Value>,
     pub(super) collections: Vec<Value>,
     pub(super) notify: Vec<Value>,
@@ -41,9 +45,13 @@ impl Keywords {
             "check_mode" => &mut self.check_mode,
             "diff" => &mut self.diff,
             "ignore_errors" => &mut self.ignore_errors,
+            "ignore_unreachable" => &mut self.ignore_unreachable,
             "any_errors_fatal" => &mut self.any_errors_fatal,
             "no_log" => &mut self.no_log,
             "delegate_to" => &mut self.delegate_to,
+            "delegate_facts" => &mut self.delegate_facts,
+            "run_once" => &mut self.run_once,
+            "throttle" => &mut self.throttle,
             "timeout" => &mut self.timeout,
             "name" => {
                 self.name = Some(value).filter(|name| !matches!(name, Value::None));
@@ -182,6 +190,7 @@ pub(super) struct Play {
     pub(super) force_handlers: Option<Value>,
     pub(super) strategy: Option<Value>,
     pub(super) serial: Option<Value>,
+    pub(super) order: Option<Value>,
     /// `vars_prompt`.
     pub(super) prompts: Vec<Value>,
     /// `validate_argspec`: the spec's name, or whether the play's is it.

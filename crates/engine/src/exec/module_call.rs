@@ -204,23 +204,26 @@ impl Run<'_> {
     }
 
     /// Refuses a call of a module elsewhere.
-    fn allow_delegation(&self, cx: &TaskContext<'_>) -> Result<(), TaskError> {
+    pub(super) fn allow_delegation(&self, cx: &TaskContext<'_>) -> Result<(), TaskError> {
+        let own = &self.options.inventory_hostname;
+        let delegated = self.delegated(cx)?;
+        let host = delegated.as_ref().unwrap_or(own);
+        if host != own && self.is_on_controller() && self.is_this_machine(host) {
+            return Ok(());
+        }
+        if let Some(why) = &self.options.unreachable {
+            return Err(TaskError::Unreachable(why.clone()));
+        }
         if self.options.untouched {
-            let host = &self.options.inventory_hostname;
-            let why = format!("{host} was not connected to, as nothing was to be done on it");
+            let why = format!("{own} was not connected to, as nothing was to be done on it");
             return Err(refused(why));
         }
-        let Some(host) = self.delegated(cx)? else {
-            return Ok(());
-        };
-        let here = host == self.options.inventory_hostname
-            || (self.options.local && self.options.local_hosts.contains(&host));
-        if here {
-            return Ok(());
+        match host == own {
+            true => Ok(()),
+            false => Err(refused(format!(
+                "delegate_to: {host} is not supported: every host runs by itself"
+            ))),
         }
-        Err(refused(format!(
-            "delegate_to: {host} is not supported: every host runs by itself"
-        )))
     }
 
     /// Opens what a request sends: `src`, and the files of a form by the names of their fields.

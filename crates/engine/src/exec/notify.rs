@@ -9,10 +9,15 @@ impl Run<'_> {
         for name in names {
             let found = self.find_handlers(name);
             if found.is_empty() {
-                return Err(Stop(format!(
+                let wrong = format!(
                     "The requested handler '{name}' was not found in either the main handlers list nor in the \
                      listening handlers list"
-                )));
+                );
+                if !self.options.settings.passes_missing_handlers {
+                    return Err(Stop(wrong));
+                }
+                self.warn(wrong, None);
+                continue;
             }
             self.handlers.borrow_mut().notify(name, &found);
         }

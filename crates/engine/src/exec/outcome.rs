@@ -107,6 +107,11 @@ impl Attempt {
         truth(&self.fields, flag)
     }
 
+    /// Returns whether it failed, or never came to the machine.
+    pub(super) fn is_lost(&self) -> bool {
+        self.has_failed() || self.is("unreachable")
+    }
+
     /// Returns whether it counts as a failure: `failed_when` has the last word, also over an `until` that was
     /// used up.
     pub(super) fn has_failed(&self) -> bool {
@@ -153,6 +158,17 @@ impl From<Fields> for Attempt {
 
 impl From<TaskError> for Attempt {
     fn from(error: TaskError) -> Self {
+        if let TaskError::Unreachable(_) = error {
+            let mut fields = Fields::new();
+            fields.insert("unreachable".to_owned(), json!(true));
+            fields.insert("msg".to_owned(), json!(error.to_string()));
+            fields.insert("changed".to_owned(), json!(false));
+            return Self {
+                fields,
+                raised: true,
+                ..Self::default()
+            };
+        }
         Self {
             raised: true,
             ..Self::failed(error.to_string())
@@ -227,8 +243,8 @@ pub(super) fn shown_diff(diff: &[Diff], censored: bool) -> Vec<Diff> {
 /// Returns what an item of a loop came to.
 pub(super) fn item_status(attempt: &Attempt) -> Status {
     match () {
-        () if attempt.has_failed() && attempt.ignored => Status::Ignored,
-        () if attempt.has_failed() => Status::Failed,
+        () if attempt.is_lost() && attempt.ignored => Status::Ignored,
+        () if attempt.is_lost() => Status::Failed,
         () if attempt.is("skipped") => Status::Skipped,
         () if attempt.is("changed") => Status::Changed,
         () => Status::Ok,

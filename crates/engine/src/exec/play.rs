@@ -45,6 +45,8 @@ impl Run<'_> {
             keywords: Keywords {
                 name: Some(Value::str("Gathering Facts")),
                 tags: always,
+                // Facts of one host are nobody else's.
+                run_once: Some(Value::Bool(false)),
                 ..Keywords::default()
             },
             args,

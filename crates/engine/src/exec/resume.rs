@@ -34,6 +34,7 @@ impl Run<'_> {
             },
             module_facts: self.module_facts.borrow().clone(),
             grouping: self.grouping.borrow().clone(),
+            added: self.added.borrow().clone(),
             recap: self.recap.get(),
             index: self.index.get().saturating_sub(1),
             stepping: self.stepping.get(),
@@ -62,6 +63,7 @@ impl Run<'_> {
         }
         self.module_facts.replace(checkpoint.module_facts.clone());
         self.grouping.replace(checkpoint.grouping.clone());
+        self.added.replace(checkpoint.added.clone());
         magic::set_groups(self);
         let begun = checkpoint.begun.clone();
         self.gathered.set(begun.gathered);

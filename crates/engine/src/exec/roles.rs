@@ -41,7 +41,7 @@ pub(super) fn load_all(
     enclosing: &Rc<Enclosing>,
 ) -> Result<Vec<Rc<Role>>, Stop> {
     let how = Use {
-        public: true,
+        public: run.options.settings.private_role_vars != Some(true),
         ..Use::default()
     };
     play.roles
@@ -70,6 +70,7 @@ pub(super) fn load(
         let given = how.from.iter().find(|(k, _)| *k == kind);
         given.map_or_else(|| "main".to_owned(), |(_, stem)| stem.clone())
     };
+    stay_inside(run, used, &name, &path, how)?;
     let mut role = Role {
         name: shown_name(&path, &name),
         defaults: variables(run, &path.join("defaults"), &from("defaults"))?,
@@ -144,6 +145,33 @@ pub(super) fn load(
             .push(load(run, dependency, &inner, enclosing)?);
     }
     Ok(Rc::new(role))
+}
+
+/// Refuses files of a role that lie elsewhere. As with Ansible, nothing rescues that.
+fn stay_inside(
+    run: &Run<'_>,
+    used: &RoleUse,
+    name: &str,
+    path: &Path,
+    how: &Use,
+) -> Result<(), Stop> {
+    for (kind, stem) in &how.from {
+        let folder = path.join(kind);
+        let file = folder.join(stem);
+        if search::normal(&file).starts_with(search::normal(&folder)) {
+            continue;
+        }
+        let wrong = Stop(format!(
+            "{}:{}: Failed loading '{}' for role ({name}) as it is not inside the expected role path: '{}'",
+            used.place.file,
+            used.place.line,
+            file.display(),
+            folder.display()
+        ));
+        run.broken.replace(Some(wrong.clone()));
+        return Err(wrong);
+    }
+    Ok(())
 }
 
 /// What a dependency needs to know of the role that asks for it.

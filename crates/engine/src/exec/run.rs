@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use amibake_playbook::tags::Selection;
+use amibake_playbook::value::Dict;
 use amibake_protocol::event::{Event, Place, Recap};
 
+use super::added_hosts::AddedHosts;
 use super::checkpoint::{Begun, Interrupted, Progress};
 use super::executor::Executor;
 use super::grouping::Grouping;
@@ -22,6 +24,10 @@ use crate::worker::Workers;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Stop(pub(super) String);
+
+/// What is said where a failure on one host is everybody's.
+pub(super) const FAILED_ELSEWHERE: &str =
+    "a task failed on another host, and any error is fatal for all";
 
 impl Stop {
     /// Returns what is said of a task whose words `no_log` hides.
@@ -57,6 +63,10 @@ pub(super) struct Run<'a> {
     pub(super) ended: Cell<Option<u32>>,
     /// Whether others run the play at the same time.
     pub(super) accompanied: Cell<bool>,
+    /// Those who run the play at the same time, or would if they had not failed, in its order.
+    pub(super) batch: RefCell<Vec<String>>,
+    /// Whether they go from task to task together where a task asks for that: by `strategy: linear`.
+    pub(super) in_step: Cell<bool>,
     /// The play or task at hand.
     pub(super) at: RefCell<Place>,
     /// The folder of the playbook that is run.
@@ -88,6 +98,10 @@ pub(super) struct Run<'a> {
     pub(super) interrupted: RefCell<Option<Interrupted>>,
     /// What `group_by` has made.
     pub(super) grouping: RefCell<Grouping>,
+    /// What ends the run when the task at hand has ended, whatever may rescue that.
+    pub(super) broken: RefCell<Option<Stop>>,
+    /// What `add_host` has made.
+    pub(super) added: RefCell<AddedHosts>,
     /// The folder of the entry at hand, whose `group_vars` and `host_vars` hold.
     pub(super) entry_dir: RefCell<PathBuf>,
     /// Whether `gather_facts` has run, and nothing was forgotten since.
@@ -108,7 +122,12 @@ impl<'a> Run<'a> {
             project,
             options,
             controller: RefCell::new(controller),
-            vars: Vars::default(),
+            vars: Vars {
+                merges: options.settings.merges_mappings,
+                facts_apart: options.settings.facts_apart,
+                cached: options.cached_facts.is_some().then(Dict::new),
+                ..Vars::default()
+            },
             tags: Selection::new(&options.tags, &options.skip_tags),
             recap: Cell::new(Recap::default()),
             index: Cell::new(0),
@@ -116,6 +135,8 @@ impl<'a> Run<'a> {
             position: RefCell::default(),
             ended: Cell::new(None),
             accompanied: Cell::new(false),
+            batch: RefCell::default(),
+            in_step: Cell::new(true),
             at: RefCell::new(Place {
                 file: String::new(),
                 line: 0,
@@ -136,6 +157,8 @@ impl<'a> Run<'a> {
             progress: RefCell::default(),
             interrupted: RefCell::default(),
             grouping: RefCell::default(),
+            broken: RefCell::default(),
+            added: RefCell::default(),
             entry_dir: RefCell::default(),
             gathered: Cell::new(false),
             begun: RefCell::default(),

@@ -14,6 +14,7 @@ use amibake_protocol::event::Event;
 use super::actions::does;
 use super::effects::{Effects, Flow, Loaded};
 use super::model::{Enclosing, Node, Task};
+use super::role::Role;
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
 use super::task_error::TaskError;
@@ -67,7 +68,7 @@ impl Run<'_> {
         if !handler && !self.is_confirmed(&cx) {
             return Ok(Effects::default());
         }
-        Ok(self.ordinary(cx, handler))
+        self.in_turn(cx, handler)
     }
 
     /// Returns the task with the module that a template names, if one does. What cannot be rendered fails it.
@@ -131,7 +132,7 @@ impl Run<'_> {
         });
     }
 
-    fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Effects {
+    pub(super) fn ordinary(&self, mut cx: TaskContext<'_>, handler: bool) -> Effects {
         self.begin(&mut cx, handler);
         let start = Instant::now();
         let ended = self.perform(&cx);
@@ -186,6 +187,73 @@ impl Run<'_> {
         Ok(false)
     }
 
+    /// Returns whether one of these tasks is the one that `--start-at-task` names. As with Ansible, what includes bring
+    /// is not looked at.
+    pub(super) fn names_start(
+        &self,
+        nodes: &[Node],
+        enclosing: &Rc<Enclosing>,
+        wanted: &str,
+    ) -> Result<bool, Stop> {
+        for node in nodes {
+            let found = match node {
+                Node::Task(task) => {
+                    let cx = TaskContext {
+                        task,
+                        enclosing,
+                        scope: &self.scope(task, enclosing),
+                        index: self.index.get(),
+                    };
+                    match bare(&task.action) {
+                        "import_tasks" => {
+                            let (nodes, inner) = self.imported_tasks(&cx)?;
+                            self.names_start(&nodes, &inner, wanted)?
+                        }
+                        "import_role" => match self.imported_role(&cx)? {
+                            Loaded::Role(role, inner) => {
+                                self.role_names_start(&role, &inner, wanted)?
+                            }
+                            Loaded::Tasks(nodes, inner) => {
+                                self.names_start(&nodes, &inner, wanted)?
+                            }
+                        },
+                        _ => self.is_called(&cx, wanted),
+                    }
+                }
+                Node::Block(block) => {
+                    let inner = enclosing.inner(block.keywords.clone());
+                    self.names_start(&block.tasks, &inner, wanted)?
+                        || self.names_start(&block.always, &inner, wanted)?
+                }
+            };
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn role_names_start(
+        &self,
+        role: &Rc<Role>,
+        enclosing: &Rc<Enclosing>,
+        wanted: &str,
+    ) -> Result<bool, Stop> {
+        let inner = super::roles::surroundings(role, enclosing);
+        for dependency in &role.dependencies {
+            if self.role_names_start(dependency, &inner, wanted)? {
+                return Ok(true);
+            }
+        }
+        self.names_start(&role.tasks, &inner, wanted)
+    }
+
+    fn is_called(&self, cx: &TaskContext<'_>, wanted: &str) -> bool {
+        let full = self.task_name(cx);
+        let short = full.rsplit(" : ").next().unwrap_or(&full);
+        fnmatch(wanted, &full) || fnmatch(wanted, short)
+    }
+
     fn is_selected(&self, cx: &TaskContext<'_>) -> Result<bool, Stop> {
         let mut tags = BTreeSet::new();
         for tag in cx.enclosing.gathered(&cx.task.keywords, |k| &k.tags) {
@@ -203,9 +271,7 @@ impl Run<'_> {
         let Some(wanted) = self.start_at.borrow().clone() else {
             return false;
         };
-        let full = self.task_name(cx);
-        let short = full.rsplit(" : ").next().unwrap_or(&full).to_owned();
-        let found = [full, short].iter().any(|name| fnmatch(&wanted, name));
+        let found = self.is_called(cx, &wanted);
         if found {
             self.start_at.replace(None);
         }

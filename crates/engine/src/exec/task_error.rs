@@ -48,6 +48,9 @@ pub(super) enum TaskError {
         /// `bool`, `int`, `float`.
         wanted: &'static str,
     },
+    /// The machine is not there.
+    #[error("Failed to connect to the host via ssh: {0}")]
+    Unreachable(String),
     /// What a loop goes over.
     #[error("{0}")]
     Unlisted(String),

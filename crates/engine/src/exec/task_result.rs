@@ -23,15 +23,19 @@ impl Run<'_> {
         let found = ended.includes.clone();
         let loaded = self.load_all(cx, &mut ended);
         let (failed, skipped) = (ended.has_failed(), ended.is("skipped"));
+        let ran = failed || !(skipped || ended.is("unreachable"));
         let mut effects = Effects::default();
         if let Some(name) = &cx.task.register {
             effects.set.push((name.clone(), registered(&ended)));
         }
-        if let Some(role) = cx.enclosing.role.as_ref().filter(|_| !skipped || failed) {
+        if let Some(role) = cx.enclosing.role.as_ref().filter(|_| ran) {
             role.ran.set(true);
         }
         let status = self.status(&ended);
         match ended.unread {
+            0 if status == Status::Failed && !failed => {
+                self.count(|recap| recap.unreachable = 1);
+            }
             0 => self.count_task(status, ended.is("changed"), loaded.len()),
             unread => self.count_unread(unread),
         }
@@ -48,6 +52,8 @@ impl Run<'_> {
             elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
         match status {
+            // As Ansible: who cannot be reached takes part no more, and nothing rescues that.
+            Status::Failed if !failed => effects.flow = Flow::Cancelled,
             Status::Failed | Status::Rescued => effects.flow = Flow::Failed,
             Status::Changed => {
                 effects.vars = ended.sets;
@@ -98,6 +104,10 @@ impl Run<'_> {
     fn status(&self, ended: &Attempt) -> Status {
         let failed = ended.has_failed();
         match () {
+            () if ended.is("unreachable") && !failed => match ended.ignored {
+                true => Status::Ignored,
+                false => Status::Failed,
+            },
             () if failed && ended.ignored => Status::Ignored,
             () if failed && self.rescuers.get() > 0 => Status::Rescued,
             () if failed => Status::Failed,

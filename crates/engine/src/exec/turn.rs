@@ -1,11 +1,12 @@
 //! Several hosts go from play to play together, as with Ansible: the controller says when the next one begins.
 //! Within a play each host runs by itself, but for the tasks whose failure is everybody's.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 use amibake_playbook::hosts::{self, Matched, PatternError};
 use amibake_playbook::value::Value;
-use amibake_protocol::ask::{Answer, Ask, Turn};
+use amibake_protocol::ask::{Ask, Turn};
 use amibake_protocol::job::ImplicitLocalhost;
 
 use super::effects::{Effects, Flow};
@@ -26,7 +27,7 @@ impl Run<'_> {
         let own = &options.inventory_hostname;
         let scope = self.vars.scope_of_play();
         let hosts = self.render(&play.hosts, &scope, enclosing);
-        if options.every_play && options.localhost == ImplicitLocalhost::Absent {
+        if self.means_all_hosts() && options.localhost == ImplicitLocalhost::Absent {
             let patterns = hosts.map_or_else(|_| Vec::new(), |hosts| eval::texts(&hosts));
             let grouping = self.grouping.borrow();
             let ours = !grouping.leaves_out(&patterns);
@@ -34,7 +35,7 @@ impl Run<'_> {
                 true => vec![own.clone()],
                 false => options.together.clone(),
             };
-            return Ok(PlayHosts::new(ours, all));
+            return Ok(PlayHosts::new(ours, self.in_order(play, all, enclosing)?));
         }
         let hosts = hosts.map_err(|e| Stop(e.to_string()))?;
         let matched = self.matched(&eval::texts(&hosts))?;
@@ -50,8 +51,12 @@ impl Run<'_> {
         if matched.controller && !options.limited {
             all.push(hosts::LOCALHOST.to_owned());
         }
-        let takes_part = |name: &String| name == own || options.together.contains(name);
+        let added = self.added.borrow();
+        let takes_part = |name: &String| {
+            name == own || options.together.contains(name) || added.get(name).is_some()
+        };
         all.retain(takes_part);
+        let all = self.in_order(play, all, enclosing)?;
         let ours = match options.localhost {
             ImplicitLocalhost::This => matched.controller && !options.limited,
             ImplicitLocalhost::Absent | ImplicitLocalhost::Beside => all.contains(own),
@@ -59,9 +64,53 @@ impl Run<'_> {
         Ok(PlayHosts::new(ours, all))
     }
 
+    /// Returns hosts in the order that a play asks for.
+    fn in_order(
+        &self,
+        play: &Play,
+        mut hosts: Vec<String>,
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<Vec<String>, Stop> {
+        let Some(order) = &play.order else {
+            return Ok(hosts);
+        };
+        let order = self.render(order, &self.vars.scope_of_play(), enclosing);
+        let order = order.map_err(|e| Stop(e.to_string()))?;
+        if matches!(order, Value::None | Value::Omit) {
+            return Ok(hosts);
+        }
+        match order.to_string().as_str() {
+            "inventory" => {}
+            "reverse_inventory" => hosts.reverse(),
+            "sorted" => hosts.sort(),
+            "reverse_sorted" => hosts.sort_by(|a, b| b.cmp(a)),
+            // All hosts come to the same order.
+            "shuffle" => hosts.sort_by_key(|host| {
+                let mut hasher = DefaultHasher::new();
+                (self.options.shuffle_seed, host).hash(&mut hasher);
+                hasher.finish()
+            }),
+            other => {
+                let place = &play.place;
+                return Err(Stop(format!(
+                    "{}:{}: Invalid 'order' specified for inventory hosts: {other}",
+                    place.file, place.line
+                )));
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// Returns whether every name that is not `localhost` means the hosts that were named without an inventory. Where
+    /// the run itself has made one, names are its.
+    fn means_all_hosts(&self) -> bool {
+        let has_own = self.options.local && !self.added.borrow().is_empty();
+        self.options.every_play && !has_own
+    }
+
     /// Returns which hosts patterns name. Without an inventory, all but `localhost` are the hosts there are.
     pub(super) fn matched(&self, patterns: &[String]) -> Result<Matched, Stop> {
-        if !self.options.every_play {
+        if !self.means_all_hosts() {
             return hosts::matching(&groups(self), patterns).map_err(|e| Stop(told(&e)));
         }
         let (controller, elsewhere) = hosts::kinds(patterns);
@@ -73,19 +122,36 @@ impl Run<'_> {
         })
     }
 
-    /// Waits until the other hosts have come as far as to the play of this number.
-    pub(super) fn await_turn(&self, play: u32, hosts: &mut PlayHosts) -> Result<Flow, Stop> {
+    /// Waits until the other hosts have come as far as to the play of this number. Returns whom it is for, which what
+    /// they have told may change.
+    pub(super) fn await_turn(
+        &self,
+        number: u32,
+        play: &Play,
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<(PlayHosts, Flow), Stop> {
+        let mut hosts = self.hosts_of(play, enclosing)?;
         if self.options.together.is_empty() {
-            return Ok(Flow::Next);
+            return Ok((hosts, Flow::Next));
         }
-        let Some(turn) = self.ask_turn(play, None, hosts.ours)? else {
-            return Ok(Flow::Cancelled);
-        };
-        hosts.lose(&turn.gone);
-        Ok(match turn.goes_on {
-            true => Flow::Next,
-            false => Flow::Cancelled,
-        })
+        loop {
+            let took_part = hosts.ours;
+            let Some(turn) = self.ask_turn(number, None, took_part)? else {
+                return Ok((hosts, Flow::Cancelled));
+            };
+            if self.hear(&turn.news) {
+                hosts = self.hosts_of(play, enclosing)?;
+                if hosts.ours != took_part {
+                    continue;
+                }
+            }
+            hosts.lose(&turn.gone);
+            let flow = match turn.goes_on {
+                true => Flow::Next,
+                false => Flow::Cancelled,
+            };
+            return Ok((hosts, flow));
+        }
     }
 
     /// Waits until the batches before this host's have gone through the play. Nothing follows one that failed as a
@@ -100,6 +166,7 @@ impl Run<'_> {
         let batch = batches.iter().position(|batch| batch.contains(own));
         let batch = batch.unwrap_or_default();
         hosts.batch = batches.get(batch).cloned().unwrap_or_default();
+        self.batch.replace(hosts.batch.clone());
         hosts.batch.retain(|host| hosts.living.contains(host));
         self.accompanied.set(hosts.batch.len() > 1);
         if batch == 0 {
@@ -138,22 +205,12 @@ impl Run<'_> {
         batch: Option<u32>,
         takes_part: bool,
     ) -> Result<Option<Turn>, Stop> {
-        let ask = Ask::Turn {
+        self.ask_others(Ask::Turn {
             play,
             batch,
             takes_part,
             ended: self.ended.take(),
-        };
-        let answer = self.controller.borrow_mut().ask(ask);
-        match answer {
-            Answer::Value { value } => {
-                let turn = serde_json::from_value::<Turn>(value);
-                turn.map(Some).map_err(|e| not_awaited(&e.to_string()))
-            }
-            Answer::Refused { .. } if self.controller.borrow().cancelled() => Ok(None),
-            Answer::Refused { reason } => Err(not_awaited(&reason)),
-            Answer::File { .. } => Err(not_awaited("a file came instead of a word")),
-        }
+        })
     }
 }
 
@@ -186,20 +243,16 @@ impl Run<'_> {
             at: self.position.borrow().clone(),
             failed,
         };
-        let answer = self.controller.borrow_mut().ask(ask);
+        let on_any = self.ask_others::<bool>(ask);
         let mut effects = done?;
-        match answer {
-            Answer::Value { value } if value == true && !failed => {
+        match on_any? {
+            Some(true) if !failed => {
                 effects.walk.clear();
                 effects.found.clear();
                 effects.flow = Flow::Failed;
             }
-            Answer::Value { .. } => {}
-            Answer::Refused { .. } if self.controller.borrow().cancelled() => {
-                effects.flow = Flow::Cancelled;
-            }
-            Answer::Refused { reason } => return Err(not_awaited(&reason)),
-            Answer::File { .. } => return Err(not_awaited("a file came instead of a word")),
+            Some(_) => {}
+            None => effects.flow = Flow::Cancelled,
         }
         Ok(effects)
     }
@@ -217,7 +270,7 @@ impl Run<'_> {
     }
 }
 
-fn not_awaited(why: &str) -> Stop {
+pub(super) fn not_awaited(why: &str) -> Stop {
     Stop(format!("the other hosts cannot be waited for: {why}"))
 }
 

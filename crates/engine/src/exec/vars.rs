@@ -41,6 +41,12 @@ pub(super) struct Vars {
     pub(super) hosts: Dict,
     /// Whether `localhost` in `hostvars` is this host, too.
     pub(super) is_localhost: std::cell::Cell<bool>,
+    /// Facts by their own names, if they are kept for the runs to come.
+    pub(super) cached: Option<Dict>,
+    /// Whether mappings of one name are merged where levels come together.
+    pub(super) merges: bool,
+    /// Whether facts are in `ansible_facts` alone.
+    pub(super) facts_apart: bool,
     /// This play's `vars`.
     pub(super) play: Dict,
     /// This play's `vars_files`.
@@ -63,6 +69,8 @@ pub(super) struct NewVars {
     pub(super) facts: Dict,
     /// Facts for modules, which know no other variables.
     pub(super) module_facts: Map<String, Json>,
+    /// The host that they are set for, if it is another (`delegate_facts`).
+    pub(super) host: Option<String>,
 }
 
 /// What one task sees: levels, strongest first.
@@ -78,6 +86,7 @@ pub(super) struct VarScope {
     host: String,
     hosts: Dict,
     is_localhost: bool,
+    merges: bool,
 }
 
 /// Magic variables that depend on the play, which `hostvars` does not have.
@@ -149,6 +158,7 @@ impl Vars {
                 .map_or_else(String::new, |h| h.to_string()),
             hosts: self.hosts.clone(),
             is_localhost: self.is_localhost.get(),
+            merges: self.merges,
             ..VarScope::default()
         }
     }
@@ -212,13 +222,22 @@ impl Vars {
     pub(super) fn add(&self, new: &NewVars) {
         fill(&self.set, &new.set);
         fill(&self.included, &new.included);
-        add_facts(&new.facts, &self.facts, &self.injected);
+        if let Some(cached) = &self.cached {
+            fill(cached, &new.facts);
+        }
+        match self.facts_apart {
+            true => add_facts(&new.facts, &self.facts, &Dict::new()),
+            false => add_facts(&new.facts, &self.facts, &self.injected),
+        }
     }
 
     /// Forgets all facts (`meta: clear_facts`).
     pub(super) fn clear_facts(&self) {
         self.facts.clear();
         self.injected.clear();
+        if let Some(cached) = &self.cached {
+            cached.clear();
+        }
     }
 }
 
@@ -327,17 +346,30 @@ impl VarScope {
         if let Some(value) = self.local.get(name) {
             return Some(value);
         }
-        self.levels.iter().find_map(|level| level.get(name))
+        match self.merges {
+            false => self.levels.iter().find_map(|level| level.get(name)),
+            true => self
+                .levels
+                .iter()
+                .rev()
+                .filter_map(|level| level.get(name))
+                .reduce(|weaker, stronger| merged_values(&weaker, stronger)),
+        }
+    }
+
+    /// Returns whether somebody has set a variable, the task itself aside.
+    pub(super) fn is_said(&self, name: &str) -> bool {
+        self.levels.iter().any(|level| level.has(name))
     }
 
     /// Every variable in one mapping: what `vars` shows.
     fn merged(&self) -> Dict {
-        merged(&self.levels, &self.facts)
+        merged(&self.levels, &self.facts, self.merges)
     }
 
     /// What `hostvars` shows of all hosts.
     fn hostvars(&self) -> Dict {
-        let own = merged(&self.of_host, &self.facts);
+        let own = merged(&self.of_host, &self.facts, self.merges);
         for name in OF_PLAY {
             own.remove(&Key::from(*name));
         }
@@ -350,10 +382,34 @@ impl VarScope {
     }
 }
 
-fn merged(levels: &[Dict], facts: &Dict) -> Dict {
+/// Returns one value over another of the same name: mappings have what either has.
+pub(super) fn merged_values(weaker: &Value, stronger: Value) -> Value {
+    match (weaker, &stronger) {
+        (Value::Dict(weaker), Value::Dict(over)) => {
+            let all = weaker.copy();
+            for (key, value) in over.entries() {
+                let value = match weaker.get_key(&key) {
+                    Some(known) => merged_values(&known, value),
+                    None => value,
+                };
+                all.insert(key, value);
+            }
+            Value::Dict(all)
+        }
+        _ => stronger,
+    }
+}
+
+fn merged(levels: &[Dict], facts: &Dict, merges: bool) -> Dict {
     let all = Dict::new();
     for level in levels.iter().rev() {
-        fill(&all, level);
+        match merges {
+            false => fill(&all, level),
+            true => {
+                let known = merged_values(&Value::Dict(all.copy()), Value::Dict(level.clone()));
+                fill(&all, known.as_dict().unwrap_or(level));
+            }
+        }
     }
     all.set("ansible_facts", Value::Dict(facts.clone()));
     all

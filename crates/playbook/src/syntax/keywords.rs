@@ -117,8 +117,8 @@ pub const KEYWORDS: &[Keyword] = &[
     keyword(
         "delegate_facts",
         DELEGATING,
-        NoEffect,
-        "a task is delegated to its own host only",
+        Works,
+        "for other hosts of the run where the play runs on this machine",
     ),
     keyword(
         "delegate_to",
@@ -150,8 +150,8 @@ pub const KEYWORDS: &[Keyword] = &[
     keyword(
         "ignore_unreachable",
         ALL,
-        NoEffect,
-        "tasks run on the host itself, which they cannot fail to reach",
+        Works,
+        "a host that cannot be connected to runs what does not touch it",
     ),
     keyword(
         "import_playbook",
@@ -178,7 +178,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "also hides what templates put into the name of the task",
     ),
     keyword("notify", &[Block, Task, Handler], Works, ""),
-    keyword("order", &[Play], OneHost, ""),
+    keyword("order", &[Play], Works, ""),
     keyword("poll", TASKS, Partly, "see `async`"),
     keyword(
         "port",
@@ -199,7 +199,12 @@ pub const KEYWORDS: &[Keyword] = &[
     keyword("retries", TASKS, Works, ""),
     keyword("role", &[Role], Works, ""),
     keyword("roles", &[Play], Works, ""),
-    keyword("run_once", ALL, OneHost, ""),
+    keyword(
+        "run_once",
+        ALL,
+        Works,
+        "as with Ansible, by `strategy: linear` only",
+    ),
     keyword("serial", &[Play], Works, ""),
     keyword(
         "strategy",
@@ -209,7 +214,7 @@ pub const KEYWORDS: &[Keyword] = &[
     ),
     keyword("tags", ALL, Works, ""),
     keyword("tasks", &[Play], Works, ""),
-    keyword("throttle", ALL, OneHost, ""),
+    keyword("throttle", ALL, Works, ""),
     keyword(
         "timeout",
         ALL,

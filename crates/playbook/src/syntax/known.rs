@@ -17,6 +17,7 @@ pub const STATEMENTS: &[&str] = &[
     "ping",
     "wait_for_connection",
     "set_fact",
+    "add_host",
 ];
 
 /// What a name in a task stands for.

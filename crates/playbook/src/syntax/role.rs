@@ -231,10 +231,15 @@ impl Walk<'_> {
             && self.position.reach != Reachability::No
         {
             let folder = path.join(folder);
-            self.error(Diagnostic::new(
-                span,
-                format!("there is no {stem} in {}", folder.display()),
-            ));
+            let inside = normal(&folder.join(stem)).starts_with(normal(&folder));
+            let wrong = match inside {
+                true => format!("there is no {stem} in {}", folder.display()),
+                false => format!(
+                    "{stem} cannot be read, as it is not inside the expected role path: {}",
+                    folder.display()
+                ),
+            };
+            self.error(Diagnostic::new(span, wrong));
         }
         let Some(file) = files.first() else {
             return Vec::new();
@@ -247,7 +252,11 @@ impl Walk<'_> {
 
     /// Returns `folder/stem` with whatever ending, or all YAML files of such a folder.
     pub(super) fn role_files(&self, role: &Path, folder: &str, stem: &str) -> Vec<PathBuf> {
-        let base = role.join(folder).join(stem);
+        let folder = role.join(folder);
+        let base = folder.join(stem);
+        if !normal(&base).starts_with(normal(&folder)) {
+            return Vec::new(); // as Ansible: a role has no files elsewhere
+        }
         for ending in ["yml", "yaml", "json", ""] {
             let path = match ending {
                 "" => base.clone(),

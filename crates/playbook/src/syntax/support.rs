@@ -44,6 +44,7 @@ impl Walk<'_> {
                 continue;
             }
             match keyword.support {
+                Support::Works if name == "order" => self.check_order(value),
                 Support::Works => {}
                 Support::OneHost => self.for_one_host(name, value),
                 Support::NoEffect if is_false(value) => {}
@@ -60,16 +61,17 @@ impl Walk<'_> {
         }
     }
 
+    fn check_order(&mut self, value: &Node) {
+        let order = value.scalar_text().unwrap_or_default();
+        if !value.is_template() && !ORDERS.contains(&order.as_str()) {
+            let wrong = format!("`order` must be one of {}", ORDERS.join(", "));
+            let wrong = Diagnostic::new(&value.span, wrong);
+            self.error(wrong.nearest(&order, ORDERS.iter().copied()));
+        }
+    }
+
     /// Notes what would need the hosts to wait for one another.
     fn for_one_host(&mut self, name: &str, value: &Node) {
-        if name == "order" && !value.is_template() {
-            let order = value.scalar_text().unwrap_or_default();
-            if !ORDERS.contains(&order.as_str()) {
-                let wrong = format!("`order` must be one of {}", ORDERS.join(", "));
-                let wrong = Diagnostic::new(&value.span, wrong);
-                self.error(wrong.nearest(&order, ORDERS.iter().copied()));
-            }
-        }
         if !is_false(value) && self.position.reach != Reachability::No {
             let wrong = format!("`{name}` is not supported for several hosts: each runs by itself");
             let wrong = Diagnostic::new(&value.span, wrong);

@@ -368,6 +368,15 @@ impl Walk<'_> {
         {
             self.error(error);
         }
+        if !COMMANDS.contains(&known::bare(&task.action)) {
+            for (name, value) in &task.args.named {
+                if name.starts_with("_ansible_") {
+                    let wrong = format!("`{name}` is no parameter");
+                    let hint = "the prefix `_ansible_` is reserved for Ansible itself";
+                    self.error(Diagnostic::new(&value.span, wrong).hint(hint));
+                }
+            }
+        }
         self.check_statement(task);
         self.check_rendered(task);
         self.check_names_of(&task.keywords);
@@ -375,6 +384,17 @@ impl Walk<'_> {
             && matches!(known::bare(&task.action), "import_role" | "include_role")
         {
             self.error(no_handler(&task.action, &task.action_span));
+        }
+        let flushes = |(name, value): &(String, Node)| {
+            name == "_raw_params" && value.as_str() == Some("flush_handlers")
+        };
+        // Where files are read one by one, nobody knows whether they are handlers.
+        if (place, self.follow) == (Place::Handler, Follow::Everything)
+            && known::bare(&task.action) == "meta"
+            && task.args.named.iter().any(flushes)
+        {
+            let wrong = "flush_handlers cannot be used as a handler";
+            self.error(Diagnostic::new(&task.span, wrong));
         }
         if let Some(spec) = task.spec {
             for wrong in args::refused(spec, &task.args) {

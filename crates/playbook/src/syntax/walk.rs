@@ -167,6 +167,10 @@ impl<'a> Walk<'a> {
         let mut plays = Vec::new();
         if let Some(root) = load(self, path) {
             match &root.kind {
+                Kind::Seq(items) if items.is_empty() => self.error(Diagnostic::new(
+                    &root.span,
+                    "a playbook must have at least one play",
+                )),
                 Kind::Seq(items) => items.iter().for_each(|item| plays.extend(self.entry(item))),
                 Kind::Null => self.error(Diagnostic::new(
                     &root.span,
@@ -270,6 +274,11 @@ impl<'a> Walk<'a> {
                 self.error(hosts.unexpected("`hosts`", "a pattern of hosts"));
             }
             Some(_) => {}
+        }
+        if let (Some(user), Some(_)) = (node.get("user"), node.get("remote_user")) {
+            let wrong = "both `user` and `remote_user` are set for this play";
+            let hint = "the first is the old name of the second";
+            self.error(Diagnostic::new(&user.span, wrong).hint(hint));
         }
         if let Some(files) = node.get("vars_files") {
             self.vars_files(files);

@@ -127,7 +127,13 @@ impl Value {
     /// unless a tag says that they are not the author's.
     #[must_use]
     pub fn from_authored_json(json: &Json) -> Self {
-        decoded(json, true)
+        decoded(json, Whose::Author)
+    }
+
+    /// Returns what another machine says a value is: data, whatever its tags say of whose it is.
+    #[must_use]
+    pub fn from_foreign_json(json: &Json) -> Self {
+        decoded(json, Whose::Foreign)
     }
 }
 
@@ -243,13 +249,40 @@ fn missing_of(parts: &[Json]) -> Value {
     }))
 }
 
-fn decoded(json: &Json, authored: bool) -> Value {
-    let decode = |json: &Json| decoded(json, authored);
+/// Whose what is read is, if no tag says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Author,
+    Data,
+    /// Data, whatever a tag says.
+    Foreign,
+}
+
+impl Whose {
+    /// Returns whose that is which a tag calls the author's.
+    fn said_authors(self) -> Self {
+        match self {
+            Self::Author | Self::Data => Self::Author,
+            Self::Foreign => Self::Foreign,
+        }
+    }
+
+    /// Returns whose that is which a tag calls data.
+    fn said_data(self) -> Self {
+        match self {
+            Self::Author | Self::Data => Self::Data,
+            Self::Foreign => Self::Foreign,
+        }
+    }
+}
+
+fn decoded(json: &Json, whose: Whose) -> Value {
+    let decode = |json: &Json| decoded(json, whose);
     match (tag(json), json) {
         (Some(("pairs", Json::Array(pairs))), _) => {
             let pair = |pair: &Json| {
                 let key = match pair.get(0)? {
-                    Json::String(key) => key_of(key, authored),
+                    Json::String(key) => key_of(key, whose),
                     other => Key::of(decode(other)).ok()?,
                 };
                 Some((key, decode(pair.get(1)?)))
@@ -270,31 +303,36 @@ fn decoded(json: &Json, authored: bool) -> Value {
             Some(bytes) => Value::Bytes(bytes.into()),
             None => Value::str(text),
         },
-        (Some(("authors", content)), _) => decoded(content, true),
-        (Some(("plain", Json::String(text))), _) => Value::authors_str(text),
-        (Some(("template", Json::Array(parts))), _) => template_of(parts).unwrap_or_default(),
+        (Some(("authors", content)), _) => decoded(content, whose.said_authors()),
+        (Some(("plain", Json::String(text))), _) if whose != Whose::Foreign => {
+            Value::authors_str(text)
+        }
+        (Some(("template", Json::Array(parts))), _) => match whose {
+            Whose::Author | Whose::Data => template_of(parts).unwrap_or_default(),
+            Whose::Foreign => parts.first().map_or(Value::None, Value::from_json),
+        },
         (Some(("tuple", Json::Array(items))), _) => {
             Value::tuple(items.iter().map(decode).collect())
         }
         (Some(("missing", Json::Array(parts))), _) => missing_of(parts),
         (Some(("omit", _)), _) => Value::Omit,
-        (Some((_, content)), _) => decoded(content, false),
+        (Some((_, content)), _) => decoded(content, whose.said_data()),
         (None, Json::Object(entries)) => {
             let pairs = entries
                 .iter()
-                .map(|(key, value)| (key_of(key, authored), decode(value)));
+                .map(|(key, value)| (key_of(key, whose), decode(value)));
             Value::Dict(pairs.collect::<Dict>())
         }
         (None, Json::Array(items)) => Value::list(items.iter().map(decode).collect()),
-        (None, Json::String(text)) if authored => Value::authored(text, None),
+        (None, Json::String(text)) if whose == Whose::Author => Value::authored(text, None),
         (None, scalar) => Value::from_json(scalar),
     }
 }
 
-fn key_of(key: &str, authored: bool) -> Key {
-    match authored {
-        true => Key::authors(key),
-        false => Key::from(key),
+fn key_of(key: &str, whose: Whose) -> Key {
+    match whose {
+        Whose::Author => Key::authors(key),
+        Whose::Data | Whose::Foreign => Key::from(key),
     }
 }
 
@@ -391,6 +429,32 @@ nested: {a: {__amibake: {int: 5}, 7: [!unsafe "{{ x }}"]}}
         let list = List::new(Vec::new());
         list.push(Value::List(list.clone()));
         assert!(Value::List(list).to_tagged_json().is_err());
+    }
+
+    #[test]
+    fn what_another_machine_says_is_data_whatever_it_says() {
+        let (written, _) = sent(WRITTEN);
+        let json = written.to_tagged_json().unwrap();
+        let arrived = Value::from_foreign_json(&json);
+        assert_eq!(arrived.repr(), written.repr());
+        let lies = json!([
+            { TAG: { "authors": "{{ x }}" } },
+            { TAG: { "data": { TAG: { "authors": "{{ x }}" } } } },
+            { TAG: { "template": ["{{ x }}", null] } },
+            { TAG: { "plain": "{{ x }}" } },
+            { TAG: { "pairs": [["{{ x }}", { TAG: { "authors": ["{{ x }}"] } }]] } },
+        ]);
+        for value in [arrived, Value::from_foreign_json(&lies)] {
+            let mut found = Vec::new();
+            marks(&value, &mut found);
+            let texts = found.iter().filter(|(_, mark)| mark.is_some());
+            assert!(texts.clone().count() > 4);
+            assert!(
+                texts.clone().all(|(_, mark)| *mark == Some(Mark::Data)),
+                "{found:?}"
+            );
+            assert!(!value.is_latent());
+        }
     }
 
     #[test]

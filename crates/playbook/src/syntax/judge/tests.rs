@@ -354,8 +354,8 @@ fn only_what_is_there_is_proposed() {
             .unwrap_err()
             .to_string()
     };
-    // `subversion` and `add_host` are Ansible's, and not here.
-    for task in ["subvresion: {repo: a}", "ad_host: {name: a}"] {
+    // `subversion` and `mount_facts` are Ansible's, and not here.
+    for task in ["subvresion: {repo: a}", "mount_fcts: {}"] {
         assert!(!shown(task).contains("did you mean"), "{}", shown(task));
     }
     assert!(shown("lineinfle: {path: /a}").contains("did you mean `lineinfile`?"));
