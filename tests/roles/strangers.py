@@ -119,7 +119,7 @@ def collections() -> Path:
 def run(machines: Machines, role: Role, judged: str, args) -> dict:
     files = role.fetch(args.source)
     needed = {other.name: other.fetch(args.source) for other in role.needs()}
-    out = machines.run(role.script(judged, args.plain, args.patience), 2 * args.patience + 300,
+    out = machines.run(role.script(judged, args.plain or role.how.get("plain", False), args.patience), 2 * args.patience + 300,
                        lambda root: role.furnish(root, files, needed))
     if os.environ.get("KEEP"):
         Path(os.environ["KEEP"], f"{role.name}.{judged}").write_text(json.dumps(out))

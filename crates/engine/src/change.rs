@@ -107,6 +107,27 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Returns whether it is made to what is at this path itself.
+    pub(crate) fn is_about(&self, at: &Path) -> bool {
+        match self {
+            Self::Run { .. } | Self::Sysctl { .. } | Self::Account(_) => false,
+            Self::Remove { path }
+            | Self::RemoveTree { path }
+            | Self::Directory { path }
+            | Self::Link { path, .. }
+            | Self::HardLink { path, .. }
+            | Self::Write { path, .. }
+            | Self::Copy { path, .. }
+            | Self::Backup { path, .. }
+            | Self::Owner { path, .. }
+            | Self::Mode { path, .. }
+            | Self::Flags { path, .. }
+            | Self::Times { path, .. } => path == at,
+        }
+    }
+}
+
 /// What a file is given. Compared and shown as text or by checksum, so that it can be large.
 #[derive(Debug, Clone)]
 pub struct Content {

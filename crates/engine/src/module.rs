@@ -34,6 +34,10 @@ pub trait StateModule: Sync {
         now: &Self::Now,
         context: &Context<'_>,
     ) -> Map<String, Json>;
+    /// Returns whether the plan is told as a change: some of Ansible's modules tell of a part of it.
+    fn changed(&self, _want: &Self::Want, _now: &Self::Now, plan: &[Change]) -> bool {
+        !plan.is_empty()
+    }
     /// Returns the result's `diff` where diffs are wanted, in the shape of Ansible's module.
     fn diff(&self, _want: &Self::Want, _now: &Self::Now, _plan: &[Change]) -> Json {
         Json::Null

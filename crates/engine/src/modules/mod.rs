@@ -305,7 +305,7 @@ impl<M: StateModule> ErasedState for M {
             change::apply(&changes, context).map_err(|failure| self.failed(&want, failure))?;
         }
         Ok(Outcome {
-            changed: !changes.is_empty(),
+            changed: self.changed(&want, &now, &changes),
             result: self.result(&want, &now, context),
             diff,
             warnings: self.warnings(&want, &now),

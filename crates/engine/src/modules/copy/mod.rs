@@ -71,10 +71,27 @@ struct Item {
     attributes: Attributes,
 }
 
+/// A directory of a tree, to be compared as `file` does.
+struct Folder {
+    path: PathBuf,
+    old: Option<Target>,
+    missing: Vec<PathBuf>,
+    parent: Option<Meta>,
+}
+
+/// What Ansible's action did last, of which alone it tells where a tree has exactly one file: a
+/// directory, else the file.
+#[derive(Clone, Copy)]
+enum Last {
+    Folder(usize),
+    /// An item that is a link.
+    Link(usize),
+}
+
 pub(super) struct Now {
     items: Vec<Item>,
-    /// Directories to be compared as `file` does.
-    folders: Vec<(PathBuf, Option<Target>)>,
+    folders: Vec<Folder>,
+    last: Option<Last>,
     /// What results show as `dest`.
     dest: String,
     tree: bool,
@@ -136,6 +153,9 @@ impl StateModule for Copy {
 
     fn result(&self, want: &Want, now: &Now, _: &Context<'_>) -> Map<String, Json> {
         let mut result = Map::new();
+        if let Some(last) = now.last {
+            return last.result(now);
+        }
         let here = !matches!(want.what, What::Remote(_));
         let differing = |item: &Item| plan::differs(item) && !now.kept;
         if want.check && here && !now.tree && now.items.iter().any(differing) {
@@ -177,6 +197,9 @@ impl StateModule for Copy {
 
     /// Returns what Ansible's action registers: of a content that differs, else of attributes.
     fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Json {
+        if let Some(last) = now.last {
+            return last.diff(want, now, plan);
+        }
         let ([item], false, false) = (&now.items[..], now.tree || now.kept, want.is_remote())
         else {
             return Json::Null;
@@ -193,13 +216,87 @@ impl StateModule for Copy {
         json!({"before": before, "after": after})
     }
 
+    fn changed(&self, want: &Want, now: &Now, plan: &[Change]) -> bool {
+        match now.last {
+            Some(last) => last.changed(want, now, plan),
+            None => !plan.is_empty(),
+        }
+    }
+
     fn diff_unasked(&self, want: &Want, now: &Now) -> Json {
+        if now.last.is_some() {
+            return Json::Null;
+        }
         match &now.items[..] {
             [item] if plan::differs(item) && !now.tree && !now.kept && !want.is_remote() => {
                 json!([])
             }
             _ => Json::Null,
         }
+    }
+}
+
+impl Last {
+    fn path(self, now: &Now) -> &Path {
+        match self {
+            Self::Folder(at) => &now.folders[at].path,
+            Self::Link(at) => &now.items[at].dest,
+        }
+    }
+
+    /// Returns whether it was changed by itself, not along with the file.
+    fn changed(self, want: &Want, now: &Now, plan: &[Change]) -> bool {
+        let path = self.path(now);
+        match self {
+            Self::Folder(at) if now.folders[at].old.is_none() && !want.check => {
+                let with_file = |item: &Item| item.dest.starts_with(path) && !item.is_link();
+                !now.items.iter().any(with_file)
+            }
+            Self::Folder(_) | Self::Link(_) => plan.iter().any(|change| change.is_about(path)),
+        }
+    }
+
+    /// Returns what `file` answers of it.
+    fn result(self, now: &Now) -> Map<String, Json> {
+        let path = Json::from(self.path(now).to_string_lossy());
+        let mut result = Map::new();
+        match self {
+            Self::Folder(_) => drop(result.insert("path".to_owned(), path.clone())),
+            Self::Link(at) => {
+                if let Source::Link(target) = &now.items[at].source {
+                    result.insert("src".to_owned(), Json::from(target.as_str()));
+                }
+            }
+        }
+        result.insert("dest".to_owned(), path);
+        attrs::add_path_info(&mut result);
+        result
+    }
+
+    fn diff(self, want: &Want, now: &Now, plan: &[Change]) -> Json {
+        let path = Json::from(self.path(now).to_string_lossy());
+        let (old, word) = match self {
+            Self::Folder(at) => (now.folders[at].old.as_ref(), "directory"),
+            Self::Link(at) => (now.items[at].old.as_ref(), "link"),
+        };
+        let (mut before, mut after) = match old {
+            Some(old) => edit::attributes_diff(old, plan),
+            None => (json!({}), json!({})),
+        };
+        let state = old.map_or("absent", |old| attrs::state_of(&old.meta));
+        if state != word && self.changed(want, now, plan) {
+            before["state"] = Json::from(state);
+            after["state"] = Json::from(word);
+        }
+        before["path"] = path.clone();
+        after["path"] = path;
+        json!({"before": before, "after": after})
+    }
+}
+
+impl Item {
+    fn is_link(&self) -> bool {
+        matches!(self.source, Source::Link(_))
     }
 }
 
@@ -327,6 +424,7 @@ fn inspect_item(
         dest: item.dest.to_string_lossy().into_owned(),
         items: vec![item],
         folders: Vec::new(),
+        last: None,
         tree: false,
         owned: Vec::new(),
         top: None,
@@ -337,35 +435,53 @@ fn inspect_item(
 
 fn tree(want: &Want, entries: &[(String, Source)], diff: bool) -> io::Result<Now> {
     let base = Path::new(&want.dest);
-    let (mut items, mut folders) = (Vec::new(), Vec::new());
+    let (mut items, mut folders, mut files) = (Vec::new(), Vec::new(), 0);
     for (below, source) in entries {
         let path = base.join(below);
+        let is_link = matches!(source, Source::Link(_));
         if matches!(source, Source::Directory) {
-            let meta = Meta::follow(&path)?;
-            let target = meta.map(|meta| want.folders.target(&path, meta));
-            folders.push((path, target));
+            // The top comes with what is in it; alone it is not made.
+            if want.src.ends_with('/') || below.contains('/') {
+                folders.push(folder(want, path)?);
+            }
             continue;
         }
+        files += usize::from(!is_link);
         let item = item(want, path, source.clone(), diff)?;
-        if want.force || item.old.is_none() {
+        if want.force || is_link || item.old.is_none() {
             items.push(item);
         }
     }
-    let files = |i: &&Item| !matches!(i.source, Source::Link(_));
+    let link = items.iter().rposition(Item::is_link).map(Last::Link);
+    let last = link.or(folders.len().checked_sub(1).map(Last::Folder));
     let slash = if want.dest.ends_with('/') { "" } else { "/" };
-    let (tree, dest) = match (items.iter().filter(files).count(), &items[..]) {
-        (1, [item]) => (false, item.dest.to_string_lossy().into_owned()),
-        (count, _) => (count != 1, format!("{}{slash}", want.dest)),
+    let (tree, dest) = match &items[..] {
+        [item] if files == 1 && !item.is_link() => {
+            (false, item.dest.to_string_lossy().into_owned())
+        }
+        _ => (true, format!("{}{slash}", want.dest)),
     };
     Ok(Now {
         tree,
         dest,
         items,
         folders,
+        last: last.filter(|_| files == 1),
         owned: Vec::new(),
         top: None,
         remote: Vec::new(),
         kept: false,
+    })
+}
+
+fn folder(want: &Want, path: PathBuf) -> io::Result<Folder> {
+    let meta = Meta::follow(&path)?;
+    let (parent, missing) = paths::missing(&path)?;
+    Ok(Folder {
+        old: meta.map(|meta| want.folders.target(&path, meta)),
+        path,
+        missing,
+        parent,
     })
 }
 

@@ -23,13 +23,13 @@ pub(super) fn all(want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
             _ => put(want, item, &mut made, &mut changes)?,
         }
     }
-    for (path, target) in &now.folders {
-        match target {
-            Some(target) => changes.extend(want.folders.plan(target, want.check)?),
+    for folder in &now.folders {
+        match &folder.old {
+            Some(old) => changes.extend(want.folders.plan(old, want.check)?),
             None => folders(
                 want,
-                std::slice::from_ref(path),
-                None,
+                &folder.missing,
+                folder.parent.as_ref(),
                 &mut made,
                 &mut changes,
             )?,

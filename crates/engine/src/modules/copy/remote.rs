@@ -53,6 +53,7 @@ pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure
         dest: item.dest.to_string_lossy().into_owned(),
         items: vec![item],
         folders: Vec::new(),
+        last: None,
         tree: false,
         owned: Vec::new(),
         top: None,
@@ -105,6 +106,7 @@ fn tree(want: &Want, src: &str) -> io::Result<Now> {
     Ok(Now {
         items: Vec::new(),
         folders: Vec::new(),
+        last: None,
         dest: shown,
         tree: true,
         owned,
