@@ -138,6 +138,10 @@ impl Files for Opened {
         Disk::here().link(path)
     }
 
+    fn real(&self, path: &Path) -> PathBuf {
+        self.disk.real(path)
+    }
+
     fn mode(&self, path: &Path) -> io::Result<u32> {
         self.disk.mode(path)
     }

@@ -116,6 +116,7 @@ impl AskPolicy {
             Ask::Confirm { .. } => Err("--step was not given".to_owned()),
             Ask::File { path, .. } => Self::file(path, bundle),
             Ask::Look { paths, .. } => Self::look(paths, bundle),
+            Ask::Resolve { path, .. } => Self::resolve(path, bundle),
             Ask::Fetch { .. } | Ask::Keep { .. } => Err("a file comes by itself".to_owned()),
             Ask::KeepFacts { .. } => Err("facts are not kept".to_owned()),
             Ask::Turn { .. }
@@ -212,6 +213,20 @@ impl AskPolicy {
         }
         let all = serde_json::to_value(all).map_err(|e| e.to_string())?;
         Ok(Answered::Value(all))
+    }
+
+    /// Tells where the links of a path lead that the playbook itself has resolved.
+    fn resolve(path: &Path, bundle: &Bundle) -> Result<Answered, String> {
+        match bundle.reads().resolves(path) {
+            true => {
+                let real = Disk::here().real(path);
+                Ok(Answered::Value(real.to_string_lossy().into()))
+            }
+            false => Err(format!(
+                "no `realpath` in the playbook names {}",
+                path.display()
+            )),
+        }
     }
 
     /// Looks for a lookup near `place`, and in the texts that have no place.
@@ -429,6 +444,8 @@ mod tests {
     - debug: {msg: /etc/hostname}
     - copy: {src: 'big', dest: /etc/shadow}
     - include_vars: '{{ named_in_the_run }}.yml'
+    - debug: {msg: \"{{ (playbook_dir ~ '/linked/file') | realpath }}\"}
+    - debug: {msg: \"{{ [playbook_dir ~ '/../up/' ~ x, playbook_dir ~ '/sub'] | map('realpath') }}\"}
 ";
 
     fn playbook() -> (tempfile::TempDir, PathBuf, Bundle) {
@@ -524,6 +541,20 @@ mod tests {
             let (place, paths) = (place.clone(), vec![wanted.into()]);
             forged.push(Ask::Look { place, paths });
         }
+        let below = temp.path().display();
+        let links = [
+            "/etc/localtime".to_owned(),
+            "big".to_owned(),
+            format!("{below}/link"),
+            format!("{below}/big"),
+            // Named, and by the way it would be told where `/etc/ssl` and the link lead.
+            format!("/etc/ssl/../..{below}/linked/file"),
+            format!("{below}/link/../linked/file"),
+        ];
+        for path in links {
+            let (place, path) = (place.clone(), path.into());
+            forged.push(Ask::Resolve { place, path });
+        }
         forged.push(Ask::File {
             place: place.clone(),
             path: temp.path().join("secrets.yml"),
@@ -570,6 +601,32 @@ mod tests {
             panic!("{seen:?}");
         };
         assert_eq!(items[0].path, temp.path().join("big"));
+    }
+
+    #[tokio::test]
+    async fn links_are_resolved_where_the_playbook_resolves_them() {
+        let (temp, path, bundle) = playbook();
+        let base = temp.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("there")).unwrap();
+        std::os::unix::fs::symlink("there", base.join("linked")).unwrap();
+        for (asked, expected) in [
+            ("linked/file", "there/file"),
+            ("../up/any", "../up/any"),
+            ("sub/../linked/file", "there/file"),
+        ] {
+            let ask = Ask::Resolve {
+                place: Place {
+                    file: path.to_string_lossy().into_owned(),
+                    line: 8,
+                    column: 1,
+                },
+                path: temp.path().join(asked),
+            };
+            let answer = AskPolicy::default().answer(&ask, &bundle, &[]).await;
+            let real = Disk::here().real(&base.join(expected));
+            let real = real.to_string_lossy().into_owned();
+            assert_eq!(answer, Answered::Value(real.into()), "{asked}");
+        }
     }
 
     #[tokio::test]

@@ -228,6 +228,7 @@ impl<'w> Turns<'w> {
             | Ask::Confirm { .. }
             | Ask::File { .. }
             | Ask::Look { .. }
+            | Ask::Resolve { .. }
             | Ask::Fetch { .. }
             | Ask::KeepFacts { .. }
             | Ask::Keep { .. } => Json::Null,

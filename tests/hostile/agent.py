@@ -105,6 +105,8 @@ def questions(job: dict) -> list[dict]:
     asks += [{"ask": "lookup", "place": {"file": "/etc/passwd", "line": 1, "column": 1}, "plugin": "env",
               "terms": ["HOME"], "options": {}},
              {"ask": "look", "place": place(1), "paths": ["/etc/shadow"]},
+             {"ask": "resolve", "place": place(1), "path": "/proc/self/cwd"},
+             {"ask": "resolve", "place": place(1), "path": f"/proc/self/cwd/../../../../../..{folder}/files"},
              {"ask": "look", "place": place(1), "paths": [f"{folder}/files/small", "/root/.ssh/id_*"]}]
     for src, dest, flat in [("/etc/hostname", "/etc/cron.d/evil", True), ("/x/evil", "/etc/cron.d/", True),
                             ("/etc/motd", f"{folder}", False), ("/x/site.yml", f"{folder}/", True),

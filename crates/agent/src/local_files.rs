@@ -71,6 +71,10 @@ impl Files for LocalFiles {
         self.here.link(path)
     }
 
+    fn real(&self, path: &Path) -> PathBuf {
+        self.here.real(path)
+    }
+
     fn mode(&self, path: &Path) -> io::Result<u32> {
         self.here.mode(path)
     }

@@ -3,6 +3,7 @@
 //! Paths are always the ones the author knows (absolute, on the controller), so that every
 //! message names the file that can be edited, on whichever side it is raised.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -19,6 +20,10 @@ pub trait Files {
     /// Returns what the link at `path` says, if it is one that cannot be followed: it leads nowhere,
     /// or to a folder that it is in.
     fn link(&self, path: &Path) -> Option<String>;
+    /// Returns `path` without links, as Python's `realpath`: what is missing stays as it is written.
+    fn real(&self, path: &Path) -> PathBuf {
+        normal(path)
+    }
     /// Returns the permission bits of the file at `path`.
     fn mode(&self, path: &Path) -> io::Result<u32>;
     /// Returns the length in bytes of the file at `path`.
@@ -117,6 +122,13 @@ impl Files for Disk {
         folder.filter(|f| f.starts_with(&real)).map(|_| target)
     }
 
+    fn real(&self, path: &Path) -> PathBuf {
+        match self.prefix.as_os_str().is_empty() {
+            true => real(path),
+            false => normal(path),
+        }
+    }
+
     fn mode(&self, path: &Path) -> io::Result<u32> {
         use std::os::unix::fs::PermissionsExt;
         Ok(std::fs::metadata(self.locate(path))?.permissions().mode() & 0o7777)
@@ -128,6 +140,34 @@ impl Files for Disk {
         }
         self.prefix.join(path.strip_prefix("/").unwrap_or(path))
     }
+}
+
+/// How many links one path may lead over.
+const MOST_LINKS: usize = 40;
+
+/// Follows the links of an absolute path, `..` after them; what is missing, or leads in a circle, stays.
+fn real(path: &Path) -> PathBuf {
+    let parts = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        parts.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let (mut at, mut left, mut links) = (PathBuf::from("/"), parts(path), 0);
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        // The root is a part of its own, and begins anew.
+        let next = at.join(&part);
+        match std::fs::read_link(&next) {
+            Ok(target) if links < MOST_LINKS => {
+                links += 1;
+                left.extend(parts(&target));
+            }
+            _ => at = next,
+        }
+    }
+    at
 }
 
 /// Removes `.` and `..` by name: what links make of them is the affair of who opens the file.
@@ -186,6 +226,32 @@ pub(crate) mod tests {
         let bundle = Disk::below(folder.path());
         assert_eq!(bundle.link(Path::new("/good")).as_deref(), Some("file"));
         assert!(!bundle.is_file(Path::new("/good")));
+    }
+
+    #[test]
+    fn links_are_followed_and_what_is_missing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("a/b")).unwrap();
+        let links = [
+            ("link", "a/b"),
+            ("gone", "nowhere/./x"),
+            ("round", "round"),
+            ("a/up", ".."),
+        ];
+        for (name, target) in links {
+            std::os::unix::fs::symlink(target, base.join(name)).unwrap();
+        }
+        for (path, expected) in [
+            ("link/x/y", "a/b/x/y"),
+            ("link/../y", "a/y"),
+            ("gone/y", "nowhere/x/y"),
+            ("missing/../a/up/link", "a/b"),
+            ("round/x", "round/x"),
+        ] {
+            let found = Disk::here().real(&base.join(path));
+            assert_eq!(found, base.join(expected), "{path}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use amibake_playbook::template::{Error, FileOptions, Outside, Templar};
-use amibake_playbook::value::{Dict, Text, Value};
+use amibake_playbook::value::{Dict, Place, Text, Value};
 use amibake_playbook::yaml;
 use serde_json::{Value as Json, json};
 
@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 struct Controller;
 
 impl Outside for Controller {
-    fn realpath(&self, path: &str) -> Result<String, Error> {
+    fn realpath(&self, path: &str, _: Option<&Place>) -> Result<String, Error> {
         let mut parts: Vec<&str> = Vec::new();
         for part in path.split('/') {
             match part {

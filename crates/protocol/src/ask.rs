@@ -47,6 +47,13 @@ pub enum Ask {
         /// Paths on the controller; the last part may be a shell pattern.
         paths: Vec<PathBuf>,
     },
+    /// Where the links of a path of the controller lead (`realpath`). The answer is a path.
+    Resolve {
+        /// Where the expression stands.
+        place: Place,
+        /// Path on the controller, which is absolute and may have `..` in it.
+        path: PathBuf,
+    },
     /// A file of the target that `fetch` wants on the controller.
     Fetch {
         place: Place,
@@ -188,6 +195,7 @@ impl Ask {
             | Self::Confirm { .. }
             | Self::File { .. }
             | Self::Look { .. }
+            | Self::Resolve { .. }
             | Self::Turn { .. }
             | Self::AnyError { .. }
             | Self::Once { .. }
@@ -214,6 +222,7 @@ impl Ask {
             | Self::Confirm { .. }
             | Self::File { .. }
             | Self::Look { .. }
+            | Self::Resolve { .. }
             | Self::Fetch { .. }
             | Self::KeepFacts { .. }
             | Self::Keep { .. } => false,

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use amibake_playbook::files::{Files, normal};
 use amibake_playbook::template::Error;
+use amibake_protocol::ask::{Answer, Ask};
+use amibake_protocol::event::Place;
+use serde_json::Value as Json;
 
 use super::run::Run;
 use super::search;
@@ -46,27 +49,34 @@ pub(super) fn file_test(
     }
 }
 
-/// Returns a path of the controller without links, as Python's `realpath`.
-pub(super) fn realpath(run: &Run<'_>, path: &str) -> Result<String, Error> {
+/// Returns a path of the controller without links, as Python's `realpath`; of another machine the
+/// controller is asked, once for each path.
+pub(super) fn realpath(run: &Run<'_>, path: &str, place: Place) -> Result<String, Error> {
     let at = run.options.working_folder.join(path);
-    if !is_here(run.project.files, &at) {
-        let why = "it is a path of the controller, and the run is on another machine";
-        return Err(Error::failed(format!("'{path}' cannot be resolved: {why}")));
+    if is_here(run.project.files, &at) {
+        return Ok(run.project.files.real(&at).to_string_lossy().into_owned());
     }
-    let real = real(&at).map_err(|error| Error::failed(error.to_string()))?;
-    Ok(real.to_string_lossy().into_owned())
-}
-
-/// What is not there stays as it is written.
-fn real(path: &Path) -> io::Result<PathBuf> {
-    match path.canonicalize() {
-        Ok(real) => Ok(real),
-        Err(error) => match (path.parent(), path.file_name()) {
-            (Some(above), Some(name)) => Ok(real(above)?.join(name)),
-            _ if path.ends_with("..") => Ok(normal(path)),
-            _ => Err(error),
-        },
+    if let Some(known) = run.resolved.borrow().get(&at) {
+        return Ok(known.clone());
     }
+    let ask = Ask::Resolve {
+        place,
+        path: at.clone(),
+    };
+    let answer = run.controller.borrow_mut().ask(ask);
+    let why = match answer {
+        Answer::Value {
+            value: Json::String(real),
+        } => {
+            run.resolved.borrow_mut().insert(at, real.clone());
+            return Ok(real);
+        }
+        Answer::Refused { reason } => reason,
+        Answer::Value { .. } | Answer::File { .. } => {
+            "the controller did not answer with a path".to_owned()
+        }
+    };
+    Err(Error::failed(format!("'{path}' cannot be resolved: {why}")))
 }
 
 /// Looks once more for what is not here.
@@ -148,22 +158,4 @@ fn not_told(name: &str, error: &io::Error) -> Error {
     Error::failed(format!(
         "Cannot test if the file '{name}' is a vault: {why}"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_are_followed_and_what_is_absent_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let base = folder.path().canonicalize().unwrap();
-        std::fs::create_dir(base.join("a")).unwrap();
-        std::os::unix::fs::symlink("a", base.join("link")).unwrap();
-        assert_eq!(real(&base.join("link")).unwrap(), base.join("a"));
-        assert_eq!(
-            real(&base.join("link/none/x")).unwrap(),
-            base.join("a/none/x")
-        );
-    }
 }

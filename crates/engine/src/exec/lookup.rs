@@ -409,8 +409,14 @@ impl Outside for Controllers<'_, '_> {
         Ok((text, path.to_string_lossy().into_owned()))
     }
 
-    fn realpath(&self, path: &str) -> Result<String, Error> {
-        file_tests::realpath(self.run, path)
+    fn realpath(&self, path: &str, place: Option<&value::Place>) -> Result<String, Error> {
+        let place = place.map_or_else(|| self.run.at.borrow().clone(), protocol_place);
+        file_tests::realpath(self.run, path, place)
+    }
+
+    fn working_folder(&self) -> Result<String, Error> {
+        let folder = self.run.options.working_folder.to_string_lossy();
+        Ok(folder.into_owned())
     }
 
     fn environment(

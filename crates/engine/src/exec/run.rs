@@ -1,7 +1,7 @@
 //! The context of a run: its state (variables, handlers, figures) and the services it borrows.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use amibake_playbook::tags::Selection;
@@ -86,6 +86,8 @@ pub(super) struct Run<'a> {
     pub(super) stepping: Cell<bool>,
     /// What makes the calls of tasks.
     pub(super) executor: RefCell<Box<dyn Executor>>,
+    /// Where links of the controller's paths lead, as it has said.
+    pub(super) resolved: RefCell<BTreeMap<PathBuf, String>>,
     /// What was said of templates that failed: a loop need not say it for each item.
     pub(super) explained: RefCell<BTreeSet<String>>,
     /// Number of the entry, and of the play in it.
@@ -151,6 +153,7 @@ impl<'a> Run<'a> {
             start_at: RefCell::new(options.start_at_task.clone()),
             stepping: Cell::new(options.step),
             executor: RefCell::new(Box::new(Workers::new(&options.login_user))),
+            resolved: RefCell::default(),
             explained: RefCell::default(),
             play_number: Cell::default(),
             trail: RefCell::default(),

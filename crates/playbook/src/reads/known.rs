@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::name::Name;
+use crate::files::Files;
 use crate::names::bare;
 use crate::syntax::free_form;
 use crate::value::Value;
@@ -84,16 +85,21 @@ impl Values {
 }
 
 /// Every variable that the author's files name.
-#[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Known<'f> {
+    /// The files of the controller, whose links `realpath` resolves.
+    pub(super) files: &'f dyn Files,
     variables: HashMap<String, Values>,
     facts: HashMap<String, Values>,
 }
 
-impl Known {
+impl<'f> Known<'f> {
     /// Returns what is known of a target beforehand.
-    pub(super) fn of_facts(facts: &BTreeMap<String, String>) -> Self {
-        let mut known = Self::default();
+    pub(super) fn of_facts(files: &'f dyn Files, facts: &BTreeMap<String, String>) -> Self {
+        let mut known = Self {
+            files,
+            variables: HashMap::new(),
+            facts: HashMap::new(),
+        };
         for (name, texts) in FACTS {
             let values = texts.iter().map(Value::str).collect();
             let values = Values {

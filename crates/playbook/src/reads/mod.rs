@@ -81,6 +81,8 @@ pub struct Reads {
     wholes: BTreeSet<Glob>,
     /// What tests ask about, without its content.
     tests: BTreeSet<Glob>,
+    /// Paths whose links are resolved (`realpath`).
+    links: BTreeSet<Glob>,
     /// The playbook's own folders, in which it may be told what is there.
     own: BTreeSet<PathBuf>,
     /// Folders that `fetch` fills, a folder for each host in them.
@@ -107,6 +109,24 @@ impl Reads {
     #[must_use]
     pub fn tells(&self, path: &Path) -> bool {
         self.permits(path) || is_plain(path) && self.tests.iter().any(|glob| glob.matches(path))
+    }
+
+    /// Returns whether it may be known where the links of `path` lead. Where `..` leaves a folder, that
+    /// tells where the folder lies: it must be one that may be known, too, or the way to the playbook's own.
+    #[must_use]
+    pub fn resolves(&self, path: &Path) -> bool {
+        let named = |path: &Path| self.links.iter().any(|glob| glob.matches(path));
+        let known = |path: &Path| {
+            named(path) || self.tells(path) || self.own.iter().any(|own| own.starts_with(path))
+        };
+        let mut at = PathBuf::new();
+        for part in path.components() {
+            if part == Component::ParentDir && !known(&normal(&at)) {
+                return false;
+            }
+            at.push(part);
+        }
+        path.is_absolute() && named(&normal(path))
     }
 
     /// Returns whether `path` lies in the playbook's own folders, with no dotfile on the way.
@@ -319,6 +339,7 @@ impl<'a> Gathering<'a> {
             match wanted {
                 Wanted::Role => self.follow_role(&name),
                 Wanted::Presence => self.follow_test(&name, &bases),
+                Wanted::Links => self.follow_links(&name, &bases),
                 Wanted::Stored => self.reads.stores.extend(bases.globs(&name)),
                 Wanted::Written => self.reads.writes.extend(bases.globs(&name)),
                 wanted => self.follow(&name, wanted, &bases),
@@ -343,8 +364,8 @@ impl<'a> Gathering<'a> {
     }
 
     /// Collects every value that a variable may have.
-    fn known(&self) -> Known {
-        let mut known = Known::of_facts(&self.given.options.facts);
+    fn known(&self) -> Known<'a> {
+        let mut known = Known::of_facts(self.files, &self.given.options.facts);
         let nodes = || self.documents.values().flatten().chain(&self.given.inline);
         nodes().for_each(|node| known.add_file(node));
         for vars in &self.given.vars {
@@ -443,14 +464,29 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    fn follow_test(&mut self, name: &Name, bases: &Bases<'_>) {
-        let name = match name.known() {
+    /// Returns a name that begins at the working folder where it is relative.
+    fn in_working_folder(&self, name: &Name) -> Name {
+        match name.known() {
             Some(text) if !text.starts_with(['/', '~']) => {
-                &Name::text(format!("{}/{text}", self.given.working_folder.display()))
+                Name::text(format!("{}/{text}", self.given.working_folder.display()))
             }
-            _ => name,
-        };
-        for glob in bases.globs(name) {
+            _ => name.clone(),
+        }
+    }
+
+    fn follow_links(&mut self, name: &Name, bases: &Bases<'_>) {
+        for glob in bases.globs(&self.in_working_folder(name)) {
+            // Where it leads is told, so a way may begin there.
+            if let Some(path) = glob.literal() {
+                let real = literal(&self.files.real(path));
+                self.reads.links.insert(real);
+            }
+            self.reads.links.insert(glob);
+        }
+    }
+
+    fn follow_test(&mut self, name: &Name, bases: &Bases<'_>) {
+        for glob in bases.globs(&self.in_working_folder(name)) {
             if !self.reads.tests.insert(glob.clone()) {
                 continue;
             }

@@ -2,15 +2,17 @@
 //! constants make of them, all alternatives side by side, and open parts for the rest.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::known::{Known, Values};
 use super::name::{Name, distinct, joined};
+use crate::files::Files;
 use crate::names::bare;
 use crate::template::ast::{Applied, Args, Expr, Operator, Stmt};
 use crate::template::plugins::IN_THE_ROLE;
-use crate::template::{Nowhere, Scope, Syntax, Templar, cache};
-use crate::value::Value;
+use crate::template::{Error, Outside, Scope, Syntax, Templar, cache};
+use crate::value::{Place, Value};
 
 /// So deep variables are followed that are made of others.
 const DEPTH_LIMIT: u32 = 20;
@@ -36,7 +38,7 @@ const PASSING: &[&str] = &[
 
 /// Reads one task's or file's expressions.
 pub(super) struct Reading<'a> {
-    known: &'a Known,
+    known: &'a Known<'a>,
     /// What is known here only: the items of loops around.
     own: &'a [(String, Values)],
     steps: Cell<u32>,
@@ -68,7 +70,7 @@ pub(super) fn in_the_role(plugin: &str) -> bool {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(known: &'a Known, own: &'a [(String, Values)]) -> Self {
+    pub(super) fn new(known: &'a Known<'a>, own: &'a [(String, Values)]) -> Self {
         Self {
             known,
             own,
@@ -225,6 +227,7 @@ impl<'a> Reading<'a> {
                 all
             }
             name if PASSING.contains(&name) => on(applied),
+            "realpath" => on(applied).iter().map(|name| self.real(name)).collect(),
             name @ ("join" | "path_join") => {
                 let parts = match &applied.on {
                     Expr::List(parts) | Expr::Tuple(parts) => parts.as_slice(),
@@ -248,6 +251,16 @@ impl<'a> Reading<'a> {
                 all
             }
             _ => self.concrete_names(&Expr::Filter(Box::new(applied.clone())), depth),
+        }
+    }
+
+    /// Returns a name with its links resolved, as far as that is known.
+    fn real(&self, name: &Name) -> Name {
+        match name.known().map(PathBuf::from) {
+            Some(path) if path.is_absolute() => {
+                Name::text(self.known.files.real(&path).to_string_lossy())
+            }
+            _ => name.clone(),
         }
     }
 
@@ -483,8 +496,22 @@ impl<'a> Reading<'a> {
         if !names.iter().all(|name| scope.get(name).is_some()) {
             return None;
         }
-        let value = Templar::new(&scope, &Nowhere).value_of(expr).ok()?;
+        let outside = Links(self.known.files);
+        let value = Templar::new(&scope, &outside).value_of(expr).ok()?;
         (!value.is_undefined()).then_some(value)
+    }
+}
+
+/// Of the world outside of a template, where links lead.
+struct Links<'f>(&'f dyn Files);
+
+impl Outside for Links<'_> {
+    fn realpath(&self, path: &str, _: Option<&Place>) -> Result<String, Error> {
+        if !path.starts_with('/') {
+            return Err(Error::failed("where a relative path begins is open"));
+        }
+        let real = self.0.real(Path::new(path));
+        Ok(real.to_string_lossy().into_owned())
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Wanted {
     Matches,
     /// Whether they are there.
     Presence,
+    /// Where their links lead.
+    Links,
     /// The role of that name.
     Role,
     /// A folder that `fetch` fills, by host.
@@ -73,13 +75,13 @@ const NAMING: &[(&str, &[&str], Wanted)] = &[
 
 /// Collects the names in one text after the other.
 pub(super) struct Sites<'a> {
-    known: &'a Known,
+    known: &'a Known<'a>,
     own: Vec<(String, Values)>,
     pub(super) found: Vec<Site>,
 }
 
 /// Returns the items of every loop in a file, by the name that they have there.
-pub(super) fn loops(root: &Node, known: &Known) -> Vec<(String, Values)> {
+pub(super) fn loops(root: &Node, known: &Known<'_>) -> Vec<(String, Values)> {
     let mut all = Vec::new();
     each_mapping(root, &mut |pairs| all.extend(looped(pairs, known, &[])));
     all
@@ -106,7 +108,7 @@ fn get<'n>(pairs: &'n [(Node, Node)], name: &str) -> Option<&'n Node> {
 /// Returns what a task loops over, and under which name.
 fn looped(
     pairs: &[(Node, Node)],
-    known: &Known,
+    known: &Known<'_>,
     own: &[(String, Values)],
 ) -> Option<(String, Values)> {
     let reading = Reading::new(known, own);
@@ -168,7 +170,7 @@ fn with_lookup(plugin: &str, over: &Value, reading: &Reading<'_>) -> Values {
 }
 
 impl<'a> Sites<'a> {
-    pub(super) fn new(known: &'a Known) -> Self {
+    pub(super) fn new(known: &'a Known<'a>) -> Self {
         Self {
             known,
             own: Vec::new(),
@@ -278,6 +280,10 @@ impl<'a> Sites<'a> {
                 self.add(names, Wanted::Presence);
             }
             Expr::Filter(filter) => match (bare(&filter.name), filter.args.positional.first()) {
+                ("realpath", _) => {
+                    let names = self.reading().expression_names(&filter.on);
+                    self.add(names, Wanted::Links);
+                }
                 ("fileglob", _) => {
                     let names = self.reading().expression_names(&filter.on);
                     self.add(names, Wanted::Matches);
@@ -286,6 +292,7 @@ impl<'a> Sites<'a> {
                     let names = self.reading().expression_names(&filter.on);
                     match bare(name) {
                         "fileglob" => self.add(names, Wanted::Matches),
+                        "realpath" => self.add(names, Wanted::Links),
                         name if TESTS.contains(&name) => self.add(names, Wanted::Presence),
                         _ => {}
                     }

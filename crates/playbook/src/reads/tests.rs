@@ -401,3 +401,36 @@ fn what_is_only_copied_names_nothing_and_what_is_included_too_does() {
         assert_eq!(travels(&format!("{copied}{included}")), whole, "{included}");
     }
 }
+
+#[test]
+fn a_path_is_known_beyond_the_links_that_the_playbook_resolves() {
+    let play = "- hosts: all
+  vars: {root: '{{ inventory_dir | realpath }}', secret: \"{{ (root ~ '/../secret') | realpath }}\"}
+  tasks:
+    - debug: {msg: \"{{ lookup('file', secret ~ '/key') }}\"}
+";
+    let dir = project(&[
+        ("site.yml", play),
+        ("far/inventory/hosts", ""),
+        ("far/secret/key", "x"),
+    ]);
+    let base = dir.path().canonicalize().unwrap();
+    std::os::unix::fs::symlink("far/inventory", base.join("here")).unwrap();
+    let vars = serde_json::json!({"inventory_dir": base.join("here")});
+    let given = Given {
+        vars: vec![vars.as_object().unwrap()],
+        ..Given::default()
+    };
+    let found = found_with(&dir, &given);
+    assert_eq!(names(&dir, &found), ["far/secret/key", "site.yml"]);
+    for (path, told) in [
+        ("here", true),
+        ("far/inventory/../secret", true),
+        ("far/secret", true),
+        ("here/../secret", false),
+        ("far", false),
+        ("far/inventory/hosts", false),
+    ] {
+        assert_eq!(found.reads.resolves(&base.join(path)), told, "{path}");
+    }
+}

@@ -55,9 +55,14 @@ pub trait Outside {
         Err(Error::failed(format!("template not found: {name}")))
     }
 
-    /// Resolves links in a path of the controller (`realpath`).
-    fn realpath(&self, path: &str) -> Result<String, Error> {
+    /// Resolves links in a path of the controller (`realpath`); asked for by the expression at `place`.
+    fn realpath(&self, path: &str, _place: Option<&Place>) -> Result<String, Error> {
         Err(Error::failed(format!("'{path}' cannot be resolved here")))
+    }
+
+    /// Returns the controller's working folder, where relative paths begin (`relpath`).
+    fn working_folder(&self) -> Result<String, Error> {
+        Err(Error::failed("the working folder is not known here"))
     }
 
     /// Returns the value of an environment variable of the controller, if it has it; asked for

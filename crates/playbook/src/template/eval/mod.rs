@@ -188,6 +188,11 @@ impl<'a> Evaluator<'a> {
         self.outside.environment(name, self.standing().as_ref())
     }
 
+    /// Returns a path of the controller with its links resolved.
+    pub(super) fn realpath(&self, path: &str) -> Result<String, Error> {
+        self.outside.realpath(path, self.standing().as_ref())
+    }
+
     /// Renders template text, natively: a single expression gives its value.
     pub(super) fn text(&self, text: &str, syntax: &Syntax) -> Result<Value, Error> {
         let _deeper = self.meter.deeper()?;

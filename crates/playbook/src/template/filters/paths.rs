@@ -18,7 +18,7 @@ pub(super) const FILTERS: &[Filter] = &[
     filter("expanduser", &[], expanduser),
     filter("expandvars", &[], expandvars),
     filter("realpath", &[], |m, v, _| {
-        m.outside.realpath(&v.to_string()).map(Value::from)
+        m.realpath(&v.to_string()).map(Value::from)
     }),
     filter("relpath", &["start"], relpath),
     filter("normpath", &[], |_, v, _| {
@@ -79,6 +79,12 @@ fn expanduser(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value,
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
             Ok(Value::from(format!("{}{rest}", home.trim_end_matches('/'))))
         }
+        (Some(rest), _) if !rest.is_empty() && !rest.starts_with('/') => {
+            let name = rest.split('/').next().unwrap_or_default();
+            Err(Error::failed(format!(
+                "the home of the controller's user '{name}' is not known here; write it out"
+            )))
+        }
         _ => Ok(value),
     }
 }
@@ -137,16 +143,21 @@ fn normalize(path: &str) -> String {
     }
 }
 
-fn relpath(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let (path, start) = (
-        normalize(&value.to_string()),
-        normalize(&given.text_or(0, ".")),
-    );
-    if path.starts_with('/') != start.starts_with('/') {
-        return Err(Error::failed(
-            "relpath between an absolute and a relative path is not supported here",
-        ));
+fn relpath(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+    let (mut path, mut start) = (value.to_string(), given.text_or(0, "."));
+    if path.is_empty() {
+        return Err(Error::failed("no path specified"));
     }
+    let leaves = normalize(&start).starts_with("..");
+    if path.starts_with('/') != start.starts_with('/') || leaves {
+        let from = machine.outside.working_folder()?;
+        for side in [&mut path, &mut start] {
+            if !side.starts_with('/') {
+                *side = format!("{from}/{side}");
+            }
+        }
+    }
+    let (path, start) = (normalize(&path), normalize(&start));
     let parts = |path: &str| {
         path.split('/')
             .filter(|p| !p.is_empty() && *p != ".")
