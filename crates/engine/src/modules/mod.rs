@@ -22,6 +22,7 @@ mod known_hosts;
 mod lineinfile;
 mod modprobe;
 mod mount;
+mod mysql;
 mod openssh_keypair;
 mod openssl_dhparam;
 mod pam_limits;
@@ -165,6 +166,19 @@ const SYSTEM: &[(&str, Module)] = &[
         Module::Action(&sysvinit::SysVInit),
     ),
     ("ansible.builtin.user", Module::State(&user::User)),
+    ("community.mysql.mysql_db", Module::Action(&mysql::MysqlDb)),
+    (
+        "community.mysql.mysql_query",
+        Module::Action(&mysql::MysqlQuery),
+    ),
+    (
+        "community.mysql.mysql_user",
+        Module::Action(&mysql::MysqlUser),
+    ),
+    (
+        "community.mysql.mysql_variables",
+        Module::Action(&mysql::MysqlVariables),
+    ),
     (
         "community.general.supervisorctl",
         Module::Action(&supervisorctl::Supervisorctl),
@@ -346,6 +360,17 @@ pub(crate) mod tests {
             run_in(name, args, context)
         };
         with_context(run).0
+    }
+
+    /// Hands a module's arguments on, as the module gets them.
+    pub(crate) fn with_args(
+        name: &str,
+        args: serde_json::Value,
+        visit: impl FnOnce(&Args, &mut Context<'_>),
+    ) {
+        let spec = argspec::find(name).unwrap();
+        let args = Args::coerce(spec, args.as_object().unwrap().clone()).unwrap();
+        with_context(|context| visit(&args, context));
     }
 
     pub(crate) fn run_in(

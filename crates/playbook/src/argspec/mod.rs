@@ -6,6 +6,7 @@
 mod accounts;
 mod commands;
 mod controller;
+mod databases;
 mod files;
 mod firewall;
 mod keys;
@@ -213,6 +214,7 @@ pub fn all() -> impl Iterator<Item = &'static ModuleSpec> {
         accounts::MODULES,
         commands::MODULES,
         controller::MODULES,
+        databases::MODULES,
         files::MODULES,
         firewall::MODULES,
         keys::MODULES,

@@ -28,6 +28,20 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         ("community.crypto.openssl_dhparam", "select_crypto_backend") if text == "cryptography" => {
             Some("parameters are made by `openssl`")
         }
+        (module, param) if module.starts_with("community.mysql.") => refused_by_mysql(param, text),
+        _ => None,
+    }
+}
+
+/// What no module of MySQL and MariaDB takes.
+fn refused_by_mysql(param: &str, text: &str) -> Option<&'static str> {
+    match param {
+        "client_cert" | "client_key" | "ca_cert" | "check_hostname" => {
+            Some("servers are spoken to without TLS; name a socket (`login_unix_socket`)")
+        }
+        "unsafe_login_password" if crate::yaml::truth(text) == Some(true) => {
+            Some("it stands for a password on a command line, which all users of the machine see")
+        }
         _ => None,
     }
 }
