@@ -179,7 +179,7 @@ SH
 chmod 0755 /opt/kept/come-back
 printf '[Timer]\nOnBootSec=1d\n[Install]\nWantedBy=timers.target\n' > /etc/systemd/system/cron-like.timer
 printf '[Service]\nExecStart=/bin/true\n' > /etc/systemd/system/cron-like.service
-printf '[Unit]\nAfter=cloud-final.service\n[Service]\nType=oneshot\nExecStart=/opt/kept/come-back\n[Install]\nWantedBy=cloud-init.target\n' \
+printf '[Unit]\nAfter=cloud-config.service\nBefore=cloud-final.service\n[Service]\nType=oneshot\nExecStart=/opt/kept/come-back\n[Install]\nWantedBy=cloud-init.target\n' \
   > /etc/systemd/system/come-back.service
 printf '[Service]\nExecStart=/usr/bin/python3 -m http.server 8081\n[Install]\nWantedBy=multi-user.target\n' \
   > /etc/systemd/system/listens.service

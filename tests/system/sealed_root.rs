@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{Cloud, sealed};
 
 /// One of each kind, as the things that make them would leave them.
-const PLANTS: [&str; 38] = [
+const PLANTS: [&str; 51] = [
     "etc/ssh/ssh_host_ecdsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
     "etc/ssh/amibake_new_key",
@@ -18,7 +18,10 @@ const PLANTS: [&str; 38] = [
     "etc/netplan/50-cloud-init.yaml",
     "etc/network/interfaces.d/50-cloud-init",
     "etc/systemd/network/10-cloud-init-eth0.network",
+    "etc/systemd/network/50-cloud-init-eth0.link",
+    "etc/NetworkManager/system-connections/cloud-init-eth0.nmconnection",
     "etc/udev/rules.d/70-persistent-net.rules",
+    "etc/udev/rules.d/85-persistent-net-cloud-init.rules",
     "etc/sudoers.d/90-cloud-init-users",
     "var/lib/systemd/random-seed",
     "var/lib/systemd/credential.secret",
@@ -28,6 +31,16 @@ const PLANTS: [&str; 38] = [
     "var/lib/ubuntu-advantage/private/machine-token.json",
     "var/lib/snapd/device/private-keys-v1/planted",
     "var/lib/snapd/assertions/asserts-v0/serial/planted",
+    "var/lib/landscape/client/broker.bpickle",
+    "etc/docker/key.json",
+    "var/lib/docker/engine-id",
+    "var/lib/mysql/auto.cnf",
+    "etc/salt/minion_id",
+    "etc/salt/pki/minion/minion.pem",
+    "etc/cockpit/ws-certs.d/0-self-signed.key",
+    "var/lib/zerotier-one/identity.secret",
+    "var/lib/netdata/registry/netdata.public.unique.id",
+    "etc/ssh/keys.d/ubuntu",
     "root/.ssh/authorized_keys",
     "home/ubuntu/.ssh/authorized_keys2",
     "root/.bash_history",
@@ -46,6 +59,9 @@ const PLANTS: [&str; 38] = [
     "var/lib/amibake/agent",
     "root/.cache/amibake/planted",
 ];
+
+/// Something of the builder's memory.
+const CANARY: &str = "canary-7c1e";
 
 /// The look itself: a disk with one plant is found out, each time by its name.
 #[test]
@@ -106,6 +122,13 @@ provision:
           echo ip-10-0-0-7 > /etc/hostname
           rm -f /var/lib/dbus/machine-id; cp /etc/machine-id /var/lib/dbus/machine-id
           echo kept > /etc/kept
+          mkdir -p /srv/data "/var/tmp/[m] ounted"
+          echo kept > /srv/data/kept; mount --bind /srv/data "/var/tmp/[m] ounted"
+          echo 'AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /etc/ssh/keys.d/%u' > /etc/ssh/sshd_config.d/keys.conf
+          head -c 4194304 /dev/zero > /swapfile; chmod 0600 /swapfile
+          mkswap --uuid 6f9619ff-8b86-d011-b42d-00cf4fc964ff --label mine /swapfile
+          printf %s {CANARY} | dd of=/swapfile bs=1M seek=2 conv=notrunc
+          echo '/swapfile none swap sw 0 0' >> /etc/fstab
           printf '%s' '{{"data":{{"auth":{{"device":{{"brand":"b","serial":"s","key-id":"k","session-macaroon":"m"}}}},"serial":"stays"}}}}' \
             > /var/lib/snapd/state.json
 image: {{name: "sealed-{{{{ build_time }}}}"}}
@@ -118,7 +141,20 @@ image: {{name: "sealed-{{{{ build_time }}}}"}}
         std::fs::read_to_string(root.join("var/lib/snapd/state.json")).unwrap(),
         r#"{"data":{"auth":{"device":{"brand":"b","serial":"","key-id":"","session-macaroon":""}},"serial":"stays"}}"#
     );
-    assert_eq!(sealed::residue(&root), [""; 0]);
+    // What is mounted in a folder that is emptied lies elsewhere, too: its place alone stays.
+    assert_eq!(sealed::residue(&root), ["var/tmp/[m] ounted"]);
+    assert!(root.join("srv/data/kept").exists());
+    let swap = std::fs::read(root.join("swapfile")).unwrap();
+    let has = |text: &[u8]| swap.windows(text.len()).any(|part| part == text);
+    assert!(
+        !has(CANARY.as_bytes()),
+        "what was in memory is in the image"
+    );
+    assert!(has(b"SWAPSPACE2") && has(b"mine"), "it is swap of its name");
+    assert!(
+        has(&[0x6f, 0x96, 0x19, 0xff, 0x8b, 0x86]),
+        "and of its UUID"
+    );
 }
 
 fn plant(root: &Path, path: &str, text: &str) {

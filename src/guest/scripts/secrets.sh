@@ -23,6 +23,7 @@ cut -f3 "$work/kinds" > "$work/patterns"
 # Homes of services are looked into for keys alone: the rest is their data.
 { printf '/etc\0/home\0/root\0/opt\0/srv\0/usr/local\0/var/lib/cloud\0/var/www\0'
   homes | while IFS= read -r home; do [ ! -d "$home/.ssh" ] || printf '%s/.ssh\0' "$home"; done; } > "$work/places"
+given_up=
 timeout 30 xargs -0 -r sh -c '
   for place; do
     [ -d "$place" ] || continue
@@ -30,9 +31,13 @@ timeout 30 xargs -0 -r sh -c '
     find "$place" -xdev -type d \( -name node_modules -o -name site-packages -o -name dist-packages -o -name gems -o -name testdata \
         -o -path "*/.git/objects" -o -path "*/.cargo/registry" -o -path "*/.rustup" \) -prune \
       -o -type f -size +0 -size -2049k -print0
-  done' sh < "$work/places" > "$work/files" 2>/dev/null \
-  && sort -zu "$work/files" | timeout 30 xargs -0 -r grep -lZaE -f "$work/patterns" -- > "$work/hits" 2>/dev/null
-[ $? != 124 ] || say 'the search for secrets was given up after 30 seconds: not every file was looked into'
+  done' sh < "$work/places" > "$work/files" 2>/dev/null
+[ $? != 124 ] || given_up=yes
+# Whatever could be listed is looked into: something that vanished meanwhile is no reason not to.
+sort -zu "$work/files" | timeout 30 xargs -0 -r grep -lZaE -f "$work/patterns" -- > "$work/hits" 2>/dev/null
+[ $? != 124 ] || given_up=yes
+[ -z "$given_up" ] || say 'the search for secrets was given up after 30 seconds: not every file was looked into'
+
 # Each of the few files that have something by itself, whatever it is called.
 cat > "$work/look" <<'LOOK'
 @PRELUDE@

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::wait_for;
 
 /// Paths of which none may be in an image; `*` stands for any name.
-const ABSENT: [&str; 45] = [
+const ABSENT: [&str; 58] = [
     // Host keys, ours and the machine's.
     "etc/ssh/ssh_host_*",
     "etc/ssh/amibake_new_key*",
@@ -24,7 +24,10 @@ const ABSENT: [&str; 45] = [
     "etc/netplan/50-cloud-init.yaml",
     "etc/network/interfaces.d/50-cloud-init*",
     "etc/systemd/network/10-cloud-init-*.network",
+    "etc/systemd/network/50-cloud-init-*.link",
+    "etc/NetworkManager/system-connections/cloud-init-*.nmconnection",
     "etc/udev/rules.d/70-persistent-net.rules",
+    "etc/udev/rules.d/85-persistent-net-cloud-init.rules",
     "etc/sudoers.d/90-cloud-init-users",
     // Randomness, leases.
     "var/lib/systemd/random-seed",
@@ -39,9 +42,20 @@ const ABSENT: [&str; 45] = [
     "var/lib/ubuntu-advantage/machine-access",
     "var/lib/snapd/device/private-keys-v1/*",
     "var/lib/snapd/assertions/asserts-v0/serial",
+    "var/lib/landscape/client/*.bpickle",
+    // What each machine makes for itself.
+    "etc/docker/key.json",
+    "var/lib/docker/engine-id",
+    "var/lib/mysql/auto.cnf",
+    "etc/salt/minion_id",
+    "etc/salt/pki/minion/minion.pem",
+    "etc/cockpit/ws-certs.d/0-self-signed*",
+    "var/lib/zerotier-one/identity.*",
+    "var/lib/netdata/registry/netdata.public.unique.id",
     // Who may log in, and what they did.
     "root/.ssh/authorized_keys*",
     "home/*/.ssh/authorized_keys*",
+    "etc/ssh/keys.d/*",
     "root/.*_history",
     "home/*/.*_history",
     "root/.lesshst",
