@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "amibake" / "hardening"
 USER = "ubuntu"
 # A boot under TCG on a busy host.
-BOOT_S = 420
+BOOT_S = 900
 META_DATA = "instance-id: {instance}\nlocal-hostname: guest\n"
 USER_DATA = "#cloud-config\nssh_authorized_keys:\n  - {key}\n"
 
