@@ -140,7 +140,7 @@ fn build(counter: &Counter, folder: &Path, manifest: &Path) -> std::process::Out
         .arg(manifest)
         .env("AWS_ENDPOINT_URL", &counter.url)
         .env("AWS_REGION", "eu-west-1")
-        .env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
+        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .env("AWS_MAX_ATTEMPTS", "1")
         .output()

@@ -17,7 +17,7 @@ use crate::support::{Cloud, sealed, text, wait_for};
 struct Repository {
     server: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 const ROUTE: &str = r#"
@@ -72,8 +72,19 @@ impl Repository {
         Self {
             server,
             port,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// A new key of somebody who launches the image.
+    fn key(&self) -> PathBuf {
+        let key = self.folder.path().join("key");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key)
+            .status();
+        assert!(made.unwrap().success());
+        key
     }
 }
 
@@ -127,9 +138,16 @@ fn the_example_becomes_an_image_that_serves_and_tells_nothing_of_its_builder() {
     assert_untraced(&root, &traces);
 
     let mut host_keys = traces.host_keys;
+    let key = repository.key();
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let user_data = format!(
+        "#cloud-config\nssh_authorized_keys: ['{}']\nruncmd: [[touch, /etc/fresh]]\n",
+        public.trim()
+    );
     for boot in ["first", "second"] {
-        let instance = cloud.launch(&image, "#cloud-config\nruncmd: [[touch, /etc/fresh]]\n");
+        let instance = cloud.launch(&image, &user_data);
         assert_serves(&cloud, &instance);
+        assert_hardened(&cloud, &instance, &key);
         let disk = PathBuf::from(&cloud.machines()[&instance]["root"]);
         wait_for("its own user data", Duration::from_mins(2), || {
             disk.join("etc/fresh").exists()
@@ -269,4 +287,51 @@ fn assert_serves(cloud: &Cloud, instance: &str) {
         assert_eq!(json[field], value, "{path}: {body}");
     }
     assert!(get("/").1.contains("Hello"));
+}
+
+/// Whoever launched the instance comes in and is root by sudo; sshd and the application's service are as the
+/// hardening left them.
+fn assert_hardened(cloud: &Cloud, instance: &str, key: &Path) {
+    let address = cloud.machines()[instance]["address"].clone();
+    let login = Command::new("ssh")
+        .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-i",
+        ])
+        .arg(key)
+        .args([format!("ubuntu@{address}").as_str(), "sudo -n id -un"])
+        .output()
+        .unwrap();
+    assert_eq!(text(&login.stdout), "root\n", "{}", text(&login.stderr));
+
+    let said = |command: &str| text(&cloud.inside(instance, command).stdout);
+    let sshd = said("sshd -T");
+    for line in [
+        "permitrootlogin no",
+        "passwordauthentication no",
+        "authenticationmethods publickey",
+        "allowtcpforwarding no",
+    ] {
+        let keyword = line.split(' ').next().unwrap();
+        let found: Vec<&str> = sshd
+            .lines()
+            .filter(|l| l.split(' ').next() == Some(keyword))
+            .collect();
+        assert_eq!(found, [line]);
+    }
+    let rsa = said("ssh-keygen -l -f /etc/ssh/ssh_host_rsa_key.pub");
+    assert!(rsa.starts_with("4096 "), "{rsa}");
+    assert_eq!(
+        said("systemctl is-enabled ssh.service ssh.socket"),
+        "enabled\nmasked\n"
+    );
+    let exposure = said("systemd-analyze security --no-pager supervisor.service | tail -n 1");
+    let level = exposure
+        .split_whitespace()
+        .find_map(|word| word.parse::<f32>().ok());
+    assert!(level.is_some_and(|level| level < 2.0), "{exposure}");
 }

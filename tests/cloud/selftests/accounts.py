@@ -10,7 +10,7 @@ from .asking import BASE_IMAGE, Asking, Process
 
 class Accounts(Asking, unittest.TestCase):
     def test_a_key_belongs_to_the_account_that_it_names_and_any_other_to_the_default_one(self):
-        for key, number in ((f"AKIAACCT{self.account}", self.account), ("AKIATESTTESTTESTTEST", "123456789012"),
+        for key, number in ((f"AKIAACCT{self.account}", self.account), ("AKIATEST", "123456789012"),
                             ("test", "123456789012")):
             client = self.client(key=key)
             group = client.describe_security_groups()["SecurityGroups"][0]

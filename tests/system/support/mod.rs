@@ -81,7 +81,7 @@ impl Cloud {
         command
             .env("AWS_ENDPOINT_URL", &self.url)
             .env("AWS_REGION", "eu-west-1")
-            .env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
+            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true");
         command
@@ -173,7 +173,7 @@ print(answer["Instances"][0]["InstanceId"])
 "#;
         let output = Command::new(needed("AMIBAKE_TEST_PYTHON"))
             .args(["-c", client, &self.url, image, user_data])
-            .env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
+            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .unwrap();
