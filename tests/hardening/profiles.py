@@ -1,5 +1,6 @@
 """What is done to a guest before it is judged: nothing, dev-sec's roles by ansible-playbook, or a profile of ours by amibake."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import yaml
 from qemu import HERE, Guest, say
 
 PROJECT = HERE.parent.parent
+OUTCOMES = HERE / "outcomes.json"
 PROFILES = ["none", "dev-sec", "baseline", "strict"]
 POLICIES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 
@@ -70,3 +72,9 @@ def inputs(profile: str, release: str) -> dict[str, str]:
     policy = next(of["server"] for of in known["releases"] if of["release"] == POLICIES[release])
     lists = {"sshd_valid_kexs": "kex", "sshd_valid_ciphers": "ciphers", "sshd_valid_macs": "macs"}
     return {name: ",".join(policy[key]) for name, key in lists.items()} | {"sshd_banner": "/etc/issue.net"}
+
+
+def remember(release: str, profile: str, judge: str, outcome: dict) -> None:
+    known = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else {}
+    known.setdefault(f"{release} {profile}", {})[judge] = {"on": time.strftime("%Y-%m-%d")} | outcome
+    OUTCOMES.write_text(json.dumps(known, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

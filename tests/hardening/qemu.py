@@ -29,10 +29,10 @@ def say(text: str) -> None:
     print(f"==> {text}", file=sys.stderr, flush=True)
 
 
-def image(suite: str) -> Path:
-    """The disk that guests of a release start from, made where it is not there."""
-    path = CACHE / f"{suite}.img"
-    subprocess.run([str(HERE / "image"), suite, str(path)], check=True)
+def image(suite: str, *prepared: str | Path) -> Path:
+    """The disk that guests of a release start from, made where it is not there; for a profile, by a program."""
+    path = CACHE / f"{'-'.join([suite, *map(str, prepared[:1])])}.img"
+    subprocess.run([str(HERE / "image"), suite, str(path), *map(str, prepared)], check=True)
     return path
 
 
