@@ -193,11 +193,21 @@ def exposure(guest: Guest, logs: Path, _inputs: dict) -> dict:
     return {"version": f"systemd {version}", "figures": {"exposure": float(level[1])}, "failed": {}}
 
 
+def kernel(guest: Guest, logs: Path, _inputs: dict) -> dict:
+    """Whether the kernel that runs took what the roles wrote."""
+    program = (HERE / "inside/taken.py").read_text()
+    said = guest.must(f"python3 -I -c {quoted(program)}")
+    (logs / "kernel.json").write_text(said)
+    missing = json.loads(said)
+    version = guest.must("uname -r").strip()
+    return {"version": f"Linux {version}", "figures": {"not taken": len(missing)}, "failed": missing}
+
+
 def quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
 JUDGES: dict[str, Callable] = {
-    "baselines": baselines, "ssh-audit": ssh_audit, "exposure": exposure, "lynis": lynis,
+    "kernel": kernel, "baselines": baselines, "ssh-audit": ssh_audit, "exposure": exposure, "lynis": lynis,
     "cis-ubuntu2204": cis("cis-ubuntu2204"), "cis-ubuntu2404": cis("cis-ubuntu2404"),
 }
