@@ -41,7 +41,10 @@ pub(crate) struct Inventory {
 struct Group {
     hosts: Vec<String>,
     children: Vec<String>,
+    /// What the inventory itself says of it.
     vars: Vars,
+    /// What `group_vars` say.
+    file_vars: Vars,
 }
 
 /// A host with everything that applies to it.
@@ -51,9 +54,10 @@ pub(crate) struct Host {
     pub(crate) name: String,
     /// Its groups, parents before children, without `all`.
     pub(crate) group_names: Vec<String>,
-    /// Variables of `all`.
+    /// Variables that `group_vars/all` of a playbook wins over: those that the inventory itself says of its groups, nearer
+    /// groups winning, and `group_vars/all` beside it.
     pub(crate) all_vars: Vars,
-    /// Variables of its other groups, nearer groups winning.
+    /// Variables of its groups by `group_vars`, nearer groups winning.
     pub(crate) group_vars: Vars,
     pub(crate) host_vars: Vars,
 }
@@ -108,7 +112,7 @@ impl Inventory {
             let vars = yaml::vars_files(&self.files, &folder.join("group_vars"), &name)?;
             if !vars.is_empty() {
                 let group = self.groups.entry(name).or_default();
-                add(&mut group.vars, vars, self.merges);
+                add(&mut group.file_vars, vars, self.merges);
             }
         }
         // The controller has variables even where no inventory names it.
@@ -126,13 +130,18 @@ impl Inventory {
         let mut nearest = self.groups_of(name);
         nearest
             .sort_by_cached_key(|group| (self.depth(group), self.priority(group), group.clone()));
+        let none = Group::default();
+        let group = |name: &str| self.groups.get(name).unwrap_or(&none);
+        let mut all_vars = group("all").vars.clone();
         let mut group_vars = Vars::new();
-        for group in &nearest {
-            add(&mut group_vars, self.vars_of(group), self.merges);
+        for group in nearest.iter().map(|name| group(name)) {
+            add(&mut all_vars, group.vars.clone(), self.merges);
+            add(&mut group_vars, group.file_vars.clone(), self.merges);
         }
+        add(&mut all_vars, group("all").file_vars.clone(), self.merges);
         Host {
             name: name.to_owned(),
-            all_vars: self.vars_of("all"),
+            all_vars,
             group_vars,
             host_vars: self.host_vars.get(name).cloned().unwrap_or_default(),
             group_names: nearest,
@@ -190,8 +199,12 @@ impl Inventory {
     }
 
     fn vars_of(&self, group: &str) -> Vars {
-        let group = self.groups.get(group);
-        group.map(|group| group.vars.clone()).unwrap_or_default()
+        let both = |group: &Group| {
+            let mut vars = group.vars.clone();
+            add(&mut vars, group.file_vars.clone(), self.merges);
+            vars
+        };
+        self.groups.get(group).map(both).unwrap_or_default()
     }
 
     fn priority(&self, group: &str) -> i64 {
@@ -416,7 +429,7 @@ all:
         assert_eq!(web.host_vars["name"], "a b");
         assert_eq!(web.host_vars["flag"], true);
         assert_eq!(web.host_vars["list"], serde_json::json!(["x", "y"]));
-        assert_eq!(web.group_vars["ratio"], 1.5);
+        assert_eq!(web.all_vars["ratio"], 1.5);
         assert_eq!(inventory.host("db-a").host_vars["tier"], 1);
         assert_eq!(inventory.groups()["ungrouped"], ["lonely"]);
     }

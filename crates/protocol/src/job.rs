@@ -161,9 +161,10 @@ pub struct Options {
     pub groups: BTreeMap<String, Vec<String>>,
     /// The groups of this host, parents before children; `all` is left out, as in `group_names`.
     pub group_names: Vec<String>,
-    /// Variables of the inventory's `all` group.
+    /// Variables that the playbook's `group_vars/all` wins over: those that the inventory itself says of the host's groups,
+    /// and its `group_vars/all`.
     pub all_vars: Map<String, Json>,
-    /// Variables of the host's other groups, merged by depth and priority.
+    /// Variables of the host's groups by files in `group_vars`, merged by depth and priority.
     pub group_vars: Map<String, Json>,
     /// Variables of the host.
     pub host_vars: Map<String, Json>,

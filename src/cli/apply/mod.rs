@@ -77,7 +77,7 @@ pub(crate) struct Args {
     /// Forget the facts that earlier runs kept of the hosts
     #[arg(long)]
     flush_cache: bool,
-    /// How many hosts may be at the same task at the same time; all of them by default
+    /// At most so many hosts at the same task at once; default: all
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     forks: Option<u32>,
     /// Confirm each task before it runs

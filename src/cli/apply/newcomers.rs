@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use amibake_playbook::hosts::Groups;
 use amibake_protocol::ask::AddedHost;
-use amibake_protocol::job::Options;
+use amibake_protocol::job::{ImplicitLocalhost, Options};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::hosts::{self, Chosen};
@@ -40,6 +40,8 @@ impl Welcome for Newcomers<'_> {
         // Who joins hears what was added as all others do, and puts it where they do.
         let shared = Options {
             together: members.iter().cloned().collect(),
+            localhost: self.localhost(),
+            every_play: false,
             ..self.prepared.options.clone()
         };
         let plays = &self.prepared.playbook.plays;
@@ -70,6 +72,15 @@ impl Welcome for Newcomers<'_> {
 }
 
 impl Newcomers<'_> {
+    /// Returns how the controller takes part, for another host than itself.
+    fn localhost(&self) -> ImplicitLocalhost {
+        let is_controller = |host: &Chosen| host.options.localhost == ImplicitLocalhost::This;
+        match self.prepared.chosen.iter().any(is_controller) {
+            true => ImplicitLocalhost::Beside,
+            false => ImplicitLocalhost::Absent,
+        }
+    }
+
     /// Returns the hosts that `--limit` does not leave out.
     fn named(&self, groups: &Groups) -> Vec<String> {
         hosts::limited(&self.args.target, groups).unwrap_or_default()

@@ -147,6 +147,9 @@ impl Run<'_> {
     /// Runs the action until `until` holds or the tries are used up.
     fn retried(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let (task, scope) = (cx.task, cx.scope);
+        self.keyword_truth("become", cx, |k| k.become_.clone())?;
+        self.keyword_truth("check_mode", cx, |k| k.check_mode.clone())?;
+        self.keyword_truth("diff", cx, |k| k.diff.clone())?;
         let retries = match self.keyword_number("retries", task.retries.as_ref(), cx)? {
             Some(n) => 1 + u32::try_from(n.max(0)).unwrap_or(u32::MAX - 1),
             None if task.until.is_empty() => 1,

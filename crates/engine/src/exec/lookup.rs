@@ -12,6 +12,7 @@ use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
 use serde_json::Map;
 
+use super::config_lookup;
 use super::eval;
 use super::file_lookups;
 use super::file_tests;
@@ -27,6 +28,7 @@ use super::vars::VarScope;
 
 /// Lookups answered here.
 const OURS: &[&str] = &[
+    "config",
     "file",
     "fileglob",
     "first_found",
@@ -367,6 +369,7 @@ impl Outside for Controllers<'_, '_> {
             }),
             "unvault" => terms.iter().map(|term| self.unvault(term)).collect(),
             "fileglob" => self.fileglob(terms),
+            "config" => config_lookup::config(self.run, terms, options),
             "first_found" => self.first_found(terms, options),
             "inventory_hostnames" => self.hostnames(terms),
             "flattened" => Ok(flat(terms, usize::MAX)),

@@ -176,6 +176,17 @@ pub(super) fn set_host(run: &Run<'_>, name: &str) {
     for (name, value) in vars.extra.entries() {
         own.insert(name, value);
     }
+    // Of those of the inventory, the controller has said what is beside the playbook.
+    if other.is_none() {
+        let folder = run.entry_dir.borrow().join("group_vars");
+        for group in std::iter::once("all").chain(names.iter().map(String::as_str)) {
+            for (name, value) in read_beside(run, &folder.join(group)).entries() {
+                if !vars.extra.has_key(&name) {
+                    own.insert(name, value);
+                }
+            }
+        }
+    }
     let said = other.into_iter().flat_map(|other| &other.vars);
     for (name, value) in said.chain(added.into_iter().flat_map(|added| &added.vars)) {
         if !vars.extra.has(name) {
@@ -255,17 +266,21 @@ fn set_beside(run: &Run<'_>, folder: &Path) {
     let host = &run.options.inventory_hostname;
     run.vars.beside.clear();
     let names = group_names(run);
-    let groups = std::iter::once("all").chain(names.iter().map(String::as_str));
     let read = |kind: &str, name: &str| {
-        if let Err(stop) = read_beside(run, &folder.join(kind).join(name)) {
-            run.warn(stop.0, None);
+        for (name, value) in read_beside(run, &folder.join(kind).join(name)).entries() {
+            put_beside(run, name, value);
         }
     };
-    groups.for_each(|name| read("group_vars", name));
-    // What the inventory says of the host itself is nearer than what is said of any group.
-    for (name, value) in &run.options.host_vars {
-        put_beside(run, Key::authors(name), Value::from_authored_json(value));
-    }
+    let put = |vars: &Map<String, Json>| {
+        for (name, value) in vars {
+            put_beside(run, Key::authors(name), Value::from_authored_json(value));
+        }
+    };
+    read("group_vars", "all");
+    // What is said of a group is nearer, wherever, and of the host itself nearer still.
+    put(&run.options.group_vars);
+    names.iter().for_each(|name| read("group_vars", name));
+    put(&run.options.host_vars);
     read("host_vars", host);
 }
 
@@ -279,7 +294,7 @@ pub(super) fn stand_in(run: &Run<'_>, playbook: &Path) {
 }
 
 /// Reads `group_vars/all`, with any extension, or every file of a folder of that name.
-fn read_beside(run: &Run<'_>, path: &Path) -> Result<(), Stop> {
+fn read_beside(run: &Run<'_>, path: &Path) -> Dict {
     let files = run.project.files;
     let mut found = Vec::new();
     for extension in ["", ".yml", ".yaml", ".json"] {
@@ -290,19 +305,17 @@ fn read_beside(run: &Run<'_>, path: &Path) -> Result<(), Stop> {
     }
     if files.is_dir(path) {
         let names = files.list(path).unwrap_or_default();
-        found.extend(
-            names
-                .iter()
-                .filter(|n| !n.starts_with('.'))
-                .map(|n| path.join(n)),
-        );
+        let shown = names.iter().filter(|name| !name.starts_with('.'));
+        found.extend(shown.map(|name| path.join(name)));
     }
+    let all = Dict::new();
     for file in found {
-        for (key, value) in super::convert::variables(run, &file)?.entries() {
-            put_beside(run, key, value);
+        match super::convert::variables(run, &file) {
+            Ok(vars) => super::vars::fill(&all, &vars),
+            Err(stop) => run.warn(stop.0, None),
         }
     }
-    Ok(())
+    all
 }
 
 /// Sets a variable over a weaker one of the same name, or adds it to that.

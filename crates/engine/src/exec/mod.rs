@@ -18,6 +18,7 @@ mod added_hosts;
 mod argument_spec;
 mod attempt;
 mod checkpoint;
+mod config_lookup;
 mod convert;
 mod defaults;
 mod diff;

@@ -29,6 +29,9 @@ const TEXTS: &[&str] = &[
     "meta",
 ];
 
+/// Keywords with a truth that the executor looks at before each task.
+const RENDERED: &[&str] = &["become", "check_mode", "diff"];
+
 fn takes_text(action: &str) -> bool {
     TEXTS.contains(&known::bare(action))
         || matches!(known::here(action), Name::Module(spec) if spec.free_form)
@@ -424,7 +427,11 @@ impl Walk<'_> {
                 && value.tag.is_none()
                 && let Err(error) = value.expect_bool(&format!("`{name}`"))
             {
-                self.error(error);
+                // Ansible looks at those of tasks when they run.
+                match matches!(place, Place::Task | Place::Handler) && RENDERED.contains(&&**name) {
+                    true => self.fails(error),
+                    false => self.error(error),
+                }
             }
             if name == "vars" {
                 self.check_vars(value);

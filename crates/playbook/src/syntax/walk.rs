@@ -269,6 +269,7 @@ impl<'a> Walk<'a> {
             None => self.error(Diagnostic::new(&node.span, "this play has no `hosts`")),
             Some(hosts)
                 if matches!(hosts.kind, Kind::Null | Kind::Map(_))
+                    || hosts.as_seq().is_some_and(<[Node]>::is_empty)
                     || hosts.as_str() == Some("") =>
             {
                 self.error(hosts.unexpected("`hosts`", "a pattern of hosts"));

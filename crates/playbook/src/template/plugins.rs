@@ -29,6 +29,7 @@ pub enum Support {
 
 /// The lookups here, on one side or the other.
 pub const LOOKUPS: &[&str] = &[
+    "ansible.builtin.config",
     "ansible.builtin.csvfile",
     "ansible.builtin.dict",
     "ansible.builtin.env",
