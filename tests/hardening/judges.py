@@ -123,7 +123,8 @@ def baselines(guest: Guest, logs: Path, inputs: dict) -> dict:
 def ssh_audit(guest: Guest, logs: Path, _inputs: dict) -> dict:
     """ssh-audit's own judgement of the server and of the client, and its policy for the release."""
     program = environment("ssh-audit") / "ssh-audit"
-    version = subprocess.run([program, "--help"], capture_output=True, text=True).stdout.split("\n")[0].removeprefix("# ")
+    asked = "import importlib.metadata as m; print(m.version('ssh-audit'))"
+    version = subprocess.run([program.with_name("python"), "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
     failed = {}
     server = run_audit(logs / "ssh-audit-server.txt", [program, "-n", "-p", str(guest.ports[22]), "127.0.0.1"])
     failed |= complaints("server", server)
@@ -138,7 +139,7 @@ def ssh_audit(guest: Guest, logs: Path, _inputs: dict) -> dict:
     if "Passed" not in judged:
         errors = re.findall(r"^ *\* (.+)$", judged, re.MULTILINE)
         failed["policy"] = f"{policy}: {'; '.join(errors)}"
-    return {"version": version, "figures": {"policy": policy, "failures and warnings": sum(name != "policy" for name in failed)}, "failed": failed}
+    return {"version": f"ssh-audit {version}", "figures": {"policy": policy, "failures and warnings": sum(name != "policy" for name in failed)}, "failed": failed}
 
 
 def run_audit(log: Path, argv: list) -> str:
