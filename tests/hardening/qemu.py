@@ -18,7 +18,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "amibake" / "hardening"
-USER = "ubuntu"
 # A boot under TCG on a busy host.
 BOOT_S = 900
 META_DATA = "instance-id: {instance}\nlocal-hostname: guest\n"
@@ -83,9 +82,10 @@ class Guest:
 
     accelerators = ["kvm", "tcg"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else ["tcg"]
 
-    def __init__(self, folder: Path, backing: Path, instance: str = "i-judged", clock: str = "", ports: tuple[int, ...] = ()):
+    def __init__(self, folder: Path, backing: Path, instance: str = "i-judged", clock: str = "", ports: tuple[int, ...] = (),
+                 user: str = "ubuntu"):
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.clock = folder, clock
+        self.folder, self.clock, self.user = folder, clock, user
         self.key = login_key(folder)
         self.disk = folder / "disk.qcow2"
         if not self.disk.exists():
@@ -155,7 +155,7 @@ class Guest:
         """The command that runs another in it."""
         return ["ssh", "-p", str(self.ports[22]), "-i", str(self.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-F", "none",
-                "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15", *options, f"{USER}@127.0.0.1"]
+                "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15", *options, f"{self.user}@127.0.0.1"]
 
     @property
     def reach(self) -> list[str]:
