@@ -82,6 +82,8 @@ checks! {
     CredentialsFile = "credentials-file", Residue;
     /// A text that looks like a token of a well-known service.
     SecretString = "secret-string", Residue;
+    /// Swap that holds what was in memory.
+    Swap = "swap", Residue;
     /// A unit has lost the enabled-state that it had when the builder was sealed.
     UnitState = "unit-state", Residue;
 
@@ -97,6 +99,8 @@ checks! {
     FailedUnit = "failed-unit", Posture;
     /// Something listens on a port that is not in `image.ports`.
     ListeningPort = "listening-port", Posture;
+    /// A search took too long, and did not see everything.
+    SearchIncomplete = "search-incomplete", Posture;
     /// The clock is wrong, or nothing keeps it.
     Clock = "clock", Posture;
 }

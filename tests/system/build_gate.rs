@@ -73,6 +73,10 @@ printf '[default]\naws_access_key_id = x\naws_secret_access_key = canary-one\n' 
 printf '{"auths": {"https://r": {"auth": "canary-two"}}}' > /home/ubuntu/.docker/config.json
 printf '# settings\n\ntoken = ghp_%s\n' canaryabcdefghijklmnopqrstuvwxyz0123456789 > /etc/app.conf
 printf 'id = AKIAIOSFODNN7EXAMPLE\n' > /etc/example.conf
+printf '{"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIcanary"}' > /etc/account.json
+printf '//r/:_authToken=${NPM_TOKEN}\n' > .npmrc
+mkdir -p /data/srv; cp .ssh/id_ed25519 /data/srv/behind-a-link.pem; rmdir /srv; ln -s /data/srv /srv
+mkfifo /opt/pipe
 echo key > /etc/munge/munge.key
 echo chosen-for-a-cluster > .erlang.cookie
 mac=$(cat /sys/class/net/*/address | grep -v 00:00:00:00:00:00 | head -n 1)
@@ -107,8 +111,10 @@ fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_
             "package-identity /etc/munge/munge.key",
             "package-identity /root/.erlang.cookie",
             &format!("password-expiry /etc/login.defs:{login_defs}"),
+            "private-key /etc/account.json:1",
             "private-key /opt/app/a?b.pem:1",
             "private-key /root/.ssh/id_ed25519:1",
+            "private-key /srv/behind-a-link.pem:1",
             "secret-string /etc/app.conf:3",
             "ssh-disabled",
             "ssh-login",
@@ -160,7 +166,7 @@ usermod -s /usr/sbin/nologin ubuntu";
 }
 
 /// What a unit of the image brings back when it boots.
-const COMES_BACK: &str = r"set -e
+const COMES_BACK: &str = r#"set -e
 mkdir -p /opt/kept
 cp /etc/machine-id /opt/kept/machine-id
 ssh-keygen -q -t ecdsa -N '' -f /etc/ssh/ssh_host_ecdsa_key || true
@@ -181,10 +187,13 @@ printf '[Timer]\nOnBootSec=1d\n[Install]\nWantedBy=timers.target\n' > /etc/syste
 printf '[Service]\nExecStart=/bin/true\n' > /etc/systemd/system/cron-like.service
 printf '[Unit]\nAfter=cloud-config.service\nBefore=cloud-final.service\n[Service]\nType=oneshot\nExecStart=/opt/kept/come-back\n[Install]\nWantedBy=cloud-init.target\n' \
   > /etc/systemd/system/come-back.service
+printf '[Service]\nExecStart=/usr/bin/python3 -c "import socket,time; s=socket.socket(2,2); s.bind((str(),5353)); time.sleep(9999)"\n' \
+  > /etc/systemd/system/heard.service
+mkdir -p /etc/systemd/system/multi-user.target.wants; ln -s /etc/systemd/system/heard.service /etc/systemd/system/multi-user.target.wants/
 printf '[Service]\nExecStart=/usr/bin/python3 -m http.server 8081\n[Install]\nWantedBy=multi-user.target\n' \
   > /etc/systemd/system/listens.service
 systemctl daemon-reload
-systemctl enable cron-like.timer come-back.service listens.service";
+systemctl enable cron-like.timer come-back.service listens.service"#;
 
 #[test]
 fn the_booted_half_names_what_only_a_boot_shows() {
@@ -207,7 +216,10 @@ fn the_booted_half_names_what_only_a_boot_shows() {
     );
     let wrong = "failed-unit: unit come-back.service has failed (exit-code";
     assert!(said.contains(wrong), "{said}");
-    assert!(said.contains("python3 listens on port 8081/tcp"), "{said}");
+    for port in ["8081/tcp", "5353/udp"] {
+        let told = format!("python3 listens on port {port}");
+        assert!(said.contains(&told), "{said}");
+    }
     assert!(!cloud.calls().contains(&"RegisterImage".to_owned()));
     let findings = build["gate"]["findings"].as_array().unwrap();
     let failed = findings
@@ -239,6 +251,7 @@ provision:
           echo ABCDEFGHIJKLMNOPQRST > /root/.erlang.cookie
           hostname > /etc/mailname
           echo ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ > /home/ubuntu/.ssh/authorized_keys2
+          printf 'Match LocalPort 2222\n  X11Forwarding no\n' > /etc/ssh/sshd_config.d/zz.conf
           openssl genrsa -out /etc/ssl/test/ca.key 2048
 test:
   - command: {run: "openssl rsa -noout -in /etc/ssl/private/ssl-cert-snakeoil.key && openssl x509 -noout -in /etc/ssl/certs/ssl-cert-snakeoil.pem"}

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{Cloud, sealed};
 
 /// One of each kind, as the things that make them would leave them.
-const PLANTS: [&str; 51] = [
+const PLANTS: [&str; 54] = [
     "etc/ssh/ssh_host_ecdsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
     "etc/ssh/amibake_new_key",
@@ -45,6 +45,9 @@ const PLANTS: [&str; 51] = [
     "home/ubuntu/.ssh/authorized_keys2",
     "root/.bash_history",
     "home/ubuntu/.python_history",
+    "root/.rediscli_history",
+    "root/.ansible_async/1.2",
+    "home/ubuntu/.local/share/fish/fish_history",
     "root/.viminfo",
     "root/.ansible/tmp/planted",
     "home/ubuntu/.sudo_as_admin_successful",
@@ -122,6 +125,7 @@ provision:
           echo ip-10-0-0-7 > /etc/hostname
           rm -f /var/lib/dbus/machine-id; cp /etc/machine-id /var/lib/dbus/machine-id
           echo kept > /etc/kept
+          mkfifo /home/ubuntu/.ssh/authorized_keys /root/.erlang.cookie || :
           mkdir -p /srv/data "/var/tmp/[m] ounted"
           echo kept > /srv/data/kept; mount --bind /srv/data "/var/tmp/[m] ounted"
           echo 'AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /etc/ssh/keys.d/%u' > /etc/ssh/sshd_config.d/keys.conf

@@ -19,7 +19,8 @@ systemctl list-units --no-legend --no-pager --plain --type=timer --all 2>/dev/nu
 done
 systemctl --failed --no-legend --no-pager --plain 2>/dev/null | awk '{ print $1 }' | while read -r unit; do
   result=$(systemctl show -p Result --value "$unit" 2>/dev/null)
-  why=$(journalctl --unit="$unit" --boot --output=cat --lines=1 --no-pager 2>/dev/null | cut -c1-200)
+  why=$(journalctl --unit="$unit" --boot --output=cat --lines=1 --no-pager 2>/dev/null \
+    | sed -E 's#(://[^:/@ ]*):[^@/ ]*@#\1:***@#g; s/((passw(or)?d|token|secret|key)["'"'"']?[=:][[:space:]]*)[^[:space:]]+/\1***/gI' | cut -c1-200)
   echo "failed $unit $(plain "$result: $why")"
 done
 echo "machine-id $(cat /etc/machine-id)"
@@ -27,10 +28,10 @@ echo "machine-id $(cat /etc/machine-id)"
 least=$(cut -f1 /proc/sys/net/ipv4/ip_local_port_range 2>/dev/null)
 ss -Hltunp 2>/dev/null | awk -v least="${least:-32768}" '
   { at = match($5, /:[0-9]+$/); if (!at) next
-    address = substr($5, 1, at - 1); port = substr($5, at + 1); sub(/%.*/, "", address)
+    address = substr($5, 1, at - 1); port = substr($5, at + 1) + 0; sub(/%.*/, "", address)
     if (address ~ /^(127\.|169\.254\.|\[::1\]|\[::ffff:127\.|\[fe80:)/) next
     # Clients ask from such ports: DHCP, and whatever the kernel gives.
-    if ($1 == "udp" && (port == 68 || port == 546 || port >= least)) next
+    if ($1 == "udp" && (port == 68 || port == 546 || port >= least + 0)) next
     who = $7; sub(/^users:\(\("/, "", who); sub(/".*/, "", who)
     print "listens " $1 " " port " " (who == "" ? "?" : who) }' | sort -u
 if ! in_container; then

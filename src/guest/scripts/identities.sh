@@ -40,7 +40,7 @@ fi
 rm -f /var/lib/netdata/registry/netdata.public.unique.id
 homes | while IFS= read -r home; do
   # Twenty capital letters are Erlang's own; another was chosen, for a cluster perhaps: a finding.
-  grep -qxE '[A-Z]{20}' "$home/.erlang.cookie" 2>/dev/null || continue
+  [ -f "$home/.erlang.cookie" ] && grep -qxE '[A-Z]{20}' "$home/.erlang.cookie" 2>/dev/null || continue
   # What stops such a service asks it with the cookie, and would make another.
   stop rabbitmq-server.service ejabberd.service couchdb.service
   rm -f "$home/.erlang.cookie"
@@ -76,7 +76,7 @@ if [ -s "$work/first-boot" ]; then
   chmod 0755 /usr/local/sbin/first-boot-keys
   # Before anything that reads them, and with nothing to do ever after.
   { printf '[Unit]\nDescription=Keys and names of this machine that packages made when they were installed\n'
-    printf 'DefaultDependencies=no\nAfter=local-fs.target systemd-random-seed.service\nBefore=sysinit.target shutdown.target\nConflicts=shutdown.target\n'
+    printf 'DefaultDependencies=no\nAfter=local-fs.target systemd-random-seed.service systemd-tmpfiles-setup.service\nBefore=sysinit.target shutdown.target\nConflicts=shutdown.target\n'
     sed -n 's/^\[ -e \([^ ]*\) \].*/ConditionPathExists=|!\1/p' "$work/first-boot"
     printf '\n[Service]\nType=oneshot\nExecStart=/usr/local/sbin/first-boot-keys\n\n[Install]\nWantedBy=sysinit.target\n'
   } > /etc/systemd/system/first-boot-keys.service

@@ -31,7 +31,9 @@ fi
 # Its name, where it is one that only it has: ip-10-0-0-7.
 grep -E '[0-9].*-|-.*[0-9]' "$work/names" > "$work/own-names"
 if [ -s "$work/own-names" ]; then
-  timeout 20 grep -rnHIZwF -m 1 -f "$work/own-names" /etc 2>/dev/null | tr '\0' '\t' | while IFS="$(printf '\t')" read -r file rest; do
+  timeout 20 grep -rnHIZwF -D skip -m 1 -f "$work/own-names" /etc > "$work/named" 2>/dev/null
+  [ $? != 124 ] || finding search-incomplete '' '' "the search for the builder's name was given up after 20 seconds"
+  tr '\0' '\t' < "$work/named" | head -n 50 | while IFS="$(printf '\t')" read -r file rest; do
     # cloud-init writes these at each boot.
     case $file in /etc/hosts) grep -q manage_etc_hosts /etc/hosts && continue ;; esac
     finding builder-name "$file" "${rest%%:*}" "the builder's host name"

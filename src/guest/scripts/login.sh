@@ -41,7 +41,7 @@ mkdir -p /run/sshd
 # The host keys are gone: it is given one, to be asked about the rest.
 rm -f "$work/probe" "$work/probe.pub"
 ssh-keygen -q -t ed25519 -N '' -C '' -f "$work/probe" 2>/dev/null
-if ! sshd -T -h "$work/probe" -C "user=$user,host=localhost,addr=127.0.0.1" > "$work/sshd" 2> "$work/why"; then
+if ! sshd -T -h "$work/probe" -C "user=$user,host=somewhere.example,addr=192.0.2.1,laddr=192.0.2.2,lport=$port" > "$work/sshd" 2> "$work/why"; then
   place=$(sed -n 's/^\(\/[^ :]*\):\{0,1\} line \([0-9]\{1,\}\): \(.*\)/\1\t\2\t\3/p' "$work/why" | head -n 1)
   [ -n "$place" ] || place="$(printf '\t\t')$(tail -n 1 "$work/why")"
   printf '%s\n' "$place" | {
@@ -66,6 +66,7 @@ else
     "sshd listens on port $(printf '%s' "$ports" | sort -un | tr '\n' ' ')and is connected to on $port"
 
   [ "$(set_to pubkeyauthentication)" = yes ] || finding ssh-login '' '' 'sshd takes no public keys (PubkeyAuthentication no)'
+  case $user:$(set_to permitrootlogin) in root:no|root:forced-commands-only) finding ssh-login '' '' 'sshd keeps root out (PermitRootLogin)' ;; esac
   [ "$(set_to authorizedkeysfile)" != none ] || finding ssh-login '' '' 'sshd reads no authorized keys (AuthorizedKeysFile none)'
   methods=$(set_to authenticationmethods)
   case " $methods " in ' '|'  '|' any '|*' publickey '*) ;; *) finding ssh-login '' '' "sshd wants more than a key (AuthenticationMethods $methods)" ;; esac

@@ -18,9 +18,10 @@ case ${days:-99999} in
     fi ;;
 esac
 
-timeout 20 find /etc /opt /srv /home /root /boot /usr/local /usr/bin /usr/sbin /usr/lib/systemd /var/lib /var/spool /var/www -xdev \
+timeout 20 find -H /etc /opt /srv /home /root /boot /usr/local /usr/bin /usr/sbin /usr/lib/systemd /var/lib /var/spool /var/www -xdev \
     \( -path /var/lib/docker -o -path /var/lib/containerd -o -path /var/lib/lxcfs \) -prune \
-    -o \( -type f -perm -0002 -o -type d -perm -0002 ! -perm -1000 \) -printf '%p\0' 2>/dev/null \
-  | tr '\n\0' '?\n' | head -n 50 | while IFS= read -r path; do
+    -o \( -type f -perm -0002 -o -type d -perm -0002 ! -perm -1000 \) -printf '%p\0' > "$work/open" 2>/dev/null
+[ $? != 124 ] || finding search-incomplete '' '' 'the search for files that anybody may write was given up after 20 seconds'
+tr '\n\0' '?\n' < "$work/open" | head -n 50 | while IFS= read -r path; do
   finding world-writable "$path" '' 'anybody may write it'
 done

@@ -12,11 +12,13 @@ finding() { printf 'finding\t%s\t%s\t%s\t%s\n' "$1" "$3" "$(plain "$2")" "$(plai
 # For the user to know.
 say() { printf 'said %s\n' "$(plain "$1")"; }
 in_container() { systemd-detect-virt --quiet --container; }
+# Whether a path lies on another machine: what is there is not the builder's.
+is_remote() { case $(stat -f -c %T "$1" 2>/dev/null) in nfs*|smb*|cifs|fuse*|ceph|afs|9p|v9fs) return 0 ;; *) return 1 ;; esac; }
 # The folders that accounts have as their homes, each once.
 homes() {
   cut -d: -f6 /etc/passwd | sort -u | while IFS= read -r home; do
     case $home in ''|/|/bin|/dev|/proc|/sbin|/sys|/usr/bin|/usr/sbin) continue ;; esac
-    [ ! -d "$home" ] || printf '%s\n' "$home"
+    [ ! -d "$home" ] || is_remote "$home" || printf '%s\n' "$home"
   done
 }
 # Where sshd looks for authorized keys: as it says, as its files say (for some, in a Match), as usual.

@@ -2,30 +2,26 @@
 work=$(mktemp -d /run/amibake-seal.XXXXXX) || fail "no folder could be made in /run"
 trap 'rm -rf "$work"' EXIT
 # Removes all that is in a folder, and nothing of what is mounted there: it is others', or elsewhere, too.
+# What has a mount below it stays whole. Both ways walk by handles: a folder swapped for a link leads nowhere.
 empty() {
   for folder; do
-    [ -d "$folder" ] && [ ! -L "$folder" ] || continue
-    case $(stat -f -c %T "$folder") in nfs*|smb*|cifs|fuse*|ceph|afs|9p|v9fs) continue ;; esac
-    empty_but "$folder" "$(awk -v below="$folder/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo)"
+    [ -d "$folder" ] && [ ! -L "$folder" ] && ! is_remote "$folder" || continue
+    held=$(awk -v below="$folder/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo)
+    if [ -z "$held" ]; then
+      find "$folder" -xdev -mindepth 1 -delete 2>/dev/null
+      continue
+    fi
+    find "$folder" -xdev -mindepth 1 -maxdepth 1 -print0 | HELD=$(printf '%b' "$held") xargs -0 -r sh -c '
+      for entry; do
+        case "
+$HELD
+" in *"
+$entry
+"*|*"
+$entry/"*) continue ;; esac
+        rm -rf --one-file-system -- "$entry"
+      done' sh 2>/dev/null
   done
-}
-# A folder, and what is mounted below it: a name a line, as mountinfo writes it.
-empty_but() {
-  top=$1
-  IFS='
-'
-  set -f
-  # shellcheck disable=SC2086
-  set -- $2
-  set +f
-  unset IFS
-  count=$#
-  while [ "$count" -gt 0 ]; do
-    set -- "$@" -path "$(printf '%b' "$1" | sed 's/[][*?\\]/\\&/g')" -prune -o
-    shift
-    count=$((count - 1))
-  done
-  find "$top" -xdev -mindepth 1 "$@" -print0 2>/dev/null | sort -rz | xargs -0 -r rm -fd -- 2>/dev/null
 }
 # Give apt its timers back: they were held for the run only.
 for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service; do

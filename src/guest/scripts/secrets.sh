@@ -1,6 +1,6 @@
 # What opens doors elsewhere. What is found is never printed: file, line, and kind.
 cat > "$work/kinds" <<'KINDS'
-private-key	a private key	^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----
+private-key	a private key	(^|[[:space:]"'=:>])-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----(\\n|[[:space:]]|$)
 private-key	a private key of PuTTY	^PuTTY-User-Key-File-[0-9]:
 private-key	a private key of age	AGE-SECRET-KEY-1[0-9A-Z]{58}
 private-key	a private key of WireGuard	^[[:space:]]*PrivateKey[[:space:]]*=[[:space:]]*[A-Za-z0-9+/]{42}[AEIMQUYcgkosw480]=
@@ -16,27 +16,30 @@ secret-string	a key of SendGrid	SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}
 secret-string	a token of HashiCorp Vault	(^|[^A-Za-z0-9])hv[bs]\.[A-Za-z0-9_-]{90}
 secret-string	a token of Docker Hub	dckr_(pat|oat)_[A-Za-z0-9_-]{27}
 secret-string	a token of DigitalOcean	do[opr]_v1_[a-f0-9]{64}
-secret-string	a password in an address	^[[:space:]]*(url|pushurl|index-url|extra-index-url)[[:space:]]*=[[:space:]]*https?://[^/@:[:space:]]+:[^/@[:space:]]+@
+secret-string	a password in an address	^[[:space:]]*(url|pushurl|index-url|extra-index-url)[[:space:]]*=[[:space:]]*https?://[^/@:$%{<[:space:]]+:[^/@$%{<[:space:]]+@
 KINDS
 cut -f3 "$work/kinds" > "$work/patterns"
 
 # Homes of services are looked into for keys alone: the rest is their data.
 { printf '/etc\0/home\0/root\0/opt\0/srv\0/usr/local\0/var/lib/cloud\0/var/www\0'
-  homes | while IFS= read -r home; do [ ! -d "$home/.ssh" ] || printf '%s/.ssh\0' "$home"; done; } > "$work/places"
-given_up=
+  homes | while IFS= read -r home; do [ ! -d "$home/.ssh" ] || printf '%s/.ssh\0' "$home"; done
+  # Volumes of the image that are mounted below: none of them is looked into from above.
+  findmnt -rno TARGET -t ext2,ext3,ext4,xfs,btrfs,f2fs 2>/dev/null | while IFS= read -r mount; do
+    case $mount in /etc/*|/home/*|/root/*|/opt/*|/srv/*|/usr/local/*|/var/www/*) printf '%b\0' "$mount" ;; esac
+  done; } > "$work/places"
+given_up() { finding search-incomplete '' '' "the search for secrets was given up after $1 seconds: not every file was looked into"; }
 timeout 30 xargs -0 -r sh -c '
   for place; do
     [ -d "$place" ] || continue
     # What package managers of languages bring is as public as a package, and full of keys for tests.
-    find "$place" -xdev -type d \( -name node_modules -o -name site-packages -o -name dist-packages -o -name gems -o -name testdata \
+    find -H "$place" -xdev -type d \( -name node_modules -o -name site-packages -o -name dist-packages -o -name gems -o -name testdata \
         -o -path "*/.git/objects" -o -path "*/.cargo/registry" -o -path "*/.rustup" \) -prune \
       -o -type f -size +0 -size -2049k -print0
   done' sh < "$work/places" > "$work/files" 2>/dev/null
-[ $? != 124 ] || given_up=yes
+[ $? != 124 ] || given_up 30
 # Whatever could be listed is looked into: something that vanished meanwhile is no reason not to.
-sort -zu "$work/files" | timeout 30 xargs -0 -r grep -lZaE -f "$work/patterns" -- > "$work/hits" 2>/dev/null
-[ $? != 124 ] || given_up=yes
-[ -z "$given_up" ] || say 'the search for secrets was given up after 30 seconds: not every file was looked into'
+sort -zu "$work/files" | timeout 30 xargs -0 -r grep -D skip -lZaE -f "$work/patterns" -- > "$work/hits" 2>/dev/null
+[ $? != 124 ] || given_up 30
 
 # Each of the few files that have something by itself, whatever it is called.
 cat > "$work/look" <<'LOOK'
@@ -45,6 +48,9 @@ work=$1
 shift
 # Files of packages are as everybody has them, if they are as their package brought them.
 of_a_package() {
+  # No package has such names, and grep would take the lines of one for several.
+  case $1 in *"
+"*) return 1 ;; esac
   sum=$(md5sum < "$1" 2>/dev/null | cut -d' ' -f1)
   for name in "$1" "/usr$1" "${1#/usr}"; do
     grep -qshxF -- "$sum  ${name#/}" /var/lib/dpkg/info/*.md5sums && return 0
@@ -54,12 +60,14 @@ of_a_package() {
 for file; do
   if of_a_package "$file"; then continue; fi
   while IFS="$(printf '\t')" read -r check kind pattern; do
-    line=$(grep -naoE -e "$pattern" -- "$file" 2>/dev/null | grep -av 'EXAMPLE' | head -n 1 | cut -d: -f1)
+    line=$(grep -D skip -naoE -e "$pattern" -- "$file" 2>/dev/null | grep -av 'EXAMPLE' | head -n 1 | cut -d: -f1)
     [ -z "$line" ] || finding "$check" "$file" "$line" "$kind"
   done < "$work/kinds"
 done
 LOOK
-head -zn 500 "$work/hits" 2>/dev/null | xargs -0 -r -n 50 sh "$work/look" "$work"
+{ grep -zE '^/(root|home|etc)/' "$work/hits"; grep -zvE '^/(root|home|etc)/' "$work/hits"; } > "$work/in-order" 2>/dev/null
+timeout 60 xargs -0 -r -n 50 sh "$work/look" "$work" < "$work/in-order"
+[ $? != 124 ] || given_up 60
 
 # What programs keep their logins in, where there is one in it.
 credentials() {
@@ -72,16 +80,16 @@ homes | while IFS= read -r home; do
   credentials "$home/.netrc" '(^|[[:space:]])password[[:space:]]' 'passwords of servers'
   credentials "$home/.docker/config.json" '"(auth|identitytoken|password)"[[:space:]]*:[[:space:]]*"[^"]' 'the login of a registry'
   credentials "$home/.config/containers/auth.json" '"auth"[[:space:]]*:[[:space:]]*"[^"]' 'the login of a registry'
-  credentials "$home/.git-credentials" '^https?://[^/]*:[^/]*@' 'passwords of git'
-  credentials "$home/.pypirc" '^[[:space:]]*password[[:space:]]*[:=]' 'the login of a package index'
-  credentials "$home/.npmrc" '(_authToken|_auth|_password)[[:space:]]*=' 'the login of a package registry'
+  credentials "$home/.git-credentials" '^https?://[^/]*:[^/$%{<]*@' 'passwords of git'
+  credentials "$home/.pypirc" '^[[:space:]]*password[[:space:]]*[:=][[:space:]]*[^$%{<[:space:]]' 'the login of a package index'
+  credentials "$home/.npmrc" '(_authToken|_auth|_password)[[:space:]]*=[[:space:]]*"?[^$%{<"[:space:]]' 'the login of a package registry'
   credentials "$home/.cargo/credentials" '^[[:space:]]*token[[:space:]]*=' 'the login of a package registry'
   credentials "$home/.cargo/credentials.toml" '^[[:space:]]*token[[:space:]]*=' 'the login of a package registry'
   credentials "$home/.gem/credentials" '^:[a-z_]+:[[:space:]]*[^[:space:]]' 'the login of a package registry'
   credentials "$home/.composer/auth.json" '"(password|token|[a-z0-9.-]+)"[[:space:]]*:[[:space:]]*"[^"]' 'the login of a package registry'
   credentials "$home/.config/composer/auth.json" '"(password|token|[a-z0-9.-]+)"[[:space:]]*:[[:space:]]*"[^"]' 'the login of a package registry'
-  credentials "$home/.m2/settings.xml" '<password>[^<]' 'the login of a package registry'
-  credentials "$home/.my.cnf" '^[[:space:]]*password[[:space:]]*=[[:space:]]*[^[:space:]]' 'a password of MySQL'
+  credentials "$home/.m2/settings.xml" '<password>[^<$%{]' 'the login of a package registry'
+  credentials "$home/.my.cnf" '^[[:space:]]*password[[:space:]]*=[[:space:]]*[^$%{<[:space:]]' 'a password of MySQL'
   credentials "$home/.pgpass" '^[^#:]*:[^:]*:[^:]*:[^:]*:.' 'passwords of PostgreSQL'
   credentials "$home/.kube/config" '^[[:space:]]*(client-key-data|token|password):[[:space:]]*[^[:space:]]' 'the login of a cluster'
   credentials "$home/.config/gh/hosts.yml" '^[[:space:]]*oauth_token:' 'the login of GitHub'

@@ -23,14 +23,14 @@ swaps() {
 swaps | while IFS= read -r swap; do printf '%b\n' "$swap"; done | sort -u | while IFS= read -r swap; do
   [ -e "$swap" ] || continue
   if ! in_container && swapon --noheadings --raw --show=NAME 2>/dev/null | while IFS= read -r n; do printf '%b\n' "$n"; done | grep -qxF -- "$swap"; then
-    swapoff "$swap" 2>/dev/null || { echo "residue $swap (swap that could not be switched off: too little memory?)"; continue; }
+    swapoff "$swap" 2>/dev/null || { finding swap "$swap" '' 'could not be switched off: is there too little memory?'; continue; }
   fi
   case $swap in
     /dev/zram*)
       # In memory, unless it writes to a disk what nobody asks for.
       behind=$(cat "/sys/block/${swap#/dev/}/backing_dev" 2>/dev/null || echo none)
       echo 1 > "/sys/block/${swap#/dev/}/reset" 2>/dev/null
-      [ "$behind" = none ] || zero "$behind" || echo "residue $behind (behind $swap)" ;;
-    *) renew_swap "$swap" || echo "residue $swap (swap that could not be overwritten)" ;;
+      [ "$behind" = none ] || zero "$behind" || finding swap "$behind" '' "is behind $swap, and could not be overwritten" ;;
+    *) renew_swap "$swap" || finding swap "$swap" '' 'could not be overwritten' ;;
   esac
 done

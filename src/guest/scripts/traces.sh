@@ -30,16 +30,18 @@ for key in /etc/ssh/ssh_host_*_key.pub; do
 done
 key_files > "$work/key-files"
 while IFS= read -r file; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  others=$(grep -vE '^[[:space:]]*(#|$)' "$file" 2>/dev/null | grep -cvF -- @LOGIN@)
+  { [ -e "$file" ] || [ -L "$file" ]; } && ! is_remote "$file" || continue
+  others=0
+  # A pipe would wait for somebody who writes.
+  [ ! -f "$file" ] || others=$(grep -vE '^[[:space:]]*(#|$)' "$file" 2>/dev/null | grep -cvF -- @LOGIN@)
   [ "${others:-0}" = 0 ] || say "sealing removed $file, with $others authorized key(s) that are not the build's own"
   rm -f "$file"
 done < "$work/key-files"
 rm -f /etc/ssh/ssh_host_* /etc/ssh/amibake_new_key*
 homes | while IFS= read -r home; do
-  rm -f "$home/.bash_history" "$home/.zsh_history" "$home/.python_history" "$home/.lesshst" "$home/.viminfo" "$home/.mysql_history" \
-    "$home/.psql_history" "$home/.wget-hsts" "$home/.sudo_as_admin_successful" "$home/.ansible_async" 2>/dev/null
-  rm -rf --one-file-system "$home/.ansible" "$home/.cache/amibake"
+  rm -f "$home"/.*_history "$home/.local/share/fish/fish_history" "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts" \
+    "$home/.sudo_as_admin_successful" 2>/dev/null
+  rm -rf --one-file-system "$home/.ansible" "$home/.ansible_async" "$home/.mongodb/mongosh" "$home/.cache/amibake"
 done
 
 echo "machine-id $(cat /etc/machine-id)"
@@ -87,10 +89,11 @@ done
 find /var/log -xdev -type f -size +0 -printf '%p\n' | head -n 50 | while IFS= read -r path; do left "$path"; done
 if grep -qE '"device":\{[^}]*"serial":"[^"]' /var/lib/snapd/state.json 2>/dev/null; then left '/var/lib/snapd/state.json (a serial)'; fi
 if grep -qE '"(store-)?macaroon":"[^"]' /var/lib/snapd/state.json 2>/dev/null; then left '/var/lib/snapd/state.json (the login of a user of the store: snap logout)'; fi
-while IFS= read -r file; do [ ! -e "$file" ] || left "$file"; done < "$work/key-files"
+while IFS= read -r file; do [ ! -e "$file" ] || is_remote "$file" || left "$file"; done < "$work/key-files"
 homes | while IFS= read -r home; do
-  for file in .bash_history .zsh_history .python_history .lesshst .viminfo .wget-hsts .ansible .cache/amibake; do
-    [ ! -e "$home/$file" ] || left "$home/$file"
+  for file in "$home"/.*_history "$home/.local/share/fish/fish_history" "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts" \
+    "$home/.ansible" "$home/.ansible_async" "$home/.cache/amibake"; do
+    [ ! -e "$file" ] || left "$file"
   done
 done
 [ -e /etc/machine-id ] || left '/etc/machine-id (it must be there, and empty)'

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::wait_for;
 
 /// Paths of which none may be in an image; `*` stands for any name.
-const ABSENT: [&str; 58] = [
+const ABSENT: [&str; 59] = [
     // Host keys, ours and the machine's.
     "etc/ssh/ssh_host_*",
     "etc/ssh/amibake_new_key*",
@@ -58,6 +58,7 @@ const ABSENT: [&str; 58] = [
     "etc/ssh/keys.d/*",
     "root/.*_history",
     "home/*/.*_history",
+    "home/*/.local/share/fish/fish_history",
     "root/.lesshst",
     "root/.viminfo",
     "root/.wget-hsts",
