@@ -132,7 +132,8 @@ fn by_param(spec: &ModuleSpec, given: Map<String, Json>) -> (Map<String, Json>, 
 fn unsupported<'a>(spec: &ModuleSpec, names: impl Iterator<Item = &'a String>) -> Failure {
     let mut names: Vec<&str> = names.map(String::as_str).collect();
     names.sort_unstable();
-    let mut params: Vec<&str> = spec.params.iter().map(|param| param.name).collect();
+    let shown = spec.params.iter().filter(|param| !param.internal);
+    let mut params: Vec<&str> = shown.map(|param| param.name).collect();
     params.sort_unstable();
     let mut aliases: Vec<&str> = spec
         .params

@@ -426,6 +426,10 @@ impl Run<'_> {
             argspec::find("setup").ok_or_else(|| refused("The module setup was not found"))?;
         let mut call = self.prepare(cx, spec)?;
         call.args.shift_remove("parallel"); // `gather_facts` runs one module here
+        if let Some(interpreter) = self.interpreter(cx)? {
+            call.args
+                .insert("_interpreter".to_owned(), interpreter.into());
+        }
         let mut attempt = self.run_call(cx, spec, call);
         if let Some(Json::Array(warnings)) = attempt.fields.shift_remove("warnings") {
             for warning in warnings.iter().filter_map(Json::as_str) {
@@ -436,6 +440,16 @@ impl Run<'_> {
             self.gathered.set(true);
         }
         Ok(attempt)
+    }
+
+    /// Returns the Python that the author names for the machine, if it is not to be found out.
+    fn interpreter(&self, cx: &TaskContext<'_>) -> Result<Option<String>, TaskError> {
+        let named = amibake_playbook::template::Scope::get(cx.scope, "ansible_python_interpreter");
+        let Some(named) = named else {
+            return Ok(None);
+        };
+        let name = self.text(&named, cx.scope, cx.enclosing)?;
+        Ok(Some(name).filter(|name| !name.is_empty() && !name.starts_with("auto")))
     }
 
     /// Makes what a task has set known to the rest of the run.

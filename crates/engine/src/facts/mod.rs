@@ -40,6 +40,8 @@ pub struct Request {
     pub timeout: Duration,
     /// The environment shown as `env`.
     pub environment: BTreeMap<String, String>,
+    /// The Python that is asked; else the one that Ansible would find.
+    pub interpreter: Option<String>,
 }
 
 impl Default for Request {
@@ -50,6 +52,7 @@ impl Default for Request {
             fact_path: PathBuf::from("/etc/ansible/facts.d"),
             timeout: Duration::from_secs(10),
             environment: std::env::vars().collect(),
+            interpreter: None,
         }
     }
 }
@@ -68,7 +71,7 @@ pub struct Facts {
 /// [`BadSubset`] if a subset has an unknown name.
 pub fn gather(request: &Request) -> Result<Facts, BadSubset> {
     let wanted = collector::wanted(&request.subset)?;
-    let children = system::Children::start(&wanted);
+    let children = system::Children::start(&wanted, request.interpreter.as_deref());
     let mut found = Facts::default();
     for collector in Collector::ALL.iter().filter(|c| wanted.contains(c)) {
         collect(*collector, request, &mut found);

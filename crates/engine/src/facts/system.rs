@@ -49,11 +49,11 @@ pub(super) struct Children {
 
 impl Children {
     /// Starts those that `wanted` needs.
-    pub(super) fn start(wanted: &BTreeSet<Collector>) -> Self {
+    pub(super) fn start(wanted: &BTreeSet<Collector>, interpreter: Option<&str>) -> Self {
         let python = wanted.contains(&Collector::Python) || wanted.contains(&Collector::Platform);
         let systemd = wanted.contains(&Collector::Systemd) && systemd_runs();
         Self {
-            python: python.then(start_python).flatten(),
+            python: python.then(|| start_python(interpreter)).flatten(),
             systemctl: systemd
                 .then(|| quiet("systemctl", &["--version"]))
                 .flatten(),
@@ -73,8 +73,10 @@ impl Children {
     }
 }
 
-fn start_python() -> Option<(PathBuf, Child)> {
-    let path = PYTHONS.iter().find_map(|name| {
+/// Asks the interpreter that is given, or the first that Ansible would find.
+fn start_python(interpreter: Option<&str>) -> Option<(PathBuf, Child)> {
+    let known = interpreter.as_ref().map_or(PYTHONS, std::slice::from_ref);
+    let path = known.iter().find_map(|name| {
         if name.starts_with('/') {
             return Some(PathBuf::from(name)).filter(|path| path.exists());
         }

@@ -18,12 +18,14 @@ impl ActionModule for Setup {
             filter: texts("filter"),
             timeout: patience(args.int("gather_timeout")),
             fact_path: args.required("fact_path")?.into(),
+            interpreter: args.str("_interpreter").map(str::to_owned),
             ..Request::default()
         };
         request.environment.extend(context.environment.clone());
         let found = facts::gather(&request).map_err(|e| Failure::new(e.to_string()))?;
         let mut prefixed = facts::prefixed(&found.facts);
-        if let Some(python) = found.facts.get("python").and_then(|p| p.get("executable")) {
+        let python = found.facts.get("python").and_then(|p| p.get("executable"));
+        if let Some(python) = python.filter(|_| request.interpreter.is_none()) {
             prefixed.insert("discovered_interpreter_python".to_owned(), python.clone());
         }
         let mut outcome = Outcome {

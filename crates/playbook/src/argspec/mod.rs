@@ -59,6 +59,8 @@ pub struct Param {
     pub no_log: bool,
     /// The parameter that makes its value a secret where it is true.
     pub no_log_if: Option<&'static str>,
+    /// Whether it is a word of the executor to the module, which no list of parameters shows.
+    pub internal: bool,
 }
 
 impl Param {
@@ -74,6 +76,7 @@ impl Param {
             aliases: &[],
             no_log: false,
             no_log_if: None,
+            internal: false,
         }
     }
 
@@ -120,6 +123,13 @@ impl Param {
     #[must_use]
     pub const fn no_log_if(mut self, other: &'static str) -> Self {
         self.no_log_if = Some(other);
+        self
+    }
+
+    /// Makes it the executor's own.
+    #[must_use]
+    pub const fn internal(mut self) -> Self {
+        self.internal = true;
         self
     }
 

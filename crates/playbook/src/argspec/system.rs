@@ -73,6 +73,8 @@ const SETUP: ModuleSpec = ModuleSpec::new(
         Param::new("gather_timeout", Kind::Int).default("10"),
         Param::new("filter", Kind::List),
         Param::new("fact_path", Kind::Path).default("/etc/ansible/facts.d"),
+        // What `ansible_python_interpreter` says.
+        Param::new("_interpreter", Kind::Str).internal(),
     ],
 );
 
