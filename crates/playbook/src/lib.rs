@@ -18,6 +18,7 @@ pub mod names;
 pub mod password;
 pub mod pyre;
 pub mod reads;
+pub mod scram;
 pub mod shell;
 pub mod syntax;
 pub mod tags;

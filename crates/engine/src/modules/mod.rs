@@ -16,6 +16,7 @@ mod fetch;
 mod file;
 mod find;
 mod get_url;
+mod identifier;
 mod ini_file;
 mod iptables;
 mod known_hosts;
@@ -28,6 +29,7 @@ mod openssl_dhparam;
 mod pam_limits;
 mod pamd;
 mod paths;
+mod postgresql;
 mod replace;
 mod selinux;
 mod slurp;
@@ -178,6 +180,14 @@ const SYSTEM: &[(&str, Module)] = &[
     (
         "community.mysql.mysql_variables",
         Module::Action(&mysql::MysqlVariables),
+    ),
+    (
+        "community.postgresql.postgresql_db",
+        Module::Action(&postgresql::PostgresqlDb),
+    ),
+    (
+        "community.postgresql.postgresql_user",
+        Module::Action(&postgresql::PostgresqlUser),
     ),
     (
         "community.general.supervisorctl",

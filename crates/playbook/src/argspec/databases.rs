@@ -23,6 +23,28 @@ macro_rules! and_login {
     };
 }
 
+/// The parameters of the module plus those by which a server of PostgreSQL is reached. `login_user` and
+/// `login_port` are what the environment says where they are not given.
+macro_rules! and_postgresql_login {
+    ($($param:expr),+ $(,)?) => {
+        &[
+            $($param,)+
+            Param::new("login_user", Str).aliases(&["login"]),
+            Param::new("login_password", Str).default("").no_log(),
+            Param::new("login_host", Str).default("").aliases(&["host"]),
+            Param::new("login_unix_socket", Str).default("").aliases(&["unix_socket"]),
+            Param::new("login_port", Int).aliases(&["port"]),
+            Param::new("ssl_mode", Str)
+                .default("prefer")
+                .choices(&["allow", "disable", "prefer", "require", "verify-ca", "verify-full"]),
+            Param::new("ca_cert", Str).aliases(&["ssl_rootcert"]),
+            Param::new("ssl_cert", Path),
+            Param::new("ssl_key", Path),
+            Param::new("connect_params", Dict),
+        ]
+    };
+}
+
 const fn off(name: &'static str) -> Param {
     Param::new(name, Bool).default("false")
 }
@@ -31,7 +53,14 @@ const fn on(name: &'static str) -> Param {
     Param::new(name, Bool).default("true")
 }
 
-pub(super) const MODULES: &[ModuleSpec] = &[MYSQL_DB, MYSQL_QUERY, MYSQL_USER, MYSQL_VARIABLES];
+pub(super) const MODULES: &[ModuleSpec] = &[
+    MYSQL_DB,
+    MYSQL_QUERY,
+    MYSQL_USER,
+    MYSQL_VARIABLES,
+    POSTGRESQL_DB,
+    POSTGRESQL_USER,
+];
 
 const MYSQL_DB: ModuleSpec = ModuleSpec::new(
     "community.mysql.mysql_db",
@@ -128,3 +157,54 @@ const MYSQL_USER: ModuleSpec = ModuleSpec {
         ],
     )
 };
+
+const POSTGRESQL_DB: ModuleSpec = ModuleSpec::new(
+    "community.postgresql.postgresql_db",
+    and_postgresql_login![
+        Param::new("db", Str).required().aliases(&["name"]),
+        Param::new("owner", Str).default(""),
+        Param::new("template", Str).default(""),
+        Param::new("encoding", Str).default(""),
+        Param::new("lc_collate", Str).default(""),
+        Param::new("lc_ctype", Str).default(""),
+        Param::new("icu_locale", Str).default(""),
+        Param::new("locale_provider", Str).default(""),
+        Param::new("state", Str)
+            .default("present")
+            .choices(&["absent", "dump", "present", "rename", "restore"]),
+        Param::new("target", Path).default(""),
+        Param::new("target_opts", Str).default(""),
+        Param::new("maintenance_db", Str).default("postgres"),
+        Param::new("session_role", Str),
+        Param::new("conn_limit", Str).default(""),
+        Param::new("tablespace", Path).default(""),
+        Param::new("dump_extra_args", Str),
+        on("trust_input"),
+        off("force"),
+        Param::new("comment", Str),
+    ],
+);
+
+const POSTGRESQL_USER: ModuleSpec = ModuleSpec::new(
+    "community.postgresql.postgresql_user",
+    and_postgresql_login![
+        Param::new("user", Str).required().aliases(&["name"]),
+        Param::new("password", Str).no_log(),
+        Param::new("state", Str)
+            .default("present")
+            .choices(&["absent", "present"]),
+        Param::new("login_db", Str).default("").aliases(&["db"]),
+        on("fail_on_user").aliases(&["fail_on_role"]),
+        Param::new("role_attr_flags", Str).default(""),
+        on("encrypted"),
+        off("no_password_changes"),
+        Param::new("expires", Str),
+        Param::new("conn_limit", Int),
+        Param::new("session_role", Str),
+        Param::new("comment", Str),
+        on("trust_input"),
+        Param::new("configuration", Dict),
+        off("reset_unspecified_configuration"),
+        on("quote_configuration_values"),
+    ],
+);

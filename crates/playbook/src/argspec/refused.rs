@@ -28,6 +28,9 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         ("community.crypto.openssl_dhparam", "select_crypto_backend") if text == "cryptography" => {
             Some("parameters are made by `openssl`")
         }
+        (module, param) if module.starts_with("community.postgresql.") => {
+            refused_by_postgresql(param, text)
+        }
         (module, param) if module.starts_with("community.mysql.") => refused_by_mysql(param, text),
         _ => None,
     }
@@ -44,6 +47,16 @@ fn refused_by_mysql(param: &str, text: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// What no module of PostgreSQL takes.
+fn refused_by_postgresql(param: &str, text: &str) -> Option<&'static str> {
+    let wants_tls = match param {
+        "ssl_mode" => matches!(text, "require" | "verify-ca" | "verify-full"),
+        "ca_cert" | "ssl_cert" | "ssl_key" => true,
+        _ => false,
+    };
+    wants_tls.then_some("servers are spoken to without TLS; name a socket (`login_unix_socket`)")
 }
 
 /// The ways of `hostname` to set a name.

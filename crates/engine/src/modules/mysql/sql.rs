@@ -1,5 +1,7 @@
 //! Texts of queries: values in quotes, names in backquotes, what stands for what.
 
+use crate::modules::identifier;
+
 /// Returns a value as it stands in a query.
 pub(super) fn literal(value: &str, backslashes: bool) -> String {
     let mut text = String::from("'");
@@ -44,7 +46,7 @@ pub(super) fn filled(query: &str, literals: &[String]) -> String {
 /// Ansible's complaint; `kind` is what it calls the name.
 pub(super) fn identifier(name: &str, kind: &str) -> Result<String, String> {
     const MOST_DOTS: usize = 1;
-    let parts = parts(name)?;
+    let parts = identifier::parts(name, '`')?;
     if parts.len() - 1 > MOST_DOTS {
         return Err(format!(
             "MySQL does not support {kind} with more than {MOST_DOTS} dots"
@@ -54,48 +56,6 @@ pub(super) fn identifier(name: &str, kind: &str) -> Result<String, String> {
         .iter()
         .map(|part| if part == "`*`" { "*" } else { part });
     Ok(each.collect::<Vec<_>>().join("."))
-}
-
-fn parts(name: &str) -> Result<Vec<String>, String> {
-    if name.is_empty() {
-        return Err("Identifier name unspecified or unquoted trailing dot".to_owned());
-    }
-    let end = name.strip_prefix('`').and_then(closing);
-    let (first, rest) = match end {
-        Some(end) => match name.split_at(end + 2) {
-            (first, "") => return Ok(vec![first.to_owned()]),
-            (first, rest) => {
-                let rest = rest.strip_prefix('.');
-                let rest = rest.ok_or("User escaped identifiers must escape extra quotes")?;
-                (first.to_owned(), rest)
-            }
-        },
-        None => match name.split_once('.') {
-            Some((first, rest)) if !first.is_empty() && !rest.is_empty() => {
-                (backquoted(first), rest)
-            }
-            _ => return Ok(vec![backquoted(name)]),
-        },
-    };
-    let mut all = vec![first];
-    all.extend(parts(rest)?);
-    Ok(all)
-}
-
-fn backquoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
-/// Returns where the backquote stands that ends a name; two of them are one in the name.
-fn closing(text: &str) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let at = from + text[from..].find('`')?;
-        if !text[at + 1..].starts_with('`') {
-            return Some(at);
-        }
-        from = at + 2;
-    }
 }
 
 #[cfg(test)]
