@@ -35,6 +35,8 @@ pub(super) struct Chosen {
     pub(super) password: Option<Secret<String>>,
     /// Whether the agent is started as root.
     pub(super) needs_root: bool,
+    /// Whether it is touched for certain: otherwise it may be needed only to print and to check.
+    pub(super) is_touched: bool,
 }
 
 impl Chosen {
@@ -240,6 +242,7 @@ fn implicit_localhost(host: &Host, shared: &Options, warnings: &mut BTreeSet<Str
         becomes: privilege.0,
         password: privilege.1,
         needs_root: false,
+        is_touched: true,
         options: Options {
             login_user: local_user(),
             inventory_hostname: host.name.clone(),
@@ -311,6 +314,7 @@ fn resolve(
         becomes,
         password,
         needs_root: false,
+        is_touched: true,
     })
 }
 

@@ -279,6 +279,7 @@ impl Args {
                 false => settling.by_vars || privilege::needed(playbook, files),
             };
         let gathers = host.options.gathering != Gathering::Explicit;
+        host.is_touched = plays.touches(host.name(), &playbook.plays, gathers);
         if !plays.may_touch(host.name(), &playbook.plays, gathers) {
             host.leave_untouched();
         }

@@ -70,6 +70,14 @@ impl PlayHosts {
         })
     }
 
+    /// Returns whether a host is touched by one of `plays`, whatever they include.
+    pub(super) fn touches(&self, host: &str, plays: &[Play], gathers: bool) -> bool {
+        plays.iter().zip(&self.0).any(|(play, known)| {
+            let named = |known: &Matched| known.hosts.iter().any(|name| name == host);
+            known.as_ref().is_none_or(named) && play.touches_itself(gathers)
+        })
+    }
+
     /// Returns which plays run on this machine only.
     pub(super) fn local(&self, chosen: &[Chosen]) -> BTreeSet<usize> {
         let here = |play: &usize| self.hosts(*play, chosen).all(|host| host.options.local);

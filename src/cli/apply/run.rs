@@ -410,7 +410,7 @@ async fn reach_and_run(
     let link = match link {
         Ok(link) => link,
         // Whether that ends its run is said where its tasks stand.
-        Err(error) if work.ignores_unreachable => {
+        Err(error) if work.ignores_unreachable || !host.is_touched => {
             let host = host.unreachable(causes(&error).join(": "));
             return follow(&Local, work, &host, events, cx).await;
         }

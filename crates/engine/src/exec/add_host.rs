@@ -55,7 +55,7 @@ impl Run<'_> {
         ]);
         attempt.put("add_host", &shown);
         let changed = self.take_added(&new);
-        attempt.put("changed", &Value::Bool(changed));
+        attempt.fields.insert("changed".to_owned(), json!(changed));
         self.tell(News::Added(new))
             .map_err(|stop| refused(stop.0))?;
         Ok(attempt)

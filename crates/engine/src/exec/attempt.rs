@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::actions::is_never_checked;
 use super::model::Task;
 use super::outcome::{Attempt, skipped, truth};
-use super::run::Run;
+use super::run::{Delegation, Run};
 use super::task_context::TaskContext;
 use super::task_error::{ConditionError, TaskError, refused};
 use super::vars::VarScope;
@@ -51,6 +51,7 @@ impl Run<'_> {
     pub(super) fn attempt(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
         let censored = self.is_censored(cx);
         let mut attempt = self.attempt_shown(cx, loop_error);
+        self.delegation.replace(Delegation::Open);
         attempt.censored = censored || truth(&attempt.fields, "_ansible_no_log");
         attempt.fields.shift_remove("_ansible_no_log");
         if attempt.has_failed() && attempt.includes.is_empty() {
@@ -72,7 +73,13 @@ impl Run<'_> {
     fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
         let task = cx.task;
         // Where a task goes to is looked at before its conditions.
-        match self.delegated(cx) {
+        let delegated = self.delegated(cx);
+        self.delegation.replace(match &delegated {
+            Ok(Some(host)) => Delegation::To(host.clone()),
+            Ok(None) => Delegation::Nobody,
+            Err(_) => Delegation::Open,
+        });
+        match delegated {
             Ok(Some(host)) => {
                 let own = self.delegated_vars(&host);
                 if !cx.scope.is_said("ansible_host") {

@@ -106,7 +106,8 @@ impl Run<'_> {
         self.emit(Event::PlayStarted { name });
         super::files::load_vars_files(self, play, &outside)?;
         let roles = super::roles::load_all(self, play, &outside)?;
-        self.vars.play_roles.borrow_mut().clone_from(&roles);
+        let public = roles.iter().filter(|role| role.public).cloned();
+        self.vars.play_roles.replace(public.collect());
         super::magic::role_names(self, &roles);
         self.handlers.replace(Handlers::default());
         self.imports.borrow_mut().clear();

@@ -36,7 +36,7 @@ impl Run<'_> {
             grouping.join(&group, parents) && !is_member
         };
         magic::regroup(self);
-        attempt.put("changed", &Value::Bool(changed));
+        attempt.fields.insert("changed".to_owned(), json!(changed));
         Ok(attempt)
     }
 }

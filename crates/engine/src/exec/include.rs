@@ -91,7 +91,10 @@ impl Run<'_> {
                 Ok((Loaded::Tasks(nodes, beside(&inner, &path)), name))
             }
             What::Role(args) => {
-                let (used, how) = role_of(task, &args, enclosing)?;
+                let (used, mut how) = role_of(task, &args, enclosing)?;
+                if args.get("public").is_none() {
+                    how.public = self.options.settings.private_role_vars == Some(false);
+                }
                 let role = roles::load(self, &used, &how, &inner)?;
                 let name = role.name.clone();
                 Ok((Loaded::Role(role, inner), name))

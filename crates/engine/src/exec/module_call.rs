@@ -12,7 +12,7 @@ use super::eval;
 use super::executor::Call;
 use super::model::Keywords;
 use super::own_args;
-use super::run::Run;
+use super::run::{Delegation, Run};
 use super::task_context::TaskContext;
 use super::task_error::{TaskError, refused};
 use crate::args::Args;
@@ -182,6 +182,11 @@ impl Run<'_> {
 
     /// Returns the host that a task is delegated to, if it is.
     pub(super) fn delegated(&self, cx: &TaskContext<'_>) -> Result<Option<String>, TaskError> {
+        match &*self.delegation.borrow() {
+            Delegation::Open => {}
+            Delegation::Nobody => return Ok(None),
+            Delegation::To(host) => return Ok(Some(host.clone())),
+        }
         let host = self.keyword(cx, |k| k.delegate_to.clone())?;
         let host = host
             .filter(|host| !matches!(host, Value::None))

@@ -45,6 +45,16 @@ impl From<TaskError> for Stop {
     }
 }
 
+/// Whom a task is delegated to.
+#[derive(Default)]
+pub(super) enum Delegation {
+    /// Not looked at yet.
+    #[default]
+    Open,
+    Nobody,
+    To(String),
+}
+
 /// A run and everything it knows.
 pub(super) struct Run<'a> {
     pub(super) project: &'a Project<'a>,
@@ -100,6 +110,8 @@ pub(super) struct Run<'a> {
     pub(super) interrupted: RefCell<Option<Interrupted>>,
     /// What `group_by` has made.
     pub(super) grouping: RefCell<Grouping>,
+    /// Whom the task at hand is delegated to, once that is rendered: a template may give another host each time.
+    pub(super) delegation: RefCell<Delegation>,
     /// What ends the run when the task at hand has ended, whatever may rescue that.
     pub(super) broken: RefCell<Option<Stop>>,
     /// What `add_host` has made.
@@ -160,6 +172,7 @@ impl<'a> Run<'a> {
             progress: RefCell::default(),
             interrupted: RefCell::default(),
             grouping: RefCell::default(),
+            delegation: RefCell::default(),
             broken: RefCell::default(),
             added: RefCell::default(),
             entry_dir: RefCell::default(),

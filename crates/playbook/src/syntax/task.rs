@@ -389,14 +389,16 @@ impl Walk<'_> {
             self.error(no_handler(&task.action, &task.action_span));
         }
         let flushes = |(name, value): &(String, Node)| {
-            name == "_raw_params" && value.as_str() == Some("flush_handlers")
+            let what = value.as_str().filter(|_| name == "_raw_params");
+            what.filter(|what| matches!(*what, "end_role" | "flush_handlers"))
+                .map(str::to_owned)
         };
         // Where files are read one by one, nobody knows whether they are handlers.
         if (place, self.follow) == (Place::Handler, Follow::Everything)
             && known::bare(&task.action) == "meta"
-            && task.args.named.iter().any(flushes)
+            && let Some(what) = task.args.named.iter().find_map(flushes)
         {
-            let wrong = "flush_handlers cannot be used as a handler";
+            let wrong = format!("{what} cannot be used as a handler");
             self.error(Diagnostic::new(&task.span, wrong));
         }
         if let Some(spec) = task.spec {

@@ -10,6 +10,17 @@ impl Play {
     /// unless the play says otherwise.
     #[must_use]
     pub fn may_touch(&self, gathers: bool) -> bool {
+        self.touches(gathers, true)
+    }
+
+    /// Returns whether something in this play touches its hosts by itself, whatever is included while it runs.
+    #[must_use]
+    pub fn touches_itself(&self, gathers: bool) -> bool {
+        self.touches(gathers, false)
+    }
+
+    /// `includes` is what to take of what is included: it may be anything.
+    fn touches(&self, gathers: bool, includes: bool) -> bool {
         let said = self
             .keywords
             .iter()
@@ -26,33 +37,40 @@ impl Play {
             &self.handlers,
         ];
         gathers
-            || lists.into_iter().any(|steps| any_touches(steps))
-            || self.roles.iter().any(role_use_touches)
+            || lists.into_iter().any(|steps| any_touches(steps, includes))
+            || self
+                .roles
+                .iter()
+                .any(|used| role_use_touches(used, includes))
     }
 }
 
-fn any_touches(steps: &[Step]) -> bool {
+fn any_touches(steps: &[Step], includes: bool) -> bool {
     steps.iter().any(|step| match step {
         Step::Block(block) => {
             let parts = [&block.block, &block.rescue, &block.always];
-            parts.into_iter().any(|steps| any_touches(steps))
+            parts.into_iter().any(|steps| any_touches(steps, includes))
         }
-        // What is included while the play runs may be anything.
-        Step::Task(task) => {
-            let includes = matches!(bare(&task.action), "include_tasks" | "include_role");
-            includes || !touches_no_machine(&task.action) || any_touches(&task.imported)
-        }
+        Step::Task(task) => match bare(&task.action) {
+            "include_tasks" | "include_role" => includes,
+            _ => !touches_no_machine(&task.action) || any_touches(&task.imported, includes),
+        },
     })
 }
 
-fn role_use_touches(used: &RoleUse) -> bool {
-    used.role.as_ref().is_none_or(role_touches)
+fn role_use_touches(used: &RoleUse, includes: bool) -> bool {
+    used.role
+        .as_ref()
+        .is_none_or(|role| role_touches(role, includes))
 }
 
-fn role_touches(role: &Role) -> bool {
-    any_touches(&role.tasks)
-        || any_touches(&role.handlers)
-        || role.dependencies.iter().any(role_use_touches)
+fn role_touches(role: &Role, includes: bool) -> bool {
+    any_touches(&role.tasks, includes)
+        || any_touches(&role.handlers, includes)
+        || role
+            .dependencies
+            .iter()
+            .any(|used| role_use_touches(used, includes))
 }
 
 #[cfg(test)]
@@ -78,27 +96,28 @@ mod tests {
             let dir = project(&[&files[..], &[("site.yml", site.as_str())]].concat());
             let site = dir.path().join("site.yml");
             let playbook = parse(&Disk::here(), &site, &Options::default()).unwrap();
-            playbook.plays[0].may_touch(gathers)
+            let play = &playbook.plays[0];
+            assert!(play.may_touch(gathers) || !play.touches_itself(gathers));
+            (play.may_touch(gathers), play.touches_itself(gathers))
         };
         for play in [
             "tasks: [{set_fact: {a: 1}}, {block: [{fail: {}}], rescue: [{meta: clear_host_errors}]}]",
             "tasks: [{import_tasks: more.yml}], roles: [talks]",
         ] {
-            assert!(
-                !touches(&format!("gather_facts: false, {play}"), true),
-                "{play}"
-            );
-            assert!(!touches(play, false), "{play}");
-            assert!(touches(play, true), "{play}");
+            let silent = format!("gather_facts: false, {play}");
+            assert_eq!(touches(&silent, true), (false, false), "{play}");
+            assert_eq!(touches(play, false), (false, false), "{play}");
+            assert_eq!(touches(play, true), (true, true), "{play}");
         }
         for play in [
             "tasks: [{ping: }]",
             "tasks: [{import_tasks: acts.yml}]",
-            "tasks: [{include_tasks: more.yml}]",
             "roles: [acts]",
             "gather_facts: '{{ x }}', tasks: []",
         ] {
-            assert!(touches(play, false), "{play}");
+            assert_eq!(touches(play, false), (true, true), "{play}");
         }
+        let included = touches("tasks: [{include_tasks: more.yml}]", false);
+        assert_eq!(included, (true, false));
     }
 }
