@@ -44,7 +44,8 @@ fn given<'a>(args: &'a Args, name: &str) -> Option<&'a str> {
 
 /// Returns what ansible-core says of an error that its module does not heed.
 fn uncaught(error: &PgError) -> Failure {
-    Failure::new(format!("Task failed: Module failed: {error}"))
+    let told = error.to_string();
+    Failure::new(format!("Task failed: Module failed: {}", told.trim_end()))
 }
 
 fn login(args: &Args, database: &str, context: &Context<'_>) -> Result<Login, String> {
