@@ -7,8 +7,8 @@ pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
 pub(super) const SEAL: &[&str] = &[
     include_str!("scripts/seal.sh"),
     include_str!("scripts/swap.sh"),
-    UNITS,
     include_str!("scripts/identities.sh"),
+    UNITS,
     include_str!("scripts/traces.sh"),
 ];
 
@@ -73,5 +73,94 @@ mod tests {
                 String::from_utf8_lossy(&checked.stderr)
             );
         }
+    }
+
+    /// What each kind of secret looks like, and what only nearly does.
+    const KINDS: [(&str, &str, &str); 17] = [
+        (
+            "a private key",
+            r#"  "key": "-----BEGIN RSA PRIVATE KEY-----\nMII"#,
+            "grep -q '-----BEGIN RSA PRIVATE KEY-----' f",
+        ),
+        (
+            "a private key of PuTTY",
+            "PuTTY-User-Key-File-3: ssh-ed25519",
+            "a PuTTY-User-Key-File",
+        ),
+        (
+            "a private key of age",
+            "AGE-SECRET-KEY-1A{57}",
+            "AGE-SECRET-KEY-1A{9}",
+        ),
+        (
+            "a private key of WireGuard",
+            "PrivateKey = A{42}A=",
+            "PrivateKey = A{20}=",
+        ),
+        ("an access key of AWS", "id=AKIAA{16}", "id=AKIAA{17}"),
+        ("a token of GitHub", "ghp_a{36}", "ghp_a{35}"),
+        ("a token of GitLab", "glpat-a{20}", "glpat-a{19}"),
+        ("a token of Slack", "xoxb-1{20}", "xoxb-1{19}"),
+        (
+            "a webhook of Slack",
+            "https://hooks.slack.com/services/T1/B1/a{20}",
+            "https://hooks.slack.com/services/",
+        ),
+        ("a token of npm", "npm_a{36}", "npm_a{35}"),
+        ("a token of PyPI", "pypi-AgEIcHlwaS5vcmca{50}", "pypi-a{50}"),
+        ("a live key of Stripe", "sk_live_a{24}", "sk_test_a{24}"),
+        ("a key of SendGrid", "SG.a{22}.a{43}", "SG.a{22}.a{42}"),
+        ("a token of HashiCorp Vault", "hvs.a{90}", "hvs.a{89}"),
+        ("a token of Docker Hub", "dckr_pat_a{27}", "dckr_pat_a{26}"),
+        ("a token of DigitalOcean", "dop_v1_a{64}", "dop_v1_a{63}"),
+        (
+            "a password in an address",
+            "url = https://me:secret@host/x",
+            "url = https://me:${TOKEN}@host/x",
+        ),
+    ];
+
+    /// Returns a text in which `a{3}` stands for `aaa`.
+    fn spelt(text: &str) -> String {
+        let mut spelt = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let number = after
+                .split_once('}')
+                .and_then(|(n, rest)| Some((n.parse::<usize>().ok()?, rest)));
+            let Some((number, after)) = number else {
+                break;
+            };
+            let last = before.chars().last().unwrap();
+            spelt.push_str(before);
+            spelt.extend(std::iter::repeat_n(last, number - 1));
+            rest = after;
+        }
+        spelt + rest
+    }
+
+    #[test]
+    fn each_kind_of_secret_is_found_and_what_is_nearly_one_is_not() {
+        let script = include_str!("scripts/secrets.sh");
+        let (_, kinds) = script.split_once("<<'KINDS'\n").unwrap();
+        let kinds = kinds.split_once("\nKINDS\n").unwrap().0;
+        let mut left: Vec<&str> = kinds.lines().collect();
+        for (kind, good, near) in KINDS {
+            let line = left.iter().position(|l| l.split('\t').nth(1) == Some(kind));
+            let line = left.remove(line.unwrap_or_else(|| panic!("{kind}")));
+            let pattern = line.split('\t').nth(2).unwrap();
+            let found = |text: &str| {
+                let folder = tempfile::tempdir().unwrap();
+                let file = folder.path().join("file");
+                std::fs::write(&file, spelt(text)).unwrap();
+                let mut grep = std::process::Command::new("grep");
+                grep.env("LC_ALL", "C")
+                    .args(["-qaE", "-e", pattern])
+                    .arg(&file);
+                grep.status().unwrap().code()
+            };
+            assert_eq!((found(good), found(near)), (Some(0), Some(1)), "{kind}");
+        }
+        assert_eq!(left, [""; 0], "each kind has its examples");
     }
 }

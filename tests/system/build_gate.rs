@@ -88,7 +88,11 @@ touch /etc/cloud/cloud-init.disabled
 echo 'datasource_list: [ NoCloud ]' > /etc/cloud/cloud.cfg.d/99_ours.cfg
 systemctl disable ssh.service
 systemctl mask cloud-final.service
-printf 'Port 2222\nAllowUsers somebody\n' > /etc/ssh/sshd_config.d/port.conf
+printf '%s\n' 'Port 2222' 'ListenAddress 10.9.9.9' 'AllowUsers somebody' 'DenyUsers ub*' 'DenyGroups ubuntu' 'AllowGroups nobody' \
+  'AuthenticationMethods publickey,password' 'RevokedKeys /etc/ssh/nowhere' > /etc/ssh/sshd_config.d/port.conf
+echo 'policy: disabled' > /etc/cloud/ds-identify.cfg
+mkdir -p /etc/default/grub.d; echo 'GRUB_CMDLINE_LINUX="cloud-init=disabled"' > /etc/default/grub.d/x.cfg
+hostname ip-10-9-9-9; echo name=ip-10-9-9-9 > /etc/name.conf
 touch /etc/nologin"#;
 
 #[test]
@@ -102,8 +106,11 @@ fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_
         &[
             &format!("account-password /etc/shadow:{shadow}"),
             "builder-mac /etc/systemd/network/20-static.network:2",
+            "builder-name /etc/name.conf:1",
             "cloud-init-disabled",
             "cloud-init-disabled /etc/cloud/cloud-init.disabled",
+            "cloud-init-disabled /etc/cloud/ds-identify.cfg:1",
+            "cloud-init-disabled /etc/default/grub.d/x.cfg:1",
             "credentials-file /home/ubuntu/.docker/config.json:1",
             "credentials-file /root/.aws/credentials:3",
             "datasource /etc/cloud/cloud.cfg.d/99_ours.cfg:1",
@@ -118,10 +125,22 @@ fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_
             "secret-string /etc/app.conf:3",
             "ssh-disabled",
             "ssh-login",
+            "ssh-login /etc/ssh/nowhere",
             "ssh-port",
             "world-writable /opt/app/open",
         ],
     );
+    for why in [
+        "AuthenticationMethods publickey,password",
+        "DenyUsers keeps ubuntu out",
+        "AllowUsers does not name ubuntu",
+        "DenyGroups keeps ubuntu out",
+        "AllowGroups names no group of ubuntu",
+        "sshd listens on port 2222 and is connected to on 22",
+        "sshd listens on 10.9.9.9:2222 alone",
+    ] {
+        assert!(said.contains(why), "{why} in:\n{said}");
+    }
     assert!(!said.contains("canary"), "{said}");
     assert!(!cloud.calls().contains(&"CreateImage".to_owned()));
     for (outcome, check) in [("failed", "private-key"), ("warned", "world-writable")] {

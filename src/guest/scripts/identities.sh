@@ -64,10 +64,11 @@ if [ -e /etc/xrdp/rsakeys.ini ] && command -v xrdp-keygen >/dev/null 2>&1; then
   made /etc/xrdp/rsakeys.ini "xrdp-keygen xrdp auto >/dev/null && chown $owner /etc/xrdp/rsakeys.ini"
 fi
 if [ -e /etc/nvme/hostnqn ] && command -v nvme >/dev/null 2>&1; then
-  made /etc/nvme/hostnqn 'nvme gen-hostnqn > /etc/nvme/hostnqn'
+  made /etc/nvme/hostnqn 'nvme gen-hostnqn > /etc/nvme/new && mv /etc/nvme/new /etc/nvme/hostnqn'
 fi
 if [ -e /etc/nvme/hostid ]; then
-  made /etc/nvme/hostid 'cat /proc/sys/kernel/random/uuid > /etc/nvme/hostid'
+  # The UUID in the name, if there is a name: another is refused.
+  made /etc/nvme/hostid '{ sed -n s/.*uuid://p /etc/nvme/hostnqn 2>/dev/null | grep . || cat /proc/sys/kernel/random/uuid; } > /etc/nvme/new && mv /etc/nvme/new /etc/nvme/hostid'
 fi
 if [ -s "$work/first-boot" ]; then
   mkdir -p /usr/local/sbin /etc/systemd/system/sysinit.target.wants

@@ -59,7 +59,7 @@ else
     *)
       listen=$(set_to listenaddress) ports=$(set_to port)
       if ! printf '%s\n' "$listen" | grep -qE '^(0\.0\.0\.0|\[::\]|\*):'; then
-        finding ssh-port '' '' "sshd listens on $(printf '%s' "$listen" | tr '\n' ' ')alone: the image's machines have other addresses"
+        finding ssh-port '' '' "sshd listens on $(printf '%s\n' "$listen" | tr '\n' ' ')alone: the image's machines have other addresses"
       fi ;;
   esac
   printf '%s\n' "$ports" | grep -qxF -- "$port" || finding ssh-port '' '' \
@@ -102,4 +102,7 @@ case ${shell:-/bin/sh} in
 esac
 expires=$(awk -F: -v user="$user" '$1 == user { print $8 }' /etc/shadow 2>/dev/null)
 if [ -n "$expires" ] && [ "$expires" -le $(( $(date +%s) / 86400 )) ]; then finding login-user /etc/shadow '' "the account $user has expired"; fi
+if [ "$(awk -F: -v user="$user" '$1 == user { print $3 }' /etc/shadow 2>/dev/null)" = 0 ]; then
+  finding login-user /etc/shadow '' "the account $user must change its password before it may do anything"
+fi
 [ ! -e /etc/nologin ] || finding login-user /etc/nologin '' 'while this file is there, root alone may log in'

@@ -9,6 +9,9 @@ line=$(grep -nE '^[[:space:]]*password[[:space:]]*=[[:space:]]*[^[:space:]]' /et
 # PAM asks for the age of a password of an account that has none, too: keys stop working with it.
 line=$(grep -nE '^[[:space:]]*PASS_MAX_DAYS[[:space:]]' /etc/login.defs 2>/dev/null | tail -n 1)
 days=$(printf '%s' "${line#*:}" | awk '{ print $2 }')
+# The login user's own, if it is shorter.
+own=$(awk -F: -v user="$user" '$1 == user { print $5 }' /etc/shadow 2>/dev/null)
+case $own in ''|*[!0-9]*) ;; *) [ "$own" -ge "${days:-99999}" ] 2>/dev/null || days=$own ;; esac
 case ${days:-99999} in
   *[!0-9]*) ;;
   *) if [ "$days" -lt 9999 ] && ! grep -qE '^[^#]*account.*pam_unix\.so.*no_pass_expiry' /etc/pam.d/common-account 2>/dev/null \

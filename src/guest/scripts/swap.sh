@@ -11,8 +11,10 @@ renew_swap() {
   label=$(blkid -p -o value -s LABEL "$1" 2>/dev/null)
   zero "$1" && mkswap ${uuid:+--uuid "$uuid"} ${label:+--label "$label"} "$1" >/dev/null 2>&1
 }
+# Names as the kernel writes them: a blank is \040.
+active() { awk 'NR > 1 { print $1 }' /proc/swaps; }
 swaps() {
-  in_container || swapon --noheadings --raw --show=NAME 2>/dev/null
+  in_container || active
   awk '$1 !~ /^#/ && $3 == "swap" { print $1 }' /etc/fstab 2>/dev/null | while IFS= read -r what; do
     case $what in
       /*) readlink -f "$(printf '%b' "$what")" ;;
@@ -22,7 +24,7 @@ swaps() {
 }
 swaps | while IFS= read -r swap; do printf '%b\n' "$swap"; done | sort -u | while IFS= read -r swap; do
   [ -e "$swap" ] || continue
-  if ! in_container && swapon --noheadings --raw --show=NAME 2>/dev/null | while IFS= read -r n; do printf '%b\n' "$n"; done | grep -qxF -- "$swap"; then
+  if ! in_container && active | while IFS= read -r name; do printf '%b\n' "$name"; done | grep -qxF -- "$swap"; then
     swapoff "$swap" 2>/dev/null || { finding swap "$swap" '' 'could not be switched off: is there too little memory?'; continue; }
   fi
   case $swap in
