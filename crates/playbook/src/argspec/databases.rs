@@ -158,53 +158,59 @@ const MYSQL_USER: ModuleSpec = ModuleSpec {
     )
 };
 
-const POSTGRESQL_DB: ModuleSpec = ModuleSpec::new(
-    "community.postgresql.postgresql_db",
-    and_postgresql_login![
-        Param::new("db", Str).required().aliases(&["name"]),
-        Param::new("owner", Str).default(""),
-        Param::new("template", Str).default(""),
-        Param::new("encoding", Str).default(""),
-        Param::new("lc_collate", Str).default(""),
-        Param::new("lc_ctype", Str).default(""),
-        Param::new("icu_locale", Str).default(""),
-        Param::new("locale_provider", Str).default(""),
-        Param::new("state", Str)
-            .default("present")
-            .choices(&["absent", "dump", "present", "rename", "restore"]),
-        Param::new("target", Path).default(""),
-        Param::new("target_opts", Str).default(""),
-        Param::new("maintenance_db", Str).default("postgres"),
-        Param::new("session_role", Str),
-        Param::new("conn_limit", Str).default(""),
-        Param::new("tablespace", Path).default(""),
-        Param::new("dump_extra_args", Str),
-        on("trust_input"),
-        off("force"),
-        Param::new("comment", Str),
-    ],
-);
+const POSTGRESQL_DB: ModuleSpec = ModuleSpec {
+    aliases: &["community.general.postgresql_db"],
+    ..ModuleSpec::new(
+        "community.postgresql.postgresql_db",
+        and_postgresql_login![
+            Param::new("db", Str).required().aliases(&["name"]),
+            Param::new("owner", Str).default(""),
+            Param::new("template", Str).default(""),
+            Param::new("encoding", Str).default(""),
+            Param::new("lc_collate", Str).default(""),
+            Param::new("lc_ctype", Str).default(""),
+            Param::new("icu_locale", Str).default(""),
+            Param::new("locale_provider", Str).default(""),
+            Param::new("state", Str)
+                .default("present")
+                .choices(&["absent", "dump", "present", "rename", "restore"]),
+            Param::new("target", Path).default(""),
+            Param::new("target_opts", Str).default(""),
+            Param::new("maintenance_db", Str).default("postgres"),
+            Param::new("session_role", Str),
+            Param::new("conn_limit", Str).default(""),
+            Param::new("tablespace", Path).default(""),
+            Param::new("dump_extra_args", Str),
+            on("trust_input"),
+            off("force"),
+            Param::new("comment", Str),
+        ],
+    )
+};
 
-const POSTGRESQL_USER: ModuleSpec = ModuleSpec::new(
-    "community.postgresql.postgresql_user",
-    and_postgresql_login![
-        Param::new("user", Str).required().aliases(&["name"]),
-        Param::new("password", Str).no_log(),
-        Param::new("state", Str)
-            .default("present")
-            .choices(&["absent", "present"]),
-        Param::new("login_db", Str).default("").aliases(&["db"]),
-        on("fail_on_user").aliases(&["fail_on_role"]),
-        Param::new("role_attr_flags", Str).default(""),
-        on("encrypted"),
-        off("no_password_changes"),
-        Param::new("expires", Str),
-        Param::new("conn_limit", Int),
-        Param::new("session_role", Str),
-        Param::new("comment", Str),
-        on("trust_input"),
-        Param::new("configuration", Dict),
-        off("reset_unspecified_configuration"),
-        on("quote_configuration_values"),
-    ],
-);
+const POSTGRESQL_USER: ModuleSpec = ModuleSpec {
+    aliases: &["community.general.postgresql_user"],
+    ..ModuleSpec::new(
+        "community.postgresql.postgresql_user",
+        and_postgresql_login![
+            Param::new("user", Str).required().aliases(&["name"]),
+            Param::new("password", Str).no_log(),
+            Param::new("state", Str)
+                .default("present")
+                .choices(&["absent", "present"]),
+            Param::new("login_db", Str).default("").aliases(&["db"]),
+            on("fail_on_user").aliases(&["fail_on_role"]),
+            Param::new("role_attr_flags", Str).default(""),
+            on("encrypted"),
+            off("no_password_changes"),
+            Param::new("expires", Str),
+            Param::new("conn_limit", Int),
+            Param::new("session_role", Str),
+            Param::new("comment", Str),
+            on("trust_input"),
+            Param::new("configuration", Dict),
+            off("reset_unspecified_configuration"),
+            on("quote_configuration_values"),
+        ],
+    )
+};
