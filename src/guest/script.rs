@@ -89,7 +89,7 @@ mod tests {
         ),
         (
             "a private key of age",
-            "AGE-SECRET-KEY-1A{57}",
+            "AGE-SECRET-KEY-1A{58}",
             "AGE-SECRET-KEY-1A{9}",
         ),
         (
