@@ -489,6 +489,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "eval",
         "explain",
         "keyword",
+        "config_lookup",
         "own_args",
         "file_lookups",
         "file_tests",
@@ -523,7 +524,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "task_result",
         "validate",
     ],
-    &["serial", "turn", "flow", "mod"],
+    &["add_host", "once", "serial", "turn", "flow", "mod"],
 ];
 
 /// Returns which room of the executor a file is in.

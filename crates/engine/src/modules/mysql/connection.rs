@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use amibake_playbook::value::Value;
 use nix::errno::Errno;
+use serde_json::Value as Json;
 
 use super::auth::{self, Proof};
 use super::packets::{Fields, Packets, put_text};
@@ -195,6 +196,17 @@ impl Connection {
             .map(|value| sql::literal(value, backslashes))
             .collect();
         sql::filled(query, &values)
+    }
+
+    /// Returns a value of a task as PyMySQL writes it into a query.
+    pub(super) fn literal(&self, value: &Json) -> String {
+        match value {
+            Json::Null => "NULL".to_owned(),
+            Json::Bool(truth) => truth.to_string(),
+            Json::Number(number) => number.to_string(),
+            Json::String(text) => self.bound("%s", &[text]),
+            Json::Array(_) | Json::Object(_) => self.bound("%s", &[&value.to_string()]),
+        }
     }
 
     /// Returns the first row that a query finds.

@@ -179,7 +179,7 @@ fn begin_session(connection: &mut Connection, args: &Args) -> Result<(), Failure
     for (name, value) in variables.into_iter().flatten() {
         let name = sql::identifier(name, "vars").map_err(Failure::new)?;
         let first = format!("SET SESSION {name} = ");
-        let query = format!("{first}{}", literal(connection, value));
+        let query = format!("{first}{}", connection.literal(value));
         connection.query(&query).map_err(|error| {
             let value = value
                 .as_str()
@@ -233,17 +233,6 @@ impl Server {
     /// Returns whether it is MariaDB from the first of the versions on, or MySQL from the second on.
     fn is_since(&self, mariadb: &[u64], mysql: &[u64]) -> bool {
         self.is_at_least(if self.is_mariadb { mariadb } else { mysql })
-    }
-}
-
-/// Returns a value of a task as PyMySQL writes it into a query.
-fn literal(connection: &Connection, value: &Json) -> String {
-    match value {
-        Json::Null => "NULL".to_owned(),
-        Json::Bool(truth) => truth.to_string(),
-        Json::Number(number) => number.to_string(),
-        Json::String(text) => connection.bound("%s", &[text]),
-        Json::Array(_) | Json::Object(_) => connection.bound("%s", &[&value.to_string()]),
     }
 }
 

@@ -6,7 +6,7 @@ use amibake_playbook::value::Value;
 use serde_json::{Map, Value as Json, json};
 
 use super::connection::{Answer, Column, Connection, SqlError};
-use super::{Way, begin_session, connect, literal, not_connected, sql};
+use super::{Way, begin_session, connect, not_connected, sql};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 
@@ -98,7 +98,7 @@ fn given(args: &Args) -> Option<Json> {
 fn bound(connection: &Connection, query: &str, args: &Args) -> Result<String, SqlError> {
     match given(args) {
         Some(Json::Array(values)) => {
-            let values: Vec<String> = values.iter().map(|v| literal(connection, v)).collect();
+            let values: Vec<String> = values.iter().map(|v| connection.literal(v)).collect();
             let marks = query.replace("%%", "").matches("%s").count();
             match marks.cmp(&values.len()) {
                 std::cmp::Ordering::Equal => Ok(sql::filled(query, &values)),
@@ -137,7 +137,7 @@ fn named(
         };
         let value = values.get(name);
         let value = value.ok_or_else(|| SqlError::Values(super::connection::quoted(name)))?;
-        text.push_str(&literal(connection, value));
+        text.push_str(&connection.literal(value));
         rest = after;
     }
     Ok(text + rest)

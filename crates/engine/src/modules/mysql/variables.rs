@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::connection::{Connection, SqlError};
-use super::{Way, connect, literal, sql, uncaught, unconnected};
+use super::{Way, connect, sql, uncaught, unconnected};
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
 
@@ -74,7 +74,7 @@ fn set(
 ) -> Result<Outcome, Failure> {
     let name = sql::identifier(variable, "vars").map_err(Failure::new)?;
     let query = format!("SET {} {name} = ", mode.to_uppercase());
-    let bound = format!("{query}{}", literal(connection, wanted));
+    let bound = format!("{query}{}", connection.literal(wanted));
     connection.query(&bound)?;
     let queries = [format!("{query}{}", shown(wanted))];
     let msg = format!("Variable change succeeded prev_value={}", shown(actual));

@@ -6,7 +6,6 @@ use amibake_playbook::pyre::{Flags, Regex};
 use serde_json::{Map, Value as Json};
 
 use super::super::connection::{Connection, SqlError};
-use super::super::literal;
 use super::{Done, Session, Want};
 use crate::module::Failure;
 use crate::shlex;
@@ -49,7 +48,7 @@ impl Requirements {
             Self::X509 => "X509".to_owned(),
             Self::Certificate(fields) => {
                 let each = fields.iter().map(|(name, value)| {
-                    format!("{name} {}", literal(connection, value).replace('%', "%%"))
+                    format!("{name} {}", connection.literal(value).replace('%', "%%"))
                 });
                 each.collect::<Vec<_>>().join(" AND ")
             }
