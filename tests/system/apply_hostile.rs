@@ -232,7 +232,7 @@ fn forged_questions_are_refused_and_leave_no_trace() {
         assert_eq!(answer["reply"]["reply"], "refused", "{line:.500}");
         count += 1;
     }
-    assert_eq!(count, 25, "{said}");
+    assert_eq!(count, 27, "{said}");
     assert!(!answers.contains("canary"));
     assert!(
         said.contains("27 questions of the machine were refused"),
