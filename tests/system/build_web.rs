@@ -144,6 +144,7 @@ fn the_example_becomes_an_image_that_serves_and_tells_nothing_of_its_builder() {
         "#cloud-config\nssh_authorized_keys: ['{}']\nruncmd: [[touch, /etc/fresh]]\n",
         public.trim()
     );
+    cloud.open_ssh();
     for boot in ["first", "second"] {
         let instance = cloud.launch(&image, &user_data);
         assert_serves(&cloud, &instance);

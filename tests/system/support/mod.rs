@@ -181,6 +181,23 @@ print(answer["Instances"][0]["InstanceId"])
         text(&output.stdout).trim().to_owned()
     }
 
+    /// Lets everybody reach the SSH port of what [`Self::launch`] launches: in EC2 the default group admits nobody.
+    pub(crate) fn open_ssh(&self) {
+        let client = r#"
+import boto3, sys
+ec2 = boto3.client("ec2", endpoint_url=sys.argv[1], region_name="eu-west-1")
+groups = ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]
+ec2.authorize_security_group_ingress(GroupId=groups[0]["GroupId"], IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0")
+"#;
+        let output = Command::new(needed("AMIBAKE_TEST_PYTHON"))
+            .args(["-c", client, &self.url])
+            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
     /// Takes a machine's network away, or gives it back.
     pub(crate) fn cut(&self, instance: &str, cut: bool) {
         self.control("cut", Some(json!({"instance": instance, "cut": cut})));
