@@ -294,7 +294,8 @@ fn assert_serves(cloud: &Cloud, instance: &str) {
 /// hardening left them.
 fn assert_hardened(cloud: &Cloud, instance: &str, key: &Path) {
     let address = cloud.machines()[instance]["address"].clone();
-    let login = Command::new("ssh")
+    let mut login = Command::new("ssh");
+    login
         .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
         .args([
             "-o",
@@ -304,10 +305,11 @@ fn assert_hardened(cloud: &Cloud, instance: &str, key: &Path) {
             "-i",
         ])
         .arg(key)
-        .args([format!("ubuntu@{address}").as_str(), "sudo -n id -un"])
-        .output()
-        .unwrap();
-    assert_eq!(text(&login.stdout), "root\n", "{}", text(&login.stderr));
+        .args([format!("ubuntu@{address}").as_str(), "sudo -n id -un"]);
+    // sshd starts once the host's keys are made, which the application does not wait for.
+    wait_for("a login that becomes root", Duration::from_mins(2), || {
+        text(&login.output().unwrap().stdout) == "root\n"
+    });
 
     let said = |command: &str| text(&cloud.inside(instance, command).stdout);
     let sshd = said("sshd -T");
