@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_engine::worker;
 use amibake_playbook::files::Disk;
 use amibake_playbook::hosts;
@@ -52,13 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = path.ok_or("usage: play [--check] [--diff] PLAYBOOK")?;
     let given = |flag: &str| flags.iter().any(|word| word == flag);
     let files = Disk::here();
-    let project = Project {
-        files: &files,
-        entries: vec![Entry::Playbook {
-            path: std::fs::canonicalize(path)?,
-            vars: serde_json::Map::new(),
-        }],
-    };
+    let project = Project::playbook(&files, std::fs::canonicalize(path)?);
     let options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,

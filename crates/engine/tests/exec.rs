@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::{Event, Recap, Status};
@@ -155,13 +155,7 @@ fn run(case: &Path) -> (Recorder, Recap, PathBuf) {
     let scratch = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(case).unwrap();
     let files = Disk::here();
-    let project = Project {
-        files: &files,
-        entries: vec![Entry::Playbook {
-            path: case.to_path_buf(),
-            vars: Map::new(),
-        }],
-    };
+    let project = Project::playbook(&files, case.to_path_buf());
     let mut recorder = Recorder::default();
     let recap = exec::run(&project, &options(&text, scratch.path()), &mut recorder);
     (recorder, recap, scratch.path().to_path_buf())

@@ -3,12 +3,11 @@
 
 use std::path::Path;
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::{Event, Status};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use serde_json::Map;
 
 const FILES: usize = 700;
 
@@ -58,13 +57,7 @@ fn a_tree_is_copied_whatever_the_limit_of_open_files() {
 
 fn run(playbook: &Path) {
     let files = Disk::here();
-    let project = Project {
-        files: &files,
-        entries: vec![Entry::Playbook {
-            path: playbook.to_path_buf(),
-            vars: Map::new(),
-        }],
-    };
+    let project = Project::playbook(&files, playbook.to_path_buf());
     let options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
@@ -52,13 +52,8 @@ fn plays_of_web01(hosts: &[&str], limited: bool) -> Plays {
         limited,
         ..Options::default()
     };
-    let project = Project {
-        files: &Disk::here(),
-        entries: vec![Entry::Playbook {
-            path,
-            vars: serde_json::Map::new(),
-        }],
-    };
+    let files = Disk::here();
+    let project = Project::playbook(&files, path);
     let mut plays = Plays::default();
     exec::run(&project, &options, &mut plays);
     plays

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask, Turn};
 use amibake_protocol::event::{Event, Status};
@@ -80,13 +80,7 @@ fn run(playbook: &str, options: &Options, mut notes: Notes) -> Notes {
     let path = folder.path().join("site.yml");
     std::fs::write(&path, playbook).expect("the folder is ours");
     let files = Disk::here();
-    let project = Project {
-        files: &files,
-        entries: vec![Entry::Playbook {
-            path,
-            vars: Map::new(),
-        }],
-    };
+    let project = Project::playbook(&files, path);
     exec::run(&project, options, &mut notes);
     notes
 }

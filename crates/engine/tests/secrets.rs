@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 use amibake_protocol::mask::Mask;
-use serde_json::Map;
 
 const SECRET: &str = "hunter2-canary";
 
@@ -34,13 +33,7 @@ fn leaving(play: &str, secrets: Mask) -> Vec<String> {
     let text = format!("- hosts: all\n  gather_facts: false\n  vars: {{secret: {SECRET}}}\n{play}");
     std::fs::write(&path, text).unwrap();
     let files = Disk::here();
-    let project = Project {
-        files: &files,
-        entries: vec![Entry::Playbook {
-            path,
-            vars: Map::new(),
-        }],
-    };
+    let project = Project::playbook(&files, path);
     let options = Options {
         inventory_hostname: "localhost".to_owned(),
         local: true,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use amibake_engine::exec::{self, Controller, Entry, Options, Project};
+use amibake_engine::exec::{self, Controller, Options, Project};
 use amibake_playbook::files::Disk;
 use amibake_playbook::value::Value;
 use amibake_protocol::ask::{AddedHost, Answer, Ask, News, Told, Turn};
@@ -95,13 +95,7 @@ fn run(playbook: &str, mut others: Others) -> Others {
     let path = folder.path().join("site.yml");
     std::fs::write(&path, playbook).expect("the folder is ours");
     let files = Disk::here();
-    let project = Project {
-        files: &files,
-        entries: vec![Entry::Playbook {
-            path,
-            vars: Map::new(),
-        }],
-    };
+    let project = Project::playbook(&files, path);
     let options = Options {
         inventory_hostname: "b".to_owned(),
         local: true,

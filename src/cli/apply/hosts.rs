@@ -188,7 +188,7 @@ pub(super) fn choose(
             let host = with_source(inventory, &name);
             chosen.push(Chosen {
                 first_play,
-                ..choose_host(target, &host, &shared, &mut warnings)?
+                ..choose_host(target, &host, target.local, &shared, &mut warnings)?
             });
         }
     }
@@ -258,40 +258,19 @@ fn implicit_localhost(host: &Host, shared: &Options, warnings: &mut BTreeSet<Str
     }
 }
 
-fn choose_host(
+/// Resolves how a host is reached; `here` if it is this machine, whatever is said of it.
+pub(super) fn choose_host(
     target: &TargetArgs,
     host: &Host,
+    here: bool,
     shared: &Options,
     warnings: &mut BTreeSet<String>,
 ) -> Result<Chosen, Failure> {
     let said = Said::of(host, &shared.extra_vars);
-    let local = target.local || said.is_local()?;
-    resolve(target, host, &said, local, shared, warnings)
-}
-
-/// Resolves a host that the run adds, which may be another machine than the one that the run is for.
-pub(super) fn choose_added(
-    target: &TargetArgs,
-    host: &Host,
-    shared: &Options,
-    warnings: &mut BTreeSet<String>,
-) -> Result<Chosen, Failure> {
-    let said = Said::of(host, &shared.extra_vars);
-    let local = said.is_local()?;
-    resolve(target, host, &said, local, shared, warnings)
-}
-
-fn resolve(
-    target: &TargetArgs,
-    host: &Host,
-    said: &Said,
-    local: bool,
-    shared: &Options,
-    warnings: &mut BTreeSet<String>,
-) -> Result<Chosen, Failure> {
+    let local = here || said.is_local()?;
     let destination = match local {
         true => None,
-        false => Some(connection::destination(target, host, said, warnings)?),
+        false => Some(connection::destination(target, host, &said, warnings)?),
     };
     let options = Options {
         login_user: destination

@@ -103,7 +103,8 @@ impl Newcomers<'_> {
         let host = hosts::with_source(inventory, name);
         let mut host = Chosen {
             first_play: first,
-            ..hosts::choose_added(target, &host, &shared, &mut warnings)?
+            // It may be another machine than the one that the run is for.
+            ..hosts::choose_host(target, &host, false, &shared, &mut warnings)?
         };
         for warning in warnings {
             self.events.warn(warning);

@@ -12,7 +12,6 @@ use super::model::{Enclosing, Keywords, Node, Play, Task};
 use super::role::Role;
 use super::roles;
 use super::run::{Run, Stop};
-use super::task_context::TaskContext;
 
 /// Handlers with what stands around them.
 type Handlers = Vec<(Rc<Task>, Rc<Enclosing>)>;
@@ -84,12 +83,8 @@ impl Run<'_> {
         {
             return Ok(());
         }
-        let cx = TaskContext {
-            task,
-            enclosing,
-            scope: &self.scope(task, enclosing),
-            index: self.index.get(),
-        };
+        let scope = self.scope(task, enclosing);
+        let cx = self.context(task, enclosing, &scope);
         if action == "import_tasks" {
             let Ok((nodes, inner)) = self.imported_tasks(&cx) else {
                 return Ok(());
@@ -137,12 +132,8 @@ impl Run<'_> {
         for node in nodes {
             match node {
                 Node::Task(task) if bare(&task.action) == "import_tasks" => {
-                    let cx = TaskContext {
-                        task,
-                        enclosing,
-                        scope: &self.scope(task, enclosing),
-                        index: self.index.get(),
-                    };
+                    let scope = self.scope(task, enclosing);
+                    let cx = self.context(task, enclosing, &scope);
                     let (nodes, inner) = self.imported_tasks(&cx)?;
                     all.extend(self.handler_tasks(&nodes, &inner)?);
                 }

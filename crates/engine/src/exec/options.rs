@@ -7,12 +7,24 @@ use amibake_playbook::files::Files;
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Event;
 pub use amibake_protocol::job::{Become, Entry, Options};
+use serde_json::Map;
 
 /// The files of playbooks and roles, and what of them is run, in order.
 pub struct Project<'a> {
     /// Where the files are read from.
     pub files: &'a dyn Files,
     pub entries: Vec<Entry>,
+}
+
+impl<'a> Project<'a> {
+    /// Returns one playbook, without variables of its own.
+    pub fn playbook(files: &'a dyn Files, path: PathBuf) -> Self {
+        let vars = Map::new();
+        Self {
+            files,
+            entries: vec![Entry::Playbook { path, vars }],
+        }
+    }
 }
 
 /// Where a run was when its machine was rebooted.

@@ -36,12 +36,7 @@ impl Run<'_> {
         let scope = self.scope(task, enclosing);
         let acting = self.acting(task, &scope, enclosing);
         let task = acting.as_ref().unwrap_or(task);
-        let mut cx = TaskContext {
-            task,
-            enclosing,
-            scope: &scope,
-            index: self.index.get(),
-        };
+        let mut cx = self.context(task, enclosing, &scope);
         // What is imported is chosen by its own tags, to which the import's were added.
         let imported = match bare(&task.action) {
             "import_tasks" => Some(
@@ -150,6 +145,21 @@ impl Run<'_> {
         scope
     }
 
+    /// Returns what is known of a task where the run is now.
+    pub(super) fn context<'c>(
+        &self,
+        task: &'c Rc<Task>,
+        enclosing: &'c Rc<Enclosing>,
+        scope: &'c VarScope,
+    ) -> TaskContext<'c> {
+        TaskContext {
+            task,
+            enclosing,
+            scope,
+            index: self.index.get(),
+        }
+    }
+
     /// Returns whether the tags select any of these tasks; an imported role is judged by its import.
     pub(super) fn selects_any(
         &self,
@@ -159,12 +169,8 @@ impl Run<'_> {
         for node in nodes {
             let selects = match node {
                 Node::Task(task) => {
-                    let cx = TaskContext {
-                        task,
-                        enclosing,
-                        scope: &self.scope(task, enclosing),
-                        index: self.index.get(),
-                    };
+                    let scope = self.scope(task, enclosing);
+                    let cx = self.context(task, enclosing, &scope);
                     match bare(&task.action) {
                         "import_tasks" => {
                             let (nodes, inner) = self.imported_tasks(&cx)?;
@@ -198,12 +204,8 @@ impl Run<'_> {
         for node in nodes {
             let found = match node {
                 Node::Task(task) => {
-                    let cx = TaskContext {
-                        task,
-                        enclosing,
-                        scope: &self.scope(task, enclosing),
-                        index: self.index.get(),
-                    };
+                    let scope = self.scope(task, enclosing);
+                    let cx = self.context(task, enclosing, &scope);
                     match bare(&task.action) {
                         "import_tasks" => {
                             let (nodes, inner) = self.imported_tasks(&cx)?;
