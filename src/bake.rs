@@ -3,6 +3,8 @@
 //!
 //! The order is here; each part is its room's. What runs playbooks is behind [`Provisioner`].
 
+pub(crate) mod existing;
+
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -20,15 +22,17 @@ use crate::connector::{ConnectError, Connector, LiesWith, Session};
 use crate::debug_login::DebugLogin;
 use crate::event::{Event, Events, Phase};
 use crate::exit::{Exit, Failure, chain};
+use crate::failure_bundle::FailureBundle;
 use crate::guest::gate::{Finding, GateRecord, booted};
 use crate::guest::{GuestError, RootShell, prepare, seal};
+use crate::identity::Content;
 use crate::interrupt::Interrupt;
 use crate::ledger::{BakeEnd, Ledger};
 use crate::plan::{BakePlan, OnError};
 use crate::ssh::PublicLine;
 use crate::targets::{
-    Base, Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Role, Target, TargetError,
-    reap,
+    BEAT, Base, Candidate, Fault, Finished, LIFETIME, Machine, PhaseContext, Published, Publisher,
+    Role, Target, TargetError, Turn, Unfinished, reap,
 };
 
 /// How often the account's expiry is set back.
@@ -78,6 +82,8 @@ pub(crate) struct BakeEnv<'a> {
     pub(crate) state_folder: &'a Path,
     /// How often the expiry of what it makes is set back.
     pub(crate) renew_every: Duration,
+    /// Where what is known of its machines goes, should it fail.
+    pub(crate) bundle: Option<&'a FailureBundle>,
 }
 
 /// What came of a bake. Both, when the image is finished and something temporary stays.
@@ -90,6 +96,10 @@ pub(crate) struct Baked {
     pub(crate) source: Option<Base>,
     /// Where it was made, if the target has regions.
     pub(crate) region: Option<String>,
+    /// Whether the image was there already.
+    pub(crate) reused: bool,
+    /// What it is made of, once its source was found.
+    pub(crate) content: Option<Content>,
     /// What the gate found, as far as it came.
     pub(crate) gate: GateRecord,
     /// From the beginning until all was settled.
@@ -103,6 +113,8 @@ impl From<Failure> for Baked {
             failure: Some(failure),
             source: None,
             region: None,
+            reused: false,
+            content: None,
             gate: GateRecord::default(),
             elapsed: Duration::ZERO,
         }
@@ -116,22 +128,13 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
         Err(error) => return Failure::new(error).into(),
     };
     let began = Instant::now();
-    let bake = Bake {
-        plan,
-        env,
-        ledger,
-        debug_login: Mutex::new(None),
-        source: OnceLock::new(),
-        gate: Mutex::default(),
-        until: began + plan.builder.timeouts.total,
-    };
+    let bake = Bake::new(plan, env, ledger, began);
     let making = AssertUnwindSafe(async {
-        let candidate = tokio::select! {
-            made = bake.make() => made?,
-            never = bake.renew_expiry() => match never {},
-            never = bake.admit() => match never {},
-        };
-        bake.publish(&candidate).await
+        tokio::select! {
+            // In a box: the compiler lays out no deeper story in one piece.
+            image = Box::pin(bake.image()) => image,
+            never = bake.beat() => match never {},
+        }
     })
     .catch_unwind();
     let outcome = tokio::select! {
@@ -143,20 +146,13 @@ pub(crate) async fn bake(plan: &BakePlan, env: &BakeEnv<'_>) -> Baked {
             Ok(outcome) => outcome,
             Err(panic) => Err(panicked(&*panic)),
         },
-        () = clock::sleep_until(bake.until) => Err(too_slow("the bake", "total")),
+        () = bake.over() => Err(too_slow("the bake", "total")),
     };
     let (image, failure) = match outcome {
         Err(failure) if bake.keeps(&failure) => (None, Some(bake.keep(failure).await)),
         outcome => bake.settle(outcome).await,
     };
-    Baked {
-        image,
-        failure,
-        source: bake.source.get().cloned(),
-        region: env.target.region().map(str::to_owned),
-        gate: bake.gate().clone(),
-        elapsed: began.elapsed(),
-    }
+    bake.baked(image, failure, began)
 }
 
 /// One bake under way.
@@ -168,22 +164,97 @@ struct Bake<'a> {
     debug_login: Mutex<Option<DebugLogin>>,
     /// What it starts from, once that is found.
     source: OnceLock<Base>,
+    /// What the image is made of, from then on.
+    content: OnceLock<Content>,
+    /// Set when an image was there already.
+    reused: OnceLock<()>,
     /// What the gate found so far.
     gate: Mutex<GateRecord>,
-    /// When it must be over.
-    until: Instant,
+    /// When it must be over: later, where it waits for another that makes the same image.
+    until: Mutex<Instant>,
+}
+
+/// What came of making an image.
+enum Made {
+    /// One that has passed.
+    Candidate(Candidate),
+    /// One of the same content was there.
+    Before(Finished),
+}
+
+impl<'a> Bake<'a> {
+    fn new(plan: &'a BakePlan, env: &'a BakeEnv<'a>, ledger: Ledger, began: Instant) -> Self {
+        Self {
+            plan,
+            env,
+            ledger,
+            debug_login: Mutex::new(None),
+            source: OnceLock::new(),
+            content: OnceLock::new(),
+            reused: OnceLock::new(),
+            gate: Mutex::default(),
+            until: Mutex::new(began + plan.builder.timeouts.total),
+        }
+    }
+
+    fn baked(&self, image: Option<Finished>, failure: Option<Failure>, began: Instant) -> Baked {
+        Baked {
+            image,
+            failure,
+            source: self.source.get().cloned(),
+            region: self.env.target.region().map(str::to_owned),
+            reused: self.reused.get().is_some(),
+            content: self.content.get().cloned(),
+            gate: self.gate().clone(),
+            elapsed: began.elapsed(),
+        }
+    }
 }
 
 impl Bake<'_> {
-    /// Makes an image that has passed.
-    async fn make(&self) -> Result<Candidate, Failure> {
+    /// Returns the image: one that is there already, or a new one.
+    async fn image(&self) -> Result<Published, Failure> {
+        let made = tokio::select! {
+            made = self.make() => made?,
+            never = self.renew_expiry() => match never {},
+            never = self.admit() => match never {},
+        };
+        match made {
+            Made::Candidate(candidate) => self.publish(&candidate).await,
+            Made::Before(finished) => self.reuse(&finished).await,
+        }
+    }
+
+    /// Makes an image that has passed, unless there is one of the same content.
+    async fn make(&self) -> Result<Made, Failure> {
         let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Resolve);
-        let base = env.target.resolve(plan, &cx).await.map_err(failed)?;
+        let base = env.target.source(plan, &cx).await.map_err(failed)?;
         let base = self.source.get_or_init(|| base);
+        let content = self
+            .content
+            .get_or_init(|| plan.inputs.content(plan.arch, &base.id()));
+        let before = env.target.find_finished(plan, content).await;
+        if let Some(before) = before.map_err(failed)? {
+            cx.phase.finish(Some(before.id.clone()));
+            return Ok(Made::Before(before));
+        }
+        env.target.check(plan, base, &cx).await.map_err(failed)?;
+        // Waiting for another, which has a limit of its own, takes no time of this bake's.
+        self.extend(3 * plan.builder.timeouts.total);
+        let turn = env.target.take_turn(plan, content, &cx).await;
+        self.extend(plan.builder.timeouts.total);
+        if let Turn::Made(meanwhile) = turn.map_err(failed)? {
+            cx.phase.finish(Some(meanwhile.id.clone()));
+            return Ok(Made::Before(meanwhile));
+        }
         cx.phase
             .finish(Some(format!("{} ({})", base.id(), base.name())));
+        self.make_anew(base).await.map(Made::Candidate)
+    }
 
+    async fn make_anew(&self, base: &Base) -> Result<Candidate, Failure> {
+        let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Launch);
         let prepared = env.target.prepare(plan, base, &cx).await;
         prepared.map_err(failed)?;
@@ -207,9 +278,15 @@ impl Bake<'_> {
 
     /// Makes the builder what the image is to be, and seals it.
     async fn work_on(&self, builder: &Machine) -> Result<seal::Sealed, Failure> {
-        let Self { plan, env, .. } = self;
         let session = self.meet(builder).await?;
         let session = &*session;
+        let working = self.provision(session, builder);
+        self.with_logs(session, Role::Builder, working).await?;
+        self.seal(session, builder).await
+    }
+
+    async fn provision(&self, session: &dyn Session, builder: &Machine) -> Result<(), Failure> {
+        let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Provision);
         let limit = plan.builder.timeouts.provision;
         let work = env.provisioner.provision(session, plan, builder);
@@ -218,7 +295,23 @@ impl Bake<'_> {
             .await
             .unwrap_or_else(|_| Err(too_slow("provisioning", "provision")))?;
         cx.phase.finish(None);
-        self.seal(session, builder).await
+        Ok(())
+    }
+
+    /// Works on a machine, and keeps its logs if that fails although it can be talked to.
+    async fn with_logs<T>(
+        &self,
+        shell: &dyn RootShell,
+        role: Role,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let worked = work.await;
+        if let (Err(failure), Some(bundle)) = (&worked, self.env.bundle)
+            && !is_about_the_link(failure)
+        {
+            bundle.keep_logs(shell, &role.to_string()).await;
+        }
+        worked
     }
 
     /// Works on a machine, and ends with the target's reason when that machine is no more: the
@@ -230,12 +323,16 @@ impl Bake<'_> {
     ) -> Result<T, Failure> {
         let worked = tokio::select! {
             worked = work => worked,
-            death = self.death(machine) => return Err(death),
+            death = self.death(machine) => {
+                self.keep_console(machine).await;
+                return Err(death);
+            }
         };
         let failure = match worked {
             Ok(done) => return Ok(done),
             Err(failure) => failure,
         };
+        self.keep_console(machine).await;
         let until = match is_about_the_link(&failure) {
             true => Instant::now() + UNTIL_DEATH_IS_KNOWN,
             false => Instant::now(),
@@ -251,6 +348,12 @@ impl Bake<'_> {
         }
     }
 
+    async fn keep_console(&self, machine: &Machine) {
+        if let Some(bundle) = self.env.bundle {
+            bundle.keep_console(self.env.target, machine).await;
+        }
+    }
+
     /// Returns when the target knows that the machine is no more.
     async fn death(&self, machine: &Machine) -> Failure {
         loop {
@@ -262,24 +365,50 @@ impl Bake<'_> {
         }
     }
 
+    /// Takes an image that was there for the result, as published as the manifest wants it now.
+    async fn reuse(&self, finished: &Finished) -> Result<Published, Failure> {
+        let cx = self.begin(Phase::Publish);
+        let target = self.env.target;
+        let repaired = target.repair(self.plan, finished, Publisher::Build, &cx);
+        let published = repaired.await.map_err(failed)?;
+        self.reused.get_or_init(|| ());
+        if let Some(image) = &published.image {
+            if published.unfinished.is_none() {
+                cx.phase.finish(Some(image.id.clone()));
+            }
+            let (image_id, name) = (image.id.clone(), image.name.clone());
+            self.env.events.send(Event::ImageReused { image_id, name });
+        }
+        Ok(published)
+    }
+
     /// Makes it the image. Nobody renews meanwhile, since a late answer would put an expiry on what
     /// has none: before, all is given the time that the bake has.
-    async fn publish(&self, candidate: &Candidate) -> Result<Finished, Failure> {
+    async fn publish(&self, candidate: &Candidate) -> Result<Published, Failure> {
         let Self { plan, env, .. } = self;
         let cx = self.begin(Phase::Publish);
-        let rest = self.until.saturating_duration_since(Instant::now());
-        let renewing = self.renew(rest.max(LIFETIME));
+        let renewing = self.renew(self.rest().max(LIFETIME));
         if clock::timeout(env.renew_every, renewing).await.is_err() {
             env.events
                 .warn("the run's expiry could not be renewed in time");
         }
         let gate = self.gate().clone();
         let done = env.target.publish(plan, candidate, &gate, &cx).await;
-        let done = done.map_err(failed)?;
-        cx.phase.finish(Some(done.id.clone()));
-        let (image_id, name) = (done.id.clone(), done.name.clone());
-        env.events.send(Event::ImageReady { image_id, name });
-        Ok(done)
+        let published = done.map_err(failed)?;
+        self.tell_published(cx, &published);
+        Ok(published)
+    }
+
+    /// Ends the phase that published an image; one that is not complete has failed.
+    fn tell_published(&self, cx: PhaseContext<'_>, published: &Published) {
+        let Some(image) = &published.image else {
+            return;
+        };
+        if published.unfinished.is_none() {
+            cx.phase.finish(Some(image.id.clone()));
+        }
+        let (image_id, name) = (image.id.clone(), image.name.clone());
+        self.env.events.send(Event::ImageReady { image_id, name });
     }
 
     /// Begins a phase, with what the target's part of it may use.
@@ -287,7 +416,7 @@ impl Bake<'_> {
         PhaseContext {
             ledger: &self.ledger,
             phase: self.env.events.phase(phase),
-            until: self.until,
+            until: self.until(),
         }
     }
 
@@ -298,7 +427,8 @@ impl Bake<'_> {
         let session = self.connect(builder).await?;
         let line = self.rekey(&*session).await?;
         self.open(Some(DebugLogin::of(builder).pinned(line)));
-        self.ready(&*session, &cx, Role::Builder).await?;
+        let booting = self.ready(&*session, &cx, Role::Builder);
+        self.with_logs(&*session, Role::Builder, booting).await?;
         cx.phase.finish(None);
         Ok(session)
     }
@@ -399,11 +529,14 @@ impl Bake<'_> {
     ) -> Result<(), Failure> {
         let session = self.connect(machine).await?;
         let session = &*session;
-        if let Err(failure) = self.ready(session, cx, Role::Candidate).await {
+        let booting = self.ready(session, cx, Role::Candidate);
+        if let Err(failure) = self.with_logs(session, Role::Candidate, booting).await {
             return Err(self.explained(failure, machine).await);
         }
         let limit = self.plan.builder.timeouts.test;
-        let looking = clock::timeout(limit, self.look(session, machine, sealed));
+        let looking = self.look(session, machine, sealed);
+        let looking = self.with_logs(session, Role::Candidate, looking);
+        let looking = clock::timeout(limit, looking);
         self.renewing(session, Role::Candidate, looking)
             .await
             .unwrap_or_else(|_| Err(too_slow("testing the image", "test")))?;
@@ -429,9 +562,12 @@ impl Bake<'_> {
         let findings = booted::look(session, &plan.run, wanted).await?;
         self.judge(findings)?;
         for unused in self.gate().close(&plan.gate) {
+            let path = unused.path.iter().map(|glob| format!(" for {glob}"));
             let message = format!(
-                "{}: the waiver of `{}` met nothing",
-                unused.span, unused.check
+                "{}: the waiver of `{}`{} met nothing",
+                unused.span,
+                unused.check,
+                path.collect::<String>()
             );
             self.env.events.warn(message);
         }
@@ -523,6 +659,39 @@ impl Bake<'_> {
         }
     }
 
+    /// Returns when its time is up.
+    async fn over(&self) {
+        loop {
+            let rest = self.rest();
+            if rest.is_zero() {
+                return;
+            }
+            clock::sleep(rest.min(BEAT)).await;
+        }
+    }
+
+    fn rest(&self) -> Duration {
+        self.until().saturating_duration_since(Instant::now())
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives it so much time from now on.
+    fn extend(&self, total: Duration) {
+        let until = Instant::now() + total;
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    /// Says that this run works, for as long as it is polled, to those who would make the same image.
+    async fn beat(&self) -> Infallible {
+        loop {
+            clock::sleep(BEAT).await;
+            self.env.target.beat().await;
+        }
+    }
+
     /// Keeps the run's things from expiring, for as long as it is polled: no longer than
     /// `timeouts.total`.
     async fn renew_expiry(&self) -> Infallible {
@@ -545,7 +714,7 @@ impl Bake<'_> {
     /// Unwinds the ledger; what stays is added to the answer.
     async fn settle(
         &self,
-        outcome: Result<Finished, Failure>,
+        outcome: Result<Published, Failure>,
     ) -> (Option<Finished>, Option<Failure>) {
         let Self { env, ledger, .. } = self;
         let end = match outcome {
@@ -562,12 +731,23 @@ impl Bake<'_> {
             phase.finish(None);
         }
         let (image, failure) = match outcome {
-            Ok(image) => {
+            Ok(Published {
+                image,
+                unfinished: Some(unfinished),
+            }) => (image, Some(not_published(unfinished))),
+            Ok(Published { image, .. }) => {
                 let left = "is finished, and something temporary is not gone";
-                let failure = (!clean).then(|| Failure::new(format!("{} {left}", image.id)));
-                (Some(image), failure)
+                let id = image.as_ref().map_or("the image", |image| &image.id);
+                let failure = (!clean).then(|| Failure::new(format!("{id} {left}")));
+                (image, failure)
             }
-            Err(failure) => (None, Some(failure)),
+            Err(mut failure) => {
+                let stays = env.target.stays();
+                let hints = failure.hint.take().into_iter().chain(stays);
+                let hints: Vec<String> = hints.collect();
+                failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
+                (None, Some(failure))
+            }
         };
         let failure = failure.map(|mut failure| {
             if unwound.aborted && !clean {
@@ -636,6 +816,14 @@ impl Bake<'_> {
     }
 }
 
+/// A publication that did not come to its end is a failure that leaves the image behind.
+fn not_published(unfinished: Unfinished) -> Failure {
+    let mut failure = failed(unfinished.error);
+    failure.kind = Exit::Failed;
+    failure.left_behind = unfinished.kept;
+    failure
+}
+
 /// Both halves of the gate, the sealed root and the booted candidate, say no in one way.
 fn gate_failed(found: &[String]) -> Failure {
     let found = match found {
@@ -644,7 +832,7 @@ fn gate_failed(found: &[String]) -> Failure {
     };
     Failure::new(format!("the image failed its gate{found}"))
         .of_kind(Exit::GateFailed)
-        .with_hint("nothing was published; what is meant to be in the image is accepted by `gate: {waive: [{check: …, reason: …}]}`")
+        .with_hint("nothing was published; what is meant to be in the image is accepted by `gate: {waive: [{check: …, path: …, reason: …}]}`")
 }
 
 /// Returns the public half of a machine's login key.
@@ -694,7 +882,8 @@ fn too_slow(what: &str, limit: &str) -> Failure {
 }
 
 /// Returns what a target's error means for the command.
-pub(crate) fn failed(error: TargetError) -> Failure {
+pub(crate) fn failed(error: impl Into<TargetError>) -> Failure {
+    let error = error.into();
     let hint = error.hint().map(str::to_owned);
     let kind = match error.fault {
         Fault::Manifest => Exit::Usage,

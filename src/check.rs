@@ -137,4 +137,15 @@ mod tests {
         }
         assert_eq!(Check::named("private"), None);
     }
+
+    /// On a machine by tests/system; what needs a slow disk or a clock of its own by unit tests of `guest`.
+    #[test]
+    fn each_check_has_a_test_that_plants_what_it_looks_for() {
+        let on_machines = include_str!("../tests/system/build_gate.rs");
+        for check in Check::ALL {
+            let elsewhere = matches!(check, Check::Clock | Check::SearchIncomplete);
+            let planted = on_machines.contains(&format!("\"{check}"));
+            assert!(planted || elsewhere, "{check}");
+        }
+    }
 }

@@ -1,13 +1,20 @@
 //! The clock by which a bake and EC2 wait: tokio's.
 //!
 //! Tests may have it go faster, each on its own thread, so that a minute's wait is tried in less
-//! than a second. Outside of tests there is nothing here that could be set.
+//! than a second; or by leaps, so that nobody waits at all. Outside of tests there is nothing here that could be set.
 
+#[cfg(all(not(test), feature = "ec2"))]
+pub(crate) use tokio::time::sleep_until;
 #[cfg(not(test))]
-pub(crate) use tokio::time::{Instant, sleep, sleep_until, timeout};
+pub(crate) use tokio::time::{Instant, sleep, timeout};
 
+#[cfg(all(test, feature = "ec2"))]
+pub(crate) use faster::sleep_until;
 #[cfg(test)]
-pub(crate) use faster::{Instant, Pace, sleep, sleep_until, timeout};
+pub(crate) use faster::{Instant, Pace, sleep, timeout};
+
+#[cfg(all(test, feature = "ec2"))]
+pub(crate) mod leaping;
 
 #[cfg(test)]
 mod faster {
@@ -50,6 +57,10 @@ mod faster {
 
     impl Instant {
         pub(crate) fn now() -> Self {
+            #[cfg(feature = "ec2")]
+            if let Some(now) = super::leaping::now() {
+                return Self(BEGINNING + now);
+            }
             Self(BEGINNING + BEGAN.elapsed() * PACE.get())
         }
 
@@ -84,9 +95,14 @@ mod faster {
     }
 
     pub(crate) async fn sleep(duration: Duration) {
+        #[cfg(feature = "ec2")]
+        if let Some(sleep) = super::leaping::sleep(duration) {
+            return sleep.await;
+        }
         tokio::time::sleep(duration / PACE.get()).await;
     }
 
+    #[cfg(feature = "ec2")]
     pub(crate) async fn sleep_until(until: Instant) {
         sleep(until - Instant::now()).await;
     }
@@ -94,9 +110,17 @@ mod faster {
     pub(crate) async fn timeout<T>(
         limit: Duration,
         work: impl Future<Output = T>,
-    ) -> Result<T, tokio::time::error::Elapsed> {
-        tokio::time::timeout(limit / PACE.get(), work).await
+    ) -> Result<T, Elapsed> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = sleep(limit) => Err(Elapsed),
+        }
     }
+
+    /// What had a time limit took longer.
+    #[derive(Debug)]
+    pub(crate) struct Elapsed;
 
     #[tokio::test]
     async fn a_minute_is_over_sooner_at_a_faster_pace_and_only_there() {

@@ -1,14 +1,13 @@
 //! `--on-error keep`: how to get into what stays. The only place that writes a login key to a disk.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::shell::quote;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 
+use crate::private_file;
 use crate::run::RunId;
 use crate::targets::Machine;
 
@@ -83,13 +82,7 @@ fn files(folder: &Path, run: &RunId) -> [PathBuf; 2] {
 }
 
 fn private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)
+    private_file::create_new(path)?.write_all(content)
 }
 
 #[cfg(test)]

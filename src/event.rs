@@ -9,6 +9,7 @@ use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
+use crate::event_recorder::Recorder;
 use crate::exit::Leftover;
 
 /// A phase of a build.
@@ -100,6 +101,15 @@ pub(crate) enum Event {
     RunPlanned { tasks: usize },
     /// A run on a host is over, its figures complete.
     HostFinished { recap: Recap },
+    /// What was done or is waited for, where that is no phase of a build.
+    #[cfg_attr(
+        all(feature = "ec2", not(feature = "stack")),
+        expect(dead_code, reason = "only stacks and certificates have them")
+    )]
+    Note {
+        /// One line.
+        message: String,
+    },
     /// Something the user should know; the work goes on.
     Warning {
         /// One sentence.
@@ -108,6 +118,22 @@ pub(crate) enum Event {
     },
     /// An image exists, tested and published.
     ImageReady { image_id: String, name: String },
+    /// An image of the same content was there already, and is the result.
+    ImageReused { image_id: String, name: String },
+    /// CloudFormation deals with a resource of a stack, or with the stack itself.
+    #[cfg_attr(
+        all(feature = "ec2", not(feature = "stack")),
+        expect(dead_code, reason = "only stacks have them")
+    )]
+    StackChanged {
+        /// As the template names it; the stack by its own name.
+        resource: String,
+        /// `AWS::EC2::VPC`
+        resource_type: String,
+        /// `CREATE_IN_PROGRESS`
+        status: String,
+        reason: Option<String>,
+    },
     /// The command, or this build, did not do what was asked. Comes last.
     Failed {
         /// The whole chain of causes, outermost first.
@@ -143,6 +169,8 @@ pub(crate) struct Events {
     about: Arc<str>,
     /// What no event may show.
     mask: Arc<Mask>,
+    /// What writes them down too.
+    recorder: Option<Arc<Recorder>>,
     sender: mpsc::UnboundedSender<Option<Report>>,
     backlog: Arc<Backlog>,
 }
@@ -173,6 +201,7 @@ pub(crate) fn channel() -> (Events, Reports) {
     let events = Events {
         about: Arc::from(""),
         mask: Arc::default(),
+        recorder: None,
         sender,
         backlog: Arc::clone(&backlog),
     };
@@ -196,6 +225,14 @@ impl Events {
         }
     }
 
+    /// Returns the same channel, whose events are written down too.
+    pub(crate) fn recorded(&self, recorder: Arc<Recorder>) -> Self {
+        Self {
+            recorder: Some(recorder),
+            ..self.clone()
+        }
+    }
+
     /// Sends an event. Without a receiver it is lost: nobody is there to be told.
     pub(crate) fn send(&self, event: Event) {
         self.send_heavy(event, LEAST_BYTES);
@@ -209,6 +246,9 @@ impl Events {
             event,
             bytes: bytes.max(LEAST_BYTES),
         };
+        if let Some(recorder) = &self.recorder {
+            recorder.write(&report);
+        }
         self.backlog
             .waiting
             .fetch_add(report.bytes, Ordering::Relaxed);
@@ -238,6 +278,14 @@ impl Events {
         self.send(Event::Warning {
             message: message.into(),
             place: None,
+        });
+    }
+
+    /// Sends a line that says how work goes on which is no build.
+    #[cfg(feature = "stack")]
+    pub(crate) fn note(&self, message: impl Into<String>) {
+        self.send(Event::Note {
+            message: message.into(),
         });
     }
 
@@ -271,7 +319,9 @@ impl Event {
     /// Hides secrets, wherever they are.
     fn mask(&mut self, mask: &Mask) {
         match self {
-            Self::PhaseProgress { message, .. } | Self::Warning { message, .. } => {
+            Self::PhaseProgress { message, .. }
+            | Self::Note { message }
+            | Self::Warning { message, .. } => {
                 mask.text(message);
             }
             Self::PhaseFinished { summary, .. } => summary.iter_mut().for_each(|s| mask.text(s)),
@@ -281,11 +331,12 @@ impl Event {
                     .chain(hint)
                     .for_each(|text| mask.text(text));
             }
-            Self::ImageReady { image_id, name } => {
+            Self::ImageReady { image_id, name } | Self::ImageReused { image_id, name } => {
                 mask.text(image_id);
                 mask.text(name);
             }
             Self::Host(event) => mask.event(event),
+            Self::StackChanged { reason, .. } => reason.iter_mut().for_each(|r| mask.text(r)),
             Self::PhaseStarted { .. }
             | Self::HostConnected { .. }
             | Self::RunPlanned { .. }

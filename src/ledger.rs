@@ -21,6 +21,8 @@ use crate::exit::{Leftover, chain};
 use crate::run::{RunId, rfc3339};
 use crate::targets::writer_of_unnamed;
 use crate::transport::BoxFuture;
+#[cfg(all(test, feature = "ec2"))]
+pub(crate) use dead_run::runs_in;
 pub(crate) use dead_run::{DeadRun, Runs, runs};
 use journal::Journal;
 use journal::Record;
@@ -237,10 +239,25 @@ impl Ledger {
         Ok(())
     }
 
+    /// Has a debt paid however the bake ends: what was to stay if it went well is not to stay any
+    /// more. A journal makes no difference between the two.
+    pub(crate) fn fall_due(&self, id: DebtId) {
+        let mut inner = self.lock();
+        if let Some(entry) = inner.entries.get_mut(id.0) {
+            entry.due = Due::Always;
+        }
+    }
+
     /// Journals that nothing is to be paid before `until`, unless somebody names the run.
     pub(crate) fn keep(&self, until: OffsetDateTime) -> Result<(), JournalError> {
         let until = rfc3339(until);
         self.lock().journal.append(&Record::Keep { until })
+    }
+
+    /// Returns whether another run of this host is dead: its journal is there, and nobody holds it.
+    #[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "only EC2 has locks"))]
+    pub(crate) fn knows_as_dead(&self, run: &RunId) -> bool {
+        dead_run::is_dead(self.lock().journal.folder(), run)
     }
 
     /// Returns whether anything was ever owed.

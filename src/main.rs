@@ -4,7 +4,7 @@
 //! exit code. The only place that knows how things look ([`report`]).
 
 #![cfg_attr(
-    not(any(feature = "ec2", test)),
+    not(feature = "ec2"),
     expect(
         dead_code,
         reason = "a part of the ledger, the runs and the targets serves EC2 alone"
@@ -16,26 +16,34 @@
 mod account;
 mod agent;
 mod bake;
+#[cfg(feature = "stack")]
+mod cert;
 mod check;
 mod cli;
 mod clock;
 mod connector;
 mod debug_login;
 mod event;
+mod event_recorder;
 mod exit;
 mod fact_cache;
+mod failure_bundle;
 mod guest;
+mod identity;
 mod interrupt;
 mod inventory;
 mod ledger;
 mod manifest;
 mod plan;
+mod private_file;
 mod prompt;
 mod provision;
 mod report;
 mod run;
 mod secret;
 mod ssh;
+#[cfg(feature = "stack")]
+mod stack;
 mod targets;
 mod transport;
 mod vault;
@@ -47,6 +55,10 @@ use clap::Parser;
 use cli::{Cli, CommandContext};
 use exit::Exit;
 use report::Reporter;
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     if let Some(ended) = agent::self_agent::work() {

@@ -7,10 +7,12 @@ use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::identity::Inputs;
 use crate::manifest::{
     Arch, Builder, Gate, Hardening, Image, Manifest, Source, Step, TargetKind, Test, Wanted,
 };
-use crate::run::RunId;
+use crate::run::{RunId, build_time};
+use crate::secret::Secret;
 
 /// What becomes of the machines when a bake fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -42,6 +44,25 @@ pub(crate) struct BakePlan {
     /// What nobody may be shown.
     #[serde(skip)]
     pub(crate) secrets: Mask,
+    /// The same by name.
+    #[serde(skip)]
+    pub(crate) sensitive: BTreeMap<String, Secret<String>>,
+    /// What the image is made of, as far as that was looked at.
+    #[serde(skip)]
+    pub(crate) inputs: Inputs,
+    /// Whether an image of the same content may take its place.
+    pub(crate) reuse: Reuse,
+}
+
+/// What becomes of an image that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reuse {
+    /// It is the result, if it is young enough.
+    #[default]
+    Allowed,
+    /// Another one is made.
+    Never,
 }
 
 /// Decides on one bake for each image of `manifest`.
@@ -66,12 +87,34 @@ pub(crate) fn bakes(
             image: wanted.image.clone(),
             on_error,
             secrets: manifest.secrets.clone(),
+            sensitive: manifest.sensitive.clone(),
+            inputs: Inputs::default(),
+            reuse: Reuse::default(),
         })
     };
     manifest.images.iter().map(bake).collect()
 }
 
 impl BakePlan {
+    /// Returns the plan for an image that another run has made: what holds `build_time` has that
+    /// run's.
+    pub(crate) fn as_of(&self, run: &RunId) -> Self {
+        let (here, theirs) = (build_time(self.run.began()), build_time(run.began()));
+        let filled = |text: &String| text.replace(&here, &theirs);
+        let table = |tags: &BTreeMap<String, String>| {
+            let filled = tags.iter().map(|(k, v)| (k.clone(), filled(v)));
+            filled.collect()
+        };
+        let mut plan = self.clone();
+        let image = &mut plan.image;
+        image.name = filled(&image.name);
+        image.tags = table(&image.tags);
+        image.description = image.description.as_ref().map(filled);
+        let published = &mut image.publication;
+        published.ssm_parameter = published.ssm_parameter.as_ref().map(filled);
+        plan
+    }
+
     /// Returns how its steps harden, in their order.
     pub(crate) fn hardening(&self) -> Vec<&Hardening> {
         let steps = self.provision.iter();
@@ -83,7 +126,11 @@ impl BakePlan {
         let (distribution, release) = match &self.source {
             Source::Ubuntu(release) => ("Ubuntu", release),
             Source::Debian(suite) => ("Debian", suite),
-            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) | Source::Image { .. } => {
+            Source::Ami(_)
+            | Source::Ssm(_)
+            | Source::Filter(_)
+            | Source::Manifest(_)
+            | Source::Image { .. } => {
                 return BTreeMap::from([(
                     "architecture".to_owned(),
                     self.arch.kernel().to_owned(),

@@ -1,4 +1,4 @@
-//! Questions on the terminal whose answers must not be seen.
+//! Questions on the terminal, and those among them whose answers must not be seen.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +23,18 @@ pub(crate) fn secret(question: &str) -> io::Result<String> {
     let answer = rpassword::prompt_password(question);
     restore();
     answer
+}
+
+/// Asks a question on the terminal and returns whether the answer is yes. Without a terminal it is an error.
+#[cfg(feature = "stack")]
+pub(crate) fn confirm(question: &str) -> io::Result<bool> {
+    use std::io::{BufRead as _, BufReader, Write as _};
+
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
+    terminal.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(terminal).read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Gives the terminal its echo back, if a question is still open: a command that was interrupted

@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) warnings: Vec<String>,
     /// How many tasks there are, as far as is known.
     pub(crate) tasks: usize,
+    /// The same for each step.
+    pub(crate) tasks_of: Vec<usize>,
 }
 
 /// Why the work cannot be done.
@@ -270,6 +272,7 @@ pub(crate) fn ready(
         asks: AskPolicy::default(),
         warnings: Vec::new(),
         tasks: 0,
+        tasks_of: Vec::new(),
     };
     let everything = Selection::new(&[], &[]);
     let mut all = Playbook::default();
@@ -284,7 +287,9 @@ pub(crate) fn ready(
             .folders
             .extend(path.parent().map(Path::to_path_buf));
         let playbook = parse(step, manifest, &options).map_err(ProvisionError::Playbook)?;
-        work.tasks += syntax::task_count(&playbook, &everything);
+        let tasks = syntax::task_count(&playbook, &everything);
+        work.tasks += tasks;
+        work.tasks_of.push(tasks);
         work.warnings
             .extend(playbook.warnings.iter().map(ToString::to_string));
         let late = order.after(whole, &playbook);

@@ -25,6 +25,7 @@ use amibake_protocol::event::Place;
 use amibake_protocol::job::{Entry, Options};
 use password::Meant;
 use serde_json::{Map, Value as Json};
+pub(crate) use written::environment;
 use written::{Written, has_word, written};
 
 use super::collect::Bundle;

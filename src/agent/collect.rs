@@ -1,6 +1,6 @@
 //! The files that go with a run, read and hashed: what [`amibake_playbook::reads::needed`] finds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use amibake_playbook::files::{Disk, Files};
 use amibake_playbook::glob;
-use amibake_playbook::reads::{Found, Reads};
+use amibake_playbook::reads::{Checkout, Found, Reads};
 use amibake_protocol::bundle::{self, Hash, Item, ItemKind, LARGE_BYTES};
 
 use crate::secret::Secret;
@@ -26,6 +26,8 @@ pub(crate) struct Bundle {
     contents: BTreeMap<Hash, (u64, Content)>,
     vault: Vault,
     reads: Reads,
+    /// What tasks check out of git.
+    checkouts: BTreeSet<Checkout>,
     /// Bytes of the contents.
     bytes: u64,
     /// What the user should know: caps that were met.
@@ -56,6 +58,7 @@ impl Bundle {
         let mut bundle = Self {
             vault: vault.clone(),
             reads: found.reads,
+            checkouts: found.checkouts,
             notes: found.notes,
             ..Self::default()
         };
@@ -86,6 +89,11 @@ impl Bundle {
     /// Returns what may be read, there or not.
     pub(crate) fn reads(&self) -> &Reads {
         &self.reads
+    }
+
+    /// Returns what tasks check out of git, as far as that is written.
+    pub(crate) fn checkouts(&self) -> &BTreeSet<Checkout> {
+        &self.checkouts
     }
 
     /// Returns what the user should know.
@@ -167,7 +175,7 @@ impl Bundle {
         } else if size > LARGE_BYTES || self.is_full(size, path) {
             ItemKind::Large { size }
         } else {
-            let hash = Hash::of_reader(&mut File::open(path)?)?;
+            let hash = Hash::of(&fs::read(path)?);
             let content = (size, Content::File(path.to_path_buf()));
             if self.contents.insert(hash.clone(), content).is_none() {
                 self.bytes += size;

@@ -37,7 +37,7 @@ use reboot::{Keeping, Kept};
 pub(crate) use request::{Ended, FailedTask, Privilege, RunRequest, SizedEvent};
 pub(crate) use run_reporting::run_reported;
 pub(crate) use turns::{Joining, Turns, Welcome};
-use wire::{Received, Sender, Wire};
+use wire::{Arrivals, Received, Sender, Wire};
 
 /// The most events one run may send.
 const MAX_EVENTS: u64 = 5_000_000;
@@ -228,14 +228,15 @@ async fn open(
     tokio::time::timeout(patience, wire.ready(request, &following.run))
         .await
         .map_err(silent)??;
-    wire.send(&ToAgent::Open {
+    let first = !following.launched;
+    wire.put(&ToAgent::Open {
         run: following.run.clone(),
         from: following.next,
     })
     .await?;
-    let first = !following.launched;
-    if first {
-        send_job(&mut wire, request, following).await?;
+    match first {
+        true => send_job(&mut wire, request, following).await?,
+        false => wire.flush().await?,
     }
     let answer = tokio::time::timeout(patience, wire.message()).await;
     match answer.map_err(silent)?? {
@@ -271,23 +272,23 @@ async fn send_job(
             u64::try_from(elapsed).unwrap_or(u64::MAX)
         }),
     };
-    wire.send(&ToAgent::Job(Box::new(job))).await?;
+    wire.put(&ToAgent::Job(Box::new(job))).await?;
     for (hash, size, content) in request.bundle.contents() {
         let to_come = ToAgent::Content {
             hash: hash.clone(),
             size,
         };
-        wire.send(&to_come).await?;
+        wire.put(&to_come).await?;
         match content {
-            Content::File(path) => wire.send_file(path, size, hash).await?,
-            Content::Opened(bytes) => wire.send_bytes(bytes.expose()).await?,
+            Content::File(path) => wire.put_file(path, size, hash).await?,
+            Content::Opened(bytes) => wire.put_bytes(bytes.expose()).await?,
         }
     }
     if let Some(kept) = &following.kept {
         let checkpoint = kept.checkpoint.expose();
         let size = checkpoint.len() as u64;
-        wire.send(&ToAgent::Checkpoint { size }).await?;
-        wire.send_bytes(checkpoint).await?;
+        wire.put(&ToAgent::Checkpoint { size }).await?;
+        wire.put_bytes(checkpoint).await?;
     }
     following.launched = true;
     wire.send(&ToAgent::Launch).await
@@ -300,7 +301,7 @@ async fn follow(
     cancel: &CancellationToken,
     following: &mut Following,
 ) -> Result<Ended, AgentError> {
-    let (mut sender, mut incoming, last) = wire.split();
+    let (mut sender, mut arrivals, last) = wire.split();
     let given = asks::given(&request.options, &request.entries);
     let mut gives_up = None;
     let mut turn = None;
@@ -310,7 +311,7 @@ async fn follow(
     let mut acked = following.next;
     loop {
         let message = tokio::select! {
-            message = incoming.recv() => message,
+            message = arrivals.next() => message,
             () = cancel.cancelled(), if gives_up.is_none() => {
                 gives_up = Some(Instant::now() + LAST_TASK);
                 sender.send(&ToAgent::Cancel).await?;
@@ -352,7 +353,7 @@ async fn follow(
                 let _ = events.send(SizedEvent { event, bytes }).await; // whoever listened may have gone
                 if let Some(ended) = finished {
                     sender.send(&ToAgent::Done).await?;
-                    let _ = tokio::time::timeout(FAREWELL, drain(&mut incoming)).await;
+                    let _ = tokio::time::timeout(FAREWELL, drain(&mut arrivals)).await;
                     return Ok(ended);
                 }
                 if following.next - acked >= ACK_EVERY {
@@ -403,8 +404,8 @@ async fn come<T>(told: &mut Option<impl Future<Output = T> + Unpin>) -> T {
     }
 }
 
-async fn drain(incoming: &mut mpsc::Receiver<Result<Received, AgentError>>) {
-    while let Some(Ok(_)) = incoming.recv().await {}
+async fn drain(arrivals: &mut Arrivals) {
+    while let Some(Ok(_)) = arrivals.next().await {}
 }
 
 fn uncalled(what: &str) -> AgentError {

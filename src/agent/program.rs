@@ -15,6 +15,10 @@ include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 /// One agent, ready to be shipped.
 pub(crate) struct Program {
     hash: Hash,
+    /// Its BLAKE2b, if somebody has computed that.
+    sum: Option<&'static str>,
+    /// Whether it was built with this program, of the same sources.
+    is_own: bool,
     packed: Cow<'static, [u8]>,
 }
 
@@ -22,6 +26,16 @@ impl Program {
     /// Returns the hash of the program as it runs.
     pub(crate) fn hash(&self) -> &Hash {
         &self.hash
+    }
+
+    /// Returns its BLAKE2b of 512 bits in hexadecimal, as `b2sum` prints it, if it is known.
+    pub(crate) fn sum(&self) -> Option<&str> {
+        self.sum
+    }
+
+    /// Returns what tells it from the agent of this program's sources, if it may be another.
+    pub(crate) fn foreign(&self) -> Option<&Hash> {
+        (!self.is_own).then_some(&self.hash)
     }
 
     /// Returns it compressed by gzip.
@@ -35,6 +49,8 @@ impl Program {
         let packed = packed_beside(path).map_or_else(|| gzip(&bytes), Ok)?;
         Ok(Self {
             hash: Hash::of(&bytes),
+            sum: None,
+            is_own: false,
             packed: packed.into(),
         })
     }
@@ -49,10 +65,17 @@ impl Programs {
     /// the end this program.
     pub(crate) fn find() -> io::Result<Self> {
         let mut found = Self::default();
-        for (architecture, hash, packed) in EMBEDDED {
+        for (architecture, hash, sum, packed) in EMBEDDED {
             let hash = Hash::try_from((*hash).to_owned()).map_err(io::Error::other)?;
             let packed = Cow::Borrowed(*packed);
-            found.0.insert(architecture, Program { hash, packed });
+            let is_own = true;
+            let program = Program {
+                hash,
+                sum: Some(sum),
+                is_own,
+                packed,
+            };
+            found.0.insert(architecture, program);
         }
         for architecture in ["x86_64", "aarch64"] {
             if found.0.contains_key(architecture) {
@@ -65,7 +88,9 @@ impl Programs {
         if let Some((architecture, path)) = self_agent::program()
             && !found.0.contains_key(architecture)
         {
-            found.0.insert(architecture, Program::read(&path)?);
+            let mut program = Program::read(&path)?;
+            program.is_own = true;
+            found.0.insert(architecture, program);
         }
         Ok(found)
     }

@@ -1,5 +1,6 @@
 //! One connection to an agent: noise before the first frame, then frames both ways.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,12 @@ use crate::transport::{BoxFuture, Channel, ExitStatus};
 const NOISE_BYTES: usize = 64 << 10;
 /// How long one piece may wait to be taken.
 const STALLED: Duration = Duration::from_mins(2);
+/// How much is gathered before it is written: a bundle has thousands of small frames.
+const GATHERED: usize = 64 << 10;
+/// How much of what came is decoded in advance.
+const READ_AHEAD: usize = 32 << 10;
+/// A file of this size is read here: to have another thread do it takes longer.
+const SMALL: u64 = 64 << 10;
 /// How much of standard error is kept.
 const STDERR_BYTES: usize = 16 << 10;
 
@@ -32,7 +39,6 @@ pub(super) enum Received {
     Bytes(Vec<u8>),
 }
 
-type Incoming = Result<Received, AgentError>;
 type Stdin = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A connection whose command was started.
@@ -44,7 +50,11 @@ pub(super) struct Wire {
 }
 
 /// The way to the agent.
-pub(super) struct Sender(Stdin);
+pub(super) struct Sender {
+    to: Stdin,
+    /// What is still to be written, before all that follows.
+    waiting: Vec<u8>,
+}
 
 /// What explains an end.
 pub(super) struct Last {
@@ -52,6 +62,23 @@ pub(super) struct Last {
     exit: BoxFuture<'static, io::Result<ExitStatus>>,
     /// Whether the agent itself has spoken; then an end is a cut link.
     spoke: bool,
+}
+
+/// What comes, in the pieces in which it came: most events come many at once, and to wake somebody up for each takes
+/// longer than to read it.
+pub(super) struct Arrivals {
+    pieces: mpsc::Receiver<Vec<Result<Received, AgentError>>>,
+    arrived: VecDeque<Result<Received, AgentError>>,
+}
+
+impl Arrivals {
+    /// Returns what comes next; `None` is the end of the link.
+    pub(super) async fn next(&mut self) -> Option<Result<Received, AgentError>> {
+        if self.arrived.is_empty() {
+            self.arrived = self.pieces.recv().await?.into();
+        }
+        self.arrived.pop_front()
+    }
 }
 
 /// Returns a name that no other run has.
@@ -104,8 +131,11 @@ impl Wire {
         let asked_again = Arc::new(Notify::new());
         let told = Arc::clone(&asked_again);
         Self {
-            sender: Sender(channel.stdin),
-            stdout: BufReader::new(channel.stdout),
+            sender: Sender {
+                to: channel.stdin,
+                waiting: Vec::new(),
+            },
+            stdout: BufReader::with_capacity(READ_AHEAD, channel.stdout),
             last: Last {
                 stderr: tokio::spawn(async move { read_some(&mut *stderr, &told).await }),
                 exit: channel.exit,
@@ -121,7 +151,7 @@ impl Wire {
         request: &RunRequest<'_>,
         run: &AgentRunId,
     ) -> Result<(), AgentError> {
-        give_password(&mut self.sender.0, &request.privilege)
+        give_password(&mut self.sender.to, &request.privilege)
             .await
             .map_err(AgentError::Link)?;
         let mark = format!("amibake {run} ");
@@ -176,24 +206,34 @@ impl Wire {
         self.sender.send(message).await
     }
 
-    /// Sends a file that had this hash when it was looked at.
-    pub(super) async fn send_file(
+    /// Sends a message no later than the next one that is not put.
+    pub(super) async fn put(&mut self, message: &ToAgent) -> Result<(), AgentError> {
+        self.sender.put(&encode(message)?).await
+    }
+
+    /// Sends what was put.
+    pub(super) async fn flush(&mut self) -> Result<(), AgentError> {
+        self.sender.flush().await
+    }
+
+    /// Puts a file that had this hash when it was looked at.
+    pub(super) async fn put_file(
         &mut self,
         path: &Path,
         size: u64,
         hash: &Hash,
     ) -> Result<(), AgentError> {
-        match self.sender.send_file(path, size).await? == *hash {
+        match self.sender.put_file(path, size).await? == *hash {
             true => Ok(()),
             false => Err(AgentError::Changed(path.to_path_buf())),
         }
     }
 
-    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+    pub(super) async fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
         for part in bytes.chunks(BLOB_BYTES) {
-            self.sender.raw(&frame::encode_blob(part)).await?;
+            self.sender.put(&frame::encode_blob(part)).await?;
         }
-        self.sender.flush().await
+        Ok(())
     }
 
     /// Reads the first message.
@@ -215,27 +255,54 @@ impl Wire {
     }
 
     /// Parts it for following: messages are read by a task of their own, few in advance.
-    pub(super) fn split(self) -> (Sender, mpsc::Receiver<Incoming>, Last) {
-        let (to, incoming) = mpsc::channel(1);
+    pub(super) fn split(self) -> (Sender, Arrivals, Last) {
+        let (to, pieces) = mpsc::channel(1);
         let mut stdout = self.stdout;
         tokio::spawn(async move {
             loop {
-                let message = match read(&mut stdout).await {
-                    Ok(Some(frame)) => decode(frame),
-                    Ok(None) => return,
-                    Err(error) => Err(error),
-                };
-                let failed = message.is_err();
-                if to.send(message).await.is_err() || failed {
+                let mut piece = Vec::new();
+                let ended = read_piece(&mut stdout, &mut piece).await;
+                let is_empty = piece.is_empty();
+                if (!is_empty && to.send(piece).await.is_err()) || ended {
                     return;
                 }
             }
         });
-        (self.sender, incoming, self.last)
+        let arrivals = Arrivals {
+            pieces,
+            arrived: VecDeque::new(),
+        };
+        (self.sender, arrivals, self.last)
     }
 }
 
-fn decode(frame: Frame) -> Incoming {
+/// Reads a frame, and those behind it that are here already; returns whether nothing follows them.
+async fn read_piece(
+    from: &mut BufReader<impl AsyncRead + Unpin>,
+    piece: &mut Vec<Result<Received, AgentError>>,
+) -> bool {
+    loop {
+        let message = match read(from).await {
+            Ok(Some(frame)) => decode(frame),
+            Ok(None) => return true,
+            Err(error) => Err(error),
+        };
+        let failed = message.is_err();
+        piece.push(message);
+        if failed || !has_frame(from.buffer()) {
+            return failed;
+        }
+    }
+}
+
+/// Returns whether all of a frame is in `buffer`.
+fn has_frame(buffer: &[u8]) -> bool {
+    let header = buffer.first_chunk::<HEADER_BYTES>();
+    let header = header.and_then(|header| Header::parse(*header).ok());
+    header.is_some_and(|header| buffer.len() - HEADER_BYTES >= header.len)
+}
+
+fn decode(frame: Frame) -> Result<Received, AgentError> {
     let weight = match &frame {
         Frame::Message(body) => frame::weight(body),
         Frame::Blob(body) => body.len(),
@@ -269,16 +336,26 @@ async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Agen
 
 impl Sender {
     pub(super) async fn send(&mut self, message: &ToAgent) -> Result<(), AgentError> {
-        self.raw(&encode(message)?).await?;
+        self.put(&encode(message)?).await?;
         self.flush().await
     }
 
-    /// Sends exactly `size` bytes of a file, and returns their hash; one that is shorter now is an error.
-    pub(super) async fn send_file(&mut self, path: &Path, size: u64) -> Result<Hash, AgentError> {
+    /// Puts exactly `size` bytes of a file, and returns their hash; one that is shorter now is an error.
+    pub(super) async fn put_file(&mut self, path: &Path, size: u64) -> Result<Hash, AgentError> {
         let failed = |source| AgentError::Bundle {
             path: path.to_path_buf(),
             source,
         };
+        if size <= SMALL {
+            let bytes = read_small(path, size).map_err(failed)?;
+            if bytes.len() as u64 != size {
+                return Err(AgentError::Changed(path.to_path_buf()));
+            }
+            if size > 0 {
+                self.put(&frame::encode_blob(&bytes)).await?;
+            }
+            return Ok(Hash::of(&bytes));
+        }
         let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
         let (mut left, mut part) = (size, vec![0; BLOB_BYTES]);
         let mut hasher = Hasher::default();
@@ -289,10 +366,9 @@ impl Sender {
                 return Err(AgentError::Changed(path.to_path_buf()));
             }
             hasher.update(&part[..n]);
-            self.raw(&frame::encode_blob(&part[..n])).await?;
+            self.put(&frame::encode_blob(&part[..n])).await?;
             left -= n as u64;
         }
-        self.flush().await?;
         Ok(hasher.finish())
     }
 
@@ -308,17 +384,32 @@ impl Sender {
             }
             Answered::File { path, mode, size } => {
                 let reply = Reply::File { mode, size };
-                self.send(&ToAgent::Answer { id, reply }).await?;
-                self.send_file(&path, size).await.map(drop)
+                self.put(&encode(&ToAgent::Answer { id, reply })?).await?;
+                self.put_file(&path, size).await?;
+                self.flush().await
             }
         }
+    }
+
+    /// Writes with what is put before and after it; [`Self::flush`] sees to the last of it.
+    async fn put(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
+        self.waiting.extend_from_slice(bytes);
+        match self.waiting.len() < GATHERED {
+            true => Ok(()),
+            false => self.write_waiting().await,
+        }
+    }
+
+    async fn write_waiting(&mut self) -> Result<(), AgentError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.raw(&waiting).await
     }
 
     /// Writes in pieces, each of which must be taken in time: a machine that reads nothing more
     /// would be waited for without end.
     async fn raw(&mut self, bytes: &[u8]) -> Result<(), AgentError> {
         for part in bytes.chunks(BLOB_BYTES) {
-            tokio::time::timeout(STALLED, self.0.write_all(part))
+            tokio::time::timeout(STALLED, self.to.write_all(part))
                 .await
                 .unwrap_or_else(|_| Err(io::Error::other("it takes nothing more")))
                 .map_err(AgentError::Link)?;
@@ -327,7 +418,8 @@ impl Sender {
     }
 
     async fn flush(&mut self) -> Result<(), AgentError> {
-        self.0.flush().await.map_err(AgentError::Link)
+        self.write_waiting().await?;
+        self.to.flush().await.map_err(AgentError::Link)
     }
 }
 
@@ -350,6 +442,13 @@ impl Last {
             })),
         }
     }
+}
+
+fn read_small(path: &Path, size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, size), &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Returns the frame of a message, as the wire carries it.

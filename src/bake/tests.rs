@@ -62,7 +62,7 @@ fn owed(what: &str) -> Undo {
 
 #[async_trait]
 impl Target for Stuck {
-    async fn resolve(&self, _plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+    async fn source(&self, _plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         if self.launch.is_none() {
             std::future::pending::<()>().await;
         }
@@ -138,7 +138,7 @@ impl Target for Stuck {
         _candidate: &Candidate,
         _gate: &GateRecord,
         _cx: &PhaseContext<'_>,
-    ) -> Result<Finished, TargetError> {
+    ) -> Result<Published, TargetError> {
         unreachable!("it has no candidate")
     }
 
@@ -306,6 +306,7 @@ fn env<'a>(
         interrupt,
         state_folder: folder.path(),
         renew_every: RENEW_EVERY,
+        bundle: None,
     }
 }
 
@@ -316,8 +317,10 @@ fn begun<'a>(plan: &'a BakePlan, env: &'a BakeEnv<'a>) -> Bake<'a> {
         ledger: Ledger::open(env.state_folder, &plan.run).unwrap(),
         debug_login: Mutex::new(None),
         source: OnceLock::new(),
+        content: OnceLock::new(),
+        reused: OnceLock::new(),
         gate: Mutex::default(),
-        until: Instant::now() + plan.builder.timeouts.total,
+        until: Mutex::new(Instant::now() + plan.builder.timeouts.total),
     }
 }
 

@@ -6,20 +6,24 @@
 mod output;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 
 use super::vars::VarArgs;
 use super::{CommandContext, Form, Reporting};
-use crate::agent::program::Programs;
+use crate::agent::AgentError;
+use crate::agent::program::{Program, Programs};
 use crate::bake::{self, BakeEnv, Baked};
 use crate::connector::SshConnector;
-use crate::exit::{Answer, Failure};
+use crate::event::Events;
+use crate::exit::{Answer, Exit, Failure};
+use crate::failure_bundle::FailureBundle;
+use crate::identity::{self, ContentKey, Engine};
 use crate::ledger;
 use crate::manifest::{self, TargetKind};
-use crate::plan::{self, BakePlan, OnError};
+use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, AgentProvisioner, Work};
 use crate::targets::Target;
 use crate::targets::container::Container;
@@ -39,6 +43,9 @@ pub(crate) struct Args {
     /// Allow the lookups `pipe` and `lines` to run commands on this machine
     #[arg(long)]
     allow_pipe: bool,
+    /// Bake although an image of the same content is there
+    #[arg(long)]
+    force: bool,
     /// What to do with the builder when the build fails
     #[arg(long, value_enum, default_value = "destroy")]
     on_error: OnError,
@@ -48,6 +55,9 @@ pub(crate) struct Args {
     /// Print events to stderr as JSON, one object per line
     #[arg(long)]
     json: bool,
+    /// Keep events, consoles and logs of a failed build below FOLDER; the default is the state folder
+    #[arg(long, value_name = "FOLDER")]
+    failures: Option<PathBuf>,
     /// Write the result to FILE as JSON, replacing what is there
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -57,9 +67,9 @@ pub(crate) struct Args {
 }
 
 /// One image to bake, checked.
-struct PlannedBuild {
-    plan: BakePlan,
-    work: Work,
+pub(super) struct PlannedBuild {
+    pub(super) plan: BakePlan,
+    pub(super) work: Work,
     /// What its events are about.
     label: String,
 }
@@ -78,16 +88,20 @@ impl Args {
 
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         check_target(self.target)?;
-        let jobs = self.jobs(cx)?;
+        let mut jobs = self.jobs(cx)?;
         let programs = Programs::find().map_err(Failure::new)?;
-        for planned in &jobs {
-            programs
-                .require(planned.plan.arch.kernel())
-                .map_err(no_agent)?;
+        let key = ContentKey::from_environment().map_err(Failure::usage)?;
+        for planned in &mut jobs {
+            let agent = programs.get(planned.plan.arch.kernel());
+            let agent = agent.ok_or_else(|| no_agent(&planned.plan))?;
+            planned.identify(agent, key.as_ref(), cx).await?;
         }
         let output = self.output.as_deref().map(Output::open).transpose()?;
         tell_unpaid(cx);
-        let baking = jobs.iter().map(|planned| bake(planned, &programs, cx));
+        let (targets, failures) = (Targets::default(), self.failures.as_deref());
+        let baking = jobs
+            .iter()
+            .map(|planned| bake(planned, &programs, &targets, failures, cx));
         let baked: Vec<Baked> = futures_util::stream::iter(baking)
             .buffered(self.jobs.into())
             .collect()
@@ -126,6 +140,9 @@ impl Args {
             let several = bakes.len() > 1;
             for plan in bakes {
                 let mut planned = planned(plan, several, cx)?;
+                if self.force {
+                    planned.plan.reuse = Reuse::Never;
+                }
                 planned.work.asks.allow_pipe = self.allow_pipe;
                 jobs.push(planned);
             }
@@ -135,7 +152,35 @@ impl Args {
     }
 }
 
-fn planned(plan: BakePlan, several: bool, cx: &CommandContext) -> Result<PlannedBuild, Failure> {
+impl PlannedBuild {
+    /// Finds out what the image is made of, where another of the same may be used for it.
+    async fn identify(
+        &mut self,
+        agent: &Program,
+        key: Option<&ContentKey>,
+        cx: &CommandContext,
+    ) -> Result<(), Failure> {
+        if self.plan.target != TargetKind::Ec2 {
+            return Ok(());
+        }
+        let engine = Engine::with_agent(agent.foreign());
+        let inputs = identity::inputs(&self.plan, &self.work, &engine, key);
+        let inputs = inputs.map_err(|error| Failure::usage(error).about(&self.label))?;
+        let commits = identity::commits(self.work.bundle.checkouts()).await;
+        let events = cx.events.about(&self.label);
+        let events = events.masked(self.plan.secrets.clone());
+        let warnings = inputs.unkeyed().into_iter().chain(commits.unpinned());
+        warnings.for_each(|warning| events.warn(warning));
+        self.plan.inputs = inputs.with_commits(&commits, &self.plan.secrets);
+        Ok(())
+    }
+}
+
+pub(super) fn planned(
+    plan: BakePlan,
+    several: bool,
+    cx: &CommandContext,
+) -> Result<PlannedBuild, Failure> {
     let label = match several {
         true => format!("{} ({})", plan.name, plan.arch),
         false => plan.name.clone(),
@@ -164,7 +209,7 @@ fn refuse_equal_names(jobs: &[PlannedBuild]) -> Result<(), Failure> {
 }
 
 /// Says what this program cannot do before it reads anything.
-fn check_target(target: TargetKind) -> Result<(), Failure> {
+pub(super) fn check_target(target: TargetKind) -> Result<(), Failure> {
     match target {
         TargetKind::Container => Ok(()),
         TargetKind::Ec2 if cfg!(feature = "ec2") => Ok(()),
@@ -199,40 +244,66 @@ fn tell_unpaid(cx: &CommandContext) {
     }
 }
 
-fn no_agent(error: crate::agent::AgentError) -> Failure {
+pub(super) fn no_agent(plan: &BakePlan) -> Failure {
+    let error = AgentError::NoAgent(plan.arch.kernel().to_owned());
     let hint = error.hint();
     let mut failure = Failure::usage(error);
     failure.hint = hint.map(str::to_owned);
     failure
 }
 
-async fn bake(planned: &PlannedBuild, programs: &Programs, cx: &CommandContext) -> Baked {
-    let mut baked = bake_telling(planned, programs, cx).await;
+async fn bake(
+    planned: &PlannedBuild,
+    programs: &Programs,
+    targets: &Targets,
+    failures: Option<&Path>,
+    cx: &CommandContext,
+) -> Baked {
+    let mut baked = bake_telling(planned, programs, targets, failures, cx).await;
     baked.failure = baked
         .failure
         .map(|f| f.masked(&planned.plan.secrets).about(&planned.label));
     baked
 }
 
-async fn bake_telling(planned: &PlannedBuild, programs: &Programs, cx: &CommandContext) -> Baked {
+async fn bake_telling(
+    planned: &PlannedBuild,
+    programs: &Programs,
+    targets: &Targets,
+    failures: Option<&Path>,
+    cx: &CommandContext,
+) -> Baked {
     if cx.interrupt.cancel.is_cancelled() {
         return bake::interrupted().into();
     }
     let events = cx.events.about(&planned.label);
     let events = events.masked(planned.plan.secrets.clone());
-    let target = match target(&planned.plan).await {
+    let target = match targets.of(&planned.plan).await {
         Ok(target) => target,
         Err(failure) => return failure.into(),
+    };
+    let state_folder = match ledger::state_folder() {
+        Ok(folder) => folder,
+        Err(error) => return Failure::new(error).into(),
+    };
+    let (run, secrets) = (&planned.plan.run, planned.plan.secrets.clone());
+    let bundle = FailureBundle::open(&state_folder, failures, run, secrets);
+    let bundle = bundle
+        .map_err(|error| {
+            events.warn(format!(
+                "should this build fail, nothing is kept of it: {error}"
+            ));
+        })
+        .ok();
+    let events = match &bundle {
+        Some(bundle) => events.recorded(bundle.recorder()),
+        None => events,
     };
     let provisioner = AgentProvisioner {
         programs,
         work: &planned.work,
         events: &events,
         cancel: &cx.interrupt.cancel,
-    };
-    let state_folder = match ledger::state_folder() {
-        Ok(folder) => folder,
-        Err(error) => return Failure::new(error).into(),
     };
     let env = BakeEnv {
         target: &*target,
@@ -242,22 +313,72 @@ async fn bake_telling(planned: &PlannedBuild, programs: &Programs, cx: &CommandC
         interrupt: &cx.interrupt,
         state_folder: &state_folder,
         renew_every: bake::RENEW_EVERY,
+        bundle: bundle.as_ref(),
     };
-    bake::bake(&planned.plan, &env).await
+    let baked = bake::bake(&planned.plan, &env).await;
+    match bundle {
+        Some(bundle) => settled(baked, bundle, &events),
+        None => baked,
+    }
 }
 
-#[cfg_attr(
-    not(feature = "ec2"),
-    expect(clippy::unused_async, reason = "EC2 asks for its region")
-)]
-async fn target(plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
-    match plan.target {
-        #[cfg(feature = "ec2")]
-        TargetKind::Ec2 => {
-            let ec2 = crate::targets::ec2::Ec2::new(plan.builder.region.as_deref()).await;
-            Ok(Box::new(ec2.map_err(bake::failed)?))
+/// Keeps the bundle of a build that failed, and says where; of another nothing is kept.
+fn settled(mut baked: Baked, bundle: FailureBundle, events: &Events) -> Baked {
+    match &mut baked.failure {
+        Some(failure) if failure.kind != Exit::Interrupted && failure.kind != Exit::Usage => {
+            let kept = bundle.end(failure);
+            let kept = format!("what is known of it is in {}", kept.display());
+            let hints = failure.hint.take().into_iter().chain([kept]);
+            failure.hint = Some(hints.collect::<Vec<_>>().join("\n"));
         }
-        TargetKind::Container => Ok(Box::new(Container::new(None))),
-        other => check_target(other).and(Err(Failure::usage("no such target"))),
+        _ => {
+            if let Err(error) = bundle.remove() {
+                events.warn(format!(
+                    "the events of this build could not be removed: {error}"
+                ));
+            }
+        }
+    }
+    baked
+}
+
+/// Returns where the machines of one plan come from.
+pub(super) async fn target(plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
+    Targets::default().of(plan).await
+}
+
+/// Where the machines of all builds come from: what those of one process share.
+#[derive(Default)]
+struct Targets {
+    /// By `builder.region`.
+    #[cfg(feature = "ec2")]
+    ec2: tokio::sync::Mutex<std::collections::HashMap<Option<String>, crate::targets::ec2::Ec2>>,
+}
+
+impl Targets {
+    #[cfg_attr(
+        not(feature = "ec2"),
+        expect(clippy::unused_async, reason = "EC2 asks for its region")
+    )]
+    async fn of(&self, plan: &BakePlan) -> Result<Box<dyn Target>, Failure> {
+        match plan.target {
+            #[cfg(feature = "ec2")]
+            TargetKind::Ec2 => Ok(Box::new(self.ec2(plan.builder.region.as_ref()).await?)),
+            TargetKind::Container => Ok(Box::new(Container::new(None))),
+            other => check_target(other).and(Err(Failure::usage("no such target"))),
+        }
+    }
+
+    /// Returns EC2 for a bake. Who is first in a region asks for the settings of all.
+    #[cfg(feature = "ec2")]
+    async fn ec2(&self, region: Option<&String>) -> Result<crate::targets::ec2::Ec2, Failure> {
+        let mut known = self.ec2.lock().await;
+        if let Some(ec2) = known.get(&region.cloned()) {
+            return Ok(ec2.for_bake());
+        }
+        let ec2 = crate::targets::ec2::Ec2::new(region.map(String::as_str)).await;
+        let ec2 = ec2.map_err(bake::failed)?;
+        known.insert(region.cloned(), ec2.for_bake());
+        Ok(ec2)
     }
 }

@@ -1,6 +1,8 @@
 //! What commands share: what they are given besides their arguments, and what they ask of the reporter.
 
+use crate::bake::interrupted;
 use crate::event::Events;
+use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 
 /// What a command is given besides its arguments.
@@ -8,6 +10,20 @@ use crate::interrupt::Interrupt;
 pub(crate) struct CommandContext {
     pub(crate) events: Events,
     pub(crate) interrupt: Interrupt,
+}
+
+impl CommandContext {
+    /// Does work that may be dropped at any moment: what it leaves then, if anything, is found again.
+    pub(crate) async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.interrupt.cancel.cancelled() => Err(interrupted()),
+            done = work => done,
+        }
+    }
 }
 
 /// What a command asks of the reporter.

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use time::OffsetDateTime;
 
-use super::{CommandContext, Form, Reporting};
-use crate::bake::{failed, interrupted};
+use super::CommandContext;
+use crate::bake::failed;
+use crate::event::Events;
 use crate::exit::{Answer, Failure};
 use crate::ledger::{self, DeadRun, Runs};
 use crate::run::RunId;
@@ -29,29 +30,23 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(super) fn reporting() -> Reporting {
-        Reporting {
-            form: Form::Human,
-            verbosity: 0,
-        }
-    }
-
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
-        tokio::select! {
-            biased;
-            // What is half removed is found again by the next `reap`.
-            () = cx.interrupt.cancel.cancelled() => Err(interrupted()),
-            answer = self.reap(cx) => answer,
-        }
+        // What is half removed is found again by the next `reap`.
+        Box::pin(cx.unless_interrupted(self.reap(cx))).await
     }
 
     async fn reap(&self, cx: &CommandContext) -> Result<Answer, Failure> {
+        let runs = ledger::runs().map_err(Failure::new)?;
+        Ok(self.reap_by(reapers(), runs, &cx.events).await)
+    }
+
+    async fn reap_by(&self, reapers: Vec<Box<dyn Reaper>>, runs: Runs, events: &Events) -> Answer {
         let now = OffsetDateTime::now_utc();
         let Runs {
             dead,
             running,
             unusable,
-        } = ledger::runs().map_err(Failure::new)?;
+        } = runs;
         let (dead, kept): (Vec<DeadRun>, Vec<DeadRun>) = dead
             .into_iter()
             .partition(|dead| dead.is_due(self.run.as_ref(), now));
@@ -63,7 +58,7 @@ impl Args {
             kept: if self.run.is_none() { &kept } else { &[] },
             running: &running,
             now,
-            events: &cx.events,
+            events,
         };
         let mut reaped = Reaped::default();
         reaped.errors.extend(
@@ -72,7 +67,7 @@ impl Args {
             }),
         );
         let mut known = BTreeSet::new();
-        for reaper in reapers() {
+        for reaper in reapers {
             known.insert(reaper.target());
             reaped.merge(reaper.reap(&request).await);
         }
@@ -83,7 +78,7 @@ impl Args {
             let paid = dead.into_iter().filter(|d| !reaped.owing.contains(&d.run));
             paid.for_each(DeadRun::forget);
         }
-        Ok(answer(reaped))
+        answer(reaped)
     }
 
     /// A journal is kept for what no target of this program can pay. One that cannot be read is
@@ -117,12 +112,29 @@ impl Args {
     }
 }
 
+/// Reaps an account in all its regions, with what the journals in `folder` say.
+#[cfg(all(test, feature = "ec2"))]
+pub(crate) async fn reap_account(
+    here: crate::targets::ec2::Ec2,
+    folder: &std::path::Path,
+    events: &Events,
+) -> Answer {
+    let args = Args {
+        dry_run: false,
+        run: None,
+        region: None,
+    };
+    let account = crate::targets::ec2::Account { here: Some(here) };
+    let runs = ledger::runs_in(folder).expect("a folder of journals");
+    args.reap_by(vec![Box::new(account)], runs, events).await
+}
+
 /// Returns all targets, each of which may have left something.
 fn reapers() -> Vec<Box<dyn Reaper>> {
     vec![
         Box::new(Container::new(None)),
         #[cfg(feature = "ec2")]
-        Box::new(crate::targets::ec2::Account),
+        Box::new(crate::targets::ec2::Account::default()),
     ]
 }
 

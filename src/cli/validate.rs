@@ -7,7 +7,7 @@ use amibake_playbook::syntax::AllUsed;
 use time::OffsetDateTime;
 
 use super::vars::VarArgs;
-use super::{CommandContext, Form, Reporting, used};
+use super::{CommandContext, used};
 use crate::exit::{Answer, Failure};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, OnError};
@@ -29,13 +29,6 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(super) fn reporting() -> Reporting {
-        Reporting {
-            form: Form::Human,
-            verbosity: 0,
-        }
-    }
-
     pub(super) fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let given = self.vars.given()?;
         let now = OffsetDateTime::now_utc();

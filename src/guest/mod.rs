@@ -5,6 +5,7 @@
 
 pub(crate) mod gate;
 pub(crate) mod image_tests;
+pub(crate) mod logs;
 pub(crate) mod prepare;
 mod script;
 pub(crate) mod seal;
@@ -35,6 +36,8 @@ pub(crate) enum Operation {
     Seal,
     /// [`gate::booted::look`]
     LookAtCandidate,
+    /// [`logs::collect`]
+    CollectLogs,
 }
 
 impl fmt::Display for Operation {
@@ -45,6 +48,7 @@ impl fmt::Display for Operation {
             Self::RenewTimer => "renewing the machine's timer",
             Self::Seal => "sealing",
             Self::LookAtCandidate => "looking at the booted candidate",
+            Self::CollectLogs => "collecting its logs",
         })
     }
 }

@@ -163,4 +163,134 @@ mod tests {
         }
         assert_eq!(left, [""; 0], "each kind has its examples");
     }
+
+    /// What a program keeps its login in: with one, and as it is without.
+    const CREDENTIALS: [(&str, &str, &str); 24] = [
+        (".aws/credentials", "aws_secret_access_key = x", "[default]"),
+        (".netrc", "machine m login l password p", "machine m"),
+        (
+            ".docker/config.json",
+            r#"{"auth": "eA=="}"#,
+            r#"{"auth": ""}"#,
+        ),
+        (".config/containers/auth.json", r#"{"auth": "eA=="}"#, "{}"),
+        (
+            ".git-credentials",
+            "https://me:secret@host",
+            "https://me:${TOKEN}@host",
+        ),
+        (".pypirc", "password: pypi-x", "password = ${TOKEN}"),
+        (".npmrc", "//r/:_authToken=x", "//r/:_authToken=${TOKEN}"),
+        (".cargo/credentials", "token = x", "[registry]"),
+        (".cargo/credentials.toml", "token = x", "[registry]"),
+        (".gem/credentials", ":rubygems_api_key: x", "---"),
+        (
+            ".composer/auth.json",
+            r#"{"github.com": "x"}"#,
+            r#"{"github-oauth": {}}"#,
+        ),
+        (
+            ".config/composer/auth.json",
+            r#"{"github.com": "x"}"#,
+            r#"{"github-oauth": {}}"#,
+        ),
+        (
+            ".m2/settings.xml",
+            "<password>x</password>",
+            "<password>${env.P}</password>",
+        ),
+        (".my.cnf", "password=x", "password="),
+        (".pgpass", "h:5432:db:me:x", "# h:5432:db:me:x"),
+        (".kube/config", "    token: x", "    token:"),
+        (".config/gh/hosts.yml", "    oauth_token: x", "    user: me"),
+        (
+            ".config/gcloud/application_default_credentials.json",
+            r#"{"refresh_token": "x"}"#,
+            "{}",
+        ),
+        (".azure/msal_token_cache.json", r#"{"secret": "x"}"#, "{}"),
+        (
+            ".azure/accessTokens.json",
+            r#"[{"accessToken": "x"}]"#,
+            "[]",
+        ),
+        (
+            ".terraform.d/credentials.tfrc.json",
+            r#"{"token": "x"}"#,
+            "{}",
+        ),
+        (".vault-token", "x", "\n"),
+        (".s3cfg", "secret_key = x", "secret_key = "),
+        (".snap/auth.json", r#"{"macaroon": "x"}"#, "{}"),
+    ];
+
+    /// Runs parts of a script on this machine, with other commands in place of its own, in a folder of their own.
+    fn said(folder: &std::path::Path, instead: &str, parts: &[&str]) -> String {
+        let setting = format!("work={}\nuser=root\n{instead}\n", folder.display());
+        let text = script_of([&*setting].iter().chain(parts), &[]);
+        let mut sh = std::process::Command::new("sh");
+        let ran = sh.arg("-c").arg(text).output().unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    #[test]
+    fn logins_that_programs_keep_are_found_each_in_its_file() {
+        let script = include_str!("scripts/secrets.sh");
+        let (_, part) = script
+            .split_once("# What programs keep their logins in")
+            .unwrap();
+        let part = format!("#{part}");
+        let known = part.matches("  credentials \"$home/").count();
+        assert_eq!(CREDENTIALS.len(), known, "each file has its examples");
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        let instead = format!("homes() {{ echo {}; }}", home.display());
+        let found_with = |text: fn(&(&str, &'static str, &'static str)) -> &'static str| {
+            for kind in &CREDENTIALS {
+                let file = home.join(kind.0);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, format!("{}\n", text(kind))).unwrap();
+            }
+            let said = said(folder.path(), &instead, &[&part]);
+            let of_home = said.lines().filter_map(|line| {
+                let path = line.strip_prefix("finding\tcredentials-file\t1\t")?;
+                path.strip_prefix(&format!("{}/", home.display()))
+            });
+            let paths = of_home.map(|rest| rest.split('\t').next().unwrap().to_owned());
+            paths.collect::<Vec<String>>()
+        };
+        let all = CREDENTIALS.map(|(file, _, _)| file.to_owned());
+        assert_eq!(found_with(|(_, good, _)| good), all);
+        assert_eq!(found_with(|(_, _, near)| near), [""; 0]);
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_is_told_and_what_it_saw_is_not_taken_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("names"), "ip-10-0-0-7\n").unwrap();
+        for (part, wanted) in [
+            (include_str!("scripts/posture.sh"), 1),
+            (include_str!("scripts/identity.sh"), 1),
+            (include_str!("scripts/secrets.sh"), 3),
+        ] {
+            let said = said(folder.path(), "timeout() { return 124; }", &[part]);
+            let told = |line: &&str| {
+                line.starts_with("finding\tsearch-incomplete\t")
+                    && line.contains("was given up after")
+            };
+            assert_eq!(said.lines().filter(told).count(), wanted, "{said}");
+        }
+    }
+
+    /// A search for secrets that says nothing at all did not search: it does not even find its own example.
+    #[test]
+    fn a_search_that_finds_nothing_of_its_own_did_not_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = include_str!("scripts/secrets.sh");
+        let said = said(folder.path(), "timeout() { :; }", &[part]);
+        assert!(
+            said.contains("the search for secrets did not work"),
+            "{said}"
+        );
+    }
 }

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use amibake_playbook::shell::{Comments, split};
 use serde_json::Value as Json;
 
-use super::yaml::literal;
+use super::literal::literal;
 use super::{Inventory, InventoryError, Vars, add, expand};
 
 enum Section {
@@ -77,7 +78,7 @@ fn entry(inventory: &mut Inventory, section: &Section, text: &str) -> Result<(),
 }
 
 fn host_line(inventory: &mut Inventory, group: &str, text: &str) -> Result<(), String> {
-    let words = words(text).ok_or("a quotation mark is not closed")?;
+    let words = split(text, Comments::Skipped)?;
     let (name, assignments) = words.split_first().ok_or("a host was expected")?;
     let mut vars = Vars::new();
     for word in assignments {
@@ -114,24 +115,4 @@ pub(super) fn add_hosts(
         }
     }
     Ok(hosts)
-}
-
-/// Splits as a shell does, as far as quotes and comments go.
-fn words(text: &str) -> Option<Vec<String>> {
-    let (mut words, mut word) = (Vec::new(), None::<String>);
-    let mut quote = None;
-    for c in text.chars() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, '#') if word.is_none() => break,
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
 }

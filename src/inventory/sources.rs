@@ -161,6 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "needs AMIBAKE_TEST_PYTHON: ./test runs it"]
     fn several_sources_are_one_inventory_of_which_later_ones_win() {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("inventory");
@@ -190,9 +191,7 @@ mod tests {
         assert_eq!(web2["from_folder"], true);
         assert_eq!(ours.source_of("db1"), folder.join("more/c.yml").to_str());
         assert_eq!(ours.source_of("one"), Some("one,two:2222,web1"));
-        let Some(theirs) = listed_by_ansible(&sources) else {
-            return;
-        };
+        let theirs = listed_by_ansible(&sources);
         for host in &ours.hosts {
             let known = theirs["_meta"]["hostvars"].get(host);
             let known = known.cloned().unwrap_or_else(|| serde_json::json!({}));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use amibake_playbook::value::tagged;
 use amibake_playbook::yaml::{self, Node};
-use serde_json::{Number, Value as Json};
+use serde_json::Value as Json;
 
 use super::{Inventory, InventoryError, Vars, add, expand};
 use crate::vault::Opened;
@@ -168,40 +168,4 @@ fn json(node: &Node) -> Result<Json, InventoryError> {
             _ => Ok(text.to_owned()),
         },
     )
-}
-
-/// Returns what Python's `literal_eval` makes of a text, or the text.
-pub(super) fn literal(text: &str) -> Json {
-    match text {
-        "True" => return Json::Bool(true),
-        "False" => return Json::Bool(false),
-        "None" => return Json::Null,
-        _ => {}
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let starts_like_a_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    // Python has no decimal numbers with leading zeros: `0644` stays text.
-    let octal = digits.len() > 1 && digits.starts_with('0') && !digits.contains(['.', 'e', 'E']);
-    if starts_like_a_number && !octal {
-        if let Ok(int) = text.parse::<i64>() {
-            return Json::from(int);
-        }
-        if let Some(float) = text.parse().ok().and_then(Number::from_f64) {
-            return Json::Number(float);
-        }
-    }
-    let quoted = text.len() > 1
-        && (text.starts_with('\'') && text.ends_with('\'')
-            || text.starts_with('"') && text.ends_with('"'));
-    if quoted {
-        return Json::String(text[1..text.len() - 1].to_owned());
-    }
-    if text.starts_with(['[', '{'])
-        && !text.starts_with("{{")
-        && let Ok(document) = yaml::parse(Path::new("inventory"), text.as_bytes())
-        && let Ok(value) = json(&document.root)
-    {
-        return value;
-    }
-    Json::String(text.to_owned())
 }

@@ -78,7 +78,7 @@ pub(crate) fn runs() -> Result<Runs, JournalError> {
     runs_in(&state_folder()?)
 }
 
-fn runs_in(folder: &Path) -> Result<Runs, JournalError> {
+pub(crate) fn runs_in(folder: &Path) -> Result<Runs, JournalError> {
     let mut runs = Runs::default();
     for (run, path) in journals(folder)? {
         match state(&run, &path) {
@@ -108,6 +108,12 @@ fn journals(folder: &Path) -> Result<BTreeMap<RunId, PathBuf>, JournalError> {
         Some((run.parse().ok()?, path))
     };
     Ok(paths.filter_map(of_run).collect())
+}
+
+/// Returns whether a run has a journal in `folder` that nobody holds. Not knowing is no.
+pub(super) fn is_dead(folder: &Path, run: &RunId) -> bool {
+    let path = folder.join(format!("{run}.journal"));
+    matches!(state(run, &path), Ok(State::Dead(_)))
 }
 
 /// What a journal says of its run by itself.
@@ -223,6 +229,9 @@ mod tests {
             unusable,
         } = runs_in(folder.path()).unwrap();
         assert!(dead.is_empty(), "{dead:?}");
+        for run in [run(), "20260727t101500z-aaaaaa".parse().unwrap()] {
+            assert!(!is_dead(folder.path(), &run), "{run}");
+        }
         assert_eq!(running, BTreeSet::from([run()]));
         let told: Vec<String> = unusable.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
@@ -238,6 +247,8 @@ mod tests {
         drop(ledger);
         let runs = runs_in(folder.path()).unwrap();
         assert_eq!((runs.dead.len(), runs.running.len()), (1, 0));
+        drop(runs);
+        assert!(is_dead(folder.path(), &run()));
     }
 
     #[test]

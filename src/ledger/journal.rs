@@ -111,6 +111,11 @@ impl Journal {
         written
     }
 
+    /// Returns where journals lie.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
     pub(super) fn remove(&self) {
         // A journal of paid debts that stays is read again by `reap`, which then removes it.
         let _stays = std::fs::remove_file(&self.path);

@@ -4,6 +4,7 @@ use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::Node;
 
 use super::model::{Gate, GateLevel, Waiver};
+use super::path_glob::PathGlob;
 use super::read;
 use super::variables::Variables;
 use crate::check::Check;
@@ -16,7 +17,12 @@ pub(super) fn gate(node: Option<&Node>, variables: &Variables) -> Result<Gate, D
     let mut waive: Vec<Waiver> = Vec::new();
     for item in fields.seq("waive")? {
         let waiver = waiver(item, variables)?;
-        if waive.iter().any(|known| known.check == waiver.check) {
+        // Beside one for everything, one for a path would never be asked.
+        let covers = |known: &Waiver| {
+            known.check == waiver.check
+                && (known.path.is_none() || waiver.path.is_none() || known.path == waiver.path)
+        };
+        if waive.iter().any(covers) {
             let message = format!("`{}` is waived twice", waiver.check);
             return Err(Diagnostic::new(&waiver.span, message));
         }
@@ -40,7 +46,7 @@ fn level(node: &Node) -> Result<GateLevel, Diagnostic> {
 }
 
 fn waiver(node: &Node, variables: &Variables) -> Result<Waiver, Diagnostic> {
-    let fields = node.fields("a waiver", &["check", "reason"])?;
+    let fields = node.fields("a waiver", &["check", "path", "reason"])?;
     let named = fields.require("check")?;
     let name = read::fill(named, "`check`", variables)?;
     let check = Check::named(&name).ok_or_else(|| {
@@ -56,7 +62,16 @@ fn waiver(node: &Node, variables: &Variables) -> Result<Waiver, Diagnostic> {
     })?;
     Ok(Waiver {
         check,
+        path: fields
+            .get("path")
+            .map(|node| path(node, variables))
+            .transpose()?,
         reason: read::reason(&fields, variables)?,
         span: node.span.clone(),
     })
+}
+
+fn path(node: &Node, variables: &Variables) -> Result<PathGlob, Diagnostic> {
+    let pattern = read::fill(node, "`path`", variables)?;
+    PathGlob::new(&pattern).map_err(|why| Diagnostic::new(&node.span, format!("`path` {why}")))
 }

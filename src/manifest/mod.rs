@@ -3,14 +3,20 @@
 //! Keys that DESIGN.md promises and nobody has built yet are refused by name, never skipped.
 
 mod builder;
+mod expression;
 mod gate;
 mod hardening;
 mod host;
+mod image;
 mod model;
 mod parts;
+mod path_glob;
+mod publication;
 mod read;
+mod schema;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics, Source as Text};
@@ -20,9 +26,16 @@ use amibake_protocol::mask::Mask;
 use time::OffsetDateTime;
 
 use crate::run::build_time;
+use crate::secret::Secret;
 use host::Host;
 
 pub(crate) use model::*;
+#[cfg(test)]
+pub(crate) use path_glob::PathGlob;
+pub(crate) use publication::*;
+#[cfg(feature = "ec2")]
+pub(crate) use read::time;
+pub(crate) use schema::schema;
 pub(crate) use variables::Given;
 use variables::Variables;
 
@@ -35,6 +48,8 @@ pub(crate) struct Manifest {
     pub(crate) images: Vec<Wanted>,
     /// What hides the values of sensitive variables.
     pub(crate) secrets: Mask,
+    /// The sensitive variables themselves.
+    pub(crate) sensitive: BTreeMap<String, Secret<String>>,
     /// What is not wrong but probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -141,6 +156,7 @@ fn filled(
         images,
         name,
         secrets: variables.mask(),
+        sensitive: variables.sensitive(),
         warnings: Vec::new(),
     })
 }
@@ -175,26 +191,32 @@ fn wanted(
         .with("arch", &arch.to_string())
         .with("build_time", &purpose.build_time);
     let source = match sections.get("source") {
-        Some(node) => parts::source(node, purpose.target, &variables)?,
+        Some(node) => parts::source(node, purpose.target, sections.folder, &variables)?,
         None => default_source(fields.node, purpose)?,
     };
     let image_node = sections.get("image");
     let usual_name = format!("{name}-{arch}-{}", purpose.build_time);
-    let image = parts::image(image_node, usual_name, &variables)?;
+    let image = image::image(image_node, usual_name, name, sections.folder, &variables)?;
     let place = image_node.and_then(|own| own.get("name"));
     let place = place.map_or_else(|| fields.require("name"), Ok)?;
-    parts::check_image_name(&image.name, purpose.target, place)?;
+    image::check_name(&image.name, purpose.target, place)?;
     let for_machine = variables.for_machine();
+    let builder_node = sections.get("builder");
+    let builder = builder::builder(builder_node, &variables)?;
+    if let Some(place) = builder_node.and_then(|builder| builder.get("tags")) {
+        image::check_builder_tags(&builder.tags, &image.tags, place)?;
+    }
+    let ssh_alone = [builder.port];
     Ok(Wanted {
         arch,
         source,
-        builder: builder::builder(sections.get("builder"), &variables)?,
         provision: parts::provision(
             fields.seq("provision")?,
             sections.folder,
-            image.ports.as_deref(),
+            image.ports.as_deref().unwrap_or(&ssh_alone),
             &for_machine,
         )?,
+        builder,
         gate: gate::gate(fields.get("gate"), &variables)?,
         tests: parts::tests(fields.seq("test")?, &for_machine)?,
         image,

@@ -9,6 +9,8 @@ use amibake_playbook::diagnostic::Span;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use super::path_glob::PathGlob;
+use super::publication::{Attributes, Encrypt, Publication};
 use crate::check::Check;
 
 /// A processor architecture, by Debian's name.
@@ -91,6 +93,8 @@ pub(crate) enum Source {
     Ssm(String),
     /// The newest AMI of these owners that matches.
     Filter(ImageFilter),
+    /// The newest released AMI of the manifest of this name.
+    Manifest(String),
     /// A root tarball or disk image (not on EC2): path or URL, and its SHA-256.
     Image {
         /// Path or URL.
@@ -340,22 +344,18 @@ pub(crate) struct Gate {
     pub waive: Vec<Waiver>,
 }
 
-/// A check whose findings are accepted.
+/// A check whose findings are accepted: all of them, or those about some files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Waiver {
     pub check: Check,
+    /// Which files; `None` is all findings, those about no file among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathGlob>,
     /// Why; never empty.
     pub reason: String,
     /// Where it stands in the manifest.
     #[serde(skip)]
     pub span: Span,
-}
-
-/// `image.encrypt`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Encrypt {
-    /// KMS key id, ARN or alias; `None` is the account's default key.
-    pub kms_key: Option<String>,
 }
 
 /// `image:`: what becomes of the result.
@@ -364,9 +364,19 @@ pub(crate) struct Image {
     pub name: String,
     /// Tags of the image and its snapshots.
     pub tags: BTreeMap<String, String>,
-    pub encrypt: Option<Encrypt>,
+    pub encrypt: Encrypt,
     /// Description shown by EC2.
     pub description: Option<String>,
     /// What may listen on it; `None` is SSH alone.
     pub ports: Option<Vec<u16>>,
+    #[serde(flatten)]
+    pub attributes: Attributes,
+    /// How old an image of the same content may be and is used again.
+    pub max_age: Duration,
+    /// How many images of this manifest `prune` keeps.
+    pub keep: Option<u16>,
+    /// Whether an older image of this name makes room for it.
+    pub replace: bool,
+    #[serde(flatten)]
+    pub publication: Publication,
 }

@@ -1,23 +1,25 @@
-//! `source:`, `provision:`, `test:` and `image:`.
+//! `source:`, `provision:` and `test:`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
-use amibake_playbook::files::normal;
-use amibake_playbook::yaml::{Fields, Kind, Node};
+use amibake_playbook::files::{Disk, normal};
+use amibake_playbook::yaml::{self, Fields, Kind, Node};
 use serde_json::Value as Json;
 
 use super::Purpose;
-use super::model::{Arch, Encrypt, Image, ImageFilter, Provision, Source, Step, TargetKind, Test};
+use super::model::{Arch, ImageFilter, Provision, Source, Step, TargetKind, Test};
 use super::variables::Variables;
 use super::{hardening, read};
 
-const SOURCES: [&str; 6] = ["ubuntu", "debian", "ami", "ssm", "filter", "image"];
+const SOURCES: [&str; 7] = [
+    "ubuntu", "debian", "ami", "ssm", "filter", "manifest", "image",
+];
 
-const SOURCE_KEYS: [&str; 8] = [
-    "ubuntu", "debian", "ami", "ssm", "filter", "image", "arch", "checksum",
+const SOURCE_KEYS: [&str; 9] = [
+    "ubuntu", "debian", "ami", "ssm", "filter", "manifest", "image", "arch", "checksum",
 ];
 
 /// How long a test waits for its service, unless it says otherwise.
@@ -26,6 +28,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub(super) fn source(
     node: &Node,
     target: TargetKind,
+    folder: &Path,
     variables: &Variables,
 ) -> Result<Source, Diagnostic> {
     let fields = node.fields("`source`", &SOURCE_KEYS)?;
@@ -41,10 +44,10 @@ pub(super) fn source(
     if target == TargetKind::Ec2 && matches!(one, "debian" | "image") {
         let wrong = Diagnostic::new(span, format!("`source.{one}` is not for EC2"));
         return Err(wrong.hint(
-            "give EC2 an `ubuntu`, `ami`, `ssm` or `filter`, and the others theirs below `targets`",
+            "give EC2 an `ubuntu`, `ami`, `ssm`, `filter` or `manifest`, and the others theirs below `targets`",
         ));
     }
-    if target != TargetKind::Ec2 && matches!(one, "ami" | "ssm" | "filter") {
+    if target != TargetKind::Ec2 && matches!(one, "ami" | "ssm" | "filter" | "manifest") {
         let wrong = Diagnostic::new(span, format!("`source.{one}` is for EC2 only"));
         return Err(wrong.hint("give this target its own source below `targets`"));
     }
@@ -55,6 +58,7 @@ pub(super) fn source(
         "ami" => Source::Ami(ami(fields.require(one)?, value()?)?),
         "ssm" => Source::Ssm(value()?),
         "filter" => Source::Filter(filter(fields.require(one)?, variables)?),
+        "manifest" => Source::Manifest(name_in(fields.require(one)?, folder, variables)?),
         _ => file(&fields, value()?, variables)?,
     })
 }
@@ -68,6 +72,21 @@ fn ami(node: &Node, id: String) -> Result<String, Diagnostic> {
         &node.span,
         format!("`{id}` is not an image id such as ami-0abc1234"),
     ))
+}
+
+/// Returns the name of another manifest, by which its images are known.
+fn name_in(node: &Node, folder: &Path, variables: &Variables) -> Result<String, Diagnostic> {
+    let path = existing(node, folder, variables, Path::is_file, "file")?;
+    let wrong = |why: String| Diagnostic::new(&node.span, format!("{} {why}", path.display()));
+    let document = yaml::load(&Disk::here(), &path);
+    let document = document.map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let name = document.root.get("name").and_then(Node::as_str);
+    let name = name.ok_or_else(|| wrong("is no manifest: it has no `name`".to_owned()))?;
+    match name.contains("{{") {
+        false => Ok(name.to_owned()),
+        true => Err(wrong("has a name that is not known here".to_owned())
+            .hint("write its `name` without variables")),
+    }
 }
 
 fn filter(node: &Node, variables: &Variables) -> Result<ImageFilter, Diagnostic> {
@@ -154,7 +173,7 @@ pub(super) fn arches(
 pub(super) fn provision(
     nodes: &[Node],
     folder: &Path,
-    ports: Option<&[u16]>,
+    ports: &[u16],
     variables: &Variables,
 ) -> Result<Vec<Step>, Diagnostic> {
     nodes
@@ -166,7 +185,7 @@ pub(super) fn provision(
 fn step(
     node: &Node,
     folder: &Path,
-    ports: Option<&[u16]>,
+    ports: &[u16],
     variables: &Variables,
 ) -> Result<Step, Diagnostic> {
     let fields = node.fields(
@@ -181,11 +200,11 @@ fn step(
     })
 }
 
-/// Returns what a step runs, with `image.ports` among its variables unless it has its own.
+/// Returns what a step runs, with what may listen among its variables unless it has its own.
 fn runs(
     fields: &Fields<'_>,
     folder: &Path,
-    ports: Option<&[u16]>,
+    ports: &[u16],
     variables: &Variables,
 ) -> Result<Provision, Diagnostic> {
     let named = ["role", "playbook", "tasks"]
@@ -199,9 +218,7 @@ fn runs(
         ));
     }
     let mut vars = read::vars(fields, variables)?;
-    if let Some(ports) = ports
-        && !vars.contains_key("image_ports")
-    {
+    if !vars.contains_key("image_ports") {
         vars.insert("image_ports".to_owned(), Json::from(ports));
     }
     if let Some(tasks) = fields.get("tasks") {
@@ -374,120 +391,5 @@ fn command(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
         run: read::fill(fields.require("run")?, "`run`", variables)?,
         status: read::number(&fields, "status", 0, 255)?.unwrap_or(0),
         contains: read::text(&fields, "contains", variables)?,
-    })
-}
-
-pub(super) fn image(
-    node: Option<&Node>,
-    usual_name: String,
-    variables: &Variables,
-) -> Result<Image, Diagnostic> {
-    let usual = Image {
-        name: usual_name,
-        tags: BTreeMap::new(),
-        encrypt: None,
-        description: None,
-        ports: None,
-    };
-    let Some(node) = node else {
-        return Ok(usual);
-    };
-    let later = [
-        "max_age",
-        "regions",
-        "share",
-        "ssm_parameter",
-        "deprecate_after",
-        "keep",
-    ];
-    let known = [
-        "name",
-        "tags",
-        "encrypt",
-        "description",
-        "max_age",
-        "regions",
-        "share",
-        "ssm_parameter",
-        "deprecate_after",
-        "keep",
-        "ports",
-    ];
-    let fields = node.fields("`image`", &known)?;
-    read::not_yet(&fields, &later, "image")?;
-    Ok(Image {
-        name: read::text(&fields, "name", variables)?.unwrap_or(usual.name),
-        tags: read::table(&fields, "tags", variables)?,
-        encrypt: fields
-            .get("encrypt")
-            .map(|node| encrypt(node, variables))
-            .transpose()?,
-        description: description(&fields, variables)?,
-        ports: fields.get("ports").map(ports).transpose()?,
-    })
-}
-
-fn ports(node: &Node) -> Result<Vec<u16>, Diagnostic> {
-    let mut ports = Vec::new();
-    for item in node.expect_seq("`ports`")? {
-        let number = item.expect_int("a port")?;
-        let wrong = |message: String| Err(Diagnostic::new(&item.span, message));
-        match u16::try_from(number) {
-            Ok(port) if ports.contains(&port) => {
-                return wrong(format!("port {port} is there twice"));
-            }
-            Ok(port) if port > 0 => ports.push(port),
-            _ => return wrong(format!("a port is between 1 and 65535, not {number}")),
-        }
-    }
-    Ok(ports)
-}
-
-/// EC2 takes 255 characters, of which ours are some.
-fn description(fields: &Fields<'_>, variables: &Variables) -> Result<Option<String>, Diagnostic> {
-    let text = read::text(fields, "description", variables)?;
-    match (
-        text.as_ref().map(|text| text.chars().count()),
-        fields.get("description"),
-    ) {
-        (Some(length @ 201..), Some(node)) => {
-            let message = format!("a description has at most 200 characters, not {length}");
-            Err(Diagnostic::new(&node.span, message))
-        }
-        _ => Ok(text),
-    }
-}
-
-/// Refuses a name that the target would refuse when all the work is done.
-pub(super) fn check_image_name(
-    name: &str,
-    target: TargetKind,
-    place: &Node,
-) -> Result<(), Diagnostic> {
-    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html
-    let ec2 = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
-    let file = |c: char| c != '/' && !c.is_control();
-    let (fits, must) = match target {
-        TargetKind::Ec2 => (
-            (3..=128).contains(&name.len()) && name.chars().all(ec2),
-            "have 3 to 128 letters, digits, spaces and ()[]./-'@_ on EC2",
-        ),
-        TargetKind::Container | TargetKind::Vm => (
-            (1..=128).contains(&name.len()) && name.chars().all(file),
-            "have 1 to 128 bytes and no `/` where it is a file's name",
-        ),
-    };
-    if fits {
-        return Ok(());
-    }
-    let message = format!("the image name must {must}, not `{name}`");
-    Err(Diagnostic::new(&place.span, message))
-}
-
-fn encrypt(node: &Node, variables: &Variables) -> Result<Encrypt, Diagnostic> {
-    let fields = node.fields("`encrypt`", &["kms_key", "regions"])?;
-    read::not_yet(&fields, &["regions"], "image.encrypt")?;
-    Ok(Encrypt {
-        kms_key: read::text(&fields, "kms_key", variables)?,
     })
 }

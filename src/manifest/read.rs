@@ -96,36 +96,56 @@ pub(super) fn number<N: TryFrom<i64> + PartialOrd + std::fmt::Display>(
     }
 }
 
+/// The longest that a part of a bake may take.
+const LONGEST: Duration = Duration::from_secs(31 * 86_400);
+
 /// Returns a time such as `90s`, `5m`, `2h`, `7d`, or seconds.
 pub(super) fn duration(fields: &Fields<'_>, key: &str) -> Result<Option<Duration>, Diagnostic> {
+    duration_up_to(fields, key, LONGEST)
+}
+
+/// The same, with another bound.
+pub(super) fn duration_up_to(
+    fields: &Fields<'_>,
+    key: &str,
+    longest: Duration,
+) -> Result<Option<Duration>, Diagnostic> {
     let Some(node) = fields.get(key) else {
         return Ok(None);
     };
     let text = node.expect_text(&format!("`{key}`"))?;
+    match span_of(&text, longest) {
+        Some(time) => Ok(Some(time)),
+        None => Err(Diagnostic::new(
+            &node.span,
+            format!("`{key}` must be a time such as 90s, 5m or 2h, not `{text}`"),
+        )),
+    }
+}
+
+/// Returns the time that a text on the command line stands for: `90d`, `12h`.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(3_650 * 86_400);
+    let wrong = || format!("`{text}` is not a time such as 12h or 90d");
+    span_of(text, longest).ok_or_else(wrong)
+}
+
+/// Returns what a text such as `5m` stands for, if that is not too long.
+pub(super) fn span_of(text: &str, longest: Duration) -> Option<Duration> {
     let (digits, unit) = text.split_at(
         text.find(|c: char| !c.is_ascii_digit())
             .unwrap_or(text.len()),
     );
     let factor = match unit.trim() {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3_600),
-        "d" => Some(86_400),
-        _ => None,
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
     };
-    let seconds = digits
-        .parse::<u64>()
-        .ok()
-        .zip(factor)
-        .and_then(|(n, f)| n.checked_mul(f));
-    let seconds = seconds.filter(|s| (1..=31 * 86_400).contains(s));
-    let wrong = || {
-        Diagnostic::new(
-            &node.span,
-            format!("`{key}` must be a time such as 90s, 5m or 2h, not `{text}`"),
-        )
-    };
-    Ok(Some(Duration::from_secs(seconds.ok_or_else(wrong)?)))
+    let seconds = digits.parse::<u64>().ok()?.checked_mul(factor)?;
+    let fits = (1..=longest.as_secs()).contains(&seconds);
+    fits.then(|| Duration::from_secs(seconds))
 }
 
 /// Returns the manifest's name: it becomes part of names everywhere.

@@ -299,7 +299,7 @@ fn an_image_s_name_is_one_that_its_target_takes() {
 const PORTS: &str = "name: web\nsource: {ubuntu: \"24.04\"}\nimage: {ports: [22, 8080]}\n";
 
 #[test]
-fn each_step_is_told_the_image_s_ports_unless_it_has_its_own() {
+fn each_step_is_told_what_may_listen_unless_it_has_its_own() {
     let ports = |vars: &str| {
         let text = format!("{PORTS}provision:\n  - tasks: [{{ping: }}]\n{vars}");
         let image = good(&text, TargetKind::Ec2);
@@ -308,10 +308,14 @@ fn each_step_is_told_the_image_s_ports_unless_it_has_its_own() {
     assert_eq!(ports(""), Some(serde_json::json!([22, 8080])));
     let own = ports("    vars: {image_ports: [443]}\n");
     assert_eq!(own, Some(serde_json::json!([443])));
-    let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision: [{tasks: [{ping: }]}]\n";
-    let none = good(text, TargetKind::Ec2);
-    assert!(!tasks_of(&none).1.contains_key("image_ports"));
-    assert_eq!(none.image.ports, None);
+    for (builder, ssh) in [("", 22), ("builder: {port: 2222}\n", 2222)] {
+        let text = format!(
+            "name: web\nsource: {{ubuntu: \"24.04\"}}\n{builder}provision: [{{tasks: [{{ping: }}]}}]\n"
+        );
+        let none = good(&text, TargetKind::Ec2);
+        assert_eq!(none.image.ports, None);
+        assert_eq!(tasks_of(&none).1["image_ports"], serde_json::json!([ssh]));
+    }
 }
 
 #[test]
@@ -324,9 +328,33 @@ fn what_is_waived_has_its_reason_and_its_place() {
     };
     assert_eq!(waiver.check, crate::check::Check::PrivateKey);
     assert_eq!(waiver.reason, "a key of the test CA");
+    assert_eq!(waiver.path, None);
     assert_eq!(waiver.span.to_string(), "/m/web.yaml:6:7");
     let usual = good("name: web\nsource: {ubuntu: \"24.04\"}\n", TargetKind::Ec2).gate;
     assert_eq!(usual, Gate::default());
+}
+
+#[test]
+fn a_check_is_waived_once_for_all_or_for_each_of_several_paths() {
+    let read = |waive: &str| {
+        let text =
+            format!("name: web\nsource: {{ubuntu: \"24.04\"}}\ngate: {{waive: [{waive}]}}\n");
+        read(&text, TargetKind::Ec2).map(|mut read| read.images.remove(0).gate)
+    };
+    let one = "{check: private-key, path: /etc/ssl/test/*.key, reason: of the test CA}";
+    let other = "{check: private-key, path: /opt/**, reason: the application's tests}";
+    let all = "{check: private-key, reason: there are many}";
+    let paths = read(&format!("{one}, {other}")).unwrap();
+    let paths = paths.waive.iter().map(|w| w.path.as_ref().unwrap());
+    let paths: Vec<String> = paths.map(ToString::to_string).collect();
+    assert_eq!(paths, ["/etc/ssl/test/*.key", "/opt/**"]);
+    for twice in [
+        format!("{one}, {one}"),
+        format!("{all}, {one}"),
+        format!("{one}, {all}"),
+    ] {
+        assert!(read(&twice).is_err(), "{twice}");
+    }
 }
 
 #[test]

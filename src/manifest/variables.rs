@@ -1,10 +1,13 @@
 //! The manifest's variables: `--var` over `--var-file` over `AMIBAKE_VAR_name` over the default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::Node;
 use amibake_protocol::mask::Mask;
+
+use super::expression::{self, Rendered};
+use crate::secret::Secret;
 
 /// Values from outside the manifest, strongest first.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +40,9 @@ pub(super) struct Variables {
 const SHORTEST_SECRET: usize = 4;
 
 /// Names of what each image has a value of its own for.
-const LATER: [&str; 2] = ["arch", "build_time"];
+pub(super) const LATER: [&str; 2] = ["arch", BUILD_TIME];
+
+const BUILD_TIME: &str = "build_time";
 
 impl Variables {
     pub(super) fn read(node: Option<&Node>, given: &Given) -> Result<Self, Diagnostic> {
@@ -89,51 +94,112 @@ impl Variables {
         self.secrets().map(|(_, value)| value).collect()
     }
 
+    /// Returns the sensitive ones.
+    pub(super) fn sensitive(&self) -> BTreeMap<String, Secret<String>> {
+        let named = self.secrets();
+        let named = named.map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned())));
+        named.collect()
+    }
+
     fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
         let value = |name| self.values.get(name).map(String::as_str);
         let names = self.sensitive.iter().map(String::as_str);
         names.filter_map(move |name| Some((name, value(name)?)))
     }
 
-    /// Returns text with its variables filled in.
+    /// Returns text with its expressions evaluated.
     ///
     /// # Errors
     /// A sensitive variable, or its value, in a text that is not for a machine: names, tags and
     /// descriptions are read by everybody in the account.
     pub(super) fn fill(&self, node: &Node, text: &str) -> Result<String, Diagnostic> {
-        let mut filled = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("{{") {
-            let wrong = |message: String| Diagnostic::new(&node.span, message);
-            let (inside, after) = after
-                .split_once("}}")
-                .ok_or_else(|| wrong("`{{` without `}}`".into()))?;
-            let name = inside.trim();
-            filled.push_str(before);
-            if !is_name(name) {
-                return Err(wrong(format!("`{name}` is not the name of a variable"))
-                    .hint("expressions in the manifest itself are not supported yet"));
-            }
-            match self.values.get(name) {
-                Some(value) => filled.push_str(value),
-                None if LATER.contains(&name) => {
-                    return Err(wrong(format!("`{{{{ {name} }}}}` has no value here"))
-                        .hint("each image has its own value, and `name` and `source.arch` are shared by all: put it into `image.name`"));
-                }
-                None => {
-                    let known = self.values.keys().map(String::as_str).chain(LATER);
-                    return Err(wrong(format!("unknown variable `{name}`")).nearest(name, known));
-                }
-            }
-            rest = after;
-        }
-        filled.push_str(rest);
-        match self.secrets().find(|(_, value)| filled.contains(value)) {
+        let rendered = match expression::is_template(text) {
+            true => expression::render(node, text, &self.values)?,
+            false => Rendered {
+                text: text.to_owned(),
+                used: BTreeSet::new(),
+            },
+        };
+        self.check_build_time(node, text, &rendered)?;
+        // What is made of a secret, its hash for one, is none to look at.
+        let mut secrets = self.secrets();
+        let told_by = secrets
+            .find(|(name, value)| rendered.used.contains(*name) || rendered.text.contains(value));
+        match told_by {
             Some((name, _)) if !self.for_machine => Err(told(node, name)),
-            _ => Ok(filled),
+            _ => {
+                self.check_secrets(node, text, &rendered)?;
+                Ok(rendered.text)
+            }
         }
     }
+
+    /// Refuses a text that makes something of a secret: the mask would not know it, nor the content that
+    /// it must be hidden.
+    fn check_secrets(
+        &self,
+        node: &Node,
+        text: &str,
+        rendered: &Rendered,
+    ) -> Result<(), Diagnostic> {
+        for name in self.sensitive.iter().filter(|n| rendered.used.contains(*n)) {
+            let rest = without_bare(text, name);
+            let is_made = || {
+                Ok(expression::render(node, &rest, &self.values)?
+                    .used
+                    .contains(name))
+            };
+            if text.contains("{%") || is_made()? {
+                let message =
+                    format!("an expression makes something of the sensitive variable `{name}`");
+                return Err(Diagnostic::new(&node.span, message).hint(format!(
+                    "nothing would hide that: hand it on as it is, `{{{{ {name} }}}}`, and have the playbook make it"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a text in which the build's time is not to be found as it is: an image's content is known
+    /// by leaving it out.
+    fn check_build_time(
+        &self,
+        node: &Node,
+        text: &str,
+        rendered: &Rendered,
+    ) -> Result<(), Diagnostic> {
+        let time = self.values.get(BUILD_TIME);
+        let Some(time) = time.filter(|_| rendered.used.contains(BUILD_TIME)) else {
+            return Ok(());
+        };
+        let other = self.clone().with(BUILD_TIME, OTHER_TIME);
+        let later = expression::render(node, text, &other.values)?;
+        if rendered.text.replace(time, OTHER_TIME) == later.text {
+            return Ok(());
+        }
+        let message = "what an expression makes of `build_time` would be another content each time";
+        Err(Diagnostic::new(&node.span, message).hint("put it in as it is: `{{ build_time }}`"))
+    }
 }
+
+/// Returns a text without the expressions that are nothing but this variable.
+fn without_bare(text: &str, name: &str) -> String {
+    let (mut rest, mut kept) = (text, String::new());
+    while let Some((before, after)) = rest.split_once("{{") {
+        kept.push_str(before);
+        rest = match after.split_once("}}") {
+            Some((inside, after)) if inside.trim() == name => after,
+            _ => {
+                kept.push_str("{{");
+                after
+            }
+        };
+    }
+    kept + rest
+}
+
+/// Another time than that of any build.
+const OTHER_TIME: &str = "10000101T000000Z";
 
 fn too_short(key: &Node, name: &str) -> Diagnostic {
     Diagnostic::new(

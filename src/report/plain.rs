@@ -108,8 +108,18 @@ impl Plain {
                 self.recaps.insert(Arc::clone(about), *recap);
                 String::new()
             }
+            Event::Note { message } => format!("{}\n", text::printable(message)),
             Event::Warning { message, place } => self.warning(message, place.as_ref()),
+            Event::StackChanged {
+                resource,
+                resource_type,
+                status,
+                reason,
+            } => self.stack_event(resource, resource_type, status, reason.as_deref()),
             Event::ImageReady { image_id, name } => format!("image: {image_id} ({name})\n"),
+            Event::ImageReused { image_id, name } => {
+                format!("image: {image_id} ({name}), made before of the same content\n")
+            }
             // A failure is told when all else has been, figures included.
             Event::HostConnected { .. } | Event::RunPlanned { .. } | Event::Failed { .. } => {
                 String::new()
@@ -179,6 +189,23 @@ impl Plain {
         self.paint
             .paint(Colour::Dim, &format!("{build}{}{rest}", phase_word(phase)))
             + "\n"
+    }
+
+    fn stack_event(
+        &self,
+        resource: &str,
+        kind: &str,
+        status: &str,
+        reason: Option<&str>,
+    ) -> String {
+        let colour = match status {
+            _ if status.ends_with("_FAILED") => Colour::Red,
+            _ if status.ends_with("_IN_PROGRESS") => Colour::Dim,
+            _ => Colour::Green,
+        };
+        let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        let line = format!("{status} {resource} ({kind}){reason}");
+        self.paint.paint(colour, &text::printable(&line)) + "\n"
     }
 
     fn unreachable(&mut self, host: &Arc<str>, causes: &[String], hint: Option<&str>) -> String {

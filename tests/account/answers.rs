@@ -61,12 +61,7 @@ async fn what_was_made_and_never_answered_is_found_and_removed() {
         (Later::Throttled, "RequestLimitExceeded"),
         (Later::Expired, "ExpiredToken"),
     ] {
-        for action in [
-            "CreateSecurityGroup",
-            "RunInstances",
-            "CreateImage",
-            "RegisterImage",
-        ] {
+        for action in ["CreateSecurityGroup", "RunInstances", "CreateImage"] {
             account.control("clear", json!({})).await;
             let times = if let Later::Lost = later { 999 } else { 1 };
             account.fault(action, "lost", json!({"times": times})).await;
@@ -92,6 +87,21 @@ async fn what_was_made_and_never_answered_is_found_and_removed() {
             assert_eq!(account.inventory().await, before, "{what}");
         }
     }
+}
+
+/// By then the image has passed: it is looked for, and the build goes on with it.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_whose_registration_is_never_answered_is_found_and_released() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    account
+        .fault("RegisterImage", "expired-token", json!({"done": true}))
+        .await;
+    Build::of(&account).run().await.ended(Exit::Done);
+    account.assert_all_hit().await;
+    assert_one_image_more(&before, &account.inventory().await);
 }
 
 /// These are made once each, when all the work is done.

@@ -8,17 +8,22 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 
-use super::build::Build;
+use super::build::{Build, Built};
+use super::crowd;
 use super::guest::{Guests, Steps};
+use super::live::Door;
 use super::server::{Account, REGION, assert_one_image_more};
 use crate::cli::{Cli, CommandContext};
-use crate::clock::Pace;
+use crate::clock::{Pace, leaping};
 use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
 
 /// Names the file that says what a process is to do.
 const VARIABLE: &str = "AMIBAKE_TEST_ASSIGNMENT";
+
+/// The pace of a process whose clock leaps: it is to ask by the tests' own client alone.
+pub(super) const LEAPING: u32 = 0;
 
 /// How long a build may take until a call of it is held.
 const HELD_WITHIN: Duration = Duration::from_secs(60);
@@ -30,12 +35,24 @@ pub(super) enum Work {
     Build {
         /// More in the manifest's `builder:`.
         more: String,
+        /// More in its `image:`.
+        image: String,
         steps: Steps,
         /// Whether nobody can log in to its machines.
         silent: bool,
+        /// Whether what it makes is what others make.
+        shared: bool,
     },
     /// Runs a command.
     Command(Vec<String>),
+    /// Publishes an image that is there.
+    Publish {
+        /// More in the manifest's `image:`.
+        image: String,
+        id: String,
+    },
+    /// Builds many at once.
+    Crowd { builds: usize, door: Door },
 }
 
 impl Work {
@@ -43,8 +60,10 @@ impl Work {
     pub(super) fn build(more: &str, steps: Steps) -> Self {
         Self::Build {
             more: more.to_owned(),
+            image: String::new(),
             steps,
             silent: false,
+            shared: false,
         }
     }
 }
@@ -81,7 +100,20 @@ impl Process {
         Self::start(account, pace, Work::build("", Steps::Done), &[])
     }
 
-    /// Starts some work, with more in its environment.
+    /// Starts a build of what others build too.
+    pub(super) fn same_build(account: &Account, pace: u32) -> Self {
+        let work = Work::Build {
+            // None is to fail since this machine is slow.
+            more: ", timeouts: {total: 6h}".to_owned(),
+            image: String::new(),
+            steps: Steps::Done,
+            silent: false,
+            shared: true,
+        };
+        Self::start(account, pace, work, &[])
+    }
+
+    /// Starts some work, with more in its environment; without what is there empty.
     pub(super) fn start(account: &Account, pace: u32, work: Work, more: &[(&str, &str)]) -> Self {
         let unique = format!("{:?}", Instant::now());
         let unique: String = unique.chars().filter(char::is_ascii_digit).collect();
@@ -94,7 +126,8 @@ impl Process {
         };
         let path = account.home().join(format!("assignment-{unique}"));
         std::fs::write(&path, serde_json::to_vec(&assignment).unwrap()).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args([
                 "--exact",
                 "--ignored",
@@ -110,28 +143,39 @@ impl Process {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env(VARIABLE, &path)
-            .envs(more.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+            .kill_on_drop(true);
+        for (name, value) in more {
+            match value.is_empty() {
+                true => command.env_remove(name),
+                false => command.env(name, value),
+            };
+        }
         Self {
-            child,
+            child: command.spawn().unwrap(),
             result: path.with_extension("done"),
         }
+    }
+
+    /// Waits until it listens to signals.
+    pub(super) async fn listening(mut self) -> Self {
+        let listens = self.result.with_extension("listens");
+        while !listens.exists() && !self.has_ended() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self
     }
 
     /// Waits until the account holds a call of it.
     pub(super) async fn held(mut self, account: &Account) -> Self {
         let since = Instant::now();
-        while !account.holds().await {
+        while !account.awaits_held().await {
             if self.has_ended() || since.elapsed() > HELD_WITHIN {
                 let result = std::fs::read_to_string(&self.result);
                 panic!("no call of it was held; it ended with {result:?}");
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self
     }
@@ -151,6 +195,18 @@ impl Process {
 
     pub(super) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Returns whether it holds a file open.
+    pub(super) fn holds(&self, file: &std::path::Path) -> bool {
+        let files = format!("/proc/{}/fd", self.child.id().unwrap_or_default());
+        let Ok(files) = std::fs::read_dir(files) else {
+            return false;
+        };
+        let mut files = files
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        files.any(|open| open == file)
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) {
@@ -180,40 +236,86 @@ pub(super) async fn amibake(account: &Account, words: &[&str], code: u8) -> Outc
 }
 
 /// The process. Where nothing was ordered it tries itself: a build in a process ends as one here.
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn what_was_ordered_is_done() {
-    let Some(path) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
-        let account = Account::open().await;
-        let before = account.inventory().await;
-        let built = Process::build(&account, super::PACE).end().await.ended(0);
-        assert!(built.stdout.starts_with("ami-"), "{}", built.stdout);
-        return assert_one_image_more(&before, &account.inventory().await);
+fn what_was_ordered_is_done() {
+    let ordered = std::env::var_os(VARIABLE).map(PathBuf::from);
+    let ordered = ordered.map(|path| {
+        let assignment: Assignment =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        (path, assignment)
+    });
+    let runtime = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap()
     };
-    let assignment: Assignment = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let _pace = Pace::set(assignment.pace);
+    match ordered {
+        Some((path, assignment)) if assignment.pace == LEAPING => {
+            leaping::run(do_what_was_ordered(path, assignment));
+        }
+        Some((path, assignment)) => {
+            let _pace = Pace::set(assignment.pace);
+            runtime().block_on(do_what_was_ordered(path, assignment));
+        }
+        None => runtime().block_on(a_build_is_done()),
+    }
+}
+
+async fn a_build_is_done() {
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    let built = Process::build(&account, super::PACE).end().await.ended(0);
+    assert!(built.stdout.starts_with("ami-"), "{}", built.stdout);
+    assert_one_image_more(&before, &account.inventory().await);
+}
+
+async fn do_what_was_ordered(path: PathBuf, assignment: Assignment) {
     let account = Account::known(assignment.url, assignment.number, assignment.home);
     let outcome = match assignment.work {
         Work::Build {
             more,
+            image,
             steps,
             silent,
-        } => build(&account, &more, steps, silent).await,
-        Work::Command(words) => command(words).await,
+            shared,
+        } => {
+            let interrupt = interrupt::listen();
+            std::fs::write(path.with_extension("listens"), "").unwrap();
+            let mut it = Build::whole(&account, &more, &image);
+            it.interrupt = interrupt;
+            if shared {
+                it = it.of_shared_content();
+            }
+            Box::pin(build(it, steps, silent)).await
+        }
+        Work::Command(words) => Box::pin(command(words)).await,
+        Work::Publish { image, id } => {
+            let build = Build::publishing(&account, &image);
+            outcome(Box::pin(build.publish(&id)).await)
+        }
+        Work::Crowd { builds, door } => {
+            let crowd = Box::pin(crowd::build_all(&account, builds, &door)).await;
+            Outcome {
+                code: Exit::Done.code(),
+                stdout: serde_json::to_string(&crowd).unwrap(),
+                said: String::new(),
+            }
+        }
     };
     let unfinished = path.with_extension("new");
     std::fs::write(&unfinished, serde_json::to_vec(&outcome).unwrap()).unwrap();
     std::fs::rename(&unfinished, path.with_extension("done")).unwrap();
 }
 
-async fn build(account: &Account, more: &str, steps: Steps, silent: bool) -> Outcome {
-    let mut build = Build::with(account, more);
+async fn build(mut build: Build<'_>, steps: Steps, silent: bool) -> Outcome {
     if silent {
         build.guests = Guests::silent();
     }
     build.steps = steps;
-    build.interrupt = interrupt::listen();
-    let built = build.run().await;
+    outcome(build.run().await)
+}
+
+fn outcome(built: Built) -> Outcome {
     Outcome {
         code: built
             .failure

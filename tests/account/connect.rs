@@ -96,8 +96,10 @@ async fn fails_to_connect(account: &Account, more: &str) -> String {
     let before = account.inventory().await;
     let work = Work::Build {
         more: format!(", connect: public-ip{more}"),
+        image: String::new(),
         steps: Steps::Done,
         silent: true,
+        shared: false,
     };
     let said = seen_by(account, &echo("203.0.113.7"), work)
         .await
@@ -118,6 +120,7 @@ async fn a_group_that_admits_others_only_is_named() {
     assert!(said.contains(&cause), "{said}");
 }
 
+/// PEERS2026 2.2 row 39.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn a_subnet_without_a_way_out_is_named() {

@@ -1,12 +1,15 @@
 //! Builds that fail for a reason of their own leave nothing, and publish nothing.
 
 use amibake_playbook::diagnostic::Span;
+use amibake_protocol::mask::Mask;
+use serde_json::json;
 
 use super::build::{Build, Built};
 use super::guest::{Answer, Guests, Steps};
 use super::server::Account;
 use crate::check::Check;
 use crate::exit::Exit;
+use crate::failure_bundle::FailureBundle;
 use crate::guest::Operation;
 use crate::manifest::{Gate, GateLevel, Waiver};
 
@@ -56,6 +59,40 @@ async fn a_panic_unwinds_the_account_too() {
     let built = fails(&account, Steps::Panic, Guests::default(), Exit::Failed).await;
     let told = "amibake itself failed (please report this): the provisioner's own fault";
     assert!(built.said.contains(told), "{}", built.said);
+}
+
+/// What is known of it is there when its machines are not.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_build_that_fails_leaves_a_bundle_with_events_console_and_logs() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let mut build = Build::of(&account);
+    build.steps = Steps::Fail;
+    let bundle = FailureBundle::open(account.home(), None, &build.plan.run, Mask::default());
+    build.bundle = Some(bundle.unwrap());
+    account
+        .control("ways", json!({"console": "kernel: hello"}))
+        .await;
+    let built = build.run().await.ended(Exit::Failed);
+    let folder = build
+        .bundle
+        .take()
+        .unwrap()
+        .end(built.failure.as_ref().unwrap());
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let console = names.iter().find(|name| name.ends_with("-console.log"));
+    let console = console.unwrap_or_else(|| panic!("{names:?}"));
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(read(console), "kernel: hello");
+    assert_eq!(read("builder-cloud-init.log"), "module apt failed\n");
+    assert!(read("events.jsonl").contains("\"phase-finished\""));
+    assert!(read("timings.json").contains("\"provision\""));
+    assert!(read("failure.json").contains("\"exit\": 1"));
 }
 
 #[tokio::test]
@@ -116,6 +153,7 @@ async fn what_is_waived_lets_an_image_pass_and_what_only_warns_fails_a_strict_ga
         build.guests = guests();
         let waiver = Waiver {
             check: Check::PrivateKey,
+            path: None,
             reason: "a test".into(),
             span: Span::whole("/m/web.yaml"),
         };

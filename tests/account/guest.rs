@@ -106,6 +106,9 @@ impl Guest {
                 key.public_key().to_openssh().unwrap()
             }
             Operation::Seal => "unit ssh.service enabled\nmachine-id 0123456789abcdef\n".to_owned(),
+            Operation::CollectLogs => {
+                "==> amibake cloud-init.log <==\nmodule apt failed\n".to_owned()
+            }
             Operation::LookAtCandidate => {
                 format!("unit ssh.service enabled\nmachine-id {}\n", self.id)
             }

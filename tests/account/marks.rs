@@ -99,6 +99,7 @@ async fn what_is_released_stays_whatever_its_tags_say() {
     let _pace = super::fast();
     let account = Account::open().await;
     // All lists come in pages of one thing, and an empty one first.
+    // PEERS2026 2.2 row 2: a cleaner that handled the first of several results.
     let pages = json!({"page": 1, "empty_pages": true});
     account.control("ways", pages).await;
     let before = account.inventory().await;

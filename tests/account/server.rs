@@ -10,11 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use aws_config::SdkConfig;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 
 use super::build::client;
+use super::sweep::Asked;
 
 /// What an account holds: ids by kind.
 pub(super) type Inventory = BTreeMap<String, Vec<String>>;
@@ -22,13 +25,14 @@ pub(super) type Inventory = BTreeMap<String, Vec<String>>;
 pub(super) const REGION: &str = "eu-west-1";
 
 /// What EC2 takes for what it does, in seconds of the wall: about a hundredth of the real times.
-const DELAYS: [(&str, f64); 6] = [
+const DELAYS: [(&str, f64); 7] = [
     ("visible", 0.01),
     ("pending", 0.02),
     ("image", 0.05),
     ("snapshot", 0.01),
     ("interface", 0.02),
     ("off", 0.01),
+    ("parameter", 0.02),
 ];
 
 struct Server {
@@ -39,15 +43,19 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        if let Ok(url) = std::env::var("AMIBAKE_TEST_ACCOUNTS") {
-            return Self {
+    fn found_or_started() -> Self {
+        match std::env::var("AMIBAKE_TEST_ACCOUNTS") {
+            Err(_) => Self::start(),
+            Ok(url) => Self {
                 url,
                 _process: None,
-                _folder: folder,
-            };
+                _folder: tempfile::tempdir().unwrap(),
+            },
         }
+    }
+
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let python = std::env::var("AMIBAKE_TEST_PYTHON").expect("./test sets it");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/cloud.py");
         let mut process = Command::new(python)
@@ -72,6 +80,12 @@ impl Server {
 
     fn shared() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(Self::found_or_started)
+    }
+
+    /// Returns one that no other program asks, nor is kept waiting by this one.
+    fn own() -> &'static Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(Self::start)
     }
 }
@@ -81,6 +95,8 @@ pub(super) struct Account {
     pub(super) url: String,
     /// Twelve digits.
     pub(super) number: String,
+    /// How others than the program reach it, once one does.
+    pub(super) settings: OnceCell<SdkConfig>,
     home: PathBuf,
     /// Removed with this.
     folder: Option<tempfile::TempDir>,
@@ -89,16 +105,35 @@ pub(super) struct Account {
 impl Account {
     /// Opens one.
     pub(super) async fn open() -> Self {
-        let url = tokio::task::spawn_blocking(|| Server::shared().url.clone());
+        Self::open_at(Server::shared, &DELAYS).await
+    }
+
+    /// Opens one for a case of a sweep, in which these regions are enabled: at a server of its own, which has as
+    /// good as no delays, since the clock leaps over whatever is waited for.
+    pub(super) async fn open_for_case(regions: &[&str]) -> Self {
+        let delays = DELAYS.map(|(what, _)| match what {
+            "image" | "interface" => (what, 0.002),
+            _ => (what, 0.0),
+        });
+        let account = Self::open_at(Server::own, &delays).await;
+        let enabled = regions
+            .iter()
+            .map(|region| (*region, "opt-in-not-required"));
+        let enabled: BTreeMap<&str, &str> = enabled.collect();
+        account.control("ways", json!({"regions": enabled})).await;
+        account
+    }
+
+    async fn open_at(server: fn() -> &'static Server, delays: &[(&str, f64)]) -> Self {
+        let url = tokio::task::spawn_blocking(move || server().url.clone());
         let mut random = [0; 8];
         getrandom::fill(&mut random).unwrap();
         let number = format!("{:012}", u64::from_le_bytes(random) % 1_000_000_000_000);
         let folder = tempfile::tempdir().unwrap();
         let mut account = Self::known(url.await.unwrap(), number, folder.path().to_owned());
         account.folder = Some(folder);
-        account
-            .control("delays", json!(BTreeMap::from(DELAYS)))
-            .await;
+        let delays: BTreeMap<&str, f64> = delays.iter().copied().collect();
+        account.control("delays", json!(delays)).await;
         account
     }
 
@@ -107,6 +142,7 @@ impl Account {
         Self {
             url,
             number,
+            settings: OnceCell::new(),
             home,
             folder: None,
         }
@@ -170,6 +206,17 @@ impl Account {
         self.control("fault", fault).await;
     }
 
+    /// Makes an instance profile.
+    pub(super) async fn make_profile(&self, name: &str) {
+        self.control("profile", json!({"name": name})).await;
+    }
+
+    /// Returns a subnet of the default VPC.
+    pub(super) async fn a_subnet(&self) -> String {
+        let asked = client(self).await.describe_subnets().send().await.unwrap();
+        asked.subnets()[0].subnet_id().unwrap().to_owned()
+    }
+
     /// Has EC2 refuse an action from its `nth` next call on.
     pub(super) async fn deny(&self, action: &str, nth: u32) {
         let more = json!({"nth": nth, "times": 999});
@@ -189,6 +236,12 @@ impl Account {
         let faults = self.control("faults", json!({})).await;
         let faults = faults.as_array().unwrap();
         faults.iter().any(|fault| fault["waiting"] == true)
+    }
+
+    /// Returns whether a fault holds a call, or does within a second of the wall.
+    pub(super) async fn awaits_held(&self) -> bool {
+        let within = json!({"seconds": 1});
+        self.control("await-held", within).await == true
     }
 
     /// Waits until a fault holds a call.
@@ -244,7 +297,33 @@ pub(super) struct Call {
     pub(super) action: String,
     /// Seconds of the wall's clock.
     pub(super) time: f64,
+    #[serde(deserialize_with = "texts")]
     pub(super) params: BTreeMap<String, String>,
+    pub(super) region: String,
+    /// "ok", or an error's code; nothing where there was no answer.
+    #[serde(default)]
+    pub(super) answer: String,
+}
+
+impl Call {
+    /// Returns whether it is such a one.
+    pub(super) fn is(&self, asked: &Asked) -> bool {
+        let is_having = || self.params.keys().any(|key| key.starts_with(asked.having));
+        let is_there = asked.region.is_none_or(|region| region == self.region);
+        self.action == asked.action && is_there && (asked.having.is_empty() || is_having())
+    }
+}
+
+/// A call of SSM's has more than texts.
+fn texts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    use serde::Deserialize as _;
+
+    let text = |value: Json| match value {
+        Json::String(text) => text,
+        other => other.to_string(),
+    };
+    let values = BTreeMap::<String, Json>::deserialize(from)?;
+    Ok(values.into_iter().map(|(k, v)| (k, text(v))).collect())
 }
 
 /// Insists that there is one image more than `before`, with its snapshot, and nothing else.

@@ -6,9 +6,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
+use futures_util::future::join_all;
+
+use super::chance::Chance;
 use super::child::{Process, Work, amibake};
 use super::guest::Steps;
-use super::server::{Account, REGION};
+use super::server::{Account, REGION, assert_one_image_more};
 
 /// A build whose first step goes on for ever.
 fn busy(account: &Account, pace: u32) -> Process {
@@ -35,6 +38,7 @@ async fn provisions(account: &Account) {
     account.wait_until("the builder", runs).await;
 }
 
+/// PEERS2026 2.2 row 4: the group goes when its machine's interface has gone.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn interrupted_it_cleans_up_and_exits_130() {
@@ -84,7 +88,7 @@ async fn interrupted_between_a_call_and_its_answer_it_hears_the_answer() {
     }
 }
 
-/// SIGINT, SIGTERM 7.5 s later, SIGKILL 2.5 s after that; at ten times the pace.
+/// SIGINT, SIGTERM 7.5 s later, SIGKILL 2.5 s after that; at ten times the pace. PEERS2026 2.2 row 1.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn cancelled_as_github_actions_does_at_most_the_group_is_left_for_reap() {
@@ -164,4 +168,50 @@ async fn a_second_signal_of_the_same_kind_aborts_and_one_of_another_kind_does_no
     let remedy = format!("aws ec2 delete-security-group --region {REGION} --group-id {group}");
     let named = format!("left behind: security group {group} in {REGION} ({remedy})");
     assert!(outcome.said.contains(&named), "{}", outcome.said);
+}
+
+/// As people and CI do it: at any time, here in the first ten seconds by the builds' clock.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn cancelled_at_any_time_in_their_first_ten_seconds_builds_leave_nothing() {
+    const BUILDS: usize = 20;
+    const PACE: u32 = 2;
+    let mut chance = Chance::seeded();
+    let first = Duration::from_secs(10) / PACE;
+    let mut some_time = |_| first.mul_f64(chance.share());
+    let after: Vec<Duration> = (0..BUILDS).map(&mut some_time).collect();
+    let ends = join_all(after.iter().map(|after| cancelled(*after, PACE))).await;
+    let (done, interrupted): (Vec<u8>, Vec<u8>) = ends.into_iter().partition(|code| *code == 0);
+    println!(
+        "cancelled: {BUILDS} builds, {} interrupted, {} done before (seed {}: AMIBAKE_TEST_SEED)",
+        interrupted.len(),
+        done.len(),
+        chance.seed
+    );
+    assert!(
+        interrupted.iter().all(|code| *code == 130),
+        "{interrupted:?}"
+    );
+    assert!(interrupted.len() > BUILDS / 2, "{interrupted:?}");
+}
+
+/// Returns how a build ends that is interrupted so long after it began, having looked at what it leaves.
+async fn cancelled(after: Duration, pace: u32) -> u8 {
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    let build = Process::build(&account, pace).listening().await;
+    tokio::time::sleep(after).await;
+    build.signal(Signal::INT);
+    let end = build.end().await;
+    let now = account.inventory().await;
+    match end.code {
+        0 => assert_one_image_more(&before, &now),
+        _ => assert_eq!(now, before, "after {after:?}: {}", end.said),
+    }
+    assert!(
+        account.journals().is_empty(),
+        "after {after:?}: {}",
+        end.said
+    );
+    end.code
 }

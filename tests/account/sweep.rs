@@ -4,32 +4,23 @@
 //! The table of calls is checked against what a build asks, so that a new call needs its cases.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use serde_json::{Value as Json, json};
 
 use super::build::{Build, Built};
-use super::child::{Process, amibake};
+use super::cases;
+use super::child::{LEAPING, Process};
+use super::http::leap_past_silence;
 use super::server::{Account, Inventory, REGION, assert_one_image_more};
-use crate::clock::Pace;
+use crate::clock::leaping;
 use crate::exit::{Exit, Failure};
 
-/// Slower than other tests, since many builds share the server and this thread.
-const PACE: u32 = 40;
-
-/// How long all cases may take: three minutes are the aim, two processors need about 100 s, and slower ones, with
-/// machines beside it, may need longer.
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// How many cases are under way at a time.
-const AT_ONCE: usize = 16;
-
 /// What a build asks that changes something, and how often.
-const CHANGES: [(&str, u32); 9] = [
+const CHANGES: [(&str, u32); 10] = [
     ("AuthorizeSecurityGroupIngress", 1),
     ("CreateImage", 1),
+    ("CreateLaunchTemplate", 1),
     ("CreateSecurityGroup", 1),
     ("CreateTags", 2),
     ("DeregisterImage", 1),
@@ -41,7 +32,10 @@ const CHANGES: [(&str, u32); 9] = [
 
 /// What is asked as often as it takes, and how often at least: what ends machines and groups, and
 /// what looks.
-const REPEATED: [(&str, u32); 11] = [
+const REPEATED: [(&str, u32); 13] = [
+    // As often as a minute of the fast clock passes, and once more before the image is registered.
+    ("CreateLaunchTemplateVersion", 1),
+    ("DeleteLaunchTemplate", 1),
     ("DeleteSecurityGroup", 1),
     // Twice, of which the source's owner alone is told: that call is never done.
     ("DescribeImageAttribute", 1),
@@ -58,7 +52,7 @@ const REPEATED: [(&str, u32); 11] = [
 
 /// How a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// Too much is asked, eight times.
     Throttled,
     /// EC2 fails by itself, twice.
@@ -72,6 +66,8 @@ enum Fault {
     LostThenExpired,
     /// From this call on the credentials have expired, for all that is asked.
     Expired,
+    /// What the call names was made so recently that EC2 does not know it, three times.
+    Unknown,
     /// It is not done and never answered, as often as the SDK tries.
     NeverAnswered,
     /// It is done and never answered, as often as the SDK tries.
@@ -101,6 +97,19 @@ impl Fault {
         Self::KilledAfter,
     ];
 
+    /// Returns whether it lasts for as long as anybody asks, and EC2 answers nothing.
+    pub(super) fn is_silent(self) -> bool {
+        matches!(self, Self::NeverAnswered | Self::DoneNeverAnswered)
+    }
+
+    /// Returns whether it comes to a call that EC2 has done.
+    pub(super) fn comes_after(self) -> bool {
+        matches!(
+            self,
+            Self::LostThenExpired | Self::DoneNeverAnswered | Self::Lost | Self::KilledAfter
+        )
+    }
+
     /// Returns whether it is another case only where the call changes something.
     fn is_for_changes(self) -> bool {
         match self {
@@ -111,6 +120,7 @@ impl Fault {
             | Self::Denied
             | Self::LostThenExpired
             | Self::Expired
+            | Self::Unknown
             | Self::NeverAnswered
             | Self::Lost
             | Self::KilledBefore => false,
@@ -118,12 +128,12 @@ impl Fault {
     }
 
     /// Returns whether what removes something may be refused for good: then that is named.
-    fn may_leave(self) -> bool {
+    pub(super) fn may_leave(self) -> bool {
         let lasts = matches!(self, Self::Broken | Self::Denied | Self::Expired);
         lasts || self == Self::LostThenExpired
     }
 
-    fn kills(self) -> bool {
+    pub(super) fn kills(self) -> bool {
         matches!(
             self,
             Self::KilledBefore | Self::KilledDuring | Self::KilledAfter
@@ -131,7 +141,7 @@ impl Fault {
     }
 
     /// Returns what to ask of the test EC2 for the `nth` call of an action.
-    fn orders(self, action: &str, nth: u32) -> Vec<Json> {
+    fn order(self, action: &str, nth: u32) -> Json {
         let order = |kind: &str, more: Json| {
             let mut order = json!({"action": action, "kind": kind, "nth": nth});
             let fields = order.as_object_mut().unwrap();
@@ -139,28 +149,107 @@ impl Fault {
             order
         };
         match self {
-            Self::Throttled => vec![order("throttle", json!({"times": 8}))],
-            Self::BrokenTwice => vec![order("error", json!({"times": 2}))],
-            Self::Broken => vec![order("error", json!({"times": 9999}))],
-            Self::Denied => vec![order("denied", json!({"times": 9999}))],
-            Self::LostThenExpired => vec![order("expired-token", json!({"done": true}))],
-            Self::Expired => vec![order("expired-token", json!({"times": 9999}))],
-            Self::NeverAnswered => vec![order("hang", json!({"times": 5}))],
-            Self::DoneNeverAnswered => vec![order("hang", json!({"times": 5, "done": true}))],
-            Self::Lost => vec![order("lost", json!({}))],
-            Self::KilledBefore => vec![order("hang", json!({"times": 9}))],
-            Self::KilledDuring => vec![order("hold-before", json!({"seconds": 600}))],
-            Self::KilledAfter => vec![order("hold", json!({"seconds": 600}))],
+            Self::Throttled => order("throttle", json!({"times": 8})),
+            Self::BrokenTwice => order("error", json!({"times": 2})),
+            Self::Broken => order("error", json!({"times": 9999})),
+            Self::Denied => order("denied", json!({"times": 9999})),
+            Self::LostThenExpired => order("expired-token", json!({"done": true})),
+            Self::Expired => order("expired-token", json!({"times": 9999})),
+            Self::Unknown => {
+                let code = unknown(action).unwrap_or_default();
+                let times = json!({"code": code, "times": 3, "status": 400});
+                order("error", times)
+            }
+            Self::NeverAnswered => order("hang", json!({"times": 5})),
+            Self::DoneNeverAnswered => order("hang", json!({"times": 5, "done": true})),
+            Self::Lost => order("lost", json!({})),
+            Self::KilledBefore => order("hang", json!({"times": 9})),
+            Self::KilledDuring => order("hold-before", json!({"seconds": 600})),
+            Self::KilledAfter => order("hold", json!({"seconds": 600})),
+        }
+    }
+}
+
+/// Returns EC2's code for what a call names and what was made just before it, if it names such a thing.
+fn unknown(action: &str) -> Option<&'static str> {
+    Some(match action {
+        "AuthorizeSecurityGroupIngress" => "InvalidGroup.NotFound",
+        "CopyImage"
+        | "CreateTags"
+        | "DescribeImageAttribute"
+        | "EnableImageDeprecation"
+        | "EnableImageDeregistrationProtection"
+        | "ModifyImageAttribute" => "InvalidAMIID.NotFound",
+        "DescribeSnapshotAttribute" | "ModifySnapshotAttribute" | "RegisterImage" => {
+            "InvalidSnapshot.NotFound"
+        }
+        "ModifyLaunchTemplate" => "InvalidLaunchTemplateId.VersionNotFound",
+        _ => return None,
+    })
+}
+
+/// A call, as far as a fault is to find it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) action: &'static str,
+    /// Where: anywhere, if that is not said.
+    pub(super) region: Option<&'static str>,
+    /// How the name of one of its parameters begins.
+    pub(super) having: &'static str,
+}
+
+impl Asked {
+    /// Returns a call of an action, wherever.
+    pub(super) fn of(action: &'static str) -> Self {
+        Self {
+            action,
+            region: None,
+            having: "",
         }
     }
 }
 
 /// One call that goes wrong.
 #[derive(Debug, Clone)]
-struct Case {
-    action: &'static str,
+pub(super) struct Case {
+    asked: Asked,
     nth: u32,
-    fault: Fault,
+    pub(super) fault: Fault,
+    /// Whether what was killed has lost its journals too: a runner of CI that is gone.
+    pub(super) loses_journals: bool,
+}
+
+impl Case {
+    /// Returns the one in which the credentials have expired from the nth call of all on.
+    pub(super) fn expired(nth: u32) -> Self {
+        Self {
+            asked: Asked::of(ANY),
+            nth,
+            fault: Fault::Expired,
+            loses_journals: false,
+        }
+    }
+
+    /// Returns what is asked and how that goes wrong, in words.
+    pub(super) fn kind(&self) -> String {
+        let Self { asked, fault, .. } = self;
+        format!("{} {fault:?} {}", asked.action, self.loses_journals)
+    }
+
+    /// Returns whether it is a call of the same action that goes wrong.
+    pub(super) fn is_of(&self, asked: Asked) -> bool {
+        self.asked.action == asked.action
+    }
+
+    /// Has it go wrong in an account.
+    pub(super) async fn go_wrong(&self, account: &Account) {
+        let mut order = self.fault.order(self.asked.action, self.nth);
+        order["having"] = self.asked.having.into();
+        if let Some(region) = self.asked.region {
+            order["region"] = region.into();
+        }
+        account.control("fault", order).await;
+    }
 }
 
 /// Any call.
@@ -174,31 +263,59 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (action, times) in CHANGES.into_iter().chain(REPEATED) {
         for nth in 1..=times {
-            let faults = Fault::OF_EACH_CALL.into_iter();
-            let faults = faults.filter(|fault| is_change(action) || !fault.is_for_changes());
-            cases.extend(faults.map(|fault| Case { action, nth, fault }));
+            cases.extend(cases_of(Asked::of(action), nth));
         }
     }
-    let fault = Fault::Expired;
-    cases.extend((1..=CALLS).map(|nth| Case {
-        action: ANY,
-        nth,
-        fault,
-    }));
+    cases.extend((1..=CALLS).map(Case::expired));
     cases
 }
 
-fn is_change(action: &str) -> bool {
+/// Returns the ways in which one call goes wrong.
+pub(super) fn cases_of(asked: Asked, nth: u32) -> impl Iterator<Item = Case> {
+    let action = asked.action;
+    let faults = Fault::OF_EACH_CALL.into_iter();
+    let faults = faults.filter(move |fault| is_change(action) || !fault.is_for_changes());
+    faults.flat_map(move |fault| {
+        // What was killed in a look has the journal that it had in the change before.
+        let without = fault.kills() && is_change(action);
+        let with = std::iter::once(false).chain(without.then_some(true));
+        with.map(move |loses_journals| Case {
+            asked,
+            nth,
+            fault,
+            loses_journals,
+        })
+    })
+}
+
+/// Returns the one in which a call names what EC2 does not know yet, if it names what was just made.
+pub(super) fn unknown_in(asked: Asked, nth: u32) -> Option<Case> {
+    unknown(asked.action).map(|_| Case {
+        asked,
+        nth,
+        fault: Fault::Unknown,
+        loses_journals: false,
+    })
+}
+
+/// Returns whether a call has its cases here.
+pub(super) fn is_swept(action: &str) -> bool {
+    let mut all = CHANGES.iter().chain(&REPEATED);
+    all.any(|(swept, _)| *swept == action)
+}
+
+pub(super) fn is_change(action: &str) -> bool {
     !action.starts_with("Describe") && !action.starts_with("Get")
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn a_build_asks_what_is_swept() {
-    let _pace = Pace::set(PACE);
-    let account = Account::open().await;
-    // Nothing is asked twice because it is not known everywhere yet.
-    account.control("delays", json!({"visible": 0})).await;
+fn a_build_asks_what_is_swept() {
+    leaping::run(asks_what_is_swept());
+}
+
+async fn asks_what_is_swept() {
+    let account = Account::open_for_case(&[REGION]).await;
     let before = account.inventory().await;
     Build::of(&account).run().await.ended(Exit::Done);
     assert_one_image_more(&before, &account.inventory().await);
@@ -215,90 +332,96 @@ async fn a_build_asks_what_is_swept() {
     assert!(account.actions().await.len() >= CALLS as usize);
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn whatever_call_goes_wrong_and_how_the_account_is_as_before() {
-    let _pace = Pace::set(PACE);
-    let wanted = std::env::var("AMIBAKE_TEST_SWEEP").unwrap_or_default();
-    let mut cases = cases();
-    cases.retain(|case| format!("{case:?}").contains(&wanted));
-    let count = cases.len();
-    let since = std::time::Instant::now();
-    let trying = cases.into_iter().map(|case| async move {
-        let outcome = AssertUnwindSafe(try_case(&case)).catch_unwind().await;
-        outcome.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            format!(
-                "{} {} {:?}: {}",
-                case.action,
-                case.nth,
-                case.fault,
-                text.unwrap_or_default()
-            )
-        })
+fn whatever_call_goes_wrong_and_how_the_account_is_as_before() {
+    let swept = cases::sweep("fault sweep", cases(), |case, _| {
+        try_case(case).boxed_local()
     });
-    let outcomes: Vec<Result<(), String>> = futures_util::stream::iter(trying)
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    let wrong: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
-    let took = since.elapsed();
-    println!(
-        "fault sweep: {count} cases, {} with something left or otherwise wrong, {:.0} s",
-        wrong.len(),
-        took.as_secs_f64()
-    );
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(took < LIMIT, "it is too slow to be run before each change");
+    println!("{}", swept.told);
+    swept.insist();
 }
 
 async fn try_case(case: &Case) {
-    let account = Account::open().await;
+    let account = Account::open_for_case(&[REGION]).await;
     let before = account.inventory().await;
-    for order in case.fault.orders(case.action, case.nth) {
-        account.control("fault", order).await;
-    }
+    case.go_wrong(&account).await;
     if case.fault.kills() {
         return killed(case, &account, &before).await;
     }
-    let mut build = Build::of(&account);
-    if matches!(case.fault, Fault::NeverAnswered | Fault::DoneNeverAnswered) {
-        build.per_try = Duration::from_secs(60);
-    }
-    let built = build.run().await;
+    let build = Build::of(&account);
+    let built = past_silence(&account, case.fault, build.run()).await;
     account.assert_all_hit().await;
     let exit = built.failure.as_ref().map_or(Exit::Done, Failure::exit);
     let left = account.inventory().await;
-    if case.fault.may_leave() && exit == Exit::LeftBehind {
+    let kept = kept(&built);
+    if exit == Exit::LeftBehind && (case.fault.may_leave() || kept.is_some()) {
         assert_named(&before, &left, &build, &built);
         account.control("clear", json!({})).await;
+        if let Some(image) = &kept {
+            build.publish(image).await.ended(Exit::Done);
+        }
         reap(&account).await;
     } else {
         assert_ne!(exit, Exit::LeftBehind, "{}", built.said);
     }
     let after = account.inventory().await;
-    match &built.image {
-        Some(image) => {
-            assert_one_image_more(&before, &after);
-            assert_eq!(after["images"], [image.id.as_str()], "{}", built.said);
-            assert_released(&account).await;
-        }
-        None => assert_eq!(after, before, "{}", built.said),
+    if let Some(image) = &built.image {
+        assert_eq!(after["images"], [image.id.as_str()], "{}", built.said);
     }
+    if built.image.is_some() || kept.is_some() {
+        assert_one_image_more(&before, &after);
+        assert_released(&account).await;
+    } else {
+        assert_eq!(after, before, "{}", built.said);
+    }
+}
+
+/// Does some work, past calls that are never answered where the fault is such a one.
+pub(super) async fn past_silence<T>(
+    account: &Account,
+    fault: Fault,
+    work: impl Future<Output = T>,
+) -> T {
+    if !fault.is_silent() {
+        return work.await;
+    }
+    tokio::select! {
+        // Whoever is woken by a leap has something to do before the next.
+        biased;
+        done = work => done,
+        never = leap_past_silence(account) => match never {},
+    }
+}
+
+/// Returns the image that has passed and is named as what `resume` goes on with.
+fn kept(built: &Built) -> Option<String> {
+    let left = built.left_behind();
+    let mut resumed = left.into_iter().filter_map(|(what, remedy)| {
+        assert_eq!(
+            what.contains("has passed"),
+            remedy.starts_with("amibake resume")
+        );
+        let words = remedy.strip_prefix("amibake resume")?.split(' ');
+        words.into_iter().find(|word| word.starts_with("ami-"))
+    });
+    resumed.next().map(str::to_owned)
 }
 
 /// Insists that what is there now is named, by its id or its run. Volumes and interfaces go with
 /// their instance, snapshots with a finished image.
 fn assert_named(before: &Inventory, now: &Inventory, build: &Build<'_>, built: &Built) {
-    let image = built.image.as_ref().map(|image| &image.id);
+    let image = built.image.as_ref().map(|image| image.id.clone());
+    let image = image.or_else(|| kept(built));
     for (kind, noun) in [
         ("instances", "instance"),
         ("images", "image"),
         ("snapshots", "snapshot"),
         ("security_groups", "security group"),
+        ("launch_templates", "lock"),
     ] {
         let new = now[kind].iter().filter(|id| !before[kind].contains(id));
-        for id in new.filter(|id| Some(*id) != image) {
+        for id in new.filter(|id| Some(*id) != image.as_ref()) {
             let run = build.plan.run.as_str();
             let is_it = |what: &str| what.contains(id) || what.contains(noun) && what.contains(run);
             let named = built.left_behind().iter().any(|(what, _)| is_it(what));
@@ -309,17 +432,20 @@ fn assert_named(before: &Inventory, now: &Inventory, build: &Build<'_>, built: &
 }
 
 async fn killed(case: &Case, account: &Account, before: &Inventory) {
-    let process = Process::build(account, PACE).held(account).await;
+    let process = Process::build(account, LEAPING).held(account).await;
     process.kill().await;
     account.release().await;
     account.assert_all_hit().await;
     account.control("clear", json!({})).await;
+    if case.loses_journals {
+        std::fs::remove_dir_all(account.state_folder()).unwrap();
+    }
     reap(account).await;
     let after = account.inventory().await;
     // The second CreateTags releases the image, and what comes later is no longer its end.
-    let released = match (case.action, case.nth) {
+    let released = match (case.asked.action, case.nth) {
         ("CreateTags", 2) => case.fault != Fault::KilledBefore,
-        ("ModifyImageAttribute" | "DeleteSecurityGroup", _) => true,
+        ("ModifyImageAttribute" | "DeleteSecurityGroup" | "DeleteLaunchTemplate", _) => true,
         _ => false,
     };
     if released || (after != *before && is_teardown(case)) {
@@ -330,17 +456,24 @@ async fn killed(case: &Case, account: &Account, before: &Inventory) {
     }
 }
 
+/// Returns whether that is what a released image says.
+fn is_final(described: &str) -> bool {
+    let content = described.strip_prefix("web, baked by amibake [amibake content ");
+    content.is_some_and(|rest| rest.len() == 41 && rest.ends_with(']'))
+}
+
 /// Insists that the account's image is released to the end: whoever can write tags could have
 /// `reap` remove one that is still described as a run's.
 async fn assert_released(account: &Account) {
     let id = account.inventory().await["images"][0].clone();
-    assert_eq!(account.description(&id).await, "web, baked by amibake");
+    let described = account.description(&id).await;
+    assert!(is_final(&described), "{described}");
 }
 
 /// Returns whether the call may come after the image was released.
 fn is_teardown(case: &Case) -> bool {
     matches!(
-        (case.action, case.nth),
+        (case.asked.action, case.nth),
         ("TerminateInstances", 2..) | ("DescribeInstances", 5..)
     )
 }
@@ -348,5 +481,5 @@ fn is_teardown(case: &Case) -> bool {
 /// Reaps what dead runs of this account and this host have left.
 async fn reap(account: &Account) {
     account.control("expire", json!({})).await;
-    amibake(account, &["reap", "--region", REGION], 0).await;
+    Build::of(account).reap().await;
 }

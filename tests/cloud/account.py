@@ -18,6 +18,7 @@ from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
+from moto.ec2.utils import random_ami_id
 from moto.ssm.models import Parameter, ssm_backends
 
 from errors import image_gone, image_not_ready, no_image
@@ -26,6 +27,9 @@ CANONICAL = "099720109477"
 BASE_IMAGE = "ami-0ba5e0ba5e0ba5e00"
 BASE_NAME = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260701"
 BASE_PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+
+
+BEGAN = time.time()
 
 
 @dataclass
@@ -38,6 +42,8 @@ class Delays:
     snapshot: float = 0.3  # until an image's snapshot is listed
     interface: float = 0.5  # that a terminated instance's interface lingers
     off: float = 0.1  # that a guest without a machine takes to power off
+    parameter: float = 0.3  # until a parameter has an image that was put into it
+    cooldown: float = 86400.0  # that an image stays protected whose protection had one
 
 
 @dataclass
@@ -59,6 +65,22 @@ class Ways:
     uefi_data: str | None = None  # UEFI variables of every machine, and so of an image made of one
     dies: dict | None = None  # what ends every new instance: {after (seconds), code, message, to}
     images_fail: dict | None = None  # what becomes of every new image: {code, message}
+    clock_pace: float = 1.0  # how much faster than here it is that EC2's clock goes
+    clock_skew: float = 0.0  # seconds that it is ahead of this host's
+    policy: dict | None = None  # the IAM policy of whoever calls; None allows all
+    demanded_tags: list = field(default_factory=list)  # keys that the organisation demands of all that is made
+    demanded_of: list = field(default_factory=list)  # kinds of things that it demands them of; none is all
+    quotas: dict = field(default_factory=dict)  # vCPUs by quota, where they are not 32
+    allowed_images: str = "disabled"  # Allowed AMIs: enabled, audit-mode, disabled
+    public_access: str = "block-new-sharing"  # of images
+    public_snapshots: str = "block-new-sharing"
+    default_key: str = "alias/aws/ebs"
+    encrypts_by_default: bool = False
+    console: str = ""  # what every machine that is switched off has on its console
+    ended_token: str | None = None  # a session whose credentials have ended
+    external_id: str | None = None  # that roles are assumed with
+    copies_fail: dict | None = None  # what becomes of every new copy: {code, message}
+    copies_at_once: int = 100  # pending copies in a region
 
 
 class Account:
@@ -71,6 +93,8 @@ class Account:
         self.machines: dict = {}
         self.offers: dict[tuple[str, str], list[str]] = {}  # zones by region and type, where a test said so
         self.pages: dict[str, tuple[str, list]] = {}  # what each token stands for
+        self.waiting_parameters: dict[tuple[str, str], int] = {}  # the newest version that was asked for
+        self.most_copies = 0  # that were pending at a time
         self.lock = threading.RLock()  # one call at a time: moto knows no other way
         self._born: dict[str, float] = {}
         self._ready: set[str] = set()
@@ -96,9 +120,17 @@ class Account:
     def instance(self, instance_id: str) -> Instance:
         return next(i for i in self.all_instances() if i.id == instance_id)
 
+    def now(self) -> float:
+        """What EC2's clock says."""
+        return BEGAN + (time.time() - BEGAN) * self.ways.clock_pace + self.ways.clock_skew
+
     def born(self, thing_id: str) -> None:
         """From now on it takes a while until all of EC2 knows the thing."""
         self._born[thing_id] = time.monotonic()
+
+    def known(self, thing_id: str) -> None:
+        """All of EC2 knows the thing from now on."""
+        self._born.pop(thing_id, None)
 
     def hidden(self, thing_id: str) -> bool:
         born = self._born.get(thing_id)
@@ -261,6 +293,52 @@ class Account:
             if snapshot.listed and snapshot.id not in ami.ec2_backend.snapshots:
                 self.delete_disk(snapshot.id)  # it was deleted while the disk was copied
 
+    def image_of_files(self, region: str, name: str, files: dict[str, str]) -> str:
+        """A finished image of the account's own, where there are machines: the base image's disk with these files over it. `-> x` is a link to x."""
+        ami = Ami(self.backend(region), random_ami_id(), name=name, description="", virtualization_type="hvm", architecture="x86_64",
+                  hypervisor="xen", root_device_type="ebs", root_device_name="/dev/sda1", boot_mode="uefi-preferred")
+        finish(ami)
+        folder = self.state / "disks" / ami.ebs_snapshot.id
+        for path, text in files.items():
+            place = folder / "layer" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if text.startswith("-> "):
+                place.symlink_to(text.removeprefix("-> "))
+            else:
+                place.write_text(text)
+                place.chmod(0o755)
+        self.disks[ami.ebs_snapshot.id] = self.host.layered([folder / "layer", *self.host.base_disk.layers], folder)
+        ami.ec2_backend.amis[ami.id] = ami
+        return ami.id
+
+    def make_copy(self, copy: Ami, source: Ami) -> None:
+        """Copies what is behind an image in another region: the disk is the same one."""
+        snapshot = copy.ebs_snapshot
+        later(self.delays.snapshot, lambda: self._list_snapshot(copy))
+        time.sleep(max(self.delays.image, self.delays.snapshot))
+        with self.lock:
+            self.disks[snapshot.id] = self.disks[source.ebs_snapshot.id]
+            snapshot.status = "completed"
+            if copy.state == "pending":
+                copy.state = "available"
+            fails = self.ways.copies_fail
+            if fails:
+                copy.state, copy.state_reason = "failed", StateReason(fails["message"], fails["code"])
+
+    def pending_copies(self) -> list[Ami]:
+        images = [ami for ec2 in self.backends() for ami in ec2.amis.values()]
+        return [ami for ami in images if ami.state == "pending" and getattr(ami, "source_image_id", None)]
+
+    def validate_parameter(self, region: str, wanted: dict, version: int) -> None:
+        """A parameter has the image that was put into it, if that is one."""
+        with self.lock:
+            ami = self.backend(region).amis.get(wanted["Value"])
+            if ami is None or ami.state != "available":
+                return
+            known = ssm_backends[self.number][region]._parameters[wanted["Name"]]
+            known.append(Parameter(self.number, wanted["Name"], ami.id, "String", wanted["Description"], None, None,
+                                   utcnow(), version, "aws:ec2:image"))
+
     def _list_snapshot(self, ami: Ami) -> None:
         with self.lock:
             ami.ec2_backend.snapshots[ami.ebs_snapshot.id] = ami.ebs_snapshot
@@ -268,7 +346,7 @@ class Account:
 
     def delete_disk(self, snapshot_id: str) -> None:
         disk = self.disks.pop(snapshot_id, None)
-        if disk:
+        if disk and disk not in self.disks.values():  # a copy in another region has the same
             disk.discard()
 
     def inventory(self, region: str | None) -> dict[str, list[str]]:
@@ -302,6 +380,11 @@ class Account:
             "interfaces": stay(ec2.enis),
             "key_pairs": list(ec2.key_pairs),
             "launch_templates": list(ec2.launch_templates),
+            "template_versions": [f"{t.id}:{v.number}:{v.image_id}:{t.is_default(v)}"
+                                  for t in ec2.launch_templates.values() for v in t.versions],
+            "parameters": [f"{ec2.region_name}:{name}={versions[-1].value}"
+                           for name, versions in ssm_backends[self.number][ec2.region_name]._parameters.items()
+                           if versions and name != BASE_PARAMETER],
         }
 
     def expire(self) -> int:
@@ -370,3 +453,5 @@ def finish(ami: Ami) -> None:
     """Fields that EC2 has and moto's image lacks."""
     ami.ena_support, ami.imds_support, ami.bdm_ready = True, "v2.0", True
     ami.sriov_net_support = "simple"
+    ami.image_allowed = True
+    ami.deprecation_time, ami.deregistration_protection = None, "disabled"

@@ -9,7 +9,11 @@ from moto.core import DEFAULT_ACCOUNT_ID
 import images
 import instances
 import pages
+import publication
 import rules
+import settings
+import stacks
+import templates
 from account import Account
 from wire import Conversation
 
@@ -23,7 +27,7 @@ class Accounts:
         self._accounts: dict[str, Account] = {}
         self._conversations: dict[str, Conversation] = {}
         self._lock = threading.RLock()
-        for part in (instances, images, rules, pages):
+        for part in (instances, images, publication, rules, settings, templates, pages, stacks):
             part.patch(self)
         self.account(DEFAULT_ACCOUNT_ID)
 
@@ -45,6 +49,7 @@ class Accounts:
 
     def close(self) -> None:
         for account in list(self._accounts.values()):
+            stacks.close(account)
             account.close()
         self.host.close()
         shutil.rmtree(self.state, ignore_errors=True)

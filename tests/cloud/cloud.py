@@ -1,4 +1,4 @@
-"""An EC2 on loopback whose instances are real machines, or machines that are switched off.
+"""An EC2 on loopback whose instances are real machines, or machines that are switched off, and what stacks of them need.
 
 Usage: cloud.py --base ROOT --state DIR [--region R]
        cloud.py --without-machines --state DIR [--region R]

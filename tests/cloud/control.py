@@ -2,13 +2,18 @@
 
 import json
 import random
+import time
 from dataclasses import asdict
+from datetime import datetime
+
+from moto.iam.models import iam_backends
 
 from account import base_image
 from faults import Fault
+from stacks import StackControl
 
 
-class Control:
+class Control(StackControl):
     """The requests about one account, or one region of it."""
 
     def __init__(self, account, conversation, region: str | None):
@@ -35,6 +40,17 @@ class Control:
 
     def on_faults(self, _):
         return [f.public() for f in self.conversation.faults]
+
+    def on_hung(self, _):
+        """What their client calls the calls that are held."""
+        return [named for fault in list(self.conversation.faults) for named in list(fault.held)]
+
+    def on_await_held(self, value):
+        """Whether a call is held, or is within so many seconds."""
+        until = time.monotonic() + value["seconds"]
+        while not (held := any(f.waiting for f in list(self.conversation.faults))) and time.monotonic() < until:
+            time.sleep(0.005)
+        return held
 
     def on_release(self, _):
         for fault in self.conversation.faults:
@@ -78,8 +94,30 @@ class Control:
         with self.account.lock:
             ec2 = self.account.backend(self.region)
             image = ec2.amis[value.pop("image", base_image(self.region, self.account.region))]
+            if "creation_date" in value:
+                value["creation_date"] = datetime.fromisoformat(value["creation_date"])
             change(image, value)
             return {}
+
+    def on_image_made(self, value):
+        """An image was made at another time than it was."""
+        with self.account.lock:
+            ec2 = self.account.backend(self.region)
+            ec2.amis[value["image"]].creation_date = datetime.fromisoformat(value["made"])
+            return {}
+
+    def on_image_of_files(self, value):
+        """A new image: the base image's disk with files over it, by path. There must be machines."""
+        with self.account.lock:
+            return {"image": self.account.image_of_files(self.region, **value)}
+
+    def on_profile(self, value):
+        """There is an instance profile of this name, with a role."""
+        iam = iam_backends[self.account.number]["aws"]
+        iam.create_role(value["name"], "{}", "/", None, "", [], "3600")
+        iam.create_instance_profile(value["name"], "/", [])
+        iam.add_role_to_instance_profile(value["name"], value["name"])
+        return {}
 
     def on_private_subnet(self, _):
         with self.account.lock:

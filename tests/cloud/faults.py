@@ -37,6 +37,7 @@ class Fault:
     nth: int = 1
     times: int = 1
     region: str | None = None  # None is any
+    having: str = ""  # how the name of one of its parameters begins
     code: str | None = None
     message: str | None = None
     status: int | None = None
@@ -45,6 +46,7 @@ class Fault:
     hit: int = 0
     released: threading.Event = field(default_factory=threading.Event, repr=False)
     waiting: bool = False
+    held: list = field(default_factory=list)  # what its client calls each call that it holds
     done: int = 0  # calls it took that EC2 is through with
 
     @classmethod
@@ -64,7 +66,7 @@ class Fault:
             fault.status = status_of(fault.code)
         return fault
 
-    def takes(self, action: str, region: str, done: bool | None = None) -> bool:
+    def takes(self, action: str, region: str, params: dict, done: bool | None = None) -> bool:
         """Whether this call is one the fault is for; counts it.
 
         `done` is None before EC2 acts, then whether it did as asked: the first answer that is held
@@ -73,6 +75,8 @@ class Fault:
         if self.hit >= self.times or self.comes_after != (done is not None):
             return False
         if self.action not in ("*", action) or self.region not in (None, region):
+            return False
+        if self.having and not any(name.startswith(self.having) for name in params):
             return False
         if done is False and self.hit == 0:
             return False
@@ -83,13 +87,15 @@ class Fault:
         self.hit += 1
         return True
 
-    def hold(self, is_gone=lambda: False) -> None:
+    def hold(self, named: str, is_gone=lambda: False) -> None:
         """Waits until it is released, its time is over, or the client is gone."""
+        self.held.append(named)
         self.waiting = True
         rest = self.seconds if self.seconds > 1 else 600
         while rest > 0 and not self.released.wait(min(rest, 0.1)) and not is_gone():
             rest -= 0.1
-        self.waiting = False
+        self.held.remove(named)
+        self.waiting = bool(self.held)
 
     def public(self) -> dict:
         return {k: v for k, v in vars(self).items() if k != "released"}

@@ -36,7 +36,8 @@ def patch_making(cloud) -> None:
         snapshot.product_codes = ami.product_codes = source.product_codes if source else []
         ami.uefi_data = account.ways.uefi_data
         snapshot.add_tags(tags_for(tag_specifications, "snapshot"))
-        snapshot.status, snapshot.encrypted, snapshot.listed = "pending", True, False
+        snapshot.status, snapshot.listed = "pending", False
+        snapshot.encrypted = any(disk.encrypted for disk in instance.block_device_mapping.values())
         del self.snapshots[snapshot.id]
         account.born(ami.id)
         self.amis[ami.id] = ami
@@ -144,10 +145,15 @@ def patch_changing(cloud) -> None:
         text = self._get_param("Description.Value")
         if text is None and self._get_param("Attribute") == "description":
             text = self._get_param("Value")
-        if text is None:
+        imds = self._get_param("ImdsSupport.Value")
+        if text is None and imds is None:
+            self.check_launch_permission(ami)
             return modify(self)
         self.error_on_dryrun()
-        ami.description = text
+        if imds is not None:
+            ami.imds_support = imds
+        if text is not None:
+            ami.description = text
         return EmptyResult()
 
     def delete(self, snapshot_id):

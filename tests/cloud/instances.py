@@ -104,6 +104,7 @@ def patch_looking(cloud) -> None:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
         machine = cloud.account(self.current_account).machines.get(instance.id)
         text = machine.console_text() if machine else b""
+        text = text or cloud.account(self.current_account).ways.console.encode()
         return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(),
                              "Output": base64.b64encode(text).decode()})
 

@@ -66,6 +66,14 @@ class Disk:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def layered(layers: list[Path], folder: Path) -> Disk:
+    """A disk of these layers, whose first is in the folder, which is its own."""
+    (folder / "root").mkdir()
+    disk = Disk(layers, folder)
+    mount_overlay(disk.root, disk.layers)
+    return disk
+
+
 class Machine:
     """A machine that can be started, stopped, copied and thrown away."""
 
@@ -178,13 +186,11 @@ class Machine:
     def copy_disk(self, to: Path) -> Disk:
         """Copies the disk as it is now: what is not of the layers below is this machine's."""
         with self._disk:
-            (to / "root").mkdir(parents=True)
+            to.mkdir(parents=True)
             subprocess.run(["cp", "-a", str(self.folder / "upper"), str(to / "layer")], check=True)
         for leftover in (to / "layer/run", to / "layer/tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
-        disk = Disk([to / "layer", *self._layers], to)
-        mount_overlay(disk.root, disk.layers)
-        return disk
+        return layered([to / "layer", *self._layers], to)
 
     def discard(self) -> None:
         """Removes everything of the machine, when no copy of its disk is under way."""
@@ -209,6 +215,8 @@ class NspawnHost:
 
     def machine(self, folder: Path, disk: Disk, metadata: dict, user_data: bytes, _delays) -> Machine:
         return Machine(self.network, folder, disk.layers, metadata, user_data)
+
+    layered = staticmethod(layered)
 
     def close(self) -> None:
         self.network.close()

@@ -9,14 +9,22 @@ import unittest
 
 from selftests.accounts import Accounts, Ends
 from selftests.asking import eventually
+from selftests.balancers import Certificates, Sockets, TargetHealth
+from selftests.balancers import Rules as ListenerRules
 from selftests.faults import Faults
+from selftests.groups import Groups
 from selftests.images import Images
 from selftests.regions import Pages, Regions
+from selftests.rollout import Rollout
 from selftests.rules import Rules
+from selftests.serving import Serving
+from selftests.stacks import ChangeSets, Disturbed, Stacks
+from selftests.web_stack import WebStack
 
 BASE_ROOT = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1].startswith("/") else None
 POWER_OFF = "#cloud-config\nruncmd: [[systemctl, poweroff]]\n"
-__all__ = ["Accounts", "Ends", "Faults", "Images", "Pages", "Regions"]
+__all__ = ["Accounts", "Certificates", "ChangeSets", "Disturbed", "Ends", "Faults", "Groups", "Images", "ListenerRules", "Pages", "Regions", "Rollout", "Sockets", "Stacks",
+           "TargetHealth", "WebStack"]
 
 
 class WithoutMachines(Rules, unittest.TestCase):
@@ -55,6 +63,11 @@ class WithoutMachines(Rules, unittest.TestCase):
         rule = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "192.0.2.7/32"}
         self.ec2.authorize_security_group_ingress(**rule)
         self.assertEqual(self.control("machines")[instance]["admitted"], "yes")
+
+
+@unittest.skipUnless(BASE_ROOT, "no base root was given")
+class ServingMachines(Serving, unittest.TestCase):
+    machines = ("--base", BASE_ROOT)
 
 
 @unittest.skipUnless(BASE_ROOT, "no base root was given")

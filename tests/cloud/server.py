@@ -42,12 +42,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         accounts = self.server.accounts
         call = Call.read(self.environ(url), body, accounts.region)
-        answer = accounts.conversation(call.account).answer(call, self.is_gone)
+        conversation = accounts.conversation(call.account)
+        answer = conversation.answer(call, self.is_gone)
         if answer is None:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         else:
-            self.reply(*answer)
+            self.reply(*answer, now=conversation.account.now())
 
     do_GET = do_POST
 
@@ -75,12 +76,12 @@ class Handler(BaseHTTPRequestHandler):
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
-    def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def reply(self, status: int, headers: dict[str, str], body: bytes, now: float | None = None) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() != "content-length":
                 self.send_header(name, value)
-        self.send_header("Date", self.date_time_string())
+        self.send_header("Date", self.date_time_string(now))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -8,7 +8,8 @@ import yaml
 HERE = Path(__file__).resolve().parent
 between = runpy.run_path(str(HERE / "controls"))["between"]
 RELEASES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
-PROFILES = ["none", "dev-sec", "baseline", "strict"]
+PROFILES = {"none": "none", "dev-sec": "dev-sec", "baseline": "baseline", "strict": "strict", "strict-dev-sec": "strict, dev-sec's last login",
+            "strict-extra": "strict, extra packages"}
 ROWS = {
     "lynis": ("Lynis, hardening index", lambda f: f"{f['index']}"),
     "cis-ubuntu2204": ("CIS Ubuntu 22.04 level 1 server, rules passed", lambda f: f"{f['passed']} of {f['of']}"),
@@ -31,7 +32,7 @@ def figures(outcomes: dict) -> str:
     parts = []
     for release, name in RELEASES.items():
         of = {profile: outcomes.get(f"{release} {profile}", {}) for profile in PROFILES}
-        lines = [f"### {name}", f"| judge | {' | '.join(PROFILES)} | version |", "|---|---|---|---|---|---|"]
+        lines = [f"### {name}", f"| judge | {' | '.join(PROFILES.values())} | version |", "|---" * (len(PROFILES) + 2) + "|"]
         for row, (title, say) in ROWS.items():
             judge = OF_JUDGE.get(row, row)
             said = {profile: outcome[judge] for profile, outcome in of.items() if judge in outcome}

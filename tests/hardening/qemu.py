@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "amibake" / "hardening"
 # A boot under TCG on a busy host.
-BOOT_S = 900
+BOOT_S = 1800
 META_DATA = "instance-id: {instance}\nlocal-hostname: guest\n"
 USER_DATA = "#cloud-config\nssh_authorized_keys:\n  - {key}\n"
 
@@ -124,10 +124,10 @@ class Guest:
 
     def _launch(self, accelerator: str) -> None:
         forwards = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in self.ports.items())
-        argv = ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max",
+        argv = ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max,la57=off",
                 "-smp", "2", "-m", "2048", "-display", "none", "-monitor", "none",
                 "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
-                "-drive", f"file={self.disk},if=virtio,discard=unmap", "-device", "virtio-rng-pci",
+                "-drive", f"file={self.disk},if=virtio,discard=unmap,cache=unsafe", "-device", "virtio-rng-pci",
                 "-netdev", f"user,id=net{forwards}", "-device", "virtio-net-pci,netdev=net",
                 "-smbios", f"type=1,serial=ds=nocloud-net;s={self.metadata.url}"]
         if self.clock:
@@ -155,7 +155,7 @@ class Guest:
         """The command that runs another in it."""
         return ["ssh", "-p", str(self.ports[22]), "-i", str(self.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-F", "none",
-                "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15", *options, f"{self.user}@127.0.0.1"]
+                "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=40", *options, f"{self.user}@127.0.0.1"]
 
     @property
     def reach(self) -> list[str]:

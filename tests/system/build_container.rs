@@ -127,6 +127,49 @@ fn starts_another(here: &Here, base: &Image, sum: &str) {
 }
 
 /// Everything given is checked before anything is made.
+/// Its machines may filter what comes to them, while it is built and as an image. Neither sees or touches this host's rules.
+#[test]
+fn a_container_has_a_firewall_of_its_own() {
+    let table = format!("beside_{}", std::process::id());
+    let nft = |action: &str| {
+        let nft = Command::new("nft")
+            .args([action, "table", "inet", &table])
+            .output();
+        nft.unwrap().status.success()
+    };
+    assert!(nft("add"));
+    let here = Here::new();
+    let manifest = here.manifest(
+        r#"
+name: filters
+source: {debian: bookworm}
+provision:
+  - tasks:
+      - ansible.builtin.apt: {name: nftables, update_cache: true}
+      - ansible.builtin.shell: |
+          set -e
+          test -z "$(nft list tables)"
+          test "$(ip -o link | grep -cvE '^[0-9]+: (lo|eth0)[@:]')" = 0
+          nft flush ruleset
+          printf '%s\n' 'table inet filter {' 'chain input {' 'type filter hook input priority 0; policy drop;' \
+            'iif lo accept; ct state established,related accept; tcp dport 22 accept' '}' '}' > /etc/nftables.conf
+          systemctl enable --now nftables
+          # Its address is given from outside, whatever the root would ask for.
+          printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' > /etc/systemd/network/10-dhcp.network
+          chmod 0644 /etc/systemd/network/10-dhcp.network
+          systemctl enable --now systemd-networkd
+test:
+  - command: {run: "nft list table inet filter", contains: policy drop}
+  - command: {run: "networkctl status eth0", contains: unmanaged}
+image: {name: "filters-{{ build_time }}"}
+"#,
+    );
+    let output = expect_exit(&mut here.build(&manifest), 0);
+    let _image = image(&output.stdout);
+    assert!(nft("list"), "this host's rules are as they were");
+    assert!(nft("delete"));
+}
+
 #[test]
 fn a_result_that_cannot_be_written_is_found_before_the_bake() {
     let here = Here::new();

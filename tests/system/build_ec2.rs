@@ -1,5 +1,9 @@
 //! A manifest becomes an AMI, against an EC2 whose instances are real machines.
 
+use std::path::Path;
+
+use serde_json::json;
+
 use crate::support::account::assert_one_image_more;
 use crate::support::sealed::{assert_boots_alone, residue};
 use crate::support::{Cloud, expect_exit, text};
@@ -51,4 +55,33 @@ fn a_manifest_becomes_one_image_and_nothing_else() {
     );
     assert_eq!(residue(&root), [""; 0]);
     assert_boots_alone(&root);
+    assert_stdout_is_for_ids(&cloud, &manifest, &stdout);
+}
+
+/// PEERS2026 2.2 row 32: `amibake build … > id` has an id a line and nothing else, or nothing and a status
+/// that says so. The image of `manifest` is there: no machine is started.
+fn assert_stdout_is_for_ids(cloud: &Cloud, manifest: &Path, id: &str) {
+    let again = expect_exit(cloud.amibake(["build"]).arg(manifest), 0);
+    assert_eq!(text(&again.stdout), id);
+
+    let other = cloud.folder().join("other.yaml");
+    std::fs::write(&other, MANIFEST.replace("small", "other")).unwrap();
+    let denied = json!({"times": 99});
+    cloud.fault("RunInstances", "denied", denied);
+    let failed = expect_exit(cloud.amibake(["build"]).arg(&other), 1);
+    assert_eq!(text(&failed.stdout), "");
+    let both = expect_exit(
+        cloud.amibake(["build"]).args([manifest, other.as_path()]),
+        1,
+    );
+    assert_eq!(text(&both.stdout), id);
+
+    cloud.control("clear", Some(json!({})));
+    let hold = json!({"seconds": 600});
+    cloud.fault("CreateSecurityGroup", "hold-before", hold);
+    let mut cancelled = cloud.run(cloud.amibake(["build"]).arg(&other));
+    cloud.wait_until_held("CreateSecurityGroup");
+    cancelled.interrupt();
+    cloud.control("release", Some(json!({})));
+    assert_eq!(cancelled.wait().ended(130).stdout, "");
 }

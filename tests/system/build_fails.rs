@@ -59,7 +59,8 @@ provision:
         "  caused by: exit status 255: line 12: Bad configuration option: Foo"
     );
     assert!(error[2].starts_with("hint: `--on-error keep`"), "{error:?}");
-    assert_eq!(error.len(), 4, "{error:?}");
+    assert!(error[3].contains("/failed/"), "{error:?}");
+    assert_eq!(error.len(), 5, "{error:?}");
 }
 
 #[test]

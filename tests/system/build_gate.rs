@@ -9,14 +9,20 @@ use crate::support::Cloud;
 
 const START: &str = r#"
 name: gate
+image: {name: "gate-{{ build_time }}"}
+"#;
+const STOCK: &str = r#"
 source: {ubuntu: "24.04"}
 builder: {region: eu-west-1, instance_type: [t3.small], connect: private-ip}
-image: {name: "gate-{{ build_time }}"}
 "#;
 
 /// Builds a manifest with this rest; returns its result and all that was said.
 fn builds(cloud: &Cloud, rest: &str, code: i32) -> (Json, String) {
-    let manifest = cloud.manifest(&format!("{START}{rest}"));
+    builds_from(cloud, STOCK, rest, code)
+}
+
+fn builds_from(cloud: &Cloud, source: &str, rest: &str, code: i32) -> (Json, String) {
+    let manifest = cloud.manifest(&format!("{START}{source}{rest}"));
     let result = cloud.folder().join("result.json");
     let mut command = cloud.amibake(["build", "--output"]);
     command.arg(&result).arg(manifest);
@@ -82,8 +88,14 @@ echo chosen-for-a-cluster > .erlang.cookie
 mac=$(cat /sys/class/net/*/address | grep -v 00:00:00:00:00:00 | head -n 1)
 printf '[Match]\nMACAddress=%s\n' "$mac" > /etc/systemd/network/20-static.network
 usermod -p '$6$x$y' nobody
+sed -i 's/^games:[^:]*:/games::/' /etc/shadow
+mkdir -p /etc/mysql; printf '[client]\npassword = canary-three\n' > /etc/mysql/debian.cnf
+usermod -s /bin/nowhere ubuntu
 sed -i '/^PASS_MAX_DAYS/d' /etc/login.defs; echo 'PASS_MAX_DAYS 60' >> /etc/login.defs
-touch /opt/app/open; chmod 0666 /opt/app/open
+touch /opt/app/open; chmod 0666 /opt/app/open; mkdir -m 0777 /opt/app/shared
+head -c 1048576 /dev/zero > /held.swap; mkswap /held.swap
+mount --bind /held.swap /held.swap; mount -o remount,bind,ro /held.swap; echo '/held.swap none swap sw 0 0' >> /etc/fstab
+mkdir -p /etc/netplan; touch /etc/netplan/50-cloud-init.yaml; mount --bind /etc/netplan/50-cloud-init.yaml /etc/netplan/50-cloud-init.yaml
 touch /etc/cloud/cloud-init.disabled
 echo 'datasource_list: [ NoCloud ]' > /etc/cloud/cloud.cfg.d/99_ours.cfg
 systemctl disable ssh.service
@@ -99,14 +111,18 @@ touch /etc/nologin"#;
 fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_one() {
     let cloud = Cloud::start();
     let (build, said) = builds(&cloud, &shell(LEFT_BEHIND), 4);
-    let [login_defs, shadow] = ["password-expiry", "account-password"].map(|c| line_of(&build, c));
+    let login_defs = line_of(&build, "password-expiry");
+    let [locked, open] = ["nobody", "games"].map(|name| line_in_shadow(&build, name));
     assert_found(
         &build,
         &said,
         &[
-            &format!("account-password /etc/shadow:{shadow}"),
+            "account-password /etc/mysql/debian.cnf:2",
+            &format!("account-password /etc/shadow:{locked}"),
+            &format!("account-password /etc/shadow:{open}"),
             "builder-mac /etc/systemd/network/20-static.network:2",
             "builder-name /etc/name.conf:1",
+            "builder-residue /etc/netplan/50-cloud-init.yaml",
             "cloud-init-disabled",
             "cloud-init-disabled /etc/cloud/cloud-init.disabled",
             "cloud-init-disabled /etc/cloud/ds-identify.cfg:1",
@@ -115,6 +131,7 @@ fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_
             "credentials-file /root/.aws/credentials:3",
             "datasource /etc/cloud/cloud.cfg.d/99_ours.cfg:1",
             "login-user /etc/nologin",
+            "login-user /etc/passwd",
             "package-identity /etc/munge/munge.key",
             "package-identity /root/.erlang.cookie",
             &format!("password-expiry /etc/login.defs:{login_defs}"),
@@ -127,10 +144,15 @@ fn the_sealed_half_names_each_thing_that_an_image_must_not_have_before_there_is_
             "ssh-login",
             "ssh-login /etc/ssh/nowhere",
             "ssh-port",
+            "swap /held.swap",
             "world-writable /opt/app/open",
+            "world-writable /opt/app/shared",
         ],
     );
     for why in [
+        "games needs no password",
+        "nobody has the same password on all machines of the image",
+        "ubuntu has the shell /bin/nowhere, which is not there",
         "AuthenticationMethods publickey,password",
         "DenyUsers keeps ubuntu out",
         "AllowUsers does not name ubuntu",
@@ -163,6 +185,17 @@ fn line_of(build: &Json, check: &str) -> String {
     of(build, check)["line"].to_string()
 }
 
+/// The line of an account whose password was found.
+fn line_in_shadow(build: &Json, account: &str) -> String {
+    let findings = build["gate"]["findings"].as_array().unwrap();
+    let of_account = |finding: &&Json| {
+        let what = finding["what"].as_str().unwrap();
+        finding["check"] == "account-password" && what.starts_with(&format!("{account} "))
+    };
+    let found = findings.iter().find(of_account);
+    found.unwrap_or_else(|| panic!("nothing of {account} in {build:#}"))["line"].to_string()
+}
+
 /// These would hide what the others plant.
 #[test]
 fn an_image_without_cloud_init_or_with_an_sshd_that_does_not_start_is_refused() {
@@ -182,6 +215,42 @@ usermod -s /usr/sbin/nologin ubuntu";
         ],
     );
     assert!(said.contains("Bad configuration option: Foo"), "{said}");
+}
+
+/// Where root is the one who logs in. Whoever came in by sudo would not come this far with an account that has expired.
+#[test]
+fn an_image_whose_root_is_kept_out_or_whose_socket_listens_elsewhere_is_refused() {
+    let cloud = Cloud::start();
+    let open = shell("echo 'disable_root: false' > /etc/cloud/cloud.cfg.d/98_root.cfg");
+    let (build, _) = builds(&cloud, &open, 0);
+    let source = format!(
+        "source: {{ami: {}}}\nbuilder: {{region: eu-west-1, instance_type: [t3.small], connect: private-ip, user: root}}\n",
+        build["image_id"].as_str().unwrap()
+    );
+    let kept_out = r"set -e
+printf '%s\n' 'PermitRootLogin no' 'PubkeyAuthentication no' 'AuthorizedKeysFile none' > /etc/ssh/sshd_config.d/root.conf
+chage --expiredate 1 --lastday 0 root
+mkdir -p /etc/systemd/system/ssh.socket.d
+printf '[Socket]\nListenStream=\nListenStream=2222\n' > /etc/systemd/system/ssh.socket.d/port.conf
+systemctl daemon-reload
+systemctl disable ssh.service
+systemctl enable ssh.socket";
+    let (build, said) = builds_from(&cloud, &source, &shell(kept_out), 4);
+    assert_found(
+        &build,
+        &said,
+        &["login-user /etc/shadow", "ssh-login", "ssh-port"],
+    );
+    for why in [
+        "sshd keeps root out (PermitRootLogin)",
+        "sshd takes no public keys (PubkeyAuthentication no)",
+        "sshd reads no authorized keys (AuthorizedKeysFile none)",
+        "the account root has expired",
+        "the account root must change its password before it may do anything",
+        "sshd listens on port 2222 and is connected to on 22",
+    ] {
+        assert!(said.contains(why), "{why} in:\n{said}");
+    }
 }
 
 /// What a unit of the image brings back when it boots.
@@ -255,15 +324,19 @@ fn what_is_accepted_passes_and_what_packages_made_is_made_anew() {
     let rest = r#"
 gate:
   waive:
-    - {check: private-key, reason: the key of a test CA}
+    - {check: private-key, path: /etc/ssl/**, reason: the key of a test CA}
+    - {check: private-key, path: /opt/app/*, reason: there was one}
     - {check: clock, reason: there is none here}
 provision:
   - tasks:
-      - ansible.builtin.apt: {name: [ssl-cert, open-iscsi], update_cache: true}
+      - ansible.builtin.apt: {name: [ssl-cert, open-iscsi, bind9, nvme-cli], update_cache: true}
       - ansible.builtin.shell: |
           set -e
           cp /etc/ssl/private/ssl-cert-snakeoil.key /root/.before; chmod 0600 /root/.before
           sed -i 1d /root/.before # no key any more
+          systemctl disable --now named.service nvmf-autoconnect.service # one would listen, one needs a kernel of its own
+          mkdir /opt/before; sha256sum /etc/bind/rndc.key > /opt/before/sum
+          test -s /etc/nvme/hostnqn; echo planted | tee /etc/nvme/hostid > /etc/nvme/hostnqn
           printf 'InitiatorName=iqn.1993-08.org.debian:01:planted\n' > /etc/iscsi/initiatorname.iscsi
           mkdir -p /etc/docker /home/ubuntu/.ssh /etc/ssl/test
           echo '{}' > /etc/docker/key.json
@@ -275,6 +348,8 @@ provision:
 test:
   - command: {run: "openssl rsa -noout -in /etc/ssl/private/ssl-cert-snakeoil.key && openssl x509 -noout -in /etc/ssl/certs/ssl-cert-snakeoil.pem"}
   - command: {run: "sed 1d /etc/ssl/private/ssl-cert-snakeoil.key | cmp -s - /root/.before", status: 1}
+  - command: {run: "stat -c %U:%G:%a:%s /etc/bind/rndc.key; sha256sum --quiet -c /opt/before/sum", status: 1, contains: "bind:bind:640:"}
+  - command: {run: "grep -q nqn. /etc/nvme/hostnqn && test -s /etc/nvme/hostid && ! grep planted /etc/nvme/hostnqn /etc/nvme/hostid"}
   - command: {run: "systemctl is-failed first-boot-keys.service", status: 1}
   - command: {run: "! grep planted /etc/iscsi/initiatorname.iscsi"}
   - command: {run: "cat /etc/mailname; ls /etc/docker /root/.erlang.cookie 2>&1 | grep -c key.json", status: 1, contains: localhost}
@@ -290,11 +365,14 @@ test:
         (&key["outcome"], &key["reason"]),
         (&"waived".into(), &"the key of a test CA".into())
     );
-    assert_eq!(build["gate"]["unused_waivers"][0]["check"], "clock");
+    let unused = &build["gate"]["unused_waivers"];
+    assert_eq!(unused[0]["path"], "/opt/app/*");
+    assert_eq!(unused[1]["check"], "clock");
     assert_eq!(build["gate"]["passed"], true);
     for told in [
         "private-key: /etc/ssl/test/ca.key:1: a private key (waived: the key of a test CA)",
-        "manifest.yaml:10:7: the waiver of `clock` met nothing",
+        "manifest.yaml:11:7: the waiver of `private-key` for /opt/app/* met nothing",
+        "manifest.yaml:12:7: the waiver of `clock` met nothing",
         "sealing removed /home/ubuntu/.ssh/authorized_keys2, with 1 authorized key(s) that are not the build's own",
     ] {
         assert!(said.contains(told), "{told} in:\n{said}");

@@ -24,11 +24,25 @@ fn said(home: &Path, line: &str) -> String {
 #[test]
 fn every_command_explains_itself() {
     let home = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!("help", said(home.path(), "--help"));
-    for command in ["apply", "build", "reap", "validate"] {
-        let said = said(home.path(), &format!("{command} --help"));
-        insta::assert_snapshot!(format!("help-{command}"), said);
+    let (mut lines, mut count) = (vec![String::new()], 0);
+    while let Some(line) = lines.pop() {
+        let help = said(home.path(), &format!("{line}--help"));
+        let commands = commands_of(&help).into_iter();
+        lines.extend(commands.map(|command| format!("{line}{command} ")));
+        let name = format!("help {line}").trim().replace(' ', "-");
+        insta::assert_snapshot!(name, help);
+        count += 1;
     }
+    assert!(count > 4, "{count}");
+}
+
+/// Returns the commands that a help lists.
+fn commands_of(help: &str) -> Vec<&str> {
+    let list = help.split_once("Commands:\n").map_or("", |(_, list)| list);
+    let list = list.lines().take_while(|line| !line.is_empty());
+    list.filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect()
 }
 
 #[test]
@@ -89,6 +103,48 @@ fn a_failure_is_an_event_to_who_reads_events() {
             "{line}: {last}"
         );
     }
+}
+
+/// Each shell's script is one that it reads, where that shell is here; a manual page has each option.
+#[test]
+fn completions_and_manual_pages_are_those_of_the_command_line() {
+    let home = tempfile::tempdir().unwrap();
+    let printed = |line: &str| {
+        let output = expect_exit(&mut amibake(home.path(), line.split(' ')), 0);
+        text(&output.stdout)
+    };
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = printed(&format!("completions {shell}"));
+        for word in ["build", "on-error", "keep"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let script = home.path().join("completions");
+    let asked = "COMP_WORDS=(amibake build --on-error ''); COMP_CWORD=3; _amibake amibake '' --on-error; echo ${COMPREPLY[@]}";
+    std::fs::write(
+        &script,
+        format!("{}\n{asked}\n", printed("completions bash")),
+    )
+    .unwrap();
+    let offered = Command::new("bash").arg(&script).output().unwrap();
+    assert_eq!(
+        text(&offered.stdout),
+        "destroy keep\n",
+        "{}",
+        text(&offered.stderr)
+    );
+    let page = printed("man build");
+    assert!(page.contains(".TH amibake-build 1"), "{page}");
+    for option in ["target", "on\\-error", "output"] {
+        assert!(page.contains(option), "{option}: {page}");
+    }
+    assert!(printed("man").contains("amibake\\-build(1)"));
+    printed("man --output .");
+    for name in ["amibake.1", "amibake-build.1", "amibake-schema.1"] {
+        assert!(home.path().join(name).exists(), "{name}");
+    }
+    let unknown = expect_exit(&mut amibake(home.path(), ["man", "bild"]), 2);
+    assert!(text(&unknown.stderr).contains("there is no command `bild`"));
 }
 
 #[test]

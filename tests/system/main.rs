@@ -51,3 +51,5 @@ mod kills_ec2;
 mod scripts;
 #[cfg(feature = "ec2")]
 mod sealed_root;
+#[cfg(feature = "stack")]
+mod stack_web;

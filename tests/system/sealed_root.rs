@@ -125,6 +125,12 @@ provision:
           echo ip-10-0-0-7 > /etc/hostname
           rm -f /var/lib/dbus/machine-id; cp /etc/machine-id /var/lib/dbus/machine-id
           echo kept > /etc/kept
+          # A home that lies elsewhere, as by NFS: FUSE needs no server.
+          apt-get update -q && apt-get install -q -y --no-install-recommends bindfs
+          [ -e /dev/fuse ] || mknod /dev/fuse c 10 229
+          useradd --home-dir /net/far far; mkdir -p /srv/far/.ssh /net/far; chown -R far: /srv/far
+          echo theirs | tee /srv/far/.ssh/authorized_keys > /srv/far/.bash_history
+          systemd-run --collect --service-type=forking bindfs /srv/far /net/far; test -e /net/far/.bash_history
           mkfifo /home/ubuntu/.ssh/authorized_keys /root/.erlang.cookie || :
           mkdir -p /srv/data "/var/tmp/[m] ounted"
           echo kept > /srv/data/kept; mount --bind /srv/data "/var/tmp/[m] ounted"
@@ -148,6 +154,9 @@ image: {{name: "sealed-{{{{ build_time }}}}"}}
     // What is mounted in a folder that is emptied lies elsewhere, too: its place alone stays.
     assert_eq!(sealed::residue(&root), ["var/tmp/[m] ounted"]);
     assert!(root.join("srv/data/kept").exists());
+    for theirs in ["srv/far/.ssh/authorized_keys", "srv/far/.bash_history"] {
+        assert!(root.join(theirs).exists(), "{theirs} was another machine's");
+    }
     let swap = std::fs::read(root.join("swapfile")).unwrap();
     let has = |text: &[u8]| swap.windows(text.len()).any(|part| part == text);
     assert!(

@@ -490,7 +490,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "explain",
         "keyword",
         "config_lookup",
-        "own_args",
+        "url_lookup",
         "file_lookups",
         "file_tests",
         "first_found",
@@ -505,6 +505,7 @@ const EXECUTOR: [&[&str]; 5] = [
     &[
         "actions",
         "attempt",
+        "debug",
         "defaults",
         "fetch",
         "files",
@@ -515,6 +516,8 @@ const EXECUTOR: [&[&str]; 5] = [
         "loops",
         "meta",
         "module_call",
+        "own_args",
+        "pause",
         "play",
         "prompts",
         "reboot",
@@ -544,7 +547,7 @@ pub(crate) fn may(file: &str, used: &str) -> bool {
     }
     let (package, _) = used.split_once("::").unwrap_or((used, ""));
     let in_crates = file.starts_with("crates/");
-    let for_ec2 = ["src/targets/ec2/", "src/stack/"];
+    let for_ec2 = ["src/targets/ec2/", "src/stack/", "src/cert/"];
     let reads_files = ["std::fs", "std::os"]
         .iter()
         .any(|path| used.starts_with(path));

@@ -26,7 +26,7 @@ impl Controller for Attached {
     }
 
     fn cancelled(&self) -> bool {
-        self.hub.with(|state| state.cancelled)
+        self.hub.look(|state| state.cancelled)
     }
 
     fn spool_folder(&self) -> PathBuf {

@@ -55,16 +55,14 @@ impl EventLog {
 
     pub(crate) fn append(&mut self, event: Event) -> Result<(), FrameError> {
         let seq = self.len() as u64;
-        let bytes = match frame::encode(&ToController::Event {
-            seq,
-            event: event.clone(),
-        }) {
-            Ok(bytes) if frame::weight(&bytes) <= frame::MAX_WEIGHT => bytes,
-            Ok(_) | Err(FrameError::TooLong { .. }) => frame::encode(&ToController::Event {
-                seq,
-                event: shortened(event),
-            })?,
-            Err(error) => return Err(error),
+        let message = ToController::Event { seq, event };
+        let bytes = match (frame::encode(&message), message) {
+            (Ok(bytes), _) if frame::weight(&bytes) <= frame::MAX_WEIGHT => bytes,
+            (Ok(_) | Err(FrameError::TooLong { .. }), ToController::Event { event, .. }) => {
+                let event = shortened(event);
+                frame::encode(&ToController::Event { seq, event })?
+            }
+            (encoded, _) => encoded?,
         };
         let at = self.end();
         self.file.write_all_at(&bytes, at).map_err(FrameError::Io)?;

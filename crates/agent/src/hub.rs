@@ -18,7 +18,10 @@ const NOBODY: Duration = Duration::from_mins(30);
 /// Shared by the run and the threads of its connections.
 pub(crate) struct Hub {
     state: Mutex<State>,
+    /// Told of everything but events, which are many and concern the connection's writer alone.
     changed: Condvar,
+    /// Told of those, too.
+    written: Condvar,
 }
 
 pub(crate) struct State {
@@ -61,19 +64,44 @@ impl Hub {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
+            written: Condvar::new(),
         }
+    }
+
+    /// Looks at the state.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
     }
 
     /// Looks at, or changes, the state; everybody who waits looks again.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let result = act(&mut self.lock());
         self.changed.notify_all();
+        self.written.notify_all();
         result
     }
 
-    /// Waits until `ready` has a value; `None` after `at_most`.
+    /// Waits until `ready` has a value; `None` after `at_most`. Does not look again for an event, unless it is the last.
     pub(crate) fn wait<T>(
         &self,
+        at_most: Duration,
+        ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        self.wait_for(&self.changed, at_most, ready)
+    }
+
+    /// Does the same, and looks again for each event.
+    pub(crate) fn wait_for_events<T>(
+        &self,
+        at_most: Duration,
+        ready: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        self.wait_for(&self.written, at_most, ready)
+    }
+
+    fn wait_for<T>(
+        &self,
+        told: &Condvar,
         at_most: Duration,
         mut ready: impl FnMut(&mut State) -> Option<T>,
     ) -> Option<T> {
@@ -84,8 +112,7 @@ impl Hub {
                 return Some(value);
             }
             let left = until.checked_duration_since(Instant::now())?;
-            state = self
-                .changed
+            state = told
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -94,7 +121,12 @@ impl Hub {
 
     /// Writes an event for the controllers to come.
     pub(crate) fn event(&self, event: Event) {
-        self.with(|state| state.write(event));
+        let is_last = matches!(event, Event::Finished { .. });
+        self.lock().write(event);
+        self.written.notify_all();
+        if is_last {
+            self.changed.notify_all();
+        }
     }
 
     /// Asks the controller and waits for what it says, through cut links too.
@@ -164,6 +196,15 @@ impl State {
         }
     }
 
+    /// Returns whether whoever writes to the attachment `generation` has something to do besides events that can
+    /// wait for those that follow them.
+    pub(crate) fn is_urgent(&self, generation: u64) -> bool {
+        self.finished
+            || self.generation != generation
+            || self.pending.is_some()
+            || self.upload.is_some()
+    }
+
     fn write(&mut self, event: Event) {
         if self.finished {
             return;
@@ -194,5 +235,75 @@ impl State {
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "amibake-agent: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use amibake_protocol::event::Recap;
+
+    use super::*;
+
+    fn warning() -> Event {
+        Event::Warning {
+            message: "x".to_owned(),
+            place: None,
+        }
+    }
+
+    #[test]
+    fn events_wake_their_writer_alone_and_the_last_wakes_everybody() {
+        let temp = tempfile::tempdir().unwrap();
+        let hub = Hub::new(EventLog::create(&temp.path().join("events")).unwrap());
+        let mut looked = 0;
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                hub.wait_for_events(Duration::from_mins(1), |state| {
+                    (state.log.len() == 100).then_some(())
+                })
+            });
+            let others = scope.spawn(|| {
+                hub.wait(Duration::from_mins(1), |state| {
+                    looked += 1;
+                    state.is_urgent(0).then_some(())
+                })
+            });
+            for _ in 0..100 {
+                hub.event(warning());
+            }
+            assert!(writer.join().unwrap().is_some());
+            hub.event(Event::Finished {
+                recap: Recap::default(),
+                error: None,
+                elsewhere: false,
+            });
+            assert!(others.join().unwrap().is_some());
+        });
+        assert!(looked < 50, "it looked {looked} times");
+    }
+
+    #[test]
+    fn a_question_does_not_wait_for_events_to_gather() {
+        let temp = tempfile::tempdir().unwrap();
+        let hub = Hub::new(EventLog::create(&temp.path().join("events")).unwrap());
+        let generation = hub.with(State::attach);
+        hub.event(warning());
+        assert!(!hub.look(|state| state.is_urgent(generation)));
+        hub.with(|state| {
+            let name = "x".to_owned();
+            state.pending = Some((0, Ask::Confirm { name }));
+        });
+        assert!(hub.look(|state| state.is_urgent(generation)));
+        hub.with(|state| {
+            state.answer(
+                0,
+                Answer::Refused {
+                    reason: String::new(),
+                },
+            );
+        });
+        assert!(!hub.look(|state| state.is_urgent(generation)));
+        hub.with(|state| state.detach(generation));
+        assert!(hub.look(|state| state.is_urgent(generation)));
     }
 }

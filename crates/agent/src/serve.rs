@@ -32,6 +32,9 @@ use crate::{AgentError, io};
 const LINGER: Duration = Duration::from_mins(20);
 /// How long a run goes on without a word from any controller, which says something each minute.
 const ALONE: Duration = Duration::from_mins(20);
+/// How long events wait for those that follow, so that they travel together. Each piece wakes four processes up, and a
+/// loop has thousands of events.
+const GATHERED: Duration = Duration::from_millis(5);
 /// Events written to a connection at once.
 const PIECE_BYTES: u64 = 1 << 20;
 /// The largest file a `fetch` sends.
@@ -194,7 +197,7 @@ fn write_out(
     let mut next = usize::try_from(from).unwrap_or(usize::MAX);
     let mut asked = None;
     loop {
-        let step = hub.wait(Duration::from_hours(1), |state| {
+        let step = hub.wait_for_events(Duration::from_hours(1), |state| {
             what_next(state, &mut next, asked, generation)
         });
         match step {
@@ -202,6 +205,7 @@ fn write_out(
             Some(Next::Events(frames, after)) => {
                 out.write_all(&frames).map_err(frame::FrameError::Io)?;
                 next = after;
+                hub.wait(GATHERED, |state| state.is_urgent(generation).then_some(()));
             }
             Some(Next::Ask(id, ask)) => {
                 asked = Some(id);

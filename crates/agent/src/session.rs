@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ use crate::{AgentError, io as failed};
 
 /// How long the detached process may take to come up.
 const COMES_UP: Duration = Duration::from_secs(20);
+/// How much of what the controller sends is read at once.
+const READ_AHEAD: usize = 64 << 10;
 /// How much of the last words is shown.
 const LAST_WORDS: usize = 4 << 10;
 
@@ -34,7 +36,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), AgentError> {
     };
     let (base, disk) = (Path::new(base), Path::new(disk));
     folder::private(base)?;
-    let (mut from, mut to) = (unbuffered_stdin()?, unbuffered_stdout()?);
+    // Contents come by the thousand. What is read too early stands in it for whoever reads on.
+    let mut from = BufReader::with_capacity(READ_AHEAD, unbuffered_stdin()?);
+    let mut to = unbuffered_stdout()?;
     let Some(ToAgent::Open { run, from: seq }) = frame::read_message(&mut from)? else {
         return Err(AgentError::Unexpected("this first message"));
     };
@@ -86,7 +90,7 @@ fn launch(
     disk: &Path,
     folder: &RunFolder,
     login: &[String],
-    from: &mut File,
+    from: &mut impl Read,
 ) -> Result<(), AgentError> {
     let unready = base.join(format!(".new-{}", std::process::id()));
     let unready = RunFolder::new(unready);
@@ -107,7 +111,7 @@ fn take(
     folder: &RunFolder,
     disk: &Path,
     login: &[String],
-    from: &mut File,
+    from: &mut impl Read,
 ) -> Result<(), AgentError> {
     let _ = folder.remove();
     make(folder.path())?;
@@ -150,7 +154,12 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AgentError> {
 }
 
 /// Keeps a content under its hash, which must be right.
-fn content(folder: &RunFolder, hash: &Hash, size: u64, from: &mut File) -> Result<(), AgentError> {
+fn content(
+    folder: &RunFolder,
+    hash: &Hash,
+    size: u64,
+    from: &mut impl Read,
+) -> Result<(), AgentError> {
     if size > bundle::MAX_BYTES {
         return Err(bundle::BundleError::TooBig.into());
     }
@@ -168,7 +177,7 @@ fn content(folder: &RunFolder, hash: &Hash, size: u64, from: &mut File) -> Resul
 }
 
 /// Keeps what the run was at. It is as secret as the job, and lies beside it in memory.
-fn checkpoint(folder: &RunFolder, size: u64, from: &mut File) -> Result<(), AgentError> {
+fn checkpoint(folder: &RunFolder, size: u64, from: &mut impl Read) -> Result<(), AgentError> {
     let path = folder.checkpoint();
     let mut file = OpenOptions::new()
         .create_new(true)
@@ -270,18 +279,18 @@ fn attach(
     folder: &RunFolder,
     run: AgentRunId,
     from: u64,
-    controller_in: File,
+    mut controller_in: impl Read + Send + 'static,
     controller_out: File,
 ) -> Result<(), AgentError> {
     let Some(socket) = connect(folder)? else {
-        return replay(folder, from, controller_out);
+        return replay(folder, from, &mut controller_in, controller_out);
     };
     frame::write_message(&mut &socket, &ToAgent::Open { run, from })?;
     let to_run = socket
         .try_clone()
         .map_err(failed("use", &folder.socket()))?;
     thread::spawn(move || {
-        let _ = pump(&mut &controller_in, &mut &to_run);
+        let _ = pump(&mut controller_in, &mut &to_run);
         let _ = to_run.shutdown(std::net::Shutdown::Both);
     });
     let finished = folder.clone();
@@ -333,7 +342,12 @@ fn is_dead(folder: &RunFolder) -> bool {
 }
 
 /// Sends what a run left behind whose process has ended.
-fn replay(folder: &RunFolder, from: u64, mut to: File) -> Result<(), AgentError> {
+fn replay(
+    folder: &RunFolder,
+    from: u64,
+    controller: &mut impl Read,
+    mut to: File,
+) -> Result<(), AgentError> {
     let mut log = File::open(folder.events()).map_err(failed("open", &folder.events()))?;
     let mut finished = false;
     while let Some(message) = frame::read_message::<ToController>(&mut log)? {
@@ -347,13 +361,12 @@ fn replay(folder: &RunFolder, from: u64, mut to: File) -> Result<(), AgentError>
     if !finished {
         return say_died(folder, to);
     }
-    wait_for_done(folder)
+    wait_for_done(folder, controller)
 }
 
 /// The controller's `Done` removes the folder; its going away does not.
-fn wait_for_done(folder: &RunFolder) -> Result<(), AgentError> {
-    let mut from = unbuffered_stdin()?;
-    while let Some(message) = frame::read_message::<ToAgent>(&mut from)? {
+fn wait_for_done(folder: &RunFolder, from: &mut impl Read) -> Result<(), AgentError> {
+    while let Some(message) = frame::read_message::<ToAgent>(from)? {
         if message == ToAgent::Done {
             return folder.remove().map_err(failed("remove", folder.path()));
         }

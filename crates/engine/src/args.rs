@@ -5,6 +5,7 @@ use amibake_playbook::value::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::context::Failure;
+use crate::environment::variable;
 use crate::shlex;
 
 /// Arguments after templating, by canonical parameter name, defaults filled in.
@@ -29,6 +30,7 @@ impl Args {
         let mut args = Map::new();
         for param in spec.params {
             let value = given.get(param.name).cloned();
+            let value = value.or_else(|| said_by(environment, param.name));
             if let Some(value) = value.or_else(|| param.default.map(default_value)) {
                 let value = coerce(param, value, environment)?;
                 args.insert(param.name.to_owned(), value);
@@ -113,6 +115,14 @@ impl Args {
     #[must_use]
     pub fn all(&self) -> &Map<String, Json> {
         &self.0
+    }
+}
+
+/// Returns a parameter that the environment gives where the task does not.
+fn said_by(environment: &[(String, String)], param: &str) -> Option<Json> {
+    match param {
+        "unsafe_writes" => variable("ANSIBLE_UNSAFE_WRITES", environment).map(Json::from),
+        _ => None,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::attrs::{self, Mode};
 use crate::by_descriptor::copy_xattrs;
 use crate::context::Failure;
 use crate::place::{self, Place};
+use crate::replaced;
 use crate::shlex;
 use crate::source::Source;
 
@@ -69,12 +70,20 @@ pub(crate) fn replace(
     let written = content.write_to(new.as_file_mut());
     written.map_err(|e| failed("write", dest, &e))?;
     let set = set_attributes(new.as_file(), place, dest, how);
-    set.map_err(|e| failed("set the attributes of", dest, &e))?;
-    put_in_place(new, place, dest, content, how)
+    let old = set.map_err(|e| failed("set the attributes of", dest, &e))?;
+    let file = put_in_place(new, place, dest, content, how)?;
+    old.into_iter().for_each(replaced::let_go);
+    Ok(file)
 }
 
-/// Gives the new file the likeness of the one it replaces, or of the one it shall be like.
-fn set_attributes(new: &File, place: &Place, dest: &Path, how: &How) -> io::Result<()> {
+/// Gives the new file the likeness of the one it replaces, or of the one it shall be like. Returns the one that it
+/// replaces, held.
+fn set_attributes(
+    new: &File,
+    place: &Place,
+    dest: &Path,
+    how: &How,
+) -> io::Result<Option<OwnedFd>> {
     let old = match place.metadata() {
         Ok(there) if there.is_symlink() => held(dest).ok(),
         Ok(_) => place.hold().ok(),
@@ -85,13 +94,11 @@ fn set_attributes(new: &File, place: &Place, dest: &Path, how: &How) -> io::Resu
         (None, Some(old)) => take_likeness(old, new, true),
         (None, None) => Ok(()),
     }?;
-    match old {
-        None => {
-            let mode = how.mode.unwrap_or(0o666 & !attrs::umask());
-            new.set_permissions(Permissions::from_mode(mode))
-        }
-        Some(_) => Ok(()),
+    if old.is_none() {
+        let mode = how.mode.unwrap_or(0o666 & !attrs::umask());
+        new.set_permissions(Permissions::from_mode(mode))?;
     }
+    Ok(old)
 }
 
 /// Holds what `path` leads to.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -263,12 +264,16 @@ fn permission_bits(user: char, perms: &str, mode: u32, is_dir: bool, umask: Opti
     bits.fold(0, |all, bits| all | bits)
 }
 
-/// Returns the umask without setting it, which would race with other threads.
+/// Returns the umask without setting it, which would race with other threads. It is what the process was started with
+/// or was given before its first task.
 pub(crate) fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
-        .unwrap_or(0o022)
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("Umask:"));
+        line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+            .unwrap_or(0o022)
+    })
 }
 
 /// A user or group as given, with its number where there is one.

@@ -16,6 +16,7 @@ use crate::atomic::{self, How};
 use crate::by_descriptor::{self, Made};
 use crate::context::{Context, Failure};
 use crate::place::{FileId, Place};
+use crate::replaced::Many;
 use crate::run_command::{Command, required_bin};
 use crate::source::Source;
 
@@ -168,6 +169,7 @@ fn octal<S: serde::Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Er
 
 /// Applies `changes` in order and stops at the first that fails.
 pub fn apply(changes: &[Change], context: &mut Context<'_>) -> Result<(), Failure> {
+    let _many = Many::begin();
     let mut made = Made::default();
     changes
         .iter()

@@ -20,6 +20,7 @@ pub mod modules;
 mod open_files;
 mod openpgp;
 mod place;
+mod replaced;
 mod resolve;
 pub mod run_command;
 mod shlex;

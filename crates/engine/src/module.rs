@@ -46,8 +46,8 @@ pub trait StateModule: Sync {
     fn diff_unasked(&self, _want: &Self::Want, _now: &Self::Now) -> Json {
         Json::Null
     }
-    /// Adds to a failure of applying the plan what Ansible's module answers with it.
-    fn failed(&self, _want: &Self::Want, failure: Failure) -> Failure {
+    /// Adds to a failure of applying the plan what Ansible's module answers with it, and undoes what that would.
+    fn failed(&self, _want: &Self::Want, _now: &Self::Now, failure: Failure) -> Failure {
         failure
     }
     /// Returns sentences for the author.

@@ -3,10 +3,11 @@
 //! Everything a module runs goes through `Command`. Which program, and what its exit status means,
 //! is the module's affair.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -75,6 +76,29 @@ pub fn cancel() {
         // It may have ended by itself in this moment.
         let _ = killpg(Pid::from_raw(*group), Signal::SIGKILL);
     }
+}
+
+/// Runs commands at the same time, each to its end; nothing of them is streamed.
+pub(crate) fn together<const N: usize>(
+    commands: &[Command; N],
+    context: &Context<'_>,
+) -> [Result<Ran, RunError>; N] {
+    let (environment, facts) = (&context.environment, context.facts);
+    std::thread::scope(|scope| {
+        let running = commands.each_ref().map(|command| {
+            scope.spawn(move || {
+                command.run(&mut Context {
+                    check: false,
+                    diff: false,
+                    environment: environment.clone(),
+                    sources: BTreeMap::new(),
+                    facts,
+                    output: &mut |_, _| {},
+                })
+            })
+        });
+        running.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 /// Returns where `name` is: on the `PATH` of `context`, then in the directories for administrators.

@@ -1,54 +1,18 @@
 //! Text as Python splits and expands it before a command: `shlex.split`, `expandvars`, `expanduser`.
 
+use amibake_playbook::shell::{self, Comments};
+
 use crate::environment::variable;
 use crate::users;
 
 /// Splits a command line into its words, as Python's `shlex.split`; the error is Python's.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            ' ' | '\t' | '\r' | '\n' => words.extend(word.take()),
-            '\'' => single_quoted(&mut chars, word.get_or_insert_default())?,
-            '"' => double_quoted(&mut chars, word.get_or_insert_default())?,
-            '\\' => {
-                let escaped = chars.next().ok_or("No escaped character")?;
-                word.get_or_insert_default().push(escaped);
-            }
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    words.extend(word);
-    Ok(words)
+    shell::split(text, Comments::Words)
 }
 
 /// Expands `$NAME`, `${NAME}`, then a leading `~` or `~user`; what is unknown stays.
 pub(crate) fn expand(text: &str, environment: &[(String, String)]) -> String {
     expand_user(&expand_variables(text, environment), environment)
-}
-
-fn single_quoted(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), &'static str> {
-    loop {
-        match chars.next().ok_or("No closing quotation")? {
-            '\'' => return Ok(()),
-            c => word.push(c),
-        }
-    }
-}
-
-fn double_quoted(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), &'static str> {
-    loop {
-        match chars.next().ok_or("No closing quotation")? {
-            '"' => return Ok(()),
-            '\\' => match chars.next().ok_or("No escaped character")? {
-                c @ ('"' | '\\') => word.push(c),
-                c => word.extend(['\\', c]),
-            },
-            c => word.push(c),
-        }
-    }
 }
 
 fn expand_variables(text: &str, environment: &[(String, String)]) -> String {

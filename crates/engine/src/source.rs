@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use amibake_playbook::surrogates;
+
 /// One thing to be put on the machine.
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -40,10 +42,10 @@ impl Source {
         }
     }
 
-    /// Returns `text` as a source.
+    /// Returns `text` as a source, with the bytes in it that are no UTF-8.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        Self::Bytes(Arc::from(text.as_bytes()))
+        Self::Bytes(Arc::from(&*surrogates::bytes(text)))
     }
 
     /// Returns a reader from its first byte; directories and links are empty.

@@ -105,6 +105,13 @@ impl Workers {
         self.alive.clear();
     }
 
+    /// Ends the workers of `user`, but not the one of a task that is about to run as `who`.
+    pub fn leave(&mut self, user: &str, who: &Identity) {
+        let who = (who.user.as_ref().unwrap_or(&self.login_user), who.method);
+        self.alive
+            .retain(|(name, method), _| name != user || (name, *method) == who);
+    }
+
     /// Returns whether tasks of `user` need no other process.
     #[must_use]
     pub fn is_here(&self, user: &str) -> bool {
@@ -280,13 +287,14 @@ impl Worker {
             true => None,
             false => Some(context.facts.clone()),
         };
+        let new = facts.clone();
         let (request, files) = Request::of(module, args, context, facts, limit)?;
         // It ends its programs itself; one that cannot is ended by us.
         self.socket
             .set_read_timeout(limit.map(|limit| limit + GRACE))?;
         wire::send(&self.socket, &request)?;
         wire::send_files(&self.socket, &files)?;
-        self.facts_sent = Some(context.facts.clone());
+        self.facts_sent = new.or(self.facts_sent.take());
         loop {
             match wire::receive::<Reply>(&self.socket)? {
                 Some(Reply::Output { stream, line }) => (context.output)(stream, &line),

@@ -84,6 +84,7 @@ fn lookups() -> String {
     for name in names {
         let by = match exec::lookup_is_answered_by(name) {
             Some(exec::Side::Target) => "the target, from the playbook's files and variables",
+            Some(exec::Side::Network) => "the target, which asks the server",
             Some(exec::Side::Controller) => "the controller, if the playbook has it there",
             None => "nobody: what certainly reaches it is refused, and a task with it fails",
         };

@@ -118,8 +118,14 @@ impl Files for Disk {
         let Ok(real) = at.canonicalize() else {
             return Some(target);
         };
-        let folder = at.parent().and_then(|folder| folder.canonicalize().ok());
-        folder.filter(|f| f.starts_with(&real)).map(|_| target)
+        // A folder that it is in, also by way of another link.
+        let mut folders = at.ancestors().skip(1);
+        let is_around = |folder: &Path| {
+            folder
+                .canonicalize()
+                .is_ok_and(|folder| folder.starts_with(&real))
+        };
+        folders.any(is_around).then_some(target)
     }
 
     fn real(&self, path: &Path) -> PathBuf {
@@ -223,6 +229,13 @@ pub(crate) mod tests {
         assert_eq!(here.link(&at("good")), None);
         assert_eq!(here.link(&at("gone")).as_deref(), Some("nowhere"));
         assert_eq!(here.link(&at("round")).as_deref(), Some("."));
+        for (folder, link, target) in [("a", "away", "../b"), ("b", "back", "../a")] {
+            std::fs::create_dir(at(folder)).unwrap();
+            std::os::unix::fs::symlink(target, at(folder).join(link)).unwrap();
+        }
+        assert_eq!(here.link(&at("a/away")), None);
+        assert_eq!(here.link(&at("a/away/back")).as_deref(), Some("../a"));
+        assert_eq!(here.link(&at("b/back")), None);
         let bundle = Disk::below(folder.path());
         assert_eq!(bundle.link(Path::new("/good")).as_deref(), Some("file"));
         assert!(!bundle.is_file(Path::new("/good")));

@@ -20,6 +20,7 @@ pub mod pyre;
 pub mod reads;
 pub mod scram;
 pub mod shell;
+pub mod surrogates;
 pub mod syntax;
 pub mod tags;
 pub mod template;

@@ -3,14 +3,18 @@
 //! Patterns are translated, not reinterpreted: what means the same in both stays as it is. Texts
 //! are bytes; a `str` pattern is Unicode, a `bytes` pattern ([`Flags::bytes`]) matches any byte.
 
+mod beginning;
 mod refusal;
 
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::ops::Range;
 use std::str::Chars;
+use std::sync::OnceLock;
 
 use fancy_regex::{BytesMode, RegexBuilder};
+
+use beginning::Beginning;
 
 /// What `re.compile` takes besides the pattern. Inline flags (`(?im)`) add to them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,8 +51,12 @@ pub enum ReError {
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub struct Regex {
-    inner: fancy_regex::Regex,
-    multiline: bool,
+    pattern: String,
+    flags: Flags,
+    /// What decides whether a text has a match, where that takes no program.
+    beginning: Option<Beginning>,
+    /// Compiled when it is wanted, if there is a beginning; that is refused by nobody.
+    program: OnceLock<fancy_regex::Regex>,
 }
 
 /// Where the groups of one match lie; group 0 is the whole match.
@@ -79,42 +87,45 @@ impl Captures {
 impl Regex {
     /// Compiles `pattern` as `re.compile(pattern, flags)` does.
     pub fn new(pattern: &str, flags: Flags) -> Result<Self, ReError> {
-        let (translated, flags) = translate(pattern, flags);
-        let mode = if flags.bytes {
-            BytesMode::Ascii
-        } else {
-            BytesMode::UnicodeBytes
+        let regex = Self {
+            pattern: pattern.to_owned(),
+            flags,
+            beginning: Beginning::read(pattern, flags),
+            program: OnceLock::new(),
         };
-        let inner = RegexBuilder::new(&translated)
-            .case_insensitive(flags.ignore_case)
-            .multi_line(flags.multiline)
-            .dot_matches_new_line(flags.dot_all)
-            .verbose_mode(flags.verbose)
-            .bytes_mode(mode)
-            .build()
-            .map_err(|e| ReError::Pattern {
-                reason: refusal::python_says(pattern).unwrap_or_else(|| e.to_string()),
-            })?;
-        Ok(Self {
-            inner,
-            multiline: flags.multiline,
-        })
+        if regex.beginning.is_none() {
+            regex.program()?;
+        }
+        Ok(regex)
+    }
+
+    fn program(&self) -> Result<&fancy_regex::Regex, ReError> {
+        if let Some(program) = self.program.get() {
+            return Ok(program);
+        }
+        let program = compile(&self.pattern, self.flags)?;
+        Ok(self.program.get_or_init(|| program))
     }
 
     /// Returns whether the pattern was compiled with `re.M`, by flag or inline.
     #[must_use]
     pub fn is_multiline(&self) -> bool {
-        self.multiline
+        let mut flags = self.flags;
+        leading_flags(&self.pattern, &mut flags);
+        flags.multiline
     }
 
     /// Returns the names of the groups by index; unnamed ones are `None`.
     pub fn group_names(&self) -> impl Iterator<Item = Option<&str>> {
-        self.inner.capture_names()
+        let program = self.program().ok();
+        program
+            .into_iter()
+            .flat_map(fancy_regex::Regex::capture_names)
     }
 
     /// Finds the first match at or after byte `from`: `pattern.search(text, from)`.
     pub fn search(&self, text: &[u8], from: usize) -> Result<Option<Captures>, ReError> {
-        let found = self.inner.captures_from_pos(text, from);
+        let found = self.program()?.captures_from_pos(text, from);
         let found = found.map_err(|_| ReError::TooManySteps)?;
         Ok(found.map(|groups| {
             let ranges = (0..groups.len()).map(|i| groups.get(i).map(|m| m.range()));
@@ -124,7 +135,11 @@ impl Regex {
 
     /// Returns whether `text` has a match anywhere.
     pub fn is_match(&self, text: &[u8]) -> Result<bool, ReError> {
-        Ok(self.search(text, 0)?.is_some())
+        if let Some(beginning) = &self.beginning {
+            return Ok(beginning.matches(text));
+        }
+        let matches = self.program()?.is_match(text);
+        matches.map_err(|_| ReError::TooManySteps)
     }
 
     /// Finds all matches as `finditer` does, empty ones right after others included.
@@ -182,6 +197,25 @@ impl Regex {
         Template::parse(template, self)?.expand(groups, text, &mut out);
         Ok(out)
     }
+}
+
+fn compile(pattern: &str, flags: Flags) -> Result<fancy_regex::Regex, ReError> {
+    let (translated, flags) = translate(pattern, flags);
+    let mode = if flags.bytes {
+        BytesMode::Ascii
+    } else {
+        BytesMode::UnicodeBytes
+    };
+    RegexBuilder::new(&translated)
+        .case_insensitive(flags.ignore_case)
+        .multi_line(flags.multiline)
+        .dot_matches_new_line(flags.dot_all)
+        .verbose_mode(flags.verbose)
+        .bytes_mode(mode)
+        .build()
+        .map_err(|e| ReError::Pattern {
+            reason: refusal::python_says(pattern).unwrap_or_else(|| e.to_string()),
+        })
 }
 
 /// Returns the byte after the UTF-8 character (or stray byte) at `at`.

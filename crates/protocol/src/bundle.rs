@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -203,12 +203,17 @@ pub fn unpack(items: &[Item], contents: &Path, prefix: &Path) -> Result<(), Bund
             *uses.entry(hash).or_default() += 1;
         }
     }
+    let mut made = PathBuf::new(); // the folder that was made last: most files lie beside the one before
     for item in items {
         let at = below(prefix, &item.path);
         let failed = |source| BundleError::Io {
             path: item.path.clone(),
             source,
         };
+        if let Some(parent) = at.parent().filter(|parent| *parent != made) {
+            folder(parent).map_err(failed)?;
+            made = parent.to_path_buf();
+        }
         match &item.kind {
             ItemKind::Folder => folder(&at).map_err(failed)?,
             ItemKind::File { hash, .. } => {
@@ -222,7 +227,7 @@ pub fn unpack(items: &[Item], contents: &Path, prefix: &Path) -> Result<(), Bund
                 let mode = Permissions::from_mode(item.mode & 0o777);
                 std::fs::set_permissions(&at, mode).map_err(failed)?;
             }
-            ItemKind::Link { target } => link(&at, target).map_err(failed)?,
+            ItemKind::Link { target } => symlink(target, &at).map_err(failed)?,
             ItemKind::Large { size } => {
                 let to = create(&at).map_err(failed)?;
                 to.set_len(*size)
@@ -246,29 +251,16 @@ fn place(content: &Path, at: &Path, last: bool) -> io::Result<()> {
         let mut to = create(at)?;
         return io::copy(&mut File::open(content)?, &mut to).map(drop);
     }
-    if let Some(parent) = at.parent() {
-        folder(parent)?;
-    }
     std::fs::hard_link(content, at)?;
     std::fs::remove_file(content)
 }
 
 fn create(at: &Path) -> io::Result<File> {
-    if let Some(parent) = at.parent() {
-        folder(parent)?;
-    }
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(at)
-}
-
-fn link(at: &Path, target: &str) -> io::Result<()> {
-    if let Some(parent) = at.parent() {
-        folder(parent)?;
-    }
-    std::os::unix::fs::symlink(target, at)
 }
 
 fn folder(at: &Path) -> io::Result<()> {

@@ -140,11 +140,15 @@ impl Frame {
 
 /// Returns `message` as the bytes of a frame.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
-    let body = serde_json::to_vec(message).map_err(FrameError::BadMessage)?;
-    if body.len() > MAX_BODY_BYTES {
-        return Err(FrameError::TooLong { bytes: body.len() });
+    let mut frame = vec![0; HEADER_BYTES];
+    serde_json::to_writer(&mut frame, message).map_err(FrameError::BadMessage)?;
+    let len = frame.len() - HEADER_BYTES;
+    if len > MAX_BODY_BYTES {
+        return Err(FrameError::TooLong { bytes: len });
     }
-    Ok(assemble_bytes(Kind::Message, &body))
+    let kind = Kind::Message;
+    frame[..HEADER_BYTES].copy_from_slice(&Header { kind, len }.bytes());
+    Ok(frame)
 }
 
 /// Returns part of a content as the bytes of a frame; at most [`BLOB_BYTES`] are meant.

@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use serde_json::{Map, Value as Json};
 use sha1::{Digest as _, Sha1};
 
 use super::AskPolicy;
+use crate::private_file;
 
 /// How long another process may hold the lock, as Ansible waits.
 const WAITS: [Duration; 3] = [
@@ -180,9 +181,7 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    let mut options = OpenOptions::new();
-    let made = options.write(true).create_new(true).mode(0o600).open(&new);
-    let written = made.and_then(|mut file| {
+    let written = private_file::create_new(&new).and_then(|mut file| {
         file.write_all(content.as_bytes())?;
         fs::rename(&new, &path)
     });

@@ -1,5 +1,7 @@
 //! Finds the lookups in a text as its author wrote them.
 
+use std::collections::BTreeSet;
+
 use amibake_playbook::names::bare;
 
 /// A lookup as the author wrote it.
@@ -118,4 +120,25 @@ fn string(text: &str) -> Option<(&str, &str)> {
     let (inner, after) = text[1..].split_once(quote)?;
     let inner = inner.strip_suffix('\\').unwrap_or(inner);
     (!inner.contains('\\')).then_some((inner, after))
+}
+
+/// The environment variables that a text reads.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Environment<'t> {
+    /// Those that it names.
+    pub(crate) literal: BTreeSet<&'t str>,
+    /// Whether it computes the names of others.
+    pub(crate) computed: bool,
+}
+
+/// Returns what the `env` lookups of a text read.
+pub(crate) fn environment(text: &str) -> Environment<'_> {
+    let mut environment = Environment::default();
+    for lookup in written(text).filter(|lookup| lookup.plugin == "env") {
+        match lookup.literal {
+            Some(names) => environment.literal.extend(names),
+            None => environment.computed = true,
+        }
+    }
+    environment
 }

@@ -90,6 +90,9 @@ pub(super) fn inventory(
     } else {
         Inventory::of(target.host.iter().map(|host| parse_address(host).1), files)
     };
+    if target.local || !inventory.names(LOCALHOST) {
+        inventory.add_controller();
+    }
     inventory
         .add_vars_of(folder_of(playbook))
         .map_err(Failure::usage)?;

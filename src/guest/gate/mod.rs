@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::check::{Check, Class};
 use crate::manifest::{Gate, GateLevel, Waiver};
 
-/// As many findings of one check are told; the rest is counted.
+/// As many findings of one check and outcome are told; the rest is counted.
 const TOLD: usize = 20;
 
 /// Something that was found.
@@ -79,7 +79,7 @@ fn told(line: &str) -> Option<Finding> {
 }
 
 /// What a finding led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
     Failed,
@@ -123,22 +123,28 @@ impl GateRecord {
     /// Says that both halves have passed; returns the waivers that met nothing.
     pub(crate) fn close(&mut self, gate: &Gate) -> &[Waiver] {
         self.passed = true;
-        let met = |waiver: &&Waiver| {
-            let mut waived = self
-                .findings
-                .iter()
-                .filter(|f| f.outcome == Outcome::Waived);
-            waived.any(|f| f.finding.check == waiver.check)
-        };
+        let met = |waiver: &&Waiver| self.findings.iter().any(|f| waiver.accepts(&f.finding));
         self.unused_waivers = gate.waive.iter().filter(|w| !met(w)).cloned().collect();
         &self.unused_waivers
+    }
+}
+
+impl Waiver {
+    /// One with a path accepts no finding that is about no file.
+    fn accepts(&self, finding: &Finding) -> bool {
+        let fits = match (&self.path, &finding.path) {
+            (None, _) => true,
+            (Some(glob), Some(path)) => glob.fits(path),
+            (Some(_), None) => false,
+        };
+        self.check == finding.check && fits
     }
 }
 
 fn judge(gate: &Gate, findings: Vec<Finding>) -> Vec<Judged> {
     let judged = findings.into_iter().map(|finding| {
         let check = finding.check;
-        let waiver = gate.waive.iter().find(|waiver| waiver.check == check);
+        let waiver = gate.waive.iter().find(|waiver| waiver.accepts(&finding));
         let outcome = match (waiver, check.class(), gate.level) {
             (Some(_), _, _) => Outcome::Waived,
             (None, Class::Login | Class::Residue, _)
@@ -165,14 +171,14 @@ pub(crate) struct Verdict {
 impl Verdict {
     fn of(judged: &[Judged]) -> Self {
         let mut verdict = Self::default();
-        let mut seen: BTreeMap<Check, usize> = BTreeMap::new();
+        let mut seen: BTreeMap<(Check, Outcome), usize> = BTreeMap::new();
         for Judged {
             finding,
             outcome,
             reason,
         } in judged
         {
-            let seen = seen.entry(finding.check).or_default();
+            let seen = seen.entry((finding.check, *outcome)).or_default();
             *seen += 1;
             if *seen > TOLD {
                 continue;
@@ -184,12 +190,12 @@ impl Verdict {
                 Outcome::Warned | Outcome::Waived => verdict.warnings.push(told),
             }
         }
-        for (check, seen) in seen.into_iter().filter(|(_, seen)| *seen > TOLD) {
-            let outcome = judged.iter().find(|j| j.finding.check == check);
+        for ((check, outcome), seen) in seen.into_iter().filter(|(_, seen)| *seen > TOLD) {
             let more = format!("{check}: and {} more", seen - TOLD);
-            match outcome.map(|j| j.outcome) {
-                Some(Outcome::Failed) => verdict.failures.push(more),
-                _ => verdict.warnings.push(more),
+            match outcome {
+                Outcome::Failed => verdict.failures.push(more),
+                Outcome::Warned => verdict.warnings.push(more),
+                Outcome::Waived => verdict.warnings.push(format!("{more} (waived)")),
             }
         }
         verdict
@@ -199,11 +205,13 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::PathGlob;
     use amibake_playbook::diagnostic::Span;
 
     fn gate(level: GateLevel, waive: &[(Check, &str)]) -> Gate {
         let waiver = |(check, reason): &(Check, &str)| Waiver {
             check: *check,
+            path: None,
             reason: (*reason).to_owned(),
             span: Span::whole("/m/web.yaml"),
         };
@@ -260,6 +268,63 @@ mod tests {
             assert_eq!(json["findings"][0]["reason"], "of the test CA");
             assert_eq!(json["findings"][0]["line"], 1);
             assert_eq!(json["unused_waivers"][0]["check"], "clock");
+        }
+    }
+
+    #[test]
+    fn a_waiver_of_a_path_lets_that_path_pass_alone() {
+        let said = "finding\tprivate-key\t1\t/opt/app/test.pem\ta private key\n\
+                    finding\tprivate-key\t1\t/root/.ssh/id_rsa\ta private key\n\
+                    finding\tfailed-unit\t\t\tunit x has failed";
+        let gate = gate_of(&[
+            ("private-key", "/opt/**"),
+            ("private-key", "/srv/**"),
+            ("failed-unit", "/**"),
+        ]);
+        let mut record = GateRecord::default();
+        let verdict = record.take(&gate, findings(said).collect());
+        assert_eq!(
+            verdict.failures,
+            [KEY, UNIT],
+            "what is about no file has no path that could fit"
+        );
+        assert_eq!(
+            verdict.warnings,
+            ["private-key: /opt/app/test.pem:1: a private key (waived: it is known)"]
+        );
+        let unused = record.close(&gate).iter().map(|w| w.path.as_ref().unwrap());
+        let unused: Vec<String> = unused.map(ToString::to_string).collect();
+        assert_eq!(unused, ["/srv/**", "/**"]);
+        let json = serde_json::to_value(&record).unwrap();
+        assert_eq!(json["unused_waivers"][0]["path"], "/srv/**");
+    }
+
+    /// Were they counted together, the key at the end would be one of the "more" that are accepted.
+    #[test]
+    fn many_waived_findings_hide_none_that_is_not() {
+        let key = |path: String| Finding::new(Check::PrivateKey, "a private key").at(&path);
+        let many = (0..100).map(|n| key(format!("/opt/{n}.pem")));
+        let found = many.chain([key("/root/.ssh/id_rsa".to_owned())]);
+        let gate = gate_of(&[("private-key", "/opt/*")]);
+        let verdict = GateRecord::default().take(&gate, found.collect());
+        assert_eq!(
+            verdict.failures,
+            ["private-key: /root/.ssh/id_rsa: a private key"]
+        );
+        assert_eq!(verdict.warnings.len(), TOLD + 1);
+        assert_eq!(verdict.warnings[TOLD], "private-key: and 80 more (waived)");
+    }
+
+    fn gate_of(waive: &[(&str, &str)]) -> Gate {
+        let waiver = |(check, path): &(&str, &str)| Waiver {
+            check: Check::named(check).unwrap(),
+            path: Some(PathGlob::new(path).unwrap()),
+            reason: "it is known".to_owned(),
+            span: Span::whole("/m/web.yaml"),
+        };
+        Gate {
+            level: GateLevel::Strict,
+            waive: waive.iter().map(waiver).collect(),
         }
     }
 

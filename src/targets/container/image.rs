@@ -1,8 +1,7 @@
 //! A container's image: the root as a tarball, and a result file beside it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
@@ -11,12 +10,12 @@ use super::super::TargetError;
 use super::host::{make_folder, run};
 use crate::guest::gate::GateRecord;
 use crate::plan::BakePlan;
+use crate::private_file;
 
 /// Packs a stopped machine's root, for root alone to read: password hashes and keys are in it.
 pub(super) async fn pack(root: &Path, tarball: &Path) -> Result<(), TargetError> {
     make_folder(tarball.parent().unwrap_or(Path::new("/")))?;
-    let mut file = OpenOptions::new();
-    let made = file.write(true).create_new(true).mode(0o600).open(tarball);
+    let made = private_file::create_new(tarball);
     made.map_err(|e| TargetError::new(format!("could not make {}", tarball.display())).because(e))?;
     let (root, tarball) = (root.display().to_string(), tarball.display().to_string());
     let kept = [

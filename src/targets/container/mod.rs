@@ -17,7 +17,7 @@ mod root;
 mod seed;
 mod undo;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Base, Candidate, Finished, Keys, Machine, PhaseContext, Role, Target, TargetError, tail,
+    Base, Candidate, Finished, Keys, Machine, PhaseContext, Published, Role, Target, TargetError,
+    tail,
 };
 use crate::guest::gate::GateRecord;
 use crate::guest::prepare::arm_timer;
@@ -134,7 +135,7 @@ impl Container {
 
 #[async_trait]
 impl Target for Container {
-    async fn resolve(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+    async fn source(&self, plan: &BakePlan, _cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         host::check(plan.arch)?;
         self.image_of(plan)?;
         Ok(root::recipe(plan)?.base(plan.arch))
@@ -264,7 +265,7 @@ impl Target for Container {
         candidate: &Candidate,
         gate: &GateRecord,
         cx: &PhaseContext<'_>,
-    ) -> Result<Finished, TargetError> {
+    ) -> Result<Published, TargetError> {
         let path = self.image_of(plan)?;
         for made in [path.clone(), image::result_path(&path)] {
             cx.ledger
@@ -273,10 +274,12 @@ impl Target for Container {
         let root = self.lowers(&candidate.base)?.pop().unwrap_or_default();
         let base = root.file_name().unwrap_or_default().to_string_lossy();
         image::publish(plan, gate, &base, Path::new(&candidate.id), &path)?;
-        Ok(Finished {
+        let finished = Finished {
             id: path.display().to_string(),
             name: plan.image.name.clone(),
-        })
+            copies: BTreeMap::new(),
+        };
+        Ok(finished.into())
     }
 
     async fn renew(&self, _plan: &BakePlan, _lifetime: Duration) -> Result<(), TargetError> {

@@ -106,6 +106,8 @@ impl Boot {
                 "--link-journal=no",
             ])
             .args(["--resolv-conf=off", "--console=read-only"])
+            // For its own firewall: the network namespace below is the machine's alone.
+            .arg("--capability=CAP_NET_ADMIN")
             .arg("--setenv=TERM=dumb")
             .arg(format!("--machine={}", host::machine_name(&self.name)))
             .arg(format!("--directory={}", self.merged.display()))
@@ -121,6 +123,11 @@ impl Boot {
                 "--bind-ro={}:{}",
                 self.folder.join("seed").display(),
                 seed::PLACE
+            ))
+            .arg(format!(
+                "--bind-ro={}:{}",
+                self.folder.join("seed").join(seed::UNMANAGED.0).display(),
+                seed::UNMANAGED.1
             ))
             // For its systemd, as on a kernel's command line: the console has the journal too.
             .arg("systemd.journald.forward_to_console=1")

@@ -104,10 +104,10 @@ impl Recipe {
                 suite: ubuntu_code_name(release),
             }),
             Source::Image { location, checksum } => tarball(plan, location, checksum.as_deref()),
-            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) => Err(TargetError::manifest(
-                "the container target cannot start from an AMI",
-            )
-            .with_hint("say `targets: {container: {source: {debian: bookworm}}}`")),
+            Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) | Source::Manifest(_) => Err(
+                TargetError::manifest("the container target cannot start from an AMI")
+                    .with_hint("say `targets: {container: {source: {debian: bookworm}}}`"),
+            ),
         }
     }
 

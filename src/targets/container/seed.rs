@@ -12,12 +12,19 @@ use crate::plan::BakePlan;
 /// Where cloud-init finds it.
 pub(super) const PLACE: &str = "/var/lib/cloud/seed/nocloud";
 
+/// What keeps systemd-networkd from an interface that is configured from outside: a root that was made elsewhere may ask for
+/// DHCP. A file of this name beside the seed, and its place.
+pub(super) const UNMANAGED: (&str, &str) = (
+    "unmanaged.network",
+    "/run/systemd/network/00-amibake.network",
+);
+
 /// Returns the user that images of this kind have: `debian`, `ubuntu`.
 pub(super) fn usual_user(plan: &BakePlan, lowers: &[PathBuf]) -> String {
     let named = match &plan.source {
         Source::Ubuntu(_) => Some("ubuntu".to_owned()),
         Source::Debian(_) => Some("debian".to_owned()),
-        Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) => None,
+        Source::Ami(_) | Source::Ssm(_) | Source::Filter(_) | Source::Manifest(_) => None,
         Source::Image { .. } => lowers.last().and_then(|root| distribution(root)),
     };
     named.unwrap_or_else(|| "amibake".to_owned())
@@ -69,7 +76,13 @@ pub(super) fn write(
                 format!("#cloud-config\n{user_data}\n"),
             )
         })
-        .and_then(|()| std::fs::write(folder.join("meta-data"), format!("{meta_data}\n")));
+        .and_then(|()| std::fs::write(folder.join("meta-data"), format!("{meta_data}\n")))
+        .and_then(|()| {
+            std::fs::write(
+                folder.join(UNMANAGED.0),
+                "[Match]\nName=eth0\n[Link]\nUnmanaged=yes\n",
+            )
+        });
     written
         .map_err(|e| TargetError::new(format!("could not write {}", folder.display())).because(e))
 }

@@ -4,11 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
 
+use super::http::Trust;
 use crate::clock;
 use crate::targets::TargetError;
 
@@ -32,6 +32,8 @@ const LONGEST_BYTES: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Echo {
     url: String,
+    /// Whose certificates it may have.
+    pub(super) trust: Trust,
 }
 
 /// Why the service's answer is of no use.
@@ -60,6 +62,7 @@ impl Echo {
         let named = std::env::var(VARIABLE).ok().filter(|url| !url.is_empty());
         Self {
             url: named.unwrap_or_else(|| SERVICE.to_owned()),
+            trust: Trust::default(),
         }
     }
 
@@ -94,12 +97,9 @@ impl Echo {
             return Err(EchoError::Url { url: url() });
         }
         let request = HttpRequest::get(&self.url).map_err(|_| EchoError::Url { url: url() })?;
-        let connector = Connector::builder()
-            .tls_provider(tls::Provider::Rustls(
-                tls::rustls_provider::CryptoMode::Ring,
-            ))
-            .build();
-        let response = connector
+        let response = self
+            .trust
+            .connector()
             .call(request)
             .await
             .map_err(|source| EchoError::Unreachable {
@@ -191,7 +191,10 @@ mod tests {
                 std::mem::forget(stream);
             }
         });
-        Echo { url }
+        Echo {
+            url,
+            trust: Trust::default(),
+        }
     }
 
     fn ok(body: &str) -> String {
@@ -258,6 +261,7 @@ mod tests {
         ] {
             let echo = Echo {
                 url: url.to_owned(),
+                trust: Trust::default(),
             };
             let error = echo.public_address().await.unwrap_err();
             assert!(error.hint().unwrap().contains("builder.ingress_cidrs"));

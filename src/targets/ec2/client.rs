@@ -11,21 +11,28 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::config::retry::RetryPartition;
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::RequestId;
-use aws_smithy_http_client::{Builder, tls};
+use aws_sdk_ec2::types::Image;
+use aws_smithy_runtime_api::client::http::HttpClient;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use time::OffsetDateTime;
 
+use super::answered_at::AnsweredAt;
 use super::caller::Echo;
 use super::error::Ec2Error;
+use super::http::Trust;
 use super::ladder::{Climbed, Network};
+use super::mfa::MfaProvider;
+use super::polls::RegionalPolls;
+use super::profile::{self, Profiles};
 use super::{sdk_clock, tags};
 use crate::clock::Instant;
+use crate::identity::Content;
 use crate::ledger::DebtId;
 use crate::run::{RunId, rfc3339};
 use crate::targets::{LIFETIME, TargetError};
 
 /// How often EC2 is asked at first.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
 
 /// How long after it was made a thing may be unknown to a part of EC2.
 pub(super) const YOUNG: Duration = Duration::from_secs(60);
@@ -51,6 +58,8 @@ pub(crate) struct Ec2 {
     pub(super) credentials: Option<SharedCredentialsProvider>,
     pub(super) echo: Echo,
     pub(super) poll: Duration,
+    /// What all builds of this process wait for.
+    pub(super) polls: RegionalPolls,
     pub(super) state: Arc<Mutex<State>>,
     pub(super) config: SdkConfig,
     /// Other regions, as far as something was owed there.
@@ -63,6 +72,8 @@ pub(super) struct State {
     /// When the bake must be over, if there is one.
     pub(super) until: Option<Instant>,
     pub(super) stage: Stage,
+    /// What the bake starts from, until it is checked.
+    pub(super) source: Option<Image>,
     pub(super) network: Option<Network>,
     pub(super) group_id: Option<String>,
     /// Who may reach the port of that group.
@@ -70,6 +81,10 @@ pub(super) struct State {
     pub(super) keeps_first_image: bool,
     /// The candidate's debt, which publishing pays.
     pub(super) candidate: Option<DebtId>,
+    /// Debts of what is about to be the image, or a copy of it: paid for nothing once it is released.
+    pub(super) product: Vec<DebtId>,
+    /// What stays of a build that ends before all is published, and how that goes on.
+    pub(super) stays: Option<String>,
     /// When EC2 answered with an id.
     pub(super) born: HashMap<String, Instant>,
     /// What could not be removed: who waits for it waits in vain.
@@ -78,6 +93,12 @@ pub(super) struct State {
     pub(super) climbed: Climbed,
     /// What is about to be released, or was.
     pub(super) released: Option<Released>,
+    /// What the image is made of, once its source is known.
+    pub(super) content: Option<Content>,
+    /// What keeps others from making the same image.
+    pub(super) lock: Option<Lock>,
+    /// The image that made way for this one.
+    pub(super) replaced: Option<Replaced>,
 }
 
 /// Who uses it, and how far that is: what a call that gets no answer is worth.
@@ -104,6 +125,23 @@ impl State {
     }
 }
 
+/// A lock that a run holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lock {
+    pub(super) id: String,
+    pub(super) run: RunId,
+}
+
+/// An image that made way, until the one that has its name is released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replaced {
+    /// `ami-0abc12`, by which it was known.
+    pub(super) old: String,
+    /// The image that it is registered again from.
+    pub(super) spare: String,
+    pub(super) debt: DebtId,
+}
+
 /// What a bake releases, so that this can be taken back.
 #[derive(Debug, Clone)]
 pub(super) struct Released {
@@ -123,13 +161,8 @@ pub(super) enum Holder {
     Image,
 }
 
-/// Returns what holds for every conversation with AWS.
-pub(crate) fn settings() -> ConfigLoader {
-    let http = Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
+/// Returns what holds for every conversation with AWS but for how it is reached.
+pub(crate) fn settings(http: impl HttpClient + 'static) -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .sleep_impl(sdk_clock::SdkSleep)
@@ -144,11 +177,27 @@ pub(crate) fn settings() -> ConfigLoader {
 impl Ec2 {
     /// Returns EC2 in `region`, or in the one that environment and profile name. Calls nothing.
     pub(crate) async fn new(region: Option<&str>) -> Result<Self, TargetError> {
-        let mut settings = settings();
-        if let Some(region) = region {
-            settings = settings.region(Region::new(region.to_owned()));
+        let profiles = Profiles::load().await?;
+        let trust = Trust::load(profiles.get("ca_bundle"))?;
+        let http = trust.client()?;
+        let here = || {
+            let settings = settings(http.clone());
+            match region {
+                Some(region) => settings.region(Region::new(region.to_owned())),
+                None => settings,
+            }
+        };
+        let mut settings = here();
+        if let Some(chain) = profiles
+            .mfa_chain()?
+            .filter(|_| !profile::has_keys_of_its_own())
+        {
+            let asking = MfaProvider::new(chain, here().no_credentials().load().await);
+            settings = settings.credentials_provider(asking);
         }
-        Self::with(settings).await
+        let mut ec2 = Self::with(settings).await?;
+        ec2.echo.trust = trust;
+        Ok(ec2)
     }
 
     /// Returns EC2 as `settings` say, with what they leave open from environment and profile.
@@ -156,7 +205,7 @@ impl Ec2 {
         let config = settings.load().await;
         let region = config.region().cloned().ok_or_else(|| {
             TargetError::manifest("no AWS region")
-                .with_hint("set builder.region, AWS_REGION, or a region in the profile")
+                .with_hint("set builder.region, AWS_REGION, or a region in the profile; some commands have --region")
         })?;
         refuse_zone(region.as_ref())?;
         Ok(Self::by(config, &region))
@@ -176,6 +225,7 @@ impl Ec2 {
             credentials: config.credentials_provider(),
             echo: Echo::from_environment(),
             poll: POLL,
+            polls: RegionalPolls::default(),
             state: Arc::default(),
             elsewhere: Arc::default(),
             config,
@@ -194,13 +244,64 @@ impl Ec2 {
             .unwrap_or_else(PoisonError::into_inner);
         let there = elsewhere.entry(region.to_string()).or_insert_with(|| {
             let config = self.config.to_builder().region(region.clone()).build();
-            Self {
-                echo: self.echo.clone(),
-                poll: self.poll,
-                ..Self::by(config, &region)
-            }
+            self.sharing(config, &region)
         });
         there.clone()
+    }
+
+    /// Returns what time it is at AWS, if it says so. Nobody needs a permission to ask.
+    pub(crate) async fn time_there(&self) -> Option<OffsetDateTime> {
+        let now = AnsweredAt::default();
+        let asked = self.sts.get_caller_identity().customize();
+        // A refusal has its date too.
+        let _answer = asked.interceptor(now.clone()).send().await;
+        OffsetDateTime::from_unix_timestamp(now.moment()?).ok()
+    }
+
+    /// Returns how AWS is reached here, for clients of other services.
+    #[cfg(feature = "stack")]
+    pub(crate) fn sdk_config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    #[cfg(feature = "stack")]
+    pub(crate) fn region_name(&self) -> &str {
+        &self.region
+    }
+
+    /// Returns KMS in this region.
+    pub(super) fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config)
+    }
+
+    /// Returns IAM, which is one for all regions.
+    pub(super) fn iam(&self) -> aws_sdk_iam::Client {
+        aws_sdk_iam::Client::new(&self.config)
+    }
+
+    /// Returns the value of one of EC2's quotas in this region.
+    pub(super) async fn quota_value(&self, code: &str) -> Result<f64, Ec2Error> {
+        let quotas = aws_sdk_servicequotas::Client::new(&self.config);
+        let request = quotas.get_service_quota().service_code("ec2");
+        let answer = request.quota_code(code).send().await;
+        let answer = answer.map_err(|e| Ec2Error::from_sdk("GetServiceQuota", &self.region, e))?;
+        Ok(answer.quota.and_then(|q| q.value).unwrap_or_default())
+    }
+
+    /// Returns EC2 for another bake of this process, which knows nothing of this one: they share
+    /// credentials, connections, and what they wait for.
+    pub(crate) fn for_bake(&self) -> Self {
+        let region = Region::new(self.region.clone());
+        self.sharing(self.config.clone(), &region)
+    }
+
+    fn sharing(&self, config: SdkConfig, region: &Region) -> Self {
+        Self {
+            echo: self.echo.clone(),
+            poll: self.poll,
+            polls: self.polls.clone(),
+            ..Self::by(config, region)
+        }
     }
 
     /// Remembers that EC2 has just made the thing with this id.
@@ -240,9 +341,19 @@ impl Ec2 {
         ids: Vec<String>,
         lifetime: Duration,
     ) -> Result<(), Ec2Error> {
+        self.mark(ids, tags::TEMPORARY, lifetime).await
+    }
+
+    /// Says what these are until they are to be removed, and when that is.
+    pub(super) async fn mark(
+        &self,
+        ids: Vec<String>,
+        state: &str,
+        lifetime: Duration,
+    ) -> Result<(), Ec2Error> {
         let expires = rfc3339(OffsetDateTime::now_utc() + lifetime);
-        let marks = [(tags::STATE, tags::TEMPORARY), (tags::EXPIRES, &*expires)];
-        self.tag(ids, &marks).await
+        self.tag(ids, &[(tags::STATE, state), (tags::EXPIRES, &*expires)])
+            .await
     }
 
     /// Returns how long what is made now may be there without being renewed: what comes late in a

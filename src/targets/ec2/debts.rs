@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Ec2;
+use super::publish::Outward;
 use crate::exit::Leftover;
 use crate::ledger::{Debt, Undo};
 use crate::run::RunId;
@@ -35,6 +36,12 @@ pub(super) enum Removal {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expected: Option<usize>,
     },
+    /// Register an image again from its spare where the name is free, and deregister the spare.
+    RestoreImage { name: String, spare: String },
+    /// Delete the run's lock of this name.
+    DeleteLock { name: String },
+    /// Take back what others may already act on.
+    Withdraw(Outward),
 }
 
 impl From<Ec2Undo> for Undo {
@@ -73,6 +80,14 @@ impl Ec2Undo {
             Removal::DeleteSecurityGroup { name } => ("security group".to_owned(), name.clone()),
             Removal::DeregisterImage { name } => ("image".to_owned(), name.clone()),
             Removal::DeleteSnapshots { .. } => ("snapshot".to_owned(), format!("of run {run}")),
+            Removal::DeleteLock { name } => ("lock".to_owned(), name.clone()),
+            Removal::RestoreImage { name, spare } => {
+                let spare = learned.first().unwrap_or(spare);
+                return format!(
+                    "spare {spare} of image {name} in {region} (which is registered again where its name is free)"
+                );
+            }
+            Removal::Withdraw(outward) => return format!("{} in {region}", outward.what()),
         };
         let named = match learned {
             [] => otherwise,
@@ -83,6 +98,13 @@ impl Ec2Undo {
 
     fn remedy(&self, learned: &[String]) -> String {
         let Self { region, run, .. } = self;
+        if let Removal::Withdraw(outward) = &self.removal {
+            let remedy = outward.remedy(region, learned);
+            return remedy.unwrap_or_else(|| command(Some(run), Some(region)));
+        }
+        if let Removal::RestoreImage { .. } = &self.removal {
+            return command(Some(run), Some(region));
+        }
         let [id] = learned else {
             // None is known, or several, for which EC2 has no one command.
             return command(Some(run), Some(region));
@@ -92,12 +114,29 @@ impl Ec2Undo {
             Removal::DeleteSecurityGroup { .. } => ("delete-security-group", "group-id"),
             Removal::DeregisterImage { .. } => ("deregister-image", "image-id"),
             Removal::DeleteSnapshots { .. } => ("delete-snapshot", "snapshot-id"),
+            Removal::DeleteLock { .. } => ("delete-launch-template", "launch-template-id"),
+            Removal::Withdraw(_) | Removal::RestoreImage { .. } => {
+                return command(Some(run), Some(region));
+            }
         };
         format!("aws ec2 {call} --region {region} --{option} {id}")
     }
 }
 
 impl Removal {
+    /// Returns what it is paid by where no id was ever learned: some have their name before the call.
+    pub(super) fn own_name(&self) -> Option<String> {
+        match self {
+            Self::Withdraw(outward) => Some(outward.what()),
+            Self::TerminateInstance { .. }
+            | Self::DeleteSecurityGroup { .. }
+            | Self::DeregisterImage { .. }
+            | Self::DeleteSnapshots { .. }
+            | Self::RestoreImage { .. }
+            | Self::DeleteLock { .. } => None,
+        }
+    }
+
     /// Returns whether both remove the same of their run.
     pub(super) fn is_for(&self, other: &Self) -> bool {
         match (self, other) {

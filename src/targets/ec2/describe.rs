@@ -1,18 +1,35 @@
 //! What EC2 lists, all pages of it. A filter says what: an unknown id is no error then, and a page
 //! may be empty although others follow.
 
-use aws_sdk_ec2::types::{
-    Filter, Image, ImageAttributeName, Instance, InstanceTypeOffering, LocationType, NetworkAcl,
-    RouteTable, SecurityGroup, Snapshot, Subnet, Vpc,
-};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use aws_sdk_ec2::types::{
+    CreateVolumePermission, Filter, Image, ImageAttributeName, Instance, InstanceType,
+    InstanceTypeInfo, InstanceTypeOffering, LaunchPermission, LaunchTemplate,
+    LaunchTemplateVersion, LocationType, NetworkAcl, RouteTable, SecurityGroup, Snapshot,
+    SnapshotAttributeName, Subnet, Vpc,
+};
+use aws_sdk_ssm::types::Parameter;
+
+use super::answered_at::AnsweredAt;
 use super::error::Ec2Error;
 use super::image::may_be_uefi;
 use super::offerings::Offerings;
 use super::{Ec2, tags};
+use crate::manifest::{Grant, TemplateName};
 use crate::run::RunId;
 
-/// Makes a call page by page, patiently, and returns what all pages list.
+/// Makes a call page by page and returns what all pages list.
+macro_rules! pages {
+    ($ec2:expr, $operation:literal, $request:expr) => {{
+        let pages = $request.into_paginator().items().send();
+        let listed = pages.try_collect().await;
+        listed.map_err(|error| $ec2.refused($operation, error))
+    }};
+}
+
+/// Does the same, patiently.
 macro_rules! all_pages {
     ($ec2:expr, $operation:literal, $request:expr) => {{
         let request = $request;
@@ -25,7 +42,33 @@ macro_rules! all_pages {
     }};
 }
 
+pub(super) use all_pages;
+
+/// A lock, as it was when its holder beat last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Beat {
+    pub(super) id: String,
+    /// The holder.
+    pub(super) run: Option<RunId>,
+    /// By EC2's clock alone; nothing where its answer does not say what time it is.
+    pub(super) age: Duration,
+}
+
 impl Ec2 {
+    /// Returns an SSM parameter, or one of its versions (`/ami/web:3`), if it is there.
+    pub(super) async fn parameter(&self, name: &str) -> Result<Option<Parameter>, Ec2Error> {
+        let request = self.ssm.get_parameter().name(name);
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| self.refused("GetParameter", e))
+        };
+        match self.persist(asking).await {
+            Ok(answer) => Ok(answer.parameter),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the account's own images.
     pub(super) async fn images(&self, filters: Vec<Filter>) -> Result<Vec<Image>, Ec2Error> {
         self.images_of(vec!["self".to_owned()], filters).await
@@ -41,6 +84,15 @@ impl Ec2 {
         let request = self.ec2.describe_images().set_owners(owners);
         let request = request.set_filters(Some(filters));
         all_pages!(self, "DescribeImages", request)
+    }
+
+    /// Returns the account's own images; who asks in rounds has patience of its own.
+    pub(super) async fn own_images_once(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<Image>, Ec2Error> {
+        let request = self.ec2.describe_images().owners("self");
+        pages!(self, "DescribeImages", request.set_filters(Some(filters)))
     }
 
     /// Returns an image's UEFI variables (keys for secure boot among them) as RegisterImage takes them,
@@ -62,6 +114,87 @@ impl Ec2 {
         Ok(data.filter(|data| !data.is_empty()))
     }
 
+    /// Returns who may launch an image of ours.
+    pub(super) async fn launch_permissions(&self, id: &str) -> Result<BTreeSet<Grant>, Ec2Error> {
+        let request = self.ec2.describe_image_attribute();
+        let request = request
+            .image_id(id)
+            .attribute(ImageAttributeName::LaunchPermission);
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| self.refused("DescribeImageAttribute", e))
+        };
+        let ids = [id.to_owned()];
+        let answer = self.persist(|| self.once_known(&ids, asking)).await?;
+        let permissions = answer.launch_permissions.unwrap_or_default();
+        let grant = |permission: LaunchPermission| {
+            let everybody = permission.group.map(|_| Grant::Everybody);
+            let account = permission.user_id.map(Grant::Account);
+            let organization = permission.organization_arn.map(Grant::Organization);
+            let unit = permission.organizational_unit_arn;
+            let unit = unit.map(Grant::OrganizationalUnit);
+            everybody.or(account).or(organization).or(unit)
+        };
+        Ok(permissions.into_iter().filter_map(grant).collect())
+    }
+
+    /// Returns who may make volumes of a snapshot of ours.
+    pub(super) async fn volume_permissions(&self, id: &str) -> Result<BTreeSet<Grant>, Ec2Error> {
+        let request = self.ec2.describe_snapshot_attribute();
+        let request = request
+            .snapshot_id(id)
+            .attribute(SnapshotAttributeName::CreateVolumePermission);
+        let asking = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(|e| self.refused("DescribeSnapshotAttribute", e))
+        };
+        let ids = [id.to_owned()];
+        let answer = self.persist(|| self.once_known(&ids, asking)).await?;
+        let permissions = answer.create_volume_permissions.unwrap_or_default();
+        let grant = |permission: CreateVolumePermission| {
+            let everybody = permission.group.map(|_| Grant::Everybody);
+            everybody.or(permission.user_id.map(Grant::Account))
+        };
+        Ok(permissions.into_iter().filter_map(grant).collect())
+    }
+
+    /// Returns the versions of a launch template from a number on.
+    pub(super) async fn versions_since(
+        &self,
+        template: &TemplateName,
+        least: i64,
+    ) -> Result<Vec<LaunchTemplateVersion>, Ec2Error> {
+        let request = self.ec2.describe_launch_template_versions();
+        let request = match template {
+            TemplateName::Id(id) => request.launch_template_id(id),
+            TemplateName::Name(name) => request.launch_template_name(name),
+        };
+        let request = request.min_version(least.to_string());
+        let listed = all_pages!(self, "DescribeLaunchTemplateVersions", request);
+        match listed {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            listed => listed,
+        }
+    }
+
+    /// Returns the latest and the default version of a launch template, if that exists.
+    pub(super) async fn template_versions(
+        &self,
+        template: &TemplateName,
+    ) -> Result<Vec<LaunchTemplateVersion>, Ec2Error> {
+        let request = self.ec2.describe_launch_template_versions();
+        let request = match template {
+            TemplateName::Id(id) => request.launch_template_id(id),
+            TemplateName::Name(name) => request.launch_template_name(name),
+        };
+        let request = request.versions("$Latest").versions("$Default");
+        let listed = all_pages!(self, "DescribeLaunchTemplateVersions", request);
+        match listed {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            listed => listed,
+        }
+    }
+
     /// Returns the account's own snapshots.
     pub(super) async fn snapshots_by(
         &self,
@@ -72,6 +205,19 @@ impl Ec2 {
         all_pages!(self, "DescribeSnapshots", request)
     }
 
+    /// Returns the account's own snapshots; who asks in rounds has patience of its own.
+    pub(super) async fn snapshots_once(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<Snapshot>, Ec2Error> {
+        let request = self.ec2.describe_snapshots().owner_ids("self");
+        pages!(
+            self,
+            "DescribeSnapshots",
+            request.set_filters(Some(filters))
+        )
+    }
+
     pub(super) async fn snapshots(&self, run: &RunId) -> Result<Vec<Snapshot>, Ec2Error> {
         self.snapshots_by(vec![tags::of_run(run)]).await
     }
@@ -80,6 +226,17 @@ impl Ec2 {
     pub(super) async fn instances(&self, filters: Vec<Filter>) -> Result<Vec<Instance>, Ec2Error> {
         let request = self.ec2.describe_instances().set_filters(Some(filters));
         let reservations: Vec<_> = all_pages!(self, "DescribeInstances", request)?;
+        let instances = reservations.into_iter().filter_map(|r| r.instances);
+        Ok(instances.flatten().collect())
+    }
+
+    /// Returns instances; who asks in rounds has patience of its own.
+    pub(super) async fn instances_once(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<Instance>, Ec2Error> {
+        let request = self.ec2.describe_instances().set_filters(Some(filters));
+        let reservations: Vec<_> = pages!(self, "DescribeInstances", request)?;
         let instances = reservations.into_iter().filter_map(|r| r.instances);
         Ok(instances.flatten().collect())
     }
@@ -125,6 +282,56 @@ impl Ec2 {
     ) -> Result<Vec<NetworkAcl>, Ec2Error> {
         let request = self.ec2.describe_network_acls().set_filters(Some(filters));
         all_pages!(self, "DescribeNetworkAcls", request)
+    }
+
+    pub(super) async fn launch_templates(
+        &self,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<LaunchTemplate>, Ec2Error> {
+        let request = self.ec2.describe_launch_templates();
+        let request = request.set_filters(Some(filters));
+        all_pages!(self, "DescribeLaunchTemplates", request)
+    }
+
+    /// Returns what the newest version of a lock says, if the lock is there.
+    pub(super) async fn beat_of(&self, name: &str) -> Result<Option<Beat>, Ec2Error> {
+        let request = self.ec2.describe_launch_template_versions();
+        let request = request.launch_template_name(name).versions("$Latest");
+        let asking = || async {
+            let now = AnsweredAt::default();
+            let asked = request.clone().customize().interceptor(now.clone());
+            let answer = asked.send().await;
+            let answer = answer.map_err(|e| self.refused("DescribeLaunchTemplateVersions", e));
+            Ok((answer?, now.moment()))
+        };
+        let (answer, now) = match self.persist(asking).await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            answered => answered?,
+        };
+        let mut versions = answer.launch_template_versions.unwrap_or_default();
+        Ok(versions.pop().map(|newest| {
+            let made = newest.create_time().map(aws_smithy_types::DateTime::secs);
+            let age = now.zip(made).map_or(0, |(now, made)| now - made);
+            Beat {
+                run: newest.version_description().and_then(tags::maker),
+                id: newest.launch_template_id.unwrap_or_default(),
+                age: Duration::from_secs(u64::try_from(age).unwrap_or(0)),
+            }
+        }))
+    }
+
+    /// Returns what EC2 knows of these types. One that it does not know fails them all.
+    pub(crate) async fn instance_types(
+        &self,
+        types: &[String],
+    ) -> Result<Vec<InstanceTypeInfo>, Ec2Error> {
+        let types = types
+            .iter()
+            .map(|t| InstanceType::from(t.as_str()))
+            .collect();
+        let request = self.ec2.describe_instance_types();
+        let request = request.set_instance_types(Some(types));
+        all_pages!(self, "DescribeInstanceTypes", request)
     }
 
     /// Returns which zones offer these types, as far as the account may ask.
@@ -180,6 +387,10 @@ mod tests {
             "DescribeVpcs" => ("vpcSet", "<vpcId>vpc-1</vpcId>"),
             "DescribeRouteTables" => ("routeTableSet", "<routeTableId>rtb-1</routeTableId>"),
             "DescribeNetworkAcls" => ("networkAclSet", "<networkAclId>acl-1</networkAclId>"),
+            "DescribeLaunchTemplates" => (
+                "launchTemplates",
+                "<launchTemplateId>lt-1</launchTemplateId>",
+            ),
             other => panic!("{other}"),
         };
         let item = format!("<item>{thing}</item>");
@@ -204,8 +415,9 @@ mod tests {
             ec2.vpcs(Vec::new()).await.unwrap().len(),
             ec2.route_tables(Vec::new()).await.unwrap().len(),
             ec2.network_acls(Vec::new()).await.unwrap().len(),
+            ec2.launch_templates(Vec::new()).await.unwrap().len(),
         ];
-        assert_eq!(listed, [2; 8]);
+        assert_eq!(listed, [2; 9]);
         assert_eq!(canned.made().len(), 3 * listed.len());
     }
 
@@ -222,7 +434,10 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             let here = path.file_name().is_some_and(|name| name == "describe.rs");
             // Asked page by page where it is, as an iterator.
-            let paged = path.file_name().is_some_and(|name| name == "offerings.rs");
+            let paged = ["offerings.rs", "stack_parameters.rs"];
+            let paged = path
+                .file_name()
+                .is_some_and(|name| paged.iter().any(|file| name == *file));
             if !here && !paged && text.contains(".describe_") {
                 elsewhere.push(path);
             }

@@ -33,13 +33,13 @@ impl Ec2 {
             Ok(None) => lines.push(format!("{} is unknown to EC2", machine.id)),
             Err(_) => {}
         }
-        lines.extend(self.console(&machine.id).await);
+        lines.extend(self.end_of_console(&machine.id).await);
         lines
     }
 
     /// Returns that a machine has ended, with EC2's reason and the end of its console.
     pub(super) async fn ended(&self, machine: &Machine) -> Option<TargetError> {
-        let found = self.instance(&machine.id).await.ok()?;
+        let found = self.polled_instance(&machine.id).await.ok()?;
         let error = match found {
             Some(instance) => end(&instance)?,
             None if self.is_young(&machine.id) => return None,
@@ -48,7 +48,7 @@ impl Ec2 {
                 machine.id
             )),
         };
-        let console = self.console(&machine.id).await;
+        let console = self.end_of_console(&machine.id).await;
         Some(match console.is_empty() {
             true => error,
             false => error.with_hint(console.join("\n")),
@@ -103,11 +103,22 @@ impl Ec2 {
         acl_fault(acls.first()?, caller, port)
     }
 
-    async fn console(&self, id: &str) -> Vec<String> {
+    /// Returns the whole console, as far as EC2 has it.
+    pub(super) async fn console_of(&self, id: &str) -> Option<Vec<u8>> {
         let request = self.ec2.get_console_output().instance_id(id).latest(true);
-        let answer = request.send().await;
-        let text = answer.ok().and_then(|c| c.output).unwrap_or_default();
-        let text = BASE64_STANDARD.decode(text.trim()).unwrap_or_default();
+        let text = request.send().await.ok()?.output?;
+        let text = BASE64_STANDARD.decode(text.trim()).ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Returns the last lines of a console, as far as EC2 has it.
+    #[cfg(feature = "stack")]
+    pub(crate) async fn console_tail(&self, id: &str) -> Vec<String> {
+        tail(&self.console_of(id).await.unwrap_or_default())
+    }
+
+    async fn end_of_console(&self, id: &str) -> Vec<String> {
+        let text = self.console_of(id).await.unwrap_or_default();
         let tail = tail(&text);
         let mut lines = Vec::new();
         if !tail.is_empty() {

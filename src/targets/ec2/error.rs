@@ -68,7 +68,7 @@ pub(crate) enum Ec2Error {
 
 impl Ec2Error {
     /// Returns what the SDK says, as ours.
-    pub(super) fn from_sdk<E, R>(
+    pub(crate) fn from_sdk<E, R>(
         operation: &'static str,
         region: &str,
         error: SdkError<E, R>,
@@ -115,8 +115,48 @@ impl Ec2Error {
         }
     }
 
+    /// Returns what came of a call for another who waited for its answer, too.
+    pub(super) fn for_another(&self) -> Self {
+        match self {
+            Self::Refused {
+                operation,
+                region,
+                code,
+                request_id,
+                source,
+            } => Self::Refused {
+                operation,
+                region: region.clone(),
+                code: code.clone(),
+                request_id: request_id.clone(),
+                source: source.to_string().into(),
+            },
+            Self::NoAnswer {
+                operation,
+                region,
+                source,
+            } => Self::NoAnswer {
+                operation,
+                region: region.clone(),
+                source: source.to_string().into(),
+            },
+            Self::NoCredentials {
+                operation,
+                region,
+                source,
+            } => Self::NoCredentials {
+                operation,
+                region: region.clone(),
+                source: source.to_string().into(),
+            },
+            Self::DeadEnd { .. } | Self::Taken { .. } | Self::Journal(_) | Self::TooSlow { .. } => {
+                unreachable!("no call ends so: {self}")
+            }
+        }
+    }
+
     /// Returns EC2's code, if it answered with one.
-    pub(super) fn code(&self) -> Option<&str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Self::Refused { code, .. } => Some(code),
             Self::NoAnswer { .. }
@@ -144,7 +184,7 @@ impl Ec2Error {
     }
 
     /// Returns whether the same call may be answered otherwise a little later.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Refused { code, .. } => is_broken(code) || is_throttled(code),
             Self::NoAnswer { .. } => true,
@@ -156,16 +196,30 @@ impl Ec2Error {
         }
     }
 
+    /// Returns whether the account has as much of it under way as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.code() == Some("ResourceLimitExceeded")
+    }
+
+    /// Returns whether somebody else has asked for the same thing: with our token and other tags, or
+    /// by its name.
+    pub(super) fn means_another_asks(&self) -> bool {
+        matches!(
+            self.code(),
+            Some("IdempotentParameterMismatch" | "InvalidAMIName.Duplicate")
+        )
+    }
+
     /// Returns whether the credentials lack the permission.
-    pub(super) fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         self.code().is_some_and(is_denied)
     }
 
     /// Returns whether EC2 does not know the thing: it is gone, or so new that not all of EC2 has
     /// heard of it.
-    pub(super) fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.code()
-            .is_some_and(|c| c.ends_with(".NotFound") || c == "ParameterNotFound")
+            .is_some_and(|c| is_unknown(c) || c == "ParameterNotFound")
     }
 
     /// Returns whether an image is gone, or in a state that does not permit the call: which of them
@@ -248,6 +302,12 @@ impl From<Ec2Error> for TargetError {
 fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(<dyn std::error::Error>::is::<CredentialsError>)
+}
+
+/// Returns whether EC2 does not know what was named. Of templates it says so in more words.
+fn is_unknown(code: &str) -> bool {
+    let ends = [".NotFound", ".NotFoundException", ".VersionNotFound"];
+    ends.iter().any(|end| code.ends_with(end))
 }
 
 /// Returns whether a policy says no.

@@ -1,13 +1,14 @@
 //! From the sealed builder to a candidate: an image that has not passed.
 
-use std::sync::{Mutex, PoisonError};
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{BootModeValues, Image, ImageState, Instance, ResourceType, Snapshot};
 
 use super::debts::Removal;
 use super::error::Ec2Error;
-use super::orphans::is_ours;
+use super::ours::is_ours;
 use super::wait::{Wait, Wanted};
 use super::{Ec2, launch, tags};
 use crate::ledger::{DebtId, Due, Undo};
@@ -40,6 +41,7 @@ impl Ec2 {
         } else {
             Due::Always
         };
+        let content = self.content();
         let request = self
             .ec2
             .create_image()
@@ -48,11 +50,11 @@ impl Ec2 {
             .description(tags::untested_description(plan))
             .tag_specifications(tags::specification(
                 ResourceType::Image,
-                &tags::candidate(plan, "candidate", self.lifetime()),
+                &tags::candidate(plan, &content, "candidate", self.lifetime()),
             ))
             .tag_specifications(tags::specification(
                 ResourceType::Snapshot,
-                &tags::candidate(plan, "snapshot", self.lifetime()),
+                &tags::candidate(plan, &content, "snapshot", self.lifetime()),
             ));
         let ec2 = self.clone();
         let call = Box::pin(async move {
@@ -72,6 +74,7 @@ impl Ec2 {
             Err(error) => return Err(self.explain(error).await),
         };
         self.state().candidate = Some(debt);
+        self.state().product.push(snapshots);
         let image = self.wait_until_available(plan, &id, cx).await?;
         for snapshot in snapshots_of(&image) {
             cx.ledger.learn(snapshots, &snapshot)?;
@@ -155,7 +158,7 @@ impl Ec2 {
             key: None,
         };
         self.wait(wanted, cx, |_| async move {
-            let Some(found) = self.instance(id).await? else {
+            let Some(found) = self.polled_instance(id).await? else {
                 return Ok(self.unseen(id));
             };
             Ok(match launch::state(&found) {
@@ -176,16 +179,31 @@ impl Ec2 {
         id: &str,
         cx: &PhaseContext<'_>,
     ) -> Result<Image, TargetError> {
+        let limit = plan.builder.timeouts.image;
+        let image = self.await_image(&plan.run, id, limit, cx).await?;
+        // They come with their image, and not all of EC2 knows them either.
+        for snapshot in snapshots_of(&image) {
+            self.born(&snapshot);
+        }
+        Ok(image)
+    }
+
+    async fn await_image(
+        &self,
+        run: &RunId,
+        id: &str,
+        limit: Duration,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Image, TargetError> {
         let wanted = Wanted {
             what: id,
             state: "available",
-            limit: plan.builder.timeouts.image,
+            limit,
             key: Some("image"),
         };
-        let last = &Mutex::new(None);
-        self.wait(wanted, cx, |age| async move {
-            let found = self.images(vec![tags::filter("image-id", [id])]).await?;
-            Ok(match found.into_iter().next() {
+        let percent = &Mutex::new(None);
+        let available = self.wait(wanted, cx, |_| async move {
+            Ok(match self.polled_image(id).await? {
                 Some(image) if image.state() == Some(&ImageState::Available) => Wait::Done(image),
                 Some(image) if has_failed(&image) => {
                     let state = image.state().map_or("failed", ImageState::as_str);
@@ -195,11 +213,28 @@ impl Ec2 {
                         reason: reason.map(str::to_owned),
                     }
                 }
-                Some(_) => Wait::Longer("pending".into(), self.how_far(plan, age, last).await),
+                Some(_) => Wait::Longer("pending".into(), *lock(percent)),
                 None => self.unseen(id),
             })
-        })
-        .await
+        });
+        tokio::select! {
+            image = available => image,
+            never = self.watch_progress(run, percent) => match never {},
+        }
+    }
+
+    /// Keeps up how far the slowest of the run's snapshots is. Not knowing is no failure.
+    async fn watch_progress(&self, run: &RunId, percent: &Mutex<Option<u8>>) -> Infallible {
+        let progress = |s: &Snapshot| {
+            s.progress()
+                .and_then(|p| p.trim_end_matches('%').parse().ok())
+        };
+        loop {
+            // The rounds come every `PROGRESS`, whatever they say.
+            if let Ok(snapshots) = self.polled_snapshots(run, PROGRESS).await {
+                *lock(percent) = snapshots.iter().filter_map(progress).min();
+            }
+        }
     }
 
     /// What EC2 does not list is either so new that not all of EC2 knows it, or somebody removed it.
@@ -211,34 +246,6 @@ impl Ec2 {
             state: "unknown to EC2".into(),
             reason: Some("was it removed by hand?".into()),
         }
-    }
-
-    /// Returns how far the image was when EC2 was asked last, which is not at every look.
-    async fn how_far(
-        &self,
-        plan: &BakePlan,
-        age: Duration,
-        last: &Mutex<Option<(Duration, Option<u8>)>>,
-    ) -> Option<u8> {
-        let known = *last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((when, percent)) = known
-            && age < when + PROGRESS
-        {
-            return percent;
-        }
-        let percent = self.snapshot_progress(plan).await;
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((age, percent));
-        percent
-    }
-
-    /// Returns how far the slowest of the run's snapshots is. Not knowing is no failure.
-    async fn snapshot_progress(&self, plan: &BakePlan) -> Option<u8> {
-        let snapshots = self.snapshots(&plan.run).await.ok()?;
-        let progress = |s: &Snapshot| {
-            s.progress()
-                .and_then(|p| p.trim_end_matches('%').parse().ok())
-        };
-        snapshots.iter().filter_map(progress).min()
     }
 
     /// Returns the run's image of this name, if it is there.
@@ -288,6 +295,10 @@ impl Ec2 {
     }
 }
 
+fn lock(percent: &Mutex<Option<u8>>) -> MutexGuard<'_, Option<u8>> {
+    percent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns whether machines of an image may boot by UEFI, and so have variables of it.
 pub(super) fn may_be_uefi(image: &Image) -> bool {
     let mode = image.boot_mode.as_ref().map(BootModeValues::as_str);
@@ -334,10 +345,13 @@ pub(super) fn base(image: &Image) -> Base {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Instant;
+    use crate::clock::{Instant, Pace, sleep};
+    use crate::event::{self, Event, Phase};
+    use crate::ledger::Ledger;
     use crate::run::rfc3339;
     use crate::targets::ec2::YOUNG;
     use crate::targets::ec2::canned::{Canned, Said};
+    use crate::targets::ec2::client::POLL;
     use aws_sdk_ec2::types::ProductCode;
 
     #[tokio::test]
@@ -352,6 +366,101 @@ mod tests {
             reason: Some("was it removed by hand?".into()),
         };
         assert_eq!(ec2.unseen("ami-1"), gone);
+    }
+
+    const RUN: &str = "20260727t101500z-0a1b2c3d4e5f6071";
+
+    /// Returns what waiting for an image comes to, and what is told meanwhile.
+    async fn available(ec2: &Ec2) -> (Result<Image, TargetError>, Vec<Option<u8>>) {
+        let (folder, run) = (tempfile::tempdir().unwrap(), RUN.parse().unwrap());
+        let ledger = Ledger::open(folder.path(), &run).unwrap();
+        let (events, mut reports) = event::channel();
+        let hour = Duration::from_secs(3_600);
+        let cx = PhaseContext {
+            ledger: &ledger,
+            phase: events.phase(Phase::Capture),
+            until: Instant::now() + hour,
+        };
+        ec2.born("ami-1");
+        let waited = ec2.await_image(&run, "ami-1", hour, &cx).await;
+        events.close();
+        let mut told = Vec::new();
+        while let Some(report) = reports.next().await {
+            if let Event::PhaseProgress { percent, .. } = report.event {
+                told.push(percent);
+            }
+        }
+        (waited, told)
+    }
+
+    /// Finds out how late this machine itself is.
+    async fn watch_lag(lag: &mut Duration) -> Infallible {
+        const STEP: Duration = Duration::from_millis(100);
+        loop {
+            let since = Instant::now();
+            sleep(STEP).await;
+            *lag = since.elapsed().saturating_sub(STEP).max(*lag);
+        }
+    }
+
+    /// However long it takes, what EC2 has done is noticed within three seconds, and how far it is
+    /// told on the way.
+    #[tokio::test]
+    async fn an_image_is_noticed_within_three_seconds_of_being_available() {
+        let _pace = Pace::set(20);
+        for takes in [1, 7, 130] {
+            let takes = Duration::from_secs(takes);
+            let began = Instant::now();
+            let (mut ec2, canned) = Canned::ec2("eu-west-1", move |call| {
+                let age = began.elapsed();
+                let state = match age >= takes {
+                    true => "available",
+                    false => "pending",
+                };
+                let percent = 100 * age.as_secs() / takes.as_secs();
+                Said::Yes(match call.action.as_str() {
+                    "DescribeImages" => format!(
+                        "<imagesSet><item><imageId>ami-1</imageId><imageState>{state}</imageState></item></imagesSet>"
+                    ),
+                    _ => format!(
+                        "<snapshotSet><item><progress>{percent}%</progress><tagSet><item><key>amibake:run</key><value>{RUN}</value></item></tagSet></item></snapshotSet>"
+                    ),
+                })
+            });
+            ec2.poll = POLL;
+            let mut lag = Duration::ZERO;
+            let (waited, told) = tokio::select! {
+                waited = available(&ec2) => waited,
+                never = watch_lag(&mut lag) => match never {},
+            };
+            waited.unwrap();
+            let late = began.elapsed().saturating_sub(takes);
+            assert!(
+                late <= Duration::from_secs(3) + lag,
+                "{late:?} after {takes:?}"
+            );
+            let rounds = usize::try_from(began.elapsed().as_secs()).unwrap() / 2 + 1;
+            assert!(canned.asked("DescribeImages").len() <= rounds + 1);
+            assert!(canned.asked("DescribeSnapshots").len() <= rounds / 5 + 2);
+            let percents: Vec<u8> = told.into_iter().flatten().collect();
+            assert!(percents.is_sorted(), "{percents:?}");
+            assert!(takes.as_secs() < 30 || percents.iter().any(|p| *p > 50));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_that_fails_is_told_with_ec2_s_reason() {
+        let (ec2, _) = Canned::ec2("eu-west-1", |call| {
+            Said::Yes(match call.action.as_str() {
+                "DescribeImages" => "<imagesSet><item><imageId>ami-1</imageId><imageState>failed</imageState><stateReason><code>Client.InternalError</code><message>Snapshot snap-1 is in error: KMS key is disabled</message></stateReason></item></imagesSet>".to_owned(),
+                _ => String::new(),
+            })
+        });
+        let said = available(&ec2).await.0.unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "ami-1 became failed while waiting for available: Snapshot snap-1 is in error: KMS key is disabled"
+        );
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, Image,
     Instance, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
@@ -133,13 +134,13 @@ impl Ec2 {
         Ok(id)
     }
 
-    /// Returns the call that starts the machine. It borrows nothing, so that it outlives the bake.
-    fn run_instances(
+    /// Returns what the machine is asked for by.
+    pub(super) fn launch_request(
         &self,
         request: &Request<'_>,
         rung: &Rung,
         attempt: usize,
-    ) -> BoxFuture<'static, Result<String, Ec2Error>> {
+    ) -> RunInstancesFluentBuilder {
         let plan = request.plan;
         let role = request.role.to_string();
         let mut labels = tags::temporary(plan, &role);
@@ -183,6 +184,17 @@ impl Ec2 {
                     .build(),
             );
         }
+        call
+    }
+
+    /// Returns the call that starts the machine. It borrows nothing, so that it outlives the bake.
+    fn run_instances(
+        &self,
+        request: &Request<'_>,
+        rung: &Rung,
+        attempt: usize,
+    ) -> BoxFuture<'static, Result<String, Ec2Error>> {
+        let call = self.launch_request(request, rung, attempt);
         let (ec2, mut new) = (self.clone(), request.groups.to_vec());
         new.extend(request.image.image_id.clone());
         Box::pin(async move {
@@ -218,7 +230,7 @@ impl Ec2 {
         };
         let (connect, bare) = (plan.builder.connect, &OnceLock::new());
         self.wait(wanted, cx, |age| async move {
-            let found = self.instance(id).await?;
+            let found = self.polled_instance(id).await?;
             Ok(decide(found, connect, age, bare))
         })
         .await
@@ -259,12 +271,12 @@ fn encoded_message(said: &str) -> Option<String> {
 }
 
 /// What every rung of the ladder asks for.
-struct Request<'a> {
-    plan: &'a BakePlan,
-    image: &'a Image,
-    role: Role,
-    user_data: &'a str,
-    groups: &'a [String],
+pub(super) struct Request<'a> {
+    pub(super) plan: &'a BakePlan,
+    pub(super) image: &'a Image,
+    pub(super) role: Role,
+    pub(super) user_data: &'a str,
+    pub(super) groups: &'a [String],
 }
 
 impl Request<'_> {
@@ -303,13 +315,11 @@ impl Request<'_> {
             .set_iops(volume.iops)
             .set_throughput(volume.throughput);
         if self.role == Role::Builder {
-            let key = self
-                .plan
-                .image
-                .encrypt
-                .as_ref()
-                .and_then(|e| e.kms_key.clone());
-            disk = disk.encrypted(true).set_kms_key_id(key);
+            let encrypt = &self.plan.image.encrypt;
+            disk = disk
+                // What is not stated is as the account's default is.
+                .set_encrypted(encrypt.is_on().then_some(true))
+                .set_kms_key_id(encrypt.kms_key().map(str::to_owned));
         }
         let device = volume.device.as_deref().unwrap_or(root);
         BlockDeviceMapping::builder()
@@ -424,6 +434,7 @@ mod tests {
         assert_eq!(at(51), Wait::Done(running.clone()), "it will not get one");
     }
 
+    /// PEERS2026 2.2 row 25.
     #[test]
     fn a_machine_that_died_says_why() {
         let dead = instance(InstanceStateName::Terminated);

@@ -2,6 +2,8 @@
 //!
 //! This file tells the trait's story; its neighbours do the parts. What they share is in `client`.
 
+mod ahead;
+mod answered_at;
 mod caller;
 #[cfg(test)]
 mod canned;
@@ -11,17 +13,36 @@ mod debts;
 mod describe;
 mod diagnose;
 mod error;
+mod http;
 mod image;
+#[cfg(feature = "stack")]
+mod image_facts;
 mod ladder;
 mod launch;
+mod lock;
+mod mfa;
+#[cfg(feature = "stack")]
+mod named_lock;
 mod network;
 mod offerings;
 mod orphans;
+mod ours;
+mod permissions;
+mod policy;
+mod polls;
+mod preflight;
+mod profile;
+mod prune;
+mod publish;
 mod quota;
 mod reap;
 mod release;
+mod replace;
+mod reuse;
 mod sdk_clock;
 mod source;
+mod stack_parameters;
+mod status;
 mod tags;
 mod undo;
 mod user_data;
@@ -30,16 +51,39 @@ mod wait;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_ec2::types::ArchitectureValues;
 
-use super::{Base, Candidate, Finished, Machine, PhaseContext, Role, Target, TargetError};
+use super::{
+    Base, Candidate, Finished, Machine, PhaseContext, Published, Publisher, Role, Target,
+    TargetError, Turn,
+};
 use crate::clock;
 use crate::guest::gate::GateRecord;
+use crate::identity::Content;
+use crate::manifest::Arch;
 use crate::plan::BakePlan;
 pub(crate) use client::Ec2;
 #[cfg(test)]
 pub(crate) use client::settings;
 use client::{Holder, Stage, YOUNG};
+#[cfg(feature = "stack")]
+pub(crate) use error::Ec2Error;
+#[cfg(feature = "stack")]
+pub(crate) use http::tls_provider;
+#[cfg(feature = "stack")]
+pub(crate) use image_facts::ImageFacts;
+#[cfg(feature = "stack")]
+pub(crate) use named_lock::{NamedLock, NamedTurn};
+pub(crate) use permissions::Purpose;
+pub(crate) use policy::iam_policy;
+pub(crate) use preflight::{Check, Verdict};
+#[cfg(feature = "stack")]
+pub(crate) use preflight::{Leave, Simulated, misfit};
+pub(crate) use prune::{Fate, Judged, Policy};
 pub(crate) use reap::Account;
+#[cfg(feature = "stack")]
+pub(crate) use stack_parameters::StackParameter;
+pub(crate) use status::{Held, Standing, held};
 
 /// How long a machine that does not answer is explained; EC2 may be out of reach itself.
 const DIAGNOSIS: Duration = Duration::from_secs(60);
@@ -50,34 +94,62 @@ impl Target for Ec2 {
         Some(&self.region)
     }
 
-    async fn resolve(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
+    async fn source(&self, plan: &BakePlan, cx: &PhaseContext<'_>) -> Result<Base, TargetError> {
         self.state().until = Some(cx.until);
         self.warn_of_credentials_that_end(plan, cx).await;
         let source = self.source_image(&plan.source, plan.arch).await?;
+        let base = image::base(&source);
+        self.state().source = Some(source);
+        Ok(base)
+    }
+
+    async fn find_finished(
+        &self,
+        plan: &BakePlan,
+        content: &Content,
+    ) -> Result<Option<Finished>, TargetError> {
+        self.state().content = Some(content.clone());
+        Ok(self.finished(plan, content).await?)
+    }
+
+    async fn check(
+        &self,
+        plan: &BakePlan,
+        base: &Base,
+        cx: &PhaseContext<'_>,
+    ) -> Result<(), TargetError> {
+        let source = self.state().source.take();
+        let source = source.expect("what it starts from is found before");
         let lost = self.lost_by_registering(&source).await?;
         self.state().keeps_first_image = lost.is_some();
         if let Some(lost) = lost {
+            if plan.image.replace {
+                let message = format!("{} {lost}: no image can be replaced by name", base.id());
+                return Err(TargetError::manifest(message)
+                    .with_hint("the new image would need the name before it is tested"));
+            }
             cx.phase.warn(format!(
                 "{} {lost}: the image has its final name before it is tested",
                 source.image_id().unwrap_or_default()
             ));
         }
-        let taken = self
-            .images(vec![tags::filter("name", [plan.image.name.as_str()])])
-            .await?;
-        if let Some(taken) = taken.first() {
-            let id = taken.image_id().unwrap_or_default();
-            let message = format!(
-                "{id} in {} has the name {} already",
-                self.region, plan.image.name
-            );
-            return Err(
-                TargetError::manifest(message).with_hint("put {{ build_time }} into image.name")
-            );
-        }
+        self.check_publication(plan, cx).await?;
         self.network(plan).await?;
         self.state().stage = Stage::Baking;
-        Ok(image::base(&source))
+        Ok(())
+    }
+
+    async fn take_turn(
+        &self,
+        plan: &BakePlan,
+        content: &Content,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Turn, TargetError> {
+        self.wait_for_turn(plan, content, cx).await
+    }
+
+    async fn beat(&self) {
+        self.beat_lock().await;
     }
 
     async fn prepare(
@@ -102,6 +174,11 @@ impl Target for Ec2 {
     async fn diagnose(&self, machine: &Machine) -> Vec<String> {
         let causes = clock::timeout(DIAGNOSIS, self.causes(machine));
         causes.await.unwrap_or_default()
+    }
+
+    async fn console(&self, machine: &Machine) -> Option<String> {
+        let text = self.console_of(&machine.id).await?;
+        Some(String::from_utf8_lossy(&text).into_owned())
     }
 
     async fn death(&self, machine: &Machine) -> Option<TargetError> {
@@ -133,8 +210,28 @@ impl Target for Ec2 {
         candidate: &Candidate,
         _gate: &GateRecord,
         cx: &PhaseContext<'_>,
-    ) -> Result<Finished, TargetError> {
+    ) -> Result<Published, TargetError> {
         self.release(plan, candidate, cx).await
+    }
+
+    fn stays(&self) -> Option<String> {
+        self.state().stays.clone()
+    }
+
+    async fn arch_of(&self, image: &str) -> Result<Option<Arch>, TargetError> {
+        let image = self.image(image).await?;
+        let arch = image.architecture().map(ArchitectureValues::as_str);
+        Ok(arch.and_then(Arch::parse))
+    }
+
+    async fn repair(
+        &self,
+        plan: &BakePlan,
+        finished: &Finished,
+        publisher: Publisher,
+        cx: &PhaseContext<'_>,
+    ) -> Result<Published, TargetError> {
+        self.go_on(plan, &finished.id, publisher, cx).await
     }
 
     async fn renew(&self, plan: &BakePlan, lifetime: Duration) -> Result<(), TargetError> {

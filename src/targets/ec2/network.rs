@@ -1,5 +1,6 @@
 //! Which subnets a builder may use, and who may reach it.
 
+use aws_sdk_ec2::operation::create_security_group::builders::CreateSecurityGroupFluentBuilder;
 use aws_sdk_ec2::types::{
     IpPermission, IpRange, Ipv6Range, ResourceType, RouteTable, Subnet as Ec2Subnet,
 };
@@ -89,7 +90,7 @@ impl Ec2 {
         }
         let sources = self.ingress(plan).await?;
         let id = self.create_group(plan, vpc_id, cx).await?;
-        self.open_ssh(&id, plan.builder.port, &sources).await?;
+        self.open_ssh(plan, &id, &sources).await?;
         let mut state = self.state();
         state.group_id = Some(id.clone());
         state.admitted.extend(sources);
@@ -105,15 +106,7 @@ impl Ec2 {
         let name = tags::group_name(&plan.run);
         let removal = Removal::DeleteSecurityGroup { name: name.clone() };
         let debt = self.undoing(&plan.run, removal).into();
-        let tags =
-            tags::specification(ResourceType::SecurityGroup, &tags::temporary(plan, "group"));
-        let request = self
-            .ec2
-            .create_security_group()
-            .group_name(&name)
-            .description("SSH to a machine of amibake")
-            .vpc_id(vpc_id)
-            .tag_specifications(tags);
+        let request = self.group_request(plan, vpc_id);
         let (ec2, run) = (self.clone(), plan.run.clone());
         let call = Box::pin(async move {
             let asking = || async {
@@ -142,6 +135,21 @@ impl Ec2 {
         }
     }
 
+    /// Returns what the run's own group is asked for by.
+    pub(super) fn group_request(
+        &self,
+        plan: &BakePlan,
+        vpc_id: &str,
+    ) -> CreateSecurityGroupFluentBuilder {
+        let labels = tags::temporary(plan, "group");
+        self.ec2
+            .create_security_group()
+            .group_name(tags::group_name(&plan.run))
+            .description("SSH to a machine of amibake")
+            .vpc_id(vpc_id)
+            .tag_specifications(tags::specification(ResourceType::SecurityGroup, &labels))
+    }
+
     /// Makes a call about things that were just made, again while EC2 has not heard of them
     /// everywhere.
     pub(super) async fn once_known<T, F, R>(&self, ids: &[String], call: F) -> Result<T, Ec2Error>
@@ -165,10 +173,11 @@ impl Ec2 {
 
     async fn open_ssh(
         &self,
+        plan: &BakePlan,
         group_id: &str,
-        port: u16,
         sources: &[String],
     ) -> Result<(), TargetError> {
+        let port = plan.builder.port;
         let mut rule = IpPermission::builder()
             .ip_protocol("tcp")
             .from_port(port.into())
@@ -184,7 +193,11 @@ impl Ec2 {
             .ec2
             .authorize_security_group_ingress()
             .group_id(group_id)
-            .ip_permissions(rule.build());
+            .ip_permissions(rule.build())
+            .tag_specifications(tags::specification(
+                ResourceType::SecurityGroupRule,
+                &tags::temporary(plan, "rule"),
+            ));
         let asking = || async {
             let answer = request.clone().send().await;
             answer.map_err(|e| self.refused("AuthorizeSecurityGroupIngress", e))
@@ -234,8 +247,7 @@ impl Ec2 {
         if sources.is_empty() {
             return Ok(());
         }
-        self.open_ssh(&group_id, plan.builder.port, &sources)
-            .await?;
+        self.open_ssh(plan, &group_id, &sources).await?;
         self.state().admitted.extend(sources);
         Ok(())
     }

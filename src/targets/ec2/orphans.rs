@@ -4,25 +4,18 @@
 //! write: our token, our name, our description, and when the thing was made in the run's time. What
 //! is released is never touched.
 
-use std::time::Duration;
-
 use aws_sdk_ec2::types::{Filter, Image, ImageState, Instance, Snapshot, Tag};
 use time::OffsetDateTime;
 
 use super::debts::{Ec2Undo, Removal};
 use super::error::Ec2Error;
-use super::{Ec2, image, launch, tags};
+use super::ours::{in_time, is_ours};
+use super::publish::Outward;
+use super::{Ec2, image, launch, lock, tags};
 use crate::ledger::Debt;
 use crate::run::{RunId, parse_rfc3339};
 use crate::targets::Role;
 use crate::targets::reap::Owed;
-
-/// How long after its beginning a run may still make something: the manifest's longest time limit,
-/// and a day in which it may have waited for its turn.
-const LONGEST: Duration = Duration::from_secs(32 * 24 * 3600);
-
-/// How far this clock and EC2's may differ.
-const SLACK: Duration = Duration::from_secs(300);
 
 /// What the tag means that says that something is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +35,8 @@ pub(super) struct Orphan {
     pub(super) id: Option<String>,
     /// When its run would have renewed it; `None` when the tag is missing or no time.
     pub(super) expires: Option<OffsetDateTime>,
+    /// Whether it has passed, and waits for its publication: its time alone takes it.
+    pub(super) has_passed: bool,
 }
 
 /// An image that is released by its tags, and has still the description of a candidate.
@@ -104,6 +99,7 @@ impl Ec2 {
             self.orphan_groups(of()).await,
             self.orphan_images(of(), &mut half_released).await,
             self.orphan_snapshots(of()).await,
+            self.orphan_locks(of()).await,
         ];
         let (mut orphans, mut looked) = (Vec::new(), Ok(()));
         for kind in kinds {
@@ -171,11 +167,25 @@ impl Ec2 {
                     let expected = None;
                     let undo = self.undoing(&run, Removal::DeleteSnapshots { expected });
                     let id = None;
-                    found.push(Orphan { undo, id, expires });
+                    found.push(Orphan {
+                        undo,
+                        id,
+                        expires,
+                        has_passed: false,
+                    });
                 }
+                let has_passed = has_passed(image.tags());
                 let name = image.name.unwrap_or_default();
-                let undo = self.undoing(&run, Removal::DeregisterImage { name });
-                found.extend(orphan(undo, image.image_id, expires));
+                let removal = match tags::kept_by_spare(&name, &run) {
+                    Some(kept) => Removal::RestoreImage {
+                        name: kept.to_owned(),
+                        spare: name.clone(),
+                    },
+                    None => Removal::DeregisterImage { name },
+                };
+                let undo = self.undoing(&run, removal);
+                let orphan = orphan(undo, image.image_id, expires);
+                found.extend(orphan.map(|o| Orphan { has_passed, ..o }));
             }
         }
         Ok(found)
@@ -190,7 +200,26 @@ impl Ec2 {
             if self.is_run_s(&run, &snapshot, ReleaseMark::Stands).await? {
                 let expected = None;
                 let undo = self.undoing(&run, Removal::DeleteSnapshots { expected });
-                found.extend(orphan(undo, snapshot.snapshot_id, expires));
+                let has_passed = has_passed(snapshot.tags());
+                let orphan = orphan(undo, snapshot.snapshot_id, expires);
+                found.extend(orphan.map(|o| Orphan { has_passed, ..o }));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A lock is by its name: whoever holds it and is alive makes a new one, or goes on without.
+    async fn orphan_locks(&self, of: Vec<Filter>) -> Result<Vec<Orphan>, Ec2Error> {
+        let mut found = Vec::new();
+        for template in self.launch_templates(of).await? {
+            let Some((run, expires)) = marked(template.tags()) else {
+                continue;
+            };
+            let made = template.create_time().map(aws_smithy_types::DateTime::secs);
+            let name = template.launch_template_name.unwrap_or_default();
+            if name.starts_with(lock::PREFIX) && in_time(&run, made) {
+                let undo = self.undoing(&run, Removal::DeleteLock { name });
+                found.extend(orphan(undo, template.launch_template_id, expires));
             }
         }
         Ok(found)
@@ -248,6 +277,14 @@ impl Ec2 {
                 let mut found = found.await?.into_iter();
                 found.any(|i| is_ours(&i, &undo.run) && !is_released(i.tags()))
             }
+            Removal::RestoreImage { .. } => {
+                let found = self.images(vec![tags::filter("image-id", [id])]);
+                found.await?.iter().any(|i| is_ours(i, &undo.run))
+            }
+            Removal::DeleteLock { name } => {
+                let found = self.find_lock(&undo.run, name).await?;
+                found.iter().any(|found| found == id)
+            }
             Removal::DeleteSnapshots { .. } => {
                 let found = self.snapshots_by(vec![tags::filter("snapshot-id", [id])]);
                 match found.await?.as_slice() {
@@ -257,7 +294,20 @@ impl Ec2 {
                     _ => false,
                 }
             }
+            Removal::Withdraw(outward) => self.stands(outward, released).await?,
         })
+    }
+
+    /// Returns whether something that a run did for an image is to be taken back: not where that is
+    /// released, whatever the journal says of the run.
+    async fn stands(&self, outward: &Outward, released: ReleaseMark) -> Result<bool, Ec2Error> {
+        let found = self.images(vec![tags::filter("image-id", [outward.image()])]);
+        // One that lost its run's mark too was published since, whatever a journal says.
+        let is_published = |image: &Image| {
+            let is_marked = tags::run_in(image.description().unwrap_or_default()).is_some();
+            is_released(image.tags()) && !(is_marked && released == ReleaseMark::WasWithdrawn)
+        };
+        Ok(!found.await?.iter().any(is_published))
     }
 }
 
@@ -265,24 +315,12 @@ impl Ec2 {
 pub(super) fn is_snapshot_of(snapshot: &Snapshot, run: &RunId) -> bool {
     let made = snapshot.start_time().map(aws_smithy_types::DateTime::secs);
     let description = snapshot.description();
-    description.is_some_and(|text| text.starts_with(OF_AN_IMAGE)) && in_time(run, made)
+    let is_of_image = |text: &str| OF_AN_IMAGE.iter().any(|words| text.starts_with(words));
+    description.is_some_and(is_of_image) && in_time(run, made)
 }
 
-/// How EC2 describes the snapshots that CreateImage makes; nobody can describe one anew.
-const OF_AN_IMAGE: &str = "Created by CreateImage(";
-
-/// Returns whether an image is one that `run` made and has not released: a candidate by its name,
-/// which nobody can change, and one under its final name by its description, which ends in the run
-/// until it is released. Whoever can write tags can write neither.
-pub(super) fn is_ours(image: &Image, run: &RunId) -> bool {
-    let made = image.creation_date().and_then(parse_rfc3339);
-    let named = image.name() == Some(tags::candidate_name(run).as_str());
-    let ends = [tags::candidate_of(run), tags::made_by(run)];
-    let described = image
-        .description()
-        .is_some_and(|text| ends.iter().any(|end| text.ends_with(end)));
-    (named || described) && in_time(run, made.map(OffsetDateTime::unix_timestamp))
-}
+/// How EC2 describes the snapshots that CreateImage and CopyImage make; nobody can describe one anew.
+const OF_AN_IMAGE: [&str; 2] = ["Created by CreateImage(", "Copied for DestinationAmi "];
 
 fn is_released(tags: &[Tag]) -> bool {
     super::tags::value(tags, super::tags::STATE) == Some(super::tags::RELEASED)
@@ -290,7 +328,16 @@ fn is_released(tags: &[Tag]) -> bool {
 
 fn orphan(undo: Ec2Undo, id: Option<String>, expires: Option<OffsetDateTime>) -> Option<Orphan> {
     let id = Some(id?);
-    Some(Orphan { undo, id, expires })
+    Some(Orphan {
+        undo,
+        id,
+        expires,
+        has_passed: false,
+    })
+}
+
+fn has_passed(tags: &[Tag]) -> bool {
+    super::tags::value(tags, super::tags::STATE) == Some(super::tags::PASSED)
 }
 
 /// Returns the run that a thing says it belongs to, unless it is released.
@@ -298,15 +345,8 @@ fn marked(tags: &[Tag]) -> Option<(RunId, Option<OffsetDateTime>)> {
     let state = super::tags::value(tags, super::tags::STATE)?;
     let run = super::tags::value(tags, super::tags::RUN)?.parse().ok()?;
     let expires = super::tags::value(tags, super::tags::EXPIRES).and_then(parse_rfc3339);
-    (state == super::tags::TEMPORARY).then_some((run, expires))
-}
-
-/// Returns whether a thing was made in the run's time.
-fn in_time(run: &RunId, made: Option<i64>) -> bool {
-    let Some(made) = made.and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok()) else {
-        return false;
-    };
-    made > run.began() - SLACK && made < run.began() + LONGEST
+    let may_go = [super::tags::TEMPORARY, super::tags::PASSED].contains(&state);
+    may_go.then_some((run, expires))
 }
 
 #[cfg(test)]
@@ -325,27 +365,6 @@ mod tests {
         assert!(marked(&[run.clone(), tag(tags::STATE, "released")]).is_none());
         assert!(marked(std::slice::from_ref(&run)).is_none());
         assert!(marked(&[tag(tags::RUN, "mine"), temporary]).is_none());
-    }
-
-    #[test]
-    fn an_image_is_believed_by_what_tags_cannot_say() {
-        let run: RunId = "20260727t101500z-0a1b2c".parse().unwrap();
-        let image = |name: &str, description: &str| {
-            let image = Image::builder().name(name).description(description);
-            image.creation_date("2026-07-27T10:20:00.000Z").build()
-        };
-        let production = image("web-7", "the one in production");
-        assert!(!is_ours(&production, &run));
-        assert!(is_ours(&image(&tags::candidate_name(&run), ""), &run));
-        let ours = format!("a web server {}", tags::made_by(&run));
-        assert!(is_ours(&image("web-8", &ours), &run));
-        let untested = format!("a web server {}", tags::candidate_of(&run));
-        assert!(is_ours(&image("web-8", &untested), &run));
-        let other: RunId = "20260727t101500z-ffffff".parse().unwrap();
-        assert!(!is_ours(&image("web-8", &ours), &other));
-        let released = tags::without_run(&ours, &run).unwrap();
-        assert_eq!(released, "a web server");
-        assert!(!is_ours(&image("web-8", &released), &run));
     }
 
     #[test]

@@ -8,22 +8,70 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
-use super::Ec2;
-use super::debts::Ec2Undo;
+use super::debts::{Ec2Undo, Removal};
 use super::error::Ec2Error;
 use super::orphans::{Found, HalfReleased, Orphan, ReleaseMark};
 use super::wait::LOOK;
+use super::{Ec2, tags};
 use crate::clock::{self, Instant};
 use crate::ledger::Debt;
-use crate::run::RunId;
+use crate::run::{RunId, rfc3339};
 use crate::targets::reap::{Owed, Reaped, Reaper, Request};
 use crate::targets::{EC2, Fault, TargetError};
 
 /// The region that every account of the standard partition has enabled.
-const EVERYWHERE: &str = "us-east-1";
+pub(super) const EVERYWHERE: &str = "us-east-1";
+
+/// How far two clocks may differ without anybody being told.
+const SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// All regions of an account.
-pub(crate) struct Account;
+#[derive(Default)]
+pub(crate) struct Account {
+    /// How it is reached, where environment and profile do not say so.
+    pub(crate) here: Option<Ec2>,
+}
+
+impl Account {
+    async fn ec2(&self, region: Option<&str>) -> Result<Ec2, TargetError> {
+        match &self.here {
+            Some(here) => Ok(region.map_or_else(|| here.clone(), |region| here.in_region(region))),
+            None => Ec2::new(region).await,
+        }
+    }
+
+    /// Returns the regions to look at: the named one, or all that the account has enabled, and those
+    /// where runs of this host owe something.
+    async fn regions(
+        &self,
+        request: &Request<'_>,
+        owed: &[Journalled],
+        reaped: &mut Reaped,
+    ) -> Result<Vec<Ec2>, TargetError> {
+        if let Some(region) = request.region {
+            return Ok(vec![self.ec2(Some(region)).await?]);
+        }
+        // Each region knows the others.
+        let here = match self.ec2(None).await {
+            Err(error) if error.fault == Fault::Manifest => self.ec2(Some(EVERYWHERE)).await?,
+            here => here?,
+        };
+        here.be_patient();
+        let mut names: BTreeSet<String> = owed.iter().map(|o| o.undo.region.clone()).collect();
+        match here.enabled_regions().await {
+            Ok(enabled) => names.extend(enabled),
+            Err(error) if error.is_denied() => {
+                names.insert(here.region.clone());
+                let error = TargetError::from(error);
+                reaped
+                    .errors
+                    .push(error.with_hint("name each region with --region"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(names.iter().map(|name| here.in_region(name)).collect())
+    }
+}
 
 #[async_trait]
 impl Reaper for Account {
@@ -34,8 +82,14 @@ impl Reaper for Account {
     async fn reap(&self, request: &Request<'_>) -> Reaped {
         let mut reaped = Reaped::default();
         let owed = journalled(request, &mut reaped);
-        match regions(request, &owed, &mut reaped).await {
-            Ok(regions) => reap_all(&regions, request, &owed, &mut reaped).await,
+        match self.regions(request, &owed, &mut reaped).await {
+            Ok(regions) => {
+                let request = Request {
+                    now: now(&regions, request).await,
+                    ..*request
+                };
+                reap_all(&regions, &request, &owed, &mut reaped).await;
+            }
             // A host that bakes containers alone need not know AWS. Where nothing was found,
             // nobody may be told that all is well without a look at the account.
             Err(error) if owed.is_empty() && request.region.is_none() && has_dead(request) => {
@@ -50,6 +104,26 @@ impl Reaper for Account {
         }
         reaped
     }
+}
+
+/// Returns the time by AWS's clock, where it says so: by one that is ahead, others' builds would be over
+/// that go on.
+async fn now(regions: &[Ec2], request: &Request<'_>) -> OffsetDateTime {
+    let here = request.now;
+    let Some(ec2) = regions.first() else {
+        return here;
+    };
+    let Some(there) = ec2.time_there().await else {
+        return here;
+    };
+    let apart = (there - here).abs();
+    if apart > SKEW {
+        let minutes = apart.whole_minutes();
+        request.events.warn(format!(
+            "the clock of this machine is {minutes} min off AWS's, which is what expiries are judged by"
+        ));
+    }
+    there
 }
 
 fn has_dead(request: &Request<'_>) -> bool {
@@ -89,37 +163,6 @@ fn journalled(request: &Request<'_>, reaped: &mut Reaped) -> Vec<Journalled> {
         }
     }
     owed
-}
-
-/// Returns the regions to look at: the named one, or all that the account has enabled, and those
-/// where runs of this host owe something.
-async fn regions(
-    request: &Request<'_>,
-    owed: &[Journalled],
-    reaped: &mut Reaped,
-) -> Result<Vec<Ec2>, TargetError> {
-    if let Some(region) = request.region {
-        return Ok(vec![Ec2::new(Some(region)).await?]);
-    }
-    // Each region knows the others.
-    let here = match Ec2::new(None).await {
-        Err(error) if error.fault == Fault::Manifest => Ec2::new(Some(EVERYWHERE)).await?,
-        here => here?,
-    };
-    here.be_patient();
-    let mut names: BTreeSet<String> = owed.iter().map(|o| o.undo.region.clone()).collect();
-    match here.enabled_regions().await {
-        Ok(enabled) => names.extend(enabled),
-        Err(error) if error.is_denied() => {
-            names.insert(here.region.clone());
-            let error = TargetError::from(error);
-            reaped
-                .errors
-                .push(error.with_hint("name each region with --region"));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(names.iter().map(|name| here.in_region(name)).collect())
 }
 
 /// Reaps all regions at once. One that a policy denies is told, and is no failure of the others.
@@ -184,6 +227,7 @@ impl Region<'_> {
         let is_known = self.request.run.is_some() || !self.owed.is_empty();
         let mut in_vain = 0;
         let mut finished = BTreeSet::new();
+        let mut named = BTreeSet::new();
         loop {
             self.ec2.be_patient();
             let Found {
@@ -203,6 +247,7 @@ impl Region<'_> {
                 Err(error) => return (reaped, Err(error)),
             };
             let due: Vec<Owed> = due.collect();
+            let due = self.without_named(due, &mut named, &mut reaped).await;
             let all = reaped.pay(self.request, self.ec2, &due).await;
             in_vain = if due.is_empty() { in_vain + 1 } else { 0 };
             let is_over = in_vain > usize::from(is_known) && !self.awaits(&paid);
@@ -215,6 +260,75 @@ impl Region<'_> {
             }
             paid.extend(due);
         }
+    }
+
+    /// Leaves out images that have passed and are named already, with their snapshots: a build that was
+    /// killed in the middle of its publication has told a parameter or a template of one, and whatever
+    /// launches by that would fail. Where a journal is here, it says what is to be taken back first.
+    async fn without_named(
+        &self,
+        due: Vec<Owed>,
+        named: &mut BTreeSet<String>,
+        reaped: &mut Reaped,
+    ) -> Vec<Owed> {
+        for owed in due.iter().filter(|owed| self.may_be_named(owed)) {
+            for id in &owed.debt.learned {
+                if named.contains(id) {
+                    continue;
+                }
+                let Some(why) = self.why_it_stays(id).await else {
+                    continue;
+                };
+                let region = &self.ec2.region;
+                reaped.later.push(format!(
+                    "keep image {id} in {region}, which is not released: {why}"
+                ));
+                named.extend(self.ec2.disks(id).await);
+                named.insert(id.clone());
+            }
+        }
+        let is_free = |owed: &Owed| !owed.debt.learned.iter().any(|id| named.contains(id));
+        due.into_iter().filter(is_free).collect()
+    }
+
+    /// Returns whether it is an image under its final name, of a run that has no journal here.
+    fn may_be_named(&self, owed: &Owed) -> bool {
+        let is_known = self.owed.iter().any(|known| known.undo.run == owed.run);
+        let undo = owed.debt.undo.read::<Ec2Undo>();
+        let is_final = undo.is_ok_and(|undo| match &undo.removal {
+            Removal::DeregisterImage { name } => *name != tags::candidate_name(&owed.run),
+            _ => false,
+        });
+        is_final && !is_known
+    }
+
+    async fn why_it_stays(&self, id: &str) -> Option<String> {
+        match self.ec2.named_by(id).await {
+            Ok(None) => None,
+            Ok(Some(by)) => {
+                let resume = self.what_resumes(id).await;
+                Some(format!(
+                    "it is named by {by}; `{resume}` finishes its publication"
+                ))
+            }
+            Err(error) => {
+                let why = TargetError::from(error).on_one_line();
+                Some(format!("whether something names it cannot be asked: {why}"))
+            }
+        }
+    }
+
+    /// Returns the command that goes on with the publication of an image: of a copy, that of its original.
+    async fn what_resumes(&self, id: &str) -> String {
+        let found = self.ec2.images(vec![tags::filter("image-id", [id])]).await;
+        let image = found.ok().and_then(|found| found.into_iter().next());
+        let original = match &image {
+            Some(image) => self.ec2.original_of(image).await,
+            None => None,
+        };
+        let of = original.and_then(|(region, image)| Some((region, image.image_id?)));
+        let (region, id) = of.unwrap_or_else(|| (self.ec2.region.clone(), id.to_owned()));
+        format!("amibake resume --region {region} {id} MANIFEST")
     }
 
     /// Returns whether a journal ends in the middle of a call, and what that makes may yet be listed.
@@ -232,7 +346,7 @@ impl Region<'_> {
     /// Returns what is to be paid: what was found and is due, and what journals name that is there
     /// although its tags say nothing of it any more.
     async fn due(&self, found: &[Orphan]) -> Result<Vec<Owed>, Ec2Error> {
-        let due = |o: &&Orphan| self.request.is_due(&o.undo.run, o.expires);
+        let due = |o: &&Orphan| self.is_due(o);
         let mut owed: Vec<Owed> = found.iter().filter(due).map(Orphan::owed).collect();
         for Journalled {
             undo,
@@ -241,14 +355,23 @@ impl Region<'_> {
             ..
         } in &self.owed
         {
-            for id in learned {
+            let own_name = undo.removal.own_name();
+            for id in own_name
+                .iter()
+                .filter(|_| learned.is_empty())
+                .chain(learned)
+            {
                 let listed = found.iter().any(|o| o.id.as_deref() == Some(id));
                 if !listed && self.ec2.is_there(undo, id, *released).await? {
                     owed.push(Owed {
                         run: undo.run.clone(),
                         debt: Debt {
                             undo: undo.clone().into(),
-                            learned: vec![id.clone()],
+                            // What has its own name has learned something else, or nothing.
+                            learned: match own_name {
+                                Some(_) => learned.clone(),
+                                None => vec![id.clone()],
+                            },
                         },
                     });
                 }
@@ -288,15 +411,30 @@ impl Region<'_> {
         }
     }
 
+    /// What has passed is kept for its publication, whatever became of its run.
+    fn is_due(&self, orphan: &Orphan) -> bool {
+        match orphan.has_passed {
+            true => orphan.expires.is_some_and(|at| at < self.request.now),
+            false => self.request.is_due(&orphan.undo.run, orphan.expires),
+        }
+    }
+
     /// Says what stays for now, a run at a time.
     fn put_off(&self, found: &[Orphan], reaped: &mut Reaped) {
         let Request { run, running, .. } = self.request;
         let mut later: BTreeMap<&RunId, (Vec<String>, Option<OffsetDateTime>)> = BTreeMap::new();
         for orphan in found {
             let undo = &orphan.undo;
-            if run.is_none() && !self.request.is_due(&undo.run, orphan.expires) {
+            let what = undo.what(orphan.id.as_slice());
+            if orphan.has_passed && !self.is_due(orphan) {
+                let until = orphan.expires.map(rfc3339).unwrap_or_default();
+                let line = format!(
+                    "keep {what} until {until}: it has passed, and `amibake resume` publishes it"
+                );
+                reaped.later.push(line);
+            } else if run.is_none() && !self.is_due(orphan) {
                 let (things, until) = later.entry(&undo.run).or_default();
-                things.push(undo.what(orphan.id.as_slice()));
+                things.push(what);
                 *until = (*until).max(orphan.expires);
             }
         }

@@ -1,12 +1,13 @@
 //! Finding the image a bake starts from, and what must be known of it.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::{ArchitectureValues, Image, PlatformValues};
 
-use super::error::Ec2Error;
 use super::{Ec2, tags};
 use crate::clock;
 use crate::manifest::{Arch, ImageFilter, Source};
-use crate::targets::TargetError;
+use crate::targets::{Fault, TargetError};
 
 /// Returns Canonical's account in the partition of `region`.
 fn canonical(region: &str) -> &'static str {
@@ -15,6 +16,17 @@ fn canonical(region: &str) -> &'static str {
         () if region.starts_with("cn-") => "837727238323",
         () => "099720109477",
     }
+}
+
+/// Returns where Canonical publishes the ids of a release's images: gp3 first, then gp2, since 22.04 has
+/// no gp3.
+pub(super) fn canonical_parameters(release: &str, arch: Arch) -> Vec<String> {
+    let path = |volume| {
+        format!(
+            "/aws/service/canonical/ubuntu/server/{release}/stable/current/{arch}/hvm/{volume}/ami-id"
+        )
+    };
+    ["ebs-gp3", "ebs-gp2"].map(path).into()
 }
 
 impl Ec2 {
@@ -28,7 +40,7 @@ impl Ec2 {
             Source::Ubuntu(release) => self.ubuntu(release, arch).await?,
             Source::Ami(id) => self.image(id).await?,
             Source::Ssm(path) => {
-                let id = self.parameter(path).await?;
+                let id = self.parameter(path).await?.and_then(|p| p.value);
                 let id = id.ok_or_else(|| {
                     TargetError::manifest(format!(
                         "the SSM parameter {path} does not exist in {}",
@@ -38,9 +50,10 @@ impl Ec2 {
                 self.image(&id).await?
             }
             Source::Filter(filter) => self.newest(filter, arch).await?,
+            Source::Manifest(name) => self.newest_of_manifest(name, arch).await?,
             Source::Debian(_) | Source::Image { .. } => {
                 return Err(TargetError::manifest(
-                    "EC2 builds start from ubuntu, ami, ssm or filter",
+                    "EC2 builds start from ubuntu, ami, ssm, filter or manifest",
                 )
                 .with_hint("name the image by `ami:`, or build with `--target container`"));
             }
@@ -49,13 +62,11 @@ impl Ec2 {
         Ok(image)
     }
 
-    /// Canonical's parameters first, gp3 then gp2 (22.04 has no gp3), then the newest by name.
+    /// Canonical's parameters first, then the newest by name.
     async fn ubuntu(&self, release: &str, arch: Arch) -> Result<Image, TargetError> {
-        for volume in ["ebs-gp3", "ebs-gp2"] {
-            let path = format!(
-                "/aws/service/canonical/ubuntu/server/{release}/stable/current/{arch}/hvm/{volume}/ami-id"
-            );
-            if let Some(id) = self.parameter(&path).await? {
+        for path in canonical_parameters(release, arch) {
+            let found = self.parameter(&path).await?;
+            if let Some(id) = found.and_then(|p| p.value) {
                 return self.image(&id).await;
             }
         }
@@ -65,23 +76,34 @@ impl Ec2 {
             filters: [("name".to_owned(), vec![name])].into(),
             most_recent: true,
         };
-        self.newest(&filter, arch).await
-    }
-
-    async fn parameter(&self, path: &str) -> Result<Option<String>, TargetError> {
-        let request = self.ssm.get_parameter().name(path);
-        let asking = || async {
-            let answer = request.clone().send().await;
-            answer.map_err(|e| Ec2Error::from_sdk("GetParameter", &self.region, e))
-        };
-        match self.persist(asking).await {
-            Ok(answer) => Ok(answer.parameter.and_then(|p| p.value)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
+        match self.newest(&filter, arch).await {
+            Err(error) if error.fault == Fault::Manifest => {
+                Err(self.no_release(release, arch).await.unwrap_or(error))
+            }
+            found => found,
         }
     }
 
-    pub(super) async fn image(&self, id: &str) -> Result<Image, TargetError> {
+    /// Returns that a release is not there, and which are; `None` where that cannot be told.
+    async fn no_release(&self, release: &str, arch: Arch) -> Option<TargetError> {
+        let name = format!("ubuntu/images/hvm-ssd*/ubuntu-*-{arch}-server-*");
+        let owner = canonical(&self.region).to_owned();
+        let named = vec![tags::filter("name", [name.as_str()])];
+        let found = self.images_of(vec![owner], named).await.ok()?;
+        let there: BTreeSet<&str> = found.iter().filter_map(release_of).collect();
+        let region = &self.region;
+        let message = format!("Canonical has no Ubuntu {release} for {arch} in {region}");
+        let error = TargetError::manifest(message);
+        Some(match there.is_empty() {
+            true => error,
+            false => {
+                let there: Vec<&str> = there.into_iter().collect();
+                error.with_hint(format!("there are {}", there.join(", ")))
+            }
+        })
+    }
+
+    pub(crate) async fn image(&self, id: &str) -> Result<Image, TargetError> {
         loop {
             let found = self.images_of(Vec::new(), vec![tags::filter("image-id", [id])]);
             match found.await?.into_iter().next() {
@@ -96,6 +118,25 @@ impl Ec2 {
                 }
             }
         }
+    }
+
+    /// Returns the newest image of another manifest that is released, as its description says too: whoever
+    /// may write tags could mark any image as one.
+    async fn newest_of_manifest(&self, name: &str, arch: Arch) -> Result<Image, TargetError> {
+        let filters = vec![
+            tags::filter(&format!("tag:{}", tags::MANIFEST), [name]),
+            tags::filter(&format!("tag:{}", tags::STATE), [tags::RELEASED]),
+            tags::filter("architecture", [ec2_arch(arch)]),
+            tags::filter("state", ["available"]),
+        ];
+        let mut images = self.images(filters).await?;
+        images.retain(|image| image.description().and_then(tags::content_of).is_some());
+        images.sort_by(|a, b| a.creation_date().cmp(&b.creation_date()));
+        images.pop().ok_or_else(|| {
+            let region = &self.region;
+            let message = format!("the manifest {name} has no released {arch} image in {region}");
+            TargetError::manifest(message).with_hint("build it first, in this region")
+        })
     }
 
     async fn newest(&self, wanted: &ImageFilter, arch: Arch) -> Result<Image, TargetError> {
@@ -118,6 +159,19 @@ impl Ec2 {
             .pop()
             .ok_or_else(|| none_matches(wanted, arch, &self.region))
     }
+}
+
+/// Returns the release of one of Canonical's images: `24.04` of
+/// `ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260701`.
+fn release_of(image: &Image) -> Option<&str> {
+    let (_, name) = image.name()?.rsplit_once('/')?;
+    let release = name.split('-').nth(2)?;
+    let is_release = release.split_once('.').is_some_and(|(year, month)| {
+        [year, month]
+            .iter()
+            .all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()))
+    });
+    is_release.then_some(release)
 }
 
 fn none_matches(wanted: &ImageFilter, arch: Arch, region: &str) -> TargetError {
@@ -163,7 +217,6 @@ pub(super) fn ec2_arch(arch: Arch) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::Fault;
 
     #[test]
     fn a_windows_image_is_the_manifest_s_fault() {
@@ -175,6 +228,21 @@ mod tests {
         let error = check(&windows, Arch::Amd64).unwrap_err();
         assert_eq!(error.fault, Fault::Manifest);
         assert!(error.to_string().starts_with("ami-1 is Windows"), "{error}");
+    }
+
+    #[test]
+    fn a_release_is_read_from_canonical_s_names_alone() {
+        let release = |name: &str| {
+            let image = Image::builder().name(name).build();
+            release_of(&image).map(str::to_owned)
+        };
+        let noble = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260701";
+        assert_eq!(release(noble).as_deref(), Some("24.04"));
+        assert_eq!(
+            release("ubuntu/images/hvm-ssd/ubuntu-noble-daily-amd64-server-1"),
+            None
+        );
+        assert_eq!(release("web-24.04"), None);
     }
 
     #[test]

@@ -61,6 +61,21 @@ impl Ec2 {
                 }
                 ids
             }
+            Removal::RestoreImage { name, spare } => {
+                let ids = self.known(learned, || self.find_image(run, spare)).await?;
+                for id in &ids {
+                    self.patiently("restore", || self.restore(run, name, id))
+                        .await?;
+                }
+                ids
+            }
+            Removal::DeleteLock { name } => {
+                let ids = self.known(learned, || self.find_lock(run, name)).await?;
+                for id in &ids {
+                    self.patiently("delete", || self.delete_lock(id)).await?;
+                }
+                ids
+            }
             Removal::DeleteSnapshots { expected } if learned.is_empty() => {
                 self.sweep_snapshots(run, *expected).await?
             }
@@ -73,6 +88,7 @@ impl Ec2 {
                 paid?;
                 learned.to_vec()
             }
+            Removal::Withdraw(outward) => return self.take_back(outward, learned).await,
         };
         Ok(match ids.is_empty() {
             true => Paid::NotFound,
@@ -158,7 +174,11 @@ impl Ec2 {
 
     /// Returns whether a removing call has removed the thing. Otherwise it is made again: EC2 has
     /// not heard of the thing everywhere.
-    fn removed<T>(&self, id: &str, answer: Result<T, Ec2Error>) -> Result<bool, Ec2Error> {
+    pub(super) fn removed<T>(
+        &self,
+        id: &str,
+        answer: Result<T, Ec2Error>,
+    ) -> Result<bool, Ec2Error> {
         match answer {
             Ok(_) => {
                 // From now on an unknown id is no sign of youth.
@@ -231,7 +251,11 @@ fn holder(undo: &Ec2Undo) -> Option<(RunId, Holder)> {
     let holder = match &undo.removal {
         Removal::TerminateInstance { .. } => Holder::Instance,
         Removal::DeregisterImage { .. } => Holder::Image,
-        Removal::DeleteSecurityGroup { .. } | Removal::DeleteSnapshots { .. } => return None,
+        Removal::DeleteSecurityGroup { .. }
+        | Removal::DeleteSnapshots { .. }
+        | Removal::RestoreImage { .. }
+        | Removal::DeleteLock { .. }
+        | Removal::Withdraw(_) => return None,
     };
     Some((undo.run.clone(), holder))
 }

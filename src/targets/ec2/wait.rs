@@ -1,6 +1,7 @@
 //! Waiting for EC2: one loop for what is to become something, one for what is to be found, one for
 //! what is to go. All of them ask every few seconds, and a call that EC2 could not answer, or did
-//! not want to yet, is asked again. Outside them, [`Ec2::persist`] does that for one call.
+//! not want to yet, is asked again. Outside them, [`Ec2::persist`] does that for one call. What many
+//! builds wait for at once, `polls` asks for in one call.
 
 use std::time::Duration;
 
@@ -15,9 +16,6 @@ pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 /// How long undoing one thing may take; a security group waits for its instance.
 pub(super) const LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// After this time what is waited for is of the slow kind, and is asked after less often.
-const SLOW: Duration = Duration::from_secs(120);
 
 /// How many times longer than the first the pauses get between two tries of one call.
 const LONGEST_PAUSE: u32 = 16;
@@ -71,10 +69,7 @@ impl Ec2 {
         };
         let started = Instant::now();
         loop {
-            let mut pause = match started.elapsed() > SLOW {
-                true => self.poll * 4,
-                false => self.poll,
-            };
+            let (mut pause, looked_at) = (self.poll, Instant::now());
             // A look may itself be patient, and no longer than the wait.
             let left = limit.saturating_sub(started.elapsed()).max(self.poll);
             let Ok(looked) = timeout(left, look(started.elapsed())).await else {
@@ -100,7 +95,8 @@ impl Ec2 {
             if started.elapsed() > limit {
                 return Err(slow().into());
             }
-            sleep(pause).await;
+            // A look may have waited for its round already.
+            sleep(pause.saturating_sub(looked_at.elapsed())).await;
         }
     }
 

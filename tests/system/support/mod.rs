@@ -5,11 +5,15 @@ pub(crate) mod account;
 mod changes;
 pub(crate) mod here;
 pub(crate) mod inventory;
+#[cfg(feature = "stack")]
+pub(crate) mod load;
 pub(crate) mod recording;
 #[cfg(feature = "ec2")]
 pub(crate) mod running;
 pub(crate) mod runs;
 pub(crate) mod sealed;
+#[cfg(feature = "stack")]
+pub(crate) mod site;
 pub(crate) mod twins;
 pub(crate) mod volatile;
 
@@ -58,6 +62,12 @@ impl Cloud {
             url: url.trim().to_owned(),
             folder,
         }
+    }
+
+    /// Returns where it answers.
+    #[cfg(feature = "stack")]
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Returns a folder that goes with the cloud.

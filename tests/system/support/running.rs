@@ -65,6 +65,13 @@ impl RunningBuild {
         self.child.wait().unwrap();
     }
 
+    /// Ends it as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Built {
         let status = self.child.wait().unwrap();

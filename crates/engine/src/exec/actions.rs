@@ -126,14 +126,7 @@ impl Run<'_> {
                 .for_each(|(key, value)| merged.insert(key, value));
         }
         if let Some(more) = &cx.task.more_args {
-            let rendered = self.render(more, cx.scope, cx.enclosing)?;
-            let Some(args) = rendered.as_dict() else {
-                return Err(TaskError::NoMapping {
-                    action: name,
-                    found: rendered.type_name().to_string(),
-                });
-            };
-            for (key, value) in args.entries() {
+            for (key, value) in self.more_args(cx, &name, more)?.entries() {
                 merged.insert(key, value);
             }
         }
@@ -141,6 +134,29 @@ impl Run<'_> {
             merged.insert(key, value);
         }
         Ok(merged)
+    }
+
+    /// Returns the parameters that a template gives: a mapping, or none where it is omitted.
+    fn more_args(
+        &self,
+        cx: &TaskContext<'_>,
+        action: &str,
+        template: &Value,
+    ) -> Result<Dict, TaskError> {
+        let action = || action.to_owned();
+        let rendered = self.render(template, cx.scope, cx.enclosing);
+        let rendered = rendered.map_err(|source| TaskError::Arguments {
+            action: action(),
+            source: Box::new(source),
+        })?;
+        match rendered {
+            Value::Omit => Ok(Dict::new()),
+            Value::Dict(args) => Ok(args),
+            other => Err(TaskError::NoMapping {
+                action: action(),
+                found: other.type_name().to_string(),
+            }),
+        }
     }
 
     /// Returns the parameters with every template rendered and what is omitted left out.
@@ -203,56 +219,6 @@ impl Run<'_> {
             Ok(_) => Ok(Map::new()),
             Err(e) => Err(TaskError::Unwritable(e.to_string())),
         }
-    }
-
-    fn debug(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
-        let args = self.written_args(cx)?;
-        if args.has("msg") && args.has("var") {
-            return Err(refused("parameters are mutually exclusive: msg|var"));
-        }
-        let verbosity = match args.get("verbosity") {
-            Some(level) => {
-                let level = self.arg(cx, "verbosity", &level)?;
-                eval::number(&level).ok_or_else(|| not_whole("verbosity", &level))?
-            }
-            None => 0,
-        };
-        if verbosity > i64::from(self.options.verbosity) {
-            return Ok(plain(json!({
-                "changed": false, "skipped": true, "skipped_reason": "Verbosity threshold not met.",
-            })));
-        }
-        let Some(var) = args.get("var") else {
-            let msg = match args.get("msg") {
-                Some(msg) => self.arg(cx, "msg", &msg)?,
-                None => Value::Omit,
-            };
-            let msg = match msg {
-                Value::Omit => Value::str("Hello world!"),
-                msg => msg,
-            };
-            return Ok(saying(json!({"changed": false}), &msg));
-        };
-        let name = match self.arg(cx, "var", &var)? {
-            Value::Str(name) => name,
-            other => {
-                let kind = other.type_name();
-                let shown = other.repr();
-                return Err(refused(format!(
-                    "argument 'var' is of type {kind} and we were unable to convert to _check_type_str_no_conversion: \
-                     '{shown}' is not a string and conversion is not allowed"
-                )));
-            }
-        };
-        let (value, missing) = self
-            .shown(&name, cx.scope, cx.enclosing)
-            .map_err(TaskError::Var)?;
-        if !missing.is_empty() {
-            self.warn(missing_of(&missing), None);
-        }
-        let mut attempt = plain(json!({"changed": false}));
-        attempt.put(&name, &value);
-        Ok(attempt)
     }
 
     fn set_fact(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
@@ -361,13 +327,15 @@ impl Run<'_> {
 
     fn ping(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         self.allow_delegation(cx)?;
-        let args = self.json_args(cx)?;
-        match args.get("data") {
-            Some(data) if data == "crash" => {
-                Ok(Attempt::failed("Task failed: Module failed: boom"))
-            }
-            Some(data) => Ok(plain(json!({"changed": false, "ping": data}))),
-            None => Ok(plain(json!({"changed": false, "ping": "pong"}))),
+        // Whatever it is, the module takes it for text.
+        let data = match self.args(cx)?.get("data") {
+            None => Json::from("pong"),
+            Some(Value::None) => Json::Null,
+            Some(data) => Json::from(data.to_string()),
+        };
+        match data == "crash" {
+            true => Ok(Attempt::failed("Task failed: Module failed: boom")),
+            false => Ok(plain(json!({"changed": false, "ping": data}))),
         }
     }
 
@@ -387,37 +355,6 @@ impl Run<'_> {
         deadline::sleep(Duration::from_secs(u64::try_from(delay).unwrap_or(0)));
         let elapsed = since.elapsed().as_secs();
         Ok(plain(json!({"changed": false, "elapsed": elapsed})))
-    }
-
-    fn pause_action(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
-        let args = self.args(cx)?;
-        if args.has("minutes") && args.has("seconds") {
-            return Err(refused(
-                "parameters are mutually exclusive: minutes|seconds",
-            ));
-        }
-        let number = |name: &str| match args.get(name) {
-            Some(value) => match eval::number(&value) {
-                Some(number) => Ok(Some(number)),
-                None => Err(not_whole(name, &value)),
-            },
-            None => Ok(None),
-        };
-        let minutes = number("minutes")?.map(|minutes| minutes.saturating_mul(60));
-        let seconds = minutes.or(number("seconds")?);
-        // As in Ansible, who waits waits a second at least.
-        let seconds = seconds.map_or(0, |seconds| u64::try_from(seconds).unwrap_or(1).max(1));
-        if args.get("prompt").is_some() && seconds == 0 {
-            self.warn(
-                "Not waiting for response to prompt as stdin is not interactive",
-                Some(&cx.task.place),
-            );
-        }
-        deadline::sleep(Duration::from_secs(seconds));
-        Ok(plain(json!({
-            "changed": false, "rc": 0, "stderr": "", "echo": true, "delta": seconds, "user_input": "",
-            "stdout": format!("Paused for {seconds}.0 seconds"),
-        })))
     }
 
     /// `setup`, and the gathering of facts that opens a play: by the module, under the task's identity.
@@ -525,7 +462,7 @@ impl Run<'_> {
                 line: secrets.text(line),
             });
         };
-        let facts = self.module_facts.borrow().clone();
+        let facts = self.module_facts.borrow();
         let wanted = call.diff;
         let answer = self.executor.borrow_mut().call(call, &facts, &mut output);
         let mut attempt = match answer {
@@ -573,17 +510,8 @@ pub(super) fn plain(fields: Json) -> Attempt {
     }
 }
 
-/// Returns what is said of a parameter that Python's `int` does not take.
-fn not_whole(name: &str, value: &Value) -> TaskError {
-    refused(format!(
-        "argument '{name}' is of type {} and we were unable to convert to int: invalid literal for int() with base 10: \
-         '{value}'",
-        value.type_name()
-    ))
-}
-
 /// Returns a result with these fields and a message of ours.
-fn saying(fields: Json, msg: &Value) -> Attempt {
+pub(super) fn saying(fields: Json, msg: &Value) -> Attempt {
     let mut attempt = plain(fields);
     attempt.put("msg", msg);
     attempt
@@ -624,17 +552,4 @@ fn add_lines(fields: &mut Fields) {
             fields.insert(lines, Json::Array(split));
         }
     }
-}
-
-/// Says what a shown value lacks.
-fn missing_of(missing: &[String]) -> String {
-    let (count, plural) = (missing.len(), if missing.len() == 1 { "" } else { "s" });
-    let each = (1..).zip(missing);
-    let each: Vec<String> = each
-        .map(|(at, what)| format!("error {at} - {what}"))
-        .collect();
-    format!(
-        "Encountered {count} template error{plural}.\n{}",
-        each.join("\n")
-    )
 }

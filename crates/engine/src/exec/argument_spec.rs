@@ -22,7 +22,7 @@ pub(super) struct ArgumentSpec {
 pub(super) fn of_role(role: &Role, entry: &str, spec: ArgumentSpec) -> Task {
     let context = [
         ("type", Value::str("role")),
-        ("name", Value::str(&role.name)),
+        ("name", Value::str(role.short_name())),
         ("argument_spec_name", Value::str(entry)),
         ("path", path(&role.path)),
     ];

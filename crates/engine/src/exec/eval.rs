@@ -197,7 +197,8 @@ fn file_options(given: &Map<String, Json>) -> FileOptions {
     let flag = |name: &str| truth(&Value::from_json(given.get(name)?));
     let mut options = FileOptions::given(text, flag);
     if let Some(newline) = text("newline_sequence") {
-        options.syntax.newline = newline.replace("\\n", "\n").replace("\\r", "\r");
+        let newline = newline.replace("\\n", "\n").replace("\\r", "\r");
+        options.syntax.newline = newline.into();
     }
     options
 }

@@ -69,6 +69,14 @@ impl Executor for Workers {
             facts,
             output,
         };
+        // An account in use cannot be removed or renamed.
+        if call.name == "ansible.builtin.user"
+            && let Some(user) = ["name", "user"]
+                .iter()
+                .find_map(|name| call.args.get(*name)?.as_str())
+        {
+            self.leave(user, &call.who);
+        }
         let answer = self.run(&call.who, call.limit, call.name, &call.args, &mut context);
         // A user's groups are those of the process that was started for it.
         if matches!(call.name, "ansible.builtin.user" | "ansible.builtin.group") {

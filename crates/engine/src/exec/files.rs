@@ -120,7 +120,8 @@ impl Run<'_> {
         let files = if let Some(dir) = text("dir") {
             self.variable_files(cx, &dir, args)?
         } else {
-            let name = text("file").or_else(|| text("_raw_params"));
+            let raw = || Some(text("_raw_params")?.trim_end_matches('\n').to_owned());
+            let name = text("file").or_else(raw);
             let name = name.ok_or_else(|| refused("No file or dir given to include_vars"))?;
             vec![search::find(self, cx.enclosing, "vars", &name)?]
         };
@@ -183,8 +184,10 @@ impl Run<'_> {
         // Ansible passes over what `ignore_files` names, and stops at any other ending.
         let valid = |path: &&PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let ending = name.rsplit('.').next().unwrap_or_default();
-            extensions.iter().any(|extension| extension == ending)
+            let ending = Path::new(&*name).extension().unwrap_or_default();
+            extensions
+                .iter()
+                .any(|extension| ending == extension.as_str())
         };
         let flag = |name: &str| args.get(name).as_ref().and_then(eval::truth);
         if flag("ignore_unknown_extensions") == Some(true) {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use amibake_playbook::value::{Dict, Value};
 use serde_json::json;
 
+use super::actions::full;
 use super::convert;
 use super::effects::Loaded;
 use super::eval;
@@ -33,7 +34,12 @@ impl Run<'_> {
         let args = self.args(cx)?;
         let file = args.get("_raw_params").or_else(|| args.get("file"));
         let Some(file) = file else {
-            return Err(refused("No include file was specified to the include"));
+            // As Ansible, which refuses the file that says so: nothing rescues that.
+            let wrong = format!("No file specified for {}", full(&cx.task.action));
+            let place = &cx.task.place;
+            let stop = Stop(format!("{}:{}: {wrong}", place.file, place.line));
+            self.broken.replace(Some(stop));
+            return Err(refused(wrong));
         };
         let mut fields = Fields::new();
         fields.insert("include".to_owned(), json!(file.to_string()));

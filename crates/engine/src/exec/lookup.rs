@@ -24,6 +24,7 @@ use super::search;
 use super::subelements::subelements;
 use super::task_context::TaskContext;
 use super::task_error::FileError;
+use super::url_lookup;
 use super::vars::VarScope;
 
 /// Lookups answered here.
@@ -72,6 +73,8 @@ const TEMPLATE: &[&str] = &[
 pub enum Side {
     /// The machine that the playbook runs on.
     Target,
+    /// A server that the machine asks.
+    Network,
     /// Amibake itself.
     Controller,
 }
@@ -79,6 +82,9 @@ pub enum Side {
 /// Returns who answers the lookup `name`, if anybody does.
 #[must_use]
 pub fn lookup_is_answered_by(name: &str) -> Option<Side> {
+    if name == "url" {
+        return Some(Side::Network);
+    }
     if OURS.contains(&name) {
         return Some(Side::Target);
     }
@@ -370,6 +376,9 @@ impl Outside for Controllers<'_, '_> {
             "unvault" => terms.iter().map(|term| self.unvault(term)).collect(),
             "fileglob" => self.fileglob(terms),
             "config" => config_lookup::config(self.run, terms, options),
+            "url" => url_lookup::url(terms, options, self.scope, &|value| {
+                self.run.render(value, self.scope, self.enclosing)
+            }),
             "first_found" => self.first_found(terms, options),
             "inventory_hostnames" => self.hostnames(terms),
             "flattened" => Ok(flat(terms, usize::MAX)),

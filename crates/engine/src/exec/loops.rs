@@ -14,6 +14,7 @@ use super::outcome::{Attempt, Fields, Own, item_status, shown, shown_diff};
 use super::run::Run;
 use super::task_context::TaskContext;
 use super::task_error::{ConditionError, TaskError, refused};
+use crate::replaced::Many;
 
 /// `loop_control`, read.
 struct Control {
@@ -171,6 +172,7 @@ impl Run<'_> {
         });
         // What came of items before a reboot is known.
         let mut attempts = self.progress.borrow().done.clone();
+        let _many = Many::begin();
         if let Some(last) = attempts.last() {
             Self::publish(task, cx.scope, last);
         }
@@ -280,15 +282,7 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
     let failed = any("failed");
     let unreachable = any("unreachable");
     let mut fields = Fields::new();
-    let results: Vec<Json> = attempts
-        .iter()
-        .map(|attempt| {
-            let mut fields = attempt.fields.clone();
-            fields.shift_remove("warnings");
-            Json::Object(fields)
-        })
-        .collect();
-    fields.insert("results".to_owned(), Json::Array(results));
+    fields.insert("results".to_owned(), Json::Null); // filled in at the end
     fields.insert("skipped".to_owned(), json!(all_skipped));
     fields.insert("changed".to_owned(), json!(any("changed")));
     if failed {
@@ -329,11 +323,15 @@ fn collect(attempts: Vec<Attempt>) -> Attempt {
             .all(|a| a.ignored)
             && (failed || unreachable),
     );
-    for attempt in attempts {
+    let mut results = Vec::new();
+    for mut attempt in attempts {
+        attempt.fields.shift_remove("warnings");
+        results.push(Json::Object(attempt.fields));
         own.items.push(attempt.own);
         sets.extend(attempt.sets);
         includes.extend(attempt.includes);
     }
+    fields.insert("results".to_owned(), Json::Array(results));
     Attempt {
         unread: 0,
         fields,

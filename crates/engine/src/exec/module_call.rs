@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use amibake_playbook::argspec::ModuleSpec;
 use amibake_playbook::names::bare;
+use amibake_playbook::surrogates;
 use amibake_playbook::template::ErrorKind;
 use amibake_playbook::value::{Dict, Key, Value};
 use serde_json::{Map, Value as Json};
@@ -39,6 +40,17 @@ fn is_ours(spec: &ModuleSpec, given: &Map<String, Json>) -> bool {
         .is_ok_and(|args| !args.bool("remote_src") && args.opt_bool("copy") != Some(false))
 }
 
+/// Refuses texts with bytes that are no UTF-8, which only a file's content may be.
+fn refuse_bytes(spec: &ModuleSpec, args: &Map<String, Json>) -> Result<(), TaskError> {
+    let is_content = |name: &str| bare(spec.name) == "copy" && name == "content";
+    let texts = args.iter().filter(|(name, _)| !is_content(name));
+    let mut wrong = texts.filter_map(|(_, value)| surrogates::complaint(value.as_str()?));
+    match wrong.next() {
+        Some(why) => Err(refused(format!("Task failed: Module failed: {why}"))),
+        None => Ok(()),
+    }
+}
+
 impl Run<'_> {
     /// Templates and checks everything a call needs.
     pub(super) fn prepare(
@@ -52,6 +64,7 @@ impl Run<'_> {
             self.choose_manager(cx, &mut args)?;
         }
         Self::refuse_values(spec, &args)?;
+        refuse_bytes(spec, &args)?;
         let fd_limit = FdLimit::make();
         let sources = self.sources(cx, spec, &mut args)?;
         let check = self.keyword_truth("check_mode", cx, |k| k.check_mode.clone())?;

@@ -209,6 +209,11 @@ pub(super) fn skipped(condition: &Value) -> Attempt {
 
 /// What of a result may leave. A `diff` does where one was asked for.
 pub(super) fn shown(attempt: &Attempt) -> Fields {
+    shown_but(attempt, "")
+}
+
+/// Does the same without the field of that name.
+pub(super) fn shown_but(attempt: &Attempt, name: &str) -> Fields {
     let (fields, censored) = (&attempt.fields, attempt.censored);
     if censored {
         let mut hidden = Fields::new();
@@ -220,15 +225,16 @@ pub(super) fn shown(attempt: &Attempt) -> Fields {
         }
         return hidden;
     }
-    let mut shown = fields.clone();
-    for told in ["exception", "failed_when_suppressed_exception"] {
-        shown.shift_remove(told); // there is none
-    }
-    if attempt.diff.is_empty() {
-        shown.shift_remove("diff");
-    }
-    // Those are the event's status.
-    shown.retain(|name, _| name != "failed" && name != "skipped");
+    let is_shown = |field: &str| match field {
+        // There is none, and those are the event's status.
+        "exception" | "failed_when_suppressed_exception" | "failed" | "skipped" => false,
+        "diff" => !attempt.diff.is_empty(),
+        field => field != name,
+    };
+    let shown = fields.iter().filter(|(field, _)| is_shown(field));
+    let mut shown: Fields = shown
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
     shown
         .iter_mut()
         .for_each(|(_, value)| censor::hide_url_passwords(value));

@@ -1,13 +1,15 @@
 //! The parameters of the executor's own actions, refused in the words of Ansible's. Modules have specs for that.
 
 use amibake_playbook::names::bare;
+use amibake_playbook::syntax::takes_text;
 use amibake_playbook::value::Dict;
 use serde_json::{Map, Value as Json};
 
+use super::actions::full;
 use super::task_error::{TaskError, refused};
 
 /// What an action takes.
-struct Action {
+pub(super) struct Action {
     name: &'static str,
     params: &'static [&'static str],
     /// Other names of them.
@@ -30,18 +32,20 @@ const BY_SPEC: &[Action] = &[
         required: &[],
     },
     Action {
-        name: "pause",
-        params: &["echo", "minutes", "prompt", "seconds"],
-        aliases: &[],
-        required: &[],
-    },
-    Action {
         name: "ping",
         params: &["data"],
         aliases: &[],
         required: &[],
     },
 ];
+
+/// `pause`, whose values are looked at before their names are.
+pub(super) const PAUSE: Action = Action {
+    name: "pause",
+    params: &["echo", "minutes", "prompt", "seconds"],
+    aliases: &[],
+    required: &[],
+};
 
 /// Those of which Ansible knows but the names of their parameters.
 const BY_NAMES: &[(&str, &[&str])] = &[
@@ -64,7 +68,18 @@ const OF_INCLUDE_VARS: &[&str] = &[
 /// Refuses parameters that an action does not have, and misses those it needs.
 pub(super) fn check(action: &str, args: &Dict) -> Result<(), TaskError> {
     let names: Vec<String> = args.keys().iter().map(ToString::to_string).collect();
+    if args.has("_raw_params") && !takes_text(action) {
+        let full = full(action);
+        return Err(refused(format!(
+            "Task failed: Action '{full}' does not support raw params."
+        )));
+    }
     let known_action = bare(action);
+    if known_action == "shell" && args.has("expand_argument_vars") {
+        return Err(refused(format!(
+            "Unsupported parameters for ({action}) module: expand_argument_vars"
+        )));
+    }
     if let Some((_, known)) = BY_NAMES.iter().find(|(name, _)| *name == known_action) {
         return only(action, args, known);
     }
@@ -72,7 +87,7 @@ pub(super) fn check(action: &str, args: &Dict) -> Result<(), TaskError> {
         return check_include_vars(&names);
     }
     match BY_SPEC.iter().find(|spec| spec.name == known_action) {
-        Some(spec) => spec.check(action, &names),
+        Some(spec) => spec.check(action, args),
         None => Ok(()),
     }
 }
@@ -91,14 +106,16 @@ pub(super) fn only(action: &str, args: &Dict, known: &[&str]) -> Result<(), Task
 }
 
 impl Action {
-    fn check(&self, action: &str, names: &[String]) -> Result<(), TaskError> {
+    /// Refuses parameters that it does not have, and misses those it needs.
+    pub(super) fn check(&self, action: &str, args: &Dict) -> Result<(), TaskError> {
+        let names: Vec<String> = args.keys().iter().map(ToString::to_string).collect();
         let missing = |name: &&&str| !names.iter().any(|given| given == **name);
         let missing: Vec<&str> = self.required.iter().filter(missing).copied().collect();
         if !missing.is_empty() {
             let missing = missing.join(", ");
             return Err(refused(format!("missing required arguments: {missing}")));
         }
-        let bad = unknown(names, &[self.params, self.aliases].concat());
+        let bad = unknown(&names, &[self.params, self.aliases].concat());
         if bad.is_empty() {
             return Ok(());
         }

@@ -71,18 +71,23 @@ impl Role {
     /// Adds what the role's own tasks see, strongest first.
     pub(super) fn push_vars(&self, levels: &mut Vec<Dict>) {
         levels.push(self.inline.clone());
-        self.push_exported(levels);
-    }
-
-    /// Adds what others see of its variables, strongest first.
-    pub(super) fn push_exported(&self, levels: &mut Vec<Dict>) {
-        levels.push(self.vars.clone());
-        for dependency in self.dependencies.iter().rev() {
-            dependency.push_exported(levels);
-        }
+        self.push_own(levels);
         for parent in self.chain.iter().rev() {
             levels.push(parent.vars.clone());
             levels.push(parent.inline.clone());
+        }
+    }
+
+    /// Adds what others see of its variables, strongest first: nothing that was given where a role is used.
+    pub(super) fn push_exported(&self, levels: &mut Vec<Dict>) {
+        self.push_own(levels);
+        levels.extend(self.chain.iter().rev().map(|parent| parent.vars.clone()));
+    }
+
+    fn push_own(&self, levels: &mut Vec<Dict>) {
+        levels.push(self.vars.clone());
+        for dependency in self.dependencies.iter().rev() {
+            dependency.push_exported(levels);
         }
     }
 

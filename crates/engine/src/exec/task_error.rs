@@ -31,11 +31,16 @@ pub(super) enum TaskError {
         name: String,
         source: Box<Error>,
     },
+    /// A template that is to give all of them.
+    #[error("Task failed: Finalization of task args for '{action}' failed: {}", source.message)]
+    Arguments { action: String, source: Box<Error> },
     /// The expression of `debug: var`.
     #[error("Task failed: Error while resolving `var` expression: {}", .0.message)]
     Var(#[source] Error),
     /// `args:` that is a template of something else.
-    #[error("Task failed: the arguments of '{action}' must be a mapping, not '{found}'.")]
+    #[error(
+        "Task failed: Finalization of task args for '{action}' failed: Task args must resolve to a 'dict' not '{found}'."
+    )]
     NoMapping { action: String, found: String },
     /// A keyword's value.
     #[error(
@@ -73,7 +78,7 @@ impl TaskError {
     pub(super) fn template(&self) -> Option<&Error> {
         match self {
             Self::Template(error) | Self::Environment(error) | Self::Var(error) => Some(error),
-            Self::Argument { source, .. } => Some(source),
+            Self::Argument { source, .. } | Self::Arguments { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use amibake_protocol::event::{Event, Status};
 use serde_json::json;
 
 use super::effects::{Effects, Flow, Loaded};
-use super::outcome::{Attempt, shown, shown_diff};
+use super::outcome::{Attempt, shown_but, shown_diff};
 use super::run::{Run, Stop};
 use super::task_context::TaskContext;
 
@@ -42,12 +42,10 @@ impl Run<'_> {
         if status == Status::Rescued {
             effects.set.extend(self.told_to_rescue(cx, &ended));
         }
-        let mut result = shown(&ended);
-        result.shift_remove("results");
         self.emit(Event::TaskFinished {
             index: cx.index,
             status,
-            result,
+            result: shown_but(&ended, "results"),
             diff: shown_diff(&ended.diff, ended.censored),
             elapsed_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
         });

@@ -97,7 +97,8 @@ impl StateModule for BlockInFile {
     }
 
     fn diff(&self, want: &Want, now: &Found, plan: &[Change]) -> Json {
-        want.edit.diff(want.present, now, edited(want, now), plan)
+        let edited = edited(want, now).ok();
+        want.edit.diff(want.present, now, edited.as_ref(), plan)
     }
 
     fn diff_unasked(&self, want: &Want, now: &Found) -> Json {

@@ -1,6 +1,7 @@
 //! What `lineinfile`, `blockinfile` and `replace` share: a text file, edited whole, then its
 //! attributes.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::pyre::{Flags, ReError, Regex};
@@ -12,7 +13,7 @@ use crate::attrs::{self, Attributes, Meta, NewFile, Target};
 use crate::change::{Change, Content};
 use crate::module::{Context, Failure};
 use crate::modules::paths;
-use crate::place;
+use crate::place::{self, Place};
 
 /// The arguments all three have.
 pub(super) struct Edit {
@@ -34,7 +35,8 @@ pub(super) struct Found {
     real: PathBuf,
     missing: Vec<PathBuf>,
     parent: Option<Meta>,
-    backup_to: PathBuf,
+    /// Where a copy goes of what is there, if one is asked for.
+    backup_to: Option<PathBuf>,
 }
 
 /// A text after editing, and Ansible's word for what was done.
@@ -88,24 +90,43 @@ impl Edit {
     }
 
     pub(super) fn inspect(&self) -> Result<Found, Failure> {
-        let unreadable = |e| Failure::new(format!("could not read {}: {e}", self.path.display()));
-        let content = match self.path.exists() {
-            true => Some(place::read(&self.path).map_err(unreadable)?),
-            false => None,
+        let found = match self.path.exists() {
+            true => self.inspect_file(),
+            false => self.inspect_nothing(),
         };
-        let target = Meta::read(&self.path)
-            .map_err(unreadable)?
-            .filter(|_| content.is_some())
-            .map(|meta| self.attributes.target(&self.path, meta));
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let (parent, missing) = paths::missing(folder).map_err(unreadable)?;
+        found.map_err(|e| Failure::new(format!("could not read {}: {e}", self.path.display())))
+    }
+
+    /// Looks at a file, walked to once: a loop comes to it for each of its lines.
+    fn inspect_file(&self) -> io::Result<Found> {
+        let place = Place::behind(&self.path)?;
+        let mut content = Vec::new();
+        place.open_to_read()?.read_to_end(&mut content)?;
+        let real = place.real();
+        let meta = match real == self.path {
+            true => Meta::at(&place)?,
+            false => Meta::read(&self.path)?, // there may be a link
+        };
         Ok(Found {
-            content,
-            target,
-            real: place::real(&self.path).map_err(unreadable)?,
+            content: Some(content),
+            target: meta.map(|meta| self.attributes.target(&self.path, meta)),
+            real,
+            missing: Vec::new(),
+            parent: None,
+            backup_to: self.backup.then(|| paths::backup_name(&self.path)),
+        })
+    }
+
+    fn inspect_nothing(&self) -> io::Result<Found> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let (parent, missing) = paths::missing(folder)?;
+        Ok(Found {
+            content: None,
+            target: None,
+            real: place::real(&self.path)?,
             missing,
             parent,
-            backup_to: paths::backup_name(&self.path),
+            backup_to: None,
         })
     }
 
@@ -122,11 +143,9 @@ impl Edit {
     fn plan_write(&self, found: &Found, edited: &Edited, changes: &mut Vec<Change>) {
         let folders = found.missing.iter().cloned();
         changes.extend(folders.map(|path| Change::Directory { path }));
-        if self.backup && found.content.is_some() {
-            changes.push(Change::Backup {
-                path: self.path.clone(),
-                to: found.backup_to.clone(),
-            });
+        if let Some(to) = found.backup_to.clone() {
+            let path = self.path.clone();
+            changes.push(Change::Backup { path, to });
         }
         let validate = self.validate.as_ref().map(|command| Validate {
             command: command.clone(),
@@ -185,8 +204,9 @@ impl Edit {
 
     /// Returns where the copy of the old file is, if one was made.
     pub(super) fn backup(&self, found: &Found, edited: &Edited) -> Option<String> {
-        let made = self.backup && edited.changed && found.content.is_some() && !self.check;
-        made.then(|| found.backup_to.to_string_lossy().into_owned())
+        let made = found.backup_to.as_ref();
+        let made = made.filter(|_| edited.changed && !self.check);
+        made.map(|to| to.to_string_lossy().into_owned())
     }
 
     /// Returns Ansible's two diffs: of the content and of the attributes. There is none where there is no file and,
@@ -195,10 +215,10 @@ impl Edit {
         &self,
         present: bool,
         found: &Found,
-        edited: Result<Edited, Failure>,
+        edited: Option<&Edited>,
         plan: &[Change],
     ) -> Json {
-        let Some(edited) = edited.ok().filter(|_| present || found.content.is_some()) else {
+        let Some(edited) = edited.filter(|_| present || found.content.is_some()) else {
             return Json::Null;
         };
         let mut content = self.headers("content");

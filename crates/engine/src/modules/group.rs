@@ -82,7 +82,7 @@ impl StateModule for Group {
         Ok(vec![Change::Run { argv }])
     }
 
-    fn failed(&self, want: &Want, mut failure: Failure) -> Failure {
+    fn failed(&self, want: &Want, _: &Self::Now, mut failure: Failure) -> Failure {
         failure.result.remove("rc");
         failure.with("name", want.name.as_str())
     }

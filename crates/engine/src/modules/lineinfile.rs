@@ -1,6 +1,6 @@
 //! `lineinfile`: that one line is in a text file, or is not.
 
-use amibake_playbook::pyre::{Captures, Regex};
+use amibake_playbook::pyre::Regex;
 use serde_json::{Map, Value as Json};
 
 use crate::args::Args;
@@ -21,6 +21,12 @@ pub(super) struct Want {
     warnings: Vec<String>,
 }
 
+/// What is there, and what it is after editing: worked out once, since it takes a search of each line.
+pub(super) struct Now {
+    found: Found,
+    edited: Edited,
+}
+
 /// How the line to be replaced or removed is found.
 enum Finder {
     Regex(Regex, String),
@@ -38,7 +44,7 @@ enum Place {
 
 impl StateModule for LineInFile {
     type Want = Want;
-    type Now = Found;
+    type Now = Now;
 
     fn want(&self, args: &Args, context: &mut Context<'_>) -> Result<Want, Failure> {
         let edit = Edit::read(args, context, "Path")?;
@@ -61,32 +67,33 @@ impl StateModule for LineInFile {
         })
     }
 
-    fn inspect(&self, want: &Want, _: &mut Context<'_>) -> Result<Found, Failure> {
-        want.edit.inspect()
+    fn inspect(&self, want: &Want, _: &mut Context<'_>) -> Result<Now, Failure> {
+        let found = want.edit.inspect()?;
+        let edited = edited(want, &found)?;
+        Ok(Now { found, edited })
     }
 
-    fn plan(&self, want: &Want, now: &Found) -> Result<Vec<Change>, Failure> {
-        if now.content.is_none() && !want.present {
+    fn plan(&self, want: &Want, now: &Now) -> Result<Vec<Change>, Failure> {
+        let Now { found, edited } = now;
+        if found.content.is_none() && !want.present {
             return Ok(Vec::new());
         }
-        if now.content.is_none() && !want.edit.create {
+        if found.content.is_none() && !want.edit.create {
             let msg = format!("Destination {} does not exist !", want.edit.path.display());
             return Err(Failure::new(msg).with("rc", 257));
         }
-        want.edit.plan(now, &edited(want, now)?)
+        want.edit.plan(found, edited)
     }
 
-    fn result(&self, want: &Want, now: &Found, _: &Context<'_>) -> Map<String, Json> {
+    fn result(&self, want: &Want, now: &Now, _: &Context<'_>) -> Map<String, Json> {
+        let Now { found, edited } = now;
         let mut result = Map::new();
-        if now.content.is_none() && !want.present {
+        if found.content.is_none() && !want.present {
             result.insert("msg".to_owned(), Json::from("file not present"));
             return result;
         }
-        let Ok(edited) = edited(want, now) else {
-            return result;
-        };
-        let backup = want.edit.backup(now, &edited).unwrap_or_default();
-        result.insert("msg".to_owned(), Json::from(want.edit.msg(now, &edited)));
+        let backup = want.edit.backup(found, edited).unwrap_or_default();
+        result.insert("msg".to_owned(), Json::from(want.edit.msg(found, edited)));
         result.insert("backup".to_owned(), Json::from(backup));
         if !want.present {
             result.insert("found".to_owned(), Json::from(edited.found));
@@ -94,15 +101,16 @@ impl StateModule for LineInFile {
         result
     }
 
-    fn diff(&self, want: &Want, now: &Found, plan: &[Change]) -> Json {
-        want.edit.diff(want.present, now, edited(want, now), plan)
+    fn diff(&self, want: &Want, now: &Now, plan: &[Change]) -> Json {
+        let edited = Some(&now.edited);
+        want.edit.diff(want.present, &now.found, edited, plan)
     }
 
-    fn diff_unasked(&self, want: &Want, now: &Found) -> Json {
-        want.edit.diff_unasked(want.present, now)
+    fn diff_unasked(&self, want: &Want, now: &Now) -> Json {
+        want.edit.diff_unasked(want.present, &now.found)
     }
 
-    fn warnings(&self, want: &Want, _: &Found) -> Vec<String> {
+    fn warnings(&self, want: &Want, _: &Now) -> Vec<String> {
         want.warnings.clone()
     }
 }
@@ -156,7 +164,7 @@ fn edited(want: &Want, now: &Found) -> Result<Edited, Failure> {
     }
     let mut kept = Vec::new();
     for line in &lines {
-        if find(want, line)?.is_none() {
+        if !find(want, line)? {
             kept.push(*line);
         }
     }
@@ -169,19 +177,11 @@ fn edited(want: &Want, now: &Found) -> Result<Edited, Failure> {
     Ok(edited)
 }
 
-/// A line that was found: with the groups of the pattern, if it was one.
-type Hit = Option<Captures>;
-
-fn find(want: &Want, line: &[u8]) -> Result<Option<Hit>, Failure> {
+fn find(want: &Want, line: &[u8]) -> Result<bool, Failure> {
     match &want.finder {
-        Finder::Regex(regex, pattern) => {
-            let found = regex
-                .search(line, 0)
-                .map_err(|e| bad_pattern(pattern, &e))?;
-            Ok(found.map(Some))
-        }
-        Finder::Text(text) => Ok(contains(line, text.as_bytes()).then_some(None)),
-        Finder::Line => Ok((bare(line) == want.line.as_bytes()).then_some(None)),
+        Finder::Regex(regex, pattern) => regex.is_match(line).map_err(|e| bad_pattern(pattern, &e)),
+        Finder::Text(text) => Ok(contains(line, text.as_bytes())),
+        Finder::Line => Ok(bare(line) == want.line.as_bytes()),
     }
 }
 
@@ -193,27 +193,32 @@ fn present(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
     let mut hit = None;
     if !matches!(want.finder, Finder::Line) {
         for (at, line) in lines.iter().enumerate() {
-            if let Some(groups) = find(want, line)? {
-                hit = Some((at, groups));
+            if find(want, line)? {
+                hit = Some(at);
                 if want.first_match {
                     break;
                 }
             }
         }
     }
-    if let Some((at, groups)) = hit {
-        let new = new_line(want, groups.as_ref(), lines[at])?;
+    if let Some(at) = hit {
+        let new = new_line(want, lines[at])?;
         return Ok(replaced(lines, at, &new));
     }
     insert(want, lines)
 }
 
-fn new_line(want: &Want, groups: Option<&Captures>, line: &[u8]) -> Result<Vec<u8>, Failure> {
-    let mut new = match (&want.finder, groups, want.backrefs) {
-        (Finder::Regex(regex, pattern), Some(groups), true) => regex
-            .expand(&want.line, groups, line)
-            .map_err(|e| bad_pattern(pattern, &e))?,
-        _ => want.line.clone().into_bytes(),
+fn new_line(want: &Want, line: &[u8]) -> Result<Vec<u8>, Failure> {
+    let mut new = match &want.finder {
+        Finder::Regex(regex, pattern) if want.backrefs => {
+            let groups = regex.search(line, 0);
+            let expanded = groups.and_then(|groups| match groups {
+                Some(groups) => regex.expand(&want.line, &groups, line),
+                None => Ok(want.line.clone().into_bytes()),
+            });
+            expanded.map_err(|e| bad_pattern(pattern, &e))?
+        }
+        Finder::Regex(..) | Finder::Text(_) | Finder::Line => want.line.clone().into_bytes(),
     };
     if !new.ends_with(b"\n") {
         new.push(b'\n');

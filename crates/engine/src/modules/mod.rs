@@ -186,6 +186,14 @@ const SYSTEM: &[(&str, Module)] = &[
         Module::Action(&postgresql::PostgresqlDb),
     ),
     (
+        "community.postgresql.postgresql_ext",
+        Module::Action(&postgresql::PostgresqlExt),
+    ),
+    (
+        "community.postgresql.postgresql_privs",
+        Module::Action(&postgresql::PostgresqlPrivs),
+    ),
+    (
         "community.postgresql.postgresql_user",
         Module::Action(&postgresql::PostgresqlUser),
     ),
@@ -326,7 +334,8 @@ impl<M: StateModule> ErasedState for M {
             false => self.diff_unasked(&want, &now),
         };
         if !context.check {
-            change::apply(&changes, context).map_err(|failure| self.failed(&want, failure))?;
+            change::apply(&changes, context)
+                .map_err(|failure| self.failed(&want, &now, failure))?;
         }
         Ok(Outcome {
             changed: self.changed(&want, &now, &changes),

@@ -3,6 +3,8 @@
 //! dpkg's own file says what there is; `apt-cache` adds where each version comes from. Other
 //! package managers are known by name only.
 
+mod origins;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use serde_json::{Value as Json, json};
 use super::apt::dpkg;
 use crate::args::Args;
 use crate::module::{ActionModule, Context, Failure, Outcome};
-use crate::run_command::{Command, bin_path, required_bin};
+use crate::run_command::{Command, bin_path, required_bin, together};
 
 pub(super) struct PackageFacts;
 
@@ -136,14 +138,21 @@ fn missing(manager: &str, context: &Context<'_>) -> Option<String> {
 fn by_apt(context: &mut Context<'_>) -> Result<BTreeMap<String, Json>, Failure> {
     let status = dpkg::status();
     let present = status.present();
-    let names: Vec<&str> = present.keys().map(String::as_str).collect();
-    let origins = Origins::read(&names, context)?;
-    let listed: Vec<String> = present
-        .iter()
-        .filter(|(name, _)| origins.of(name).is_some())
-        .map(|(name, package)| format!("{name}={}", package.version))
-        .collect();
-    let sections = sections(&listed, context)?;
+    let names = present.keys().cloned().collect();
+    let named = present.iter();
+    let versions = named.map(|(name, package)| format!("{name}={}", package.version));
+    let asked = [("policy", names), ("show", versions.collect())];
+    let [policy, records] = apt_cache(asked, context)?;
+    let files = first_files(&policy);
+    let origins = match origins::read(files.values(), Path::new(origins::LISTS)) {
+        Some(origins) => origins,
+        None => {
+            let [files] = apt_cache([("policy", Vec::new())], context)?;
+            release_origins(&files)
+        }
+    };
+    let origins = Origins { files, origins };
+    let sections = sections(&records);
     let entry = |(name, package): (String, &dpkg::Package)| {
         let key = (bare(&name).to_owned(), package.architecture.clone());
         let entry = json!([{
@@ -160,19 +169,29 @@ fn bare(name: &str) -> &str {
     name.split(':').next().unwrap_or(name)
 }
 
-/// Runs `apt-cache`, which may not be there; it fails for nothing but a name that it does not know.
-fn apt_cache(arguments: &[&str], context: &mut Context<'_>) -> Result<String, Failure> {
+/// Runs `apt-cache`, which may not be there, with each of these at once; it fails for nothing but a
+/// name that it does not know.
+fn apt_cache<const N: usize>(
+    asked: [(&str, Vec<String>); N],
+    context: &Context<'_>,
+) -> Result<[String; N], Failure> {
     let own = Path::new("/usr/bin/apt-cache");
     let program = bin_path("apt-cache", context);
     let program = program.or_else(|| own.exists().then(|| own.to_owned()));
+    let mut said = [const { String::new() }; N];
     let Some(program) = program else {
-        return Ok(String::new());
+        return Ok(said);
     };
     let program = program.to_string_lossy().into_owned();
-    let argv = std::iter::once(program.as_str()).chain(arguments.iter().copied());
-    let command = Command::new(argv).parsable();
-    let ran = command.run(context).map_err(|e| e.failure(&command))?;
-    Ok(ran.stdout)
+    let commands = asked.map(|(what, names)| {
+        let argv = [program.clone(), what.to_owned()].into_iter().chain(names);
+        Command::new(argv).parsable()
+    });
+    let ran = together(&commands, context).into_iter().zip(&commands);
+    for (said, (ran, command)) in said.iter_mut().zip(ran) {
+        *said = ran.map_err(|e| e.failure(command))?.stdout;
+    }
+    Ok(said)
 }
 
 /// Where installed versions come from.
@@ -184,16 +203,6 @@ struct Origins {
 }
 
 impl Origins {
-    fn read(names: &[&str], context: &mut Context<'_>) -> Result<Self, Failure> {
-        let policy: Vec<&str> = std::iter::once("policy")
-            .chain(names.iter().copied())
-            .collect();
-        Ok(Self {
-            files: first_files(&apt_cache(&policy, context)?),
-            origins: release_origins(&apt_cache(&["policy"], context)?),
-        })
-    }
-
     /// Returns the origin of a package's installed version, if a repository has it.
     fn of(&self, name: &str) -> Option<&str> {
         let file = self.files.get(name)?;
@@ -242,18 +251,8 @@ fn without_priority(line: &str) -> &str {
 }
 
 /// Returns the sections in the archive, which may differ from the package's own.
-fn sections(
-    listed: &[String],
-    context: &mut Context<'_>,
-) -> Result<BTreeMap<(String, String), String>, Failure> {
-    if listed.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let show: Vec<&str> = std::iter::once("show")
-        .chain(listed.iter().map(String::as_str))
-        .collect();
-    let text = apt_cache(&show, context)?;
-    let records = text.split("\n\n").filter_map(|record| {
+fn sections(records: &str) -> BTreeMap<(String, String), String> {
+    let sections = records.split("\n\n").filter_map(|record| {
         let field = |name: &str| {
             let mut found = record.lines().filter_map(|line| line.strip_prefix(name));
             found.next().map(|value| value.trim().to_owned())
@@ -261,7 +260,7 @@ fn sections(
         let key = (field("Package:")?, field("Architecture:")?);
         Some((key, field("Section:")?))
     });
-    Ok(records.collect())
+    sections.collect()
 }
 
 #[cfg(test)]

@@ -38,7 +38,6 @@ const SHELL: ModuleSpec = ModuleSpec {
             Param::new("argv", Kind::List),
             Param::new("chdir", Kind::Path),
             Param::new("executable", Kind::Str),
-            Param::new("expand_argument_vars", Kind::Bool).default("true"),
             Param::new("creates", Kind::Path),
             Param::new("removes", Kind::Path),
             Param::new("stdin", Kind::Str),

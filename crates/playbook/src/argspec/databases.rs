@@ -59,6 +59,8 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     MYSQL_USER,
     MYSQL_VARIABLES,
     POSTGRESQL_DB,
+    POSTGRESQL_EXT,
+    POSTGRESQL_PRIVS,
     POSTGRESQL_USER,
 ];
 
@@ -184,6 +186,66 @@ const POSTGRESQL_DB: ModuleSpec = ModuleSpec {
             on("trust_input"),
             off("force"),
             Param::new("comment", Str),
+        ],
+    )
+};
+
+const POSTGRESQL_EXT: ModuleSpec = ModuleSpec {
+    aliases: &["community.general.postgresql_ext"],
+    ..ModuleSpec::new(
+        "community.postgresql.postgresql_ext",
+        and_postgresql_login![
+            Param::new("login_db", Str).required().aliases(&["db"]),
+            Param::new("ext", Str).required().aliases(&["name"]),
+            Param::new("schema", Str),
+            Param::new("state", Str)
+                .default("present")
+                .choices(&["absent", "present"]),
+            off("cascade"),
+            Param::new("session_role", Str),
+            Param::new("version", Str),
+            on("trust_input"),
+            Param::new("comment", Str),
+        ],
+    )
+};
+
+const POSTGRESQL_PRIVS: ModuleSpec = ModuleSpec {
+    aliases: &["community.general.postgresql_privs"],
+    ..ModuleSpec::new(
+        "community.postgresql.postgresql_privs",
+        and_postgresql_login![
+            Param::new("login_db", Str)
+                .required()
+                .aliases(&["db", "database"]),
+            Param::new("state", Str)
+                .default("present")
+                .choices(&["absent", "present"]),
+            Param::new("privs", Str).aliases(&["priv"]),
+            Param::new("type", Str).default("table").choices(&[
+                "table",
+                "sequence",
+                "function",
+                "procedure",
+                "database",
+                "schema",
+                "language",
+                "tablespace",
+                "group",
+                "default_privs",
+                "foreign_data_wrapper",
+                "foreign_server",
+                "type",
+                "parameter",
+            ]),
+            Param::new("objs", Str).aliases(&["obj"]),
+            Param::new("schema", Str),
+            Param::new("roles", Str).required().aliases(&["role"]),
+            Param::new("session_role", Str),
+            Param::new("target_roles", Str),
+            Param::new("grant_option", Bool).aliases(&["admin_option"]),
+            on("fail_on_role"),
+            on("trust_input"),
         ],
     )
 };

@@ -18,6 +18,9 @@ mod settings;
 mod system;
 mod validate;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 pub use refused::{LINKS_ARE_FOLLOWED, refused};
 pub use validate::{Malformed, Verdict, validate, why_not};
 
@@ -211,10 +214,9 @@ impl ModuleSpec {
         last_part(self.name)
     }
 
-    /// Returns whether `short` is the last part of one of its names.
-    fn is_called(&self, short: &str) -> bool {
-        let mut names = std::iter::once(&self.name).chain(self.aliases);
-        names.any(|name| !name.starts_with(BY_FULL_NAME) && last_part(name) == short)
+    /// Returns all names that it has.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 }
 
@@ -245,13 +247,33 @@ const BY_FULL_NAME: &str = "debops.";
 /// `ansible.legacy.`, where ansible-core finds the modules that moved to collections, too.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static ModuleSpec> {
-    let full = all().find(|m| m.name == name || m.aliases.contains(&name));
     let short = ["ansible.builtin.", "ansible.legacy."]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
         .unwrap_or(name);
-    full.or_else(|| all().find(|m| m.is_called(short)))
+    let found = NAMES.full.get(name).or_else(|| NAMES.short.get(short));
+    found.copied()
 }
+
+/// Modules by their names. Of two of one short name the first has it.
+#[derive(Default)]
+struct Names {
+    full: HashMap<&'static str, &'static ModuleSpec>,
+    short: HashMap<&'static str, &'static ModuleSpec>,
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| {
+    let mut names = Names::default();
+    for spec in all() {
+        for name in spec.names() {
+            names.full.entry(name).or_insert(spec);
+            if !name.starts_with(BY_FULL_NAME) {
+                names.short.entry(last_part(name)).or_insert(spec);
+            }
+        }
+    }
+    names
+});
 
 fn last_part(name: &'static str) -> &'static str {
     name.rsplit('.').next().unwrap_or(name)

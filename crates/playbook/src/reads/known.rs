@@ -143,6 +143,11 @@ impl<'f> Known<'f> {
             .add(values);
     }
 
+    /// Has a variable these values and no others: nothing in a file is stronger.
+    pub(super) fn set(&mut self, name: &str, values: Values) {
+        self.variables.insert(name.to_owned(), values);
+    }
+
     /// Adds every variable that a file gives: all of a file of variables; of plays and tasks what
     /// stands below `vars`, what `set_fact` sets, parameters of roles, and what is registered.
     pub(super) fn add_file(&mut self, root: &Node) {

@@ -175,8 +175,18 @@ pub struct Found {
     /// What is there, and is only tested for.
     pub tested: Vec<PathBuf>,
     pub reads: Reads,
+    /// What tasks check out of git, as far as that is written.
+    pub checkouts: BTreeSet<Checkout>,
     /// What the user should know: a cap that was met.
     pub notes: Vec<String>,
+}
+
+/// A repository and what of it is checked out; `None` is for the run to say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checkout {
+    pub repository: Option<String>,
+    /// Branch, tag, commit or `HEAD`.
+    pub version: Option<String>,
 }
 
 /// Returns the files that belong to `playbook`.
@@ -396,6 +406,26 @@ impl<'a> Gathering<'a> {
         known
     }
 
+    /// Collects what tasks check out. What the manifest or the command line gives is what a variable
+    /// is: other values would be watched in vain.
+    fn checkouts(&self) -> BTreeSet<Checkout> {
+        let mut known = self.known();
+        let mut given: BTreeMap<&str, Values> = BTreeMap::new();
+        for vars in &self.given.vars {
+            for (name, value) in *vars {
+                let value = Values::one(Value::from_authored_json(value));
+                given.entry(name).or_default().add(&value);
+            }
+        }
+        given
+            .into_iter()
+            .for_each(|(name, values)| known.set(name, values));
+        let mut sites = Sites::new(&known);
+        let nodes = self.documents.values().flatten().chain(&self.given.inline);
+        nodes.for_each(|node| sites.add_node(node));
+        sites.checkouts.into_iter().collect()
+    }
+
     fn bases(&self) -> Bases<'a> {
         let mut folders: Vec<PathBuf> = self.playbook.folders.iter().cloned().collect();
         let beside: BTreeSet<&Path> = self
@@ -570,7 +600,9 @@ impl<'a> Gathering<'a> {
         let texts = self.documents.values().flatten().chain(&self.given.inline);
         self.reads.grows = texts.into_iter().any(writes_here);
         self.tested.retain(|path| !self.found.contains(path));
+        let checkouts = self.checkouts();
         Found {
+            checkouts,
             paths: self.found.into_iter().collect(),
             tested: self.tested.into_iter().collect(),
             reads: self.reads,

@@ -1,5 +1,6 @@
 //! Where names of files stand: what tasks are given, lookups, tests, what templates include.
 
+use super::Checkout;
 use super::known::{Known, Values};
 use super::name::{Name, joined};
 use super::reading::{Reading, in_the_role, lookup, parsed};
@@ -78,6 +79,7 @@ pub(super) struct Sites<'a> {
     known: &'a Known<'a>,
     own: Vec<(String, Values)>,
     pub(super) found: Vec<Site>,
+    pub(super) checkouts: Vec<Checkout>,
 }
 
 /// Returns the items of every loop in a file, by the name that they have there.
@@ -175,6 +177,7 @@ impl<'a> Sites<'a> {
             known,
             own: Vec::new(),
             found: Vec::new(),
+            checkouts: Vec::new(),
         }
     }
 
@@ -368,6 +371,26 @@ impl<'a> Sites<'a> {
         }
     }
 
+    /// Adds what `git` checks out: each repository that it may be, with each version.
+    fn add_checkout(&mut self, args: &Dict) {
+        let reading = self.reading();
+        let texts = |names: &[&str]| {
+            let given = names.iter().find_map(|name| args.get(name))?;
+            let names = reading.names(&given);
+            Some(names.iter().map(Name::known).collect::<Vec<_>>())
+        };
+        let repositories = texts(&["repo", "name"]).unwrap_or_default();
+        let versions = texts(&["version"]).unwrap_or_else(|| vec![Some("HEAD".to_owned())]);
+        let mut all = Vec::new();
+        for repository in &repositories {
+            all.extend(versions.iter().map(|version| Checkout {
+                repository: repository.clone(),
+                version: version.clone(),
+            }));
+        }
+        self.checkouts.extend(all);
+    }
+
     /// Adds where `fetch` puts files: into a folder for each host, or, flat, to a name that is written
     /// or the file's own.
     fn add_fetch(&mut self, args: &Dict) {
@@ -425,6 +448,9 @@ impl<'a> Sites<'a> {
         let action = bare(action.strip_prefix("ansible.posix.").unwrap_or(action));
         if action == "fetch" {
             self.add_fetch(args);
+        }
+        if action == "git" {
+            self.add_checkout(args);
         }
         if !NAMING.iter().any(|(known, ..)| *known == action) {
             return;

@@ -434,3 +434,48 @@ fn a_path_is_known_beyond_the_links_that_the_playbook_resolves() {
         assert_eq!(found.reads.resolves(&base.join(path)), told, "{path}");
     }
 }
+
+/// What a manifest gives is what a variable is; of defaults, each may be meant.
+#[test]
+fn what_is_checked_out_is_told_as_far_as_it_is_written() {
+    let task = "- git: {repo: '{{ repository }}', dest: /x, version: '{{ version }}'}\n- git: {repo: https://example.org/b.git, dest: /y}\n- ansible.builtin.git:\n    name: '{{ said.stdout }}'\n    dest: /z\n    version: v1\n";
+    let dir = project(&[
+        ("site.yml", "- hosts: all\n  roles: [web]\n"),
+        ("roles/web/tasks/main.yml", task),
+        (
+            "roles/web/defaults/main.yml",
+            "repository: https://example.org/a.git\nversion: main\n",
+        ),
+        ("roles/web/vars/main.yml", "version: stable\n"),
+    ]);
+    let told = |given: &Given<'_>| {
+        let found = found_with(&dir, given);
+        let told = found.checkouts.into_iter().map(|checkout| {
+            let open = || "?".to_owned();
+            let repository = checkout.repository.unwrap_or_else(open);
+            format!("{repository} {}", checkout.version.unwrap_or_else(open))
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&Given::default()),
+        [
+            "? v1",
+            "https://example.org/a.git main",
+            "https://example.org/a.git stable",
+            "https://example.org/b.git HEAD",
+        ]
+    );
+    let vars = Map::from_iter([("version".to_owned(), Json::from("v2"))]);
+    let given = Given {
+        vars: vec![&vars],
+        ..Given::default()
+    };
+    assert_eq!(
+        told(&given)[1..],
+        [
+            "https://example.org/a.git v2",
+            "https://example.org/b.git HEAD"
+        ]
+    );
+}

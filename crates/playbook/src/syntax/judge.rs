@@ -58,6 +58,9 @@ impl Walk<'_> {
             (Follow::Everything, true, Reachability::Undecided) => {
                 self.warn(error.and_hint("the run fails if this is reached"));
             }
+            (Follow::Everything, true, Reachability::Yes) if !self.options.strict => {
+                self.warn(error.and_hint("the task that includes this fails"));
+            }
             _ => self.stop(error),
         }
     }

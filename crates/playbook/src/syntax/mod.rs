@@ -46,6 +46,7 @@ pub use module_groups::runtime_file;
 pub use play_hosts::{Among, play_hosts};
 pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
 pub use support::{BECOME_METHODS, STRATEGIES};
+pub use task::takes_text;
 pub use used::{AllUsed, Supported, UsedKind};
 
 /// Parses and checks the playbook at `path`.

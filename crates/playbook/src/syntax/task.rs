@@ -32,7 +32,9 @@ const TEXTS: &[&str] = &[
 /// Keywords with a truth that the executor looks at before each task.
 const RENDERED: &[&str] = &["become", "check_mode", "diff"];
 
-fn takes_text(action: &str) -> bool {
+/// Returns whether a module takes text that is not pairs.
+#[must_use]
+pub fn takes_text(action: &str) -> bool {
     TEXTS.contains(&known::bare(action))
         || matches!(known::here(action), Name::Module(spec) if spec.free_form)
 }
@@ -43,9 +45,21 @@ pub(super) fn no_handler(what: &str, span: &Span) -> Diagnostic {
     Diagnostic::new(span, wrong).hint("a handler that includes a file of tasks can")
 }
 
+/// Adds pairs, of which the later ones win.
+fn add(pairs: &mut Vec<(Node, Node)>, more: Vec<(Node, Node)>) {
+    for (key, value) in more {
+        pairs.retain(|(known, _)| known.as_str() != key.as_str());
+        pairs.push((key, value));
+    }
+}
+
 /// Returns whether a text is one template and no pairs: `copy: "{{ what }}"`.
 fn is_one_word(node: &Node) -> bool {
     let text = node.as_str().unwrap_or_default();
+    let is_between = |open, close| text.starts_with(open) && text.ends_with(close);
+    if !is_between("{{", "}}") && !is_between("{%", "%}") && !text.starts_with("#jinja2:") {
+        return false;
+    }
     free_form::parse_kv(text, false)
         .is_ok_and(|pairs| matches!(pairs.as_slice(), [(key, _)] if key == "_raw_params"))
 }
@@ -267,7 +281,12 @@ impl Walk<'_> {
             });
         }
         let kind = match rest {
-            Some(pairs) if free.is_empty() => Kind::Map(pairs),
+            Some(mut pairs) => {
+                if !free.is_empty() {
+                    add(&mut pairs, self.free_pairs(name, free, value)?);
+                }
+                Kind::Map(self.with_inner_args(pairs)?)
+            }
             _ if free.is_empty() => Kind::Null,
             _ => Kind::Str(free.to_owned()),
         };
@@ -277,6 +296,38 @@ impl Walk<'_> {
             kind,
         };
         Some((name.to_owned(), value.span.clone(), Some(given)))
+    }
+
+    /// Returns the pairs of `action: {module: copy, args: {…}}` with those of `args` among them.
+    fn with_inner_args(&mut self, mut pairs: Vec<(Node, Node)>) -> Option<Vec<(Node, Node)>> {
+        let Some(at) = pairs
+            .iter()
+            .position(|(key, _)| key.as_str() == Some("args"))
+        else {
+            return Some(pairs);
+        };
+        let (_, inner) = pairs.remove(at);
+        let inner = match &inner.kind {
+            Kind::Map(inner) => inner.clone(),
+            Kind::Str(text) => self.free_pairs("args", text, &inner)?,
+            _ => {
+                self.error(inner.unexpected("`args`", "a mapping"));
+                return None;
+            }
+        };
+        add(&mut pairs, inner);
+        Some(pairs)
+    }
+
+    /// Returns the pairs of a text as a mapping has them.
+    fn free_pairs(&mut self, action: &str, text: &str, at: &Node) -> Option<Vec<(Node, Node)>> {
+        let key = |name: String| Node {
+            span: at.span.clone(),
+            tag: None,
+            kind: Kind::Str(name),
+        };
+        let named = self.free_form(action, text, at)?.into_iter();
+        Some(named.map(|(name, value)| (key(name), value)).collect())
     }
 
     fn arguments(

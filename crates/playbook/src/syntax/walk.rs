@@ -556,6 +556,7 @@ impl<'a> Walk<'a> {
             match self.position.reach {
                 Reachability::No => {}
                 Reachability::Undecided if !import => self.warn(wrong),
+                Reachability::Yes if !import => self.fails(wrong),
                 Reachability::Undecided | Reachability::Yes => self.error(wrong),
             }
             return Vec::new();

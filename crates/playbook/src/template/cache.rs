@@ -20,6 +20,21 @@ type Kept<T> = RefCell<HashMap<String, Result<Rc<T>, Error>>>;
 thread_local! {
     static TEMPLATES: RefCell<HashMap<Syntax, Rc<[Kept<Vec<Stmt>>; 2]>>> = RefCell::default();
     static EXPRESSIONS: [Kept<Expr>; 2] = Default::default();
+    /// Templates in playbooks, short and long: there are as many as there are variables.
+    static AUTHORED: [Kept<Vec<Stmt>>; 2] = Default::default();
+}
+
+/// Returns a parsed template of a playbook's, in the syntax of those.
+pub(crate) fn authored(text: &str) -> Result<Rc<Vec<Stmt>>, Error> {
+    AUTHORED.with(|kept| {
+        through(&kept[usize::from(text.len() > LONG_BYTES)], text, || {
+            let syntax = Syntax {
+                literal_backslashes: true,
+                ..Syntax::default()
+            };
+            parser::template(text, &syntax)
+        })
+    })
 }
 
 /// Returns the parsed template.

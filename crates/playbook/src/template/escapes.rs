@@ -1,7 +1,8 @@
 //! Literals: the escapes of a text, the extent of a number.
 
 /// Decodes backslash escapes as Python's `unicode-escape` does; unknown ones stay.
-pub(super) fn decode(text: &str) -> String {
+#[must_use]
+pub fn decode(text: &str) -> String {
     if !text.contains('\\') {
         return text.to_owned();
     }

@@ -1,5 +1,6 @@
 //! Template files, as the template module renders them.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::ast::Stmt;
@@ -31,7 +32,7 @@ impl FileOptions {
             ("comment_end_string", &mut syntax.comment_end),
         ] {
             if let Some(value) = text(name) {
-                *slot = value;
+                *slot = value.into();
             }
         }
         syntax.trim_blocks = flag("trim_blocks").unwrap_or(true);
@@ -49,7 +50,7 @@ pub(super) fn render(
 ) -> Result<String, Error> {
     match value(machine, text, options, path)? {
         Value::None => Ok(String::new()),
-        value => finalize::in_text(&value),
+        value => finalize::in_text(&value).map(Cow::into_owned),
     }
 }
 
@@ -102,7 +103,7 @@ fn is_template(text: &str, syntax: &Syntax) -> bool {
         &syntax.variable_start,
         &syntax.comment_start,
     ];
-    text.starts_with("#jinja2:") || starts.iter().any(|start| text.contains(start.as_str()))
+    text.starts_with("#jinja2:") || starts.iter().any(|start| text.contains(&***start))
 }
 
 /// Returns a file's template, parsed, and how many lines stand before it.
@@ -156,13 +157,13 @@ fn overrides<'t>(text: &'t str, syntax: &mut Syntax) -> Result<&'t str, Error> {
             "trim_blocks" => syntax.trim_blocks = truth()?,
             "lstrip_blocks" => syntax.lstrip_blocks = truth()?,
             "keep_trailing_newline" => syntax.keep_trailing_newline = truth()?,
-            "block_start_string" => syntax.block_start = quoted()?,
-            "block_end_string" => syntax.block_end = quoted()?,
-            "variable_start_string" => syntax.variable_start = quoted()?,
-            "variable_end_string" => syntax.variable_end = quoted()?,
-            "comment_start_string" => syntax.comment_start = quoted()?,
-            "comment_end_string" => syntax.comment_end = quoted()?,
-            "newline_sequence" => syntax.newline = quoted()?,
+            "block_start_string" => syntax.block_start = quoted()?.into(),
+            "block_end_string" => syntax.block_end = quoted()?.into(),
+            "variable_start_string" => syntax.variable_start = quoted()?.into(),
+            "variable_end_string" => syntax.variable_end = quoted()?.into(),
+            "comment_start_string" => syntax.comment_start = quoted()?.into(),
+            "comment_end_string" => syntax.comment_end = quoted()?.into(),
+            "newline_sequence" => syntax.newline = quoted()?.into(),
             other => return Err(fail(format!("invalid '#jinja2:' override key '{other}'"))),
         }
     }

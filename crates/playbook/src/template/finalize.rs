@@ -1,5 +1,7 @@
 //! What leaves a template: lists for tuples, nothing for `omit`, an error for what is undefined.
 
+use std::borrow::Cow;
+
 use super::{Error, eval};
 use crate::value::{Dict, List, Mark, Value};
 
@@ -66,14 +68,14 @@ pub(super) fn shown(value: Value, missing: &mut Vec<String>, depth: usize) -> Va
 }
 
 /// Returns what a value inside a text reads as.
-pub(super) fn in_text(value: &Value) -> Result<String, Error> {
+pub(super) fn in_text(value: &Value) -> Result<Cow<'_, str>, Error> {
     match value {
-        Value::Str(text) => Ok(text.to_string()),
-        Value::Omit => Ok(String::new()),
+        Value::Str(text) => Ok(Cow::Borrowed(text)),
+        Value::Omit => Ok(Cow::Borrowed("")),
         Value::List(_) | Value::Dict(_) | Value::Tuple(_) | Value::Undefined(_) => {
-            whole(value.clone(), false, 0).map(|value| value.to_string())
+            whole(value.clone(), false, 0).map(|value| Cow::Owned(value.to_string()))
         }
-        other => Ok(other.to_string()),
+        other => Ok(Cow::Owned(other.to_string())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests: what may stand behind `is`.
 
 mod addresses;
+mod marks;
 mod versions;
 
 pub(super) use versions::loose as loose_order;
@@ -230,7 +231,11 @@ const BUILTIN: &str = "ansible.builtin";
 fn table() -> &'static HashMap<(&'static str, &'static str), Found> {
     static TABLE: OnceLock<HashMap<(&'static str, &'static str), Found>> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let all = [(BUILTIN, TESTS), ("ansible.utils", addresses::TESTS)];
+        let all = [
+            (BUILTIN, TESTS),
+            ("ansible.utils", addresses::TESTS),
+            ("ansible._protomatter", marks::TESTS),
+        ];
         let all = all.into_iter().flat_map(|(collection, tests)| {
             tests.iter().map(move |test| Found { collection, test })
         });

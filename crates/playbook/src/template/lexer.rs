@@ -1,28 +1,30 @@
 //! Cuts a template into text and tokens. Whitespace control happens here and nowhere else.
 
+use std::borrow::Cow;
+
 use crate::template::{Error, ErrorKind};
 
 /// The delimiters and whitespace rules of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Syntax {
     /// `{%`.
-    pub block_start: String,
+    pub block_start: Cow<'static, str>,
     /// `%}`.
-    pub block_end: String,
+    pub block_end: Cow<'static, str>,
     /// `{{`.
-    pub variable_start: String,
+    pub variable_start: Cow<'static, str>,
     /// `}}`.
-    pub variable_end: String,
+    pub variable_end: Cow<'static, str>,
     /// `{#`.
-    pub comment_start: String,
+    pub comment_start: Cow<'static, str>,
     /// `#}`.
-    pub comment_end: String,
+    pub comment_end: Cow<'static, str>,
     /// Whether the first newline after a block goes.
     pub trim_blocks: bool,
     /// Whether blanks before a block at the start of a line go.
     pub lstrip_blocks: bool,
     /// What a newline in text becomes.
-    pub newline: String,
+    pub newline: Cow<'static, str>,
     /// Whether the template's last newline stays.
     pub keep_trailing_newline: bool,
     /// Whether backslashes in texts inside `{{ … }}` stand for themselves, as they do in the
@@ -33,15 +35,15 @@ pub struct Syntax {
 impl Default for Syntax {
     fn default() -> Self {
         Self {
-            block_start: "{%".to_owned(),
-            block_end: "%}".to_owned(),
-            variable_start: "{{".to_owned(),
-            variable_end: "}}".to_owned(),
-            comment_start: "{#".to_owned(),
-            comment_end: "#}".to_owned(),
+            block_start: Cow::Borrowed("{%"),
+            block_end: Cow::Borrowed("%}"),
+            variable_start: Cow::Borrowed("{{"),
+            variable_end: Cow::Borrowed("}}"),
+            comment_start: Cow::Borrowed("{#"),
+            comment_end: Cow::Borrowed("#}"),
             trim_blocks: true,
             lstrip_blocks: false,
-            newline: "\n".to_owned(),
+            newline: Cow::Borrowed("\n"),
             keep_trailing_newline: false,
             literal_backslashes: false,
         }
@@ -302,10 +304,10 @@ impl<'a> Lexer<'a> {
     fn raw_begin(&self) -> Option<usize> {
         let rest = self.rest().trim_start().strip_prefix("raw")?.trim_start();
         let end = &self.syntax.block_end;
-        let body = rest.strip_prefix(end.as_str());
+        let body = rest.strip_prefix(&**end);
         let body = body.or_else(|| {
             rest.strip_prefix('-')?
-                .strip_prefix(end.as_str())
+                .strip_prefix(&**end)
                 .map(str::trim_start)
         });
         let mut body = body?;
@@ -318,7 +320,7 @@ impl<'a> Lexer<'a> {
     fn raw(&mut self) -> Result<(), Error> {
         let mut from = 0;
         loop {
-            let Some(offset) = self.rest()[from..].find(&self.syntax.block_start) else {
+            let Some(offset) = self.rest()[from..].find(&*self.syntax.block_start) else {
                 return self.fail("Missing end of raw directive");
             };
             let start = from + offset;
@@ -346,7 +348,7 @@ impl<'a> Lexer<'a> {
         let rest = rest.strip_prefix("endraw")?.trim_start();
         let sign = rest.chars().next().filter(|c| matches!(c, '-' | '+'));
         let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest);
-        let after = rest.strip_prefix(self.syntax.block_end.as_str())?;
+        let after = rest.strip_prefix(&*self.syntax.block_end)?;
         Some((minus, all.len() - after.len(), sign))
     }
 

@@ -28,6 +28,7 @@ mod visit;
 mod yaml_out;
 
 pub use error::{Error, ErrorKind};
+pub use escapes::decode as unescaped;
 pub use file::FileOptions;
 pub(crate) use filters::seeded_text;
 pub use foresee::foresee;

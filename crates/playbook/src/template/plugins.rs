@@ -51,6 +51,7 @@ pub const LOOKUPS: &[&str] = &[
     "ansible.builtin.template",
     "ansible.builtin.together",
     "ansible.builtin.unvault",
+    "ansible.builtin.url",
     "ansible.builtin.varnames",
     "ansible.builtin.vars",
     "community.general.cartesian",

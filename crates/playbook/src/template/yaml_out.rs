@@ -16,8 +16,23 @@ pub(super) struct Style {
     pub(super) unicode: bool,
     pub(super) explicit_start: bool,
     pub(super) explicit_end: bool,
-    /// The quotes that all scalars get, needed or not.
-    pub(super) quote: Option<char>,
+    /// What all scalars are written as that can be.
+    pub(super) scalars: Option<Scalars>,
+    /// Whether everything is written out: tags, quotes, brackets.
+    pub(super) canonical: bool,
+}
+
+/// How scalars are written, needed or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scalars {
+    Single,
+    Double,
+    /// In a block of their own, `|`.
+    Literal,
+    /// Likewise, long lines folded: `>`.
+    Folded,
+    /// As they are without a style; `PyYAML` only counts them as styled.
+    Plain,
 }
 
 /// Returns `value` as a YAML document.
@@ -31,11 +46,11 @@ pub(super) fn dump(value: &Value, style: &Style) -> Result<String, Error> {
         indention: true,
         open_ended: false,
     };
-    if style.explicit_start {
+    if style.explicit_start || style.canonical {
         emitter.out.push_str("---");
         emitter.column = 3;
         emitter.blank = false;
-        if !matches!(node, Node::Scalar(_)) {
+        if style.canonical || !matches!(node, Node::Scalar(_)) {
             emitter.line_break();
         }
     }
@@ -61,33 +76,39 @@ struct Scalar {
     text: String,
     /// Whether it reads back as itself without quotes.
     plain: bool,
-    /// Whether it is no text: quoted it needs a tag that says so.
-    foreign: bool,
+    /// What it is; unless it is a text, it needs a tag that says so when it is quoted.
+    tag: &'static str,
+}
+
+impl Scalar {
+    fn is_text(&self) -> bool {
+        self.tag == "!!str"
+    }
 }
 
 fn represent(value: &Value, style: &Style, depth: usize) -> Result<Node, Error> {
     if depth > 100 {
         return Err(Error::failed("the value is nested too deeply"));
     }
-    let plain = |text: String| {
+    let plain = |text: String, tag| {
         Node::Scalar(Scalar {
             text,
             plain: true,
-            foreign: true,
+            tag,
         })
     };
-    let is_scalar = |node: &Node| matches!(node, Node::Scalar(_)) && style.quote.is_none();
+    let is_scalar = |node: &Node| matches!(node, Node::Scalar(_)) && style.scalars.is_none();
     let seq = |items: &[Value]| {
         let nodes = items.iter().map(|item| represent(item, style, depth + 1));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         let flow = style.flow.unwrap_or_else(|| nodes.iter().all(is_scalar));
-        Ok(Node::Seq(nodes, flow))
+        Ok(Node::Seq(nodes, flow || style.canonical))
     };
     Ok(match value {
-        Value::None => plain("null".to_owned()),
-        Value::Bool(truth) => plain(truth.to_string()),
-        Value::Int(_) | Value::Big(_) => plain(value.to_string()),
-        Value::Float(f) => plain(yaml_float(*f)),
+        Value::None => plain("null".to_owned(), "!!null"),
+        Value::Bool(truth) => plain(truth.to_string(), "!!bool"),
+        Value::Int(_) | Value::Big(_) => plain(value.to_string(), "!!int"),
+        Value::Float(f) => plain(yaml_float(*f), "!!float"),
         Value::List(list) => return seq(&list.items()),
         Value::Tuple(items) => return seq(items),
         Value::Dict(dict) => {
@@ -110,18 +131,17 @@ fn represent(value: &Value, style: &Style, depth: usize) -> Result<Node, Error> 
             let flow = style
                 .flow
                 .unwrap_or_else(|| pairs.iter().all(|(k, v)| is_scalar(k) && is_scalar(v)));
-            Node::Map(pairs, flow)
+            Node::Map(pairs, flow || style.canonical)
         }
         Value::Undefined(undefined) => return Err(crate::template::eval::trip(undefined)),
         Value::Bytes(bytes) => Node::Binary(base64_lines(bytes)),
         other => {
             let text = other.to_string();
-            let foreign = Moment::of(other).is_some();
-            let plain = foreign || crate::yaml::is_plain_text(&text);
+            let is_moment = Moment::of(other).is_some();
             Node::Scalar(Scalar {
+                plain: is_moment || crate::yaml::is_plain_text(&text),
                 text,
-                plain,
-                foreign,
+                tag: if is_moment { "!!timestamp" } else { "!!str" },
             })
         }
     })
@@ -249,7 +269,7 @@ impl Emitter<'_> {
             in_mapping: true,
             simple_key: false,
         };
-        if simple(key) {
+        if simple(key) && !self.style.canonical {
             self.node(
                 key,
                 indent,
@@ -264,43 +284,62 @@ impl Emitter<'_> {
         }
         self.indicator("?", true, false, !flow);
         self.node(key, indent, at);
-        self.indent(indent);
+        if !flow || self.style.canonical || self.column > self.style.width {
+            self.indent(indent);
+        }
         self.indicator(":", true, false, !flow);
         self.node(value, indent, at);
     }
 
     fn flow_seq(&mut self, items: &[Node], indent: Option<usize>) {
+        self.tag("!!seq");
         self.indicator("[", true, true, false);
         let inner = self.deeper(indent, true, false);
         for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.indicator(",", false, false, false);
-            }
-            if self.column > self.style.width {
-                self.indent(inner);
-            }
+            self.next_in_flow(index, inner);
             let at = Position {
                 flow: true,
                 ..Position::default()
             };
             self.node(item, inner, at);
         }
+        self.end_flow(items.is_empty(), indent);
         self.indicator("]", false, false, false);
     }
 
     fn flow_map(&mut self, pairs: &[(Node, Node)], indent: Option<usize>) {
+        self.tag("!!map");
         self.indicator("{", true, true, false);
         let inner = self.deeper(indent, true, false);
         for (index, (key, value)) in pairs.iter().enumerate() {
-            if index > 0 {
-                self.indicator(",", false, false, false);
-            }
-            if self.column > self.style.width {
-                self.indent(inner);
-            }
+            self.next_in_flow(index, inner);
             self.pair(key, value, inner, true);
         }
+        self.end_flow(pairs.is_empty(), indent);
         self.indicator("}", false, false, false);
+    }
+
+    /// Writes what a value is, where all is written out.
+    fn tag(&mut self, tag: &str) {
+        if self.style.canonical {
+            self.indicator(tag, true, false, false);
+        }
+    }
+
+    fn next_in_flow(&mut self, index: usize, inner: Option<usize>) {
+        if index > 0 {
+            self.indicator(",", false, false, false);
+        }
+        if self.style.canonical || self.column > self.style.width {
+            self.indent(inner);
+        }
+    }
+
+    fn end_flow(&mut self, empty: bool, indent: Option<usize>) {
+        if self.style.canonical && !empty {
+            self.indicator(",", false, false, false);
+            self.indent(indent);
+        }
     }
 
     fn scalar(&mut self, scalar: &Scalar, indent: Option<usize>, at: Position) {
@@ -312,22 +351,33 @@ impl Emitter<'_> {
             found.block_plain
         };
         let split = !at.simple_key;
-        let quoted = self.style.quote.is_some() || !allowed;
-        if scalar.foreign && quoted {
+        let in_line = at.simple_key && found.multiline;
+        if self.style.canonical {
+            self.tag(scalar.tag);
+            return self.double(text, indent, split);
+        }
+        let wanted = match self.style.scalars {
+            Some(Scalars::Plain) => None,
+            Some(Scalars::Literal | Scalars::Folded)
+                if !found.block || at.flow || at.simple_key =>
+            {
+                Some(Scalars::Double)
+            }
+            wanted => wanted,
+        };
+        if !scalar.is_text() && (wanted.is_some() || !allowed) {
             self.indicator("!", true, false, false);
         }
-        match self.style.quote {
-            Some('"') => return self.double(text, indent, split),
-            Some(_) if found.single && !(at.simple_key && found.multiline) => {
-                self.indicator("'", true, false, false);
-                self.folded(text, indent, split, true);
-                return self.indicator("'", false, false, false);
-            }
+        match wanted {
+            Some(Scalars::Double) => return self.double(text, indent, split),
+            Some(Scalars::Literal) => return self.literal(text, indent),
+            Some(Scalars::Folded) => return self.folded_block(text, indent),
             _ => {}
         }
-        if scalar.plain && allowed && !(at.simple_key && (text.is_empty() || found.multiline)) {
+        let plain = wanted.is_none() && scalar.plain && allowed;
+        if plain && !(in_line || at.simple_key && text.is_empty()) {
             self.folded(text, indent, split, false);
-        } else if found.single && !(at.simple_key && found.multiline) {
+        } else if found.single && !in_line {
             self.indicator("'", true, false, false);
             self.folded(text, indent, split, true);
             self.indicator("'", false, false, false);
@@ -336,9 +386,85 @@ impl Emitter<'_> {
         }
     }
 
+    /// Begins a block: how it is indented, where its own lines do not say that, and how it ends.
+    fn begin_block(&mut self, kind: &str, text: &str) {
+        self.indicator(kind, true, false, false);
+        if text.starts_with(|c| c == ' ' || is_break(c)) {
+            let hint = self.style.indent.to_string();
+            self.text(&hint);
+        }
+        let mut last = text.chars().rev();
+        let chomps = match (last.next(), last.next()) {
+            (Some(c), _) if !is_break(c) => "-",
+            (None, _) => "-",
+            (_, None) => "+",
+            (_, Some(before)) if is_break(before) => "+",
+            _ => "",
+        };
+        self.text(chomps);
+        self.line_break();
+        self.open_ended = chomps == "+";
+    }
+
+    fn literal(&mut self, text: &str, indent: Option<usize>) {
+        self.begin_block("|", text);
+        let mut begins = true;
+        for c in text.chars() {
+            if is_break(c) {
+                self.break_by(c);
+                begins = true;
+                continue;
+            }
+            if begins {
+                self.indent(indent);
+            }
+            self.text(c.encode_utf8(&mut [0; 4]));
+            (self.indention, begins) = (false, false);
+        }
+    }
+
+    fn folded_block(&mut self, text: &str, indent: Option<usize>) {
+        self.begin_block(">", text);
+        let (mut begins, mut leads) = (true, true);
+        let chars: Vec<char> = text.chars().collect();
+        for (at, c) in chars.iter().copied().enumerate() {
+            let next = chars.get(at + 1).copied();
+            if is_break(c) {
+                if !begins && !leads && c == '\n' {
+                    let after = chars[at..].iter().find(|c| !is_break(**c));
+                    if after.is_some_and(|c| !matches!(c, ' ' | '\t' | '\0')) {
+                        self.line_break();
+                    }
+                }
+                self.break_by(c);
+                begins = true;
+                continue;
+            }
+            if begins {
+                self.indent(indent);
+                leads = matches!(c, ' ' | '\t');
+            }
+            if !begins && c == ' ' && next != Some(' ') && self.column > self.style.width {
+                self.indent(indent);
+            } else {
+                self.text(c.encode_utf8(&mut [0; 4]));
+            }
+            (self.indention, begins) = (false, false);
+        }
+    }
+
+    /// Breaks a line of a block as the text does.
+    fn break_by(&mut self, c: char) {
+        self.line_break();
+        if c != '\n' {
+            self.out.pop();
+            self.out.push(c);
+        }
+    }
+
     fn binary(&mut self, text: &str, indent: Option<usize>, at: Position) {
         self.indicator("!!binary", true, false, false);
-        if at.flow || at.simple_key || text.is_empty() {
+        if at.flow || at.simple_key || text.is_empty() || self.style.canonical {
             return self.double(text, indent, !at.simple_key);
         }
         self.indicator("|", true, false, false);
@@ -474,12 +600,17 @@ fn simple(key: &Node) -> bool {
     }
 }
 
+fn is_break(c: char) -> bool {
+    "\n\u{85}\u{2028}\u{2029}".contains(c)
+}
+
 /// What styles a text allows, as `PyYAML`'s `analyze_scalar` finds.
 struct Analysis {
     multiline: bool,
     flow_plain: bool,
     block_plain: bool,
     single: bool,
+    block: bool,
 }
 
 impl Analysis {
@@ -491,6 +622,7 @@ impl Analysis {
                 flow_plain: false,
                 block_plain: true,
                 single: true,
+                block: false,
             };
         };
         let blank_at = |at: usize| {
@@ -529,26 +661,25 @@ impl Analysis {
                     _ => {}
                 }
             }
-            let is_break = "\n\u{85}\u{2028}\u{2029}".contains(c);
-            breaks |= is_break;
+            breaks |= is_break(c);
             if !(c == '\n' || (' '..='~').contains(&c)) {
                 let nice = c == '\u{85}' || printable(c);
                 special |= !(nice && c != '\u{feff}' && unicode);
             }
             let before = at.checked_sub(1).map(|b| chars[b]);
-            let was_break = before.is_some_and(|b| "\n\u{85}\u{2028}\u{2029}".contains(b));
-            space_break |= is_break && before == Some(' ');
+            let was_break = before.is_some_and(is_break);
+            space_break |= is_break(c) && before == Some(' ');
             break_space |= c == ' ' && was_break;
             preceded = "\0 \t\r\n\u{85}\u{2028}\u{2029}".contains(c);
         }
         let last = chars.last().copied().unwrap_or(first);
-        let is_break = |c: char| "\n\u{85}\u{2028}\u{2029}".contains(c);
         let edges = first == ' ' || last == ' ' || is_break(first) || is_break(last);
         let mut found = Self {
             multiline: breaks,
             flow_plain: true,
             block_plain: true,
             single: true,
+            block: !(space_break || special || last == ' '),
         };
         if edges || breaks || break_space || space_break || special {
             found.flow_plain = false;

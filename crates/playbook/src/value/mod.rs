@@ -25,7 +25,8 @@ pub use compare::compare;
 pub use containers::{Dict, Key, List};
 pub use mark::{Mark, Text};
 pub use moment::Moment;
-pub(crate) use number::{float_repr, from_big};
+pub use number::float_repr;
+pub(crate) use number::from_big;
 pub use object::{Object, Range};
 pub(crate) use text::{key_text, repr_str};
 

@@ -46,7 +46,8 @@ impl Value {
 }
 
 /// Returns Python's `repr` of a float: the shortest digits that read back the same.
-pub(crate) fn float_repr(f: f64) -> String {
+#[must_use]
+pub fn float_repr(f: f64) -> String {
     if f.is_nan() {
         return "nan".to_owned();
     }

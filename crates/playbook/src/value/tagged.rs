@@ -50,10 +50,7 @@ fn encode<E>(
         Kind::Null => Json::Null,
         Kind::Bool(truth) => Json::Bool(*truth),
         Kind::Int(number) => whole(number),
-        Kind::Float(number) => Number::from_f64(*number).map_or_else(
-            || json!({ TAG: { "float": float_repr(*number) } }),
-            Json::Number,
-        ),
+        Kind::Float(number) => float(*number),
         Kind::Str(written) if node.tag.as_deref() == Some("!!binary") => {
             json!({ TAG: { "bytes": written } })
         }
@@ -71,6 +68,22 @@ fn encode<E>(
     })
 }
 
+/// Returns an integer that is written in digits of `radix`.
+#[must_use]
+pub fn integer(digits: &str, radix: u32, negative: bool) -> Option<Json> {
+    let number = BigInt::parse_bytes(digits.as_bytes(), radix)?;
+    Some(whole(&if negative { -number } else { number }))
+}
+
+/// Returns a number that JSON may not have.
+#[must_use]
+pub fn float(number: f64) -> Json {
+    Number::from_f64(number).map_or_else(
+        || json!({ TAG: { "float": float_repr(number) } }),
+        Json::Number,
+    )
+}
+
 fn whole(number: &BigInt) -> Json {
     match (i64::try_from(number), u64::try_from(number)) {
         (Ok(small), _) => Json::from(small),
@@ -80,7 +93,8 @@ fn whole(number: &BigInt) -> Json {
 }
 
 /// Returns a mapping; as pairs, if a key is no text of the author's or looks like a tag.
-fn mapping(pairs: Vec<(Json, Json)>) -> Json {
+#[must_use]
+pub fn mapping(pairs: Vec<(Json, Json)>) -> Json {
     let is_plain = |(key, _): &(Json, Json)| key.as_str().is_some_and(|key| key != TAG);
     if !pairs.iter().all(is_plain) {
         return json!({ TAG: { "pairs": pairs } });
@@ -148,10 +162,7 @@ fn tagged(value: &Value, authored: bool, depth: usize) -> Result<Json, ValueErro
         Value::Bool(truth) => Json::Bool(*truth),
         Value::Int(number) => Json::from(*number),
         Value::Big(number) => whole(number),
-        Value::Float(number) => Number::from_f64(*number).map_or_else(
-            || json!({ TAG: { "float": float_repr(*number) } }),
-            Json::Number,
-        ),
+        Value::Float(number) => float(*number),
         Value::Str(text) => word(text, text.is_authors(), authored),
         Value::Template(source) => template(source),
         Value::Bytes(bytes) => json!({ TAG: { "bytes": STANDARD.encode(bytes) } }),

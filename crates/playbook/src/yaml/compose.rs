@@ -172,6 +172,7 @@ impl<'s> Composer<'s> {
             None | Some("!" | "!unsafe" | "!vault" | "!vault-encrypted") => {
                 Ok(Kind::Str(text.to_owned()))
             }
+            Some(tag) if self.keeps(tag) => Ok(Kind::Str(text.to_owned())),
             Some(tag) => tag
                 .strip_prefix("!!")
                 .and_then(|name| scalar::construct(name, text))
@@ -187,6 +188,11 @@ impl<'s> Composer<'s> {
             depth: 1,
             weight: 1 + text.len() / 64,
         })
+    }
+
+    /// Returns whether a tag is for others to understand.
+    fn keeps(&self, tag: &str) -> bool {
+        self.schema == Schema::Tagged && !tag.starts_with("!!")
     }
 
     fn at_key(&self) -> bool {
@@ -209,7 +215,7 @@ impl<'s> Composer<'s> {
         let own = if map { "!!map" } else { "!!seq" };
         match tag.as_deref() {
             None | Some("!" | "!unsafe") => {}
-            Some(tag) if tag == own => {}
+            Some(tag) if tag == own || self.keeps(tag) => {}
             Some(tag) => {
                 let what = if map { "a mapping" } else { "a list" };
                 return Err(Diagnostic::new(

@@ -40,6 +40,17 @@ pub fn parse_hidden(path: &Path, text: &str) -> Result<Document, Diagnostic> {
     parse_source(&Source::hidden(path), text)
 }
 
+/// Parses the content of a file whose tags only another program knows: `!GetAtt`, `!Ref`. They stay in the
+/// tree, and a scalar with one is text.
+pub fn parse_tagged(path: &Path, bytes: &[u8]) -> Result<Document, Diagnostic> {
+    let text = decode(path, bytes)?;
+    let source = Source::new(path, text);
+    if json::is_json(text) {
+        return json::parse(&source, text);
+    }
+    compose::compose(&source, text, scalar::Schema::Tagged)
+}
+
 fn parse_source(source: &Arc<Source>, text: &str) -> Result<Document, Diagnostic> {
     if json::is_json(text) {
         return json::parse(source, text);

@@ -12,6 +12,8 @@ use super::Kind;
 pub(super) enum Schema {
     /// YAML 1.1 as `PyYAML` has it.
     PyYaml,
+    /// The same, and tags that only another program knows stay as they are.
+    Tagged,
     /// JSON: `1e3` is a number.
     Json,
 }

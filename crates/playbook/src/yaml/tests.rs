@@ -57,6 +57,21 @@ fn tags_that_mean_something_later_are_kept() {
 }
 
 #[test]
+fn tags_of_another_program_are_kept_where_that_is_asked_for_and_refused_elsewhere() {
+    let text = "a: !GetAtt x.y\nb: !Join [',', [!Ref z, 1]]\nc: !If {d: e}\n";
+    let node = parse_tagged(Path::new("f"), text.as_bytes()).unwrap().root;
+    let tag = |name| node.get(name).unwrap().tag.as_deref();
+    assert_eq!(
+        (tag("a"), tag("b"), tag("c")),
+        (Some("!GetAtt"), Some("!Join"), Some("!If"))
+    );
+    assert_eq!(node.get("a").unwrap().as_str(), Some("x.y"));
+    assert_eq!(node.get("b").unwrap().as_seq().unwrap().len(), 2);
+    assert!(refused(text).message.contains("!GetAtt"));
+    assert!(parse_tagged(Path::new("f"), b"a: !!frob 1").is_err());
+}
+
+#[test]
 fn a_place_is_counted_from_one_in_characters() {
     let node = parsed("ä: {é: x}\n");
     let inner = node.get("ä").unwrap().get("é").unwrap();

@@ -3,6 +3,7 @@
 //! What comes from the controller is in [`Context::sources`]; `remote_src` is read here. The
 //! tree of a `remote_src` is in `remote`, the planning of one file in `plan`.
 
+mod nearby;
 mod plan;
 mod remote;
 
@@ -20,6 +21,8 @@ use crate::module::{Context, Failure, StateModule};
 use crate::modules::{edit, paths};
 use crate::place::{self, Place};
 use crate::source::Source;
+
+use nearby::{Here, Nearby};
 
 pub(super) struct Copy;
 
@@ -418,7 +421,7 @@ fn inspect_item(
     if want.follow && path.is_symlink() && path.exists() {
         path = place::real(&path).map_err(failed)?;
     }
-    let item = item(want, path, source.clone(), diff).map_err(failed)?;
+    let item = item(want, path, source.clone(), diff, &mut Nearby::default()).map_err(failed)?;
     let kept = !want.force && item.old.is_some();
     Ok(Now {
         dest: item.dest.to_string_lossy().into_owned(),
@@ -436,6 +439,7 @@ fn inspect_item(
 fn tree(want: &Want, entries: &[(String, Source)], diff: bool) -> io::Result<Now> {
     let base = Path::new(&want.dest);
     let (mut items, mut folders, mut files) = (Vec::new(), Vec::new(), 0);
+    let mut nearby = Nearby::default();
     for (below, source) in entries {
         let path = base.join(below);
         let is_link = matches!(source, Source::Link(_));
@@ -447,7 +451,7 @@ fn tree(want: &Want, entries: &[(String, Source)], diff: bool) -> io::Result<Now
             continue;
         }
         files += usize::from(!is_link);
-        let item = item(want, path, source.clone(), diff)?;
+        let item = item(want, path, source.clone(), diff, &mut nearby)?;
         if want.force || is_link || item.old.is_none() {
             items.push(item);
         }
@@ -486,19 +490,21 @@ fn folder(want: &Want, path: PathBuf) -> io::Result<Folder> {
 }
 
 /// Reads what there is at `dest`, to be compared with `source`.
-fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<Item> {
-    let own = Meta::read(&dest)?;
-    let old_checksum = match &own {
-        Some(meta) if meta.is_file() => Some(checksum(&dest)?),
-        _ => None,
-    };
-    let folder = dest.parent().unwrap_or(Path::new("/"));
-    let (parent, missing) = paths::missing(folder)?;
-    let small = own.as_ref().is_some_and(Meta::is_file) && diff;
-    let old_text = match small {
-        true => Some(head(&dest)?),
-        false => None,
-    };
+fn item(
+    want: &Want,
+    dest: PathBuf,
+    source: Source,
+    diff: bool,
+    nearby: &mut Nearby,
+) -> io::Result<Item> {
+    let Here {
+        place,
+        parent,
+        missing,
+    } = nearby.find(&dest)?;
+    let own = place.as_ref().map(Meta::at).transpose()?.flatten();
+    let file = own.as_ref().is_some_and(Meta::is_file);
+    let file = place.as_ref().filter(|_| file);
     let mut attributes = want.attributes.clone();
     if let (true, Source::File { mode, .. }) = (want.preserve, &source) {
         attributes.mode = Some(Mode::Bits(*mode));
@@ -510,8 +516,8 @@ fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<It
             _ => None,
         },
         old: own.map(|meta| attributes.target(&dest, meta)),
-        old_checksum,
-        old_text,
+        old_checksum: file.map(checksum).transpose()?,
+        old_text: file.filter(|_| diff).map(head).transpose()?,
         missing,
         parent,
         backup_to: (want.backup && dest.exists()).then(|| paths::backup_name(&dest)),
@@ -521,15 +527,15 @@ fn item(want: &Want, dest: PathBuf, source: Source, diff: bool) -> io::Result<It
     })
 }
 
-/// Returns the SHA-1 of the file at `path`, which is no link.
-fn checksum(path: &Path) -> io::Result<String> {
-    digest::checksum(Place::of(path)?.open_to_read()?, "sha1")
+/// Returns the SHA-1 of the file there, which is no link.
+fn checksum(place: &Place) -> io::Result<String> {
+    digest::checksum(place.open_to_read()?, "sha1")
 }
 
 /// Reads as much of a file as a diff may show, and one byte more.
-fn head(path: &Path) -> io::Result<Vec<u8>> {
+fn head(place: &Place) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let file = Place::of(path)?.open_to_read()?;
+    let file = place.open_to_read()?;
     io::Read::read_to_end(&mut io::Read::take(file, SHOWN_BYTES as u64 + 1), &mut text)?;
     Ok(text)
 }

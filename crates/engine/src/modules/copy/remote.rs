@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Item, Now, Want, head, item};
+use super::{Item, Nearby, Now, Want, head, item};
 use crate::attrs::{Attributes, Meta, Mode, NewFile, Target};
 use crate::change::Change;
 use crate::module::Failure;
@@ -43,10 +43,10 @@ pub(super) fn inspect(want: &Want, src: &str, diff: bool) -> Result<Now, Failure
     if want.follow && path.is_symlink() && path.exists() {
         path = place::real(&path).map_err(failed)?;
     }
-    let mut item: Item = item(want, path, source, false).map_err(failed)?;
+    let mut item: Item = item(want, path, source, false, &mut Nearby::default()).map_err(failed)?;
     item.like = Some(from.to_owned());
     if diff && item.old_checksum.is_some() {
-        item.old_text = head(&item.dest).ok();
+        item.old_text = Place::of(&item.dest).and_then(|place| head(&place)).ok();
     }
     let kept = !want.force && item.old.is_some();
     Ok(Now {

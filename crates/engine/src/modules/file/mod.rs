@@ -10,15 +10,19 @@ mod times;
 
 pub(super) use self::plan::make_directories;
 
+use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use nix::unistd::geteuid;
 use serde_json::{Map, Value as Json, json};
 
 use self::times::Times;
 use crate::args::Args;
 use crate::attrs::{self, Attributes, Meta, NewFile, Target};
+use crate::by_descriptor;
 use crate::change::Change;
 use crate::module::{Context, Failure, StateModule};
 use crate::modules::{edit, paths};
@@ -153,13 +157,18 @@ impl StateModule for File {
             return Ok(Vec::new());
         }
         let changes = match want.state {
-            State::Absent => plan::absent(want, now),
-            State::Directory => plan::directory(want, now)?,
-            State::File => plan::file(want, now)?,
-            State::Link => plan::link(want, now)?,
-            State::Hard => plan::hard(want, now)?,
-            State::Touch => plan::touch(want, now)?,
+            State::Absent => Ok(plan::absent(want, now)),
+            State::Directory => plan::directory(want, now),
+            State::File => plan::file(want, now),
+            State::Link => plan::link(want, now),
+            State::Hard => plan::hard(want, now),
+            State::Touch => plan::touch(want, now),
         };
+        // What was warned of before is told with the failure, too.
+        let changes = changes.map_err(|failure| match want.warnings.is_empty() {
+            true => failure,
+            false => failure.with("warnings", want.warnings.clone()),
+        })?;
         match &now.untrusted {
             Some(refusal) if !changes.is_empty() => {
                 let msg = format!("could not change {}: {refusal}", want.path.display());
@@ -231,6 +240,13 @@ impl StateModule for File {
         json!({"before": before, "after": after})
     }
 
+    fn failed(&self, want: &Want, now: &Now, failure: Failure) -> Failure {
+        if want.state == State::Touch && now.before == "absent" {
+            remove_touched(&want.path);
+        }
+        failure
+    }
+
     fn warnings(&self, want: &Want, now: &Now) -> Vec<String> {
         let dangling = want.state == State::Link
             && want.follow
@@ -245,6 +261,15 @@ impl StateModule for File {
             );
         }
         warnings
+    }
+}
+
+/// Removes a file that was made and could not be given its owner or mode, if it is what was made.
+fn remove_touched(path: &Path) {
+    let ours =
+        |meta: &fs::Metadata| meta.is_file() && meta.len() == 0 && meta.uid() == geteuid().as_raw();
+    if fs::symlink_metadata(path).is_ok_and(|meta| ours(&meta)) {
+        let _ = by_descriptor::remove(path);
     }
 }
 
@@ -269,7 +294,7 @@ fn walked(path: &Path) -> Json {
     let (mut directories, mut files) = (Vec::new(), Vec::new());
     let mut todo = vec![path.to_owned()];
     while let Some(folder) = todo.pop() {
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
         let mut below = Vec::new();
         for entry in entries {
             let shown = Json::from(entry.path().to_string_lossy());
@@ -324,7 +349,7 @@ fn show(change: &Change, now: &Now, before: &mut Json, after: &mut Json) {
 /// Returns whether a file's beginning has a byte that texts do not. One that cannot be read is a text.
 fn appears_binary(path: &Path) -> bool {
     let mut head = Vec::new();
-    let file = std::fs::File::open(path).map(|file| file.take(8192));
+    let file = fs::File::open(path).map(|file| file.take(8192));
     let read = file.and_then(|mut head_of| head_of.read_to_end(&mut head));
     read.is_ok() && head.contains(&0)
 }

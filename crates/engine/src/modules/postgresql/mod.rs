@@ -1,9 +1,12 @@
-//! `community.postgresql`: roles and databases of a PostgreSQL server.
+//! `community.postgresql`: roles, databases, extensions and privileges of a PostgreSQL server.
 //!
 //! How a server is reached is here, as libpq does it for psycopg2; what is asked is each module's.
 
 mod connection;
 mod db;
+mod ext;
+mod grant;
+mod privs;
 mod programs;
 mod scram;
 mod sql;
@@ -14,6 +17,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 pub(super) use db::PostgresqlDb;
+pub(super) use ext::PostgresqlExt;
+pub(super) use privs::PostgresqlPrivs;
 pub(super) use user::PostgresqlUser;
 
 use crate::args::Args;

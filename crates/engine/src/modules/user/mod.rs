@@ -178,7 +178,7 @@ impl StateModule for User {
         plan::plan(want, now)
     }
 
-    fn failed(&self, want: &Want, failure: Failure) -> Failure {
+    fn failed(&self, want: &Want, _: &Self::Now, failure: Failure) -> Failure {
         failure.with("name", want.name.as_str())
     }
 

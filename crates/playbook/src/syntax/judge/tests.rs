@@ -232,27 +232,51 @@ fn tags_decide_what_is_reached_and_those_of_an_include_are_its_own() {
 }
 
 #[test]
-fn a_file_that_is_perhaps_included_is_judged_when_it_is() {
-    for (when, expected) in [
-        ("true", Becomes::Error),
-        ("x", Becomes::Warning),
-        ("ansible_os_family == 'RedHat'", Becomes::Nothing),
+fn a_file_that_a_task_includes_is_judged_when_it_is() {
+    for (when, strict, expected) in [
+        ("true", false, Becomes::Warning),
+        ("true", true, Becomes::Error),
+        ("x", false, Becomes::Warning),
+        ("x", true, Becomes::Warning),
+        ("ansible_os_family == 'RedHat'", true, Becomes::Nothing),
     ] {
         let site =
             format!("- hosts: all\n  tasks:\n    - include_tasks: a.yml\n      when: {when}\n");
+        let options = Options {
+            strict,
+            ..on_debian()
+        };
         for file in [
             "- pacmna: {name: a}\n",
             "- debug:\n  lop: [pacmna]\n",
             "- 'pacmna\n",
+            "- import_tasks: pacmna.yml\n",
         ] {
             let files = [("site.yml", site.as_str()), ("a.yml", file)];
             let word = if file.contains("lop") { "lop" } else { "a.yml" };
             assert_eq!(
-                becomes(&files, &on_debian(), word),
+                becomes(&files, &options, word),
                 expected,
-                "{when}: {file}"
+                "{when} {strict}: {file}"
             );
         }
+    }
+}
+
+#[test]
+fn a_role_that_is_not_there_fails_its_include_and_refuses_its_import() {
+    for (task, strict, expected) in [
+        ("include_role: {name: gone}", false, Becomes::Warning),
+        ("include_role: {name: gone}", true, Becomes::Error),
+        ("import_role: {name: gone}", false, Becomes::Error),
+    ] {
+        let site = format!("- hosts: all\n  tasks:\n    - {task}\n");
+        let options = Options {
+            strict,
+            ..on_debian()
+        };
+        let files = [("site.yml", site.as_str())];
+        assert_eq!(becomes(&files, &options, "gone"), expected, "{task}");
     }
 }
 

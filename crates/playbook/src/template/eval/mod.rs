@@ -155,12 +155,8 @@ impl<'a> Evaluator<'a> {
 
     /// Renders a template met while evaluating.
     pub(super) fn source(&self, source: &Source) -> Result<Value, Error> {
-        let syntax = Syntax {
-            literal_backslashes: true,
-            ..Syntax::default()
-        };
         let place = source.place.as_ref();
-        self.standing_at(place, || self.text(&source.text, &syntax))
+        self.standing_at(place, || self.text(&source.text))
             .map_err(|error| error.within(What::Template, &source.text, place))
     }
 
@@ -193,10 +189,10 @@ impl<'a> Evaluator<'a> {
         self.outside.realpath(path, self.standing().as_ref())
     }
 
-    /// Renders template text, natively: a single expression gives its value.
-    pub(super) fn text(&self, text: &str, syntax: &Syntax) -> Result<Value, Error> {
+    /// Renders template text of a playbook, natively: a single expression gives its value.
+    fn text(&self, text: &str) -> Result<Value, Error> {
         let _deeper = self.meter.deeper()?;
-        let body = cache::template(text, syntax)?;
+        let body = cache::authored(text)?;
         let result = self.program(&body, &Frame::root())?;
         // Newlines at the end, which the lexer dropped, belong to the text again.
         Ok(match &result {

@@ -11,6 +11,7 @@ use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 use super::{Filter, Given, filter};
 use crate::codec::Codec;
 use crate::crypt::{self, Scheme, Settings};
+use crate::surrogates;
 use crate::template::Error;
 use crate::template::eval::Evaluator;
 use crate::value::Value;
@@ -35,7 +36,7 @@ pub(super) const FILTERS: &[Filter] = &[
 fn bytes(value: &Value) -> Vec<u8> {
     match value {
         Value::Bytes(bytes) => bytes.to_vec(),
-        other => other.to_string().into_bytes(),
+        other => surrogates::bytes(&other.to_string()).into_owned(),
     }
 }
 
@@ -65,6 +66,7 @@ fn codec(given: &Given) -> Result<Codec, Error> {
 fn encode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let data = match &value {
         Value::Bytes(bytes) => bytes.to_vec(),
+        other if codec(given)? == Codec::Utf8 => bytes(other),
         other => codec(given)?
             .encode(&other.to_string())
             .map_err(|e| Error::failed(e.to_string()))?,
@@ -86,9 +88,11 @@ fn decode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error
     let text: String = text.chars().filter(known).collect();
     let decoded = STANDARD.decode(text);
     let decoded = decoded.map_err(|e| Error::failed(format!("invalid base64: {e}")))?;
-    let text = codec
-        .decode(&decoded)
-        .map_err(|e| Error::failed(e.to_string()))?;
+    let text = match codec {
+        Codec::Utf8 => Ok(surrogates::text(&decoded)),
+        codec => codec.decode(&decoded),
+    };
+    let text = text.map_err(|e| Error::failed(e.to_string()))?;
     Ok(Value::from(text))
 }
 

@@ -1,6 +1,7 @@
 //! JSON, as Python's `json` module writes it.
 
 use super::{Filter, Given, filter};
+use crate::surrogates;
 use crate::template::Error;
 use crate::template::eval::Evaluator;
 use crate::value::{Moment, Value, compare, float_repr, key_text};
@@ -225,8 +226,13 @@ fn quoted(text: &str, ascii: bool, out: &mut String) {
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
             c if u32::from(c) < 0x20 || ascii && !(' '..='~').contains(&c) && c != '\u{7f}' => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
+                match surrogates::number(c) {
+                    Some(number) => out.push_str(&format!("\\u{number:04x}")),
+                    None => {
+                        for unit in c.encode_utf16(&mut [0; 2]) {
+                            out.push_str(&format!("\\u{unit:04x}"));
+                        }
+                    }
                 }
             }
             c => out.push(c),

@@ -9,6 +9,7 @@ mod debops;
 mod dicts;
 mod filter;
 mod general;
+mod internal;
 mod json;
 mod lists;
 mod numbers;
@@ -65,6 +66,7 @@ fn table() -> &'static HashMap<(&'static str, &'static str), Found> {
             (BUILTIN, vault::FILTERS),
             (BUILTIN, web::FILTERS),
             (BUILTIN, yaml::FILTERS),
+            ("ansible._protomatter", internal::FILTERS),
         ];
         let all = all.into_iter().chain(collections::TABLES.iter().copied());
         let all = all.flat_map(|(collection, filters)| {

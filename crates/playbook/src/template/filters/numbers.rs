@@ -284,8 +284,7 @@ fn human_readable(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Valu
         Value::Str(text) => python_float(text),
         other => other.as_float(),
     };
-    let size =
-        size.ok_or_else(|| Error::failed("human_readable() can't interpret following string"))?;
+    let size = size.ok_or_else(|| Error::failed("human_readable() failed on bad input"))?;
     let base = if given.flag(0, false)? {
         "bits"
     } else {

@@ -162,6 +162,10 @@ fn escape(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error
     let special = match given.text_or(0, "python").as_str() {
         "python" => "()[]{}?*+-|^$\\.&~# \t\n\r\u{b}\u{c}",
         "posix_basic" => "[].^$*\\",
+        "posix_extended" => {
+            let wrong = "Regex type (posix_extended) not yet implemented";
+            return Err(Error::failed(wrong));
+        }
         other => return Err(Error::failed(format!("Invalid regex type ({other})"))),
     };
     let mut out = String::new();

@@ -20,13 +20,16 @@ pub(super) const FILTERS: &[Filter] = &[
 
 fn unique(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let cased = given.flag(0, false)?;
+    let by = given.optional(1).filter(|by| !matches!(by, Value::None));
+    // Ansible's own way, for what has no hash, knows neither parameter.
+    let jinjas_alone = by.is_some() || matches!(given.optional(0), Some(Value::Bool(false)));
     let mut out: Vec<Value> = Vec::new();
     let mut seen: IndexSet<Key> = IndexSet::new();
     let mut odd: Vec<Value> = Vec::new();
     for item in machine.items(&value)? {
-        let key = match given.optional(1) {
-            Some(path) if !matches!(path, Value::None) => attribute_path(&item, path)?,
-            _ => item.clone(),
+        let key = match by {
+            Some(path) => attribute_path(&item, path)?,
+            None => item.clone(),
         };
         let key = match &key {
             Value::Str(text) if !cased => Value::from(text.to_lowercase()),
@@ -34,6 +37,7 @@ fn unique(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value,
         };
         let fresh = match Key::of(key.clone()) {
             Ok(key) => seen.insert(key),
+            Err(_) if jinjas_alone => return Err(no_way_back(&key)),
             Err(_) => {
                 machine.meter.steps(odd.len())?;
                 let fresh = !odd.contains(&key);
@@ -46,6 +50,14 @@ fn unique(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value,
         }
     }
     Ok(Value::list(out))
+}
+
+fn no_way_back(key: &Value) -> Error {
+    Error::failed(format!(
+        "Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters \
+         supplied: unhashable type: '{}'",
+        key.type_name()
+    ))
 }
 
 fn holds(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::yaml_out::{self, Style};
+use super::super::yaml_out::{self, Scalars, Style};
 use super::{Filter, Given, filter};
 use crate::template::Error;
 use crate::template::eval::Evaluator;
@@ -98,20 +98,17 @@ fn from_yaml_all(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Er
         .map(Value::list)
 }
 
-/// Returns the quotes that are asked for. Other forms of YAML are not written here.
-fn quote(given: &Given) -> Result<Option<char>, Error> {
-    let asked = |name: &str| given.named.get(name).filter(|value| value.truthy());
-    if asked("canonical").is_some() {
-        return Err(Error::failed("`canonical` is not supported"));
-    }
-    match asked("default_style").map(ToString::to_string).as_deref() {
-        None => Ok(None),
-        Some("\"") => Ok(Some('"')),
-        Some("'") => Ok(Some('\'')),
-        Some(other) => Err(Error::failed(format!(
-            "`default_style` {other} is not supported"
-        ))),
-    }
+/// Returns what scalars are to be written as.
+fn scalars(given: &Given) -> Option<Scalars> {
+    let asked = given.named.get("default_style")?;
+    let asked = asked.truthy().then(|| asked.to_string())?;
+    Some(match asked.as_str() {
+        "\"" => Scalars::Double,
+        "'" => Scalars::Single,
+        "|" => Scalars::Literal,
+        ">" => Scalars::Folded,
+        _ => Scalars::Plain,
+    })
 }
 
 fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
@@ -140,7 +137,8 @@ fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Re
         unicode: true,
         explicit_start: given.named.get("explicit_start").is_some_and(Value::truthy),
         explicit_end: given.named.get("explicit_end").is_some_and(Value::truthy),
-        quote: quote(given)?,
+        scalars: scalars(given),
+        canonical: given.named.get("canonical").is_some_and(Value::truthy),
     };
     let text = yaml_out::dump(value, &style)?;
     machine.meter.bytes(text.len())?;

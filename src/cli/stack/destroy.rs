@@ -1,0 +1,77 @@
+//! `stack destroy`: deletes a stack, after a question, and says what is kept.
+
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::{CommandContext, StackArgs};
+use crate::bake::{failed, interrupted};
+use crate::exit::{Answer, Failure};
+use crate::prompt;
+use crate::run::RunId;
+use crate::stack::rollout::StackLock;
+use crate::stack::{Described, Stack};
+
+/// Delete a stack, and say what is kept of it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    stack: StackArgs,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// The role by which CloudFormation deletes it; the default is the one that it was made by
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
+}
+
+impl Args {
+    pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
+        let StackArgs { name, region } = self.stack;
+        let looking = async {
+            let stack = Stack::open(name, region.as_deref()).await.map_err(failed)?;
+            let described = stack.to_be_destroyed().await.map_err(failed)?;
+            Ok((stack, described))
+        };
+        let (stack, described) = Box::pin(cx.unless_interrupted(looking)).await?;
+        if !self.yes {
+            ask(&stack, &described).await?;
+        }
+        let run = RunId::new(OffsetDateTime::now_utc()).map_err(Failure::new)?;
+        let lock = StackLock::take(&stack, &run, &cx.events).await?;
+        let destroying = stack.destroy(&described, &run, self.role_arn.as_deref(), &cx.events);
+        let kept = tokio::select! {
+            biased;
+            () = cx.interrupt.cancel.cancelled() => Err(stopped(&stack)),
+            kept = destroying => kept,
+        };
+        lock.release(&cx.events).await;
+        let kept = kept?;
+        let answer = json!({"stack": stack.name.as_str(), "region": stack.region, "kept": kept});
+        let text = serde_json::to_string_pretty(&answer).map_err(Failure::new)?;
+        Ok(Answer::text(text))
+    }
+}
+
+/// Asks whether it is meant.
+async fn ask(stack: &Stack, described: &Described) -> Result<(), Failure> {
+    let url = described.outputs.get("Url");
+    let url = url.map_or_else(String::new, |url| format!(", which serves {url}"));
+    let question = format!(
+        "delete stack {} in {} ({}){url}? [y/N] ",
+        stack.name, stack.region, described.status
+    );
+    let asked = tokio::task::spawn_blocking(move || prompt::confirm(&question));
+    match asked.await.map_err(Failure::new)? {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new("nothing was deleted, as was answered")),
+        Err(error) => Err(Failure::usage(error)
+            .with_hint("there is no terminal to ask on: --yes says it is meant")),
+    }
+}
+
+fn stopped(stack: &Stack) -> Failure {
+    let (name, region) = (&stack.name, &stack.region);
+    interrupted().with_hint(format!(
+        "CloudFormation goes on deleting stack {name}: `amibake stack destroy {name} --region {region}` waits for it"
+    ))
+}

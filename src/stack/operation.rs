@@ -1,0 +1,332 @@
+//! One operation of CloudFormation's: followed event by event to its end, and why it failed.
+//!
+//! Its events are known by the token that it was begun with: the stack's own status may be that of before for a moment.
+
+use std::time::Duration;
+
+use aws_sdk_cloudformation::error::SdkError;
+use aws_sdk_cloudformation::operation::RequestId;
+use aws_sdk_cloudformation::types::{ResourceStatus, StackEvent};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde::Serialize;
+
+use super::Stack;
+use super::template::Template;
+use crate::clock::{Instant, sleep};
+use crate::event::{Event, Events};
+use crate::targets::TargetError;
+use crate::targets::ec2::Ec2Error;
+
+/// How often CloudFormation is asked.
+pub(super) const POLL: Duration = Duration::from_secs(2);
+
+/// How long a call that gets no answer, or a "not now", is made again.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long it may take until an operation has an event of its own.
+const UNHEARD: Duration = Duration::from_secs(2 * 60);
+
+/// What CloudFormation says of what it stops since something else has failed.
+const FOLLOWS: [&str; 2] = ["cancelled", "canceled"];
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// The stack's.
+    pub(super) status: String,
+    /// What failed first, and why.
+    pub(super) cause: Option<Cause>,
+    /// What was not deleted since the template says so.
+    pub(super) kept: Vec<Kept>,
+}
+
+/// What made an operation fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) resource: String,
+    /// `UPDATE_FAILED`
+    status: String,
+    pub(super) reason: String,
+}
+
+/// Something that outlives its stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Kept {
+    /// As the template names it.
+    pub(crate) resource: String,
+    pub(crate) id: String,
+}
+
+/// Whose events are meant.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of<'a> {
+    /// Of the operation that was begun with this.
+    Token(&'a str),
+    /// Of whatever goes on.
+    Anybody,
+}
+
+impl Stack {
+    /// Makes a call until it is answered with more than "not now".
+    pub(super) async fn patiently<T, E, R, F>(
+        &self,
+        operation: &'static str,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, Ec2Error>
+    where
+        F: Future<Output = Result<T, SdkError<E, R>>>,
+        E: ProvideErrorMetadata + RequestId + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        let began = Instant::now();
+        loop {
+            match call().await.map_err(|e| self.refused(operation, e)) {
+                Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+                    sleep(POLL).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Follows an operation on the stack with this id to its end.
+    pub(super) async fn follow(
+        &self,
+        id: &str,
+        of: Of<'_>,
+        events: &Events,
+    ) -> Result<Ended, TargetError> {
+        let mut all = match of {
+            Of::Token(_) => Vec::new(),
+            Of::Anybody => self.page_of_events(id, None).await?.0,
+        };
+        all.reverse();
+        let mut told = all.len();
+        let began = Instant::now();
+        loop {
+            let mut new = self.new_events(id, of, &all).await?;
+            new.reverse();
+            all.extend(new);
+            all[told..].iter().for_each(|event| tell(event, events));
+            told = all.len();
+            let mut own = all.iter().filter(|e| e.physical_resource_id() == Some(id));
+            let status = own.next_back().map_or("", status);
+            if is_end(status) {
+                return Ok(Ended {
+                    status: status.to_owned(),
+                    cause: first_cause(id, &all),
+                    kept: all.iter().filter_map(kept).collect(),
+                });
+            }
+            if status.is_empty() && began.elapsed() > UNHEARD {
+                return self.settled(id).await;
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until nothing goes on with a stack, whose events do not say so.
+    async fn settled(&self, id: &str) -> Result<Ended, TargetError> {
+        loop {
+            let stack = self.described_patiently_by(id).await?;
+            let status = stack.map_or_else(|| "DELETE_COMPLETE".to_owned(), |stack| stack.status);
+            if is_end(&status) {
+                return Ok(Ended {
+                    status,
+                    cause: None,
+                    kept: Vec::new(),
+                });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Returns events that are not known yet, the newest first. Those of one operation lie together.
+    async fn new_events(
+        &self,
+        id: &str,
+        of: Of<'_>,
+        known: &[StackEvent],
+    ) -> Result<Vec<StackEvent>, Ec2Error> {
+        let newest = known.last().and_then(StackEvent::event_id);
+        let is_old = |event: &StackEvent| {
+            let is_known = newest.is_some() && event.event_id() == newest;
+            is_known || !is_of(event, of)
+        };
+        let mut found = Vec::new();
+        let mut token = None;
+        loop {
+            let (page, next) = self.page_of_events(id, token).await?;
+            for event in page {
+                if is_old(&event) {
+                    return Ok(found);
+                }
+                found.push(event);
+            }
+            if next.is_none() {
+                return Ok(found);
+            }
+            token = next;
+        }
+    }
+
+    async fn page_of_events(
+        &self,
+        id: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<StackEvent>, Option<String>), Ec2Error> {
+        let asked = self.cfn.describe_stack_events().stack_name(id);
+        let asked = asked.set_next_token(token);
+        let call = || asked.clone().send();
+        let page = self.patiently("DescribeStackEvents", call).await?;
+        Ok((page.stack_events.unwrap_or_default(), page.next_token))
+    }
+
+    /// Returns why an operation failed, with the place in the template, as far as that is known.
+    pub(super) async fn explained(
+        &self,
+        ended: &Ended,
+        template: Option<&Template>,
+    ) -> Option<String> {
+        let cause = ended.cause.as_ref()?;
+        let place = match template {
+            Some(template) => template.place_of(&cause.resource),
+            None => self
+                .template_of_stack()
+                .await
+                .and_then(|t| t.place_of(&cause.resource)),
+        };
+        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        let Cause {
+            resource,
+            status,
+            reason,
+        } = cause;
+        Some(format!("{resource}{place} is {status}: {reason}"))
+    }
+
+    /// Returns the template that the stack has, if it can be had and read.
+    pub(super) async fn template_of_stack(&self) -> Option<Template> {
+        let asked = self.cfn.get_template().stack_name(self.name.as_str());
+        let body = asked.send().await.ok()?.template_body?;
+        let path = match body == super::template::WEB {
+            true => super::template::WEB_PATH.to_owned(),
+            false => format!("the template of {}", self.name),
+        };
+        Template::parse(path.as_ref(), body).ok()
+    }
+}
+
+impl Ended {
+    /// Returns whether the template is what there is now.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(&*self.status, "CREATE_COMPLETE" | "UPDATE_COMPLETE")
+    }
+}
+
+fn is_of(event: &StackEvent, of: Of<'_>) -> bool {
+    match of {
+        Of::Token(token) => event.client_request_token() == Some(token),
+        Of::Anybody => true,
+    }
+}
+
+/// Returns what an event says became of its resource.
+pub(super) fn status(event: &StackEvent) -> &str {
+    event.resource_status().map_or("", ResourceStatus::as_str)
+}
+
+/// Returns whether nothing more comes of an operation.
+pub(super) fn is_end(status: &str) -> bool {
+    !status.is_empty() && (!status.ends_with("_IN_PROGRESS") || status == "REVIEW_IN_PROGRESS")
+}
+
+/// Returns what an event says is kept.
+fn kept(event: &StackEvent) -> Option<Kept> {
+    let id = event.physical_resource_id()?.to_owned();
+    let resource = event.logical_resource_id()?.to_owned();
+    (status(event) == "DELETE_SKIPPED").then_some(Kept { resource, id })
+}
+
+fn tell(event: &StackEvent, events: &Events) {
+    events.send(Event::StackChanged {
+        resource: event.logical_resource_id().unwrap_or_default().to_owned(),
+        resource_type: event.resource_type().unwrap_or_default().to_owned(),
+        status: status(event).to_owned(),
+        reason: event.resource_status_reason().map(str::to_owned),
+    });
+}
+
+/// Returns what failed first of itself; events come the oldest first.
+fn first_cause(id: &str, events: &[StackEvent]) -> Option<Cause> {
+    let of_resources = |event: &&StackEvent| event.physical_resource_id() != Some(id);
+    events.iter().filter(of_resources).find_map(Cause::told_by)
+}
+
+impl Cause {
+    /// Returns what failed by an event of a resource, unless it was stopped since something else has.
+    pub(super) fn told_by(event: &StackEvent) -> Option<Self> {
+        let reason = event.resource_status_reason();
+        let reason = reason.unwrap_or("no reason was given").to_owned();
+        let words = reason.to_lowercase();
+        let is_own =
+            status(event).ends_with("_FAILED") && !FOLLOWS.iter().any(|w| words.contains(w));
+        is_own.then(|| Self {
+            resource: event.logical_resource_id().unwrap_or_default().to_owned(),
+            status: status(event).to_owned(),
+            reason,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/web/1";
+
+    fn event(name: &str, status: &str, reason: &str) -> StackEvent {
+        StackEvent::builder()
+            .logical_resource_id(name)
+            .physical_resource_id(if name == "web" { ID } else { "i-1" })
+            .resource_status(status.into())
+            .resource_status_reason(reason)
+            .build()
+    }
+
+    #[test]
+    fn the_first_cause_is_what_failed_of_itself() {
+        let events = [
+            event("web", "UPDATE_IN_PROGRESS", "User Initiated"),
+            event("Vpc", "UPDATE_IN_PROGRESS", ""),
+            event("Alarm", "UPDATE_FAILED", "Resource update cancelled"),
+            event("Vpc", "UPDATE_FAILED", "the quota is used up"),
+            event("Gateway", "UPDATE_FAILED", "no VPC"),
+            event(
+                "web",
+                "UPDATE_ROLLBACK_FAILED",
+                "The following resource(s) failed",
+            ),
+        ];
+        let cause = first_cause(ID, &events).unwrap();
+        assert_eq!(
+            (&*cause.resource, &*cause.reason),
+            ("Vpc", "the quota is used up")
+        );
+        assert_eq!(first_cause(ID, &events[..2]), None);
+    }
+
+    #[test]
+    fn a_stack_in_review_waits_for_somebody_and_one_that_cleans_up_for_itself() {
+        for (status, ends) in [
+            ("", false),
+            ("UPDATE_IN_PROGRESS", false),
+            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", false),
+            ("UPDATE_COMPLETE", true),
+            ("UPDATE_ROLLBACK_FAILED", true),
+            ("REVIEW_IN_PROGRESS", true),
+        ] {
+            assert_eq!(is_end(status), ends, "{status}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a build would find and make, as `plan` shows it.
+
+use serde::Serialize;
+
+use crate::identity::{Change, Content};
+
+/// What a target knows of a build beforehand.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Ahead {
+    /// Where it would be made, if the target has regions.
+    pub(crate) region: Option<String>,
+    /// What it starts from: `None` where nothing was asked.
+    pub(crate) source_image: Option<Source>,
+    #[serde(skip)]
+    pub(crate) content: Option<Content>,
+    /// Images of this content, the newest first.
+    pub(crate) same_content: Vec<Known>,
+    /// The newest released image of this manifest, and what changed since.
+    pub(crate) last: Option<Last>,
+    /// What a build makes, and what of it stays.
+    pub(crate) resources: Vec<String>,
+    /// The calls that change something, in their order.
+    pub(crate) calls: Vec<&'static str>,
+    /// What a build would stop at.
+    pub(crate) problems: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Source {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+/// An image that is there.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Known {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) made: String,
+    /// Why it is not the result; `None` where it would be.
+    pub(crate) unfit: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Last {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) made: String,
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Ahead {
+    /// Returns the image that a build would print without making one.
+    pub(crate) fn finished(&self) -> Option<&Known> {
+        self.same_content.iter().find(|image| image.unfit.is_none())
+    }
+}

@@ -1,0 +1,207 @@
+//! What a build would run into, asked of AWS beforehand. Nothing is made: what only making would tell is
+//! asked as a dry run, or of IAM's simulator, or is listed as not checked.
+
+mod account;
+mod permission;
+mod types;
+
+use aws_sdk_ec2::types::Image;
+use serde::Serialize;
+
+use super::error::Ec2Error;
+use super::permissions::copied_to;
+use super::{Ec2, tags};
+use crate::exit::chain;
+use crate::plan::BakePlan;
+use crate::targets::{Fault, TargetError};
+#[cfg(feature = "stack")]
+pub(crate) use permission::{Leave, Simulated};
+#[cfg(feature = "stack")]
+pub(crate) use types::misfit;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    Ok,
+    /// A build goes on, and may not end as is hoped.
+    Warning,
+    /// A build would fail.
+    Failed,
+    NotChecked,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Check {
+    /// `quota`
+    pub(crate) about: &'static str,
+    pub(crate) verdict: Verdict,
+    /// What is so; for what failed, what it is and what to do.
+    pub(crate) detail: String,
+    /// Whose fault it is, if it failed: the manifest's, or the world's.
+    #[serde(skip)]
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Check {
+    fn ok(about: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(about, Verdict::Ok, detail)
+    }
+
+    fn warning(about: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(about, Verdict::Warning, detail)
+    }
+
+    fn not_checked(about: &'static str, why: impl Into<String>) -> Self {
+        Self::new(about, Verdict::NotChecked, why)
+    }
+
+    /// Returns that the manifest asks for what cannot be.
+    fn wrong(about: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            fault: Some(Fault::Manifest),
+            ..Self::new(about, Verdict::Failed, detail)
+        }
+    }
+
+    /// Returns that the account or the network stands in the way.
+    fn failed(about: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            fault: Some(Fault::World),
+            ..Self::new(about, Verdict::Failed, detail)
+        }
+    }
+
+    fn new(about: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self {
+            about,
+            verdict,
+            detail: detail.into(),
+            fault: None,
+        }
+    }
+
+    /// Returns what an error of the build's own reading means.
+    fn of(about: &'static str, error: &TargetError) -> Self {
+        Self {
+            fault: Some(error.fault),
+            ..Self::new(about, Verdict::Failed, error.on_one_line())
+        }
+    }
+
+    /// Returns that something could not be asked. A build does not ask it either.
+    fn unasked(about: &'static str, error: &Ec2Error) -> Self {
+        Self::not_checked(about, chain(error))
+    }
+}
+
+/// What the checks of one image have in common.
+struct Preflight<'a> {
+    ec2: &'a Ec2,
+    plan: &'a BakePlan,
+    source: &'a Image,
+}
+
+impl Ec2 {
+    /// Looks at all that a build by `plan` needs of the account and the region.
+    ///
+    /// # Errors
+    /// That nothing could be asked: there are no credentials, or the region does not answer.
+    pub(crate) async fn preflight(&self, plan: &BakePlan) -> Result<Vec<Check>, TargetError> {
+        self.be_patient();
+        let caller = self.caller().await?;
+        let mut checks = vec![Check::ok("credentials", caller.arn.clone())];
+        let source = match self.source_image(&plan.source, plan.arch).await {
+            Ok(source) => source,
+            Err(error) => {
+                checks.push(Check::of("source", &error));
+                checks.extend(self.permissions_denied(plan, &caller, None).await);
+                return Ok(checks);
+            }
+        };
+        checks.push(found(&source));
+        checks.extend(self.registration(&source).await);
+        checks.push(self.name_is_free(plan).await);
+        for region in copied_to(plan) {
+            checks.push(self.in_region(region).name_is_free(plan).await);
+        }
+        let preflight = Preflight {
+            ec2: self,
+            plan,
+            source: &source,
+        };
+        checks.extend(preflight.account_settings().await);
+        checks.extend(preflight.instance_types().await);
+        match self.network(plan).await {
+            Ok(network) => {
+                checks.push(Check::ok("network", places(&network)));
+                let first = Some((&source, &network));
+                checks.extend(self.permissions_denied(plan, &caller, first).await);
+            }
+            Err(error) => {
+                checks.push(Check::of("network", &error));
+                checks.extend(self.permissions_denied(plan, &caller, None).await);
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Returns whether the image gets its final name only when it has passed.
+    async fn registration(&self, source: &Image) -> Option<Check> {
+        match self.lost_by_registering(source).await {
+            Ok(None) => None,
+            Ok(Some(lost)) => Some(Check::warning(
+                "source",
+                format!("the source {lost}: the image has its final name before it is tested"),
+            )),
+            Err(error) => Some(Check::unasked("source", &error)),
+        }
+    }
+
+    async fn name_is_free(&self, plan: &BakePlan) -> Check {
+        self.be_patient();
+        let about = "name";
+        if plan.image.replace {
+            return match self.to_be_replaced(plan).await {
+                Ok(None) => Check::ok(about, format!("nobody has it in {}", self.region)),
+                Ok(Some(old)) => {
+                    let id = old.image_id().unwrap_or_default();
+                    Check::ok(about, format!("{id} in {} is replaced", self.region))
+                }
+                Err(error) => Check::of(about, &error),
+            };
+        }
+        let name = plan.image.name.as_str();
+        match self.images(vec![tags::filter("name", [name])]).await {
+            Ok(taken) => match taken.first().and_then(Image::image_id) {
+                None => Check::ok(about, format!("{name} is free in {}", self.region)),
+                Some(id) => Check::wrong(
+                    about,
+                    format!(
+                        "{id} in {} has the name {name} already; put {{{{ build_time }}}} into image.name",
+                        self.region
+                    ),
+                ),
+            },
+            Err(error) => Check::of(about, &error.into()),
+        }
+    }
+}
+
+fn found(source: &Image) -> Check {
+    let id = source.image_id().unwrap_or_default();
+    let name = source.name().unwrap_or_default();
+    match source.deprecation_time() {
+        Some(at) if at < crate::run::rfc3339(time::OffsetDateTime::now_utc()).as_str() => {
+            Check::warning("source", format!("{id} ({name}) is deprecated since {at}"))
+        }
+        _ => Check::ok("source", format!("{id} ({name})")),
+    }
+}
+
+fn places(network: &super::ladder::Network) -> String {
+    let subnets = network.subnets.iter().map(|place| place.id.as_str());
+    let subnets = subnets.collect::<Vec<_>>().join(", ");
+    format!("{subnets} in {}", network.vpc_id)
+}

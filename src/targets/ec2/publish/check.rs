@@ -1,0 +1,137 @@
+//! What would keep an image from being published, looked at before there is a machine.
+
+use aws_sdk_ec2::types::Image;
+use futures_util::future::join_all;
+
+use super::outward::IMAGE;
+use super::seen::ParameterSeen;
+use super::wish::Wish;
+use crate::identity::Content;
+use crate::plan::BakePlan;
+use crate::targets::ec2::error::Ec2Error;
+use crate::targets::ec2::reuse::has_passed_as;
+use crate::targets::ec2::{Ec2, tags};
+use crate::targets::{Fault, PhaseContext, TargetError};
+
+/// Returns what is wrong with sharing what an account encrypts by itself, in words.
+pub(in crate::targets::ec2) fn unusable_by_others(region: &str) -> String {
+    format!(
+        "the account encrypts volumes by default in {region}, by a key that others may not use, and the manifest shares the image: name a customer's key in image.encrypt.kms_key"
+    )
+}
+
+impl Ec2 {
+    /// Returns whether the account encrypts here what nobody asked it to.
+    pub(in crate::targets::ec2) async fn encrypts_by_default(&self) -> Result<bool, Ec2Error> {
+        let answer = self.ec2.get_ebs_encryption_by_default().send().await;
+        let refused = |e| self.refused("GetEbsEncryptionByDefault", e);
+        let answer = answer.map_err(refused)?;
+        Ok(answer.ebs_encryption_by_default == Some(true))
+    }
+
+    /// Looks in all regions at once. One that does not answer is told: it may do so when its time
+    /// comes.
+    pub(in crate::targets::ec2) async fn check_publication(
+        &self,
+        plan: &BakePlan,
+        cx: &PhaseContext<'_>,
+    ) -> Result<(), TargetError> {
+        let wish = Wish::of(plan, &self.region);
+        let mut looking = Vec::new();
+        for region in wish.regions() {
+            looking.push(self.check_region(plan, &wish, region));
+        }
+        for (region, checked) in join_all(looking).await {
+            match checked {
+                Ok(None) => {}
+                // Otherwise it would be found out when the image has passed.
+                Ok(Some(taken)) => self.there(&region).may_make_way(&taken, plan).await?,
+                Err(error) if error.fault == Fault::Manifest || region == self.region => {
+                    return Err(error);
+                }
+                Err(error) => cx.phase.warn(format!(
+                    "{region} could not be looked at before the build: {}",
+                    error.on_one_line()
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_region(
+        &self,
+        plan: &BakePlan,
+        wish: &Wish,
+        region: &str,
+    ) -> (String, Result<Option<Image>, TargetError>) {
+        let (there, content) = (self.there(region), self.state().content.clone());
+        let checked = async {
+            let is_home = region == self.region;
+            let taken = there.check_name(plan, content.as_ref(), is_home).await?;
+            there.check_encryption(wish).await?;
+            there.look_here(wish, None).await?;
+            Ok(taken)
+        };
+        (region.to_owned(), checked.await)
+    }
+
+    /// Names of an account's images are unique in a region. One of this content that has passed is gone
+    /// on with. Returns the image that is to be replaced.
+    async fn check_name(
+        &self,
+        plan: &BakePlan,
+        content: Option<&Content>,
+        is_home: bool,
+    ) -> Result<Option<Image>, TargetError> {
+        let name = plan.image.name.as_str();
+        let named = self.images(vec![tags::filter("name", [name])]).await;
+        let named = named.map_err(|error| self.not_enabled(error, is_home))?;
+        let is_passed =
+            |image: &Image| content.is_some_and(|content| has_passed_as(image, &content.hash));
+        let Some(taken) = named.into_iter().find(|image| !is_passed(image)) else {
+            return Ok(None);
+        };
+        if plan.image.replace {
+            return Ok(Some(taken));
+        }
+        let id = taken.image_id().unwrap_or_default();
+        let message = format!("{id} in {} has the name {name} already", self.region);
+        Err(TargetError::manifest(message).with_hint("put {{ build_time }} into image.name"))
+    }
+
+    /// The credentials were good for the region where the image is made.
+    fn not_enabled(&self, error: Ec2Error, is_home: bool) -> TargetError {
+        if is_home || error.code() != Some("AuthFailure") {
+            return error.into();
+        }
+        let message = format!("the region {} is not enabled for this account", self.region);
+        TargetError::manifest(message)
+            .because(TargetError::from(error))
+            .with_hint("enable it in the account's settings, or take it out of image.regions")
+    }
+
+    /// Where this cannot be asked, sharing itself tells.
+    async fn check_encryption(&self, wish: &Wish) -> Result<(), TargetError> {
+        let is_shared = wish.share.as_ref().is_some_and(|s| !s.with.is_empty());
+        if !is_shared || wish.encrypt.is_on() {
+            return Ok(());
+        }
+        match self.encrypts_by_default().await {
+            Ok(true) => Err(TargetError::manifest(unusable_by_others(&self.region))),
+            Ok(false) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What a parameter is cannot be changed.
+    pub(super) fn check_type(&self, name: &str, now: &ParameterSeen) -> Result<(), TargetError> {
+        if now.data_type == IMAGE {
+            return Ok(());
+        }
+        let message = format!(
+            "the parameter {name} in {} is of the data type {}, not {IMAGE}",
+            self.region, now.data_type
+        );
+        Err(TargetError::manifest(message)
+            .with_hint("delete it, or name another in image.ssm_parameter"))
+    }
+}

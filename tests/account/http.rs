@@ -1,0 +1,78 @@
+//! The client of the tests' own SDKs: HTTP alone, and while a call is not answered a clock that leaps stands
+//! still. The test EC2 is told what the call is called, so that it can say which it will never answer.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use aws_smithy_http_client::Builder;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use serde_json::json;
+
+use super::server::Account;
+use crate::clock::leaping::{Asked, leap_past};
+
+/// Returns one.
+pub(super) fn client() -> SharedHttpClient {
+    SharedHttpClient::new(CountedClient(Builder::new().build_http()))
+}
+
+#[derive(Debug, Clone)]
+struct CountedClient(SharedHttpClient);
+
+#[derive(Debug, Clone)]
+struct CountedConnector(SharedHttpConnector);
+
+impl HttpClient for CountedClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let connector = self.0.http_connector(settings, components);
+        SharedHttpConnector::new(CountedConnector(connector))
+    }
+}
+
+impl HttpConnector for CountedConnector {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
+        let asked = Asked::begin();
+        let headers = request.headers_mut();
+        headers.insert("x-amibake-call", asked.number().to_string());
+        let calling = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            let mut answer = calling.await?;
+            // Whole, before the clock goes on.
+            let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
+            let body = ByteStream::new(body).collect().await;
+            let body = body.map_err(|error| ConnectorError::io(error.into()))?;
+            *answer.body_mut() = SdkBody::from(body.into_bytes());
+            drop(asked);
+            Ok(answer)
+        })
+    }
+}
+
+/// Has a clock that leaps go on although the account never answers what was asked of it.
+pub(super) async fn leap_past_silence(account: &Account) -> Infallible {
+    loop {
+        let hung = account.control("hung", json!({})).await;
+        let hung: Vec<String> = serde_json::from_value(hung).unwrap();
+        let hung: BTreeSet<u64> = hung.iter().filter_map(|n| n.parse().ok()).collect();
+        while leap_past(&hung) {
+            // Whoever is woken has something to do first, and so have those whom that wakes.
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

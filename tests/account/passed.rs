@@ -1,0 +1,215 @@
+//! What has passed and was not published is what the next build of its content goes on with; and of two
+//! builds that publish in one place, the one that began later has it.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::Tag;
+use serde_json::json;
+
+use super::build::{Build, Built, client};
+use super::child::{Process, amibake};
+use super::publish::{
+    OTHER, account, assert_published, default_version, everything, images, parameter, table,
+};
+use super::server::{Account, REGION};
+use crate::exit::Exit;
+
+/// Builds what every such build makes, and publishes it as a manifest may want everything.
+async fn build(account: &Account) -> Built {
+    let build = Build::publishing(account, &everything()).of_shared_content();
+    build.run().await
+}
+
+/// Fails to publish; returns the image that has passed.
+async fn unpublished(account: &Account, action: &str) -> String {
+    account.deny(action, 1).await;
+    let built = build(account).await.ended(Exit::LeftBehind);
+    assert!(built.image.is_none(), "{}", built.said);
+    account.control("clear", json!({})).await;
+    let all = images(account, REGION).await;
+    assert_eq!(all.len(), 1, "{}", built.said);
+    assert_eq!(table(all[0].tags())["amibake:state"], "passed");
+    all[0].image_id().unwrap().to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn the_next_build_goes_on_with_what_has_passed_and_launches_nothing() {
+    let _pace = super::fast();
+    for action in ["PutParameter", "RegisterImage"] {
+        let account = account().await;
+        let passed = unpublished(&account, action).await;
+        let built = build(&account).await.ended(Exit::Done);
+        assert!(built.reused, "{}", built.said);
+        let told = format!("{passed} in {REGION} has passed before and was not published");
+        assert!(built.said.contains(&told), "{}", built.said);
+        let asked = account.actions().await;
+        assert!(
+            !asked.contains(&"RunInstances".to_owned()),
+            "{action}: {asked:?}"
+        );
+        let home = assert_published(&account, REGION).await;
+        assert_published(&account, OTHER).await;
+        assert_eq!(home.image_id(), built.image.as_ref().map(|i| i.id.as_str()));
+        // What was not even registered has another id under its own name.
+        assert_eq!(home.image_id() == Some(&passed), action == "PutParameter");
+        assert!(home.name().unwrap().starts_with("web-2"));
+        let third = build(&account).await.ended(Exit::Done);
+        assert!(third.reused && !third.said.contains("has passed before"));
+    }
+}
+
+/// Tags find it and prove nothing, as with a released one.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_only_its_tags_call_passed_is_not_gone_on_with() {
+    let _pace = super::fast();
+    let account = account().await;
+    let passed = unpublished(&account, "PutParameter").await;
+    let ec2 = client(&account).await;
+    let words = aws_sdk_ec2::types::AttributeValue::builder().value("web, theirs");
+    let described = ec2.modify_image_attribute().image_id(&passed);
+    described.description(words.build()).send().await.unwrap();
+    let built = build(&account).await.ended(Exit::Done);
+    assert!(!built.reused, "{}", built.said);
+    assert_ne!(built.image.unwrap().id, passed);
+}
+
+/// `plan` says so beforehand.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_plan_tells_that_a_build_would_go_on_with_it() {
+    let _pace = super::fast();
+    let account = account().await;
+    let passed = unpublished(&account, "PutParameter").await;
+    let build = Build::publishing(&account, &everything()).of_shared_content();
+    let ahead = build.ahead().await;
+    let known = &ahead.same_content[0];
+    assert_eq!(known.id, passed);
+    let why = known.unfit.as_deref().unwrap_or_default();
+    assert!(why.contains("which a build goes on with"), "{why}");
+}
+
+/// The names of runs have seconds.
+async fn a_second_later() {
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+}
+
+/// Two commits, the older of which takes longer to build.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn the_older_build_does_not_win_by_ending_last() {
+    let _pace = super::fast();
+    let account = account().await;
+    let older = Build::publishing(&account, &everything());
+    a_second_later().await;
+    let newer = Build::publishing(&account, &everything());
+    let hold = json!({"seconds": 600});
+    account.fault("RegisterImage", "hold-before", hold).await;
+    let newer_first = async {
+        account.wait_until_held().await;
+        let built = newer.run().await.ended(Exit::Done);
+        account.release().await;
+        built
+    };
+    let (older, newer) = tokio::join!(older.run(), newer_first);
+    let older = older.ended(Exit::Done);
+    let (old, new) = (older.image.unwrap(), newer.image.unwrap());
+    let ids = |image: &crate::targets::Finished| [image.id.clone(), image.copies[OTHER].clone()];
+    for (region, id) in [REGION, OTHER].into_iter().zip(ids(&new)) {
+        assert_eq!(parameter(&account, region).await, Some(id.clone()));
+        assert_eq!(default_version(&account, region).await.0, id);
+        for what in ["the parameter /ami/web", "launch template lt-"] {
+            let told = older.said.lines().find(|line| {
+                line.contains(what) && line.contains(&format!("in {region} stays with {id}"))
+            });
+            assert!(told.is_some(), "{what}: {}", older.said);
+        }
+    }
+    let manifest = account.home().join("manifest.yaml");
+    let manifest = manifest.to_str().unwrap();
+    // `resume` goes on with the older build; `publish` is somebody's wish.
+    amibake(&account, &["resume", &old.id, manifest], 0).await;
+    assert_eq!(parameter(&account, REGION).await.as_ref(), Some(&new.id));
+    amibake(&account, &["publish", &old.id, manifest], 0).await;
+    for (region, id) in [REGION, OTHER].into_iter().zip(ids(&old)) {
+        assert_eq!(parameter(&account, region).await, Some(id.clone()));
+        assert_eq!(default_version(&account, region).await.0, id);
+    }
+}
+
+/// A manifest that was taken back: its older image is there, and is what is wanted now.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_older_image_that_the_manifest_wants_again_is_published_again() {
+    let _pace = super::fast();
+    let account = account().await;
+    let first = build(&account).await.ended(Exit::Done).image.unwrap();
+    a_second_later().await;
+    let other = Build::publishing(&account, &everything()).run().await;
+    let other = other.ended(Exit::Done).image.unwrap();
+    assert_eq!(parameter(&account, REGION).await, Some(other.id));
+    a_second_later().await;
+    let again = build(&account).await.ended(Exit::Done);
+    assert!(again.reused, "{}", again.said);
+    assert_eq!(parameter(&account, REGION).await, Some(first.id));
+}
+
+/// A tag that says of another image that it is of a later build is believed no further than its own age.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_build_in_the_future_takes_no_parameter() {
+    let _pace = super::fast();
+    let account = account().await;
+    let first = build(&account).await.ended(Exit::Done).image.unwrap();
+    let run = Tag::builder().key("amibake:run");
+    let run = run.value("20991231t101500z-0a1b2c3d4e5f6071").build();
+    let tag = client(&account).await.create_tags().resources(&first.id);
+    tag.tags(run).send().await.unwrap();
+    a_second_later().await;
+    let next = Build::publishing(&account, &everything()).run().await;
+    let next = next.ended(Exit::Done).image.unwrap();
+    assert_eq!(parameter(&account, REGION).await, Some(next.id));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_parameter_of_another_type_is_refused_by_publish_before_anything_is_done() {
+    let _pace = super::fast();
+    let account = account().await;
+    let built = Build::of(&account).run().await.ended(Exit::Done);
+    let id = built.image.unwrap().id;
+    let put = super::build::parameters_in(&account, OTHER)
+        .await
+        .put_parameter();
+    let put = put.name("/ami/web").value("a text").r#type("String".into());
+    put.send().await.unwrap();
+    let before = account.inventory().await;
+    Build::publishing(&account, &everything());
+    let manifest = account.home().join("manifest.yaml");
+    let words = ["publish", &id, manifest.to_str().unwrap()];
+    let told = amibake(&account, &words, 2).await;
+    let wrong = "the parameter /ami/web in us-east-1 is of the data type text";
+    assert!(told.said.contains(wrong), "{}", told.said);
+    assert_eq!(account.inventory().await, before);
+}
+
+/// Its journal says that nobody works any more: nobody waits ten minutes for it.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn the_lock_of_a_build_that_was_killed_on_this_host_is_taken_over_at_once() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    account
+        .fault("StopInstances", "hold-before", json!({"seconds": 600}))
+        .await;
+    let first = Process::same_build(&account, super::PACE);
+    first.held(&account).await.kill().await;
+    account.release().await;
+    account.control("clear", json!({})).await;
+    let second = Build::of(&account).of_shared_content().run().await;
+    let second = second.ended(Exit::Done);
+    let told = "ended on this host without paying its debts: its lock is taken over";
+    assert!(second.said.contains(told), "{}", second.said);
+    assert!(!second.said.contains("waiting for run"), "{}", second.said);
+}

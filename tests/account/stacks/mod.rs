@@ -1,0 +1,113 @@
+//! Stacks of an account: the program's own commands against the CloudFormation, the groups and the load balancers of the
+//! test EC2. What CloudFormation is asked by somebody else's hand is asked here.
+
+mod deploy;
+mod destroy;
+mod found;
+mod history;
+mod meddling;
+mod policy;
+mod refused;
+mod rollout;
+mod update;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_cloudformation::types::{Capability, Parameter};
+use serde_json::json;
+
+use super::build::settings;
+use super::server::Account;
+use crate::stack::template;
+
+/// The image that every account has.
+const BASE_IMAGE: &str = "ami-0ba5e0ba5e0ba5e00";
+
+/// A stack's outputs, by name.
+type Outputs = BTreeMap<String, String>;
+
+/// Opens an account whose groups and load balancers take a fiftieth of their time, and CloudFormation next to none.
+pub(super) async fn open() -> Account {
+    let account = Account::open().await;
+    let times = json!({"second": 0.02, "resource": 0.0});
+    account.control("stacks", times).await;
+    account
+}
+
+pub(super) async fn cfn(account: &Account) -> aws_sdk_cloudformation::Client {
+    aws_sdk_cloudformation::Client::new(&settings(account).load().await)
+}
+
+/// Imports a certificate into ACM, and returns its ARN.
+pub(super) async fn certificate(account: &Account) -> String {
+    certificate_for(account, 24 * 365).await
+}
+
+/// Imports one that is valid for so many hours.
+async fn certificate_for(account: &Account, hours: i64) -> String {
+    let acm = aws_sdk_acm::Client::new(&settings(account).load().await);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["web.test".to_owned()]).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::DAY;
+    params.not_after = now + time::Duration::hours(hours);
+    let made = params.self_signed(&key).unwrap();
+    let imported = acm
+        .import_certificate()
+        .certificate(made.pem().into_bytes().into())
+        .private_key(key.serialize_pem().into_bytes().into());
+    imported.send().await.unwrap().certificate_arn.unwrap()
+}
+
+/// Makes the stack that ships, with these parameters besides what it needs, and returns its outputs.
+pub(super) async fn make_web(account: &Account, name: &str, more: &[(&str, &str)]) -> Outputs {
+    let certificate = certificate(account).await;
+    let needed = [
+        ("ImageIdBlue", BASE_IMAGE),
+        ("ImageIdGreen", BASE_IMAGE),
+        ("CertificateArn", &certificate),
+    ];
+    let given: BTreeMap<&str, &str> = needed.iter().chain(more).copied().collect();
+    let parameter = |(key, value): (&str, &str)| {
+        let parameter = Parameter::builder().parameter_key(key);
+        parameter.parameter_value(value).build()
+    };
+    let asked = cfn(account).await.create_stack().stack_name(name);
+    let asked = asked
+        .template_body(template::WEB)
+        .capabilities(Capability::CapabilityIam)
+        .set_parameters(Some(given.into_iter().map(parameter).collect()));
+    asked.send().await.unwrap();
+    let status = settled(account, name).await;
+    assert_eq!(status, "CREATE_COMPLETE");
+    outputs(account, name).await
+}
+
+/// Waits until CloudFormation does nothing with a stack, and returns its status.
+pub(super) async fn settled(account: &Account, name: &str) -> String {
+    loop {
+        let status = described(account, name).await.stack_status.unwrap();
+        let status = status.as_str();
+        if !status.ends_with("_IN_PROGRESS") || status == "REVIEW_IN_PROGRESS" {
+            return status.to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(super) async fn described(
+    account: &Account,
+    name: &str,
+) -> aws_sdk_cloudformation::types::Stack {
+    let asked = cfn(account).await.describe_stacks().stack_name(name);
+    let told = asked.send().await.unwrap();
+    told.stacks.unwrap().pop().unwrap()
+}
+
+pub(super) async fn outputs(account: &Account, name: &str) -> Outputs {
+    let told = described(account, name).await.outputs.unwrap_or_default();
+    let output =
+        |o: aws_sdk_cloudformation::types::Output| (o.output_key.unwrap(), o.output_value.unwrap());
+    told.into_iter().map(output).collect()
+}
