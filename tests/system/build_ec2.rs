@@ -12,7 +12,7 @@ use crate::support::{Cloud, expect_exit, text};
 const PERMISSIONS: &str = include_str!("../../docs/security.md");
 
 const MANIFEST: &str = r#"
-name: small
+name: marked
 source: {ubuntu: "24.04"}
 builder: {region: eu-west-1, instance_type: [t3.small], connect: private-ip}
 provision:
@@ -21,7 +21,7 @@ provision:
         ansible.builtin.copy: {content: "baked\n", dest: /etc/mark, mode: "0644"}
 test:
   - command: {run: "cat /etc/mark", contains: baked}
-image: {name: "small-{{ build_time }}"}
+image: {name: "marked-{{ build_time }}"}
 "#;
 
 #[test]
@@ -65,7 +65,7 @@ fn assert_stdout_is_for_ids(cloud: &Cloud, manifest: &Path, id: &str) {
     assert_eq!(text(&again.stdout), id);
 
     let other = cloud.folder().join("other.yaml");
-    std::fs::write(&other, MANIFEST.replace("small", "other")).unwrap();
+    std::fs::write(&other, MANIFEST.replace("marked", "other")).unwrap();
     let denied = json!({"times": 99});
     cloud.fault("RunInstances", "denied", denied);
     let failed = expect_exit(cloud.amibake(["build"]).arg(&other), 1);
