@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::failure::{gate_failed, is_the_image_s};
+use super::machine::{RENEWALS, UNTIL_DEATH_IS_KNOWN, WATCH_EVERY};
 use super::*;
 use crate::connector::{ConnectError, LiesWith};
 use crate::event::{self, Reports};
-use crate::exit::Leftover;
-use crate::guest::{self, Operation};
-use crate::ledger::{self, Debt, Due, JournalError, Paid, Payer, Undo};
+use crate::exit::{Exit, Leftover, chain};
+use crate::guest::{self, GuestError, Operation, RootShell};
+use crate::ledger::{self, BakeEnd, Debt, Due, JournalError, Paid, Payer, Undo};
 use crate::manifest::{self, Given, TargetKind};
-use crate::plan;
+use crate::plan::{self, OnError};
 use crate::run::RunId;
-use crate::targets::{self, Base};
+use crate::targets::{self, Base, Fault, TargetError};
 use crate::transport::ExitStatus;
 
 const RENEW_EVERY: Duration = Duration::from_millis(20);
