@@ -40,6 +40,9 @@ use crate::targets::{
 /// How often the account's expiry is set back.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// Publishing has so long, even where all else took the bake's time.
+const PUBLISHING: Duration = Duration::from_secs(10 * 60);
+
 /// What runs playbooks on a machine: the agent's side.
 #[async_trait]
 pub(crate) trait Provisioner: Send + Sync {
@@ -292,6 +295,8 @@ impl Bake<'_> {
     /// has none: before, all is given the time that the bake has.
     async fn publish(&self, candidate: &Candidate) -> Result<Published, Failure> {
         let Self { plan, env, .. } = self;
+        // Whatever took the time: what has passed is not thrown away for it.
+        self.extend(self.rest().max(PUBLISHING));
         let cx = self.begin(Phase::Publish);
         let renewing = self.renew(self.rest().max(LIFETIME));
         if clock::timeout(env.renew_every, renewing).await.is_err() {

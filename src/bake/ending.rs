@@ -44,10 +44,7 @@ impl Bake<'_> {
                 (image, failure)
             }
             Err(mut failure) => {
-                let stays = env.target.stays();
-                let hints = failure.hint.take().into_iter().chain(stays);
-                let hints: Vec<String> = hints.collect();
-                failure.hint = (!hints.is_empty()).then(|| hints.join("\n"));
+                failure.left_behind.extend(env.target.stays());
                 (None, Some(failure))
             }
         };
@@ -55,9 +52,9 @@ impl Bake<'_> {
             if unwound.aborted && !clean {
                 failure.kind = Exit::Aborted;
             }
+            failure.left_behind.extend(unwound.leftovers);
             failure.cleaned_up =
                 (clean && ledger.was_used()).then(|| "everything temporary is gone".to_owned());
-            failure.left_behind.extend(unwound.leftovers);
             failure
         });
         (image, failure)

@@ -20,7 +20,7 @@ use crate::connector::SshConnector;
 use crate::event::Events;
 use crate::exit::{Answer, Exit, Failure};
 use crate::failure_bundle::FailureBundle;
-use crate::identity::{self, ContentKey, Engine};
+use crate::identity::{self, ContentKey};
 use crate::ledger;
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
@@ -163,15 +163,13 @@ impl PlannedBuild {
         if self.plan.target != TargetKind::Ec2 {
             return Ok(());
         }
-        let engine = Engine::with_agent(agent.foreign());
-        let inputs = identity::inputs(&self.plan, &self.work, &engine, key);
-        let inputs = inputs.map_err(|error| Failure::usage(error).about(&self.label))?;
-        let commits = identity::commits(self.work.bundle.checkouts()).await;
+        let commits = identity::identify(&mut self.plan, &self.work, Some(agent), key, true).await;
+        let commits = commits.map_err(|error| Failure::usage(error).about(&self.label))?;
         let events = cx.events.about(&self.label);
         let events = events.masked(self.plan.secrets.clone());
-        let warnings = inputs.unkeyed().into_iter().chain(commits.unpinned());
+        let unkeyed = self.plan.inputs.unkeyed();
+        let warnings = unkeyed.into_iter().chain(commits.unpinned());
         warnings.for_each(|warning| events.warn(warning));
-        self.plan.inputs = inputs.with_commits(&commits, &self.plan.secrets);
         Ok(())
     }
 }

@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 
 use super::CommandContext;
 use super::vars::VarArgs;
-use crate::agent::program::{Program, Programs};
+use crate::agent::program::Programs;
 use crate::exit::{Answer, Failure};
-use crate::identity::{self, Commits, ContentKey, Engine};
+use crate::identity::{self, Commits, ContentKey};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, Work};
@@ -143,15 +143,9 @@ impl Args {
     ) -> Result<Planned, Failure> {
         let work = provision::ready(&plan.provision, &plan.manifest, plan.facts());
         let work = work.map_err(Failure::usage)?;
-        let agent = programs.get(plan.arch.kernel()).and_then(Program::foreign);
-        let engine = Engine::with_agent(agent);
-        let inputs = identity::inputs(&plan, &work, &engine, key);
-        let inputs = inputs.map_err(Failure::usage)?;
-        let commits = match self.offline {
-            true => Commits::default(),
-            false => identity::commits(work.bundle.checkouts()).await,
-        };
-        plan.inputs = inputs.with_commits(&commits, &plan.secrets);
+        let agent = programs.get(plan.arch.kernel());
+        let commits = identity::identify(&mut plan, &work, agent, key, !self.offline).await;
+        let commits = commits.map_err(Failure::usage)?;
         let events = cx.events.masked(plan.secrets.clone());
         for warning in &work.warnings {
             events.warn(warning.clone());

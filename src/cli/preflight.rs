@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use super::CommandContext;
 use super::manifest_args::ManifestArgs;
+use crate::agent::program::Programs;
 use crate::bake::failed;
 use crate::exit::{Answer, Exit, Failure};
+use crate::identity::{self, ContentKey};
 use crate::plan::BakePlan;
 use crate::provision;
 use crate::targets::Fault;
@@ -23,10 +25,15 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
-        let plans = self.manifest.plans(cx)?;
-        for plan in &plans {
+        let mut plans = self.manifest.plans(cx)?;
+        let key = ContentKey::from_environment().map_err(Failure::usage)?;
+        let programs = Programs::find().map_err(Failure::new)?;
+        for plan in &mut plans {
             let work = provision::ready(&plan.provision, &plan.manifest, plan.facts());
-            work.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
+            let work = work.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
+            let agent = programs.get(plan.arch.kernel());
+            let found = identity::identify(plan, &work, agent, key.as_ref(), true).await;
+            found.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
         }
         Box::pin(cx.unless_interrupted(self.look(&plans))).await
     }

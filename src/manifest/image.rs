@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
-use super::model::{Image, TargetKind};
+use super::model::{Image, TargetKind, Timeouts};
 use super::publication::{
     Attributes, BootMode, Copies, Deprecation, Encrypt, Grant, ImdsSupport, LaunchTemplate,
     Protection, Publication, Share, TemplateName, TpmSupport,
@@ -202,6 +202,27 @@ fn within(fields: &Fields<'_>) -> Result<Option<u16>, Diagnostic> {
             &fields.require("within")?.span,
             "`within` must be quarters of an hour, from 15m to 48h",
         )),
+    }
+}
+
+/// Refuses a time for copies that is longer than anybody waits for them.
+pub(super) fn check_copies(
+    copies: &Copies,
+    timeouts: &Timeouts,
+    node: &Node,
+) -> Result<(), Diagnostic> {
+    let Some(minutes) = copies.within_minutes else {
+        return Ok(());
+    };
+    let within = Duration::from_secs(u64::from(minutes) * 60);
+    let limits = [("image", timeouts.image), ("total", timeouts.total)];
+    match limits.into_iter().find(|(_, limit)| *limit < within) {
+        None => Ok(()),
+        Some((limit, _)) => Err(Diagnostic::new(
+            &node.span,
+            format!("`copies.within` is longer than `builder.timeouts.{limit}`, after which a copy is given up"),
+        )
+        .hint(format!("`builder: {{timeouts: {{{limit}: …}}}}` gives it the time"))),
     }
 }
 
@@ -669,6 +690,15 @@ fn replace(fields: &Fields<'_>, name: &str, publication: &Publication) -> Result
             "with one of these, put {{ build_time }} into the name in its place: they are the stable handle",
         );
     }
+    if !matches!(
+        publication.deregistration_protection,
+        None | Some(Protection::Off)
+    ) {
+        return wrong(
+            "`replace` takes an image away, and `deregistration_protection` keeps it",
+            "leave one of them out",
+        );
+    }
     match name.chars().count() > LONGEST_REPLACED {
         true => wrong(
             "a name that is replaced has at most 79 characters",
@@ -694,8 +724,7 @@ fn check_share(
             ),
         );
     }
-    let (is_shared, own_key) = (!share.with.is_empty(), encrypt.kms_key());
-    if is_shared && encrypt.is_on() && own_key.is_none_or(|key| key.ends_with("alias/aws/ebs")) {
+    if publication.is_shared() && encrypt.has_default_key() {
         return Err(Diagnostic::new(
             &node.span,
             "an image that is encrypted with the account's default key cannot be shared",

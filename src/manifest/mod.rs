@@ -206,6 +206,9 @@ fn wanted(
     if let Some(place) = builder_node.and_then(|builder| builder.get("tags")) {
         image::check_builder_tags(&builder.tags, &image.tags, place)?;
     }
+    if let Some(place) = image_node.and_then(|image| image.get("copies")) {
+        image::check_copies(&image.publication.copies, &builder.timeouts, place)?;
+    }
     let ssh_alone = [builder.port];
     Ok(Wanted {
         arch,

@@ -24,6 +24,14 @@ pub(crate) struct Publication {
     pub deregistration_protection: Option<Protection>,
 }
 
+impl Publication {
+    /// Returns whether somebody else may have the image.
+    pub(crate) fn is_shared(&self) -> bool {
+        let share = self.share.as_ref();
+        share.is_some_and(|share| !share.with.is_empty())
+    }
+}
+
 /// `image.copies`: how it is copied to other regions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Copies {
@@ -210,7 +218,7 @@ impl Encrypt {
         matches!(self, Self::On { .. })
     }
 
-    /// Returns the key that the builder's volumes are encrypted with.
+    /// Returns the key of every region that has none of its own.
     pub(crate) fn kms_key(&self) -> Option<&str> {
         match self {
             Self::Off => None,
@@ -218,7 +226,17 @@ impl Encrypt {
         }
     }
 
-    /// Returns the key of a region's copy.
+    /// Returns whether some of it is encrypted by the key that is the account's unless another is named,
+    /// which others cannot use.
+    pub(crate) fn has_default_key(&self) -> bool {
+        let Self::On { kms_key, regions } = self else {
+            return false;
+        };
+        let mut named = kms_key.iter().chain(regions.values());
+        kms_key.is_none() || named.any(|key| key.ends_with("alias/aws/ebs"))
+    }
+
+    /// Returns the key in a region, the copy's or the builder's volumes'.
     pub(crate) fn kms_key_in(&self, region: &str) -> Option<&str> {
         match self {
             Self::Off => None,

@@ -202,7 +202,7 @@ pub(crate) trait Target: Payer {
     ) -> Result<Published, TargetError>;
 
     /// Returns what stays although its build did not come to its end, and how that goes on.
-    fn stays(&self) -> Option<String> {
+    fn stays(&self) -> Option<Leftover> {
         None
     }
 

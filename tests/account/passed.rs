@@ -59,6 +59,45 @@ async fn the_next_build_goes_on_with_what_has_passed_and_launches_nothing() {
     }
 }
 
+/// A copy takes longer than the bake may, or than somebody waits: the image stays, and is named as what is left.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_is_ended_while_it_is_copied_stays_and_is_told_with_the_command_that_goes_on() {
+    let _pace = super::fast();
+    for is_cancelled in [false, true] {
+        let account = account().await;
+        let hold = json!({"seconds": 600});
+        account.fault("CopyImage", "hold-before", hold).await;
+        let build = match is_cancelled {
+            true => Build::publishing(&account, &everything()),
+            false => Build::whole(&account, ", timeouts: {total: 2m}", &everything()),
+        };
+        let build = build.of_shared_content();
+        let cancelling = async {
+            account.wait_until_held().await;
+            if is_cancelled {
+                build.interrupt.cancel.cancel();
+            }
+        };
+        let (built, ()) = tokio::join!(build.run(), cancelling);
+        let built = built.ended(Exit::LeftBehind);
+        let (what, goes_on) = built.left_behind()[0];
+        assert!(what.contains("has passed and is not published"), "{what}");
+        assert!(goes_on.starts_with("amibake resume --region"), "{goes_on}");
+        assert!(
+            !built.said.contains("everything temporary is gone"),
+            "{}",
+            built.said
+        );
+        account.control("release", json!({})).await;
+        account.control("clear", json!({})).await;
+        let next = Build::publishing(&account, &everything()).of_shared_content();
+        assert!(next.run().await.ended(Exit::Done).reused);
+        assert_published(&account, REGION).await;
+        assert_published(&account, OTHER).await;
+    }
+}
+
 /// Tags find it and prove nothing, as with a released one.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]

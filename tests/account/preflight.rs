@@ -1,5 +1,7 @@
 //! What `preflight` sees that a build would run into, and that it makes nothing.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 
 use super::build::Build;
@@ -179,6 +181,34 @@ async fn what_stands_in_the_way_is_named_with_whose_fault_it_is() {
     )
     .await;
     assert_told(&checks, "network", Verdict::Failed, "does not exist");
+}
+
+/// A scheduled job asks before it builds: last night's image and its copy have the name, and are what the build
+/// takes. Of another content, or too old, they stand in its way.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_a_build_takes_may_have_the_name_that_it_wants() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let named = format!(", name: nightly, regions: [{OTHER}]");
+    let nightly =
+        |more: &str| Build::publishing(&account, &(named.clone() + more)).of_shared_content();
+    let built = nightly("").run().await.ended(Exit::Done).image.unwrap().id;
+    let checks = nightly("").preflight().await;
+    assert_told(&checks, "content", Verdict::Ok, &built);
+    assert_eq!(about(&checks, "name").len(), 2, "{checks:#?}");
+    let failed = |c: &&Check| c.verdict == Verdict::Failed;
+    assert_eq!(checks.iter().find(failed), None);
+    assert!(nightly("").run().await.ended(Exit::Done).reused);
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for in_the_way in [
+        Build::publishing(&account, &named).preflight().await,
+        nightly(", max_age: 1s").preflight().await,
+    ] {
+        assert_told(&in_the_way, "name", Verdict::Failed, "nightly already");
+        assert!(about(&in_the_way, "content").is_empty());
+    }
 }
 
 /// In each region, of images and of snapshots.

@@ -151,6 +151,14 @@ fn what_cannot_be_published_is_refused_where_it_stands() {
             "default key",
         ),
         (
+            "{share: {accounts: ['123456789012']}, encrypt: {kms_key: alias/own, regions: {us-east-1: alias/aws/ebs}}, regions: [us-east-1]}",
+            "default key",
+        ),
+        (
+            "{name: web, replace: true, deregistration_protection: true}",
+            "`deregistration_protection` keeps it",
+        ),
+        (
             "{share: {public: true}, encrypt: false}",
             "say it again: `confirm_public: web`",
         ),

@@ -26,6 +26,7 @@ use super::polls::RegionalPolls;
 use super::profile::{self, Profiles};
 use super::{sdk_clock, tags};
 use crate::clock::Instant;
+use crate::exit::Leftover;
 use crate::identity::Content;
 use crate::ledger::DebtId;
 use crate::run::{RunId, rfc3339};
@@ -84,7 +85,7 @@ pub(super) struct State {
     /// Debts of what is about to be the image, or a copy of it: paid for nothing once it is released.
     pub(super) product: Vec<DebtId>,
     /// What stays of a build that ends before all is published, and how that goes on.
-    pub(super) stays: Option<String>,
+    pub(super) stays: Option<Leftover>,
     /// When EC2 answered with an id.
     pub(super) born: HashMap<String, Instant>,
     /// What could not be removed: who waits for it waits in vain.

@@ -169,7 +169,7 @@ impl Ec2 {
             .metadata_options(metadata)
             .network_interfaces(interface)
             .user_data(request.user_data)
-            .set_block_device_mappings(Some(request.volumes()));
+            .set_block_device_mappings(Some(request.volumes(&self.region)));
         for kind in [
             ResourceType::Instance,
             ResourceType::Volume,
@@ -283,7 +283,7 @@ impl Request<'_> {
     /// The manifest's volumes, then those of the image that it does not speak of: all are stated,
     /// so that all are encrypted and go with the machine, whatever the image says. The candidate
     /// takes its volumes as the image has them.
-    fn volumes(&self) -> Vec<BlockDeviceMapping> {
+    fn volumes(&self, region: &str) -> Vec<BlockDeviceMapping> {
         let root = self.image.root_device_name().unwrap_or("/dev/sda1");
         let stated: &[Volume] = match self.role {
             Role::Builder => &self.plan.builder.volumes,
@@ -304,10 +304,11 @@ impl Request<'_> {
             ..Volume::default()
         });
         let all = stated.iter().cloned().chain(others);
-        all.map(|volume| self.mapping(root, &volume)).collect()
+        all.map(|volume| self.mapping(region, root, &volume))
+            .collect()
     }
 
-    fn mapping(&self, root: &str, volume: &Volume) -> BlockDeviceMapping {
+    fn mapping(&self, region: &str, root: &str, volume: &Volume) -> BlockDeviceMapping {
         let mut disk = EbsBlockDevice::builder()
             .delete_on_termination(true)
             .set_volume_size(volume.size_gib)
@@ -319,7 +320,7 @@ impl Request<'_> {
             disk = disk
                 // What is not stated is as the account's default is.
                 .set_encrypted(encrypt.is_on().then_some(true))
-                .set_kms_key_id(encrypt.kms_key().map(str::to_owned));
+                .set_kms_key_id(encrypt.kms_key_in(region).map(str::to_owned));
         }
         let device = volume.device.as_deref().unwrap_or(root);
         BlockDeviceMapping::builder()

@@ -58,6 +58,7 @@ use super::{
     TargetError, Turn,
 };
 use crate::clock;
+use crate::exit::Leftover;
 use crate::guest::gate::GateRecord;
 use crate::identity::Content;
 use crate::manifest::Arch;
@@ -214,7 +215,7 @@ impl Target for Ec2 {
         self.release(plan, candidate, cx).await
     }
 
-    fn stays(&self) -> Option<String> {
+    fn stays(&self) -> Option<Leftover> {
         self.state().stays.clone()
     }
 

@@ -196,7 +196,7 @@ fn key_of(scope: &Scope) -> Option<&str> {
 }
 
 /// Returns the alias that a key is named by: `alias/ami`.
-fn alias_of(key: &str) -> Option<&str> {
+pub(super) fn alias_of(key: &str) -> Option<&str> {
     key.find("alias/").map(|at| &key[at..])
 }
 

@@ -96,11 +96,8 @@ impl Ec2 {
             cx.ledger.settle(debt)?;
         }
         self.keep_spare(cx).await?;
-        let command = publish::resume(id, &self.region, plan);
-        self.state().stays = Some(format!(
-            "{id} in {} has passed and stays; `{command}` goes on with its publication",
-            self.region
-        ));
+        let stays = self.goes_on_with(plan, id, &self.region, Some(id), false);
+        self.state().stays = Some(stays);
         Ok(())
     }
 

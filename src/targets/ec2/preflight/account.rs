@@ -14,7 +14,7 @@ impl Preflight<'_> {
     pub(super) async fn account_settings(&self) -> Vec<Check> {
         let encrypt = &self.plan.image.encrypt;
         let mut checks = vec![self.allowed_images().await];
-        match encrypt.kms_key() {
+        match encrypt.kms_key_in(&self.ec2.region) {
             Some(key) => checks.push(self.key(self.ec2, key).await),
             None if encrypt.is_on() => checks.push(self.default_key().await),
             None => checks.push(self.default_encryption(self.ec2).await),
@@ -75,9 +75,9 @@ impl Preflight<'_> {
             Err(error) => return Check::unasked(about, &error),
         };
         let region = &ec2.region;
-        match (is_on, &self.plan.image.publication.share) {
-            (true, Some(_)) => Check::wrong(about, unusable_by_others(region)),
-            (true, None) => Check::ok(about, format!("by the account's default in {region}")),
+        match (is_on, self.plan.image.publication.is_shared()) {
+            (true, true) => Check::wrong(about, unusable_by_others(region)),
+            (true, false) => Check::ok(about, format!("by the account's default in {region}")),
             (false, _) => Check::ok(about, format!("none in {region}, as the manifest says")),
         }
     }
@@ -167,7 +167,7 @@ impl Preflight<'_> {
             );
         }
         let is_managed = found.key_manager() == Some(&KeyManagerType::Aws);
-        if is_managed && self.plan.image.publication.share.is_some() {
+        if is_managed && self.plan.image.publication.is_shared() {
             return Check::wrong(
                 about,
                 format!(

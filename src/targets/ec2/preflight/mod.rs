@@ -10,10 +10,12 @@ use serde::Serialize;
 
 use super::error::Ec2Error;
 use super::permissions::copied_to;
-use super::{Ec2, tags};
+use super::reuse::has_passed_as;
+use super::{Ec2, image, tags};
 use crate::exit::chain;
+use crate::identity::ContentHash;
 use crate::plan::BakePlan;
-use crate::targets::{Fault, TargetError};
+use crate::targets::{Fault, Finished, TargetError};
 #[cfg(feature = "stack")]
 pub(crate) use permission::{Leave, Simulated};
 #[cfg(feature = "stack")]
@@ -122,10 +124,7 @@ impl Ec2 {
         };
         checks.push(found(&source));
         checks.extend(self.registration(&source).await);
-        checks.push(self.name_is_free(plan).await);
-        for region in copied_to(plan) {
-            checks.push(self.in_region(region).name_is_free(plan).await);
-        }
+        checks.extend(self.names(plan, &source).await);
         let preflight = Preflight {
             ec2: self,
             plan,
@@ -159,32 +158,87 @@ impl Ec2 {
         }
     }
 
-    async fn name_is_free(&self, plan: &BakePlan) -> Check {
+    /// Looks whether the image's name is free wherever it is wanted. Where an image of this content is
+    /// there, a build takes that, and its own name stands in nobody's way.
+    async fn names(&self, plan: &BakePlan, source: &Image) -> Vec<Check> {
+        self.be_patient();
+        let content = plan.inputs.content(plan.arch, &image::base(source).id());
+        let finished = match self.finished(plan, &content).await {
+            Ok(finished) => finished,
+            Err(error) => return vec![Check::of("content", &error.into())],
+        };
+        let mut checks = Vec::new();
+        let ours = match &finished {
+            Some(Finished { id, name, .. }) => {
+                let reused = format!("{id} ({name}) is made of this: a build launches nothing");
+                checks.push(Check::ok("content", reused));
+                Ours::Finished(&content.hash)
+            }
+            None => Ours::Passed(&content.hash),
+        };
+        checks.push(self.name_is_free(plan, ours).await);
+        for region in copied_to(plan) {
+            checks.push(self.in_region(region).name_is_free(plan, ours).await);
+        }
+        checks
+    }
+
+    async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>) -> Check {
         self.be_patient();
         let about = "name";
-        if plan.image.replace {
-            return match self.to_be_replaced(plan).await {
-                Ok(None) => Check::ok(about, format!("nobody has it in {}", self.region)),
-                Ok(Some(old)) => {
-                    let id = old.image_id().unwrap_or_default();
-                    Check::ok(about, format!("{id} in {} is replaced", self.region))
-                }
-                Err(error) => Check::of(about, &error),
-            };
-        }
         let name = plan.image.name.as_str();
-        match self.images(vec![tags::filter("name", [name])]).await {
-            Ok(taken) => match taken.first().and_then(Image::image_id) {
-                None => Check::ok(about, format!("{name} is free in {}", self.region)),
-                Some(id) => Check::wrong(
-                    about,
-                    format!(
-                        "{id} in {} has the name {name} already; put {{{{ build_time }}}} into image.name",
-                        self.region
-                    ),
+        let named = match self.images(vec![tags::filter("name", [name])]).await {
+            Ok(named) => named,
+            Err(error) => return Check::of(about, &error.into()),
+        };
+        let id_of = |image: &Image| image.image_id().unwrap_or_default().to_owned();
+        if let Some(own) = named.iter().find(|image| ours.is(image)) {
+            return Check::ok(
+                about,
+                format!(
+                    "{} in {} has it, and is what a build goes on with",
+                    id_of(own),
+                    self.region
                 ),
-            },
-            Err(error) => Check::of(about, &error.into()),
+            );
+        }
+        let Some(taken) = named.first() else {
+            return Check::ok(about, format!("{name} is free in {}", self.region));
+        };
+        let id = id_of(taken);
+        if !plan.image.replace {
+            return Check::wrong(
+                about,
+                format!(
+                    "{id} in {} has the name {name} already; put {{{{ build_time }}}} into image.name",
+                    self.region
+                ),
+            );
+        }
+        match self.may_make_way(taken, plan).await {
+            Ok(()) => Check::ok(about, format!("{id} in {} is replaced", self.region)),
+            Err(error) => Check::of(about, &error),
+        }
+    }
+}
+
+/// Which images are the build's own, whatever their names: of its content, and as far as it goes on with.
+#[derive(Clone, Copy)]
+enum Ours<'a> {
+    /// One is finished: it, and its copies.
+    Finished(&'a ContentHash),
+    /// One that waits for its publication.
+    Passed(&'a ContentHash),
+}
+
+impl Ours<'_> {
+    fn is(self, image: &Image) -> bool {
+        let described = image.description().unwrap_or_default();
+        match self {
+            Self::Finished(hash) => {
+                tags::content_of(described).as_ref() == Some(hash) || has_passed_as(image, hash)
+            }
+            Self::Passed(hash) => has_passed_as(image, hash),
         }
     }
 }

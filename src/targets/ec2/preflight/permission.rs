@@ -11,6 +11,7 @@ use crate::targets::ec2::error::Ec2Error;
 use crate::targets::ec2::ladder::{self, Climbed, Network};
 use crate::targets::ec2::launch::Request;
 use crate::targets::ec2::permissions::{Permission, Purpose, Scope, copied_to, permissions};
+use crate::targets::ec2::policy::alias_of;
 use crate::targets::ec2::{Ec2, lock, tags, user_data};
 use crate::targets::{Keys, Role, TargetError};
 
@@ -369,13 +370,10 @@ impl Ec2 {
                 )]
             }
             Scope::KeyByEc2(key) | Scope::GrantByEc2(key) | Scope::Key(key) => {
-                match key.starts_with("arn:") {
-                    true => vec![key.clone()],
-                    // An alias stands for a key that only KMS knows.
-                    false => vec![format!(
-                        "arn:{partition}:kms:{region}:{account}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-                    )],
-                }
+                vec![key_example(
+                    key,
+                    &format!("arn:{partition}:kms:{region}:{account}"),
+                )]
             }
             Scope::PassedRole => vec![format!("arn:{partition}:iam::{account}:role/builder")],
             Scope::Profile(name) => {
@@ -396,6 +394,10 @@ impl Ec2 {
                 .build()
         };
         let text = |key: &str, value: &str| entry(key, value, ContextKeyTypeEnum::String);
+        let aliases = |key: &str| {
+            let kind = ContextKeyTypeEnum::StringList;
+            alias_of(key).map(|alias| entry("kms:ResourceAliases", alias, kind))
+        };
         let run = "20260727t101500z-0a1b2c3d4e5f6071";
         let mut entries = vec![text("aws:RequestedRegion", &self.region)];
         match scope {
@@ -410,26 +412,15 @@ impl Ec2 {
                 );
             }
             Scope::KeyByEc2(key) | Scope::GrantByEc2(key) => {
-                let via = format!("ec2.{}.amazonaws.com", self.region);
-                entries.push(text("kms:ViaService", &via));
+                entries.push(text("kms:ViaService", &via_ec2(&self.region)));
                 entries.push(entry(
                     "kms:GrantIsForAWSResource",
                     "true",
                     ContextKeyTypeEnum::Boolean,
                 ));
-                entries.push(entry(
-                    "kms:ResourceAliases",
-                    key,
-                    ContextKeyTypeEnum::StringList,
-                ));
+                entries.extend(aliases(key));
             }
-            Scope::Key(key) => {
-                entries.push(entry(
-                    "kms:ResourceAliases",
-                    key,
-                    ContextKeyTypeEnum::StringList,
-                ));
-            }
+            Scope::Key(key) => entries.extend(aliases(key)),
             Scope::PassedRole => entries.push(text("iam:PassedToService", "ec2.amazonaws.com")),
             Scope::Lists | Scope::Used(_) | Scope::Parameter(_) | Scope::Profile(_) => {}
         }
@@ -503,6 +494,25 @@ fn no(result: &EvaluationResult, resource: &str) -> Option<(String, String)> {
     ))
 }
 
+/// Returns the resource that a call with a key is about, in a place: `arn:aws:kms:eu-west-1:123456789012`.
+fn key_example(key: &str, place: &str) -> String {
+    match alias_of(key) {
+        // It stands for a key that only KMS knows, where the alias is.
+        Some(alias) => {
+            let its = key.strip_suffix(&format!(":{alias}")).unwrap_or(place);
+            format!("{its}:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+        }
+        None if key.starts_with("arn:") => key.to_owned(),
+        None => format!("{place}:key/{key}"),
+    }
+}
+
+/// Returns EC2 as KMS names who asks for the caller.
+fn via_ec2(region: &str) -> String {
+    let country = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("ec2.{region}.amazonaws.com{country}")
+}
+
 /// Returns an id of a kind that nothing has.
 fn example(kind: &str) -> String {
     let prefix = match kind {
@@ -522,6 +532,30 @@ fn example(kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As the printed policy has them: a key as a resource, an alias as a condition.
+    #[test]
+    fn a_key_is_asked_for_as_its_policy_names_it() {
+        let place = "arn:aws-cn:kms:cn-north-1:123456789012";
+        let dummy = "1234abcd-12ab-34cd-56ef-1234567890ab";
+        let elsewhere = "arn:aws:kms:eu-west-1:210987654321";
+        for (key, resource) in [
+            ("0abc", format!("{place}:key/0abc")),
+            (
+                &format!("{elsewhere}:key/0abc"),
+                format!("{elsewhere}:key/0abc"),
+            ),
+            ("alias/ami", format!("{place}:key/{dummy}")),
+            (
+                &format!("{elsewhere}:alias/ami"),
+                format!("{elsewhere}:key/{dummy}"),
+            ),
+        ] {
+            assert_eq!(key_example(key, place), resource);
+        }
+        assert_eq!(via_ec2("cn-north-1"), "ec2.cn-north-1.amazonaws.com.cn");
+        assert_eq!(via_ec2("eu-west-1"), "ec2.eu-west-1.amazonaws.com");
+    }
 
     #[test]
     fn the_policies_of_a_session_are_its_role_s() {

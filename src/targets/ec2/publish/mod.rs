@@ -244,7 +244,7 @@ impl Ec2 {
     }
 
     /// Names what is not published in a region, with the command that goes on.
-    fn goes_on_with(
+    pub(in crate::targets::ec2) fn goes_on_with(
         &self,
         plan: &BakePlan,
         id: &str,
