@@ -5,6 +5,7 @@
 //! task, a lookup or a template can name it ([`Reads`]): a path that is merely written in the playbook
 //! (`dest: /etc/shadow`) names a file of the target.
 
+mod filetree;
 mod password;
 mod written;
 
@@ -16,7 +17,6 @@ use std::path::{Path, PathBuf};
 
 use amibake_playbook::files::{Disk, Files as _};
 use amibake_playbook::fnmatch;
-use amibake_playbook::names::bare;
 use amibake_playbook::reads::Reads;
 use amibake_playbook::value::tagged;
 use amibake_protocol::ask::{Ask, Seen};
@@ -26,7 +26,7 @@ use amibake_protocol::job::{Entry, Options};
 use password::Meant;
 use serde_json::{Map, Value as Json};
 pub(crate) use written::environment;
-use written::{Written, has_word, written};
+use written::{Written, has_word, short, written};
 
 use super::collect::Bundle;
 
@@ -109,7 +109,10 @@ impl AskPolicy {
             } => match Asked::of(plugin, terms, options) {
                 Ok(asked) => {
                     let borne = self.borne(&asked, place, bundle, given);
-                    self.lookup(&asked, options, &borne, place).await
+                    match asked.plugin {
+                        "filetree" if borne.stands => trees(&asked.terms, bundle.reads()),
+                        _ => self.lookup(&asked, options, &borne, place).await,
+                    }
                 }
                 Err(refused) => Err(refused),
             },
@@ -278,7 +281,7 @@ impl<'a> Asked<'a> {
         let within = within.filter_map(|word| Some(word.split_once('=')?.0));
         let options = options.keys().map(String::as_str).chain(within).collect();
         Ok(Self {
-            plugin: bare(plugin),
+            plugin: short(plugin),
             terms,
             options,
         })
@@ -378,6 +381,22 @@ fn is_near(place: &Place, line: u32) -> bool {
     place.line == 0 || (place.line..=place.line.saturating_add(REACH)).contains(&line)
 }
 
+/// Tells what is below folders that the playbook names.
+fn trees(folders: &[&str], reads: &Reads) -> Result<Answered, String> {
+    let mut all = Vec::new();
+    for folder in folders.iter().map(Path::new) {
+        if !reads.permits(folder) {
+            return Err(format!(
+                "nothing in the playbook names {}",
+                folder.display()
+            ));
+        }
+        let found = filetree::below(folder, MOST_SEEN - all.len());
+        all.extend(found.ok_or_else(|| format!("at most {MOST_SEEN} files are told of"))?);
+    }
+    Ok(Answered::Value(all.into()))
+}
+
 /// Asks the user on the terminal, in Ansible's words.
 async fn confirm(name: &str) -> Result<Answered, String> {
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
@@ -447,6 +466,8 @@ mod tests {
     - include_vars: '{{ named_in_the_run }}.yml'
     - debug: {msg: \"{{ (playbook_dir ~ '/linked/file') | realpath }}\"}
     - debug: {msg: \"{{ [playbook_dir ~ '/../up/' ~ x, playbook_dir ~ '/sub'] | map('realpath') }}\"}
+    - debug: {var: item.path}
+      with_community.general.filetree: tree/
 ";
 
     fn playbook() -> (tempfile::TempDir, PathBuf, Bundle) {
@@ -456,6 +477,10 @@ mod tests {
         let big = temp.path().join("big");
         std::fs::write(&big, vec![0; 5 << 20]).unwrap();
         std::fs::write(temp.path().join("secrets.yml"), "a: 1").unwrap();
+        std::fs::create_dir_all(temp.path().join("tree/deep")).unwrap();
+        std::fs::write(temp.path().join("tree/page.j2"), "{{ x }}").unwrap();
+        std::fs::write(temp.path().join("tree/deep/x"), "x").unwrap();
+        std::os::unix::fs::symlink("page.j2", temp.path().join("tree/link")).unwrap();
         let options = amibake_playbook::syntax::Options::default();
         let files = amibake_playbook::files::Disk::here();
         let playbook = amibake_playbook::syntax::parse(&files, &path, &options).unwrap();
@@ -501,6 +526,55 @@ mod tests {
         };
         let answer = AskPolicy::default().answer(&ask, &bundle, &[]).await;
         assert!(matches!(answer, Answered::File { .. }), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_tree_is_told_where_the_playbook_goes_over_it_and_no_other() {
+        let (temp, path, bundle) = playbook();
+        std::fs::create_dir_all(temp.path().join("other")).unwrap();
+        let asks = AskPolicy::default();
+        let ask = |line, folder: &str| {
+            let folder = temp.path().join(folder);
+            let Ask::Lookup { place, options, .. } = env(&path, line, "") else {
+                unreachable!("that is what `env` makes");
+            };
+            Ask::Lookup {
+                place,
+                options,
+                plugin: "filetree".to_owned(),
+                terms: vec![folder.to_string_lossy().into()],
+            }
+        };
+        let Answered::Value(found) = asks.answer(&ask(11, "tree"), &bundle, &[]).await else {
+            panic!("the tree is told");
+        };
+        let told: Vec<(&str, &str)> = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| {
+                (
+                    item["path"].as_str().unwrap(),
+                    item["state"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        let tree = [
+            ("deep", "directory"),
+            ("link", "link"),
+            ("page.j2", "file"),
+            ("deep/x", "file"),
+        ];
+        assert_eq!(told, tree);
+        for (line, folder) in [
+            (11, "other"),
+            (11, "tree/../other"),
+            (11, ""),
+            (1_000, "tree"),
+        ] {
+            let answer = asks.answer(&ask(line, folder), &bundle, &[]).await;
+            assert!(matches!(answer, Answered::Refused(_)), "{line} {folder}");
+        }
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) struct Bundle {
     reads: Reads,
     /// What tasks check out of git.
     checkouts: BTreeSet<Checkout>,
+    /// Modules that nobody knows.
+    unknown_modules: BTreeSet<String>,
     /// Bytes of the contents.
     bytes: u64,
     /// What the user should know: caps that were met.
@@ -59,6 +61,7 @@ impl Bundle {
             vault: vault.clone(),
             reads: found.reads,
             checkouts: found.checkouts,
+            unknown_modules: found.unknown_modules,
             notes: found.notes,
             ..Self::default()
         };
@@ -94,6 +97,11 @@ impl Bundle {
     /// Returns what tasks check out of git, as far as that is written.
     pub(crate) fn checkouts(&self) -> &BTreeSet<Checkout> {
         &self.checkouts
+    }
+
+    /// Returns the playbook's modules that nobody knows.
+    pub(crate) fn unknown_modules(&self) -> &BTreeSet<String> {
+        &self.unknown_modules
     }
 
     /// Returns what the user should know.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use amibake_protocol::ask::Ask;
 use amibake_protocol::event::Event;
+use amibake_protocol::job::Options;
 use amibake_protocol::message::{AgentRunId, Job, Reply, RunState, ToAgent, ToController};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
@@ -263,7 +264,10 @@ async fn send_job(
 ) -> Result<(), AgentError> {
     let job = Job {
         entries: request.entries.clone(),
-        options: request.options.clone(),
+        options: Options {
+            unknown_modules: request.bundle.unknown_modules().clone(),
+            ..request.options.clone()
+        },
         items: request.bundle.items().to_vec(),
         reads: request.bundle.reads().clone(),
         opened_vault: request.bundle.has_opened(),

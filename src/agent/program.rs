@@ -43,6 +43,17 @@ impl Program {
         &self.packed
     }
 
+    /// Returns a program of these bytes as a release has it, with the BLAKE2b that somebody says it has.
+    #[cfg(test)]
+    pub(super) fn released(bytes: &[u8], sum: Option<&'static str>) -> io::Result<Self> {
+        Ok(Self {
+            hash: Hash::of(bytes),
+            sum,
+            is_own: true,
+            packed: gzip(bytes)?.into(),
+        })
+    }
+
     /// Reads the agent in the file `path`.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let bytes = std::fs::read(path)?;
@@ -93,6 +104,12 @@ impl Programs {
             found.0.insert(architecture, program);
         }
         Ok(found)
+    }
+
+    /// Returns this program for machines like this one.
+    #[cfg(test)]
+    pub(super) fn only(program: Program) -> Self {
+        Self(BTreeMap::from([(std::env::consts::ARCH, program)]))
     }
 
     pub(crate) fn get(&self, architecture: &str) -> Option<&Program> {

@@ -114,3 +114,158 @@ pub(super) fn why_not(stderr: &str) -> AgentError {
     }
     AgentError::NotStarted(line)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, Stdio};
+
+    use super::super::program::Program;
+    use super::*;
+
+    /// What the script runs, besides the shell.
+    const TOOLS: &[&str] = &[
+        "chmod",
+        "find",
+        "gzip",
+        "head",
+        "ln",
+        "mkdir",
+        "mv",
+        "rm",
+        "sha256sum",
+        "touch",
+        "uname",
+    ];
+    const AGENT: &str = "#!/bin/sh\necho agent $1\n";
+
+    /// A machine on which a user without rights logs in. Its programs note that they ran.
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        fn new(tools: &[&str]) -> Self {
+            let machine = Self(tempfile::tempdir().unwrap());
+            fs::create_dir(machine.at("bin")).unwrap();
+            let noted = machine.at("noted");
+            for tool in TOOLS.iter().chain(tools) {
+                let real = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(tool));
+                let real = real.iter().find(|path| path.exists()).unwrap();
+                let script = format!(
+                    "echo {tool} >>{}; exec {} \"$@\"",
+                    noted.display(),
+                    real.display()
+                );
+                machine.put(tool, &script);
+            }
+            machine.put("sh", "exec /bin/sh \"$@\"");
+            machine.put("id", "echo 1000");
+            machine
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn put(&self, tool: &str, script: &str) {
+            let path = self.at("bin").join(tool);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        /// Starts the agent; returns what the script says, and what it hashed by.
+        fn start(&self, program: Program) -> (String, Vec<String>) {
+            let _ = fs::remove_file(self.at("noted"));
+            let packed = program.packed().to_vec();
+            let run = AgentRunId::try_from("0123456789abcdef".to_owned()).unwrap();
+            let line = start(&run, &Programs::only(program), &Privilege::AsIs);
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", &line]).env_clear();
+            shell.env("PATH", self.at("bin")).env("HOME", self.at(""));
+            shell
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            let mut child = shell.spawn().unwrap();
+            // Where the agent is there already, nobody reads it.
+            let _ = child.stdin.take().unwrap().write_all(&packed);
+            let ended = child.wait_with_output().unwrap();
+            let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+            let noted = fs::read_to_string(self.at("noted")).unwrap_or_default();
+            let hashed = noted.lines().filter(|line| line.ends_with("sum"));
+            let mut hashed: Vec<String> = hashed.map(str::to_owned).collect();
+            hashed.dedup();
+            (said.concat().replace(run.as_str(), "RUN"), hashed)
+        }
+    }
+
+    fn agent() -> Program {
+        Program::released(AGENT.as_bytes(), Some(blake2b(AGENT))).unwrap()
+    }
+
+    /// Returns what this machine's `b2sum` says of a text.
+    fn blake2b(text: &str) -> &'static str {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        fs::write(&path, text).unwrap();
+        let ran = Command::new("b2sum").arg(&path).output().unwrap();
+        let line = String::from_utf8(ran.stdout).unwrap();
+        line.split_whitespace().next().unwrap().to_owned().leak()
+    }
+
+    fn needed(program: &Program) -> String {
+        format!(
+            "amibake RUN need {}\namibake RUN have\nagent session\n",
+            program.hash()
+        )
+    }
+
+    const HAD: &str = "amibake RUN have\nagent session\n";
+
+    #[test]
+    fn the_agent_is_known_by_its_blake2b_where_the_machine_computes_that() {
+        let machine = Machine::new(&["b2sum"]);
+        assert_eq!(
+            machine.start(agent()),
+            (needed(&agent()), vec!["b2sum".to_owned()])
+        );
+        assert_eq!(
+            machine.start(agent()),
+            (HAD.to_owned(), vec!["b2sum".to_owned()])
+        );
+        let installed = machine
+            .at(".cache/amibake")
+            .join(format!("agent-{}", agent().hash()));
+        fs::write(&installed, "#!/bin/sh\necho another\n").unwrap();
+        assert_eq!(machine.start(agent()).0, needed(&agent()));
+        assert_eq!(fs::read_to_string(&installed).unwrap(), AGENT);
+    }
+
+    #[test]
+    fn what_is_not_the_agent_that_was_released_is_never_run() {
+        let machine = Machine::new(&["b2sum"]);
+        let other = Program::released(AGENT.as_bytes(), Some(blake2b("another"))).unwrap();
+        let (said, _) = machine.start(other);
+        assert!(said.contains("the agent arrived damaged"), "{said}");
+        assert!(!said.contains("agent session"), "{said}");
+        let (said, _) = machine.start(agent());
+        assert_eq!(said, needed(&agent()));
+    }
+
+    #[test]
+    fn the_agent_is_known_by_its_sha256_where_its_blake2b_is_not() {
+        let old = Machine::new(&[]);
+        let by_sha256 = vec!["sha256sum".to_owned()];
+        assert_eq!(old.start(agent()), (needed(&agent()), by_sha256.clone()));
+        assert_eq!(old.start(agent()), (HAD.to_owned(), by_sha256.clone()));
+        let machine = Machine::new(&["b2sum"]);
+        let built = || Program::released(AGENT.as_bytes(), None).unwrap();
+        assert_eq!(
+            machine.start(built()),
+            (needed(&built()), by_sha256.clone())
+        );
+        assert_eq!(machine.start(built()), (HAD.to_owned(), by_sha256));
+    }
+}

@@ -126,17 +126,22 @@ fn said_by(environment: &[(String, String)], param: &str) -> Option<Json> {
     }
 }
 
-/// Tells parameters, by their first names, from what the module does not have; what is null was not given.
+/// Tells parameters, by their first names, from what the module does not have. What is null was not given, unless it
+/// may be anything and would be something else.
 fn by_param(spec: &ModuleSpec, given: Map<String, Json>) -> (Map<String, Json>, Map<String, Json>) {
     let (mut known, mut unknown) = (Map::new(), Map::new());
     for (name, value) in given {
         match spec.param(&name) {
-            Some(_) if value.is_null() => {}
+            Some(param) if value.is_null() && !takes_null(param) => {}
             Some(param) => drop(known.insert(param.name.to_owned(), value)),
             None => drop(unknown.insert(name, value)),
         }
     }
     (known, unknown)
+}
+
+fn takes_null(param: &Param) -> bool {
+    param.kind == Kind::Raw && param.default.is_some()
 }
 
 fn unsupported<'a>(spec: &ModuleSpec, names: impl Iterator<Item = &'a String>) -> Failure {

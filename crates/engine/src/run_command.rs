@@ -106,12 +106,22 @@ pub(crate) fn bin_path(name: &str, context: &Context<'_>) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|p| is_executable(p));
     }
+    let folders = searched(context);
+    let named = folders.iter().filter(|folder| !folder.is_empty());
+    let mut paths = named.map(|folder| Path::new(folder).join(name));
+    paths.find(|path| is_executable(path))
+}
+
+/// Returns the folders that programs are looked for in.
+fn searched(context: &Context<'_>) -> Vec<String> {
     let path = variable("PATH", &context.environment).unwrap_or_default();
-    path.split(':')
-        .filter(|dir| !dir.is_empty())
-        .chain(["/sbin", "/usr/sbin", "/usr/local/sbin"])
-        .map(|dir| Path::new(dir).join(name))
-        .find(|path| is_executable(path))
+    let mut folders: Vec<String> = path.split(':').map(str::to_owned).collect();
+    for folder in ["/sbin", "/usr/sbin", "/usr/local/sbin"] {
+        if !folders.iter().any(|known| known == folder) && Path::new(folder).exists() {
+            folders.push(folder.to_owned());
+        }
+    }
+    folders
 }
 
 /// Returns where `name` is, or Ansible's complaint.
@@ -119,9 +129,9 @@ pub(crate) fn required_bin(name: &str, context: &Context<'_>) -> Result<String, 
     match bin_path(name, context) {
         Some(path) => Ok(path.to_string_lossy().into_owned()),
         None => {
-            let path = variable("PATH", &context.environment).unwrap_or_default();
+            let folders = searched(context).join(":");
             Err(Failure::new(format!(
-                "Failed to find required executable \"{name}\" in paths: {path}"
+                "Failed to find required executable \"{name}\" in paths: {folders}"
             )))
         }
     }

@@ -1,6 +1,6 @@
 //! What the agent is told to do: what to run, with which options.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -189,6 +189,8 @@ pub struct Options {
     pub roles_path: Vec<PathBuf>,
     /// Folders searched for collections after the playbook's own `collections/`.
     pub collections_path: Vec<PathBuf>,
+    /// Modules in the playbook that nobody knows: Ansible refuses the files that name them.
+    pub unknown_modules: BTreeSet<String>,
     /// What `~` means on the controller.
     pub home: Option<PathBuf>,
     /// Where relative paths start on the controller.

@@ -22,6 +22,12 @@ pub(super) fn has_word(text: &str, word: &str) -> bool {
         })
 }
 
+/// Returns the name by which a lookup of Ansible's is known here.
+pub(super) fn short(plugin: &str) -> &str {
+    let plugin = bare(plugin);
+    plugin.strip_prefix("community.general.").unwrap_or(plugin)
+}
+
 /// Finds every lookup in a text, one after the other: `lookup('env', …)`, `query(…)`, `q(…)`,
 /// `with_env: …`. A text may have many, and what is found shares it.
 pub(super) fn written(text: &str) -> impl Iterator<Item = Written<'_>> {
@@ -30,7 +36,7 @@ pub(super) fn written(text: &str) -> impl Iterator<Item = Written<'_>> {
         let literal = literal_text(rest.trim()).map(|term| vec![term]);
         Some(Written {
             line,
-            plugin,
+            plugin: short(plugin),
             literal,
         })
     });
@@ -85,7 +91,7 @@ fn literal_text(text: &str) -> Option<&str> {
 /// Reads `'plugin', 'term', …)`: the plugin, and the terms if all of them are literal.
 fn call(text: &str) -> Option<(&str, Option<Vec<&str>>)> {
     let (plugin, mut rest) = string(text)?;
-    let plugin = bare(plugin);
+    let plugin = short(plugin);
     let mut terms = Vec::new();
     loop {
         rest = rest.trim_start();

@@ -57,7 +57,7 @@ impl Run<'_> {
         let changed = self.take_added(&new);
         attempt.fields.insert("changed".to_owned(), json!(changed));
         self.tell(News::Added(new))
-            .map_err(|stop| refused(stop.0))?;
+            .map_err(|stop| refused(stop.said))?;
         Ok(attempt)
     }
 
@@ -97,7 +97,7 @@ impl Run<'_> {
         }
         let json = |dict: &Dict| {
             let json = Value::Dict(dict.clone()).to_tagged_json();
-            json.map_err(|error| Stop(format!("what is set for {host}: {error}")))
+            json.map_err(|error| Stop::new(format!("what is set for {host}: {error}")))
         };
         self.tell(News::Facts {
             host: host.to_owned(),

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::actions::is_never_checked;
 use super::model::Task;
 use super::outcome::{Attempt, skipped, truth};
-use super::run::{Delegation, Run};
+use super::run::{Delegation, Run, Stop};
 use super::task_context::TaskContext;
 use super::task_error::{ConditionError, TaskError, refused};
 use super::vars::VarScope;
@@ -109,6 +109,10 @@ impl Run<'_> {
             return error;
         }
         if let Some(refused) = &task.refused {
+            if self.options.unknown_modules.contains(&task.action) {
+                // Ansible does not even read a file with such a task: nothing rescues it.
+                self.broken.replace(Some(Stop::new(refused.clone())));
+            }
             return Attempt::failed(refused.clone());
         }
         let mut attempt = self.retried(cx).unwrap_or_else(Attempt::from);

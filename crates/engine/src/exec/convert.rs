@@ -34,7 +34,8 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
             Ok(vec![play])
         }
         Entry::Tasks { path, text, .. } => {
-            let document = yaml::parse(path, text.as_bytes()).map_err(|e| Stop(e.to_string()))?;
+            let document =
+                yaml::parse(path, text.as_bytes()).map_err(|e| Stop::new(e.to_string()))?;
             let steps = read(
                 run,
                 syntax::read_tasks(files, path, &document.root, &options(run)),
@@ -91,7 +92,7 @@ pub(super) fn role_spec(
 /// Reads what a play says of its variables, under `name`.
 pub(super) fn play_spec(run: &Run<'_>, playbook: &Path, name: &str) -> Result<ArgumentSpec, Stop> {
     let spec = syntax::play_spec(run.project.files, playbook, name);
-    let spec = spec.map_err(|e| Stop(e.to_string()))?;
+    let spec = spec.map_err(|e| Stop::new(e.to_string()))?;
     Ok(argument_spec(&spec))
 }
 
@@ -106,12 +107,13 @@ fn argument_spec(read: &syntax::ArgumentSpec) -> ArgumentSpec {
 
 /// Reads a variable file; an empty one has none.
 pub(super) fn variables(run: &Run<'_>, path: &Path) -> Result<Dict, Stop> {
-    let document = yaml::load(run.project.files, path).map_err(|e| Stop(e.to_string()))?;
+    let document =
+        yaml::load(run.project.files, path).map_err(|e| Stop::malformed(e.to_string()))?;
     warn(run, &document.warnings);
     match value(&document.root) {
         Value::Dict(dict) => Ok(dict),
         Value::None => Ok(Dict::new()),
-        _ => Err(Stop(format!(
+        _ => Err(Stop::malformed(format!(
             "{} must be stored as a dictionary/hash",
             path.display()
         ))),
@@ -127,7 +129,7 @@ fn options(run: &Run<'_>) -> syntax::Options {
 }
 
 fn read<T>(run: &Run<'_>, read: Result<Read<T>, Diagnostics>) -> Result<T, Stop> {
-    let read = read.map_err(|e| Stop(e.to_string()))?;
+    let read = read.map_err(|e| Stop::malformed(e.to_string()))?;
     warn(run, &read.warnings);
     Ok(read.it)
 }

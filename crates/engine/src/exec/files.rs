@@ -48,7 +48,7 @@ pub(super) fn load_vars_files(
             }
             None if names.is_empty() => {}
             None => {
-                return Err(Stop(format!(
+                return Err(Stop::new(format!(
                     "vars file {} was not found",
                     names.join(", ")
                 )));
@@ -126,7 +126,7 @@ impl Run<'_> {
             vec![search::find(self, cx.enclosing, "vars", &name)?]
         };
         for file in files {
-            let found = convert::variables(self, &file).map_err(|stop| refused(stop.0))?;
+            let found = convert::variables(self, &file).map_err(|stop| refused(stop.said))?;
             for (key, value) in found.entries() {
                 all.insert(key, value);
             }

@@ -22,7 +22,7 @@ impl Run<'_> {
         super::magic::set(self);
         let begun = from.map_or(Ok(()), |from| self.take_over(from));
         let error = begun.and_then(|()| self.entries()).err();
-        let error = error.map(|stop| stop.0);
+        let error = error.map(|stop| stop.said);
         let recap = self.recap.get();
         self.keep_facts();
         let elsewhere = error.as_deref() == Some(FAILED_ELSEWHERE);
@@ -62,7 +62,7 @@ impl Run<'_> {
                 match flow {
                     Flow::Next | Flow::EndPlay | Flow::EndRole(_) => {}
                     Flow::Failed if !self.recap.get().has_failed() => {
-                        return Err(Stop(FAILED_ELSEWHERE.to_owned()));
+                        return Err(Stop::new(FAILED_ELSEWHERE.to_owned()));
                     }
                     Flow::Failed | Flow::Cancelled => return Ok(()),
                 }

@@ -34,10 +34,10 @@ impl Run<'_> {
         let args = self.args(cx)?;
         let file = args.get("_raw_params").or_else(|| args.get("file"));
         let Some(file) = file else {
-            // As Ansible, which refuses the file that says so: nothing rescues that.
+            // Ansible refuses the file that says so.
             let wrong = format!("No file specified for {}", full(&cx.task.action));
             let place = &cx.task.place;
-            let stop = Stop(format!("{}:{}: {wrong}", place.file, place.line));
+            let stop = Stop::malformed(format!("{}:{}: {wrong}", place.file, place.line));
             self.broken.replace(Some(stop));
             return Err(refused(wrong));
         };
@@ -61,8 +61,24 @@ impl Run<'_> {
         Ok(found(cx, fields, what, &args))
     }
 
-    /// Reads what an include found, and says what that is.
+    /// Reads what an include found and what that imports, and says what it is. As with Ansible, what is there and
+    /// cannot be read ends the run.
     pub(super) fn load(
+        &self,
+        task: &Rc<Task>,
+        enclosing: &Rc<Enclosing>,
+        found: Found,
+    ) -> Result<(Loaded, String), Stop> {
+        let loaded = self.read_found(task, enclosing, found);
+        if let Err(stop) = &loaded
+            && stop.is_final()
+        {
+            self.broken.replace(Some(stop.clone()));
+        }
+        loaded
+    }
+
+    fn read_found(
         &self,
         task: &Rc<Task>,
         enclosing: &Rc<Enclosing>,
@@ -86,15 +102,15 @@ impl Run<'_> {
                 let nodes = convert::tasks(self, &path)?;
                 let has_block = nodes.iter().any(|node| matches!(node, Node::Block(_)));
                 if has_block && self.handlers.borrow().is_flushing() {
-                    let wrong = Stop(format!(
+                    return Err(Stop::malformed(format!(
                         "{}: Using a block as a handler is not supported.",
                         path.display()
-                    ));
-                    self.broken.replace(Some(wrong.clone()));
-                    return Err(wrong);
+                    )));
                 }
                 let name = path.to_string_lossy().into_owned();
-                Ok((Loaded::Tasks(nodes, beside(&inner, &path)), name))
+                let inner = beside(&inner, &path);
+                self.join_imports(&nodes, &inner)?;
+                Ok((Loaded::Tasks(nodes, inner), name))
             }
             What::Role(args) => {
                 let (used, mut how) = role_of(task, &args, enclosing)?;
@@ -103,6 +119,7 @@ impl Run<'_> {
                 }
                 let role = roles::load(self, &used, &how, &inner)?;
                 let name = role.name.clone();
+                self.join_imports_of(&role, &inner)?;
                 Ok((Loaded::Role(role, inner), name))
             }
         }
@@ -145,7 +162,7 @@ impl Run<'_> {
     }
 
     /// Finds a task file: beside the including file first, then as Ansible goes on.
-    fn task_file(&self, enclosing: &Rc<Enclosing>, name: &str) -> Result<PathBuf, TaskError> {
+    fn task_file(&self, enclosing: &Rc<Enclosing>, name: &str) -> Result<PathBuf, Stop> {
         let mut candidates = vec![enclosing.folder.join(name)];
         if let Some(role) = &enclosing.role {
             candidates.push(role.path.join("tasks").join(name));
@@ -159,11 +176,11 @@ impl Run<'_> {
         if let Some(path) = found.iter().find(|path| files.is_file(path)) {
             return Ok(path.clone());
         }
-        if let Some(path) = search::look(files, name, &found)? {
+        if let Some(path) = search::look(files, name, &found).map_err(TaskError::from)? {
             return Ok(path);
         }
         let path = found.into_iter().next().unwrap_or_default();
-        Err(refused(format!(
+        Err(Stop::missing(format!(
             "Could not find or access '{}' on the Ansible Controller.",
             path.display()
         )))

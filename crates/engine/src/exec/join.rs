@@ -47,7 +47,12 @@ impl Run<'_> {
         self.add_handlers(role, enclosing)
     }
 
-    fn join_imports_of(&self, role: &Rc<Role>, enclosing: &Rc<Enclosing>) -> Result<(), Stop> {
+    /// Makes part of the play what a role's own imports bring, and those of what it depends on.
+    pub(super) fn join_imports_of(
+        &self,
+        role: &Rc<Role>,
+        enclosing: &Rc<Enclosing>,
+    ) -> Result<(), Stop> {
         let inner = roles::surroundings(role, enclosing);
         for dependency in &role.dependencies {
             self.join_imports_of(dependency, &inner)?;
@@ -55,8 +60,11 @@ impl Run<'_> {
         self.join_imports(&role.tasks, &inner)
     }
 
-    /// Makes part of the play what the imports among these tasks bring. What cannot be read, or is named by what
-    /// is not known yet, is looked for again when it is reached, and fails there.
+    /// Makes part of the play what the imports among these tasks bring. What is named by what is not known yet is looked
+    /// for again when it is reached, and fails there.
+    ///
+    /// # Errors
+    /// What is not there, or cannot be read.
     pub(super) fn join_imports(
         &self,
         nodes: &[Node],
@@ -86,15 +94,19 @@ impl Run<'_> {
         let scope = self.scope(task, enclosing);
         let cx = self.context(task, enclosing, &scope);
         if action == "import_tasks" {
-            let Ok((nodes, inner)) = self.imported_tasks(&cx) else {
-                return Ok(());
+            let (nodes, inner) = match self.imported_tasks(&cx) {
+                Ok(imported) => imported,
+                Err(stop) if stop.is_settled() => return Err(self.hushed(stop, &cx)),
+                Err(_) => return Ok(()),
             };
             let import = Import::Tasks(nodes.clone(), inner.folder.clone());
             self.imports.borrow_mut().add(task, import);
             return self.join_imports(&nodes, &inner);
         }
-        let Ok(Loaded::Role(role, inner)) = self.imported_role(&cx) else {
-            return Ok(());
+        let (role, inner) = match self.imported_role(&cx) {
+            Ok(Loaded::Role(role, inner)) => (role, inner),
+            Err(stop) if stop.is_settled() => return Err(self.hushed(stop, &cx)),
+            Ok(Loaded::Tasks(..)) | Err(_) => return Ok(()),
         };
         let import = Import::Role(Rc::clone(&role));
         self.imports.borrow_mut().add(task, import);

@@ -57,7 +57,7 @@ const OURS: &[&str] = &[
 ];
 
 /// Lookups that only the controller can answer.
-const THEIRS: &[&str] = &["env", "pipe", "lines", "password"];
+const THEIRS: &[&str] = &["env", "filetree", "pipe", "lines", "password"];
 
 /// What changes the syntax in the lookup `template`.
 const TEMPLATE: &[&str] = &[
@@ -268,6 +268,43 @@ impl<'r, 'a> Controllers<'r, 'a> {
             .collect()
     }
 
+    /// What is in folders of the controller, which tells of it; of two of one path the first counts.
+    fn filetree(&self, terms: &[Value], place: Option<&value::Place>) -> Result<Vec<Value>, Error> {
+        let mut all: Vec<Value> = Vec::new();
+        let path = |item: &Value| item.as_dict().and_then(|item| item.get("path"));
+        for term in terms {
+            let Some(folder) = self.tree(&term.to_string())? else {
+                continue;
+            };
+            let folder = Value::str(folder.to_string_lossy());
+            for item in self.ask("filetree", &[folder], &Kwargs::default(), place)? {
+                let own = path(&item).map(|path| path.to_string());
+                let is_it = |known: &Value| path(known).map(|path| path.to_string()) == own;
+                if !all.iter().any(is_it) {
+                    all.push(item);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Finds a folder as `filetree` does: below the first of the folders searched that has the one it is in.
+    fn tree(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
+        let files = self.run.project.files;
+        let folders = match (folder, name.starts_with('/')) {
+            ("", true) => vec![PathBuf::from("/")],
+            (folder, _) => search::places(self.run, self.enclosing, "files", folder),
+        };
+        if let Some(folder) = folders.iter().find(|folder| files.is_dir(folder)) {
+            let path = search::normal(&folder.join(last));
+            return Ok(Some(path).filter(|path| files.is_dir(path)));
+        }
+        let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.join(last)).collect();
+        let there = search::look(files, name, &paths);
+        there.map_err(|error| Error::failed(error.to_string()))
+    }
+
     fn first_found(&self, terms: &[Value], options: &Kwargs) -> Result<Vec<Value>, Error> {
         let mut search = Search::of(|name| options.get(name).cloned());
         match terms {
@@ -343,7 +380,7 @@ impl Controllers<'_, '_> {
     fn hostnames(&self, patterns: &[Value]) -> Result<Vec<Value>, Error> {
         let patterns: Vec<String> = patterns.iter().flat_map(eval::texts).collect();
         let matched = self.run.matched(&patterns);
-        let matched = matched.map_err(|stop| Error::failed(stop.0))?;
+        let matched = matched.map_err(|stop| Error::failed(stop.said))?;
         Ok(matched.hosts.iter().map(Value::str).collect())
     }
 }
@@ -380,6 +417,7 @@ impl Outside for Controllers<'_, '_> {
                 self.run.render(value, self.scope, self.enclosing)
             }),
             "first_found" => self.first_found(terms, options),
+            "filetree" => self.filetree(terms, place),
             "inventory_hostnames" => self.hostnames(terms),
             "flattened" => Ok(flat(terms, usize::MAX)),
             "subelements" => subelements(terms),

@@ -312,7 +312,7 @@ fn read_beside(run: &Run<'_>, path: &Path) -> Dict {
     for file in found {
         match super::convert::variables(run, &file) {
             Ok(vars) => super::vars::fill(&all, &vars),
-            Err(stop) => run.warn(stop.0, None),
+            Err(stop) => run.warn(stop.said, None),
         }
     }
     all
@@ -382,7 +382,7 @@ pub(super) fn take_strategy(
     let rendered = match &play.strategy {
         Some(strategy) => run
             .render(strategy, &run.vars.scope_of_play(), enclosing)
-            .map_err(|e| Stop(e.to_string()))?,
+            .map_err(|e| Stop::new(e.to_string()))?,
         None => Value::None,
     };
     let name = match rendered {
@@ -392,7 +392,7 @@ pub(super) fn take_strategy(
     run.in_step.set(bare(&name) == "linear");
     match STRATEGIES.contains(&bare(&name)) {
         true => Ok(()),
-        false => Err(Stop(format!(
+        false => Err(Stop::new(format!(
             "{}:{}: `strategy: {name}` is not supported",
             play.place.file, play.place.line
         ))),

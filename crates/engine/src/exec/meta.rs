@@ -87,7 +87,7 @@ impl Run<'_> {
                 self.count(|recap| recap.cleared = recap.failed);
             }
             "noop" | "refresh_inventory" | "reset_connection" => {}
-            other => return Err(Stop(format!("invalid meta action requested: {other}"))),
+            other => return Err(Stop::new(format!("invalid meta action requested: {other}"))),
         }
         Ok(Effects::default())
     }
@@ -97,7 +97,7 @@ impl Run<'_> {
         let place = &cx.task.place;
         for condition in cx.enclosing.gathered(&cx.task.keywords, |k| &k.when) {
             let held = self.holds(&condition, cx);
-            if !held.map_err(|e| Stop(format!("{}:{}: {e}", place.file, place.line)))? {
+            if !held.map_err(|e| Stop::new(format!("{}:{}: {e}", place.file, place.line)))? {
                 return Ok(false);
             }
         }
@@ -116,7 +116,7 @@ impl Run<'_> {
         let scope = self.vars.scope(enclosing, None);
         let rendered = self
             .render(value, &scope, enclosing)
-            .map_err(|e| Stop(e.to_string()))?;
+            .map_err(|e| Stop::new(e.to_string()))?;
         Ok(eval::truth(&rendered).unwrap_or(false))
     }
 }

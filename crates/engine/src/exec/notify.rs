@@ -14,7 +14,7 @@ impl Run<'_> {
                      listening handlers list"
                 );
                 if !self.options.settings.passes_missing_handlers {
-                    return Err(Stop(wrong));
+                    return Err(Stop::new(wrong));
                 }
                 self.warn(wrong, None);
                 continue;

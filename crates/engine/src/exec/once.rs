@@ -61,7 +61,7 @@ impl Run<'_> {
         let pick = |keywords: &super::model::Keywords| keywords.throttle.clone();
         let wrong = |why: String| {
             let place = &cx.task.place;
-            Stop(format!(
+            Stop::new(format!(
                 "{}:{}: Failed to convert the throttle value to an integer: {why}",
                 place.file, place.line
             ))
@@ -123,7 +123,7 @@ impl Run<'_> {
         ]);
         let place = &cx.task.place;
         let wrong = |why: String| {
-            Stop(format!(
+            Stop::new(format!(
                 "{}:{}: what came of this task cannot be told to the other hosts: {why}",
                 place.file, place.line
             ))

@@ -18,7 +18,7 @@ impl Run<'_> {
         for prompt in &play.prompts {
             let scope = self.vars.scope_of_play();
             let rendered = self.render(prompt, &scope, enclosing);
-            let rendered = rendered.map_err(|e| Stop(e.to_string()))?;
+            let rendered = rendered.map_err(|e| Stop::new(e.to_string()))?;
             let Some(prompt) = rendered.as_dict() else {
                 continue;
             };
@@ -84,7 +84,7 @@ impl Run<'_> {
         }
         let hash = self.render(&Value::authored(HASHED, None), &scope, enclosing);
         let hash = hash.map_err(|e| {
-            Stop(format!(
+            Stop::new(format!(
                 "could not encrypt what was prompted for: {}",
                 e.message
             ))

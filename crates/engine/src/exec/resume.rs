@@ -50,8 +50,8 @@ impl Run<'_> {
     /// Takes over what an interrupted run knew; where it was is found by the walk.
     pub(super) fn take_over(&self, from: &Interruption) -> Result<(), Stop> {
         let checkpoint: Result<Checkpoint, _> = serde_json::from_slice(&from.checkpoint);
-        let mut checkpoint =
-            checkpoint.map_err(|e| Stop(format!("what the run was at cannot be read: {e}")))?;
+        let mut checkpoint = checkpoint
+            .map_err(|e| Stop::new(format!("what the run was at cannot be read: {e}")))?;
         let (ours, kept) = (&self.vars, &checkpoint.vars);
         for (level, with) in [
             (&ours.facts, &kept.facts),
@@ -125,7 +125,9 @@ impl Run<'_> {
 
     /// Returns why a walk does not come to where it was.
     pub(super) fn lost() -> Stop {
-        Stop("the machine was rebooted, and what the playbook includes is another now".to_owned())
+        Stop::new(
+            "the machine was rebooted, and what the playbook includes is another now".to_owned(),
+        )
     }
 
     /// Returns what a task came to before the reboot. Once there is none, the run is where it was. What

@@ -60,17 +60,17 @@ pub(super) fn load(
     let scope = run.vars.scope(enclosing, None);
     let name = run
         .text(&used.name, &scope, enclosing)
-        .map_err(|e| Stop(e.to_string()))?;
+        .map_err(|e| Stop::new(e.to_string()))?;
     let path = find(run, &name, enclosing)?;
     if how.needed_by.contains(&path) || how.chain.len() >= DEPTH_LIMIT {
         let message = format!("{}: the role {name} depends on itself", used.place.file);
-        return Err(Stop(message));
+        return Err(Stop::new(message));
     }
     let from = |kind: &'static str| {
         let given = how.from.iter().find(|(k, _)| *k == kind);
         given.map_or_else(|| "main".to_owned(), |(_, stem)| stem.clone())
     };
-    stay_inside(run, used, &name, &path, how)?;
+    stay_inside(used, &name, &path, how)?;
     let mut role = Role {
         name: shown_name(&path, &name),
         defaults: variables(run, &path.join("defaults"), &from("defaults"))?,
@@ -101,7 +101,7 @@ pub(super) fn load(
             role.tasks = convert::tasks(run, &file)?;
         }
         None if tasks != "main" => {
-            return Err(Stop(format!(
+            return Err(Stop::malformed(format!(
                 "Could not find specified file in role: tasks/{tasks}"
             )));
         }
@@ -147,29 +147,21 @@ pub(super) fn load(
     Ok(Rc::new(role))
 }
 
-/// Refuses files of a role that lie elsewhere. As with Ansible, nothing rescues that.
-fn stay_inside(
-    run: &Run<'_>,
-    used: &RoleUse,
-    name: &str,
-    path: &Path,
-    how: &Use,
-) -> Result<(), Stop> {
+/// Refuses files of a role that lie elsewhere.
+fn stay_inside(used: &RoleUse, name: &str, path: &Path, how: &Use) -> Result<(), Stop> {
     for (kind, stem) in &how.from {
         let folder = path.join(kind);
         let file = folder.join(stem);
         if search::normal(&file).starts_with(search::normal(&folder)) {
             continue;
         }
-        let wrong = Stop(format!(
+        return Err(Stop::malformed(format!(
             "{}:{}: Failed loading '{}' for role ({name}) as it is not inside the expected role path: '{}'",
             used.place.file,
             used.place.line,
             file.display(),
             folder.display()
-        ));
-        run.broken.replace(Some(wrong.clone()));
-        return Err(wrong);
+        )));
     }
     Ok(())
 }
@@ -215,7 +207,9 @@ fn variables(run: &Run<'_>, folder: &Path, stem: &str) -> Result<Dict, Stop> {
     if run.project.files.is_dir(&inner) {
         let all = Dict::new();
         let names = run.project.files.list(&inner);
-        for name in names.map_err(|e| Stop(format!("could not list {}: {e}", inner.display())))? {
+        for name in
+            names.map_err(|e| Stop::new(format!("could not list {}: {e}", inner.display())))?
+        {
             if name.starts_with('.') || name.ends_with('~') {
                 continue;
             }
@@ -227,7 +221,7 @@ fn variables(run: &Run<'_>, folder: &Path, stem: &str) -> Result<Dict, Stop> {
     }
     match stem_file(run, folder, stem) {
         Some(file) => convert::variables(run, &file),
-        None if stem != "main" => Err(Stop(format!(
+        None if stem != "main" => Err(Stop::malformed(format!(
             "Could not find specified file in role: {}/{stem}",
             folder.file_name().unwrap_or_default().to_string_lossy()
         ))),
@@ -263,7 +257,7 @@ fn find(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Result<PathBuf,
         return Ok(found);
     }
     tried.dedup();
-    Err(Stop(format!(
+    Err(Stop::missing(format!(
         "the role '{name}' was not found in {}",
         tried.join(":")
     )))
@@ -272,7 +266,7 @@ fn find(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Result<PathBuf,
 fn look(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Result<Option<PathBuf>, Stop> {
     let candidates = candidates(run, name, enclosing);
     let candidates: Vec<PathBuf> = candidates.iter().map(|path| search::normal(path)).collect();
-    search::look(run.project.files, name, &candidates).map_err(|error| Stop(error.to_string()))
+    search::look(run.project.files, name, &candidates).map_err(|error| Stop::new(error.to_string()))
 }
 
 fn candidates(run: &Run<'_>, name: &str, enclosing: &Rc<Enclosing>) -> Vec<PathBuf> {

@@ -22,26 +22,72 @@ use crate::worker::Workers;
 
 /// What stops a run that is no task's failure: a file that cannot be read or parsed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Stop(pub(super) String);
+#[error("{said}")]
+pub(super) struct Stop {
+    pub(super) said: String,
+    cause: Cause,
+}
+
+/// What there is to be read, and why it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// It is not what it is to be. Ansible ends the run for that, whatever includes it.
+    Malformed,
+    /// It is not there.
+    Missing,
+    Other,
+}
 
 /// What is said where a failure on one host is everybody's.
 pub(super) const FAILED_ELSEWHERE: &str =
     "a task failed on another host, and any error is fatal for all";
 
 impl Stop {
+    pub(super) fn new(said: impl Into<String>) -> Self {
+        Self {
+            said: said.into(),
+            cause: Cause::Other,
+        }
+    }
+
+    /// Returns what is said of something that is there and cannot be read as what it is to be.
+    pub(super) fn malformed(said: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Malformed,
+            ..Self::new(said)
+        }
+    }
+
+    /// Returns what is said of a file or role that is not there.
+    pub(super) fn missing(said: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Missing,
+            ..Self::new(said)
+        }
+    }
+
     /// Returns what is said of a task whose words `no_log` hides.
     pub(super) fn hidden(place: &Place) -> Self {
-        Self(format!(
+        Self::new(format!(
             "{}:{}: this task failed, and `no_log` hides why",
             place.file, place.line
         ))
+    }
+
+    /// Whether nothing rescues it.
+    pub(super) fn is_final(&self) -> bool {
+        self.cause == Cause::Malformed
+    }
+
+    /// Whether it will be no other later, when more is known.
+    pub(super) fn is_settled(&self) -> bool {
+        self.cause != Cause::Other
     }
 }
 
 impl From<TaskError> for Stop {
     fn from(error: TaskError) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 

@@ -54,7 +54,7 @@ impl Run<'_> {
             return Ok(vec![hosts.to_vec()]);
         };
         let place = &play.place;
-        let at = |why: String| Stop(format!("{}:{}: {why}", place.file, place.line));
+        let at = |why: String| Stop::new(format!("{}:{}: {why}", place.file, place.line));
         let rendered = self.render(serial, &self.vars.scope_of_play(), enclosing);
         let rendered = rendered.map_err(|error| at(error.to_string()))?;
         let sizes = match &rendered {

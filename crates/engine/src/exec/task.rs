@@ -261,7 +261,7 @@ impl Run<'_> {
         for tag in cx.enclosing.gathered(&cx.task.keywords, |k| &k.tags) {
             let rendered = self
                 .render(&tag, cx.scope, cx.enclosing)
-                .map_err(|e| self.hushed(Stop(e.to_string()), cx))?;
+                .map_err(|e| self.hushed(Stop::new(e.to_string()), cx))?;
             for text in super::eval::texts(&rendered) {
                 tags.extend(text.split(',').map(|tag| tag.trim().to_owned()));
             }

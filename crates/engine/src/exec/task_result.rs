@@ -37,7 +37,7 @@ impl Run<'_> {
                 self.count(|recap| recap.unreachable = 1);
             }
             0 => self.count_task(status, ended.is("changed"), loaded.len()),
-            unread => self.count_unread(unread),
+            unread => self.count_unread(unread, found.len()),
         }
         if status == Status::Rescued {
             effects.set.extend(self.told_to_rescue(cx, &ended));
@@ -89,7 +89,7 @@ impl Run<'_> {
                     ended.unread += 1;
                     ended.fields.insert("failed".to_owned(), json!(true));
                     let reason = ended.fields.entry("reason".to_owned());
-                    reason.or_insert_with(|| json!(stop.0));
+                    reason.or_insert_with(|| json!(stop.said));
                 }
             }
         }
@@ -115,10 +115,13 @@ impl Run<'_> {
         }
     }
 
-    /// Counts what an include could not read: as Ansible, each as a failure, whether or not a rescue helps.
-    fn count_unread(&self, unread: u32) {
+    /// Counts what an include could not read, of as many as it found: as Ansible, each as a failure, whether or not a
+    /// rescue helps. What it could read is not run, and counts all the same.
+    fn count_unread(&self, unread: u32, of: usize) {
         let helps = self.rescuers.get() > 0;
+        let of = u32::try_from(of).unwrap_or(u32::MAX);
         self.count(|recap| {
+            recap.ok += of.saturating_sub(unread);
             recap.failed += unread;
             recap.cleared += if helps { unread } else { 0 };
         });

@@ -37,12 +37,12 @@ impl Run<'_> {
             };
             return Ok(PlayHosts::new(ours, self.in_order(play, all, enclosing)?));
         }
-        let hosts = hosts.map_err(|e| Stop(e.to_string()))?;
+        let hosts = hosts.map_err(|e| Stop::new(e.to_string()))?;
         let matched = self.matched(&eval::texts(&hosts))?;
         // What is written plainly was judged before the run; a template is judged here.
         if matched.controller && !options.limited && options.localhost == ImplicitLocalhost::Absent
         {
-            return Err(Stop(format!(
+            return Err(Stop::new(format!(
                 "{}:{}: a play for `localhost` is not supported where a template that needs more than extra variables names it",
                 play.place.file, play.place.line
             )));
@@ -75,7 +75,7 @@ impl Run<'_> {
             return Ok(hosts);
         };
         let order = self.render(order, &self.vars.scope_of_play(), enclosing);
-        let order = order.map_err(|e| Stop(e.to_string()))?;
+        let order = order.map_err(|e| Stop::new(e.to_string()))?;
         if matches!(order, Value::None | Value::Omit) {
             return Ok(hosts);
         }
@@ -92,7 +92,7 @@ impl Run<'_> {
             }),
             other => {
                 let place = &play.place;
-                return Err(Stop(format!(
+                return Err(Stop::new(format!(
                     "{}:{}: Invalid 'order' specified for inventory hosts: {other}",
                     place.file, place.line
                 )));
@@ -111,7 +111,7 @@ impl Run<'_> {
     /// Returns which hosts patterns name. Without an inventory, all but `localhost` are the hosts there are.
     pub(super) fn matched(&self, patterns: &[String]) -> Result<Matched, Stop> {
         if !self.means_all_hosts() {
-            return hosts::matching(&groups(self), patterns).map_err(|e| Stop(told(&e)));
+            return hosts::matching(&groups(self), patterns).map_err(|e| Stop::new(told(&e)));
         }
         let (controller, elsewhere) = hosts::kinds(patterns);
         let known = groups(self).remove("all").unwrap_or_default();
@@ -271,7 +271,7 @@ impl Run<'_> {
 }
 
 pub(super) fn not_awaited(why: &str) -> Stop {
-    Stop(format!("the other hosts cannot be waited for: {why}"))
+    Stop::new(format!("the other hosts cannot be waited for: {why}"))
 }
 
 fn told(error: &PatternError) -> String {

@@ -31,7 +31,7 @@ impl Run<'_> {
         };
         let scope = self.vars.scope(enclosing, None);
         let rendered = self.render(asked, &scope, enclosing);
-        let name = match rendered.map_err(|e| Stop(e.to_string()))? {
+        let name = match rendered.map_err(|e| Stop::new(e.to_string()))? {
             Value::Omit | Value::None | Value::Bool(false) => return Ok(None),
             Value::Bool(true) => match &play.keywords.name {
                 Some(name) => self.text_or_raw(name, &scope, enclosing),
@@ -41,7 +41,7 @@ impl Run<'_> {
             Value::Str(name) => name.to_string(),
             other => {
                 let kind = other.type_name();
-                return Err(Stop(format!(
+                return Err(Stop::new(format!(
                     "validate_argspec must be a boolean or string, not <class '{kind}'>"
                 )));
             }

@@ -24,6 +24,7 @@ use serde_json::{Map, Value as Json, json};
 
 pub use collector::BadSubset;
 use collector::Collector;
+pub(crate) use mounts::space_at;
 pub(crate) use platform::full_host_name;
 pub(crate) use system::service_manager_name;
 

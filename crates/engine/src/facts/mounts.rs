@@ -133,7 +133,8 @@ impl Size {
     }
 }
 
-fn space_at(place: &str) -> Map<String, Json> {
+/// Returns how large the file system at `place` is; nothing if that cannot be told.
+pub(crate) fn space_at(place: &str) -> Map<String, Json> {
     nix::sys::statvfs::statvfs(place).map_or_else(|_| Map::new(), |size| space(&size))
 }
 

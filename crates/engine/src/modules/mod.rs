@@ -4,6 +4,7 @@
 //! `include_tasks`, `debug`, …) is the executor's own and not listed here.
 
 mod acl;
+mod archive;
 mod assemble;
 mod async_status;
 mod authorized_key;
@@ -23,6 +24,7 @@ mod known_hosts;
 mod lineinfile;
 mod modprobe;
 mod mount;
+mod mount_facts;
 mod mysql;
 mod openssh_keypair;
 mod openssl_dhparam;
@@ -134,6 +136,10 @@ const FILES: &[(&str, Module)] = &[
         Module::Action(&unarchive::Unarchive),
     ),
     ("ansible.builtin.replace", Module::State(&replace::Replace)),
+    (
+        "community.general.archive",
+        Module::Action(&archive::Archive),
+    ),
 ];
 
 /// Modules about the system, by fully qualified name.
@@ -145,6 +151,10 @@ const SYSTEM: &[(&str, Module)] = &[
     ("ansible.builtin.getent", Module::Action(&getent::GetEnt)),
     ("ansible.builtin.git", Module::Action(&git::Git)),
     ("ansible.builtin.group", Module::State(&group::Group)),
+    (
+        "ansible.builtin.mount_facts",
+        Module::Action(&mount_facts::MountFacts),
+    ),
     (
         "ansible.builtin.package_facts",
         Module::Action(&package_facts::PackageFacts),

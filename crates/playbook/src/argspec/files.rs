@@ -44,6 +44,7 @@ pub(super) const MODULES: &[ModuleSpec] = &[
     TEMPLATE,
     ASSEMBLE,
     UNARCHIVE,
+    ARCHIVE,
     TEMPFILE, // files made
     LINEINFILE,
     BLOCKINFILE,
@@ -167,6 +168,21 @@ const UNARCHIVE: ModuleSpec = ModuleSpec {
         ],
     )
 };
+
+const ARCHIVE: ModuleSpec = ModuleSpec::new(
+    "community.general.archive",
+    and_attributes![
+        Param::new("path", List).required(),
+        Param::new("format", Str)
+            .default("gz")
+            .choices(&["bz2", "gz", "tar", "xz", "zip"]),
+        Param::new("dest", Path),
+        Param::new("exclude_path", List),
+        Param::new("exclusion_patterns", List),
+        off("force_archive"),
+        off("remove"),
+    ],
+);
 
 const TEMPFILE: ModuleSpec = ModuleSpec::new(
     "ansible.builtin.tempfile",

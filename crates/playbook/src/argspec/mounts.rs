@@ -1,8 +1,8 @@
-//! Modules about file systems and what they keep of a file: `mount`, `acl`.
+//! Modules about file systems and what they keep of a file: `mount`, `mount_facts`, `acl`.
 
 use super::{Kind, ModuleSpec, Param, RequiredIf};
 
-pub(super) const MODULES: &[ModuleSpec] = &[MOUNT, ACL];
+pub(super) const MODULES: &[ModuleSpec] = &[MOUNT, MOUNT_FACTS, ACL];
 
 const fn needs_source(state: &'static str) -> RequiredIf {
     RequiredIf {
@@ -44,6 +44,21 @@ const MOUNT: ModuleSpec = ModuleSpec {
         ],
     )
 };
+
+const MOUNT_FACTS: ModuleSpec = ModuleSpec::new(
+    "ansible.builtin.mount_facts",
+    &[
+        Param::new("sources", Kind::List),
+        Param::new("mount_binary", Kind::Raw).default("mount"),
+        Param::new("devices", Kind::List),
+        Param::new("fstypes", Kind::List),
+        Param::new("timeout", Kind::Float),
+        Param::new("on_timeout", Kind::Str)
+            .default("error")
+            .choices(&["error", "warn", "ignore"]),
+        Param::new("include_aggregate_mounts", Kind::Bool),
+    ],
+);
 
 const ACL: ModuleSpec = ModuleSpec::new(
     "ansible.posix.acl",

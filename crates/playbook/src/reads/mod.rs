@@ -177,6 +177,8 @@ pub struct Found {
     pub reads: Reads,
     /// What tasks check out of git, as far as that is written.
     pub checkouts: BTreeSet<Checkout>,
+    /// Modules that nobody knows.
+    pub unknown_modules: BTreeSet<String>,
     /// What the user should know: a cap that was met.
     pub notes: Vec<String>,
 }
@@ -603,6 +605,7 @@ impl<'a> Gathering<'a> {
         let checkouts = self.checkouts();
         Found {
             checkouts,
+            unknown_modules: self.playbook.used.unknown_modules(),
             paths: self.found.into_iter().collect(),
             tested: self.tested.into_iter().collect(),
             reads: self.reads,

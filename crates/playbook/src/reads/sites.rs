@@ -496,6 +496,7 @@ fn wanted_by(plugin: &str) -> Option<Wanted> {
         "file" | "unvault" => Wanted::Content,
         "template" => Wanted::Template,
         "fileglob" => Wanted::Matches,
+        "filetree" | "community.general.filetree" => Wanted::Whole,
         plugin if in_the_role(plugin) => Wanted::Content,
         _ => return None,
     })

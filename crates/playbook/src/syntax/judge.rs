@@ -59,7 +59,7 @@ impl Walk<'_> {
                 self.warn(error.and_hint("the run fails if this is reached"));
             }
             (Follow::Everything, true, Reachability::Yes) if !self.options.strict => {
-                self.warn(error.and_hint("the task that includes this fails"));
+                self.warn(error.and_hint("the run ends where this is included"));
             }
             _ => self.stop(error),
         }

@@ -40,6 +40,10 @@ impl Walk<'_> {
         let Some(known) = parameters(&task.action) else {
             return;
         };
+        if known == FILE && !names_file(task) {
+            let wrong = format!("No file specified for {}", task.action);
+            self.error(Diagnostic::new(&task.span, wrong));
+        }
         let includes = known::bare(&task.action).starts_with("include_");
         let own = includes.then_some(APPLY);
         for (name, value) in &task.args.named {
@@ -123,6 +127,13 @@ impl Walk<'_> {
             self.fails(wrong);
         }
     }
+}
+
+/// Returns whether an include or import of a file says which, or may be given that by a template.
+fn names_file(task: &Task) -> bool {
+    let given = FILE.iter().filter_map(|name| task.args.get(name));
+    let is_name = |value: &Node| !value.is_null() && value.as_str() != Some("");
+    task.args.template.is_some() || given.into_iter().any(is_name)
 }
 
 fn invalid(name: &Node) -> Option<Diagnostic> {

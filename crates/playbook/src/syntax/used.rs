@@ -1,6 +1,6 @@
 //! What a playbook uses, and how each is supported: the list of `--report`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Span;
 use crate::template::plugins;
@@ -95,6 +95,16 @@ impl AllUsed {
                 self.add(*kind, name.clone(), *supported, span);
             }
         }
+    }
+
+    /// Returns the modules that nobody knows, or of collections that Ansible does not ship.
+    #[must_use]
+    pub fn unknown_modules(&self) -> BTreeSet<String> {
+        let unknown = |supported| matches!(supported, Supported::Unknown | Supported::Foreign);
+        let modules = self
+            .iter()
+            .filter(|(kind, _, supported, _)| *kind == UsedKind::Module && unknown(*supported));
+        modules.map(|(_, name, ..)| name.to_owned()).collect()
     }
 
     /// Returns each with its places, sorted by kind and name.

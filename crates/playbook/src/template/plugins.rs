@@ -55,6 +55,7 @@ pub const LOOKUPS: &[&str] = &[
     "ansible.builtin.varnames",
     "ansible.builtin.vars",
     "community.general.cartesian",
+    "community.general.filetree",
     "community.general.flattened",
     "debops.debops.file_src",
     "debops.debops.task_src",
