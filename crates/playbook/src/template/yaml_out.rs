@@ -50,7 +50,8 @@ pub(super) fn dump(value: &Value, style: &Style) -> Result<String, Error> {
         emitter.out.push_str("---");
         emitter.column = 3;
         emitter.blank = false;
-        if style.canonical || !matches!(node, Node::Scalar(_)) {
+        emitter.indention = false;
+        if style.canonical {
             emitter.line_break();
         }
     }

@@ -216,6 +216,8 @@ impl<'s> Composer<'s> {
         match tag.as_deref() {
             None | Some("!" | "!unsafe") => {}
             Some(tag) if tag == own || self.keeps(tag) => {}
+            Some("!!omap" | "!!pairs") if !map => {}
+            Some("!!set") if map => {}
             Some(tag) => {
                 let what = if map { "a mapping" } else { "a list" };
                 return Err(Diagnostic::new(
@@ -252,9 +254,14 @@ impl<'s> Composer<'s> {
         } else {
             Kind::Seq(open.items.into_iter().map(|made| made.node).collect())
         };
+        let (kind, tag) = match open.tag.as_deref() {
+            Some("!!set") => (keys_of(kind), None),
+            Some("!!omap" | "!!pairs") => (listed_pairs(kind)?, None),
+            _ => (kind, open.tag),
+        };
         let node = Node {
             span: open.span,
-            tag: open.tag,
+            tag,
             kind,
         };
         let made = Made {
@@ -325,6 +332,31 @@ impl<'s> Composer<'s> {
             column: u32::try_from(column).unwrap_or(u32::MAX),
         }
     }
+}
+
+/// Returns what `!!set` stands for: there are no sets here, so its members are a list.
+fn keys_of(kind: Kind) -> Kind {
+    match kind {
+        Kind::Map(pairs) => Kind::Seq(pairs.into_iter().map(|(key, _)| key).collect()),
+        other => other,
+    }
+}
+
+/// Returns what Ansible makes of `!!omap` and `!!pairs`: a list of lists of two.
+fn listed_pairs(kind: Kind) -> Result<Kind, Diagnostic> {
+    let Kind::Seq(items) = kind else {
+        return Ok(kind);
+    };
+    let pair = |item: Node| match item.kind {
+        Kind::Map(pairs) if pairs.len() == 1 => Ok(Node {
+            kind: Kind::Seq(pairs.into_iter().flat_map(|(k, v)| [k, v]).collect()),
+            ..item
+        }),
+        _ => Err(item.unexpected("a pair", "a mapping of one key")),
+    };
+    Ok(Kind::Seq(
+        items.into_iter().map(pair).collect::<Result<_, _>>()?,
+    ))
 }
 
 /// Returns the pairs that `<<: value` brings, in the order in which later ones win.

@@ -334,7 +334,13 @@ fn range(args: &[Value]) -> Result<Value, Error> {
         Some([start, stop]) => Range::new(*start, *stop, 1),
         Some([_, _, 0]) => return Err(Error::failed("range() arg 3 must not be zero")),
         Some([start, stop, step]) => Range::new(*start, *stop, *step),
-        Some(_) => return Err(Error::failed("range expected at least 1 argument, got 0")),
+        Some([]) => return Err(Error::failed("range expected at least 1 argument, got 0")),
+        Some(more) => {
+            let given = more.len();
+            return Err(Error::failed(format!(
+                "range expected at most 3 arguments, got {given}"
+            )));
+        }
         None => {
             let wrong = args.iter().find(|value| value.as_int().is_none());
             return Err(Error::failed(format!(

@@ -226,24 +226,23 @@ impl Evaluator<'_> {
                 return Ok(missing.clone());
             }
         }
+        let named_after = |mut error: Error| {
+            if error.kind == ErrorKind::Failed && !error.message.starts_with("The filter plugin") {
+                error.message = format!(
+                    "The filter plugin '{collection}.{}' failed: {}",
+                    filter.name, error.message
+                );
+            }
+            error
+        };
         let given = match Given::bind(name, filter.params, positional, named) {
             Ok(given) => given,
-            Err(error) => return super::keep(error),
+            Err(error) => return super::keep(named_after(error)),
         };
         let _deeper = self.meter.deeper()?;
         (filter.run)(self, input, &given)
             .map(untuple)
-            .map_err(|mut error| {
-                if error.kind == ErrorKind::Failed
-                    && !error.message.starts_with("The filter plugin")
-                {
-                    error.message = format!(
-                        "The filter plugin '{collection}.{}' failed: {}",
-                        filter.name, error.message
-                    );
-                }
-                error
-            })
+            .map_err(named_after)
             .or_else(super::keep)
     }
 
@@ -271,19 +270,19 @@ impl Evaluator<'_> {
                 return Ok(Err(missing.clone()));
             }
         }
-        let given = Given::bind(name, test.params, positional, named)?;
-        (test.run)(self, &input, &given)
+        let named_after = |mut error: Error| {
+            if error.kind == ErrorKind::Failed && !error.message.starts_with("The test plugin") {
+                error.message = format!(
+                    "The test plugin '{collection}.{}' failed: {}",
+                    test.name, error.message
+                );
+            }
+            error
+        };
+        Given::bind(name, test.params, positional, named)
+            .and_then(|given| (test.run)(self, &input, &given))
             .map(Ok)
-            .map_err(|mut error| {
-                if error.kind == ErrorKind::Failed && !error.message.starts_with("The test plugin")
-                {
-                    error.message = format!(
-                        "The test plugin '{collection}.{}' failed: {}",
-                        test.name, error.message
-                    );
-                }
-                error
-            })
+            .map_err(named_after)
     }
 
     /// Returns the items of anything that can be iterated.

@@ -22,7 +22,7 @@ pub(super) const FILTERS: &[Filter] = &[
 fn mapping<'v>(value: &'v Value, filter: &str) -> Result<&'v Dict, Error> {
     value.as_dict().ok_or_else(|| {
         Error::failed(format!(
-            "{filter} requires a dictionary, got {} instead.",
+            "{filter} requires a dictionary, got <class '{}'> instead.",
             value.type_name()
         ))
     })

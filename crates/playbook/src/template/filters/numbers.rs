@@ -312,25 +312,73 @@ fn human_readable(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Valu
 
 fn human_to_bytes(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let text = value.to_string();
-    let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let fail = || {
+    let fail = |why: String| {
         Error::failed(format!(
-            "human_to_bytes() can't interpret following string: {text}"
+            "human_to_bytes() can't interpret the input: human_to_bytes() {why}"
         ))
     };
-    let number: f64 = text[..end].parse().map_err(|_| fail())?;
-    let unit = match text[end..].trim() {
-        "" => given.optional_text(0)?.unwrap_or_else(|| "B".to_owned()),
-        unit => unit.to_owned(),
+    let (number, unit) = number_and_unit(&text)
+        .ok_or_else(|| fail(format!("can't interpret following string: {text}")))?;
+    let Some(unit) = unit.map(str::to_owned).or(given.optional_text(0)?) else {
+        return Ok(Value::whole(number.round_ties_even()).unwrap_or_default());
     };
     let letter = unit.chars().next().map_or('B', |c| c.to_ascii_uppercase());
     let (_, power) = UNITS
         .into_iter()
         .find(|(suffix, _)| *suffix == letter)
-        .ok_or_else(fail)?;
+        .ok_or_else(|| {
+            let known: Vec<String> = UNITS.iter().map(|(suffix, _)| suffix.to_string()).collect();
+            fail(format!(
+                "failed to convert {text} (unit = {unit}). The suffix must be one of {}",
+                known.join(", ")
+            ))
+        })?;
+    let is_bits = given.optional(1).is_some_and(Value::truthy);
+    let (name, class) = if is_bits { ("bit", 'b') } else { ("byte", 'B') };
+    let (word, short) = match letter {
+        'B' => (name.to_owned(), class.to_string()),
+        letter => (
+            format!("{}{name}", prefix(letter)),
+            format!("{letter}{class}"),
+        ),
+    };
+    if unit.len() > 1 && unit.to_lowercase() != word && unit != short {
+        let wanted = match letter {
+            'B' => format!("expect {class} or {name}"),
+            letter => format!("expect {letter}{class} or {letter}"),
+        };
+        return Err(fail(format!(
+            "failed to convert {text}. Value is not a valid string ({wanted})"
+        )));
+    }
     let bytes = number * 2_f64.powi(power.to_i32().unwrap_or(0));
     Ok(Value::whole(bytes.round_ties_even()).unwrap_or_default())
+}
+
+/// Reads `^([0-9]*\.?[0-9]+)(?:\s*([A-Za-z]+))?\s*$`.
+fn number_and_unit(text: &str) -> Option<(f64, Option<&str>)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, rest) = text.split_at(end.unwrap_or(text.len()));
+    if !number.ends_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let unit = rest.trim();
+    let is_word = unit.chars().all(|c| c.is_ascii_alphabetic());
+    let number = number.parse().ok().filter(|_| is_word)?;
+    Some((number, Some(unit).filter(|unit| !unit.is_empty())))
+}
+
+/// Returns the beginning of a unit's name by its letter, as Ansible writes it.
+fn prefix(letter: char) -> &'static str {
+    match letter {
+        'K' => "kilo",
+        'M' => "mega",
+        'G' => "giga",
+        'T' => "tera",
+        'P' => "peta",
+        'E' => "exa",
+        'Z' => "zeta",
+        'Y' => "yotta",
+        _ => "",
+    }
 }

@@ -179,7 +179,12 @@ fn path_join(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, 
     let parts = match &value {
         Value::Str(_) => vec![value.clone()],
         Value::List(_) | Value::Tuple(_) => machine.items(&value)?,
-        _ => return Err(Error::failed("path_join expects string or sequence")),
+        other => {
+            return Err(Error::failed(format!(
+                "|path_join expects string or sequence, got <class '{}'> instead.",
+                other.type_name()
+            )));
+        }
     };
     if parts.is_empty() {
         let wrong = "join() missing 1 required positional argument: 'a'";

@@ -39,8 +39,7 @@ pub(in crate::template) fn compile(
         multiline,
         ..Flags::default()
     };
-    Regex::new(pattern, flags)
-        .map_err(|e| Error::failed(format!("invalid regular expression {pattern:?}: {e}")))
+    Regex::new(pattern, flags).map_err(|e| Error::failed(e.to_string()))
 }
 
 fn trouble(error: &crate::pyre::ReError) -> Error {

@@ -26,6 +26,12 @@ fn map(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Er
     let items = machine.items(&value)?;
     if let (true, Some(path)) = (given.rest.is_empty(), given.named.get("attribute")) {
         let default = given.named.get("default");
+        let mut others = given.named.keys();
+        if let Some(other) = others.find(|name| !matches!(name.as_str(), "attribute" | "default")) {
+            return Err(Error::failed(format!(
+                "Unexpected keyword argument '{other}'"
+            )));
+        }
         for item in items {
             let found = attribute_path(&item, path)?;
             out.push(match (found.is_undefined(), default) {
