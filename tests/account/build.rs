@@ -294,11 +294,7 @@ pub(super) async fn keys_in(account: &Account, region: &'static str) -> aws_sdk_
 
 /// Makes a customer's key with an alias; returns its id.
 pub(super) async fn make_key(kms: &aws_sdk_kms::Client, alias: &str) -> String {
-    let made = kms
-        .create_key()
-        .key_usage(aws_sdk_kms::types::KeyUsageType::EncryptDecrypt)
-        .send()
-        .await;
+    let made = kms.create_key().send().await;
     let id = made.unwrap().key_metadata.unwrap().key_id;
     let naming = kms.create_alias().alias_name(alias).target_key_id(&id);
     naming.send().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use serde_json::{Value as Json, json};
 
 use super::build::Build;
@@ -324,6 +325,18 @@ async fn the_key_is_looked_at_in_each_region_that_has_a_copy() {
         .find(|c| c.verdict == Verdict::Failed);
     assert_eq!(wrong.unwrap().fault, Some(Fault::Manifest));
     kms.enable_key().key_id(id).send().await.unwrap();
+    let pair = kms.create_key().key_spec(KeySpec::Rsa2048);
+    let pair = pair.key_usage(KeyUsageType::EncryptDecrypt).send().await;
+    let pair = pair.unwrap().key_metadata.unwrap().key_id;
+    let name = |id: &str| kms.update_alias().alias_name("alias/ami").target_key_id(id);
+    name(&pair).send().await.unwrap();
+    assert_told(
+        &checks().await,
+        "encryption",
+        Verdict::Failed,
+        "the key alias/ami in us-east-1 is not symmetric",
+    );
+    name(id).send().await.unwrap();
     account.deny("DescribeKey", 1).await;
     assert_told(
         &checks().await,

@@ -8,6 +8,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 
 import images
 import instances
+import keys
 import pages
 import publication
 import rules
@@ -27,7 +28,7 @@ class Accounts:
         self._accounts: dict[str, Account] = {}
         self._conversations: dict[str, Conversation] = {}
         self._lock = threading.RLock()
-        for part in (instances, images, publication, rules, settings, templates, pages, stacks):
+        for part in (instances, images, keys, publication, rules, settings, templates, pages, stacks):
             part.patch(self)
         self.account(DEFAULT_ACCOUNT_ID)
 

@@ -7,6 +7,7 @@ from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.utils import random_ami_id
 
+import keys
 from account import finish, in_background
 from errors import error, image_gone, no_image
 
@@ -37,7 +38,10 @@ def patch_making(cloud) -> None:
         ami.uefi_data = account.ways.uefi_data
         snapshot.add_tags(tags_for(tag_specifications, "snapshot"))
         snapshot.status, snapshot.listed = "pending", False
-        snapshot.encrypted = any(disk.encrypted for disk in instance.block_device_mapping.values())
+        root = instance.block_device_mapping.get(ami.root_device_name)
+        snapshot.volume = self.volumes[root.volume_id] if root else snapshot.volume
+        snapshot.kms_key_id = keys.of_volumes(self, instance)
+        snapshot.encrypted = snapshot.kms_key_id is not None
         del self.snapshots[snapshot.id]
         account.born(ami.id)
         self.amis[ami.id] = ami
@@ -86,7 +90,7 @@ def patch_looking(cloud) -> None:
         return [ami for ami in describe(self, ami_ids, **kwargs) if not account.hidden(ami.id)]
 
     def mappings(self):
-        ebs = {"VolumeSize": 15, "DeleteOnTermination": True, "VolumeType": "gp3", "Encrypted": self.ebs_snapshot.encrypted}
+        ebs = {"VolumeSize": self.ebs_snapshot.volume.size, "DeleteOnTermination": True, "VolumeType": "gp3", "Encrypted": self.ebs_snapshot.encrypted}
         if self.bdm_ready:
             ebs["SnapshotId"] = self.ebs_snapshot.id
         return [{"DeviceName": self.root_device_name, "Ebs": ebs}]

@@ -17,6 +17,7 @@ from moto.ec2.utils import random_ami_id
 from moto.ssm.exceptions import ParameterAlreadyExists, ValidationException
 from moto.ssm.responses import SimpleSystemManagerResponse
 
+import keys
 from account import finish, in_background, later
 from errors import error
 from images import check_name, tags_for
@@ -55,7 +56,7 @@ def patch_copying(cloud) -> None:
             raise error("ResourceLimitExceeded", "Too many snapshot copies are in progress. The limit is "
                         f"{account.ways.copies_at_once} for this destination.")
         account.most_copies = max(account.most_copies, len(account.pending_copies()) + 1)
-        made = copied(backend, source, get("Name"), get("Description"), wants)
+        made = copied(backend, source, get("Name"), get("Description"), wants, get("KmsKeyId"))
         made.source_image_id, made.source_image_region = source.id, get("SourceRegion")
         made.kms_key_id, made.copy_minutes = get("KmsKeyId"), minutes
         specifications = get("TagSpecifications", [])
@@ -70,7 +71,7 @@ def patch_copying(cloud) -> None:
     AmisResponse.copy_image = copy_image
 
 
-def copied(backend, source: Ami, name: str, description: str | None, encrypted: bool) -> Ami:
+def copied(backend, source: Ami, name: str, description: str | None, encrypted: bool, key: str | None) -> Ami:
     ami_id = random_ami_id()
     words = f"Copied for DestinationAmi {ami_id} from SourceAmi {source.id} for SourceSnapshot {source.ebs_snapshot.id}."
     made = Ami(backend, ami_id, name=name, description=description or source.description, state="pending",
@@ -83,9 +84,11 @@ def copied(backend, source: Ami, name: str, description: str | None, encrypted: 
     made.imds_support, made.tpm_support = source.imds_support, getattr(source, "tpm_support", None)
     made.uefi_data = getattr(source, "uefi_data", None)
     snapshot = made.ebs_snapshot
+    snapshot.volume = source.ebs_snapshot.volume
     snapshot.product_codes = made.product_codes = source.product_codes
     snapshot.status, snapshot.listed = "pending", False
     snapshot.encrypted = encrypted or source.ebs_snapshot.encrypted
+    snapshot.kms_key_id = keys.of_copy(backend, key) if snapshot.encrypted else None
     del backend.snapshots[snapshot.id]
     return made
 

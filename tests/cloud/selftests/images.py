@@ -66,6 +66,25 @@ class Images(Asking, unittest.TestCase):
         told = self.ec2.describe_images(ImageIds=[BASE_IMAGE])["Images"][0]
         self.assertEqual((told["Platform"], told["Architecture"]), ("windows", "arm64"))
 
+    def test_what_is_made_of_encrypted_volumes_and_an_encrypted_copy_have_their_key_and_size(self):
+        keys, other = {}, self.client(account=self.account, region="us-east-1")
+        for region in ("eu-west-1", "us-east-1"):
+            kms = self.client("kms", account=self.account, region=region)
+            keys[region] = kms.create_key()["KeyMetadata"]
+            self.assertEqual(keys[region]["KeyUsage"], "ENCRYPT_DECRYPT")
+            kms.create_alias(AliasName="alias/ami", TargetKeyId=keys[region]["KeyId"])
+        disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 20, "Encrypted": True, "KmsKeyId": "alias/ami", "DeleteOnTermination": True}}
+        image = self.finished_image(BlockDeviceMappings=[disk])
+        self.assertEqual(self.snapshots()[0].get("KmsKeyId"), keys["eu-west-1"]["Arn"])
+        copy = other.copy_image(SourceImageId=image, SourceRegion="eu-west-1", Name="copy", Encrypted=True, KmsKeyId="alias/ami")["ImageId"]
+        named = lambda: other.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        self.assertEqual(eventually("the copy's snapshot", named)[0].get("KmsKeyId"), keys["us-east-1"]["Arn"])
+        told = lambda: other.describe_images(ImageIds=[copy])["Images"][0]
+        eventually("the copy", lambda: told()["State"] == "available")
+        self.assertEqual(told()["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"], 20)
+        other.deregister_image(ImageId=copy)
+        other.delete_snapshot(SnapshotId=named()[0]["SnapshotId"])
+
     def test_tags_come_to_all_resources_of_a_call_or_to_none(self):
         image = self.finished_image()
         snapshot = self.snapshots()[0]["SnapshotId"]

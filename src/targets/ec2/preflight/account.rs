@@ -1,6 +1,6 @@
 //! What is set for a whole account and region, and stands in the way of one manifest.
 
-use aws_sdk_kms::types::{KeyManagerType, KeyState, KeyUsageType};
+use aws_sdk_kms::types::{KeyManagerType, KeySpec, KeyState, KeyUsageType};
 
 use super::{Check, Preflight};
 use crate::manifest::Grant;
@@ -164,6 +164,16 @@ impl Preflight<'_> {
             return Check::wrong(
                 about,
                 format!("the key {key} in {} is not for encryption", ec2.region),
+            );
+        }
+        // There are others that encrypt, and EBS takes none of them.
+        if found.key_spec() != Some(&KeySpec::SymmetricDefault) {
+            return Check::wrong(
+                about,
+                format!(
+                    "the key {key} in {} is not symmetric, as those of volumes are",
+                    ec2.region
+                ),
             );
         }
         let is_managed = found.key_manager() == Some(&KeyManagerType::Aws);
