@@ -78,13 +78,20 @@ impl Answer {
     }
 }
 
-/// Something left behind, and how to remove it.
+/// Something left behind, and how to remove it, or to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Leftover {
     /// What it is: `instance i-0abc12 in eu-west-1`.
     pub(crate) what: String,
-    /// The command that removes it: `amibake reap --run r-123`.
+    /// The command that removes it: `amibake reap --run r-123`; or, of an image that has passed, that finishes it.
     pub(crate) remove_with: String,
+}
+
+impl Leftover {
+    /// Returns whether it is removed at all: what has passed is finished.
+    pub(crate) fn is_to_go(&self) -> bool {
+        !self.remove_with.starts_with("amibake resume ")
+    }
 }
 
 /// Why a command did not do what was asked.

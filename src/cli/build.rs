@@ -71,7 +71,7 @@ pub(super) struct PlannedBuild {
     pub(super) plan: BakePlan,
     pub(super) work: Work,
     /// What its events are about.
-    label: String,
+    pub(super) label: String,
 }
 
 impl Args {

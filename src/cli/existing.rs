@@ -174,7 +174,8 @@ async fn work(
     image: &str,
     task: Task,
 ) -> Baked {
-    let events = cx.events.masked(planned.plan.secrets.clone());
+    let events = cx.events.about(&planned.label);
+    let events = events.masked(planned.plan.secrets.clone());
     let target = match target(&planned.plan).await {
         Ok(target) => target,
         Err(failure) => return failure.into(),

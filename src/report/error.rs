@@ -20,9 +20,13 @@ pub(super) fn render(failure: &Failure, build: Option<&str>) -> String {
         let _infallible = writeln!(text, "hint: {}", printable_lines(hint));
     }
     for leftover in &failure.left_behind {
+        let verb = match leftover.is_to_go() {
+            true => "remove it with",
+            false => "go on by",
+        };
         let _infallible = writeln!(
             text,
-            "left behind: {} (remove it with `{}`)",
+            "left behind: {} ({verb} `{}`)",
             leftover.what, leftover.remove_with
         );
     }
@@ -70,5 +74,16 @@ mod tests {
             said.starts_with("error: web (arm64): step 7") && said.ends_with(last),
             "{said}"
         );
+    }
+
+    #[test]
+    fn what_has_passed_is_gone_on_with_and_not_removed() {
+        let mut failure = Failure::new("no");
+        failure.left_behind.push(Leftover {
+            what: "image ami-0abc".into(),
+            remove_with: "amibake resume ami-0abc web.yaml".into(),
+        });
+        let last = "left behind: image ami-0abc (go on by `amibake resume ami-0abc web.yaml`)\n";
+        assert!(render(&failure, None).ends_with(last));
     }
 }
