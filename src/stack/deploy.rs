@@ -65,7 +65,7 @@ impl Stack {
     ) -> Result<Deployed, Failure> {
         let looking = async {
             let image = self.image_of(deploy).await?;
-            let is_done = self.look(deploy, image.as_ref()).await?;
+            let is_done = self.look(deploy, image.as_ref(), cx).await?;
             Ok((image, is_done))
         };
         let (image, is_done) = unless_cancelled(cx, looking).await?;
@@ -79,25 +79,32 @@ impl Stack {
         outcome
     }
 
-    /// Looks at what there is, and refuses what cannot be. Returns whether all is as wanted.
-    async fn look(&self, deploy: &Deploy, image: Given<'_>) -> Result<bool, Failure> {
+    /// Looks at what there is, says what cannot be looked at, and refuses what cannot be. Returns whether all is as
+    /// wanted.
+    async fn look(
+        &self,
+        deploy: &Deploy,
+        image: Given<'_>,
+        cx: &RolloutContext<'_>,
+    ) -> Result<bool, Failure> {
+        let check_new = async || {
+            let sorted = self.check_new(deploy, image).await?;
+            sorted.tell_unseen(cx.events);
+            Ok(false)
+        };
         let Some(stack) = self.described().await.map_err(failed)? else {
-            self.check_new(deploy, image).await?;
-            return Ok(false);
+            return check_new().await;
         };
         match Standing::of(&stack.status) {
             Standing::Review => {
                 self.refuse_review_of_others().await?;
-                self.check_new(deploy, image).await?;
-                Ok(false)
+                check_new().await
             }
-            Standing::Unmade if deploy.recreates => {
-                self.check_new(deploy, image).await?;
-                Ok(false)
-            }
+            Standing::Unmade if deploy.recreates => check_new().await,
             Standing::Ready => {
                 let sorted = self.checked(deploy, image, &stack).await?;
-                let is_done = self.is_as_wanted(deploy, &sorted, &stack).await?;
+                sorted.tell_unseen(cx.events);
+                let is_done = self.is_as_wanted(deploy, &sorted, &stack, cx).await?;
                 if !is_done && (!sorted.shared.is_empty() || deploy.retags(&stack)) {
                     self.refuse_while_alarmed(&stack).await?;
                 }
@@ -200,7 +207,7 @@ impl Stack {
         cx: &RolloutContext<'_>,
     ) -> Result<BTreeMap<String, String>, Failure> {
         let sorted = self.checked(deploy, image, stack).await?;
-        let template = self.other_template(deploy).await;
+        let template = self.other_template(deploy, cx).await;
         if cx.cancel.is_cancelled() {
             return Err(interrupted());
         }
@@ -241,7 +248,7 @@ impl Stack {
         }
         let template = deploy.template_of_new();
         let declared = template.parameters();
-        let sorted = deploy.sorted(image, declared.keys().map(String::as_str))?;
+        let mut sorted = deploy.sorted(image, declared.keys().map(String::as_str))?;
         let given = sorted.for_both();
         if let Some(error) = without_value(&template, &given) {
             return Err(failed(error));
@@ -251,8 +258,8 @@ impl Stack {
             .filter_map(|(name, default)| Some((name, default?)))
             .collect();
         values.extend(given);
-        self.preflight(&Look::of(image, &values, &deploy.pacing))
-            .await?;
+        let look = Look::of(image, &values, &deploy.pacing);
+        sorted.unseen = self.preflight(&look).await?;
         Ok(sorted)
     }
 
@@ -273,12 +280,12 @@ impl Stack {
                 deploy.sorted(image, stack.parameters.keys().map(String::as_str))?
             }
         };
-        let sorted = sorted.unlike(stack);
+        let mut sorted = sorted.unlike(stack);
         let mut values = stack.parameters.clone();
         values.extend(sorted.shared.clone());
         values.extend(sorted.for_both());
-        self.preflight(&Look::of(image, &values, &deploy.pacing))
-            .await?;
+        let look = Look::of(image, &values, &deploy.pacing);
+        sorted.unseen = self.preflight(&look).await?;
         Ok(sorted)
     }
 
@@ -299,11 +306,12 @@ impl Stack {
         deploy: &Deploy,
         sorted: &Sorted,
         stack: &Described,
+        cx: &RolloutContext<'_>,
     ) -> Result<bool, Failure> {
         if !sorted.shared.is_empty() || deploy.retags(stack) {
             return Ok(false);
         }
-        if self.other_template(deploy).await.is_some() {
+        if self.other_template(deploy, cx).await.is_some() {
             return Ok(false);
         }
         let wanted = deploy.wanted(sorted.of_colour.clone());
@@ -311,10 +319,21 @@ impl Stack {
     }
 
     /// Returns the template that is given, unless the stack has it.
-    pub(super) async fn other_template<'d>(&self, deploy: &'d Deploy) -> Option<&'d Template> {
+    pub(super) async fn other_template<'d>(
+        &self,
+        deploy: &'d Deploy,
+        cx: &RolloutContext<'_>,
+    ) -> Option<&'d Template> {
         let given = deploy.template.as_ref()?;
-        let own = self.template_of_stack().await;
-        let is_own = own.is_some_and(|own| own.body == given.body);
+        let own = self.body_of_template().await;
+        let own = own.unwrap_or_else(|error| {
+            let why = TargetError::from(error).on_one_line();
+            cx.events.note(format!(
+                "the template is given to the stack whether it has it or not: {why}"
+            ));
+            None
+        });
+        let is_own = own.is_some_and(|own| own == given.body);
         Some(given).filter(|_| !is_own)
     }
 

@@ -52,7 +52,8 @@ impl Stack {
                 Of::Token(run.as_str())
             }
         };
-        let ended = self.follow(&stack.id, of, events).await.map_err(failed)?;
+        let followed = self.follow(&stack.id, of, events).await;
+        let ended = followed.map_err(|error| failed(self.going_on("deleting", error)))?;
         if ended.status == "DELETE_COMPLETE" {
             return Ok(ended.kept);
         }

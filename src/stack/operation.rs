@@ -161,7 +161,11 @@ impl Stack {
                 if is_old(&event) {
                     return Ok(found);
                 }
-                found.push(event);
+                // What came meanwhile has pushed some to the next page, where they are told again.
+                let is_told = |one: &StackEvent| one.event_id() == event.event_id();
+                if !found.iter().any(is_told) {
+                    found.push(event);
+                }
             }
             if next.is_none() {
                 return Ok(found);
@@ -190,13 +194,16 @@ impl Stack {
     ) -> Option<String> {
         let cause = ended.cause.as_ref()?;
         let place = match template {
-            Some(template) => template.place_of(&cause.resource),
-            None => self
-                .template_of_stack()
-                .await
-                .and_then(|t| t.place_of(&cause.resource)),
+            Some(template) => Ok(template.place_of(&cause.resource)),
+            None => {
+                let own = self.template_of_stack().await;
+                own.map(|own| own.and_then(|own| own.place_of(&cause.resource)))
+            }
         };
-        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        let place = match place {
+            Ok(place) => place.map_or_else(String::new, |place| format!(" ({place})")),
+            Err(error) => format!(" (its line is not known: {error})"),
+        };
         let Cause {
             resource,
             status,
@@ -205,15 +212,24 @@ impl Stack {
         Some(format!("{resource}{place} is {status}: {reason}"))
     }
 
-    /// Returns the template that the stack has, if it can be had and read.
-    pub(super) async fn template_of_stack(&self) -> Option<Template> {
-        let asked = self.cfn.get_template().stack_name(self.name.as_str());
-        let body = asked.send().await.ok()?.template_body?;
+    /// Returns the template that the stack has, if it can be read.
+    async fn template_of_stack(&self) -> Result<Option<Template>, Ec2Error> {
+        let Some(body) = self.body_of_template().await? else {
+            return Ok(None);
+        };
         let path = match body == super::template::WEB {
             true => super::template::WEB_PATH.to_owned(),
             false => format!("the template of {}", self.name),
         };
-        Template::parse(path.as_ref(), body).ok()
+        Ok(Template::parse(path.as_ref(), body).ok())
+    }
+
+    /// Returns the text of the template that the stack has.
+    pub(super) async fn body_of_template(&self) -> Result<Option<String>, Ec2Error> {
+        let asked = self.cfn.get_template().stack_name(self.name.as_str());
+        let answer = asked.send().await;
+        let answer = answer.map_err(|e| self.refused("GetTemplate", e))?;
+        Ok(answer.template_body)
     }
 }
 

@@ -42,6 +42,7 @@ impl Stack {
         cx: &RolloutContext<'_>,
     ) -> Result<String, Failure> {
         let sorted = self.check_new(deploy, image).await?;
+        sorted.tell_unseen(cx.events);
         let template = deploy.template_of_new();
         let request = Request {
             run: &deploy.run,
@@ -83,8 +84,9 @@ impl Stack {
         cx: &RolloutContext<'_>,
     ) -> Result<String, Failure> {
         let sorted = self.checked(deploy, image, stack).await?;
+        sorted.tell_unseen(cx.events);
         let (name, region) = (&self.name, &self.region);
-        if self.is_as_wanted(deploy, &sorted, stack).await? {
+        if self.is_as_wanted(deploy, &sorted, stack, cx).await? {
             return Ok(format!(
                 "stack {name} in {region} is as wanted: nothing would change\n"
             ));
@@ -96,7 +98,7 @@ impl Stack {
         let request = Request {
             run: &deploy.run,
             stack: Some(stack),
-            template: self.other_template(deploy).await,
+            template: self.other_template(deploy, cx).await,
             parameters: &parameters,
             options: &deploy.options,
         };

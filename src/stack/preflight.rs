@@ -53,16 +53,27 @@ impl<'a> Look<'a> {
 }
 
 impl Stack {
-    /// Returns an error that names all that stands in the way.
-    pub(super) async fn preflight(&self, look: &Look<'_>) -> Result<(), Failure> {
-        let mut problems = Vec::new();
+    /// Returns what could not be looked at, a sentence each.
+    ///
+    /// # Errors
+    /// All that stands in the way.
+    pub(super) async fn preflight(&self, look: &Look<'_>) -> Result<Vec<String>, Failure> {
+        let (mut problems, mut unseen) = (Vec::new(), Vec::new());
         if let Some(image) = look.image {
             problems.extend(unavailable(image));
-            problems.extend(self.unfit(image, look).await.map_err(failed)?);
+            match self.unfit(image, look).await {
+                Ok(problem) => problems.extend(problem),
+                // Who may not ask is not kept from deploying.
+                Err(error) if error.is_denied() => unseen.push(format!(
+                    "whether the instance types boot the image is not known beforehand: {}",
+                    TargetError::from(error).on_one_line()
+                )),
+                Err(error) => return Err(failed(error)),
+            }
         }
         problems.extend(self.ending(look).await);
         match problems.is_empty() {
-            true => Ok(()),
+            true => Ok(unseen),
             false => Err(self.cannot(problems)),
         }
     }
@@ -131,8 +142,6 @@ impl Stack {
                         .with_hint("look at --param InstanceType"),
                 ));
             }
-            // Who may not ask is not kept from deploying.
-            Err(error) if error.is_denied() => return Ok(None),
             Err(error) => return Err(error),
         };
         let misfits: Vec<String> = types

@@ -83,12 +83,23 @@ impl Stack {
         events: &Events,
     ) -> Result<(), TargetError> {
         let of = Of::Token(&begun.token);
-        let ended = self.follow(&begun.stack, of, events).await?;
+        let followed = self.follow(&begun.stack, of, events).await;
+        let ended = followed.map_err(|error| self.going_on("changing", error))?;
         if ended.is_done() {
             return Ok(());
         }
         let why = self.explained(&ended, template).await;
         Err(self.not_changed(&ended, why))
+    }
+
+    /// Returns why nobody sees what becomes of an operation, which goes on all the same.
+    pub(super) fn going_on(&self, doing: &str, error: TargetError) -> TargetError {
+        let (name, region) = (&self.name, &self.region);
+        let told = format!(
+            "CloudFormation goes on {doing} stack {name}: `amibake stack status {name} --region {region}` looks"
+        );
+        let hint = error.hint().map(|hint| format!("{hint}; {told}"));
+        error.with_hint(hint.unwrap_or(told))
     }
 
     /// Returns that something would go which a rollout stands on: its replacement has no traffic.
@@ -155,7 +166,7 @@ impl Stack {
     ) -> Result<(), Failure> {
         let of = Of::Token(&begun.token);
         let followed = self.follow(&begun.stack, of, events).await;
-        let ended = followed.map_err(failed)?;
+        let ended = followed.map_err(|error| failed(self.going_on("making", error)))?;
         if ended.is_done() {
             return Ok(());
         }

@@ -279,7 +279,7 @@ impl Calls for Aws<'_> {
         Ok(told.collect())
     }
 
-    async fn console(&self, instance: &str) -> Vec<String> {
+    async fn console(&self, instance: &str) -> Result<Vec<String>, Ec2Error> {
         self.stack.ec2.console_tail(instance).await
     }
 

@@ -131,7 +131,7 @@ pub(crate) trait Calls: Send + Sync {
     /// Returns what a group could not launch of late, a sentence each.
     async fn failed_launches(&self, group: &str) -> Result<Vec<String>, Ec2Error>;
     /// Returns the end of an instance's console.
-    async fn console(&self, instance: &str) -> Vec<String>;
+    async fn console(&self, instance: &str) -> Result<Vec<String>, Ec2Error>;
     /// Returns a load balancer's DNS name, and whether it is inside its VPC alone.
     async fn load_balancer(&self, arn: &str) -> Result<(String, bool), Ec2Error>;
 

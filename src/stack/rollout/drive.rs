@@ -19,6 +19,7 @@ use super::wanted::{Wanted, Way};
 use crate::clock;
 use crate::event::Events;
 use crate::targets::TargetError;
+use crate::targets::ec2::Ec2Error;
 
 /// How often it looks.
 const POLL: Duration = Duration::from_secs(5);
@@ -374,14 +375,20 @@ impl Driver<'_> {
             let failing = state.instances.iter().find(|one| one.complaint().is_some());
             let console = match failing {
                 Some(instance) => self.calls.console(&instance.id).await,
-                None => Vec::new(),
+                None => Ok(Vec::new()),
             };
-            (launches.unwrap_or_default(), failing, console)
+            (launches, failing, console)
         };
         let Ok((launches, failing, console)) = clock::timeout(DIAGNOSIS, gathering).await else {
             return;
         };
+        let launches = launches.unwrap_or_else(|error| vec![unknown_launches(error)]);
         launches.into_iter().for_each(|launch| self.warn(launch));
+        let console = console.unwrap_or_else(|error| {
+            let why = TargetError::from(error).on_one_line();
+            self.warn(format!("its console cannot be read: {why}"));
+            Vec::new()
+        });
         if let Some(instance) = failing.filter(|_| !console.is_empty()) {
             let lines = console.join("\n  ");
             self.warn(format!("the end of {}'s console:\n  {lines}", instance.id));
@@ -418,7 +425,7 @@ impl Driver<'_> {
         }
         // Another zone may have room: it is told, and waited for.
         let failed = self.calls.failed_launches(&state.group.name).await;
-        for launch in failed.unwrap_or_default() {
+        for launch in failed.unwrap_or_else(|error| vec![unknown_launches(error)]) {
             if self.told_launches.insert(launch.clone()) {
                 self.warn(launch);
             }
@@ -432,6 +439,12 @@ impl Driver<'_> {
     fn warn(&self, message: String) {
         self.cx.events.warn(message);
     }
+}
+
+/// Returns that launches which failed are not known.
+fn unknown_launches(error: Ec2Error) -> String {
+    let why = TargetError::from(error).on_one_line();
+    format!("whether launches have failed is not known: {why}")
 }
 
 fn judge(counts: Option<super::calls::Counts>) -> Errors {

@@ -7,6 +7,7 @@ use super::super::Stack;
 use crate::event::Events;
 use crate::exit::{Exit, Failure};
 use crate::run::{RunId, rfc3339};
+use crate::targets::TargetError;
 use crate::targets::ec2::{NamedLock, NamedTurn};
 
 /// Who has a lock, and since when.
@@ -81,9 +82,15 @@ impl StackLock {
 
     /// Gives it back.
     pub(crate) async fn release(self, events: &Events) {
-        if let Some(lock) = self.lock
-            && let Err(error) = lock.release().await
-        {
+        let Some(lock) = self.lock else {
+            return;
+        };
+        if let Some(why) = lock.unrenewed() {
+            events.warn(format!(
+                "the stack's lock was not renewed, so others may have taken it over: {why}"
+            ));
+        }
+        if let Err(error) = lock.release().await {
             let why = error.on_one_line();
             events.warn(format!(
                 "the stack's lock is left, and dead in ten minutes: {why}"
@@ -129,17 +136,13 @@ pub(crate) async fn rollback_lock(
 }
 
 /// Returns who has a stack's lock, if anybody has.
-pub(super) async fn holder(stack: &Stack) -> Option<Held> {
-    let (run, heard) = stack
-        .ec2
-        .named_lock_s_holder(&name_of(stack))
-        .await
-        .ok()??;
-    Some(Held {
+pub(super) async fn holder(stack: &Stack) -> Result<Option<Held>, TargetError> {
+    let holder = stack.ec2.named_lock_s_holder(&name_of(stack)).await?;
+    Ok(holder.map(|(run, heard)| Held {
         since: run.as_ref().map(RunId::began),
         run,
         heard: heard.as_secs(),
-    })
+    }))
 }
 
 fn name_of(stack: &Stack) -> String {

@@ -88,14 +88,17 @@ pub(crate) async fn report(stack: &Stack, events: &Events) -> Result<Report, Tar
     let seen = &looked.seen;
     let image = async |colour: Colour| {
         let id = seen.colours[colour].parameters.get("ImageId")?;
-        // What may not be asked for is left out.
-        stack.ec2.image_facts(id).await.ok()
+        Some(stack.ec2.image_facts(id).await.map_err(TargetError::from))
     };
+    // What may not be asked for is left out.
     let (blue, green, lock) = tokio::join!(
         image(Colour::Blue),
         image(Colour::Green),
         lock::holder(stack)
     );
+    let blue = known(blue, "the image of blue", events);
+    let green = known(green, "the image of green", events);
+    let lock = known(Some(lock), "who works on the stack", events).flatten();
     Ok(Report {
         stack: stack.name.to_string(),
         region: stack.region.clone(),
@@ -114,6 +117,17 @@ pub(crate) async fn report(stack: &Stack, events: &Events) -> Result<Report, Tar
             heard: held.heard,
         }),
     })
+}
+
+/// Returns what there is to know, or says why it is not known.
+fn known<T>(told: Option<Result<T, TargetError>>, what: &str, events: &Events) -> Option<T> {
+    match told? {
+        Ok(told) => Some(told),
+        Err(error) => {
+            events.warn(format!("{what} is not known: {}", error.on_one_line()));
+            None
+        }
+    }
 }
 
 fn colour(seen: &Observed, colour: Colour, image: Option<ImageFacts>) -> ColourReport {

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::caller::{alone, local_address};
+use super::error::Ec2Error;
 use super::network::is_public;
 use super::{Ec2, launch, tags};
 use crate::targets::{Fault, Machine, TargetError, tail};
@@ -105,16 +106,23 @@ impl Ec2 {
 
     /// Returns the whole console, as far as EC2 has it.
     pub(super) async fn console_of(&self, id: &str) -> Option<Vec<u8>> {
+        decoded(&self.console_output(id).await.ok()??)
+    }
+
+    /// Returns what EC2 answers, which is not text yet.
+    async fn console_output(&self, id: &str) -> Result<Option<String>, Ec2Error> {
         let request = self.ec2.get_console_output().instance_id(id).latest(true);
-        let text = request.send().await.ok()?.output?;
-        let text = BASE64_STANDARD.decode(text.trim()).ok()?;
-        (!text.is_empty()).then_some(text)
+        let answer = request.send().await;
+        let answer = answer.map_err(|e| self.refused("GetConsoleOutput", e))?;
+        Ok(answer.output)
     }
 
     /// Returns the last lines of a console, as far as EC2 has it.
     #[cfg(feature = "stack")]
-    pub(crate) async fn console_tail(&self, id: &str) -> Vec<String> {
-        tail(&self.console_of(id).await.unwrap_or_default())
+    pub(crate) async fn console_tail(&self, id: &str) -> Result<Vec<String>, Ec2Error> {
+        let output = self.console_output(id).await?;
+        let text = output.and_then(|output| decoded(&output));
+        Ok(tail(&text.unwrap_or_default()))
     }
 
     async fn end_of_console(&self, id: &str) -> Vec<String> {
@@ -127,6 +135,11 @@ impl Ec2 {
         lines.extend(tail.into_iter().map(|line| format!("  {line}")));
         lines
     }
+}
+
+fn decoded(output: &str) -> Option<Vec<u8>> {
+    let text = BASE64_STANDARD.decode(output.trim()).ok()?;
+    (!text.is_empty()).then_some(text)
 }
 
 /// Returns that a machine has ended or is about to, and why, if it has.

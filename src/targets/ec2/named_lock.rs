@@ -1,6 +1,7 @@
 //! A lock of a name that is given, for work that is no build: a stack's. It is as `lock` has it, but who
 //! wants one does not wait: whoever has it is told.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::ResourceType;
@@ -48,6 +49,8 @@ pub(crate) struct NamedLock {
     ec2: Ec2,
     lock: Lock,
     beating: tokio::task::AbortHandle,
+    /// Why the last beat was refused, if it was.
+    refused: Arc<Mutex<Option<String>>>,
 }
 
 impl Drop for NamedLock {
@@ -59,18 +62,31 @@ impl Drop for NamedLock {
 impl NamedLock {
     fn new(ec2: &Ec2, lock: Lock) -> Self {
         let (beaten, held) = (ec2.clone(), lock.clone());
+        let refused: Arc<Mutex<Option<String>>> = Arc::default();
+        let told = Arc::clone(&refused);
         let beating = tokio::spawn(async move {
             loop {
                 clock::sleep(BEAT).await;
                 // What EC2 could not do now, the next beat does.
-                let _beaten = beaten.beat(&held).await;
+                let beat = beaten.beat(&held).await;
+                let why = beat
+                    .err()
+                    .map(|error| TargetError::from(error).on_one_line());
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = why;
             }
         });
         Self {
             ec2: ec2.clone(),
             lock,
             beating: beating.abort_handle(),
+            refused,
         }
+    }
+
+    /// Returns why it could not be said of late that its holder works, if that was so.
+    pub(crate) fn unrenewed(&self) -> Option<String> {
+        let refused = self.refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives it back.

@@ -227,8 +227,8 @@ impl Calls for Process {
         Ok(Vec::new())
     }
 
-    async fn console(&self, instance: &str) -> Vec<String> {
-        vec![format!("{instance} login:")]
+    async fn console(&self, instance: &str) -> Result<Vec<String>, Ec2Error> {
+        Ok(vec![format!("{instance} login:")])
     }
 
     async fn load_balancer(&self, _arn: &str) -> Result<(String, bool), Ec2Error> {
