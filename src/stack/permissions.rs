@@ -145,3 +145,26 @@ impl Stack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_beforehand_is_in_the_policy_that_is_documented() {
+        let policy = include_str!("../../stack/iam/deploy.json");
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        let needed = statements.filter(|one| one["Sid"].as_str().unwrap().starts_with("Needed"));
+        let needed: BTreeSet<&str> = needed
+            .flat_map(|one| one["Action"].as_array().unwrap())
+            .filter_map(serde_json::Value::as_str)
+            .collect();
+        let asked = NEEDED.iter().chain([&TO_MAKE_RULES]).chain(&TO_TEST);
+        for (action, _) in asked {
+            assert!(needed.contains(action), "{action}");
+        }
+    }
+}

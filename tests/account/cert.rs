@@ -555,7 +555,7 @@ const RENEWED: [&str; 4] = [
     "acm:ImportCertificate",
 ];
 const NEW_IN_IAM: [&str; 2] = ["iam:ListServerCertificates", "iam:UploadServerCertificate"];
-const RENEWED_IN_IAM: [&str; 10] = [
+const RENEWED_IN_IAM: [&str; 12] = [
     "iam:ListServerCertificates",
     "iam:GetServerCertificate",
     "iam:UploadServerCertificate",
@@ -563,6 +563,8 @@ const RENEWED_IN_IAM: [&str; 10] = [
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeListenerCertificates",
     "elasticloadbalancing:ModifyListener",
+    "elasticloadbalancing:AddListenerCertificates",
+    "elasticloadbalancing:RemoveListenerCertificates",
     "cloudformation:DescribeStacks",
     "cloudformation:ListStacks",
     "iam:DeleteServerCertificate",
@@ -615,11 +617,17 @@ async fn told_of_status(account: &Account) -> (String, bool) {
 async fn try_each(needed: &[&str], what: impl AsyncFn(&Account, usize) -> (String, bool)) {
     let documented = include_str!("../../docs/deploy.md");
     let account = Account::open().await;
+    let mut shown = Vec::new();
     for store in ["acm", "iam"] {
         let words = ["there", "--in", store, "--domain", "there.example.com"];
         let there = arn(&account, &words).await;
-        listener(&account, store, &there).await;
+        shown.push((listener(&account, store, &there).await, there));
     }
+    // IAM's is beside another's default, too.
+    let add = balancing(&account).await.add_listener_certificates();
+    let add = add.listener_arn(&shown[0].0);
+    let more = Certificate::builder().certificate_arn(&shown[1].1);
+    add.certificates(more.build()).send().await.unwrap();
     let _pace = super::fast();
     for number in 0..needed.len() {
         let mut left = needed.to_vec();

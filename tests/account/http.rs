@@ -22,7 +22,12 @@ use crate::clock::leaping::{Asked, leap_past};
 
 /// Returns one.
 pub(super) fn client() -> SharedHttpClient {
-    SharedHttpClient::new(CountedClient(Builder::new().build_http()))
+    counted(Builder::new().build_http())
+}
+
+/// Returns a client of the program's own as one of the tests': whole commands wait by a clock that leaps, too.
+pub(crate) fn counted(client: SharedHttpClient) -> SharedHttpClient {
+    SharedHttpClient::new(CountedClient(client))
 }
 
 #[derive(Debug, Clone)]

@@ -95,6 +95,7 @@ class Account:
         self.pages: dict[str, tuple[str, list]] = {}  # what each token stands for
         self.waiting_parameters: dict[tuple[str, str], int] = {}  # the newest version that was asked for
         self.most_copies = 0  # that were pending at a time
+        self.demanded: set[str] = set()  # what leave was asked for since there is a policy
         self.lock = threading.RLock()  # one call at a time: moto knows no other way
         self._born: dict[str, float] = {}
         self._ready: set[str] = set()

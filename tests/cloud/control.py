@@ -84,6 +84,11 @@ class Control(StackControl):
             self.account.guard()
         return asdict(ways)
 
+    def on_demanded(self, _):
+        """The actions that the policy was asked about since this was asked last."""
+        demanded, self.account.demanded = sorted(self.account.demanded), set()
+        return demanded
+
     def on_offer(self, value):
         """The zones that alone offer a type from now on."""
         self.account.offers[self.region, value["instance_type"]] = value["zones"]

@@ -23,7 +23,12 @@ BY_EC2 = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext
 OWNERLESS = ("image", "snapshot")
 # What a call of another service needs besides its own action.
 ALSO = {"cloudformation:DescribeStacks": lambda params: () if params.get("StackName") else ("cloudformation:ListStacks",),
-        "acm:ImportCertificate": lambda params: ("acm:AddTagsToCertificate",) if params.get("Tags") else ()}
+        "acm:ImportCertificate": lambda params: ("acm:AddTagsToCertificate",) if params.get("Tags") else (),
+        "cloudformation:CreateChangeSet": lambda params: ("iam:PassRole",) if params.get("RoleARN") else (),
+        "cloudformation:DeleteStack": lambda params: ("iam:PassRole",) if params.get("RoleARN") else (),
+        # docs.aws.amazon.com/elasticloadbalancing/latest/userguide/tagging-resources-during-creation.html
+        "elasticloadbalancing:CreateRule": lambda params: (
+            ("elasticloadbalancing:AddTags",) if any(name.startswith("Tags.") for name in params) else ())}
 # A service that requests are signed for by another name than its actions have.
 PREFIXES = {"monitoring": "cloudwatch"}
 
@@ -43,6 +48,7 @@ def denied(account, call) -> str | None:
     if policy is None or call.action == "GetCallerIdentity":
         return None
     for demand in demands(account, call):
+        account.demanded.add(demand.action)
         if not allows(policy, demand):
             return (f"You are not authorized to perform this operation. User: arn:aws:iam::{account.number}:user/test is not "
                     f"authorized to perform: {demand.action} on resource: {demand.resource} because no identity-based "

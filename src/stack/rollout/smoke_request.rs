@@ -16,7 +16,7 @@ use super::calls::Door;
 use super::smoke::{Answered, HEADER, SmokeTest};
 use crate::clock;
 use crate::exit::chain;
-use crate::targets::ec2::tls_provider;
+use crate::targets::ec2::{Ec2Error, tls_provider};
 
 /// As much of a body is looked at.
 const LONGEST_BYTES: usize = 1 << 20;
@@ -65,14 +65,13 @@ async fn asked(stack: &Stack, door: &Door, test: &SmokeTest) -> Result<Answered,
 /// Returns the listener's certificate, which may have signed itself, and the name that it is for.
 async fn certificate(stack: &Stack, arn: &str) -> Result<(String, Option<String>), String> {
     let config = stack.ec2.sdk_config();
-    let told = |e: &(dyn std::error::Error + 'static)| {
-        format!("the listener's certificate {arn}: {}", chain(e))
-    };
+    let told = |error: Ec2Error| format!("the listener's certificate {arn}: {}", chain(&error));
     if arn.contains(":server-certificate/") {
         let iam = aws_sdk_iam::Client::new(config);
         let name = arn.rsplit('/').next().unwrap_or_default();
         let asked = iam.get_server_certificate().server_certificate_name(name);
-        let answer = asked.send().await.map_err(|e| told(&e))?;
+        let answer = asked.send().await;
+        let answer = answer.map_err(|e| told(stack.refused("GetServerCertificate", e)))?;
         let body = answer.server_certificate.map(|one| one.certificate_body);
         return Ok((body.unwrap_or_default(), None));
     }
@@ -80,8 +79,10 @@ async fn certificate(stack: &Stack, arn: &str) -> Result<(String, Option<String>
     let body = acm.get_certificate().certificate_arn(arn).send();
     let described = acm.describe_certificate().certificate_arn(arn).send();
     let (body, described) = tokio::join!(body, described);
-    let body = body.map_err(|e| told(&e))?.certificate.unwrap_or_default();
-    let name = described.map_err(|e| told(&e))?.certificate;
+    let body = body.map_err(|e| told(stack.refused("GetCertificate", e)))?;
+    let body = body.certificate.unwrap_or_default();
+    let named = described.map_err(|e| told(stack.refused("DescribeCertificate", e)))?;
+    let name = named.certificate;
     let name = name.and_then(|certificate| certificate.domain_name);
     // One for many names is for none by itself, and some are called by what is no host's name.
     let is_of_host = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);

@@ -181,6 +181,8 @@ impl Ec2 {
         let profiles = Profiles::load().await?;
         let trust = Trust::load(profiles.get("ca_bundle"))?;
         let http = trust.client()?;
+        #[cfg(test)]
+        let http = crate::account::counted(http);
         let here = || {
             let settings = settings(http.clone());
             match region {

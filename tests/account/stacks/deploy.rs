@@ -2,20 +2,19 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::build::{Build, settings};
-use super::super::child::{Outcome, amibake};
+use super::super::build::settings;
+use super::super::child::Outcome;
 use super::super::server::Account;
-use super::{BASE_IMAGE, certificate, described, open, outputs};
-use crate::exit::Exit;
+use super::{BASE_IMAGE, amibake_leaping, another_image, certificate, described, open, outputs};
 
 /// Calls that read, by how their names begin.
-const READING: [&str; 4] = ["Describe", "Get", "List", "Simulate"];
+pub(super) const READING: [&str; 4] = ["Describe", "Get", "List", "Simulate"];
 
 /// Deploys to the stack `web`, with a rollout as short as can be.
 pub(super) async fn deploy(account: &Account, more: &[&str], code: u8) -> Outcome {
     let mut words = vec!["stack", "deploy", "web", "--bake", "1s", "--keep", "1s"];
     words.extend(more);
-    amibake(account, &words, code).await
+    amibake_leaping(account, &words, code).await
 }
 
 /// Deploys for the first time.
@@ -23,7 +22,7 @@ pub(super) async fn first(account: &Account, more: &[&str], code: u8) -> Outcome
     let words = first_words(&certificate(account).await);
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
     words.extend(more);
-    amibake(account, &words, code).await
+    amibake_leaping(account, &words, code).await
 }
 
 /// Returns a first deploy as it is typed.
@@ -32,13 +31,6 @@ pub(super) fn first_words(certificate: &str) -> Vec<String> {
     let certificate = format!("CertificateArn={certificate}");
     words.extend(["--ami", BASE_IMAGE, "--param", &certificate]);
     words.into_iter().map(str::to_owned).collect()
-}
-
-/// Builds an image.
-pub(super) async fn another_image(account: &Account) -> String {
-    let _pace = super::super::fast();
-    let built = Build::of(account).run().await.ended(Exit::Done);
-    built.image.unwrap().id
 }
 
 fn json_of(outcome: &Outcome) -> Json {
@@ -92,7 +84,7 @@ async fn assert_served_by(account: &Account, colour: &str) {
     );
 }
 
-async fn changing_calls(account: &Account) -> Vec<String> {
+pub(super) async fn changing_calls(account: &Account) -> Vec<String> {
     let mut asked = account.actions().await;
     asked.retain(|action| !READING.iter().any(|verb| action.starts_with(verb)));
     asked
@@ -149,7 +141,7 @@ async fn a_first_deploy_makes_the_stack_and_each_later_one_changes_what_it_is_as
     assert_eq!(sizes(&account, "GroupBlue").await.1, 5);
     assert_served_by(&account, "Blue").await;
 
-    amibake(&account, &["stack", "destroy", "web", "--yes"], 0).await;
+    amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
     let mut after = account.inventory().await;
     for kind in ["images", "snapshots"] {
         after.insert(kind.to_owned(), before[kind].clone()); // the image that was built
@@ -176,7 +168,7 @@ async fn a_plan_shows_what_would_change_and_leaves_nothing() {
         "{told}"
     );
     assert!(told.contains("then:\n 1. "), "{told}");
-    amibake(&account, &["stack", "history", "web"], 2).await;
+    amibake_leaping(&account, &["stack", "history", "web"], 2).await;
 
     first(&account, &[], 0).await;
     let image = another_image(&account).await;
@@ -247,5 +239,5 @@ async fn a_first_deploy_that_fails_leaves_nothing_and_says_why() {
         said.contains("'ErrorPercent' must be a number not less than 1"),
         "{said}"
     );
-    amibake(&account, &["stack", "history", "web"], 2).await;
+    amibake_leaping(&account, &["stack", "history", "web"], 2).await;
 }

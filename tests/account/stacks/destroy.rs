@@ -2,9 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::child::amibake;
 use super::super::server::REGION;
-use super::{cfn, make_web, open};
+use super::{amibake_leaping, cfn, make_web, open};
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
@@ -13,7 +12,7 @@ async fn a_stack_goes_but_for_its_logs_which_are_named() {
     let before = account.inventory().await;
     let outputs = make_web(&account, "web", &[]).await;
     account.control("stacks", json!({"page": 4})).await;
-    let outcome = amibake(&account, &["stack", "destroy", "web", "--yes"], 0).await;
+    let outcome = amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
     let told: Json = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(told["region"], REGION);
     let kept = told["kept"].as_array().unwrap();
@@ -25,7 +24,7 @@ async fn a_stack_goes_but_for_its_logs_which_are_named() {
         outcome.said
     );
     assert_eq!(account.inventory().await, before);
-    amibake(&account, &["stack", "destroy", "web", "--yes"], 2).await;
+    amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 2).await;
 }
 
 #[tokio::test]
@@ -34,7 +33,7 @@ async fn nothing_goes_unasked_or_past_its_protection() {
     let account = open().await;
     make_web(&account, "web", &[]).await;
     account.control("calls/clear", json!({})).await;
-    let said = amibake(&account, &["stack", "destroy", "web"], 2)
+    let said = amibake_leaping(&account, &["stack", "destroy", "web"], 2)
         .await
         .said;
     assert!(said.contains("--yes says it is meant"), "{said}");
@@ -43,7 +42,7 @@ async fn nothing_goes_unasked_or_past_its_protection() {
         .stack_name("web")
         .enable_termination_protection(true);
     protecting.send().await.unwrap();
-    let said = amibake(&account, &["stack", "destroy", "web", "--yes"], 1)
+    let said = amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 1)
         .await
         .said;
     assert!(
@@ -60,7 +59,7 @@ async fn what_cannot_be_deleted_is_named_with_its_line_and_left_behind() {
     make_web(&account, "web", &[]).await;
     let trouble = json!({"resource": "Vpc", "action": "DELETE", "reason": "somebody is in it"});
     account.control("trouble", trouble).await;
-    let said = amibake(&account, &["stack", "destroy", "web", "--yes"], 3)
+    let said = amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 3)
         .await
         .said;
     assert!(said.contains("stack web could not be deleted"), "{said}");
@@ -73,6 +72,6 @@ async fn what_cannot_be_deleted_is_named_with_its_line_and_left_behind() {
     assert!(said.contains(left), "{said}");
     // Again, when nobody is in it any more; an answer that is lost ends nothing.
     account.fault("DeleteStack", "lost", json!({})).await;
-    amibake(&account, &["stack", "destroy", "web", "--yes"], 0).await;
+    amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
     account.assert_all_hit().await;
 }

@@ -4,17 +4,16 @@ use serde_json::json;
 
 use aws_sdk_cloudformation::types::ChangeSetType;
 
-use super::super::child::amibake;
 use super::super::server::Account;
-use super::deploy::{another_image, deploy, first};
+use super::deploy::{deploy, first};
 use super::meddling::change_by_hand;
-use super::{cfn, open, settled};
+use super::{amibake_leaping, another_image, cfn, open, settled};
 
 /// A template with next to nothing in it.
 const SMALL: &str = "Parameters: {Name: {Type: String, Default: one}}\nResources: {Gateway: {Type: 'AWS::EC2::InternetGateway', Properties: {Tags: [{Key: Name, Value: !Ref Name}]}}}";
 
 /// Makes a change set for a stack that is not there.
-async fn review(account: &Account, change_set: &str) {
+pub(super) async fn review(account: &Account, change_set: &str) {
     let asked = cfn(account).await.create_change_set().stack_name("web");
     let asked = asked
         .change_set_name(change_set)
@@ -34,10 +33,10 @@ async fn a_review_of_another_s_is_left_alone_and_one_of_ours_is_gone_on_with() {
             "{said}"
         );
     }
-    amibake(&account, &["stack", "destroy", "web", "--yes"], 0).await;
+    amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
     review(&account, "amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b").await;
     first(&account, &["--plan"], 0).await;
-    amibake(&account, &["stack", "history", "web"], 2).await; // it is gone
+    amibake_leaping(&account, &["stack", "history", "web"], 2).await; // it is gone
     review(&account, "amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b").await;
     first(&account, &[], 0).await;
 }

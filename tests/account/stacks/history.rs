@@ -2,16 +2,15 @@
 
 use serde_json::Value as Json;
 
-use super::super::child::amibake;
 use super::super::server::REGION;
-use super::{BASE_IMAGE, make_web, open};
+use super::{BASE_IMAGE, amibake_leaping, make_web, open};
 use crate::stack::template;
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn what_was_done_with_a_stack_is_told_and_changes_nothing() {
     let account = open().await;
-    let missing = amibake(&account, &["stack", "history", "web"], 2)
+    let missing = amibake_leaping(&account, &["stack", "history", "web"], 2)
         .await
         .said;
     assert!(
@@ -24,7 +23,7 @@ async fn what_was_done_with_a_stack_is_told_and_changes_nothing() {
         .control("stacks", serde_json::json!({"page": 3}))
         .await;
     account.control("calls/clear", serde_json::json!({})).await;
-    let told = amibake(&account, &["stack", "history", "web"], 0)
+    let told = amibake_leaping(&account, &["stack", "history", "web"], 0)
         .await
         .stdout;
     assert_eq!(told.lines().count(), 1, "{told}");
@@ -33,7 +32,7 @@ async fn what_was_done_with_a_stack_is_told_and_changes_nothing() {
         told.contains("  CREATE_COMPLETE  ") && told.contains(&images),
         "{told}"
     );
-    let json = amibake(&account, &["stack", "history", "web", "--json"], 0).await;
+    let json = amibake_leaping(&account, &["stack", "history", "web", "--json"], 0).await;
     let json: Json = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json[0]["status"], "CREATE_COMPLETE");
     let asked = account.actions().await;
@@ -47,7 +46,9 @@ async fn what_was_done_with_a_stack_is_told_and_changes_nothing() {
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn the_template_is_printed_without_a_call() {
     let account = open().await;
-    let told = amibake(&account, &["stack", "template"], 0).await.stdout;
+    let told = amibake_leaping(&account, &["stack", "template"], 0)
+        .await
+        .stdout;
     assert_eq!(told, template::WEB);
     assert_eq!(account.actions().await, Vec::<String>::new());
 }

@@ -3,12 +3,14 @@
 
 mod deploy;
 mod destroy;
+mod figures;
 mod found;
 mod history;
 mod meddling;
 mod policy;
 mod refused;
 mod rollout;
+mod rollout_sweep;
 mod update;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,8 @@ use aws_sdk_cloudformation::types::{Capability, Parameter};
 use serde_json::json;
 
 use super::build::settings;
-use super::server::Account;
+use super::child::{LEAPING, Outcome, Process, Work};
+use super::server::{Account, REGION};
 use crate::stack::template;
 
 /// The image that every account has.
@@ -27,12 +30,24 @@ const BASE_IMAGE: &str = "ami-0ba5e0ba5e0ba5e00";
 /// A stack's outputs, by name.
 type Outputs = BTreeMap<String, String>;
 
-/// Opens an account whose groups and load balancers take a fiftieth of their time, and CloudFormation next to none.
-pub(super) async fn open() -> Account {
-    let account = Account::open().await;
-    let times = json!({"second": 0.02, "resource": 0.0});
+/// Opens an account for whoever waits by a clock that leaps: its groups and load balancers go on by a step with each call,
+/// and nothing takes any other time.
+async fn open() -> Account {
+    let account = Account::open_for_case(&[REGION]).await;
+    let times = json!({"second": 0.0, "resource": 0.0, "by_calls": true});
     account.control("stacks", times).await;
     account
+}
+
+/// Starts a command that waits by a clock that leaps, in a process of its own.
+fn start_leaping(account: &Account, words: &[&str]) -> Process {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    Process::start(account, LEAPING, Work::Command(words), &[])
+}
+
+/// Runs such a command to its end, and insists on its exit code.
+async fn amibake_leaping(account: &Account, words: &[&str], code: u8) -> Outcome {
+    start_leaping(account, words).end().await.ended(code)
 }
 
 pub(super) async fn cfn(account: &Account) -> aws_sdk_cloudformation::Client {
@@ -58,6 +73,22 @@ async fn certificate_for(account: &Account, hours: i64) -> String {
         .certificate(made.pem().into_bytes().into())
         .private_key(key.serialize_pem().into_bytes().into());
     imported.send().await.unwrap().certificate_arn.unwrap()
+}
+
+/// Makes another image of what the first one is made of.
+async fn another_image(account: &Account) -> String {
+    let ec2 = aws_sdk_ec2::Client::new(&settings(account).load().await);
+    let copy = ec2.copy_image().source_image_id(BASE_IMAGE);
+    let copy = copy.source_region(REGION).name("another").send();
+    let id = copy.await.unwrap().image_id.unwrap();
+    account
+        .wait_until("the image", async || {
+            let told = ec2.describe_images().image_ids(&id).send().await.unwrap();
+            let state = told.images()[0].state();
+            state == Some(&aws_sdk_ec2::types::ImageState::Available)
+        })
+        .await;
+    id
 }
 
 /// Makes the stack that ships, with these parameters besides what it needs, and returns its outputs.

@@ -2,10 +2,9 @@
 
 use serde_json::json;
 
-use super::super::child::amibake;
 use super::super::server::Account;
 use super::deploy::{deploy, first};
-use super::{BASE_IMAGE, certificate_for, open, outputs};
+use super::{BASE_IMAGE, amibake_leaping, certificate_for, open, outputs};
 use crate::stack::template;
 
 /// Insists that nothing was changed.
@@ -139,5 +138,5 @@ async fn an_alarm_that_fires_already_refuses_the_deploy() {
         "{said}"
     );
     assert_unchanged(&account).await;
-    amibake(&account, &["stack", "destroy", "web", "--yes"], 0).await;
+    amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::super::build::{all_said, settings};
 use super::super::server::Account;
 use super::{BASE_IMAGE, cfn, described, make_web, open};
+use crate::clock::leaping;
 use crate::event;
 use crate::run::RunId;
 use crate::stack::{Stack, Updated};
@@ -30,128 +31,132 @@ async fn update(
     (updated, all_said(reports).await)
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn one_parameter_changes_and_all_others_stay_whatever_is_lost_on_the_way() {
-    let _pace = super::super::fast();
-    let account = open().await;
-    make_web(&account, "web", &[("MaxSize", "5")]).await;
-    for call in [
-        "CreateChangeSet",
-        "ExecuteChangeSet",
-        "DescribeChangeSet",
-        "DescribeStackEvents",
-    ] {
-        // One that was lost and done cannot be done again.
-        let kinds = match call {
-            "ExecuteChangeSet" => &["throttle", "lost"][..],
-            _ => &["lost", "throttle", "drop"],
-        };
-        for kind in kinds {
-            account.fault(call, kind, json!({})).await;
+fn one_parameter_changes_and_all_others_stay_whatever_is_lost_on_the_way() {
+    leaping::run(async {
+        let account = open().await;
+        make_web(&account, "web", &[("MaxSize", "5")]).await;
+        for call in [
+            "CreateChangeSet",
+            "ExecuteChangeSet",
+            "DescribeChangeSet",
+            "DescribeStackEvents",
+        ] {
+            // One that was lost and done cannot be done again.
+            let kinds = match call {
+                "ExecuteChangeSet" => &["throttle", "lost"][..],
+                _ => &["lost", "throttle", "drop"],
+            };
+            for kind in kinds {
+                account.fault(call, kind, json!({})).await;
+            }
         }
-    }
-    let (updated, said) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
-    assert_eq!(updated.unwrap(), Updated::Done, "{said}");
-    account.assert_all_hit().await;
-    assert!(
-        said.contains("UPDATE_COMPLETE LaunchTemplateGreen"),
-        "{said}"
-    );
-    assert!(
-        !said.contains("CREATE_COMPLETE"),
-        "another operation's: {said}"
-    );
-    let parameters = described(&account, "web").await.parameters.unwrap();
-    let value = |name: &str| {
-        let mut all = parameters
-            .iter()
-            .filter(|p| p.parameter_key() == Some(name));
-        all.next()
-            .and_then(|p| p.parameter_value())
-            .map(str::to_owned)
-    };
-    assert_eq!(value("InstanceTypeGreen").unwrap(), "t3.large");
-    assert_eq!(value("MaxSize").unwrap(), "5");
-    assert_eq!(value("ImageIdBlue").unwrap(), BASE_IMAGE);
+        let (updated, said) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
+        assert_eq!(updated.unwrap(), Updated::Done, "{said}");
+        account.assert_all_hit().await;
+        assert!(
+            said.contains("UPDATE_COMPLETE LaunchTemplateGreen"),
+            "{said}"
+        );
+        assert!(
+            !said.contains("CREATE_COMPLETE"),
+            "another operation's: {said}"
+        );
+        let parameters = described(&account, "web").await.parameters.unwrap();
+        let value = |name: &str| {
+            let mut all = parameters
+                .iter()
+                .filter(|p| p.parameter_key() == Some(name));
+            all.next()
+                .and_then(|p| p.parameter_value())
+                .map(str::to_owned)
+        };
+        assert_eq!(value("InstanceTypeGreen").unwrap(), "t3.large");
+        assert_eq!(value("MaxSize").unwrap(), "5");
+        assert_eq!(value("ImageIdBlue").unwrap(), BASE_IMAGE);
+    });
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn nothing_to_do_is_no_failure_and_leaves_no_change_set() {
-    let _pace = super::super::fast();
-    let account = open().await;
-    make_web(&account, "web", &[]).await;
-    let (updated, _) = update(&account, &[("InstanceTypeGreen", "t3.small")]).await;
-    assert_eq!(updated.unwrap(), Updated::Nothing);
-    let sets = cfn(&account)
-        .await
-        .list_change_sets()
-        .stack_name("web")
-        .send();
-    assert!(sets.await.unwrap().summaries().is_empty());
+fn nothing_to_do_is_no_failure_and_leaves_no_change_set() {
+    leaping::run(async {
+        let account = open().await;
+        make_web(&account, "web", &[]).await;
+        let (updated, _) = update(&account, &[("InstanceTypeGreen", "t3.small")]).await;
+        assert_eq!(updated.unwrap(), Updated::Nothing);
+        let sets = cfn(&account)
+            .await
+            .list_change_sets()
+            .stack_name("web")
+            .send();
+        assert!(sets.await.unwrap().summaries().is_empty());
+    });
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn a_change_that_fails_is_told_by_its_first_cause_and_its_line() {
-    let _pace = super::super::fast();
-    let account = open().await;
-    make_web(&account, "web", &[]).await;
-    let trouble =
-        json!({"resource": "GroupGreen", "action": "UPDATE", "reason": "the quota is used up"});
-    account.control("trouble", trouble.clone()).await;
-    let (updated, said) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
-    let told = updated.unwrap_err().on_one_line();
-    assert!(
-        told.contains("stack web could not be changed and is UPDATE_ROLLBACK_COMPLETE"),
-        "{told}"
-    );
-    assert!(told.contains("GroupGreen (stack/web.yaml:"), "{told}");
-    assert!(
-        told.contains(
-            "is UPDATE_FAILED: the quota is used up (hint: the stack is as it was before)"
-        ),
-        "{told}"
-    );
-    assert!(said.contains("UPDATE_FAILED GroupGreen"), "{said}");
+fn a_change_that_fails_is_told_by_its_first_cause_and_its_line() {
+    leaping::run(async {
+        let account = open().await;
+        make_web(&account, "web", &[]).await;
+        let trouble =
+            json!({"resource": "GroupGreen", "action": "UPDATE", "reason": "the quota is used up"});
+        account.control("trouble", trouble.clone()).await;
+        let (updated, said) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
+        let told = updated.unwrap_err().on_one_line();
+        assert!(
+            told.contains("stack web could not be changed and is UPDATE_ROLLBACK_COMPLETE"),
+            "{told}"
+        );
+        assert!(told.contains("GroupGreen (stack/web.yaml:"), "{told}");
+        assert!(
+            told.contains(
+                "is UPDATE_FAILED: the quota is used up (hint: the stack is as it was before)"
+            ),
+            "{told}"
+        );
+        assert!(said.contains("UPDATE_FAILED GroupGreen"), "{said}");
 
-    let mut twice = trouble;
-    twice["times"] = json!(2);
-    account.control("trouble", twice).await;
-    let (updated, _) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
-    let told = updated.unwrap_err().on_one_line();
-    assert!(told.contains("is UPDATE_ROLLBACK_FAILED"), "{told}");
-    assert!(
-        told.contains("continue-update-rollback --stack-name web"),
-        "{told}"
-    );
-    let (updated, _) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
-    let told = updated.unwrap_err().on_one_line();
-    assert!(
-        told.contains("CreateChangeSet was refused in eu-west-1: ValidationError"),
-        "{told}"
-    );
+        let mut twice = trouble;
+        twice["times"] = json!(2);
+        account.control("trouble", twice).await;
+        let (updated, _) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
+        let told = updated.unwrap_err().on_one_line();
+        assert!(told.contains("is UPDATE_ROLLBACK_FAILED"), "{told}");
+        assert!(
+            told.contains("continue-update-rollback --stack-name web"),
+            "{told}"
+        );
+        let (updated, _) = update(&account, &[("InstanceTypeGreen", "t3.large")]).await;
+        let told = updated.unwrap_err().on_one_line();
+        assert!(
+            told.contains("CreateChangeSet was refused in eu-west-1: ValidationError"),
+            "{told}"
+        );
+    });
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn what_has_the_traffic_is_not_replaced_by_the_way() {
-    let _pace = super::super::fast();
-    let account = open().await;
-    make_web(&account, "web", &[]).await;
-    account.control("calls/clear", json!({})).await;
-    let (updated, _) = update(&account, &[("ApplicationPort", "9090")]).await;
-    let told = updated.unwrap_err().on_one_line();
-    assert!(
-        told.contains("this would take away what has the traffic of stack web"),
-        "{told}"
-    );
-    assert!(
-        told.contains("TargetGroupBlue would be replaced, TargetGroupGreen would be replaced"),
-        "{told}"
-    );
-    let asked = account.actions().await;
-    assert!(asked.contains(&"DeleteChangeSet".to_owned()), "{asked:?}");
-    assert!(!asked.contains(&"ExecuteChangeSet".to_owned()), "{asked:?}");
+fn what_has_the_traffic_is_not_replaced_by_the_way() {
+    leaping::run(async {
+        let account = open().await;
+        make_web(&account, "web", &[]).await;
+        account.control("calls/clear", json!({})).await;
+        let (updated, _) = update(&account, &[("ApplicationPort", "9090")]).await;
+        let told = updated.unwrap_err().on_one_line();
+        assert!(
+            told.contains("this would take away what has the traffic of stack web"),
+            "{told}"
+        );
+        assert!(
+            told.contains("TargetGroupBlue would be replaced, TargetGroupGreen would be replaced"),
+            "{told}"
+        );
+        let asked = account.actions().await;
+        assert!(asked.contains(&"DeleteChangeSet".to_owned()), "{asked:?}");
+        assert!(!asked.contains(&"ExecuteChangeSet".to_owned()), "{asked:?}");
+    });
 }

@@ -53,6 +53,18 @@ class Groups(StackAsking, unittest.TestCase):
         self.size("group", 2)
         self.assertEqual(len({m["AvailabilityZone"] for m in self.members("group")}), 2, "the fullest zone gives first")
 
+    def test_time_that_goes_by_calls_stands_still_while_nobody_calls(self):
+        self.control("delays", {"pending": 0, "visible": 0})
+        self.control("stacks", {"by_calls": True, "second": 0.0})
+        self.asg.update_auto_scaling_group(AutoScalingGroupName="group", DesiredCapacity=3)
+        there = self.control("inventory")["instances"]
+        time.sleep(0.3)
+        self.assertEqual(self.control("inventory")["instances"], there, "nobody has called")
+        looks = 0
+        while [m["LifecycleState"] for m in self.members("group")] != ["InService"] * 3:
+            looks += 1
+        self.assertLess(looks, 20, "a step a call, whatever time it takes")
+
     def test_sizes_are_held_within_their_bounds(self):
         ask = lambda **sizes: self.code(self.asg.update_auto_scaling_group, AutoScalingGroupName="group", **sizes)
         self.assertEqual([ask(MinSize=5), ask(DesiredCapacity=5), ask(MinSize=2, MaxSize=1)], ["ValidationError"] * 3)

@@ -13,8 +13,8 @@ from .calls import RESPONSES
 from .cbor import CloudWatch
 from .control import StackControl
 from .listeners import close_account
-from .settings import state, states
-from .ticker import STOPPED, Ticker
+from .settings import settings, state, states
+from .ticker import STOPPED, Ticker, tick
 from .words import error
 
 # What wire.py may forward calls to, by the name that requests are signed for.
@@ -36,9 +36,11 @@ def patch(cloud) -> None:
 
 
 def touch(account, service: str) -> None:
-    """Somebody speaks to the account: what lives in it goes on for a while."""
+    """Somebody speaks to the account, whose lock is held: what lives in it goes on, for a while or by a step."""
     if service in SERVICES or any(number == account.number for number, _ in states()):
         state(account).touched = time.monotonic()
+        if settings(account).by_calls and not STOPPED.is_set():
+            tick(account)
 
 
 def close(account) -> None:

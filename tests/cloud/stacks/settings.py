@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 @dataclass
 class Settings:
     second: float = 0.1  # how long a second is that a load balancer, a group or a health check counts
+    by_calls: bool = False  # whether groups and targets go on by one step with each call of the account, and not while nobody calls
     resource: float = 0.01  # seconds that CloudFormation takes for one resource
     metrics: float = 0.0  # seconds until a metric's value is there; minutes on AWS
     page: int = 100  # events, resources and stacks on a page
