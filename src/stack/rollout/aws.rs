@@ -34,8 +34,8 @@ use crate::targets::ec2::Ec2Error;
 /// As many resources DescribeTags takes.
 const TAGGED: usize = 20;
 
-/// How long ago a launch that failed may have been.
-const RECENT: i64 = 30 * 60;
+/// How far this machine's clock may be ahead of that by which AWS says when a launch failed.
+const CLOCKS_APART: i64 = 60;
 
 /// A metric's period, in seconds.
 const PERIOD: i32 = 60;
@@ -249,15 +249,19 @@ impl Calls for Aws<'_> {
         }))
     }
 
-    async fn failed_launches(&self, group: &str) -> Result<Vec<String>, Ec2Error> {
+    async fn failed_launches(
+        &self,
+        group: &str,
+        since: OffsetDateTime,
+    ) -> Result<Vec<String>, Ec2Error> {
         let asked = self.stack.asg.describe_scaling_activities();
         let asked = asked.auto_scaling_group_name(group).max_records(20);
         let answer = asked.send().await;
         let answer = answer.map_err(|e| self.stack.refused("DescribeScalingActivities", e))?;
-        let since = self.now().unix_timestamp() - RECENT;
+        let since = since.unix_timestamp() - CLOCKS_APART;
         let activities = answer.activities.unwrap_or_default().into_iter();
         let failed = activities.filter(|activity| {
-            let is_recent = activity.start_time.is_some_and(|at| at.secs() >= since);
+            let is_of_now = activity.start_time.is_some_and(|at| at.secs() >= since);
             let failed = [
                 ScalingActivityStatusCode::Failed,
                 ScalingActivityStatusCode::Cancelled,
@@ -266,7 +270,7 @@ impl Calls for Aws<'_> {
                 .status_code
                 .as_ref()
                 .is_some_and(|code| failed.contains(code));
-            is_recent && is_failed
+            is_of_now && is_failed
         });
         let told = failed.map(|activity| {
             let what = activity.description.unwrap_or_default();

@@ -128,8 +128,12 @@ pub(crate) trait Calls: Send + Sync {
     async fn firing(&self, alarms: &[String]) -> Result<Vec<String>, Ec2Error>;
     /// Returns what was counted, if anything was.
     async fn counts(&self, of: &Counted) -> Result<Option<Counts>, Ec2Error>;
-    /// Returns what a group could not launch of late, a sentence each.
-    async fn failed_launches(&self, group: &str) -> Result<Vec<String>, Ec2Error>;
+    /// Returns what a group could not launch since then, a sentence each.
+    async fn failed_launches(
+        &self,
+        group: &str,
+        since: OffsetDateTime,
+    ) -> Result<Vec<String>, Ec2Error>;
     /// Returns the end of an instance's console.
     async fn console(&self, instance: &str) -> Result<Vec<String>, Ec2Error>;
     /// Returns a load balancer's DNS name, and whether it is inside its VPC alone.

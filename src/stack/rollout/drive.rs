@@ -96,6 +96,7 @@ pub(crate) async fn drive(
         image: None,
         told: String::new(),
         told_launches: BTreeSet::new(),
+        has_asked_launches: false,
     };
     driver.run().await
 }
@@ -117,6 +118,8 @@ struct Driver<'a> {
     /// What was told last: it is told once.
     told: String,
     told_launches: BTreeSet<String>,
+    /// Whether it was asked what could not be launched since all that is to be there is.
+    has_asked_launches: bool,
 }
 
 impl Driver<'_> {
@@ -371,7 +374,7 @@ impl Driver<'_> {
             self.warn(complaint);
         }
         let gathering = async {
-            let launches = self.calls.failed_launches(&state.group.name).await;
+            let launches = self.failed_launches(look, &state.group.name).await;
             let failing = state.instances.iter().find(|one| one.complaint().is_some());
             let console = match failing {
                 Some(instance) => self.calls.console(&instance.id).await,
@@ -382,7 +385,6 @@ impl Driver<'_> {
         let Ok((launches, failing, console)) = clock::timeout(DIAGNOSIS, gathering).await else {
             return;
         };
-        let launches = launches.unwrap_or_else(|error| vec![unknown_launches(error)]);
         launches.into_iter().for_each(|launch| self.warn(launch));
         let console = console.unwrap_or_else(|error| {
             let why = TargetError::from(error).on_one_line();
@@ -420,16 +422,28 @@ impl Driver<'_> {
         };
         let state = &look.seen.colours[intent.to];
         let count = u32::try_from(state.instances.len()).unwrap_or(u32::MAX);
-        if count >= state.group.desired {
+        let is_all = count >= state.group.desired;
+        // Where a zone has no room, another one may have it before anybody looks: that is told, too.
+        if is_all && self.has_asked_launches {
             return;
         }
-        // Another zone may have room: it is told, and waited for.
-        let failed = self.calls.failed_launches(&state.group.name).await;
-        for launch in failed.unwrap_or_else(|error| vec![unknown_launches(error)]) {
+        self.has_asked_launches = is_all;
+        for launch in self.failed_launches(look, &state.group.name).await {
             if self.told_launches.insert(launch.clone()) {
                 self.warn(launch);
             }
         }
+    }
+
+    /// Returns what a group could not launch since this rollout was begun or turned back, or that it is not
+    /// known.
+    async fn failed_launches(&self, look: &Look, group: &str) -> Vec<String> {
+        let since = look
+            .seen
+            .intent()
+            .map_or(look.seen.at, |intent| intent.since);
+        let failed = self.calls.failed_launches(group, since).await;
+        failed.unwrap_or_else(|error| vec![unknown_launches(error)])
     }
 
     fn say(&self, message: String) {

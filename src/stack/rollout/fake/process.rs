@@ -223,7 +223,11 @@ impl Calls for Process {
         Ok(Some(Counts { requests, errors }))
     }
 
-    async fn failed_launches(&self, _group: &str) -> Result<Vec<String>, Ec2Error> {
+    async fn failed_launches(
+        &self,
+        _group: &str,
+        _since: OffsetDateTime,
+    ) -> Result<Vec<String>, Ec2Error> {
         Ok(Vec::new())
     }
 
