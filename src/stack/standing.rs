@@ -12,7 +12,7 @@ pub(super) enum Standing {
     Review,
     /// CloudFormation is at work on it.
     Busy,
-    /// It was never whole, and can only be deleted.
+    /// It was never whole or is no longer, and can only be deleted.
     Unmade,
     /// Somebody has to mend something first.
     Stuck,
@@ -36,9 +36,13 @@ impl Standing {
     }
 }
 
-/// Returns why a stack that was never whole is not deployed to.
+/// Returns why a stack that can only be deleted is not deployed to.
 pub(super) fn unmade(name: &str, status: &str, reason: Option<&str>) -> TargetError {
-    let message = format!("stack {name} is {status}: it was never whole, and can only be deleted");
+    let why = match status {
+        "DELETE_FAILED" => "it was not deleted whole, and what is left can only be deleted",
+        _ => "it was never whole, and can only be deleted",
+    };
+    let message = format!("stack {name} is {status}: {why}");
     with_reason(TargetError::new(message), reason).with_hint(format!(
         "--recreate deletes what there is of it and makes it anew; `amibake stack destroy {name}` only deletes it"
     ))

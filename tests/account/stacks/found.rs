@@ -2,15 +2,21 @@
 
 use serde_json::json;
 
-use aws_sdk_cloudformation::types::ChangeSetType;
+use aws_sdk_cloudformation::types::{ChangeSetType, Parameter};
 
 use super::super::server::Account;
 use super::deploy::{deploy, first};
 use super::meddling::change_by_hand;
+use super::rollout::assert_settled;
 use super::{amibake_leaping, another_image, cfn, open, settled};
 
 /// A template with next to nothing in it.
-const SMALL: &str = "Parameters: {Name: {Type: String, Default: one}}\nResources: {Gateway: {Type: 'AWS::EC2::InternetGateway', Properties: {Tags: [{Key: Name, Value: !Ref Name}]}}}";
+const SMALL: &str = "
+Parameters: {Name: {Type: String, Default: one}}
+Resources:
+  Gateway: {Type: 'AWS::EC2::InternetGateway', Properties: {Tags: [{Key: Name, Value: !Ref Name}]}}
+  Second: {Type: 'AWS::EC2::InternetGateway', DependsOn: Gateway}
+";
 
 /// Makes a change set for a stack that is not there.
 pub(super) async fn review(account: &Account, change_set: &str) {
@@ -41,32 +47,111 @@ async fn a_review_of_another_s_is_left_alone_and_one_of_ours_is_gone_on_with() {
     first(&account, &[], 0).await;
 }
 
+/// Makes the small stack, and waits for what becomes of it.
+async fn make_small(account: &Account, disable_rollback: bool) -> String {
+    let asked = cfn(account).await.create_stack().stack_name("web");
+    let asked = asked
+        .template_body(SMALL)
+        .disable_rollback(disable_rollback);
+    asked.send().await.unwrap();
+    settled(account, "web").await
+}
+
+async fn trouble(account: &Account, resource: &str, action: &str) {
+    let trouble = json!({"resource": resource, "action": action, "reason": "no"});
+    account.control("trouble", trouble).await;
+}
+
+/// Brings an account's stack to a state out of which it can only be deleted.
+async fn unmade(account: &Account, status: &str) {
+    let ended = match status {
+        "CREATE_FAILED" => {
+            trouble(account, "Second", "CREATE").await;
+            make_small(account, true).await
+        }
+        "ROLLBACK_COMPLETE" => {
+            trouble(account, "Second", "CREATE").await;
+            make_small(account, false).await
+        }
+        "ROLLBACK_FAILED" => {
+            trouble(account, "Second", "CREATE").await;
+            trouble(account, "Gateway", "DELETE").await;
+            make_small(account, false).await
+        }
+        _ => {
+            make_small(account, false).await;
+            trouble(account, "Gateway", "DELETE").await;
+            let asked = cfn(account).await.delete_stack().stack_name("web");
+            asked.send().await.unwrap();
+            settled(account, "web").await
+        }
+    };
+    assert_eq!(ended, status);
+}
+
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn one_that_was_never_whole_is_made_anew_where_that_is_said() {
+async fn one_that_can_only_be_deleted_is_made_anew_where_that_is_said() {
+    let never = "it was never whole, and can only be deleted";
+    let half = "it was not deleted whole, and what is left can only be deleted";
+    for (status, why) in [
+        ("CREATE_FAILED", never),
+        ("ROLLBACK_COMPLETE", never),
+        ("ROLLBACK_FAILED", never),
+        ("DELETE_FAILED", half),
+    ] {
+        let account = open().await;
+        unmade(&account, status).await;
+        for more in [&[][..], &["--plan"]] {
+            let said = first(&account, more, 1).await.said;
+            let told = format!("stack web is {status}: {why}");
+            assert!(said.contains(&told), "{said}");
+            assert!(
+                said.contains("--recreate deletes what there is of it"),
+                "{said}"
+            );
+        }
+        assert_eq!(settled(&account, "web").await, status);
+        first(&account, &["--recreate"], 0).await;
+        assert_eq!(settled(&account, "web").await, "CREATE_COMPLETE");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn one_that_was_kept_from_going_back_is_told_how_to_do_that() {
     let account = open().await;
-    let trouble = json!({"resource": "Gateway", "action": "CREATE", "reason": "no"});
-    account.control("trouble", trouble).await;
-    let asked = cfn(&account)
-        .await
-        .create_stack()
-        .stack_name("web")
-        .template_body(SMALL);
+    assert_eq!(make_small(&account, false).await, "CREATE_COMPLETE");
+    trouble(&account, "Gateway", "UPDATE").await;
+    let name = Parameter::builder().parameter_key("Name");
+    let asked = cfn(&account).await.update_stack().stack_name("web");
+    let asked = asked.use_previous_template(true).disable_rollback(true);
+    let asked = asked.parameters(name.parameter_value("two").build());
     asked.send().await.unwrap();
-    assert_eq!(settled(&account, "web").await, "ROLLBACK_COMPLETE");
+    assert_eq!(settled(&account, "web").await, "UPDATE_FAILED");
     for more in [&[][..], &["--plan"]] {
         let said = first(&account, more, 1).await.said;
         assert!(
-            said.contains("stack web is ROLLBACK_COMPLETE: it was never whole"),
+            said.contains("stack web is UPDATE_FAILED and cannot be changed"),
             "{said}"
         );
-        assert!(
-            said.contains("--recreate deletes what there is of it"),
-            "{said}"
-        );
+        assert!(said.contains("rollback-stack --stack-name web"), "{said}");
     }
-    first(&account, &["--recreate"], 0).await;
-    assert_eq!(settled(&account, "web").await, "CREATE_COMPLETE");
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn one_that_went_back_is_deployed_to() {
+    let account = open().await;
+    first(&account, &[], 0).await;
+    trouble(&account, "LogBucket", "UPDATE").await;
+    let days = ["--ami", "current", "--param", "LogDays=30"];
+    let said = deploy(&account, &days, 1).await.said;
+    assert!(said.contains("is UPDATE_ROLLBACK_COMPLETE"), "{said}");
+    assert!(said.contains("the stack is as it was before"), "{said}");
+    assert_settled(&account, "Blue").await;
+    deploy(&account, &days, 0).await;
+    assert_eq!(settled(&account, "web").await, "UPDATE_COMPLETE");
 }
 
 #[tokio::test]
@@ -98,6 +183,7 @@ async fn one_that_could_not_go_back_is_told_how_to_go_on() {
             .await
             .contains(&"CreateChangeSet".to_owned())
     );
+    assert_settled(&account, "Blue").await;
 }
 
 #[tokio::test]
