@@ -44,6 +44,8 @@ mod build_web;
 mod command_line;
 #[cfg(feature = "ec2")]
 mod deadman_ec2;
+#[cfg(feature = "stack")]
+mod deploy_fails;
 #[cfg(feature = "ec2")]
 mod first_boot_ec2;
 #[cfg(feature = "ec2")]

@@ -14,6 +14,8 @@ pub(crate) mod runs;
 pub(crate) mod sealed;
 #[cfg(feature = "stack")]
 pub(crate) mod site;
+#[cfg(feature = "stack")]
+pub(crate) mod turns;
 pub(crate) mod twins;
 pub(crate) mod volatile;
 
