@@ -6,17 +6,19 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
 use crate::support::account::assert_one_image_more;
 use crate::support::{Cloud, sealed, text, wait_for};
 
-/// The repository that the builder clones: the example, and one route more, which fails.
+/// The repository that the builder clones: the example, and two routes more: one fails, one takes its time.
 struct Repository {
     server: Child,
     port: u16,
+    /// The commit that is checked out.
+    commit: String,
     folder: tempfile::TempDir,
 }
 
@@ -24,6 +26,12 @@ const ROUTE: &str = r#"
     @app.get("/boom")
     def boom():
         raise RuntimeError("as wanted")
+
+    @app.get("/slow")
+    def slow():
+        import time
+        time.sleep(8)
+        return "all of it"
 
     return app
 "#;
@@ -53,12 +61,15 @@ impl Repository {
             git -c user.name=t -c user.email=t@example.com commit -q -m example
             git clone -q --bare . ../source.git
             git -C ../source.git update-server-info
+            git rev-parse HEAD
         ";
         let made = Command::new("sh")
             .args(["-c", git])
             .current_dir(folder.path())
-            .status();
-        assert!(made.unwrap().success());
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let commit = text(&made.stdout).trim().to_owned();
         let free = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -72,6 +83,7 @@ impl Repository {
         Self {
             server,
             port,
+            commit,
             folder,
         }
     }
@@ -147,7 +159,8 @@ fn the_example_becomes_an_image_that_serves_and_tells_nothing_of_its_builder() {
     cloud.open_ssh();
     for boot in ["first", "second"] {
         let instance = cloud.launch(&image, &user_data);
-        assert_serves(&cloud, &instance);
+        let site = WebServer::of(&cloud, &instance);
+        site.assert_serves(&instance, &repository.commit);
         assert_hardened(&cloud, &instance, &key);
         let disk = PathBuf::from(&cloud.machines()[&instance]["root"]);
         wait_for("its own user data", Duration::from_mins(2), || {
@@ -163,6 +176,9 @@ fn the_example_becomes_an_image_that_serves_and_tells_nothing_of_its_builder() {
             std::fs::read_to_string(disk.join("etc/machine-id")).unwrap(),
             ""
         );
+        if boot == "second" {
+            site.assert_drains(&cloud, &instance);
+        }
     }
 }
 
@@ -252,42 +268,127 @@ fn grep(root: &Path, what: &str) -> String {
     text(&output.unwrap().stdout)
 }
 
-fn assert_serves(cloud: &Cloud, instance: &str) {
-    let address = cloud.machines()[instance]["address"].clone();
-    let get = |path: &str| -> (String, String) {
-        let url = format!("http://{address}:8080{path}");
+/// The application on an instance, as its clients have it.
+struct WebServer {
+    address: String,
+}
+
+/// What it answered.
+#[derive(Debug)]
+struct Page {
+    status: u16,
+    /// In lower case.
+    headers: String,
+    body: String,
+}
+
+impl WebServer {
+    fn of(cloud: &Cloud, instance: &str) -> Self {
+        let address = cloud.machines()[instance]["address"].clone();
+        Self { address }
+    }
+
+    /// Returns the answer; that of status 0 is none.
+    fn get(&self, path: &str, accept: &str) -> Page {
+        let url = format!("http://{}:8080{path}", self.address);
         let output = Command::new("curl")
             .args([
                 "--silent",
+                "--include",
                 "--max-time",
-                "5",
+                "40",
                 "--noproxy",
                 "*",
-                "--write-out",
-                "\n%{http_code} %{content_type}",
-                &url,
             ])
+            .args(["--header", &format!("Accept: {accept}"), &url])
             .output()
             .unwrap();
         let answer = text(&output.stdout);
-        let (body, status) = answer.rsplit_once('\n').unwrap_or(("", ""));
-        (status.to_owned(), body.to_owned())
-    };
-    wait_for("the application", Duration::from_mins(5), || {
-        get("/healthz").0.starts_with("200")
-    });
-    for (path, status, field, value) in [
-        ("/", "200", "instance", instance),
-        ("/healthz", "200", "status", "ok"),
-        ("/nowhere", "404", "error", "Not Found"),
-        ("/boom", "500", "error", "Internal Server Error"),
-    ] {
-        let (said, body) = get(path);
-        assert_eq!(said, format!("{status} application/json"), "{path}: {body}");
-        let json: Json = serde_json::from_str(&body).unwrap();
-        assert_eq!(json[field], value, "{path}: {body}");
+        let (headers, body) = answer.split_once("\r\n\r\n").unwrap_or(("", ""));
+        let status = headers.split(' ').nth(1);
+        Page {
+            status: status.map_or(0, |status| status.parse().unwrap()),
+            headers: headers.to_lowercase(),
+            body: body.to_owned(),
+        }
     }
-    assert!(get("/").1.contains("Hello"));
+
+    /// Each answer says which instance gave it and what that runs, and each error is one of its own.
+    fn assert_serves(&self, instance: &str, commit: &str) {
+        wait_for("the application", Duration::from_mins(5), || {
+            self.get("/healthz", "*/*").status == 200
+        });
+        for (path, status, field, value) in [
+            ("/", 200, "instance", instance),
+            ("/healthz", 200, "status", "ok"),
+            ("/nowhere", 404, "error", "Not Found"),
+            ("/boom", 500, "error", "Internal Server Error"),
+        ] {
+            let page = self.get(path, "*/*");
+            page.assert_is(status, "application/json", instance, commit);
+            let json: Json = serde_json::from_str(&page.body).unwrap();
+            assert_eq!(json[field], value, "{path}: {page:?}");
+        }
+        for (path, status, title) in [
+            ("/", 200, "Hello from amibake"),
+            ("/nowhere", 404, "Not Found"),
+            ("/boom", 500, "Internal Server Error"),
+        ] {
+            let page = self.get(path, "text/html,*/*;q=0.8");
+            page.assert_is(status, "text/html", instance, commit);
+            let title = format!("<h1>{title}</h1>");
+            let who = format!("<small>{instance}, {commit}</small>");
+            assert!(
+                page.body.contains(&title) && page.body.contains(&who),
+                "{page:?}"
+            );
+        }
+    }
+
+    /// What is under way when the service is told to end is answered, and the end comes within the time that the
+    /// stack's load balancer gives an instance that leaves.
+    fn assert_drains(&self, cloud: &Cloud, instance: &str) {
+        std::thread::scope(|scope| {
+            let slow = scope.spawn(|| self.get("/slow", "*/*"));
+            wait_for("a request under way", Duration::from_secs(20), || {
+                let asked = "ss -Htn state established 'sport = :8080'";
+                !cloud.inside(instance, asked).stdout.is_empty()
+            });
+            let began = Instant::now();
+            let stopped = cloud.inside(instance, "systemctl stop supervisor");
+            let took = began.elapsed();
+            assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+            let page = slow.join().unwrap();
+            assert_eq!((page.status, page.body.as_str()), (200, "all of it"));
+            assert!(took > Duration::from_secs(2), "it was under way: {took:?}");
+            assert!(took < deregistration_delay(), "{took:?}");
+        });
+        assert_eq!(self.get("/healthz", "*/*").status, 0, "it has ended");
+    }
+}
+
+impl Page {
+    fn assert_is(&self, status: u16, kind: &str, instance: &str, commit: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        for wanted in [
+            format!("content-type: {kind}"),
+            format!("x-instance: {instance}\r"),
+            format!("x-version: {commit}\r"),
+        ] {
+            assert!(format!("{}\r", self.headers).contains(&wanted), "{self:?}");
+        }
+    }
+}
+
+/// Returns how long the stack that ships lets requests to an instance go on when it leaves.
+fn deregistration_delay() -> Duration {
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let template = std::fs::read_to_string(Path::new(&here).join("stack/web.yaml")).unwrap();
+    let (_, parameter) = template.split_once("\n  DeregistrationDelay:\n").unwrap();
+    let default = parameter
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Default: "));
+    Duration::from_secs(default.unwrap().parse().unwrap())
 }
 
 /// Whoever launched the instance comes in and is root by sudo; sshd and the application's service are as the
