@@ -243,7 +243,7 @@ struct Timeouts {
     /// until the image is available
     #[schemars(extend("x-default" = "1h"))]
     image: Option<Time>,
-    /// the whole bake; the machine ends itself soon after
+    /// the whole bake, of which publishing has ten minutes in any case; the machine ends itself soon after
     #[schemars(extend("x-default" = "3h"))]
     total: Option<Time>,
     /// how long a machine lives when amibake is gone: its own timer then ends it. At least 60s
@@ -515,7 +515,7 @@ struct Copies {
     /// regions at the same time
     #[schemars(extend("x-default" = "5"))]
     at_once: Option<Number<1, 100>>,
-    /// EC2 is asked to be done in this time, and charges for it: quarters of an hour, up to 48h
+    /// EC2 is asked to be done in this time, and charges for it: quarters of an hour, up to 48h, and no longer than `builder.timeouts.image` and `total`
     #[schemars(extend("x-default" = "as it comes"))]
     within: Option<Time>,
 }
