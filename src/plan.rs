@@ -106,6 +106,7 @@ impl BakePlan {
             filled.collect()
         };
         let mut plan = self.clone();
+        plan.builder.tags = table(&plan.builder.tags);
         let image = &mut plan.image;
         image.name = filled(&image.name);
         image.tags = table(&image.tags);

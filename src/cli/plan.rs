@@ -17,7 +17,7 @@ use crate::identity::{self, Commits, ContentKey};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, Work};
-use crate::targets::ahead::Ahead;
+use crate::targets::ahead::{Ahead, Known};
 
 /// Show what a build would do, and do nothing
 #[derive(Debug, clap::Args)]
@@ -156,7 +156,7 @@ impl Args {
             .for_each(|warning| events.warn(warning));
         let ahead = match self.offline {
             true => Ahead::default(),
-            false => ahead(&plan).await?,
+            false => Box::pin(ahead(&plan)).await?,
         };
         let mut used = AllUsed::default();
         provision::survey(&plan.provision, &plan.manifest, plan.facts(), &mut used);
@@ -263,11 +263,9 @@ impl Planned {
             line("content", &content.to_string());
         }
         line("result", &self.result());
-        for image in ahead
-            .same_content
-            .iter()
-            .filter(|image| image.unfit.is_some())
-        {
+        let goes_on = ahead.passed().map(|image| &image.id);
+        let is_not_used = |image: &&Known| image.unfit.is_some() && goes_on != Some(&image.id);
+        for image in ahead.same_content.iter().filter(is_not_used) {
             let why = image.unfit.as_deref().unwrap_or_default();
             line("not used", &format!("{} ({}): {why}", image.id, image.name));
         }
@@ -291,6 +289,9 @@ impl Planned {
             );
         }
         ahead.resources.iter().for_each(|made| line("makes", made));
+        for done in &ahead.publication {
+            line("publishes", &format!("{}: {}", done.region, done.change));
+        }
         if !ahead.calls.is_empty() {
             line("calls", &ahead.calls.join(", "));
         }
@@ -305,6 +306,7 @@ impl Planned {
                 &format!("{}{places}: {}", open.what, open.why),
             );
         }
+        ahead.notes.iter().for_each(|note| line("note", note));
         ahead
             .problems
             .iter()
@@ -313,12 +315,16 @@ impl Planned {
     }
 
     fn result(&self) -> String {
-        match self.ahead.finished() {
-            Some(image) => format!(
+        match (self.ahead.finished(), self.ahead.passed()) {
+            (Some(image), _) => format!(
                 "{} ({}), made {}: nothing is launched",
                 image.id, image.name, image.made
             ),
-            None => format!("a new image, {}", self.plan.image.name),
+            (None, Some(image)) => format!(
+                "{} ({}), made {}, has passed and is not published: its publication goes on, nothing is launched",
+                image.id, image.name, image.made
+            ),
+            (None, None) => format!("a new image, {}", self.plan.image.name),
         }
     }
 }

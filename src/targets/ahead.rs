@@ -19,8 +19,12 @@ pub(crate) struct Ahead {
     pub(crate) last: Option<Last>,
     /// What a build makes, and what of it stays.
     pub(crate) resources: Vec<String>,
+    /// What is done so that the image is published as the manifest wants it, region by region.
+    pub(crate) publication: Vec<ToPublish>,
     /// The calls that change something, in their order.
     pub(crate) calls: Vec<&'static str>,
+    /// What a build would tell: what it leaves as it is, or what could not be looked at.
+    pub(crate) notes: Vec<String>,
     /// What a build would stop at.
     pub(crate) problems: Vec<String>,
 }
@@ -39,6 +43,15 @@ pub(crate) struct Known {
     pub(crate) made: String,
     /// Why it is not the result; `None` where it would be.
     pub(crate) unfit: Option<String>,
+    /// Whether it lacks nothing but its publication, which a build goes on with.
+    pub(crate) passed: bool,
+}
+
+/// One thing that publishing does.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ToPublish {
+    pub(crate) region: String,
+    pub(crate) change: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -53,5 +66,13 @@ impl Ahead {
     /// Returns the image that a build would print without making one.
     pub(crate) fn finished(&self) -> Option<&Known> {
         self.same_content.iter().find(|image| image.unfit.is_none())
+    }
+
+    /// Returns the image that a build would publish without making one.
+    pub(crate) fn passed(&self) -> Option<&Known> {
+        let mut known = self.same_content.iter();
+        known
+            .find(|image| image.passed)
+            .filter(|_| self.finished().is_none())
     }
 }

@@ -1,13 +1,15 @@
 //! An image of a content is made once: whoever builds the same gets it, and nobody who only claims to be
 //! it is believed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::build::{Build, Built, client};
-use super::server::{Account, assert_one_image_more};
+use super::build::{Build, Built, client, client_in};
+use super::publish;
+use super::server::{Account, Call, REGION, assert_one_image_more};
 use crate::exit::Exit;
 use crate::plan::Reuse;
 
@@ -62,6 +64,62 @@ async fn the_same_content_is_its_image_within_a_second_and_five_calls() {
     assert!(calls.len() <= 5, "{calls:?}");
     assert_eq!(account.inventory().await, before);
     println!("an image that was there: {} calls, {took:?}", calls.len());
+}
+
+/// What each region is asked of an image that is published as everything that a manifest can want: its copy's
+/// name, snapshots, two permissions, a parameter and a launch template.
+const IN_A_REGION: usize = 6;
+
+/// Returns how often each region is asked.
+fn by_region(calls: &[Call]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for call in calls {
+        *counts.entry(call.region.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_is_published_is_looked_at_by_a_few_more_calls_a_region_all_at_once() {
+    let account = publish::account().await;
+    let build = || Build::publishing(&account, &publish::everything()).of_shared_content();
+    let first = {
+        let _pace = super::fast();
+        image(build().run().await, false)
+    };
+    still(&account).await;
+    let again = build();
+    let since = std::time::Instant::now();
+    assert_eq!(image(again.run().await, true), first);
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    let calls = account.calls().await;
+    let counts = by_region(&calls);
+    assert_eq!(counts[publish::OTHER], IN_A_REGION, "{calls:#?}");
+    assert!(counts[REGION] < 5 + IN_A_REGION, "{calls:#?}");
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    println!("an image that was published: {counts:?} calls, {took:?}");
+
+    // One answer that does not come keeps nothing else waiting, neither in its region nor elsewhere.
+    for slow in [
+        "DescribeImageAttribute",
+        "DescribeSnapshotAttribute",
+        "GetParameter",
+    ] {
+        still(&account).await;
+        let hold = json!({"region": publish::OTHER, "seconds": 600});
+        account.fault(slow, "hold-before", hold).await;
+        let again = build();
+        let letting_go = async {
+            account.wait_until_held().await;
+            let all = async || by_region(&account.calls().await) == counts;
+            account.wait_until("all other calls", all).await;
+            account.release().await;
+        };
+        let (again, ()) = tokio::join!(again.run(), letting_go);
+        assert_eq!(image(again, true), first, "{slow}");
+    }
 }
 
 #[tokio::test]
@@ -155,4 +213,44 @@ async fn an_image_that_is_not_released_is_released_before_it_is_used() {
     account.control("expire", json!({})).await;
     super::child::amibake(&account, &["reap", "--region", super::server::REGION], 0).await;
     assert_one_image_more(&before, &account.inventory().await);
+}
+
+/// They are no part of the content: an organisation demands another, and nothing is built for that.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn tags_of_all_that_is_made_come_to_an_image_that_is_used_again() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let regions = format!(
+        ", regions: [{REGION}, {}], tags: {{Owner: web}}",
+        publish::OTHER
+    );
+    let with = |more: &str| Build::whole(&account, more, &regions).of_shared_content();
+    let first = image(with(", tags: {Owner: ci}").run().await, false);
+    another_second().await;
+    let more = ", tags: {Owner: ci, CostCenter: '17'}";
+    assert_eq!(image(with(more).run().await, true), first);
+    for region in [REGION, publish::OTHER] {
+        let images = publish::images(&account, region).await;
+        let [image] = &images[..] else {
+            panic!("{images:?}");
+        };
+        let snapshot = publish::snapshot(image);
+        let ec2 = client_in(&account, region).await;
+        let found = ec2.describe_snapshots().snapshot_ids(snapshot);
+        let found = found.send().await.unwrap();
+        for tags in [image.tags(), found.snapshots()[0].tags()] {
+            let tags = publish::table(tags);
+            // What the image's own say goes first.
+            assert_eq!(
+                (tags["CostCenter"], tags["Owner"]),
+                ("17", "web"),
+                "{region}"
+            );
+        }
+    }
+    account.control("calls/clear", json!({})).await;
+    assert_eq!(image(with(more).run().await, true), first);
+    let changes = super::plan::changing(&account).await;
+    assert_eq!(changes, [""; 0], "nothing is to be done");
 }

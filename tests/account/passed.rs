@@ -8,11 +8,13 @@ use serde_json::json;
 
 use super::build::{Build, Built, client};
 use super::child::{Process, amibake};
+use super::plan::{changing, planned};
 use super::publish::{
     OTHER, account, assert_published, default_version, everything, images, parameter, table,
 };
 use super::server::{Account, REGION};
 use crate::exit::Exit;
+use crate::plan::Reuse;
 
 /// Builds what every such build makes, and publishes it as a manifest may want everything.
 async fn build(account: &Account) -> Built {
@@ -117,16 +119,26 @@ async fn an_image_that_only_its_tags_call_passed_is_not_gone_on_with() {
 /// `plan` says so beforehand.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn a_plan_tells_that_a_build_would_go_on_with_it() {
+async fn a_plan_tells_that_a_build_would_go_on_with_it_and_how() {
     let _pace = super::fast();
-    let account = account().await;
-    let passed = unpublished(&account, "PutParameter").await;
-    let build = Build::publishing(&account, &everything()).of_shared_content();
-    let ahead = build.ahead().await;
-    let known = &ahead.same_content[0];
-    assert_eq!(known.id, passed);
-    let why = known.unfit.as_deref().unwrap_or_default();
-    assert!(why.contains("which a build goes on with"), "{why}");
+    for action in ["PutParameter", "RegisterImage"] {
+        let account = account().await;
+        let passed = unpublished(&account, action).await;
+        let mut next = Build::publishing(&account, &everything()).of_shared_content();
+        let ahead = next.ahead().await;
+        assert_eq!(ahead.passed().unwrap().id, passed);
+        assert!(ahead.finished().is_none() && ahead.problems.is_empty());
+        account.control("clear", json!({})).await;
+        next.run().await.ended(Exit::Done);
+        let told = format!("{action}: {ahead:#?}");
+        assert_eq!(planned(&ahead), changing(&account).await, "{told}");
+        // Who wants another one does not go on with it.
+        next.plan.reuse = Reuse::Never;
+        let ahead = next.ahead().await;
+        assert!(ahead.passed().is_none() && ahead.finished().is_none());
+        assert_eq!(ahead.same_content[0].unfit.as_deref(), Some("--force"));
+        assert!(ahead.calls.contains(&"RunInstances"));
+    }
 }
 
 /// The names of runs have seconds.

@@ -1,11 +1,14 @@
 //! `plan` says what a build then does, and what changed since the last one.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::build::Build;
+use super::build::{Build, client_in, parameters_in};
 use super::child::amibake;
-use super::server::Account;
+use super::nothing_twice::another_second;
+use super::publish::{self, FRIEND, ORGANIZATION, OTHER, everything};
+use super::server::{Account, REGION};
 use crate::exit::Exit;
+use crate::targets::ahead::Ahead;
 
 fn same<'a>(account: &'a Account, more: &str) -> Build<'a> {
     Build::with(account, more).of_shared_content()
@@ -47,40 +50,157 @@ async fn the_input_that_changed_since_the_last_image_is_named() {
     assert!(why.starts_with("it is older than image.max_age"), "{why}");
 }
 
+/// Returns the calls that change something, in the order of the alphabet. Beats and tries at removing are as
+/// many as it takes, and count once.
+pub(super) async fn changing(account: &Account) -> Vec<String> {
+    let mut made: Vec<String> = Vec::new();
+    for call in account.calls().await {
+        let is_template = call.params.contains_key("LaunchTemplateData.ImageId");
+        let is_beat = call.action == "CreateLaunchTemplateVersion" && !is_template;
+        let repeats = ["DeleteSecurityGroup", "TerminateInstances"];
+        let is_look = call.action.starts_with("Describe") || call.action.starts_with("Get");
+        let repeats = repeats.contains(&call.action.as_str()) && made.contains(&call.action);
+        if !is_look && !is_beat && !repeats {
+            made.push(call.action);
+        }
+    }
+    made.sort();
+    made
+}
+
+/// Returns the same of a plan, in which one beat is listed where an image is made.
+pub(super) fn planned(ahead: &Ahead) -> Vec<String> {
+    let mut calls: Vec<String> = ahead.calls.iter().map(|c| (*c).to_owned()).collect();
+    if calls.contains(&"RunInstances".to_owned()) {
+        let beat = calls
+            .iter()
+            .position(|c| c == "CreateLaunchTemplateVersion");
+        calls.remove(beat.unwrap());
+        let again = calls.iter().position(|c| c == "TerminateInstances");
+        calls.remove(again.unwrap());
+    }
+    calls.sort();
+    calls
+}
+
 /// It is no list that somebody has to remember.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn the_calls_that_are_planned_are_those_that_a_build_makes() {
     let _pace = super::fast();
+    for image in [String::new(), everything()] {
+        let account = publish::account().await;
+        account.control("delays", json!({"visible": 0})).await;
+        let build = || Build::publishing(&account, &image).of_shared_content();
+        let ahead = build().ahead().await;
+        let is_quiet = ahead.notes.is_empty() && ahead.problems.is_empty();
+        assert!(is_quiet, "{ahead:#?}");
+        account.control("clear", json!({})).await;
+        build().run().await.ended(Exit::Done);
+        assert_eq!(planned(&ahead), changing(&account).await, "{ahead:#?}");
+        // What is there as it should be is neither made nor published again.
+        let ahead = build().ahead().await;
+        assert!(ahead.finished().is_some());
+        assert!(
+            ahead.calls.is_empty() && ahead.resources.is_empty(),
+            "{ahead:#?}"
+        );
+        assert!(ahead.publication.is_empty() && ahead.problems.is_empty());
+    }
+}
+
+/// What became of it since is told as it is mended.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_a_build_would_mend_of_an_image_that_is_there_is_planned_and_done() {
+    let _pace = super::fast();
+    let account = publish::account().await;
+    let build = || Build::publishing(&account, &everything()).of_shared_content();
+    let made = build().run().await.ended(Exit::Done).image.unwrap();
+    let ssm = parameters_in(&account, REGION).await;
+    let gone = ssm.delete_parameter().name("/ami/web");
+    gone.send().await.unwrap();
+    let ec2 = client_in(&account, OTHER).await;
+    let copy = made.copies[OTHER].as_str();
+    let off = ec2.disable_image_deregistration_protection().image_id(copy);
+    off.send().await.unwrap();
+    ec2.deregister_image().image_id(copy).send().await.unwrap();
+    let ahead = build().ahead().await;
+    assert_eq!(ahead.finished().unwrap().id, made.id);
+    let told: Vec<String> = ahead
+        .publication
+        .iter()
+        .map(|done| format!("{}: {}", done.region, done.change))
+        .collect();
+    assert_eq!(
+        told[0],
+        format!("{REGION}: make the parameter /ami/web with {}", made.id)
+    );
+    assert_eq!(told[1], format!("{OTHER}: copy the image"));
+    let shared = format!("{OTHER}: share the copy with account {FRIEND}, {ORGANIZATION}");
+    assert!(told.contains(&shared), "{told:#?}");
+    let resources = ["a copy of the image in us-east-1 and its snapshots, which stay"];
+    assert!(
+        ahead.resources.iter().any(|r| r == resources[0]),
+        "{ahead:#?}"
+    );
+    account.control("clear", json!({})).await;
+    build().run().await.ended(Exit::Done);
+    assert_eq!(planned(&ahead), changing(&account).await, "{ahead:#?}");
+}
+
+/// In each of its regions; the spare of what makes way is a call too.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_makes_way_is_planned_with_its_calls() {
+    let _pace = super::fast();
     let account = Account::open().await;
-    account
-        .control("delays", serde_json::json!({"visible": 0}))
-        .await;
-    let build = same(&account, "");
+    account.control("delays", json!({"visible": 0})).await;
+    let image = format!(", name: web, replace: true, regions: [{REGION}, {OTHER}]");
+    let build = || Build::publishing(&account, &image);
+    let old = build().run().await.ended(Exit::Done).image.unwrap();
+    let next = build();
+    let ahead = next.ahead().await;
+    let told = [(REGION, &old.id), (OTHER, &old.copies[OTHER])];
+    let told = told.map(|(region, id)| format!("{id} in {region} makes way; its snapshots stay"));
+    assert_eq!(ahead.notes, told);
+    account.control("clear", json!({})).await;
+    next.run().await.ended(Exit::Done);
+    assert_eq!(planned(&ahead), changing(&account).await, "{ahead:#?}");
+}
+
+/// What `build` would stop at before it launches anything, all of it at once.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_keeps_an_image_from_being_published_is_a_problem_of_the_plan() {
+    let _pace = super::fast();
+    let account = publish::account().await;
+    let built = Build::publishing(&account, &format!(", regions: [{REGION}, {OTHER}]"));
+    let built = built.run().await.ended(Exit::Done).image.unwrap();
+    another_second().await;
+    let put = parameters_in(&account, OTHER).await.put_parameter();
+    let put = put.name("/ami/text").value("a text");
+    put.r#type("String".into()).send().await.unwrap();
+    let wanted = format!(
+        ", regions: [{OTHER}, ap-east-1], ssm_parameter: /ami/text, launch_template: nobody"
+    );
+    let mut build = Build::publishing(&account, &wanted);
     let ahead = build.ahead().await;
-    account.control("clear", serde_json::json!({})).await;
-    build.run().await.ended(Exit::Done);
-    let changes = |action: &String| !action.starts_with("Describe") && !action.starts_with("Get");
-    let mut made: Vec<String> = account.actions().await;
-    made.retain(changes);
-    // Beats and tries at removing are as many as it takes.
-    let once = |calls: Vec<String>| {
-        let mut once: Vec<String> = Vec::new();
-        for call in calls {
-            let repeats = [
-                "CreateLaunchTemplateVersion",
-                "DeleteSecurityGroup",
-                "TerminateInstances",
-            ];
-            if !(repeats.contains(&call.as_str()) && once.contains(&call)) {
-                once.push(call);
-            }
-        }
-        once.sort();
-        once
-    };
-    let planned = ahead.calls.iter().map(|call| (*call).to_owned()).collect();
-    assert_eq!(once(planned), once(made));
+    for told in [
+        "there is no launch template nobody in eu-west-1",
+        "the parameter /ami/text in us-east-1 is of the data type text",
+        "the region ap-east-1 is not enabled for this account",
+    ] {
+        let is_told = ahead.problems.iter().any(|problem| problem.contains(told));
+        assert!(is_told, "{told}: {:#?}", ahead.problems);
+    }
+    build.plan.image.name.clone_from(&built.name);
+    let ahead = build.ahead().await;
+    for region in [REGION, OTHER] {
+        let told = format!("in {region} has the name {} already", built.name);
+        let is_told = ahead.problems.iter().any(|problem| problem.contains(&told));
+        assert!(is_told, "{told}: {:#?}", ahead.problems);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::build::{Build, Built, keys_in, make_key};
 use super::child::amibake;
+use super::nothing_twice::another_second;
 use super::publish::OTHER;
 use super::server::{Account, Inventory, REGION, assert_one_image_more};
 use crate::exit::{Exit, Failure};
@@ -44,7 +45,7 @@ const ALLOWED_TWICE: [(&str, &str); 4] = [
 ];
 
 /// What a build has that uses all that it may: `builder:` in the manifest.
-const MORE: &str = ", instance_profile: builder";
+const MORE: &str = ", instance_profile: builder, tags: {CostCenter: '17'}";
 
 /// What a manifest wants, and the account that it is for.
 #[derive(Debug, Clone)]
@@ -366,6 +367,7 @@ async fn a_tag_that_is_demanded_of_one_kind_of_thing_is_there_and_missed_by_its_
         ("image", "CreateImage"),
         ("snapshot", "CreateImage"),
         ("launch-template", "CreateLaunchTemplate"),
+        ("parameter", "PutParameter"),
     ];
     for (kind, call) in kinds {
         let account = super::publish::account().await;
@@ -380,13 +382,67 @@ async fn a_tag_that_is_demanded_of_one_kind_of_thing_is_there_and_missed_by_its_
             "{kind}: {}",
             built.said
         );
-        // A lock is a courtesy.
-        let is_lock = kind == "launch-template";
-        let built = built.ended(if is_lock { Exit::Done } else { Exit::Failed });
-        if !is_lock {
-            assert_eq!(account.inventory().await, before, "{kind}: {}", built.said);
+        match kind {
+            // A lock is a courtesy.
+            "launch-template" => _ = built.ended(Exit::Done),
+            // It has passed by then.
+            "parameter" => _ = built.ended(Exit::LeftBehind),
+            _ => {
+                let built = built.ended(Exit::Failed);
+                assert_eq!(account.inventory().await, before, "{kind}: {}", built.said);
+            }
         }
+        another_second().await;
         let tagged = Build::whole(&account, ", tags: {CostCenter: '17'}", &image);
         tagged.run().await.ended(Exit::Done);
+    }
+}
+
+/// SSM takes tags of a parameter that it makes, and none of one that is there.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_parameter_is_made_with_the_builder_s_tags_and_set_without() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let build = || {
+        Build::whole(
+            &account,
+            ", tags: {CostCenter: '17'}",
+            ", ssm_parameter: /ami/web",
+        )
+    };
+    let made = build().run().await.ended(Exit::Done).image.unwrap().id;
+    another_second().await;
+    let set = build().run().await.ended(Exit::Done).image.unwrap().id;
+    assert_ne!(made, set);
+    let parameter = super::publish::parameter(&account, REGION).await;
+    assert_eq!(parameter, Some(set));
+    let ssm = super::build::parameters_in(&account, REGION).await;
+    let tags = ssm.list_tags_for_resource().resource_id("/ami/web");
+    let tags = tags.resource_type("Parameter".into()).send().await.unwrap();
+    let tags = tags.tag_list.unwrap_or_default();
+    let tags: Vec<_> = tags.iter().map(|tag| (tag.key(), tag.value())).collect();
+    assert_eq!(tags, [("CostCenter", "17")]);
+}
+
+/// What no dry run tells is listed, by what is made and which call makes it.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn tags_that_nothing_tells_of_beforehand_are_listed_as_not_checked() {
+    let account = super::publish::account().await;
+    let checks = Build::publishing(&account, &super::publish::everything());
+    let checks = checks.preflight().await;
+    let is_it = |check: &&Check| check.about == "tags" && check.verdict == Verdict::NotChecked;
+    let check = checks.iter().find(is_it).unwrap();
+    for (thing, call) in [
+        ("image", "CopyImage"),
+        ("security-group-rule", "AuthorizeSecurityGroupIngress"),
+        ("parameter", "PutParameter"),
+    ] {
+        assert!(
+            check.detail.contains(thing) && check.detail.contains(call),
+            "{}",
+            check.detail
+        );
     }
 }

@@ -1,25 +1,31 @@
 //! What becomes of an image once it has passed: copies, tags, shares, parameters, launch templates, in
 //! every region; and what of that stays where something of it fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{
-    Filter, Image, ImageAttributeName, LaunchPermission, LaunchPermissionModifications,
-    PermissionGroup, RequestLaunchTemplateData, SnapshotAttributeName, Tag,
+    AttributeValue, BlockDeviceMapping, EbsBlockDevice, Filter, Image, ImageAttributeName,
+    LaunchPermission, LaunchPermissionModifications, RequestLaunchTemplateData,
+    SnapshotAttributeName, Tag,
 };
 use serde_json::json;
 
 use super::build::{Build, client_in, parameters_in};
 use super::child::{Process, Work, amibake};
+use super::nothing_twice::another_second;
 use super::server::{Account, Call, REGION};
 use crate::exit::Exit;
 
 pub(super) const OTHER: &str = "us-east-1";
 const THIRD: &str = "eu-central-1";
-const ORGANIZATION: &str = "arn:aws:organizations::123456789012:organization/o-abcde12345";
+pub(super) const ORGANIZATION: &str =
+    "arn:aws:organizations::123456789012:organization/o-abcde12345";
 /// What the launch template launches before.
 pub(super) const FORMER: &str = "ami-00000000";
 pub(super) const FRIEND: &str = "210987654321";
+/// How the description ends of an image that is not released.
+const RUN: &str = "(amibake run 20260727t101500z-0a1b2c3d4e5f6071)";
+const UNIT: &str = "arn:aws:organizations::123456789012:ou/o-abcde12345/ou-ab12-cdefgh34";
 
 /// Everything that a manifest can want in two regions.
 pub(super) fn everything() -> String {
@@ -68,7 +74,7 @@ pub(super) fn table(tags: &[Tag]) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-fn snapshot(image: &Image) -> &str {
+pub(super) fn snapshot(image: &Image) -> &str {
     let disk = image.block_device_mappings()[0].ebs().unwrap();
     disk.snapshot_id().unwrap()
 }
@@ -93,7 +99,12 @@ pub(super) async fn shared_with(
         .into_iter()
         .map(|p| {
             let everybody = p.group.map(|group| group.as_str().to_owned());
-            everybody.or(p.user_id).or(p.organization_arn).unwrap()
+            let unit = p.organizational_unit_arn;
+            everybody
+                .or(p.user_id)
+                .or(p.organization_arn)
+                .or(unit)
+                .unwrap()
         })
         .collect();
     told.sort();
@@ -283,12 +294,8 @@ async fn what_drifted_is_repaired_point_by_point_and_nothing_is_launched() {
     lost.send().await.unwrap();
     assert_eq!(publish(&account, &home).await, ["CreateTags"]);
 
-    let all = LaunchPermission::builder()
-        .group(PermissionGroup::All)
-        .build();
     let friend = LaunchPermission::builder().user_id(FRIEND).build();
     let other = LaunchPermission::builder().user_id("333333333333").build();
-    let _ = all;
     let change = LaunchPermissionModifications::builder()
         .add(other)
         .remove(friend);
@@ -300,6 +307,18 @@ async fn what_drifted_is_repaired_point_by_point_and_nothing_is_launched() {
         .unwrap();
     let both = ["ModifyImageAttribute", "ModifyImageAttribute"];
     assert_eq!(publish(&account, &home).await, both);
+
+    let described = copy.description().unwrap();
+    let words = AttributeValue::builder().value(format!("{described} {RUN}"));
+    let unreleased = ec2.modify_image_attribute().image_id(id);
+    let unreleased = unreleased.description(words.build());
+    unreleased.send().await.unwrap();
+    assert_eq!(publish(&account, &home).await, ["ModifyImageAttribute"]);
+
+    let other = Tag::builder().key("Team").value("others").build();
+    let other = ec2.create_tags().resources(id).tags(other);
+    other.send().await.unwrap();
+    assert_eq!(publish(&account, &home).await, ["CreateTags"]);
 
     let change = ec2.modify_snapshot_attribute().snapshot_id(disk);
     let change = change.operation_type("remove".into()).user_ids(FRIEND);
@@ -313,9 +332,54 @@ async fn what_drifted_is_repaired_point_by_point_and_nothing_is_launched() {
         .unwrap();
     assert_eq!(publish(&account, &home).await, ["PutParameter"]);
 
+    // Its value is of another image, older and of this region.
+    let root = EbsBlockDevice::builder().snapshot_id(disk).build();
+    let root = BlockDeviceMapping::builder()
+        .device_name("/dev/sda1")
+        .ebs(root);
+    let former = ec2.register_image().name("former");
+    let former = former.root_device_name("/dev/sda1");
+    let former = former.block_device_mappings(root.build());
+    let former = former.send().await.unwrap().image_id.unwrap();
+    let put = ssm.put_parameter().name("/ami/web").value(&former);
+    let put = put.r#type("String".into()).data_type("aws:ec2:image");
+    put.overwrite(true).send().await.unwrap();
+    let is_put = async || parameter(&account, OTHER).await.as_ref() == Some(&former);
+    account.wait_until("the parameter", is_put).await;
+    assert_eq!(publish(&account, &home).await, ["PutParameter"]);
+    ec2.deregister_image()
+        .image_id(&former)
+        .send()
+        .await
+        .unwrap();
+
     let back = ec2.modify_launch_template().launch_template_name("web");
     back.default_version("1").send().await.unwrap();
     assert_eq!(publish(&account, &home).await, ["ModifyLaunchTemplate"]);
+
+    // A version that somebody tries out is the newest, and not what everybody gets.
+    let data = RequestLaunchTemplateData::builder()
+        .image_id(FORMER)
+        .instance_type("t3.small".into());
+    let tried = ec2
+        .create_launch_template_version()
+        .launch_template_name("web");
+    let tried = tried
+        .launch_template_data(data.build())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(publish(&account, &home).await, [""; 0]);
+    let number = tried
+        .launch_template_version
+        .unwrap()
+        .version_number
+        .unwrap();
+    let default = ec2.modify_launch_template().launch_template_name("web");
+    let default = default.default_version(number.to_string());
+    default.send().await.unwrap();
+    let anew = ["CreateLaunchTemplateVersion", "ModifyLaunchTemplate"];
+    assert_eq!(publish(&account, &home).await, anew);
 
     let off = ec2.disable_image_deregistration_protection().image_id(id);
     off.send().await.unwrap();
@@ -353,9 +417,8 @@ async fn what_drifted_is_repaired_point_by_point_and_nothing_is_launched() {
 async fn two_that_repair_at_once_make_one_copy() {
     let account = account().await;
     let pace = super::fast();
-    let built = Build::publishing(&account, ", regions: [us-east-1]")
-        .run()
-        .await;
+    let wanted = ", regions: [us-east-1], ssm_parameter: /ami/web";
+    let built = Build::publishing(&account, wanted).run().await;
     let home = built.ended(Exit::Done).image.unwrap().id;
     drop(pace);
     let copy = image(&account, OTHER).await;
@@ -364,16 +427,41 @@ async fn two_that_repair_at_once_make_one_copy() {
         .send()
         .await
         .unwrap();
-    account.control("delays", json!({"image": 1.0})).await;
+    account.control("calls/clear", json!({})).await;
+    // Each has seen that there is none before one of them may ask for it.
+    let both = json!({"times": 2, "seconds": 600});
+    account.fault("CopyImage", "hold-before", both).await;
     let manifest = account.home().join("manifest.yaml");
     let words = ["publish", &home, manifest.to_str().unwrap()];
     let words = words.map(str::to_owned).to_vec();
     let begin = || Process::start(&account, super::PACE, Work::Command(words.clone()), &[]);
     let (one, two) = (begin(), begin());
+    let runs = |calls: &[Call]| {
+        let asked = calls.iter().filter(|call| call.action == "CopyImage");
+        let runs = asked.map(|call| call.params["Description"].clone());
+        runs.collect::<BTreeSet<String>>().len()
+    };
+    let are_held = async || runs(&account.calls().await) == 2;
+    account.wait_until("both to ask for a copy", are_held).await;
+    account.release().await;
     for process in [one, two] {
         process.end().await.ended(0);
     }
-    image(&account, OTHER).await;
+    let copy = image(&account, OTHER).await;
+    let calls = account.calls().await;
+    let asked: Vec<&Call> = calls.iter().filter(|c| c.action == "CopyImage").collect();
+    let first = &asked[0].params["ClientToken"];
+    let others = |call: &&&Call| call.params["Description"] != asked[0].params["Description"];
+    let theirs = asked.iter().find(others).unwrap();
+    assert_eq!(&theirs.params["ClientToken"], first, "{asked:#?}");
+    let parameter = parameters_in(&account, OTHER).await.get_parameter();
+    let parameter = parameter.name("/ami/web").send().await.unwrap();
+    let has = parameter.parameter.and_then(|p| p.value);
+    assert_eq!(
+        has.as_deref(),
+        copy.image_id(),
+        "both have published the one copy"
+    );
 }
 
 #[tokio::test]
@@ -591,9 +679,16 @@ async fn copies_wait_where_a_region_makes_no_more_and_are_made_so_many_at_a_time
             .iter()
             .all(|c| c.params["SnapshotCopyCompletionDurationMinutes"] == "30")
     );
-    // The next is asked for when the one before is there.
-    let gaps = copies.windows(2).map(|two| two[1].time - two[0].time);
-    assert!(gaps.into_iter().all(|gap| gap > 0.0));
+    assert_eq!(account.control("most-copies", json!({})).await, 1);
+    // Those that may be made at once are: each takes longer than all of them take to be asked for.
+    account.control("delays", json!({"image": 1.0})).await;
+    let wanted = wanted.replace("at_once: 1", "at_once: 2");
+    another_second().await;
+    Build::publishing(&account, &wanted)
+        .run()
+        .await
+        .ended(Exit::Done);
+    assert_eq!(account.control("most-copies", json!({})).await, 2);
 }
 
 /// Whoever picks the newest image by its name or by a tag, at any moment.
@@ -719,4 +814,122 @@ async fn what_no_region_would_publish_is_found_before_anything_is_made() {
         let is_change = |a: &&String| !a.starts_with("Describe") && !a.starts_with("Get");
         assert_eq!(asked.iter().find(is_change), None);
     }
+}
+
+/// An image that everybody may launch is not encrypted; and the account must let one become public.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_is_public_and_a_unit_s_in_every_region_and_is_taken_back_by_the_manifest() {
+    let _pace = super::fast();
+    let account = account().await;
+    let free = json!({"public_access": "unblocked", "public_snapshots": "unblocked"});
+    account.control("ways", free).await;
+    let wanted =
+        |share: &str| format!(", encrypt: false, regions: [{REGION}, {OTHER}], share: {{{share}}}");
+    let open = format!(
+        "public: true, confirm_public: web, organizational_units: ['{UNIT}'], snapshots: true"
+    );
+    let build = Build::publishing(&account, &wanted(&open)).of_shared_content();
+    build.run().await.ended(Exit::Done);
+    for region in [REGION, OTHER] {
+        let image = image(&account, region).await;
+        let id = image.image_id().unwrap();
+        assert_eq!(shared_with(&account, region, id).await, ["all", UNIT]);
+        assert!(is_everybodys(&account, region, snapshot(&image)).await);
+    }
+    let build = Build::publishing(&account, &wanted("")).of_shared_content();
+    let again = build.run().await.ended(Exit::Done);
+    assert!(again.reused, "{}", again.said);
+    for region in [REGION, OTHER] {
+        let image = image(&account, region).await;
+        let id = image.image_id().unwrap();
+        assert_eq!(shared_with(&account, region, id).await, [""; 0]);
+        assert!(!is_everybodys(&account, region, snapshot(&image)).await);
+    }
+}
+
+async fn is_everybodys(account: &Account, region: &'static str, snapshot: &str) -> bool {
+    let asked = client_in(account, region)
+        .await
+        .describe_snapshot_attribute();
+    let asked = asked
+        .snapshot_id(snapshot)
+        .attribute(SnapshotAttributeName::CreateVolumePermission);
+    let told = asked.send().await.unwrap();
+    let told = told.create_volume_permissions.unwrap_or_default();
+    told.iter().any(|p| p.group.is_some())
+}
+
+/// A region fails when its parameter was set; meanwhile somebody has set it, to the same image.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_parameter_that_somebody_has_set_since_is_not_taken_back() {
+    let _pace = super::fast();
+    let account = account().await;
+    let hold = json!({"seconds": 600});
+    account
+        .fault("ModifyLaunchTemplate", "hold-before", hold)
+        .await;
+    // The first renews, the second writes the user's tags, and the third releases.
+    let refused = json!({"nth": 3, "times": 1});
+    account.fault("CreateTags", "denied", refused).await;
+    let wanted = everything().replace(&format!("{REGION}, {OTHER}"), REGION);
+    let build = Build::publishing(&account, &wanted);
+    let setting = async {
+        account.wait_until_held().await;
+        let id = parameter(&account, REGION).await.unwrap();
+        let put = parameters_in(&account, REGION).await.put_parameter();
+        let put = put.name("/ami/web").value(&id).overwrite(true);
+        let put = put.r#type("String".into()).data_type("aws:ec2:image");
+        let version = put.send().await.unwrap().version;
+        let is_set = async || version_of(&account).await == version;
+        account.wait_until("the parameter", is_set).await;
+        account.release().await;
+        id
+    };
+    let (built, id) = tokio::join!(build.run(), setting);
+    let built = built.ended(Exit::LeftBehind);
+    assert!(built.image.is_none(), "{}", built.said);
+    assert_eq!(parameter(&account, REGION).await, Some(id));
+}
+
+async fn version_of(account: &Account) -> i64 {
+    let asked = parameters_in(account, REGION).await.get_parameter();
+    let told = asked.name("/ami/web").send().await.unwrap();
+    told.parameter.unwrap().version
+}
+
+/// Copies take up to hours, in which a lock may be taken over.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn the_lock_is_looked_at_before_a_parameter_is_set_and_its_loss_told_once() {
+    let _pace = super::fast();
+    let account = account().await;
+    let hold = json!({"seconds": 600});
+    account.fault("CopyImage", "hold-before", hold).await;
+    let build = Build::publishing(&account, &everything());
+    let taking = async {
+        account.wait_until_held().await;
+        let ec2 = client_in(&account, REGION).await;
+        let all = ec2.describe_launch_templates().send().await.unwrap();
+        let all = all.launch_templates.unwrap();
+        let is_lock = |name: Option<&str>| name.is_some_and(|n| n.starts_with("amibake-lock-"));
+        let lock = all
+            .iter()
+            .find(|t| is_lock(t.launch_template_name()))
+            .unwrap();
+        let gone = ec2.delete_launch_template();
+        let gone = gone.launch_template_id(lock.launch_template_id().unwrap());
+        gone.send().await.unwrap();
+        account.release().await;
+    };
+    let (built, ()) = tokio::join!(build.run(), taking);
+    let built = built.ended(Exit::Done);
+    assert_eq!(
+        built.said.matches("its lock was taken over").count(),
+        1,
+        "{}",
+        built.said
+    );
+    assert_published(&account, OTHER).await;
 }

@@ -94,7 +94,7 @@ class Account:
         self.offers: dict[tuple[str, str], list[str]] = {}  # zones by region and type, where a test said so
         self.pages: dict[str, tuple[str, list]] = {}  # what each token stands for
         self.waiting_parameters: dict[tuple[str, str], int] = {}  # the newest version that was asked for
-        self.most_copies = 0  # that were pending at a time
+        self.most_copies = 0  # that were pending at a time, since a test asked last
         self.demanded: set[str] = set()  # what leave was asked for since there is a policy
         self.lock = threading.RLock()  # one call at a time: moto knows no other way
         self._born: dict[str, float] = {}
@@ -339,6 +339,9 @@ class Account:
             known = ssm_backends[self.number][region]._parameters[wanted["Name"]]
             known.append(Parameter(self.number, wanted["Name"], ami.id, "String", wanted["Description"], None, None,
                                    utcnow(), version, "aws:ec2:image"))
+            if wanted["Tags"]:
+                given = {tag["Key"]: tag["Value"] for tag in wanted["Tags"]}
+                ssm_backends[self.number][region].add_tags_to_resource("Parameter", wanted["Name"], given)
 
     def _list_snapshot(self, ami: Ami) -> None:
         with self.lock:

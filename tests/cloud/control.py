@@ -138,6 +138,12 @@ class Control(StackControl):
         with self.account.lock:
             return self.account.inventory(self.only_region)
 
+    def on_most_copies(self, _):
+        """How many copies were pending at a time, since this was asked last."""
+        with self.account.lock:
+            most, self.account.most_copies = self.account.most_copies, 0
+            return most
+
     def on_states(self, _):
         """Every instance that EC2 still lists, with its state and the reason."""
         with self.account.lock:

@@ -16,7 +16,8 @@ BY_PREFIX = {"ami": "image", "i": "instance", "sg": "security-group", "snap": "s
 # What calls make, which has no id yet.
 MADE = {"RunInstances": ("instance", "volume", "network-interface"), "CreateSecurityGroup": ("security-group",),
         "AuthorizeSecurityGroupIngress": ("security-group-rule",), "CreateImage": ("image", "snapshot"),
-        "RegisterImage": ("image",), "CopyImage": ("image", "snapshot"), "CreateLaunchTemplate": ("launch-template",)}
+        "RegisterImage": ("image",), "CopyImage": ("image", "snapshot"), "CreateLaunchTemplate": ("launch-template",),
+        "PutParameter": ("parameter",)}
 # What EC2 does with a customer's key for whoever launches or copies.
 BY_EC2 = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom",
           "kms:ReEncryptTo", "kms:CreateGrant")
@@ -60,11 +61,12 @@ def untagged(account, call) -> str | None:
     """EC2's words for a call that makes something without the tags that the organisation demands."""
     wanted = account.ways.demanded_tags
     kinds = [k for k in MADE.get(call.action, ()) if k in (account.ways.demanded_of or [k])]
-    for kind in kinds if wanted and call.service == "ec2" else ():
+    is_making = call.service == "ec2" or (call.service == "ssm" and not call.params.get("Overwrite"))
+    for kind in kinds if wanted and is_making else ():
         missing = [key for key in wanted if key not in tags_given(call.params, kind)]
         if missing:
             return (f"You are not authorized to perform this operation. User: arn:aws:iam::{account.number}:user/test is not "
-                    f"authorized to perform: ec2:{call.action} on resource: {arn(account, call, kind)} with an explicit deny in "
+                    f"authorized to perform: {call.service}:{call.action} on resource: {arn(account, call, kind)} with an explicit deny in "
                     f"a service control policy")
     return None
 
@@ -75,7 +77,9 @@ def demands(account, call) -> list[Demand]:
     if call.service == "ssm":
         name = (call.params.get("Name") or "").lstrip("/")
         owner = "" if name.startswith("aws/") else account.number
-        return [Demand(action, f"arn:aws:ssm:{call.region}:{owner}:parameter/{name}", context)]
+        # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-access.html
+        tagging = ["ssm:AddTagsToResource"] if call.action == "PutParameter" and call.params.get("Tags") else []
+        return [Demand(named, f"arn:aws:ssm:{call.region}:{owner}:parameter/{name}", context) for named in (action, *tagging)]
     if call.service != "ec2" or call.action.startswith(("Describe", "Get")):
         return [Demand(name, "*", context) for name in (action, *ALSO.get(action, lambda _: ())(call.params))]
     made = [Demand(action, arn(account, call, kind), context | request_tags(call.params, kind))
@@ -127,11 +131,15 @@ def named_things(account, call):
 
 def arn(account, call, kind: str, thing: str = "*") -> str:
     owner = "" if kind in OWNERLESS else account.number
+    if kind == "parameter":
+        return f"arn:aws:ssm:{call.region}:{owner}:parameter/{call.params['Name'].lstrip('/')}"
     return f"arn:aws:ec2:{call.region}:{owner}:{kind}/{thing}"
 
 
 def tags_given(params: dict, kind: str) -> dict[str, str]:
     """The tags that a call gives to what it makes of a kind."""
+    if kind == "parameter":
+        return {tag["Key"]: tag["Value"] for tag in params.get("Tags") or []}
     given = {}
     for name, value in params.items():
         parts = name.split(".")

@@ -285,6 +285,9 @@ def patch_parameters(cloud) -> None:
         kind = get("DataType", known[-1].data_type if known else "text")
         if known and get("DataType") and known[-1].data_type != kind:
             raise ValidationException(f"The data type of the parameter {get('Name')} cannot be changed")
+        if get("Tags") and get("Overwrite", False):
+            raise ValidationException("Invalid request: tags and overwrite can't be used together. To create a parameter with tags, "
+                                      "please remove overwrite flag.")
         if kind != IMAGE:
             return put(self)
         if known and not get("Overwrite", False):

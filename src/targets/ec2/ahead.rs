@@ -5,12 +5,21 @@ use time::OffsetDateTime;
 
 use super::error::Ec2Error;
 use super::ladder::types;
-use super::reuse::unfit;
-use super::{Ec2, image, tags};
-use crate::identity::changes;
+use super::publish::{Difference, Foreseen};
+use super::reuse::{Unfit, unfit};
+use super::{Ec2, image, never_replaced, tags};
+use crate::identity::{Content, changes};
 use crate::plan::{BakePlan, Reuse};
-use crate::targets::ahead::{Ahead, Known, Last, Source};
+use crate::targets::ahead::{Ahead, Known, Last, Source, ToPublish};
 use crate::targets::{Role, TargetError};
+
+/// What a build would come to.
+enum Outcome {
+    Finished(Image),
+    /// Its publication is gone on with.
+    Passed(Image),
+    New,
+}
 
 impl Ec2 {
     /// Looks at what a build of `plan` would look at.
@@ -18,36 +27,58 @@ impl Ec2 {
         let source = self.source_image(&plan.source, plan.arch).await?;
         let base = image::base(&source);
         let content = plan.inputs.content(plan.arch, &base.id());
-        let now = OffsetDateTime::now_utc();
+        self.state().content = Some(content.clone());
         let same = self.of_content(&content.hash).await?;
-        let known = |image: &Image| {
-            let why = unfit(image, &content.hash, plan.image.max_age, now);
-            let forced = (plan.reuse == Reuse::Never).then(|| "--force".to_owned());
-            Known {
-                id: text(image.image_id()),
-                name: text(image.name()),
-                made: text(image.creation_date()),
-                unfit: why.map(|why| why.to_string()).or(forced),
-            }
-        };
-        let problem = self.network(plan).await.err();
-        let keeps_first = self.lost_by_registering(&source).await?.is_some();
-        Ok(Ahead {
+        let mut ahead = Ahead {
             region: Some(self.region.clone()),
             source_image: Some(Source {
                 id: base.id(),
                 name: text(source.name()),
             }),
-            same_content: same.iter().rev().map(known).collect(),
             last: self.last(plan, &content.inputs).await?,
-            resources: resources(plan, &self.places()),
-            calls: calls(plan, keeps_first),
-            problems: problem
-                .map(|error| error.on_one_line())
-                .into_iter()
-                .collect(),
-            content: Some(content),
-        })
+            ..Ahead::default()
+        };
+        let now = OffsetDateTime::now_utc();
+        let known = same.iter().rev().map(|i| known(i, plan, &content, now));
+        ahead.same_content = known.collect();
+        let outcome = outcome(&ahead, same);
+        let (mut resources, mut problems) = (Vec::new(), Vec::new());
+        let mut keeps_first = false;
+        if !matches!(outcome, Outcome::Finished(_)) {
+            let lost = self.lost_by_registering(&source).await?;
+            keeps_first = lost.is_some();
+            let refused = lost.and_then(|lost| never_replaced(plan, &base.id(), lost));
+            problems.extend(refused.map(|error| error.on_one_line()));
+            problems.extend(self.network(plan).await.err().map(|e| e.on_one_line()));
+        }
+        let foreseen = match &outcome {
+            Outcome::Finished(image) => Box::pin(self.foresee_old(plan, image)).await,
+            Outcome::Passed(image) => {
+                resources.push(LOCK.to_owned());
+                Box::pin(self.foresee_old(plan, image)).await
+            }
+            Outcome::New => {
+                resources = self::resources(plan, &self.places());
+                let snapshots = snapshots(&source, plan);
+                Box::pin(self.foresee_new(plan, &content, snapshots)).await
+            }
+        };
+        let calls = Calls {
+            plan,
+            home: &self.region,
+            has_copies: self.has_copies(plan),
+            foreseen: &foreseen,
+        };
+        ahead.calls = calls.of(&outcome, keeps_first);
+        resources.extend(foreseen.resources());
+        ahead.resources = resources;
+        ahead.publication = foreseen.changes.iter().map(to_publish).collect();
+        ahead.notes = replaced(&foreseen);
+        ahead.notes.extend(foreseen.notes);
+        problems.extend(foreseen.problems);
+        ahead.problems = problems;
+        ahead.content = Some(content);
+        Ok(ahead)
     }
 
     /// Returns the newest released image of the manifest, and what changed since.
@@ -89,14 +120,68 @@ impl Ec2 {
     }
 }
 
+/// Returns what a build would come to, of the images of its content.
+fn outcome(ahead: &Ahead, same: Vec<Image>) -> Outcome {
+    let taken = |id: &str| same.into_iter().find(|i| i.image_id() == Some(id));
+    let found = match (ahead.finished(), ahead.passed()) {
+        (Some(known), _) => taken(&known.id).map(Outcome::Finished),
+        (None, Some(known)) => taken(&known.id).map(Outcome::Passed),
+        (None, None) => None,
+    };
+    found.unwrap_or(Outcome::New)
+}
+
+fn known(image: &Image, plan: &BakePlan, content: &Content, now: OffsetDateTime) -> Known {
+    let why = unfit(image, &content.hash, plan.image.max_age, now);
+    let is_passed = why == Some(Unfit::Passed);
+    let forced = plan.reuse == Reuse::Never && (why.is_none() || is_passed);
+    Known {
+        id: text(image.image_id()),
+        name: text(image.name()),
+        made: text(image.creation_date()),
+        unfit: match forced {
+            true => Some("--force".to_owned()),
+            false => why.map(|why| why.to_string()),
+        },
+        passed: is_passed && !forced,
+    }
+}
+
+fn to_publish(difference: &Difference) -> ToPublish {
+    ToPublish {
+        region: difference.region.clone(),
+        change: difference.change.to_string(),
+    }
+}
+
+/// Returns the images that make way, in words.
+fn replaced(foreseen: &Foreseen) -> Vec<String> {
+    let replaced = foreseen.replaced.iter();
+    replaced
+        .map(|(region, id)| format!("{id} in {region} makes way; its snapshots stay"))
+        .collect()
+}
+
+/// Returns of how many snapshots an image is: those of its source, and those of more volumes.
+fn snapshots(source: &Image, plan: &BakePlan) -> usize {
+    let disks = source.block_device_mappings().iter();
+    let disks = disks.filter(|disk| disk.ebs().is_some());
+    let disks: Vec<Option<&str>> = disks.map(|disk| disk.device_name()).collect();
+    let volumes = plan.builder.volumes.iter();
+    let more = volumes.filter(|v| v.device.is_some() && !disks.contains(&v.device.as_deref()));
+    disks.len() + more.count()
+}
+
 fn text(text: Option<&str>) -> String {
     text.unwrap_or_default().to_owned()
 }
 
+const LOCK: &str = "a lock (launch template), for as long as it builds";
+
 /// Returns what a build makes: all of it goes again but the image and its snapshots.
-pub(crate) fn resources(plan: &BakePlan, places: &str) -> Vec<String> {
+fn resources(plan: &BakePlan, places: &str) -> Vec<String> {
     let types = types(plan).join(" or ");
-    let mut made = vec!["a lock (launch template), for as long as it builds".to_owned()];
+    let mut made = vec![LOCK.to_owned()];
     if plan.builder.security_groups.is_empty() {
         made.push("a security group, for as long as it builds".to_owned());
     }
@@ -111,31 +196,77 @@ pub(crate) fn resources(plan: &BakePlan, places: &str) -> Vec<String> {
     made
 }
 
-/// Returns the calls that change something, in their order, as often as they are made.
-pub(crate) fn calls(plan: &BakePlan, keeps_first: bool) -> Vec<&'static str> {
-    let mut calls = vec!["CreateLaunchTemplate"];
-    if plan.builder.security_groups.is_empty() {
-        calls.extend(["CreateSecurityGroup", "AuthorizeSecurityGroupIngress"]);
+/// The calls that change something, in their order, as often as they are made.
+struct Calls<'a> {
+    plan: &'a BakePlan,
+    home: &'a str,
+    has_copies: bool,
+    foreseen: &'a Foreseen,
+}
+
+impl Calls<'_> {
+    fn of(&self, outcome: &Outcome, keeps_first: bool) -> Vec<&'static str> {
+        match outcome {
+            Outcome::Finished(_) => self.publishing(),
+            Outcome::Passed(image) => {
+                let mut calls = vec!["CreateLaunchTemplate"];
+                if tags::is_candidate_name(image.name().unwrap_or_default()) {
+                    calls.extend(self.makes_way(|region| region == self.home));
+                    calls.extend(["RegisterImage", "CreateTags", "DeregisterImage"]);
+                }
+                calls.extend(self.publishing());
+                calls.push("DeleteLaunchTemplate");
+                calls
+            }
+            Outcome::New => self.building(keeps_first),
+        }
     }
-    calls.extend([
-        "RunInstances",
-        "StopInstances",
-        "CreateImage",
-        "RunInstances",
-    ]);
-    calls.extend([
-        "TerminateInstances",
-        "CreateTags",
-        "CreateLaunchTemplateVersion",
-    ]);
-    match keeps_first {
-        true => calls.push("ModifyImageAttribute"),
-        false => calls.extend(["RegisterImage", "DeregisterImage"]),
+
+    fn building(&self, keeps_first: bool) -> Vec<&'static str> {
+        let has_group = self.plan.builder.security_groups.is_empty();
+        let mut calls = vec!["CreateLaunchTemplate"];
+        if has_group {
+            calls.extend(["CreateSecurityGroup", "AuthorizeSecurityGroupIngress"]);
+        }
+        calls.extend(["RunInstances", "StopInstances", "CreateImage"]);
+        calls.extend(["RunInstances", "TerminateInstances"]);
+        calls.extend(["CreateTags", "CreateLaunchTemplateVersion"]);
+        calls.extend(self.makes_way(|region| region == self.home));
+        match keeps_first {
+            true => calls.push("ModifyImageAttribute"),
+            false => calls.extend(["RegisterImage", "DeregisterImage"]),
+        }
+        if self.has_copies {
+            calls.push("CreateTags");
+        }
+        calls.extend(self.publishing());
+        calls.extend(["DeleteLaunchTemplate", "TerminateInstances"]);
+        if has_group {
+            calls.push("DeleteSecurityGroup");
+        }
+        calls
     }
-    calls.extend(["CreateTags", "ModifyImageAttribute"]);
-    calls.extend(["DeleteLaunchTemplate", "TerminateInstances"]);
-    if plan.builder.security_groups.is_empty() {
-        calls.push("DeleteSecurityGroup");
+
+    /// Copies take their time: the spare of what makes way is kept for as long.
+    fn publishing(&self) -> Vec<&'static str> {
+        let replaced = &self.foreseen.replaced;
+        let is_here = replaced.iter().any(|(region, _)| region == self.home);
+        let mut calls = Vec::new();
+        if is_here && self.has_copies {
+            calls.push("CreateTags");
+        }
+        calls.extend(self.makes_way(|region| region != self.home));
+        calls.extend(self.foreseen.calls());
+        calls.extend(replaced.iter().map(|_| "DeregisterImage"));
+        calls
     }
-    calls
+
+    /// An image that makes way is registered a second time before it goes.
+    fn makes_way(&self, is_it: impl Fn(&str) -> bool) -> Vec<&'static str> {
+        let replaced = self.foreseen.replaced.iter();
+        let replaced = replaced.filter(|(region, _)| is_it(region));
+        replaced
+            .flat_map(|_| ["RegisterImage", "DeregisterImage"])
+            .collect()
+    }
 }

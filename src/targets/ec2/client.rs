@@ -98,6 +98,8 @@ pub(super) struct State {
     pub(super) content: Option<Content>,
     /// What keeps others from making the same image.
     pub(super) lock: Option<Lock>,
+    /// Whether it was told that the lock may be another's.
+    pub(super) lock_is_doubted: bool,
     /// The image that made way for this one.
     pub(super) replaced: Option<Replaced>,
 }

@@ -224,7 +224,8 @@ impl Ec2 {
         let _beaten = self.beat(&lock).await;
     }
 
-    /// Looks once more whether the lock is this run's, before what others would do too.
+    /// Looks once more whether the lock is this run's, before what others would do too. One that is lost is told
+    /// once.
     pub(super) async fn recheck_lock(&self, cx: &PhaseContext<'_>) {
         let Some(lock) = self.state().lock.clone() else {
             return;
@@ -236,6 +237,9 @@ impl Ec2 {
             }
             Err(error) => TargetError::from(error).on_one_line(),
         };
+        if std::mem::replace(&mut self.state().lock_is_doubted, true) {
+            return;
+        }
         cx.phase
             .warn(format!("another build may make the same image: {why}"));
     }

@@ -124,10 +124,8 @@ impl Target for Ec2 {
         let lost = self.lost_by_registering(&source).await?;
         self.state().keeps_first_image = lost.is_some();
         if let Some(lost) = lost {
-            if plan.image.replace {
-                let message = format!("{} {lost}: no image can be replaced by name", base.id());
-                return Err(TargetError::manifest(message)
-                    .with_hint("the new image would need the name before it is tested"));
+            if let Some(refused) = never_replaced(plan, &base.id(), lost) {
+                return Err(refused);
             }
             cx.phase.warn(format!(
                 "{} {lost}: the image has its final name before it is tested",
@@ -253,4 +251,13 @@ impl Target for Ec2 {
         }
         Ok(self.mark_temporary(ids, lifetime).await?)
     }
+}
+
+/// Returns why an image may not replace another by its name, if its plan wants that.
+fn never_replaced(plan: &BakePlan, base: &str, lost: &str) -> Option<TargetError> {
+    let message = format!("{base} {lost}: no image can be replaced by name");
+    plan.image.replace.then(|| {
+        TargetError::manifest(message)
+            .with_hint("the new image would need the name before it is tested")
+    })
 }

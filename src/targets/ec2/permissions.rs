@@ -239,6 +239,10 @@ fn publication(plan: &BakePlan) -> Vec<Permission> {
             "ssm:PutParameter",
         ];
         all.extend(actions.map(|action| needed(action, Scope::Parameter(path.clone()))));
+        if !plan.builder.tags.is_empty() {
+            let parameter = Scope::Parameter(path.clone());
+            all.push(needed("ssm:AddTagsToResource", parameter));
+        }
     }
     if let Some(template) = &wanted.launch_template {
         let used = || Scope::Used(&["launch-template"]);
@@ -423,7 +427,7 @@ fn of_prune() -> Vec<Permission> {
 }
 
 /// Returns whether a build makes a security group.
-fn has_own_group(plan: &BakePlan) -> bool {
+pub(super) fn has_own_group(plan: &BakePlan) -> bool {
     plan.builder.security_groups.is_empty()
 }
 

@@ -16,7 +16,6 @@ use crate::exit::Leftover;
 use crate::ledger::{DebtId, Due};
 use crate::manifest::{BootMode, ImdsSupport, TpmSupport, Volume};
 use crate::plan::BakePlan;
-use crate::run::RunId;
 use crate::targets::{
     Candidate, LIFETIME, PhaseContext, Published, Publisher, TargetError, Unfinished,
 };
@@ -58,7 +57,7 @@ impl Ec2 {
     }
 
     /// Returns whether a plan wants its image in another region too.
-    fn has_copies(&self, plan: &BakePlan) -> bool {
+    pub(super) fn has_copies(&self, plan: &BakePlan) -> bool {
         let mut regions = plan.image.publication.regions.iter();
         regions.any(|region| *region != self.region)
     }
@@ -129,12 +128,7 @@ impl Ec2 {
             Publisher::Resume => publish::built(&image),
             Publisher::Publish => None,
         };
-        let tagged = tags::value(image.tags(), tags::RUN);
-        let tagged: Option<RunId> = tagged.and_then(|run| run.parse().ok());
-        let plan = match passed_in.as_ref().or(tagged.as_ref()) {
-            Some(run) => plan.as_of(run),
-            None => plan.clone(),
-        };
+        let plan = publish::built_as(plan, &image);
         if !is_candidate {
             let published = self.publish_old(&plan, &image, began, cx).await?;
             if let (Some(run), Some(finished)) = (&passed_in, &published.image)

@@ -39,9 +39,7 @@ impl fmt::Display for Unfit {
                 f.write_str("its tags name this content and its description does not")
             }
             Self::NotReleased => f.write_str("it is not released"),
-            Self::Passed => {
-                f.write_str("it has passed and is not published, which a build goes on with")
-            }
+            Self::Passed => f.write_str("it has passed and is not published"),
             Self::NotAvailable(state) => write!(f, "it is {state}"),
             Self::Deprecated => f.write_str("it is deprecated"),
             Self::TooOld(made) => {

@@ -68,9 +68,12 @@ pub(super) fn unreleased(
     tags
 }
 
-/// Returns the tags that people pick an image by: the user's, and its name.
+/// Returns the user's tags of a released image: those that all has which is made, and those that people pick it
+/// by, its name too.
 pub(super) fn for_pickers(plan: &BakePlan) -> BTreeMap<String, String> {
-    let mut tags = plan.image.tags.clone();
+    let mut tags = plan.builder.tags.clone();
+    tags.remove("Name");
+    tags.extend(plan.image.tags.clone());
     tags.entry("Name".into())
         .or_insert_with(|| plan.image.name.clone());
     tags

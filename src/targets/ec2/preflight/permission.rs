@@ -10,7 +10,9 @@ use crate::plan::BakePlan;
 use crate::targets::ec2::error::Ec2Error;
 use crate::targets::ec2::ladder::{self, Climbed, Network};
 use crate::targets::ec2::launch::Request;
-use crate::targets::ec2::permissions::{Permission, Purpose, Scope, copied_to, permissions};
+use crate::targets::ec2::permissions::{
+    Permission, Purpose, Scope, copied_to, has_own_group, permissions,
+};
 use crate::targets::ec2::policy::alias_of;
 use crate::targets::ec2::{Ec2, lock, tags, user_data};
 use crate::targets::{Keys, Role, TargetError};
@@ -429,11 +431,20 @@ impl Ec2 {
 }
 
 /// Whether an organisation demands tags of an image and its snapshots is told by the calls that make
-/// them alone: there is no machine yet that they could be tried on.
+/// them alone: there is no machine yet that they could be tried on, nor a group for a rule; and SSM knows no dry run.
 fn untried_tags(plan: &BakePlan) -> Check {
     let mut calls = vec!["CreateImage", "RegisterImage"];
+    let mut things = vec!["image", "snapshot"];
     if !copied_to(plan).is_empty() {
         calls.push("CopyImage");
+    }
+    if has_own_group(plan) {
+        calls.push("AuthorizeSecurityGroupIngress");
+        things.push("security-group-rule");
+    }
+    if plan.image.publication.ssm_parameter.is_some() {
+        calls.push("PutParameter");
+        things.push("parameter");
     }
     let keys: Vec<&str> = plan.builder.tags.keys().map(String::as_str).collect();
     let keys = match keys.is_empty() {
@@ -443,7 +454,8 @@ fn untried_tags(plan: &BakePlan) -> Check {
     Check::not_checked(
         "tags",
         format!(
-            "whether a policy of the organisation demands more tags of image and snapshot, which {} cannot be asked beforehand: they are made with {keys}",
+            "whether a policy of the organisation demands more tags of {}, which {} cannot be asked beforehand: they are made with {keys}",
+            things.join(", "),
             calls.join(", ")
         ),
     )

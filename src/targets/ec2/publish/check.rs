@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::Image;
 use futures_util::future::join_all;
 
 use super::outward::IMAGE;
-use super::seen::ParameterSeen;
+use super::seen::{ParameterSeen, RegionSeen};
 use super::wish::Wish;
 use crate::identity::Content;
 use crate::plan::BakePlan;
@@ -12,6 +12,9 @@ use crate::targets::ec2::error::Ec2Error;
 use crate::targets::ec2::reuse::has_passed_as;
 use crate::targets::ec2::{Ec2, tags};
 use crate::targets::{Fault, PhaseContext, TargetError};
+
+/// The image that is to be replaced in a region, and what else the region has.
+pub(super) type LookedBefore = (Option<Image>, RegionSeen);
 
 /// Returns what is wrong with sharing what an account encrypts by itself, in words.
 pub(in crate::targets::ec2) fn unusable_by_others(region: &str) -> String {
@@ -29,23 +32,18 @@ impl Ec2 {
         Ok(answer.ebs_encryption_by_default == Some(true))
     }
 
-    /// Looks in all regions at once. One that does not answer is told: it may do so when its time
-    /// comes.
+    /// Looks in all regions. One that does not answer is told: it may do so when its time comes.
     pub(in crate::targets::ec2) async fn check_publication(
         &self,
         plan: &BakePlan,
         cx: &PhaseContext<'_>,
     ) -> Result<(), TargetError> {
         let wish = Wish::of(plan, &self.region);
-        let mut looking = Vec::new();
-        for region in wish.regions() {
-            looking.push(self.check_region(plan, &wish, region));
-        }
-        for (region, checked) in join_all(looking).await {
+        for (region, checked) in self.look_before(plan, &wish).await {
             match checked {
-                Ok(None) => {}
+                Ok((None, _)) => {}
                 // Otherwise it would be found out when the image has passed.
-                Ok(Some(taken)) => self.there(&region).may_make_way(&taken, plan).await?,
+                Ok((Some(taken), _)) => self.there(&region).may_make_way(&taken, plan).await?,
                 Err(error) if error.fault == Fault::Manifest || region == self.region => {
                     return Err(error);
                 }
@@ -58,19 +56,30 @@ impl Ec2 {
         Ok(())
     }
 
+    /// Looks in all regions at once.
+    pub(super) async fn look_before(
+        &self,
+        plan: &BakePlan,
+        wish: &Wish,
+    ) -> Vec<(String, Result<LookedBefore, TargetError>)> {
+        let looking = wish.regions();
+        let looking = looking.map(|region| self.check_region(plan, wish, region));
+        join_all(looking).await
+    }
+
     async fn check_region(
         &self,
         plan: &BakePlan,
         wish: &Wish,
         region: &str,
-    ) -> (String, Result<Option<Image>, TargetError>) {
+    ) -> (String, Result<LookedBefore, TargetError>) {
         let (there, content) = (self.there(region), self.state().content.clone());
         let checked = async {
             let is_home = region == self.region;
             let taken = there.check_name(plan, content.as_ref(), is_home).await?;
             there.check_encryption(wish).await?;
-            there.look_here(wish, None).await?;
-            Ok(taken)
+            let seen = there.look_here(wish, None).await?;
+            Ok((taken, seen))
         };
         (region.to_owned(), checked.await)
     }

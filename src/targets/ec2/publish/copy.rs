@@ -34,7 +34,8 @@ struct Copying<'a> {
 }
 
 impl Ec2 {
-    /// Copies the image to each region that has no copy; what comes of it is seen there.
+    /// Copies the image to each region that has no copy; what comes of it is seen there. Returns whether there
+    /// was one.
     pub(super) async fn copy_where_there_is_none(
         &self,
         plan: &BakePlan,
@@ -42,7 +43,7 @@ impl Ec2 {
         image: &Image,
         seen: &mut Seen,
         cx: &PhaseContext<'_>,
-    ) {
+    ) -> bool {
         let lacks = |region: &&String| {
             matches!(
                 seen.regions.get(*region),
@@ -63,7 +64,9 @@ impl Ec2 {
             .buffer_unordered(wish.copies.at_once.into())
             .collect()
             .await;
+        let has_copied = !copied.is_empty();
         seen.regions.extend(copied);
+        has_copied
     }
 
     async fn copy_to(

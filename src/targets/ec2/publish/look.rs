@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{Image, ImageState, LaunchTemplateVersion, Tag};
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3, try_join, try_join_all};
 use time::OffsetDateTime;
 
 use super::seen::{
@@ -111,19 +111,18 @@ impl Ec2 {
         wish: &Wish,
         image: Option<&Image>,
     ) -> Result<RegionSeen, TargetError> {
+        let own = image.and_then(Image::image_id);
         let image = async {
             match image {
                 Some(image) => Ok(Some(self.seen_of(wish, image).await?)),
                 None => Ok::<_, Ec2Error>(None),
             }
         };
-        let (image, (parameter, template)) = join(
+        // Each may ask for what it finds there.
+        let (image, parameter, template) = join3(
             image,
-            // Each may ask for what it finds there.
-            join(
-                Box::pin(self.parameter_seen(wish)),
-                Box::pin(self.template_seen(wish)),
-            ),
+            Box::pin(self.parameter_seen(wish, own)),
+            Box::pin(self.template_seen(wish, own)),
         )
         .await;
         let parameter = parameter?;
@@ -139,41 +138,53 @@ impl Ec2 {
 
     async fn seen_of(&self, wish: &Wish, image: &Image) -> Result<ImageSeen, Ec2Error> {
         let id = image.image_id().unwrap_or_default().to_owned();
-        let ids = snapshots_of(image);
-        let ids = ids.iter().map(String::as_str);
-        let snapshots = self.snapshots_by(vec![tags::filter("snapshot-id", ids)]);
-        let mut seen = Vec::new();
-        for snapshot in snapshots.await? {
-            let id = snapshot.snapshot_id.clone().unwrap_or_default();
-            let grants = match wish.share {
-                Some(_) => self.volume_permissions(&id).await?,
-                None => BTreeSet::new(),
-            };
-            seen.push(SnapshotSeen {
-                id,
-                tags: table(snapshot.tags()),
-                grants,
-            });
-        }
-        let grants = match wish.share {
-            Some(_) => self.launch_permissions(&id).await?,
-            None => BTreeSet::new(),
+        let launches = async {
+            match wish.share {
+                Some(_) => self.launch_permissions(&id).await,
+                None => Ok(BTreeSet::new()),
+            }
         };
+        let (snapshots, grants) = try_join(self.snapshots_seen(wish, image), launches).await?;
         Ok(ImageSeen {
             id,
             description: image.description().unwrap_or_default().to_owned(),
             tags: table(image.tags()),
-            snapshots: seen,
+            snapshots,
             grants,
             deprecated: image.deprecation_time().and_then(parse_rfc3339),
             protection: image.deregistration_protection().map(protection),
         })
     }
 
-    /// Returns what the manifest's parameter has now.
+    async fn snapshots_seen(
+        &self,
+        wish: &Wish,
+        image: &Image,
+    ) -> Result<Vec<SnapshotSeen>, Ec2Error> {
+        let ids = snapshots_of(image);
+        let ids = ids.iter().map(String::as_str);
+        let listed = self.snapshots_by(vec![tags::filter("snapshot-id", ids)]);
+        let seen = listed.await?.into_iter().map(|snapshot| async move {
+            let id = snapshot.snapshot_id.clone().unwrap_or_default();
+            let grants = match wish.share {
+                Some(_) => self.volume_permissions(&id).await?,
+                None => BTreeSet::new(),
+            };
+            Ok(SnapshotSeen {
+                id,
+                tags: table(snapshot.tags()),
+                grants,
+            })
+        });
+        try_join_all(seen).await
+    }
+
+    /// Returns what the manifest's parameter has now. Of `own`, the image that is published, nobody asks whose
+    /// build it is of.
     pub(super) async fn parameter_seen(
         &self,
         wish: &Wish,
+        own: Option<&str>,
     ) -> Result<Option<ParameterSeen>, Ec2Error> {
         let Some(name) = &wish.parameter else {
             return Ok(None);
@@ -181,14 +192,20 @@ impl Ec2 {
         let Some(mut now) = self.parameter_now(name).await? else {
             return Ok(None);
         };
-        now.later = self.later_build(wish, &now.value).await?;
+        now.later = self.later_build(wish, own, &now.value).await?;
         Ok(Some(now))
     }
 
     /// Returns an image that something names, if its build began later than the one that publishes. Of a
     /// copy the image counts that it was copied from.
-    async fn later_build(&self, wish: &Wish, named: &str) -> Result<Option<String>, Ec2Error> {
-        let Some(began) = wish.began.filter(|_| named.starts_with("ami-")) else {
+    async fn later_build(
+        &self,
+        wish: &Wish,
+        own: Option<&str>,
+        named: &str,
+    ) -> Result<Option<String>, Ec2Error> {
+        let is_other = named.starts_with("ami-") && own != Some(named);
+        let Some(began) = wish.began.filter(|_| is_other) else {
             return Ok(None);
         };
         let found = self.images(vec![tags::filter("image-id", [named])]).await?;
@@ -211,7 +228,11 @@ impl Ec2 {
         Some((region.to_owned(), asked.ok()?.into_iter().next()?))
     }
 
-    async fn template_seen(&self, wish: &Wish) -> Result<Option<TemplateSeen>, TargetError> {
+    async fn template_seen(
+        &self,
+        wish: &Wish,
+        own: Option<&str>,
+    ) -> Result<Option<TemplateSeen>, TargetError> {
         let Some(wanted) = wish.template_in(&self.region) else {
             return Ok(None);
         };
@@ -223,7 +244,7 @@ impl Ec2 {
             true => &template.default,
             false => &template.latest,
         };
-        template.later = self.later_build(wish, &counts.image).await?;
+        template.later = self.later_build(wish, own, &counts.image).await?;
         Ok(Some(template))
     }
 }

@@ -25,6 +25,8 @@ pub(in crate::targets::ec2) const KEPT: Duration = Duration::from_secs(7 * 86_40
 
 /// What is to be mended in a region.
 pub(super) struct Mending<'a> {
+    /// Where the image was made, and the lock is.
+    pub(super) home: &'a Ec2,
     pub(super) plan: &'a BakePlan,
     pub(super) wish: &'a Wish,
     pub(super) image: ImageSeen,
@@ -115,7 +117,7 @@ impl Ec2 {
             let run = &mending.plan.run;
             let undo = self.undoing(run, Removal::Withdraw(outward));
             let debt = (Due::OnFailure, undo.into());
-            let making = self.make_outward(change, run, debt, &mut done.debts, cx);
+            let making = self.make_outward(change, mending.plan, debt, &mut done.debts, cx);
             return making.await;
         }
         match change {
@@ -142,7 +144,8 @@ impl Ec2 {
         }
     }
 
-    /// Looks once more at a parameter that is about to be set: others may have, since it was looked at.
+    /// Looks once more at a parameter that is about to be set, and at the lock: others may have it, since it was
+    /// looked at. Copies take up to hours.
     async fn as_it_is_now(
         &self,
         mending: &Mending<'_>,
@@ -152,17 +155,20 @@ impl Ec2 {
         let Change::SetParameter { name, image, .. } = change else {
             return Ok(Some(change.clone()));
         };
-        let before = self.parameter_seen(mending.wish).await?;
+        let own = Some(mending.image.id.as_str());
+        let before = self.parameter_seen(mending.wish, own).await?;
         if let Some(later) = before.as_ref().and_then(|now| now.later.as_ref()) {
             let what = format!("the parameter {name}");
             cx.phase.warn(left_to(&what, &self.region, later));
             return Ok(None);
         }
-        let is_set = before.as_ref().is_some_and(|now| now.value == *image);
-        let (name, image) = (name.clone(), image.clone());
-        Ok((!is_set).then_some(Change::SetParameter {
-            name,
-            image,
+        if before.as_ref().is_some_and(|now| now.value == *image) {
+            return Ok(None);
+        }
+        mending.home.recheck_lock(cx).await;
+        Ok(Some(Change::SetParameter {
+            name: name.clone(),
+            image: image.clone(),
             before,
         }))
     }
@@ -217,16 +223,15 @@ impl Ec2 {
         let disable = self.ec2.disable_image_deregistration_protection();
         let disable = disable.image_id(image);
         let asking = || async {
+            let operation = protecting(protection);
             match protection {
                 Protection::Off => {
                     let answer = disable.clone().send().await;
-                    let operation = "DisableImageDeregistrationProtection";
                     answer.map(drop).map_err(|e| self.refused(operation, e))
                 }
                 Protection::On | Protection::WithCooldown => {
                     let cooldown = protection == Protection::WithCooldown;
                     let answer = enable.clone().with_cooldown(cooldown).send().await;
-                    let operation = "EnableImageDeregistrationProtection";
                     answer.map(drop).map_err(|e| self.refused(operation, e))
                 }
             }
@@ -276,10 +281,18 @@ impl Ec2 {
 }
 
 /// Returns whether the things are about to be released, all of them.
-fn releases(changes: &[&Change], tagged: &[String]) -> bool {
+pub(super) fn releases(changes: &[&Change], tagged: &[String]) -> bool {
     changes.iter().any(|change| {
         matches!(change, Change::Release { ids } if tagged.iter().all(|id| ids.contains(id)))
     })
+}
+
+/// Returns the call that protects an image, or does no longer.
+pub(super) fn protecting(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Off => "DisableImageDeregistrationProtection",
+        Protection::On | Protection::WithCooldown => "EnableImageDeregistrationProtection",
+    }
 }
 
 /// Returns which of the tags an image lacks altogether.

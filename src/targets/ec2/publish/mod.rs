@@ -5,6 +5,7 @@
 //! Each region is a transaction of its own. Where it fails, what others could act on is taken back
 //! and the image, or its copy, stays as one that has passed, for a while; the other regions go on.
 
+mod ahead;
 mod check;
 mod copy;
 mod differences;
@@ -26,8 +27,9 @@ use super::{Ec2, tags};
 use crate::clock::Instant;
 use crate::exit::Leftover;
 use crate::plan::BakePlan;
-use crate::run::rfc3339;
+use crate::run::{RunId, rfc3339};
 use crate::targets::{Fault, Finished, PhaseContext, Published, TargetError, Unfinished};
+pub(super) use ahead::Foreseen;
 pub(super) use check::unusable_by_others;
 pub(crate) use differences::{Change, Difference, differences, forgotten, overtaken};
 pub(super) use look::built;
@@ -90,9 +92,8 @@ impl Ec2 {
         mut seen: Seen,
         cx: &PhaseContext<'_>,
     ) -> Result<Published, TargetError> {
-        self.copy_where_there_is_none(plan, wish, image, &mut seen, cx)
-            .await;
-        if !wish.elsewhere.is_empty() {
+        let copying = self.copy_where_there_is_none(plan, wish, image, &mut seen, cx);
+        if copying.await {
             self.look_again(wish, image, &mut seen).await;
         }
         let told = overtaken(wish, &seen).into_iter();
@@ -145,6 +146,7 @@ impl Ec2 {
         };
         let id = Some(seen.id.clone());
         let mending = Mending {
+            home: self,
             plan,
             wish,
             was_released: tags::says_released(&seen.tags),
@@ -284,6 +286,14 @@ impl Ec2 {
         }
         there
     }
+}
+
+/// Returns the plan as of the run that has made an image: what it is published as has that run's time.
+pub(super) fn built_as(plan: &BakePlan, image: &Image) -> BakePlan {
+    let described = tags::run_in(image.description().unwrap_or_default());
+    let tagged = || tags::value(image.tags(), tags::RUN)?.parse().ok();
+    let run: Option<RunId> = described.or_else(tagged);
+    run.map_or_else(|| plan.clone(), |run| plan.as_of(&run))
 }
 
 /// How long a call to another region is made again where it is not answered.

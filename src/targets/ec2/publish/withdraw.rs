@@ -1,12 +1,15 @@
 //! What others may act on as soon as it is done (permissions, parameters, launch templates), and how
 //! each is taken back: only while it is still what was done, since others may have gone on from there.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use aws_sdk_ec2::types::{
     CreateVolumePermission, CreateVolumePermissionModifications, LaunchPermission,
     LaunchPermissionModifications, LaunchTemplateVersion, OperationType, PermissionGroup,
     RequestLaunchTemplateData, SnapshotAttributeName,
 };
-use aws_sdk_ssm::types::ParameterType;
+use aws_sdk_ssm::types::{ParameterType, Tag};
 use sha2::{Digest, Sha256};
 
 use super::differences::Change;
@@ -15,6 +18,7 @@ use super::seen::{ParameterSeen, TemplateSeen};
 use crate::clock::{Instant, sleep};
 use crate::ledger::{DebtId, Due, Paid, Undo};
 use crate::manifest::{Grant, TemplateName};
+use crate::plan::BakePlan;
 use crate::run::RunId;
 use crate::targets::ec2::Ec2;
 use crate::targets::ec2::error::Ec2Error;
@@ -26,18 +30,30 @@ impl Ec2 {
     pub(super) async fn make_outward(
         &self,
         change: &Change,
-        run: &RunId,
+        plan: &BakePlan,
         debt: (Due, Undo),
         debts: &mut Vec<DebtId>,
         cx: &PhaseContext<'_>,
     ) -> Result<(), Ec2Error> {
-        let (ec2, wanted, run) = (self.clone(), change.clone(), run.clone());
-        let call = Box::pin(async move { Box::pin(ec2.change_outward(&wanted, &run)).await });
+        let (ec2, wanted) = (self.clone(), change.clone());
+        let (run, tags) = (plan.run.clone(), plan.builder.tags.clone());
+        let call =
+            Box::pin(async move { Box::pin(ec2.change_outward(&wanted, &run, &tags)).await });
         let ([id], made) = cx.ledger.create([debt], Ec2Error::is_refusal, call).await?;
         debts.push(id);
         // What comes of it comes when its debt is known to be owed: where that is refused, it is taken back.
         match change {
-            Change::SetParameter { name, image, .. } => self.until_parameter(name, image).await,
+            Change::SetParameter { name, image, .. } => {
+                let version = made.parse().unwrap_or_default();
+                let theirs = self.until_parameter(name, image, version).await?;
+                if let Some(theirs) = theirs {
+                    cx.phase.warn(format!(
+                        "the parameter {name} in {} has {theirs}, which somebody has put there since",
+                        self.region
+                    ));
+                }
+                Ok(())
+            }
             Change::AddTemplateVersion {
                 template,
                 set_default: true,
@@ -51,15 +67,20 @@ impl Ec2 {
     }
 
     /// Makes a change; returns what EC2 calls it, where it does.
-    async fn change_outward(&self, change: &Change, run: &RunId) -> Result<String, Ec2Error> {
+    async fn change_outward(
+        &self,
+        change: &Change,
+        run: &RunId,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<String, Ec2Error> {
         match change {
             Change::SetParameter {
                 name,
                 image,
                 before,
             } => {
-                let is_there = before.is_some();
-                let version = self.put_parameter(name, image, is_there).await?;
+                let born_with = before.is_none().then_some(tags);
+                let version = self.put_parameter(name, image, born_with).await?;
                 Ok(version.to_string())
             }
             Change::AddTemplateVersion {
@@ -244,18 +265,20 @@ impl Ec2 {
         }))
     }
 
-    /// Asks for a parameter to have a value; returns the version that this will be.
+    /// Asks for a parameter to have a value; returns the version that this will be. One that is to be made has
+    /// tags from then on, which an organisation may demand; of one that is there SSM takes none.
     async fn put_parameter(
         &self,
         name: &str,
         value: &str,
-        is_there: bool,
+        born_with: Option<&BTreeMap<String, String>>,
     ) -> Result<i64, Ec2Error> {
         let request = self.ssm.put_parameter().name(name).value(value);
         let request = request
             .r#type(ParameterType::String)
             .data_type(IMAGE)
-            .overwrite(is_there);
+            .overwrite(born_with.is_none())
+            .set_tags(born_with.and_then(parameter_tags));
         let asking = || async {
             let answer = request.clone().send().await;
             answer.map_err(|e| self.refused("PutParameter", e))
@@ -272,13 +295,23 @@ impl Ec2 {
         }
     }
 
-    /// Waits until a parameter has the image: SSM answers before it has looked whether that is one.
-    async fn until_parameter(&self, name: &str, image: &str) -> Result<(), Ec2Error> {
+    /// Waits until a parameter has the image in the version that was made: SSM answers before it has looked
+    /// whether that is one. Returns what somebody else has put there since.
+    async fn until_parameter(
+        &self,
+        name: &str,
+        image: &str,
+        version: i64,
+    ) -> Result<Option<String>, Ec2Error> {
         let since = Instant::now();
         loop {
-            let now = self.parameter_now(name).await?;
-            if now.is_some_and(|now| now.value == image) {
-                return Ok(());
+            if let Some(now) = self.parameter_now(name).await? {
+                match stand(&now, image, Some(version)) {
+                    Stand::Ours if now.version == version => return Ok(None),
+                    Stand::Theirs => return Ok(Some(now.value)),
+                    // The same by a call whose answer was lost; or not looked at yet.
+                    Stand::Ours | Stand::Before => {}
+                }
             }
             if since.elapsed() > LIMIT / 2 {
                 return Err(Ec2Error::TooSlow {
@@ -292,7 +325,7 @@ impl Ec2 {
         }
     }
 
-    /// Gives a parameter back what it had, while it has what was put into it.
+    /// Gives a parameter back what it had, while its value and version are what was put into it.
     async fn restore_parameter(
         &self,
         name: &str,
@@ -302,37 +335,44 @@ impl Ec2 {
     ) -> Result<Paid, TargetError> {
         let since = Instant::now();
         loop {
-            match self.parameter_now(name).await {
-                Ok(Some(now)) if now.value == image => break,
-                // What somebody else has put there since is theirs.
-                Ok(Some(now)) if ours.is_some_and(|ours| now.version >= ours) => {
-                    return Ok(Paid::Gone);
-                }
-                Ok(_) if since.elapsed() > LOOK => return Ok(Paid::NotFound),
+            let now = match self.parameter_now(name).await {
                 Err(error) if !error.is_transient() || since.elapsed() > LIMIT => {
                     return Err(error.into());
                 }
-                Ok(_) | Err(_) => sleep(self.poll).await,
+                now => now.ok(),
+            };
+            let looked = now.as_ref().map(Option::as_ref);
+            match looked.map(|now| now.map(|now| stand(now, image, ours))) {
+                Some(Some(Stand::Ours)) => break,
+                Some(Some(Stand::Theirs)) => return Ok(Paid::Gone),
+                Some(_) if since.elapsed() > LOOK => return Ok(Paid::NotFound),
+                Some(_) | None => sleep(self.poll).await,
             }
         }
-        match before {
-            Some(before) => {
-                self.patiently("restore", || async {
-                    self.put_parameter(name, before, true).await.map(|_| true)
-                })
-                .await?;
-                self.until_parameter(name, before).await?;
-            }
-            None => {
-                self.patiently("delete", || async {
+        self.put_back(name, before).await?;
+        Ok(Paid::Gone)
+    }
+
+    async fn put_back(&self, name: &str, before: Option<&str>) -> Result<(), TargetError> {
+        let Some(before) = before else {
+            return self
+                .patiently("delete", || async {
                     let answer = self.ssm.delete_parameter().name(name).send().await;
                     let answer = answer.map_err(|e| self.refused("DeleteParameter", e));
                     gone(answer.map(drop))
                 })
-                .await?;
-            }
-        }
-        Ok(Paid::Gone)
+                .await;
+        };
+        let version = AtomicI64::new(0);
+        self.patiently("restore", || async {
+            let made = self.put_parameter(name, before, None).await?;
+            version.store(made, Ordering::Relaxed);
+            Ok(true)
+        })
+        .await?;
+        let version = version.load(Ordering::Relaxed);
+        let _theirs = self.until_parameter(name, before, version).await?;
+        Ok(())
     }
 
     // Launch template --------------------------------------------------------------------------
@@ -433,6 +473,34 @@ impl Ec2 {
     }
 }
 
+/// Returns tags as SSM takes them, if there are some.
+fn parameter_tags(tags: &BTreeMap<String, String>) -> Option<Vec<Tag>> {
+    let tag = |(key, value)| Tag::builder().key(key).value(value).build().ok();
+    let tags: Option<Vec<Tag>> = tags.iter().map(tag).collect();
+    tags.filter(|tags| !tags.is_empty())
+}
+
+/// Whose a parameter's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// What was put there is not there yet.
+    Before,
+    Ours,
+    /// Others have set it since, be it to the same.
+    Theirs,
+}
+
+/// Returns whose a parameter's value is, of which `image` was made the version `ours`. Where that answer was
+/// lost, the value alone tells.
+fn stand(now: &ParameterSeen, image: &str, ours: Option<i64>) -> Stand {
+    match ours {
+        Some(ours) if now.version > ours => Stand::Theirs,
+        Some(ours) if now.version == ours && now.value != image => Stand::Theirs,
+        _ if now.value == image => Stand::Ours,
+        _ => Stand::Before,
+    }
+}
+
 /// Returns what a version of a launch template goes by here.
 fn version_id(template: &str, version: i64) -> String {
     format!("{template} version {version}")
@@ -443,5 +511,34 @@ fn gone(answer: Result<(), Ec2Error>) -> Result<bool, Ec2Error> {
     match answer {
         Err(error) if error.is_not_found() || error.is_unavailable() => Ok(true),
         answer => answer.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_ours_by_its_value_and_its_version() {
+        let now = |value: &str, version| ParameterSeen {
+            value: value.to_owned(),
+            version,
+            data_type: IMAGE.to_owned(),
+            later: None,
+        };
+        for (is, ours, whose) in [
+            (now("ami-1", 7), Some(7), Stand::Ours),
+            // By a call whose answer was lost, before the one that was answered.
+            (now("ami-1", 6), Some(7), Stand::Ours),
+            (now("ami-0", 6), Some(7), Stand::Before),
+            (now("ami-1", 8), Some(7), Stand::Theirs),
+            (now("ami-2", 8), Some(7), Stand::Theirs),
+            // It was deleted and made anew.
+            (now("ami-2", 7), Some(7), Stand::Theirs),
+            (now("ami-1", 3), None, Stand::Ours),
+            (now("ami-2", 3), None, Stand::Before),
+        ] {
+            assert_eq!(stand(&is, "ami-1", ours), whose, "{is:?}");
+        }
     }
 }
