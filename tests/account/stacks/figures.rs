@@ -96,11 +96,7 @@ fn the_calls_of_a_deploy_grow_with_its_time_and_not_with_its_targets() {
     // Each of three steps is watched for two minutes longer, and as long again for what nobody has counted.
     let longer = long.looks - few.looks;
     assert!((138..=150).contains(&longer), "{longer}: {few:?}\n{long:?}");
-    for (name, one) in [
-        ("2", &few),
-        ("8", &many),
-        ("2, watched as long as usual", &long),
-    ] {
+    for (name, one) in [("2", &few), ("8", &many), ("2, of usual pacing,", &long)] {
         let Figures { calls, looks, .. } = one;
         let (changes, minutes) = (one.changes.len(), one.took.as_secs() / 60);
         println!(
