@@ -271,6 +271,31 @@ async fn publish(account: &Account, image: &str) -> Vec<String> {
     asked.filter(is_change).collect()
 }
 
+/// Registers an image of a snapshot that is nobody's build's.
+async fn former_image(ec2: &aws_sdk_ec2::Client, snapshot: &str) -> String {
+    let root = EbsBlockDevice::builder().snapshot_id(snapshot).build();
+    let root = BlockDeviceMapping::builder()
+        .device_name("/dev/sda1")
+        .ebs(root);
+    let former = ec2.register_image().name("former");
+    let former = former.root_device_name("/dev/sda1");
+    let former = former.block_device_mappings(root.build());
+    former.send().await.unwrap().image_id.unwrap()
+}
+
+/// Makes a version of the launch template by hand, and returns its number.
+async fn version_tried(ec2: &aws_sdk_ec2::Client) -> i64 {
+    let data = RequestLaunchTemplateData::builder()
+        .image_id(FORMER)
+        .instance_type("t3.small".into());
+    let tried = ec2
+        .create_launch_template_version()
+        .launch_template_name("web");
+    let tried = tried.launch_template_data(data.build()).send().await;
+    let version = tried.unwrap().launch_template_version.unwrap();
+    version.version_number.unwrap()
+}
+
 /// Points in which somebody changes by hand what was published, in the copy's region.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
@@ -332,15 +357,7 @@ async fn what_drifted_is_repaired_point_by_point_and_nothing_is_launched() {
         .unwrap();
     assert_eq!(publish(&account, &home).await, ["PutParameter"]);
 
-    // Its value is of another image, older and of this region.
-    let root = EbsBlockDevice::builder().snapshot_id(disk).build();
-    let root = BlockDeviceMapping::builder()
-        .device_name("/dev/sda1")
-        .ebs(root);
-    let former = ec2.register_image().name("former");
-    let former = former.root_device_name("/dev/sda1");
-    let former = former.block_device_mappings(root.build());
-    let former = former.send().await.unwrap().image_id.unwrap();
+    let former = former_image(&ec2, disk).await;
     let put = ssm.put_parameter().name("/ami/web").value(&former);
     let put = put.r#type("String".into()).data_type("aws:ec2:image");
     put.overwrite(true).send().await.unwrap();
@@ -358,23 +375,8 @@ async fn what_drifted_is_repaired_point_by_point_and_nothing_is_launched() {
     assert_eq!(publish(&account, &home).await, ["ModifyLaunchTemplate"]);
 
     // A version that somebody tries out is the newest, and not what everybody gets.
-    let data = RequestLaunchTemplateData::builder()
-        .image_id(FORMER)
-        .instance_type("t3.small".into());
-    let tried = ec2
-        .create_launch_template_version()
-        .launch_template_name("web");
-    let tried = tried
-        .launch_template_data(data.build())
-        .send()
-        .await
-        .unwrap();
+    let number = version_tried(&ec2).await;
     assert_eq!(publish(&account, &home).await, [""; 0]);
-    let number = tried
-        .launch_template_version
-        .unwrap()
-        .version_number
-        .unwrap();
     let default = ec2.modify_launch_template().launch_template_name("web");
     let default = default.default_version(number.to_string());
     default.send().await.unwrap();
