@@ -167,10 +167,27 @@ impl Ledger {
     where
         E: From<JournalError> + Send + 'static,
     {
+        let mut held = Vec::with_capacity(N);
+        self.create_held(debts, &mut held, refused, call).await
+    }
+
+    /// The same, and says what is owed for it even where the call fails: one that was not refused may have done
+    /// what was asked.
+    pub(crate) async fn create_held<const N: usize, E>(
+        &self,
+        debts: [(Due, Undo); N],
+        held: &mut Vec<DebtId>,
+        refused: fn(&E) -> bool,
+        call: BoxFuture<'static, Result<String, E>>,
+    ) -> Result<([DebtId; N], String), E>
+    where
+        E: From<JournalError> + Send + 'static,
+    {
         let answered = CancellationToken::new();
         let mut ids = [DebtId(0); N];
         for (id, (due, undo)) in ids.iter_mut().zip(debts) {
             *id = self.hold(due, undo, Some(answered.clone()))?;
+            held.push(*id);
         }
         let ledger = self.clone();
         let calling = tokio::spawn(async move {

@@ -39,8 +39,11 @@ impl Ec2 {
         let (run, tags) = (plan.run.clone(), plan.builder.tags.clone());
         let call =
             Box::pin(async move { Box::pin(ec2.change_outward(&wanted, &run, &tags)).await });
-        let ([id], made) = cx.ledger.create([debt], Ec2Error::is_refusal, call).await?;
-        debts.push(id);
+        // Where its answer is lost it is taken back too.
+        let making = cx
+            .ledger
+            .create_held([debt], debts, Ec2Error::is_refusal, call);
+        let (_, made) = making.await?;
         // What comes of it comes when its debt is known to be owed: where that is refused, it is taken back.
         match change {
             Change::SetParameter { name, image, .. } => {
