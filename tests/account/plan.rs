@@ -146,7 +146,11 @@ async fn what_a_build_would_mend_of_an_image_that_is_there_is_planned_and_done()
     );
     account.control("clear", json!({})).await;
     build().run().await.ended(Exit::Done);
-    assert_eq!(planned(&ahead), changing(&account).await, "{ahead:#?}");
+    let mut asked = changing(&account).await;
+    // The token of a copy that is gone is answered with that one: it is asked for anew.
+    let first = asked.iter().position(|call| call == "CopyImage");
+    asked.remove(first.unwrap());
+    assert_eq!(planned(&ahead), asked, "{ahead:#?}");
 }
 
 /// In each of its regions; the spare of what makes way is a call too.

@@ -665,10 +665,9 @@ async fn copies_wait_where_a_region_makes_no_more_and_are_made_so_many_at_a_time
     account.fault("CopyImage", "error", full).await;
     let wanted =
         ", regions: [us-east-1, eu-central-1, me-south-1], copies: {at_once: 1, within: 30m}";
-    Build::publishing(&account, wanted)
-        .run()
-        .await
-        .ended(Exit::Done);
+    let long = ", timeouts: {total: 1h}";
+    let built = Build::whole(&account, long, wanted).run().await;
+    built.ended(Exit::Done);
     account.assert_all_hit().await;
     for region in ["us-east-1", "eu-central-1", "me-south-1"] {
         image(&account, region).await;
@@ -686,10 +685,8 @@ async fn copies_wait_where_a_region_makes_no_more_and_are_made_so_many_at_a_time
     account.control("delays", json!({"image": 1.0})).await;
     let wanted = wanted.replace("at_once: 1", "at_once: 2");
     another_second().await;
-    Build::publishing(&account, &wanted)
-        .run()
-        .await
-        .ended(Exit::Done);
+    let built = Build::whole(&account, long, &wanted).run().await;
+    built.ended(Exit::Done);
     assert_eq!(account.control("most-copies", json!({})).await, 2);
 }
 
