@@ -165,7 +165,7 @@ struct Builder {
     /// by name
     #[schemars(extend("x-default" = "none"))]
     instance_profile: Option<Text>,
-    /// on everything temporary, at creation; the image keeps them
+    /// on everything that is made, at creation; the image keeps them, and one that is there gets those that it lacks. A launch template's version has none
     #[schemars(extend("x-default" = "none"))]
     tags: Option<Table>,
     /// how long each part may take
