@@ -115,7 +115,7 @@ impl Stack {
                 return Ok(Ended {
                     status: status.to_owned(),
                     cause: first_cause(id, &all),
-                    kept: all.iter().filter_map(kept).collect(),
+                    kept: outlive(&all),
                 });
             }
             if status.is_empty() && began.elapsed() > UNHEARD {
@@ -255,6 +255,17 @@ pub(super) fn status(event: &StackEvent) -> &str {
 /// Returns whether nothing more comes of an operation.
 pub(super) fn is_end(status: &str) -> bool {
     !status.is_empty() && (!status.ends_with("_IN_PROGRESS") || status == "REVIEW_IN_PROGRESS")
+}
+
+/// Returns what outlives its stack. A page of events that moves on while it is read may tell one twice.
+fn outlive(all: &[StackEvent]) -> Vec<Kept> {
+    let mut found: Vec<Kept> = Vec::new();
+    for one in all.iter().filter_map(kept) {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
 }
 
 /// Returns what an event says is kept.

@@ -42,7 +42,6 @@ mod sweep;
 
 use std::collections::BTreeSet;
 
-pub(crate) use self::http::counted;
 use crate::clock::Pace;
 
 /// How much faster than the wall the clock of a build goes.

@@ -18,6 +18,8 @@ use time::OffsetDateTime;
 
 use super::answered_at::AnsweredAt;
 use super::caller::Echo;
+#[cfg(test)]
+use super::counted;
 use super::error::Ec2Error;
 use super::http::Trust;
 use super::ladder::{Climbed, Network};
@@ -184,7 +186,7 @@ impl Ec2 {
         let trust = Trust::load(profiles.get("ca_bundle"))?;
         let http = trust.client()?;
         #[cfg(test)]
-        let http = crate::account::counted(http);
+        let http = counted::counted(http);
         let here = || {
             let settings = settings(http.clone());
             match region {

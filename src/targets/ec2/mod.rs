@@ -8,6 +8,8 @@ mod caller;
 #[cfg(test)]
 mod canned;
 mod client;
+#[cfg(test)]
+pub(crate) mod counted;
 mod credentials;
 mod debts;
 mod describe;

@@ -378,8 +378,8 @@ fn only_what_is_there_is_proposed() {
             .unwrap_err()
             .to_string()
     };
-    // `subversion` and `mount_facts` are Ansible's, and not here.
-    for task in ["subvresion: {repo: a}", "mount_fcts: {}"] {
+    // `subversion` and `rpm_key` are Ansible's, and not here.
+    for task in ["subvresion: {repo: a}", "rpm_kye: {}"] {
         assert!(!shown(task).contains("did you mean"), "{}", shown(task));
     }
     assert!(shown("lineinfle: {path: /a}").contains("did you mean `lineinfile`?"));
