@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{
-    AttributeValue, BlockDeviceMapping, EbsBlockDevice, Filter, Image, ImageAttributeName,
-    LaunchPermission, LaunchPermissionModifications, RequestLaunchTemplateData,
+    AttributeValue, BlockDeviceMapping, CreateVolumePermission, EbsBlockDevice, Filter, Image,
+    ImageAttributeName, LaunchPermission, LaunchPermissionModifications, RequestLaunchTemplateData,
     SnapshotAttributeName, Tag,
 };
 use serde_json::json;
@@ -112,6 +112,21 @@ pub(super) async fn shared_with(
 }
 
 async fn volumes_of(account: &Account, region: &'static str, snapshot: &str) -> Vec<String> {
+    let told = permissions_of(account, region, snapshot).await;
+    told.into_iter().filter_map(|p| p.user_id).collect()
+}
+
+async fn is_everybodys(account: &Account, region: &'static str, snapshot: &str) -> bool {
+    let told = permissions_of(account, region, snapshot).await;
+    told.iter().any(|p| p.group.is_some())
+}
+
+/// Returns who may make a volume of a snapshot.
+async fn permissions_of(
+    account: &Account,
+    region: &'static str,
+    snapshot: &str,
+) -> Vec<CreateVolumePermission> {
     let asked = client_in(account, region)
         .await
         .describe_snapshot_attribute();
@@ -119,8 +134,7 @@ async fn volumes_of(account: &Account, region: &'static str, snapshot: &str) -> 
         .snapshot_id(snapshot)
         .attribute(SnapshotAttributeName::CreateVolumePermission);
     let told = asked.send().await.unwrap();
-    let told = told.create_volume_permissions.unwrap_or_default();
-    told.into_iter().filter_map(|p| p.user_id).collect()
+    told.create_volume_permissions.unwrap_or_default()
 }
 
 pub(super) async fn parameter(account: &Account, region: &'static str) -> Option<String> {
@@ -845,18 +859,6 @@ async fn an_image_is_public_and_a_unit_s_in_every_region_and_is_taken_back_by_th
         assert_eq!(shared_with(&account, region, id).await, [""; 0]);
         assert!(!is_everybodys(&account, region, snapshot(&image)).await);
     }
-}
-
-async fn is_everybodys(account: &Account, region: &'static str, snapshot: &str) -> bool {
-    let asked = client_in(account, region)
-        .await
-        .describe_snapshot_attribute();
-    let asked = asked
-        .snapshot_id(snapshot)
-        .attribute(SnapshotAttributeName::CreateVolumePermission);
-    let told = asked.send().await.unwrap();
-    let told = told.create_volume_permissions.unwrap_or_default();
-    told.iter().any(|p| p.group.is_some())
 }
 
 /// A region fails when its parameter was set; meanwhile somebody has set it, to the same image.
