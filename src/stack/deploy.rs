@@ -157,7 +157,7 @@ impl Stack {
                         self.name, stack.status
                     ));
                     let role = deploy.options.role_arn.as_deref();
-                    let kept = self.destroy(&stack, &deploy.run, role, cx.events).await?;
+                    let kept = self.destroy(&stack, &deploy.run, role, cx).await?;
                     kept.iter().for_each(|kept| {
                         cx.events
                             .warn(format!("{} {} is kept", kept.resource, kept.id));

@@ -1,6 +1,6 @@
 //! What CloudFormation tells of a stack, all pages of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudformation::error::SdkError;
 use aws_sdk_cloudformation::operation::RequestId;
@@ -22,6 +22,8 @@ pub(crate) struct Described {
     pub(crate) reason: Option<String>,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) outputs: BTreeMap<String, String>,
+    /// The names by which other stacks may import outputs.
+    pub(crate) exports: BTreeSet<String>,
     pub(crate) tags: BTreeMap<String, String>,
     /// What its template was allowed when it was last changed.
     pub(crate) capabilities: Vec<String>,
@@ -102,10 +104,13 @@ fn read(stack: types::Stack) -> Described {
     let output = |o: types::Output| Some((o.output_key?, o.output_value?));
     let tag = |t: types::Tag| Some((t.key?, t.value?));
     let capabilities = stack.capabilities.iter().flatten();
+    let exported = stack.outputs.iter().flatten();
+    let exports = exported.filter_map(|output| output.export_name.clone());
     Described {
         status: status.to_owned(),
         id: stack.stack_id.unwrap_or_default(),
         reason: stack.stack_status_reason,
+        exports: exports.collect(),
         parameters: pairs(stack.parameters, parameter),
         outputs: pairs(stack.outputs, output),
         tags: pairs(stack.tags, tag),

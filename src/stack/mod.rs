@@ -28,6 +28,7 @@ pub(crate) use describe::Described;
 pub(crate) use handle::Stack;
 pub(crate) use history::Operation;
 pub(crate) use name::StackName;
+pub(crate) use operation::Kept;
 pub(crate) use update::Losses;
 #[cfg(test)]
 pub(crate) use update::Updated;

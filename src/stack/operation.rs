@@ -2,6 +2,7 @@
 //!
 //! Its events are known by the token that it was begun with: the stack's own status may be that of before for a moment.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_cloudformation::error::SdkError;
@@ -34,6 +35,8 @@ const FOLLOWS: [&str; 2] = ["cancelled", "canceled"];
 pub(super) struct Ended {
     /// The stack's.
     pub(super) status: String,
+    /// What CloudFormation says of that.
+    pub(super) reason: Option<String>,
     /// What failed first, and why.
     pub(super) cause: Option<Cause>,
     /// What was not deleted since the template says so.
@@ -66,6 +69,37 @@ pub(super) enum Of<'a> {
     Anybody,
 }
 
+/// An operation that is followed.
+pub(super) struct Following<'a> {
+    /// The stack's.
+    id: &'a str,
+    of: Of<'a>,
+    /// The oldest first.
+    all: Vec<StackEvent>,
+    told: usize,
+    began: Instant,
+}
+
+impl Following<'_> {
+    /// Returns whether one of these, by their physical ids, is going, has gone, or could not.
+    pub(super) fn has_come_to(&self, ids: &BTreeSet<String>) -> bool {
+        let is_one = |event: &StackEvent| {
+            let id = event.physical_resource_id();
+            id.is_some_and(|id| ids.contains(id)) && status(event).starts_with("DELETE_")
+        };
+        self.all.iter().any(is_one)
+    }
+
+    /// Returns whether one of these is gone.
+    pub(super) fn has_deleted(&self, ids: &BTreeSet<String>) -> bool {
+        let is_gone = |event: &StackEvent| {
+            let id = event.physical_resource_id();
+            id.is_some_and(|id| ids.contains(id)) && status(event) == "DELETE_COMPLETE"
+        };
+        self.all.iter().any(is_gone)
+    }
+}
+
 impl Stack {
     /// Makes a call until it is answered with more than "not now".
     pub(super) async fn patiently<T, E, R, F>(
@@ -96,43 +130,77 @@ impl Stack {
         of: Of<'_>,
         events: &Events,
     ) -> Result<Ended, TargetError> {
+        let mut following = self.following(id, of).await?;
+        loop {
+            if let Some(ended) = self.look_at(&mut following, events).await? {
+                return Ok(ended);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Begins to follow an operation on the stack with this id.
+    pub(super) async fn following<'a>(
+        &self,
+        id: &'a str,
+        of: Of<'a>,
+    ) -> Result<Following<'a>, TargetError> {
         let mut all = match of {
             Of::Token(_) => Vec::new(),
             Of::Anybody => self.page_of_events(id, None).await?.0,
         };
         all.reverse();
-        let mut told = all.len();
-        let began = Instant::now();
-        loop {
-            let mut new = self.new_events(id, of, &all).await?;
-            new.reverse();
-            all.extend(new);
-            all[told..].iter().for_each(|event| tell(event, events));
-            told = all.len();
-            let mut own = all.iter().filter(|e| e.physical_resource_id() == Some(id));
-            let status = own.next_back().map_or("", status);
-            if is_end(status) {
-                return Ok(Ended {
-                    status: status.to_owned(),
-                    cause: first_cause(id, &all),
-                    kept: outlive(&all),
-                });
-            }
-            if status.is_empty() && began.elapsed() > UNHEARD {
-                return self.settled(id).await;
-            }
-            sleep(POLL).await;
+        Ok(Following {
+            id,
+            of,
+            told: all.len(),
+            all,
+            began: Instant::now(),
+        })
+    }
+
+    /// Tells what is new of an operation; returns how it ended, if it has.
+    pub(super) async fn look_at(
+        &self,
+        following: &mut Following<'_>,
+        events: &Events,
+    ) -> Result<Option<Ended>, TargetError> {
+        let Following { id, of, .. } = *following;
+        let mut new = self.new_events(id, of, &following.all).await?;
+        new.reverse();
+        following.all.extend(new);
+        let all = &following.all;
+        all[following.told..].iter().for_each(|e| tell(e, events));
+        following.told = all.len();
+        let mut own = all.iter().filter(|e| e.physical_resource_id() == Some(id));
+        let last = own.next_back();
+        let status = last.map_or("", status);
+        if is_end(status) {
+            return Ok(Some(Ended {
+                status: status.to_owned(),
+                reason: last.and_then(|e| e.resource_status_reason.clone()),
+                cause: first_cause(id, all),
+                kept: outlive(all),
+            }));
         }
+        if status.is_empty() && following.began.elapsed() > UNHEARD {
+            return self.settled(id).await.map(Some);
+        }
+        Ok(None)
     }
 
     /// Waits until nothing goes on with a stack, whose events do not say so.
     async fn settled(&self, id: &str) -> Result<Ended, TargetError> {
         loop {
             let stack = self.described_patiently_by(id).await?;
-            let status = stack.map_or_else(|| "DELETE_COMPLETE".to_owned(), |stack| stack.status);
+            let (status, reason) = match stack {
+                Some(stack) => (stack.status, stack.reason),
+                None => ("DELETE_COMPLETE".to_owned(), None),
+            };
             if is_end(&status) {
                 return Ok(Ended {
                     status,
+                    reason,
                     cause: None,
                     kept: Vec::new(),
                 });

@@ -1,5 +1,5 @@
-//! What a deploy asks of AWS by the caller's own leave, and whether IAM's simulator says that it may, before anything
-//! changes. What CloudFormation asks for the caller is not among it.
+//! What a deploy and a deletion ask of AWS by the caller's own leave, and whether IAM's simulator says that they may, before
+//! anything changes. What CloudFormation asks for the caller is not among it.
 
 use super::deploy::Deploy;
 use super::{Described, Stack};
@@ -51,6 +51,15 @@ const TO_TEST: [(&str, On); 2] = [
     ("elasticloadbalancing:DescribeLoadBalancers", On::All),
 ];
 
+/// What `stack destroy` cannot do without.
+const NEEDED_TO_DESTROY: [(&str, On); 5] = [
+    ("cloudformation:DeleteStack", On::Stack),
+    ("cloudformation:DescribeStackEvents", On::Stack),
+    ("elasticloadbalancing:DescribeRules", On::All),
+    ("elasticloadbalancing:DescribeTags", On::All),
+    ("elasticloadbalancing:DeleteRule", On::Rule),
+];
+
 /// What stands for the part of a name that is not known yet.
 const UNKNOWN: &str = "0000000000000000";
 
@@ -69,6 +78,33 @@ impl Stack {
         if deploy.smoke.is_some() {
             needed.extend(TO_TEST);
         }
+        let doing = format!("a deploy to stack {}", self.name);
+        self.refuse_denied(&doing, &needed, stack, events).await
+    }
+
+    /// Refuses the deletion of a stack in the same way.
+    pub(super) async fn refuse_destroy_without_leave(
+        &self,
+        stack: &Described,
+        events: &Events,
+    ) -> Result<(), Failure> {
+        // A stack that has no listener to tell has no rules of ours in it.
+        let has_rules = stack.outputs.contains_key("Listener");
+        let needed = NEEDED_TO_DESTROY.into_iter();
+        let needed = needed.filter(|(action, _)| has_rules || action.starts_with("cloudformation"));
+        let needed: Vec<_> = needed.collect();
+        let doing = format!("the deletion of stack {}", self.name);
+        self.refuse_denied(&doing, &needed, Some(stack), events)
+            .await
+    }
+
+    async fn refuse_denied(
+        &self,
+        doing: &str,
+        needed: &[(&'static str, On)],
+        stack: Option<&Described>,
+        events: &Events,
+    ) -> Result<(), Failure> {
         let simulated = self.ec2.ask_simulator(|caller| {
             let leave = |(action, on): (&'static str, On)| Leave {
                 action,
@@ -96,10 +132,7 @@ impl Stack {
             return Ok(());
         }
         let actions: Vec<&str> = sure.iter().map(|one| one.action).collect();
-        let message = format!(
-            "a deploy to stack {} is not allowed all that it does",
-            self.name
-        );
+        let message = format!("{doing} is not allowed all that it does");
         let error = TargetError::new(message).because(format!("denied: {}", actions.join(", ")));
         Err(failed(error.with_hint(
             "nothing was changed; docs/deploy.md, \"Permissions\", has what each command needs",
@@ -154,7 +187,14 @@ mod tests {
 
     #[test]
     fn what_is_asked_beforehand_is_in_the_policy_that_is_documented() {
-        let policy = include_str!("../../stack/iam/deploy.json");
+        let asked = NEEDED.iter().chain([&TO_MAKE_RULES]).chain(&TO_TEST);
+        let deploy = include_str!("../../stack/iam/deploy.json");
+        assert_needed(deploy, asked);
+        let destroy = include_str!("../../stack/iam/destroy.json");
+        assert_needed(destroy, NEEDED_TO_DESTROY.iter());
+    }
+
+    fn assert_needed<'a>(policy: &str, asked: impl Iterator<Item = &'a (&'static str, On)>) {
         let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
         let statements = policy["Statement"].as_array().unwrap().iter();
         let needed = statements.filter(|one| one["Sid"].as_str().unwrap().starts_with("Needed"));
@@ -162,7 +202,6 @@ mod tests {
             .flat_map(|one| one["Action"].as_array().unwrap())
             .filter_map(serde_json::Value::as_str)
             .collect();
-        let asked = NEEDED.iter().chain([&TO_MAKE_RULES]).chain(&TO_TEST);
         for (action, _) in asked {
             assert!(needed.contains(action), "{action}");
         }

@@ -4,12 +4,12 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{CommandContext, StackArgs};
-use crate::bake::{failed, interrupted};
+use crate::bake::failed;
 use crate::exit::{Answer, Failure};
 use crate::prompt;
 use crate::run::RunId;
-use crate::stack::rollout::StackLock;
-use crate::stack::{Described, Stack};
+use crate::stack::rollout::{RolloutContext, StackLock};
+use crate::stack::{Described, Kept, Stack};
 
 /// Delete a stack, and say what is kept of it
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,7 @@ impl Args {
         let looking = async {
             let stack = Stack::open(name, region.as_deref()).await.map_err(failed)?;
             let described = stack.to_be_destroyed().await.map_err(failed)?;
+            stack.foresee_destroy(&described, &cx.events).await?;
             Ok((stack, described))
         };
         let (stack, described) = Box::pin(cx.unless_interrupted(looking)).await?;
@@ -38,18 +39,41 @@ impl Args {
         }
         let run = RunId::new(OffsetDateTime::now_utc()).map_err(Failure::new)?;
         let lock = StackLock::take(&stack, &run, &cx.events).await?;
-        let destroying = stack.destroy(&described, &run, self.role_arn.as_deref(), &cx.events);
-        let kept = tokio::select! {
-            biased;
-            () = cx.interrupt.cancel.cancelled() => Err(stopped(&stack)),
-            kept = destroying => kept,
-        };
+        let destroyed = Box::pin(destroy(
+            &stack,
+            &described,
+            &run,
+            self.role_arn.as_deref(),
+            cx,
+        ))
+        .await;
         lock.release(&cx.events).await;
-        let kept = kept?;
+        let kept = destroyed?;
         let answer = json!({"stack": stack.name.as_str(), "region": stack.region, "kept": kept});
         let text = serde_json::to_string_pretty(&answer).map_err(Failure::new)?;
         Ok(Answer::text(text))
     }
+}
+
+/// Destroys it as it is by now: whoever is asked takes their time.
+async fn destroy(
+    stack: &Stack,
+    asked: &Described,
+    run: &RunId,
+    role_arn: Option<&str>,
+    cx: &CommandContext,
+) -> Result<Vec<Kept>, Failure> {
+    let rollout = RolloutContext {
+        events: &cx.events,
+        cancel: &cx.interrupt.cancel,
+    };
+    let looking = async { stack.to_be_destroyed().await.map_err(failed) };
+    let now = cx.unless_interrupted(looking).await?;
+    if now.id != asked.id {
+        let error = format!("stack {} was made anew meanwhile", stack.name);
+        return Err(Failure::new(error).with_hint("nothing was deleted"));
+    }
+    stack.destroy(&now, run, role_arn, &rollout).await
 }
 
 /// Asks whether it is meant.
@@ -67,11 +91,4 @@ async fn ask(stack: &Stack, described: &Described) -> Result<(), Failure> {
         Err(error) => Err(Failure::usage(error)
             .with_hint("there is no terminal to ask on: --yes says it is meant")),
     }
-}
-
-fn stopped(stack: &Stack) -> Failure {
-    let (name, region) = (&stack.name, &stack.region);
-    interrupted().with_hint(format!(
-        "CloudFormation goes on deleting stack {name}: `amibake stack destroy {name} --region {region}` waits for it"
-    ))
 }

@@ -1,14 +1,13 @@
-//! What others want to know of a rollout beforehand, and what must go before a stack does.
+//! What others want to know of a rollout beforehand.
 
 use std::collections::BTreeMap;
 
-use super::super::{Described, Stack};
+use super::super::Stack;
 use super::aws::Aws;
 use super::begin::changes_of;
-use super::calls::{Calls, Site};
+use super::calls::Calls;
 use super::drive::RolloutError;
 use super::ended::{Named, concluded};
-use super::intent::{SMOKE, TRAFFIC, is_of};
 use super::known::Known;
 use super::next::next;
 use super::observe::{Look, look};
@@ -16,8 +15,6 @@ use super::step::{End, Next, Step};
 use super::wanted::{Wanted, Way};
 use crate::event::{self, Events};
 use crate::exit::Failure;
-use crate::targets::TargetError;
-use crate::targets::ec2::Ec2Error;
 
 async fn looked(stack: &Stack, wanted: &Wanted) -> Result<Look, Failure> {
     let events = unheard();
@@ -61,38 +58,7 @@ pub(crate) async fn parameters_of_idle(
         .collect())
 }
 
-/// Removes the rules that are not the stack's, so that its target groups can go.
-pub(crate) async fn remove_rules(stack: &Stack, described: &Described) -> Result<(), TargetError> {
-    // A stack that has no such outputs has no such rules.
-    let Ok(site) = Site::read(&described.outputs) else {
-        return Ok(());
-    };
-    let run = crate::run::RunId::new(time::OffsetDateTime::now_utc())
-        .map_err(|e| TargetError::new("there is no randomness on this machine").because(e))?;
-    let events = unheard();
-    let calls = Aws::new(stack, &run, &events);
-    let rules = match calls.rules(&site.listener).await {
-        Err(error) if is_gone(&error) => return Ok(()),
-        rules => rules?,
-    };
-    let is_ours = |tags: &BTreeMap<String, String>| {
-        let of = |role| is_of(tags, stack.name.as_str(), role);
-        of(TRAFFIC) || of(SMOKE)
-    };
-    for rule in rules.into_iter().filter(|rule| is_ours(&rule.tags)) {
-        match calls.delete_rule(&rule.arn).await {
-            Err(error) if is_gone(&error) => {}
-            removed => removed?,
-        }
-    }
-    Ok(())
-}
-
-/// Looking, and removing rules, has nothing to tell.
+/// Looking has nothing to tell.
 fn unheard() -> Events {
     event::channel().0
-}
-
-fn is_gone(error: &Ec2Error) -> bool {
-    matches!(error.code(), Some("RuleNotFound" | "ListenerNotFound"))
 }

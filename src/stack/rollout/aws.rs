@@ -59,7 +59,7 @@ impl<'a> Aws<'a> {
     }
 
     /// Returns the tags of these rules, by their ARNs.
-    async fn tags_of(
+    pub(super) async fn tags_of(
         &self,
         rules: &[String],
     ) -> Result<BTreeMap<String, BTreeMap<String, String>>, Ec2Error> {
@@ -79,7 +79,7 @@ impl<'a> Aws<'a> {
         Ok(found)
     }
 
-    async fn described_rules(&self, listener: &str) -> Result<Vec<Rule>, Ec2Error> {
+    pub(super) async fn described_rules(&self, listener: &str) -> Result<Vec<Rule>, Ec2Error> {
         let mut marker = None;
         let mut all = Vec::new();
         loop {
@@ -429,7 +429,7 @@ fn target_state(described: TargetHealthDescription) -> Option<(String, TargetSta
     Some((id, state))
 }
 
-fn rule_facts(rule: Rule) -> RuleFacts {
+pub(super) fn rule_facts(rule: Rule) -> RuleFacts {
     let mut forwards = BTreeMap::new();
     for action in rule.actions.unwrap_or_default() {
         if action.r#type != Some(ActionTypeEnum::Forward) {
@@ -455,7 +455,7 @@ fn rule_facts(rule: Rule) -> RuleFacts {
 }
 
 /// Returns a condition as it is asked for: an answer has its values twice.
-fn said_once(mut condition: RuleCondition) -> RuleCondition {
+pub(super) fn said_once(mut condition: RuleCondition) -> RuleCondition {
     let has_config =
         condition.path_pattern_config.is_some() || condition.host_header_config.is_some();
     if has_config {
@@ -464,7 +464,7 @@ fn said_once(mut condition: RuleCondition) -> RuleCondition {
     condition
 }
 
-fn forward(groups: &BTreeMap<String, u32>) -> Action {
+pub(super) fn forward(groups: &BTreeMap<String, u32>) -> Action {
     let mut config = ForwardActionConfig::builder();
     for (arn, weight) in groups {
         let weight = i32::try_from(*weight).unwrap_or(i32::MAX);
@@ -477,7 +477,7 @@ fn forward(groups: &BTreeMap<String, u32>) -> Action {
         .build()
 }
 
-fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+pub(super) fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
     let tags = tags.iter();
     tags.map(|(key, value)| Tag::builder().key(key).value(value).build())
         .collect()

@@ -38,7 +38,7 @@ pub(super) async fn change_by_hand(account: &Account, name: &str, value: &str) {
     asked.send().await.unwrap();
 }
 
-async fn wait_until_it_is(account: &Account, wanted: &str) {
+pub(super) async fn wait_until_it_is(account: &Account, wanted: &str) {
     account
         .wait_until(wanted, async || {
             let asked = cfn(account).await.describe_stacks().stack_name("web");

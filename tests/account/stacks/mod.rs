@@ -93,6 +93,11 @@ async fn another_image(account: &Account) -> String {
 
 /// Makes the stack that ships, with these parameters besides what it needs, and returns its outputs.
 pub(super) async fn make_web(account: &Account, name: &str, more: &[(&str, &str)]) -> Outputs {
+    make_of(account, template::WEB, name, more).await
+}
+
+/// Makes a stack of a template that has what the one that ships has.
+async fn make_of(account: &Account, body: &str, name: &str, more: &[(&str, &str)]) -> Outputs {
     let certificate = certificate(account).await;
     let needed = [
         ("ImageIdBlue", BASE_IMAGE),
@@ -106,7 +111,7 @@ pub(super) async fn make_web(account: &Account, name: &str, more: &[(&str, &str)
     };
     let asked = cfn(account).await.create_stack().stack_name(name);
     let asked = asked
-        .template_body(template::WEB)
+        .template_body(body)
         .capabilities(Capability::CapabilityIam)
         .set_parameters(Some(given.into_iter().map(parameter).collect()));
     asked.send().await.unwrap();

@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::super::build::settings;
 use super::super::child::{Outcome, Process, Work};
 use super::super::server::Account;
-use super::{BASE_IMAGE, amibake_leaping, another_image, make_web, open, outputs, start_leaping};
+use super::{BASE_IMAGE, amibake_leaping, another_image, make_of, open, outputs, start_leaping};
 use crate::clock::leaping;
 use crate::event;
 use crate::exit::Failure;
 use crate::run::RunId;
 use crate::stack::Stack;
+use crate::stack::template;
 use crate::stack::rollout::{End, OnFailure, Pacing, RolloutContext, Wanted, Way, report, run};
 use crate::targets::ec2::Ec2;
 
@@ -102,7 +103,12 @@ pub(super) async fn live() -> Account {
 
 /// Makes a stack whose blue colour serves, with these parameters besides what it needs.
 pub(super) async fn bring_up(account: &Account, more: &[(&str, &str)]) {
-    make_web(account, "web", more).await;
+    bring_up_of(account, template::WEB, more).await;
+}
+
+/// The same, of a template that has what the one that ships has.
+pub(super) async fn bring_up_of(account: &Account, body: &str, more: &[(&str, &str)]) {
+    make_of(account, body, "web", more).await;
     let first = Way::Forward {
         parameters: BTreeMap::new(),
     };

@@ -275,3 +275,25 @@ class Disturbed(StackAsking, unittest.TestCase):
             denied = [action for action, ask in asked.items() if self.code(ask) in ("AccessDenied", "AccessDeniedException")]
             self.assertEqual(denied, [lacks])
         self.control("ways", {"policy": None})
+
+
+class Exports(StackAsking, unittest.TestCase):
+    def test_what_others_import_keeps_a_stack_which_turns_back_a_moment_later(self):
+        gateway = "Resources: {Gateway: {Type: 'AWS::EC2::InternetGateway'%s}}\n"
+        exported = gateway % "" + "Outputs: {Id: {Value: !Ref Gateway, Export: {Name: !Sub '${AWS::StackName}-gateway'}}}"
+        self.create(body=exported, given={})
+        self.assertEqual(self.stack()["Outputs"][0]["ExportName"], "web-gateway")
+        unused = "Export 'web-gateway' is not imported by any stack."
+        with self.assertRaisesRegex(self.cfn.exceptions.ClientError, unused):
+            self.cfn.list_imports(ExportName="web-gateway")
+        tagged = ", Properties: {Tags: [{Key: Name, Value: !ImportValue web-gateway}]}"
+        self.create("other", gateway % tagged, given={})
+        self.assertEqual(self.cfn.list_imports(ExportName="web-gateway")["Imports"], ["other"])
+        self.cfn.delete_stack(StackName="web")
+        stack = self.settled()
+        why = "Export web-gateway cannot be deleted as it is in use by other"
+        self.assertEqual((stack["StackStatus"], stack["StackStatusReason"]), ("CREATE_COMPLETE", why))
+        self.cfn.delete_stack(StackName="other")
+        eventually("the end of who imports it", lambda: len(self.cfn.describe_stacks()["Stacks"]) == 1)
+        self.cfn.delete_stack(StackName="web")
+        self.assertEqual(self.settled(stack["StackId"])["StackStatus"], "DELETE_COMPLETE")

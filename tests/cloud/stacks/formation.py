@@ -6,7 +6,7 @@ The operations themselves are stack.py's, what is told of them looking.py's. Tem
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 
-from . import schemas, template
+from . import exports, schemas, template
 from .changes import Comparison
 from .errors import invalid, refusal
 from .looking import ChangeSet, Looking
@@ -159,9 +159,12 @@ class Response(Looking):
         if stack.status.endswith("_IN_PROGRESS") and stack.status not in ("REVIEW_IN_PROGRESS", "DELETE_IN_PROGRESS"):
             raise invalid(f"Stack [{stack.id}] cannot be deleted while in status {stack.status}")
         if stack.status != "DELETE_IN_PROGRESS":
-            stack.token = self._get_param("ClientRequestToken")
-            stack.change_sets.clear()
+            stack.token, before, reason = self._get_param("ClientRequestToken"), stack.status, exports.in_use(stack)
             stack.enter("DELETE_IN_PROGRESS", "User Initiated")
+            if reason:
+                stack.begin(stack.turn_back, before, reason)
+                return EmptyResult()
+            stack.change_sets.clear()
             stack.begin(stack.delete, retained)
         return EmptyResult()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import utcnow
 
-from . import template
+from . import exports, template
 from .errors import invalid, refusal
 from .settings import settings, state
 from .stack import Stack
@@ -121,7 +121,12 @@ class Looking(BaseResponse):
 
     def told_stack(self, stack: Stack) -> dict:
         outputs = [
-            {"OutputKey": n, "OutputValue": template.text_of(v), "Description": stack.output_rules[n].get("Description")}
+            {
+                "OutputKey": n,
+                "OutputValue": template.text_of(v),
+                "Description": stack.output_rules[n].get("Description"),
+                "ExportName": stack.exports.get(n),
+            }
             for n, v in stack.outputs.items()
         ]
         return {
@@ -144,6 +149,13 @@ class Looking(BaseResponse):
             "NotificationARNs": [],
             "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
         }
+
+    def list_imports(self):
+        name = self._get_param("ExportName")
+        found = exports.importers(self.account.number, self.region, name)
+        if not found:
+            raise invalid(f"Export '{name}' is not imported by any stack.")
+        return ActionResult({"Imports": found})
 
     def list_stacks(self):
         wanted = self._get_param("StackStatusFilter", [])

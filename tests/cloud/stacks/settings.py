@@ -21,7 +21,7 @@ class Settings:
 class Trouble:
     """What a test wants of CloudFormation's next actions on a resource: to take long, to fail with a reason, or both."""
 
-    resource: str
+    resource: str  # "*" is any
     action: str  # CREATE, UPDATE or DELETE, of rollbacks too
     reason: str | None = None
     seconds: float = 0.0
@@ -31,7 +31,7 @@ class Trouble:
     released: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def takes(self, resource: str, action: str) -> bool:
-        if (resource, action) != (self.resource, self.action) or self.hit >= self.times:
+        if self.resource not in ("*", resource) or action != self.action or self.hit >= self.times:
             return False
         if self.skip > 0:
             self.skip -= 1

@@ -68,6 +68,7 @@ class Stack:
         self.resources: dict[str, Made] = {}
         self.outputs: dict[str, str] = {}
         self.output_rules: dict[str, dict] = {}
+        self.exports: dict[str, str] = {}  # the names that outputs are exported by
         self.events: list[dict] = []
         self.change_sets: dict[str, object] = {}
         self.executed: dict[str, object] = {}  # change sets that are told of by their id alone
@@ -235,6 +236,10 @@ class Stack:
         self.deleted = utcnow()
         self.enter("DELETE_COMPLETE")
 
+    def turn_back(self, status: str, reason: str) -> None:
+        """What it is not deleted for, although the request was taken."""
+        self.enter(status, reason)
+
     def _reinstate(self) -> None:
         """What was replaced comes back, and what replaced it goes instead."""
         with self.account.lock:
@@ -398,3 +403,4 @@ class Stack:
             }
             self.output_rules = rules
             self.outputs = {name: evaluation.value(rule["Value"]) for name, rule in rules.items()}
+            self.exports = {name: evaluation.value(rule["Export"]["Name"]) for name, rule in rules.items() if "Export" in rule}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from . import exports
 from .errors import invalid
 
 PARAMETER = re.compile(r"\$\{([^!}][^}]*)\}")
@@ -227,6 +228,13 @@ class Evaluation:
         text = PARAMETER.sub(one, text)
         return missing[0] if missing else text.replace("${!", "${")
 
+    def imported(self, name: str):
+        """What a stack of the same account and region exports by this name."""
+        found = exports.exported(self.pseudo["AWS::AccountId"], self.pseudo["AWS::Region"])
+        if name not in found:
+            raise invalid(f"No export named {name} found.")
+        return found[name]
+
     def cidrs(self, argument) -> list[str]:
         block, count, bits = argument
         return [str(net) for net, _ in zip(ipaddress.ip_network(block).subnets(new_prefix=32 - int(bits)), range(int(count)))]
@@ -240,6 +248,7 @@ FUNCTIONS = {
     "Fn::Base64": lambda _, a: base64.b64encode(a.encode()).decode(),
     "Fn::Cidr": lambda e, a: e.cidrs(a),
     "Fn::FindInMap": lambda e, a: e.template["Mappings"][a[0]][a[1]][a[2]],
+    "Fn::ImportValue": lambda e, a: e.imported(a),
 }
 
 
