@@ -11,7 +11,7 @@ use super::operation::Of;
 use super::parameters::{Asked, Sorted, without_value};
 use super::preflight::Look;
 use super::rollout::{
-    self, End, OnFailure, Pacing, RolloutContext, SmokeTests, StackLock, Wanted, Way,
+    self, End, OnAlarm, OnFailure, Pacing, RolloutContext, SmokeTests, StackLock, Wanted, Way,
 };
 use super::standing::{Standing, stuck, unmade};
 use super::template::{Template, stack_lacks};
@@ -39,6 +39,7 @@ pub(crate) struct Deploy {
     pub(crate) pacing: Pacing,
     pub(crate) smoke: Option<SmokeTests>,
     pub(crate) on_failure: OnFailure,
+    pub(crate) on_alarm: OnAlarm,
 }
 
 /// What came of it.
@@ -106,7 +107,7 @@ impl Stack {
                 sorted.tell_unseen(cx.events);
                 let is_done = self.is_as_wanted(deploy, &sorted, &stack, cx).await?;
                 if !is_done && (!sorted.shared.is_empty() || deploy.retags(&stack)) {
-                    self.refuse_while_alarmed(&stack).await?;
+                    self.refuse_while_alarmed(deploy).await?;
                 }
                 Ok(is_done)
             }
@@ -456,6 +457,7 @@ impl Deploy {
             pacing: self.pacing.clone(),
             smoke: self.smoke.clone(),
             on_failure: self.on_failure,
+            on_alarm: self.on_alarm,
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{Image, ImageState};
 
-use super::alarms::alarms_of;
-use super::rollout::Pacing;
+use super::Stack;
+use super::deploy::Deploy;
+use super::rollout::{self, ALARMED, OnAlarm, Pacing};
 use super::template::COLOURS;
-use super::{Described, Stack};
 use crate::bake::failed;
 use crate::cert::Certificates;
 use crate::exit::{Exit, Failure};
@@ -158,16 +158,19 @@ impl Stack {
         }))
     }
 
-    /// Refuses to change a stack one of whose alarms fires. (What becomes of a rollout then is the rollout's.)
-    pub(super) async fn refuse_while_alarmed(&self, stack: &Described) -> Result<(), Failure> {
-        let fires = self.firing(&alarms_of(&stack.outputs)).await;
-        let fires = fires.map_err(failed)?;
+    /// Refuses to change a stack while what serves has an alarm that fires. (What becomes of a rollout then is the
+    /// rollout's.)
+    pub(super) async fn refuse_while_alarmed(&self, deploy: &Deploy) -> Result<(), Failure> {
+        if deploy.on_alarm == OnAlarm::Begin {
+            return Ok(());
+        }
+        let wanted = deploy.wanted(BTreeMap::new());
+        let fires = rollout::alarms_of_what_serves(self, &wanted).await?;
         if fires.is_empty() {
             return Ok(());
         }
         let message = format!("alarms fire before the deploy begins: {}", fires.join(", "));
-        let hint = "nothing was changed; a deploy begins when they are quiet";
-        Err(failed(TargetError::new(message).with_hint(hint)))
+        Err(failed(TargetError::new(message).with_hint(ALARMED)))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::bake::failed;
 use crate::exit::{Answer, Failure};
 use crate::manifest;
 use crate::run::RunId;
-use crate::stack::rollout::{OnFailure, Pacing, RolloutContext, SmokeTests};
+use crate::stack::rollout::{OnAlarm, OnFailure, Pacing, RolloutContext, SmokeTests};
 use crate::stack::template::Template;
 use crate::stack::{Deploy, Losses, Options, Stack};
 
@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// Keep the instances of a colour that failed, to look at
     #[arg(long)]
     keep_failed: bool,
+    /// Begin although alarms fire; those do not count until they have ended
+    #[arg(long)]
+    despite_alarms: bool,
 }
 
 impl Args {
@@ -122,6 +125,10 @@ impl Args {
             on_failure: match self.keep_failed {
                 true => OnFailure::Keep,
                 false => OnFailure::Destroy,
+            },
+            on_alarm: match self.despite_alarms {
+                true => OnAlarm::Begin,
+                false => OnAlarm::Refuse,
             },
         })
     }

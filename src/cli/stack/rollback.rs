@@ -11,7 +11,7 @@ use crate::exit::{Answer, Failure};
 use crate::run::RunId;
 use crate::stack::Stack;
 use crate::stack::rollout::{
-    OnFailure, Pacing, RolloutContext, StackLock, Wanted, Way, rollback_lock, run,
+    OnAlarm, OnFailure, Pacing, RolloutContext, StackLock, Wanted, Way, rollback_lock, run,
 };
 
 /// Send all traffic back to the colour that was live before
@@ -41,6 +41,7 @@ impl Args {
             },
             smoke: None,
             on_failure: OnFailure::Destroy,
+            on_alarm: OnAlarm::Refuse,
         };
         let context = RolloutContext {
             events: &cx.events,

@@ -58,6 +58,15 @@ pub(crate) async fn parameters_of_idle(
         .collect())
 }
 
+/// Returns the alarms that fire and are not of the idle colour, whose state says nothing of what serves.
+pub(crate) async fn alarms_of_what_serves(
+    stack: &Stack,
+    wanted: &Wanted,
+) -> Result<Vec<String>, Failure> {
+    let look = looked(stack, wanted).await?;
+    Ok(look.seen.alarms_about(None).map(str::to_owned).collect())
+}
+
 /// Looking has nothing to tell.
 fn unheard() -> Events {
     event::channel().0

@@ -18,6 +18,7 @@ use aws_smithy_types::DateTime;
 use time::OffsetDateTime;
 
 use super::super::Stack;
+use super::super::alarms::Firing;
 use super::calls::{
     Calls, Condition, Counted, Counts, Door, GroupFacts, MemberFacts, NewRule, RuleFacts,
     StackFacts,
@@ -220,7 +221,7 @@ impl Calls for Aws<'_> {
         Ok(rules)
     }
 
-    async fn firing(&self, alarms: &[String]) -> Result<Vec<String>, Ec2Error> {
+    async fn firing(&self, alarms: &[String]) -> Result<Vec<Firing>, Ec2Error> {
         self.stack.firing(alarms).await
     }
 
@@ -390,11 +391,17 @@ fn group_facts(group: AutoScalingGroup) -> GroupFacts {
         .mixed_instances_policy
         .and_then(|policy| policy.launch_template?.launch_template_specification);
     let version = |of: LaunchTemplateSpecification| of.version;
+    let asks_balancer = group
+        .health_check_type
+        .as_deref()
+        .is_some_and(|kinds| kinds.contains("ELB"));
+    let grace = Duration::from_secs(number(group.health_check_grace_period).into());
     GroupFacts {
         min: number(group.min_size),
         desired: number(group.desired_capacity),
         max: number(group.max_size),
         suspended: suspended.filter_map(|one| one.process_name).collect(),
+        grace: asks_balancer.then_some(grace),
         version: group.launch_template.or(mixed).and_then(version),
         members: group
             .instances

@@ -8,7 +8,7 @@ use super::colour::Colour;
 use super::intent::{Direction, Intent, Phase};
 use super::state::{Observed, Standing};
 use super::step::{End, Next, Step, Waiting};
-use super::wanted::{Wanted, Way};
+use super::wanted::{OnAlarm, Wanted, Way};
 
 /// Returns how a rollout begins, or why there is none.
 pub(super) fn begin(seen: &Observed, wanted: &Wanted) -> Next {
@@ -39,8 +39,10 @@ fn begin_forward(seen: &Observed, wanted: &Wanted, given: &BTreeMap<String, Stri
     {
         return finish(seen, wanted, live, given);
     }
-    if !seen.alarms.is_empty() && unfinished.is_none() && live.is_some() {
-        let alarms = seen.alarms.clone();
+    // What becomes of the idle colour says nothing of what serves: it is replaced.
+    let alarms: Vec<String> = seen.alarms_about(None).map(str::to_owned).collect();
+    let is_refused = wanted.on_alarm == OnAlarm::Refuse && unfinished.is_none() && live.is_some();
+    if is_refused && !alarms.is_empty() {
         return Next::End(End::AlarmsFire { alarms });
     }
     let (to, from) = match (unfinished, live) {
@@ -121,11 +123,16 @@ fn begin_back(seen: &Observed, wanted: &Wanted) -> Next {
         },
         (Some(intent), Some(live)) if intent.direction == Direction::Back && live == intent.to => {
             match (intent.phase, seen.percent(live)) {
-                (Phase::Rolling | Phase::Done, 100) => return Next::End(End::IsBack { live }),
-                // Another process may not have come to the end of it.
-                (Phase::Keeping, 100) => {
+                (Phase::Rolling | Phase::Done, 100)
+                    if seen.colours[live.other()].is_to_be_empty() =>
+                {
+                    return Next::End(End::IsBack { live });
+                }
+                // Another process may not have come to the end of it, or has kept what failed, to be looked at.
+                (Phase::Rolling | Phase::Keeping | Phase::Done, 100) => {
                     return Next::Do(Step::Begin(Intent {
                         run: wanted.run.clone(),
+                        phase: Phase::Keeping,
                         ..intent.clone()
                     }));
                 }

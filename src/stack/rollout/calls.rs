@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::super::alarms::alarms_of;
+use super::super::alarms::{Firing, alarms_of};
 use super::colour::{Colour, Weights};
 use super::smoke::{Answered, SmokeTest};
 use super::state::TargetState;
@@ -30,6 +30,8 @@ pub(crate) struct GroupFacts {
     pub(crate) desired: u32,
     pub(crate) max: u32,
     pub(crate) suspended: BTreeSet<String>,
+    /// How long after its launch it lets an instance be unhealthy, if it asks the load balancer.
+    pub(crate) grace: Option<Duration>,
     /// What it launches from now.
     pub(crate) version: Option<String>,
     pub(crate) members: Vec<MemberFacts>,
@@ -125,7 +127,7 @@ pub(crate) trait Calls: Send + Sync {
     async fn delay(&self, group: &str) -> Result<u32, Ec2Error>;
     async fn rules(&self, listener: &str) -> Result<Vec<RuleFacts>, Ec2Error>;
     /// Returns which of these alarms fire.
-    async fn firing(&self, alarms: &[String]) -> Result<Vec<String>, Ec2Error>;
+    async fn firing(&self, alarms: &[String]) -> Result<Vec<Firing>, Ec2Error>;
     /// Returns what was counted, if anything was.
     async fn counts(&self, of: &Counted) -> Result<Option<Counts>, Ec2Error>;
     /// Returns what a group could not launch since then, a sentence each.

@@ -4,18 +4,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Calls, Counted};
 use super::colour::Colour;
-use super::intent::{Direction, Phase};
+use super::intent::{Direction, Intent, Phase};
 use super::known::{Errors, Known};
 use super::next::next;
 use super::observe::{Look, look};
 use super::perform::{Performed, Performer, StepError};
 use super::step::{End, Next, Step, Waiting, Why};
 use super::tell::{traffic, waiting};
-use super::wanted::{Wanted, Way};
+use super::wanted::{OnAlarm, Wanted, Way};
 use crate::clock;
 use crate::event::Events;
 use crate::targets::TargetError;
@@ -90,10 +91,12 @@ pub(crate) async fn drive(
         cx,
         known: Known::default(),
         began: calls.elapsed(),
+        has_looked: false,
         drain: None,
         troubled_since: None,
         counted: None,
         image: None,
+        undiagnosed: None,
         told: String::new(),
         told_launches: BTreeSet::new(),
         has_asked_launches: false,
@@ -108,6 +111,7 @@ struct Driver<'a> {
     cx: &'a RolloutContext<'a>,
     known: Known,
     began: Duration,
+    has_looked: bool,
     /// The deregistration delay, once it is read.
     drain: Option<u32>,
     /// Since when AWS does not answer.
@@ -115,11 +119,25 @@ struct Driver<'a> {
     counted: Option<Duration>,
     /// The image that this is about, once it has begun.
     image: Option<String>,
+    /// What failed, and is looked at when traffic has left it.
+    undiagnosed: Option<Failed>,
     /// What was told last: it is told once.
     told: String,
     told_launches: BTreeSet<String>,
     /// Whether it was asked what could not be launched since all that is to be there is.
     has_asked_launches: bool,
+}
+
+/// A colour that failed, as it did.
+#[derive(Debug)]
+struct Failed {
+    colour: Colour,
+    /// Its auto scaling group.
+    group: String,
+    /// One that fails.
+    instance: Option<String>,
+    /// When the rollout to it was begun.
+    since: OffsetDateTime,
 }
 
 impl Driver<'_> {
@@ -135,8 +153,15 @@ impl Driver<'_> {
                 self.pause().await;
                 continue;
             };
+            self.diagnose_later(&look).await;
             match next(&look.seen, self.wanted, &self.known) {
-                Next::End(end) => return Ok(end),
+                Next::End(end) => {
+                    // Its traffic stays.
+                    if let Some(failed) = self.undiagnosed.take() {
+                        self.diagnose(&failed).await;
+                    }
+                    return Ok(end);
+                }
                 Next::Wait(on) => {
                     self.known.wait(Some(&on));
                     self.tell_waiting(&on, &look).await;
@@ -154,12 +179,27 @@ impl Driver<'_> {
             Ok(look) => {
                 self.troubled_since = None;
                 let elapsed = self.calls.elapsed().saturating_sub(self.began);
+                if !self.has_looked && self.wanted.on_alarm == OnAlarm::Begin {
+                    self.tolerate(&look);
+                }
+                self.has_looked = true;
                 self.known.look(&look.seen, &self.wanted.run, elapsed);
                 self.count(&look).await;
                 Ok(Some(look))
             }
             Err(error) if error.is_transient() && self.has_patience() => Ok(None),
             Err(error) => Err(RolloutError::Look(error.into())),
+        }
+    }
+
+    /// Has alarms that fire already not count, and says which.
+    fn tolerate(&mut self, look: &Look) {
+        let names = self.known.tolerate(&look.seen);
+        if !names.is_empty() {
+            self.warn(format!(
+                "alarms fire already, and do not count until they have ended: {}",
+                names.join(", ")
+            ));
         }
     }
 
@@ -234,22 +274,25 @@ impl Driver<'_> {
         match step {
             Step::Begin(intent) => {
                 self.check_smoke(look).await?;
+                self.tell_short_grace(intent, look);
                 self.image = Some(intent.image.clone());
                 self.known.before = look.seen.intent().map(|intent| intent.run.clone());
             }
             Step::Reverse { intent, why } => {
                 self.known.reversed = Some(why.clone());
-                self.diagnose(look, intent.to.other()).await;
+                // Traffic first: what is to be asked takes its time.
+                self.undiagnosed = Some(self.failed(look, intent.to.other()));
             }
             Step::Shift(_) | Step::Mark(_) => self.tell_unknown(look),
             Step::Abandon { colour, why } => {
                 self.known.failure = Some(why.clone());
-                self.diagnose(look, *colour).await;
+                let failed = self.failed(look, *colour);
+                self.diagnose(&failed).await;
             }
             _ => {}
         }
         match self.perform(step, look).await {
-            None => {} // interrupted, which the loop tells
+            None | Some(Ok(Performed::Interrupted)) => {} // which the loop tells
             Some(Ok(Performed::Done)) => self.done(step, look),
             // What was seen is not so any more.
             Some(Ok(Performed::Outdated)) => self.pause_shortly().await,
@@ -288,6 +331,7 @@ impl Driver<'_> {
             name: self.name,
             run: &self.wanted.run,
             smoke: self.wanted.smoke.as_ref(),
+            cancel: self.cx.cancel,
             look,
         };
         let performing = performer.perform(step);
@@ -366,23 +410,47 @@ impl Driver<'_> {
         self.calls.sleep(POLL / 5).await;
     }
 
-    /// Tells what can be known of a colour that failed: what its targets say, what could not be launched,
-    /// and the console of one that fails.
-    async fn diagnose(&self, look: &Look, colour: Colour) {
+    /// Tells what a colour's targets say, which failed, and returns what else there is to be asked of it.
+    fn failed(&self, look: &Look, colour: Colour) -> Failed {
         let state = &look.seen.colours[colour];
         for complaint in state.failing() {
             self.warn(complaint);
         }
+        let mut instances = state.instances.iter();
+        let failing = instances.find(|one| one.complaint().is_some());
+        Failed {
+            colour,
+            group: state.group.name.clone(),
+            instance: failing.map(|one| one.id.clone()),
+            since: began(look),
+        }
+    }
+
+    /// Diagnoses what failed a moment ago, once it has no traffic any more.
+    async fn diagnose_later(&mut self, look: &Look) {
+        let has_none = |failed: &mut Failed| look.seen.percent(failed.colour) == 0;
+        if let Some(failed) = self.undiagnosed.take_if(has_none) {
+            self.diagnose(&failed).await;
+        }
+    }
+
+    /// Tells what can be known of a colour that failed: what could not be launched, and the console of an instance that
+    /// fails.
+    async fn diagnose(&self, failed: &Failed) {
         let gathering = async {
-            let launches = self.failed_launches(look, &state.group.name).await;
-            let failing = state.instances.iter().find(|one| one.complaint().is_some());
-            let console = match failing {
-                Some(instance) => self.calls.console(&instance.id).await,
+            let launches = self.failed_launches(&failed.group, failed.since).await;
+            let console = match &failed.instance {
+                Some(instance) => self.calls.console(instance).await,
                 None => Ok(Vec::new()),
             };
-            (launches, failing, console)
+            (launches, console)
         };
-        let Ok((launches, failing, console)) = clock::timeout(DIAGNOSIS, gathering).await else {
+        let gathered = tokio::select! {
+            biased;
+            () = self.cx.cancel.cancelled() => return,
+            gathered = clock::timeout(DIAGNOSIS, gathering) => gathered,
+        };
+        let Ok((launches, console)) = gathered else {
             return;
         };
         launches.into_iter().for_each(|launch| self.warn(launch));
@@ -391,9 +459,22 @@ impl Driver<'_> {
             self.warn(format!("its console cannot be read: {why}"));
             Vec::new()
         });
-        if let Some(instance) = failing.filter(|_| !console.is_empty()) {
+        if let Some(instance) = failed.instance.as_ref().filter(|_| !console.is_empty()) {
             let lines = console.join("\n  ");
-            self.warn(format!("the end of {}'s console:\n  {lines}", instance.id));
+            self.warn(format!("the end of {instance}'s console:\n  {lines}"));
+        }
+    }
+
+    /// Says that instances which this rollout waits for would be replaced by the group that has them later.
+    fn tell_short_grace(&self, intent: &Intent, look: &Look) {
+        let within = self.wanted.pacing.healthy_within;
+        let grace = look.seen.colours[intent.to].group.grace;
+        if let Some(grace) = grace.filter(|grace| *grace < within && intent.phase == Phase::Rolling)
+        {
+            let (colour, grace, within) = (intent.to, grace.as_secs(), within.as_secs());
+            self.warn(format!(
+                "this waits {within} s for an instance to be healthy, and later on {colour}'s group replaces one that is not after {grace} s: its HealthCheckGracePeriod is to be as long as an instance may take"
+            ));
         }
     }
 
@@ -428,20 +509,15 @@ impl Driver<'_> {
             return;
         }
         self.has_asked_launches = is_all;
-        for launch in self.failed_launches(look, &state.group.name).await {
+        for launch in self.failed_launches(&state.group.name, began(look)).await {
             if self.told_launches.insert(launch.clone()) {
                 self.warn(launch);
             }
         }
     }
 
-    /// Returns what a group could not launch since this rollout was begun or turned back, or that it is not
-    /// known.
-    async fn failed_launches(&self, look: &Look, group: &str) -> Vec<String> {
-        let since = look
-            .seen
-            .intent()
-            .map_or(look.seen.at, |intent| intent.since);
+    /// Returns what a group could not launch since then, or that it is not known.
+    async fn failed_launches(&self, group: &str, since: OffsetDateTime) -> Vec<String> {
         let failed = self.calls.failed_launches(group, since).await;
         failed.unwrap_or_else(|error| vec![unknown_launches(error)])
     }
@@ -453,6 +529,12 @@ impl Driver<'_> {
     fn warn(&self, message: String) {
         self.cx.events.warn(message);
     }
+}
+
+/// Returns when what is under way was begun or turned back.
+fn began(look: &Look) -> OffsetDateTime {
+    let intent = look.seen.intent();
+    intent.map_or(look.seen.at, |intent| intent.since)
 }
 
 /// Returns that launches which failed are not known.

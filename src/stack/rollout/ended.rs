@@ -39,6 +39,9 @@ impl<'a> Named<'a> {
     }
 }
 
+/// What can be done where alarms refuse a deploy.
+pub(crate) const ALARMED: &str = "nothing was changed; a deploy begins when they are quiet, or at once with --despite-alarms, where it is what is live that has to be mended";
+
 /// An end that is not what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -71,7 +74,7 @@ fn of_end(end: End, named: Named<'_>) -> Result<End, Failure> {
             "alarms fire before anything is begun: {}",
             alarms.join(", ")
         ))
-        .with_hint("nothing was changed; a deploy begins when they are quiet"),
+        .with_hint(ALARMED),
         End::ForeignRules { rules } => failed(format!(
             "other rules of the listener lead to a colour: {}",
             rules.join(", ")

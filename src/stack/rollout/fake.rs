@@ -10,6 +10,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+use super::super::alarms::Firing;
 use super::calls::{Condition, NewRule, RuleFacts, StackFacts};
 use super::colour::{Both, Colour, Weights};
 use crate::targets::ec2::Ec2Error;
@@ -17,6 +18,12 @@ use crate::targets::ec2::Ec2Error;
 const BEGAN: OffsetDateTime = datetime!(2026-07-27 10:15:00 UTC);
 /// How long an instance takes until it is healthy.
 const BOOT: Duration = Duration::from_secs(40);
+/// How long one takes that takes long.
+const SLOW_BOOT: Duration = Duration::from_secs(300);
+/// How long a group waits until it asks the load balancer for an instance's health: shorter than that.
+pub(super) const GRACE: Duration = Duration::from_secs(120);
+/// In which an alarm counts; it fires after three of them, and ends after one.
+const PERIOD: Duration = Duration::from_secs(60);
 /// How long CloudFormation takes.
 const UPDATE: Duration = Duration::from_secs(60);
 pub(super) const DRAIN: u32 = 30;
@@ -27,11 +34,15 @@ pub(super) enum Quality {
     #[default]
     Good,
     NeverHealthy,
+    /// They fail their checks for minutes, and are healthy then.
+    Slow,
     /// They are healthy until they have traffic.
     FailsUnderTraffic,
     /// They answer requests with 5xx, and health checks with 200.
     Errors,
     FailsSmoke,
+    /// They answer health checks, and smoke tests never.
+    HangsInSmoke,
 }
 
 /// How a call goes wrong.
@@ -77,6 +88,8 @@ pub(super) struct Member {
     /// When it is gone.
     pub(super) gone: Option<Duration>,
     pub(super) is_ill: bool,
+    /// Whether its group has called it unhealthy, which is for ever.
+    pub(super) is_unwell: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -98,7 +111,10 @@ pub(super) struct State {
     pub(super) busy: Vec<(Duration, BTreeMap<String, String>)>,
     pub(super) groups: Both<Group>,
     pub(super) rules: Vec<(RuleFacts, Option<String>)>,
+    /// Those that fire and watch neither colour alone. Those on each colour's health follow that.
     pub(super) alarms: Vec<String>,
+    /// Since when each colour has had instances that fail their checks, and when it last had.
+    ill: Both<Option<(Duration, Duration)>>,
     pub(super) quality: BTreeMap<String, Quality>,
     pub(super) is_internal: bool,
     pub(super) no_capacity: bool,
@@ -114,6 +130,8 @@ pub(super) struct State {
     sleepers: Vec<(usize, Duration)>,
     processes: usize,
     pub(super) asked_idle: u32,
+    /// How much of the traffic each colour had when a console was asked for.
+    pub(super) at_consoles: Vec<Weights>,
 }
 
 /// The world, which outlives processes.
@@ -174,7 +192,7 @@ impl World {
                 ("GroupBlue", "group-blue"),
                 ("GroupGreen", "group-green"),
                 ("MinSize", "2"),
-                ("Alarms", "errors,unhealthy"),
+                ("Alarms", "errors,unhealthy-blue,unhealthy-green"),
             ]),
         };
         let group = Group {
@@ -202,6 +220,7 @@ impl World {
             },
             rules: vec![(own, None)],
             alarms: Vec::new(),
+            ill: Both::default(),
             quality: BTreeMap::new(),
             is_internal: false,
             no_capacity: false,
@@ -213,6 +232,7 @@ impl World {
             sleepers: Vec::new(),
             processes: 0,
             asked_idle: 0,
+            at_consoles: Vec::new(),
         })))
     }
 
@@ -252,7 +272,8 @@ impl State {
         let fails = match quality {
             Quality::NeverHealthy => true,
             Quality::FailsUnderTraffic => has_traffic,
-            Quality::Good | Quality::Errors | Quality::FailsSmoke => false,
+            Quality::Slow => self.now < member.born + SLOW_BOOT,
+            Quality::Good | Quality::Errors | Quality::FailsSmoke | Quality::HangsInSmoke => false,
         };
         member.gone.is_none() && !member.is_ill && !fails && self.now >= member.born + BOOT
     }
@@ -261,6 +282,15 @@ impl State {
         let members = self.groups[colour].members.iter();
         let healthy = members.filter(|member| self.is_healthy(colour, member));
         u32::try_from(healthy.count()).unwrap()
+    }
+
+    /// Returns whether an instance is there that answers no smoke tests.
+    fn hangs_in_smoke(&self) -> bool {
+        let members = Colour::BOTH
+            .into_iter()
+            .flat_map(|c| &self.groups[c].members);
+        let mut qualities = members.filter_map(|m| self.quality.get(&m.image));
+        qualities.any(|quality| *quality == Quality::HangsInSmoke)
     }
 
     /// Returns how many instances serve whoever is served worst.
@@ -308,6 +338,7 @@ impl State {
         }
         for colour in Colour::BOTH {
             self.live_on(colour);
+            self.watch(colour);
         }
         self.least = self.least.min(self.capacity());
     }
@@ -322,6 +353,39 @@ impl State {
             }
         }
         "UPDATE_COMPLETE".clone_into(&mut self.stack.status);
+    }
+
+    /// Notes how long a colour's alarm has had something to count: UnHealthyHostCount of the load balancer.
+    fn watch(&mut self, colour: Colour) {
+        let now = self.now;
+        let members = self.groups[colour].members.iter();
+        let mut staying = members.filter(|m| m.gone.is_none() && now >= m.born + BOOT);
+        let is_ill = staying.any(|m| !self.is_healthy(colour, m));
+        let known = self.ill[colour];
+        self.ill[colour] = match (known, is_ill) {
+            (Some((since, _)), true) => Some((since, now)),
+            (None, true) => Some((now, now)),
+            (Some((_, last)), false) if now >= last + PERIOD => None,
+            (known, false) => known,
+        };
+    }
+
+    /// Returns the alarms that fire, each with what it watches.
+    fn firing(&self) -> Vec<Firing> {
+        let whole = self.alarms.iter().map(|name| Firing {
+            name: name.clone(),
+            watches: BTreeSet::new(),
+        });
+        let fires = |colour: &Colour| {
+            let ill = self.ill[*colour];
+            ill.is_some_and(|(since, last)| last - since >= PERIOD * 3)
+        };
+        let of_colours = Colour::BOTH.into_iter().filter(fires);
+        let of_colours = of_colours.map(|colour| Firing {
+            name: format!("unhealthy-{colour}"),
+            watches: [format!("targets-{colour}")].into(),
+        });
+        whole.chain(of_colours).collect()
     }
 
     fn live_on(&mut self, colour: Colour) {
@@ -346,8 +410,13 @@ impl State {
             .members
             .retain(|m| m.gone.is_none_or(|gone| gone > now));
         let gone = now + Duration::from_secs(DRAIN.into());
+        if !group.suspended.contains("HealthCheck") {
+            let judged = group.members.iter_mut().filter(|m| now >= m.born + GRACE);
+            judged.for_each(|m| m.is_unwell |= ill.contains(&m.id));
+        }
         if !group.suspended.contains("ReplaceUnhealthy") {
-            let replaced = group.members.iter_mut().filter(|m| ill.contains(&m.id));
+            let replaced = group.members.iter_mut();
+            let replaced = replaced.filter(|m| m.is_unwell && m.gone.is_none());
             replaced.for_each(|m| m.gone = Some(gone));
         }
         let staying = |m: &&mut Member| m.gone.is_none();
@@ -371,6 +440,7 @@ impl State {
                 born: now,
                 gone: None,
                 is_ill: false,
+                is_unwell: false,
             });
         }
     }

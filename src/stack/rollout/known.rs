@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::colour::Weights;
+use super::colour::{Colour, Weights};
 use super::intent::Direction;
-use super::state::Observed;
+use super::state::{Alarm, Observed};
 use super::step::{Waiting, Why};
 use crate::run::RunId;
 
@@ -43,6 +43,8 @@ pub(crate) struct Known {
     pub(crate) failure: Option<Why>,
     /// Why it goes back.
     pub(crate) reversed: Option<Why>,
+    /// Alarms that fired when it came, and have not ended since: they do not count.
+    pub(crate) tolerated: BTreeSet<String>,
     /// Rules of smoke tests that could not be removed.
     pub(crate) left_rules: BTreeSet<String>,
     weights: Option<Weights>,
@@ -61,6 +63,8 @@ impl Known {
     /// Takes in a look at `now`, by a clock that only goes forward.
     pub(crate) fn look(&mut self, seen: &Observed, run: &RunId, now: Duration) {
         self.now = now;
+        self.tolerated
+            .retain(|name| seen.alarms.iter().any(|alarm| alarm.name == *name));
         if let Some(intent) = seen.intent()
             && intent.run == *run
         {
@@ -83,6 +87,17 @@ impl Known {
             true => self.healthy_polls + 1,
             false => 0,
         };
+    }
+
+    /// Has the alarms that fire at the first look not count as long as they go on; returns them. One of the colour that
+    /// is about to have the traffic does.
+    pub(crate) fn tolerate(&mut self, seen: &Observed) -> Vec<String> {
+        let unfinished = seen.unfinished().map(|intent| intent.to);
+        let to = unfinished.or(seen.live().map(Colour::other));
+        let is_of_another = |alarm: &&Alarm| alarm.of.is_none() || alarm.of != to;
+        let others = seen.alarms.iter().filter(is_of_another);
+        self.tolerated = others.map(|alarm| alarm.name.clone()).collect();
+        self.tolerated.iter().cloned().collect()
     }
 
     /// Notes what is waited for, or that nothing is.

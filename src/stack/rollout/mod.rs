@@ -30,16 +30,17 @@ mod tell;
 mod tests;
 mod wanted;
 
-pub(crate) use ask::{is_needed, parameters_of_idle};
+pub(crate) use ask::{alarms_of_what_serves, is_needed, parameters_of_idle};
 pub(crate) use colour::Colour;
 pub(crate) use drive::RolloutContext;
+pub(crate) use ended::ALARMED;
 pub(crate) use intent::{Direction, Phase};
 pub(crate) use lock::{StackLock, rollback_lock};
 pub(crate) use own_rules::OwnRules;
 pub(crate) use smoke::SmokeTests;
 pub(crate) use status::{ColourReport, Report, report};
 pub(crate) use step::End;
-pub(crate) use wanted::{OnFailure, Pacing, Wanted, Way};
+pub(crate) use wanted::{OnAlarm, OnFailure, Pacing, Wanted, Way};
 
 use super::Stack;
 use crate::exit::Failure;

@@ -278,17 +278,24 @@ impl Rollout<'_> {
             let colour = self.intent.to;
             return Some(Next::Do(Step::Smoke { colour }));
         }
-        if self.seen.alarms.is_empty() || self.intent.from.is_none() {
+        let names = self.alarms();
+        if names.is_empty() || self.intent.from.is_none() {
             return None;
         }
+        let waiting = Waiting::Alarms(names.clone());
         Some(
-            match self.known.waited(&Waiting::Alarms) <= self.wanted.pacing.healthy_within {
-                true => Next::Wait(Waiting::Alarms),
-                false => self.fail(Why::Alarms {
-                    names: self.seen.alarms.clone(),
-                }),
+            match self.known.waited(&waiting) <= self.wanted.pacing.healthy_within {
+                true => Next::Wait(waiting),
+                false => self.fail(Why::Alarms { names }),
             },
         )
+    }
+
+    /// Returns the alarms that speak against going on.
+    fn alarms(&self) -> Vec<String> {
+        let counting = self.seen.alarms_about(Some(self.intent.to));
+        let counting = counting.filter(|name| !self.known.tolerated.contains(*name));
+        counting.map(str::to_owned).collect()
     }
 
     /// Moves traffic one step on, if the colour does well with what it has.
@@ -343,10 +350,9 @@ impl Rollout<'_> {
 
     /// Returns what is wrong with a colour under traffic.
     fn trouble(&self) -> Option<Why> {
-        if !self.seen.alarms.is_empty() {
-            return Some(Why::Alarms {
-                names: self.seen.alarms.clone(),
-            });
+        let names = self.alarms();
+        if !names.is_empty() {
+            return Some(Why::Alarms { names });
         }
         if let Errors::TooMany { errors, requests } = self.known.errors {
             return Some(Why::Errors { errors, requests });

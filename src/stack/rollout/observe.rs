@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::alarms::Firing;
 use super::calls::{Calls, GroupFacts, RuleFacts, Site, StackFacts};
 use super::colour::{Both, Colour, Weights};
 use super::intent::{self, Intent};
-use super::state::{ColourState, GroupState, InstanceState, Observed, Rule, Standing, TargetState};
+use super::state::{
+    Alarm, ColourState, GroupState, InstanceState, Observed, Rule, Standing, TargetState,
+};
 use crate::targets::TargetError;
 use crate::targets::ec2::Ec2Error;
 
@@ -89,7 +92,7 @@ pub(crate) async fn look(calls: &dyn Calls, name: &str, drain: u32) -> Result<Lo
         fallback: found.fallback,
         smoke_rules: found.smoke,
         foreign_rules: found.foreign,
-        alarms: alarms?,
+        alarms: alarms?.into_iter().map(|one| alarm(&site, &one)).collect(),
         drain_seconds: drain,
     };
     Ok(Look {
@@ -99,6 +102,22 @@ pub(crate) async fn look(calls: &dyn Calls, name: &str, drain: u32) -> Result<Lo
         priorities: found.priorities,
         own_rule: found.own,
     })
+}
+
+fn alarm(site: &Site, firing: &Firing) -> Alarm {
+    let is_of = |colour: &Colour| {
+        let targets = site.target_groups[*colour].rsplit(':').next();
+        let is_watched = |name: &str| firing.watches.contains(name);
+        targets.is_some_and(is_watched) || is_watched(&site.groups[*colour])
+    };
+    let mut of = Colour::BOTH.into_iter().filter(is_of);
+    Alarm {
+        of: match (of.next(), of.next()) {
+            (one, None) => one,
+            (_, Some(_)) => None,
+        },
+        name: firing.name.clone(),
+    }
 }
 
 fn standing(status: &str) -> Standing {
@@ -137,6 +156,7 @@ fn colour_state(
             desired: group.desired,
             max: group.max,
             suspended: group.suspended,
+            grace: group.grace,
         },
     }
 }
@@ -323,6 +343,24 @@ mod tests {
     fn a_version_that_is_no_number_is_not_judged() {
         assert!(is_current(Some("2"), Some("2")) && !is_current(Some("1"), Some("2")));
         assert!(is_current(Some("1"), Some("$Latest")) && is_current(None, Some("1")));
+    }
+
+    #[test]
+    fn an_alarm_is_of_a_colour_where_it_watches_that_alone() {
+        let of = |watches: &[&str]| {
+            let watches = watches.iter().map(|name| (*name).to_owned());
+            let firing = Firing {
+                name: "a".to_owned(),
+                watches: watches.collect(),
+            };
+            alarm(&site(), &firing).of
+        };
+        assert_eq!(of(&["tg"]), Some(Colour::Green));
+        assert_eq!(of(&["gb"]), Some(Colour::Blue));
+        assert_eq!(of(&["gb", "tb"]), Some(Colour::Blue));
+        for both_or_neither in [&["tb", "tg"][..], &[], &["another"]] {
+            assert_eq!(of(both_or_neither), None);
+        }
     }
 
     #[test]

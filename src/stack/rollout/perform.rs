@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio_util::sync::CancellationToken;
+
 use super::calls::{Calls, Condition, Door, NewRule};
 use super::colour::{Colour, Weights};
 use super::intent::{self, Intent};
@@ -22,6 +24,8 @@ pub(crate) enum Performed {
     Done,
     /// Something else was there when it was looked at again.
     Outdated,
+    /// The user wants an end: it was broken off, and leaves nothing.
+    Interrupted,
 }
 
 /// Why a step was not done, or is not known to be.
@@ -63,6 +67,7 @@ pub(crate) struct Performer<'a> {
     pub(crate) name: &'a str,
     pub(crate) run: &'a crate::run::RunId,
     pub(crate) smoke: Option<&'a SmokeTests>,
+    pub(crate) cancel: &'a CancellationToken,
     pub(crate) look: &'a Look,
 }
 
@@ -98,7 +103,7 @@ impl Performer<'_> {
             Step::ScaleIn { colour } | Step::Abandon { colour, .. } => {
                 return self.scale_in(*colour).await;
             }
-            Step::Smoke { colour } => self.smoke(*colour).await?,
+            Step::Smoke { colour } => return self.smoke(*colour).await,
             Step::RemoveSmokeRule { arn } => self.remove_rule(arn).await?,
             Step::Shift(weights) => return self.shift(*weights).await,
         }
@@ -203,9 +208,9 @@ impl Performer<'_> {
     }
 
     /// Makes the requests of the smoke tests by a rule for a header that nobody else can know.
-    async fn smoke(&self, colour: Colour) -> Result<(), StepError> {
+    async fn smoke(&self, colour: Colour) -> Result<Performed, StepError> {
         let Some(tests) = self.smoke else {
-            return Ok(());
+            return Ok(Performed::Done);
         };
         let (address, _) = self
             .calls
@@ -228,7 +233,11 @@ impl Performer<'_> {
             tags: self.ours(intent::SMOKE),
         };
         self.calls.create_rule(&rule).await?;
-        let tested = self.ask_all(&door, tests).await;
+        let tested = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Ok(Performed::Interrupted),
+            tested = self.ask_all(&door, tests) => tested.map(|()| Performed::Done),
+        };
         // What is not removed now, the next look finds.
         if let Ok(now) = self.look_again().await {
             for arn in &now.seen.smoke_rules {

@@ -1,6 +1,7 @@
 //! What is seen of a stack, as data, and what follows from one look. Looking is `observe`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -24,8 +25,8 @@ pub(crate) struct Observed {
     pub(crate) smoke_rules: Vec<String>,
     /// Rules of others that send traffic to one of the colours, whatever the weights are.
     pub(crate) foreign_rules: Vec<String>,
-    /// Alarms that fire.
-    pub(crate) alarms: Vec<String>,
+    /// Those that fire.
+    pub(crate) alarms: Vec<Alarm>,
     /// How long requests under way have to end when an instance leaves, in seconds.
     pub(crate) drain_seconds: u32,
 }
@@ -37,6 +38,14 @@ pub(crate) enum Standing {
     Settled,
     /// It changes the stack: `UPDATE_IN_PROGRESS`.
     Busy(String),
+}
+
+/// An alarm that fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alarm {
+    pub(crate) name: String,
+    /// The colour that it watches, if it is one: it tells nothing of what serves while that has no traffic.
+    pub(crate) of: Option<Colour>,
 }
 
 /// The rule that traffic follows.
@@ -64,6 +73,8 @@ pub(crate) struct GroupState {
     pub(crate) min: u32,
     pub(crate) desired: u32,
     pub(crate) max: u32,
+    /// How long it lets an instance be unhealthy after its launch, if the load balancer's word counts for it.
+    pub(crate) grace: Option<Duration>,
     /// Which of its processes are suspended.
     pub(crate) suspended: BTreeSet<String>,
 }
@@ -92,9 +103,14 @@ pub(crate) struct TargetState {
     pub(crate) description: Option<String>,
 }
 
-/// What an idle group does not do: replace what is unhealthy (the evidence stays) and change its size.
-pub(crate) const PROCESSES: [&str; 3] =
-    ["ReplaceUnhealthy", "AlarmNotification", "ScheduledActions"];
+/// What an idle group does not do: call an instance unhealthy that takes its time (it would never be well again; how long it
+/// may take is the rollout's to say), replace what is unhealthy (the evidence stays), and change its size.
+pub(crate) const PROCESSES: [&str; 4] = [
+    "HealthCheck",
+    "ReplaceUnhealthy",
+    "AlarmNotification",
+    "ScheduledActions",
+];
 
 impl Observed {
     /// Returns how traffic is shared.
@@ -107,6 +123,17 @@ impl Observed {
     /// Returns how many percent of the requests a colour has.
     pub(crate) fn percent(&self, colour: Colour) -> u32 {
         self.weights().percent(colour)
+    }
+
+    /// Returns the alarms of what serves or of this colour, and those that watch neither colour alone.
+    pub(crate) fn alarms_about(&self, colour: Option<Colour>) -> impl Iterator<Item = &str> {
+        let counts = move |of: Colour| {
+            let serves = self.percent(of) > 0 || self.live() == Some(of);
+            serves || colour == Some(of)
+        };
+        let counting = self.alarms.iter();
+        let counting = counting.filter(move |alarm| alarm.of.is_none_or(counts));
+        counting.map(|alarm| alarm.name.as_str())
     }
 
     pub(crate) fn intent(&self) -> Option<&Intent> {
@@ -197,11 +224,14 @@ impl InstanceState {
             return None;
         }
         let (id, target) = (&self.id, &self.target);
-        if target.state == "unhealthy" {
+        // One that has ended is not used, and its group need not know.
+        let has_ended = target.reason.as_deref() == Some("Target.InvalidState");
+        if target.state == "unhealthy" || has_ended {
+            let state = &target.state;
             let reason = target.reason.as_deref().unwrap_or("no reason was given");
             let more = target.description.iter().map(|text| format!(" ({text})"));
             let more: String = more.collect();
-            return Some(format!("{id} is unhealthy: {reason}{more}"));
+            return Some(format!("{id} is {state}: {reason}{more}"));
         }
         (!self.is_well).then(|| format!("{id} is unhealthy, says its group"))
     }

@@ -110,7 +110,7 @@ pub(crate) async fn report(stack: &Stack, events: &Events) -> Result<Report, Tar
             green: colour(seen, Colour::Green, green),
         },
         rollout: rollout(seen),
-        alarms: seen.alarms.clone(),
+        alarms: seen.alarms.iter().map(|one| one.name.clone()).collect(),
         lock: lock.map(|held| LockReport {
             run: held.run,
             since: held.since.map(rfc3339),

@@ -85,7 +85,7 @@ pub(crate) enum Waiting {
     Leaving,
     Health,
     /// Alarms that fire before there is traffic.
-    Alarms,
+    Alarms(Vec<String>),
     /// What was written a moment ago, and is not everywhere yet.
     Tags,
     Bake,

@@ -37,7 +37,7 @@ pub(super) fn waiting(on: &Waiting, seen: &Observed, wanted: &Wanted) -> String 
             Some(intent) => state(intent.to),
             None => "waiting for health".to_owned(),
         },
-        Waiting::Alarms => format!("waiting for alarms to end: {}", seen.alarms.join(", ")),
+        Waiting::Alarms(names) => format!("waiting for alarms to end: {}", names.join(", ")),
         Waiting::Tags => "waiting for tags to be everywhere".to_owned(),
         Waiting::Bake => format!(
             "watching for {} s: {}",

@@ -1,6 +1,7 @@
 //! Rollouts in an AWS in memory: what they come to from every state there is, and after every way in which
 //! a call of theirs goes wrong. In the end one of two things is so, and nobody was served by fewer meanwhile.
 
+mod judged;
 mod states;
 mod sweep;
 
@@ -9,14 +10,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::calls::Calls;
 use super::colour::Colour;
 use super::drive::{RolloutContext, RolloutError, drive};
-use super::fake::{Fault, Quality, World};
+use super::fake::{Fault, Quality, State, World};
 use super::smoke::{SmokeTest, SmokeTests};
 use super::step::End::{self, Live, NeverLive, Unchanged};
 use super::step::Why;
-use super::wanted::{OnFailure, Pacing, Wanted, Way};
-use crate::event;
+use super::wanted::{OnAlarm, OnFailure, Pacing, Wanted, Way};
+use crate::event::{self, Event};
 use crate::run::RunId;
 
 const OLD: &str = "ami-old";
@@ -37,6 +39,7 @@ fn wanted(number: u64, way: Way) -> Wanted {
         },
         smoke: None,
         on_failure: OnFailure::Destroy,
+        on_alarm: OnAlarm::Refuse,
     }
 }
 
@@ -92,6 +95,34 @@ async fn command(world: &World, wanted: &Wanted, fault: Option<(usize, Fault)>) 
     tokio::select! {
         ended = driving => Outcome::Ended(Box::new(ended)),
         () = killed.notified() => Outcome::Died,
+    }
+}
+
+/// The same, and what was told meanwhile.
+async fn heard(world: &World, wanted: &Wanted) -> (Outcome, String) {
+    let (events, mut reports) = event::channel();
+    let cancel = CancellationToken::new();
+    let cx = RolloutContext {
+        events: &events,
+        cancel: &cancel,
+    };
+    let process = world.process(None);
+    let ended = drive(&process, "web", wanted, &cx).await;
+    events.close();
+    let mut told = String::new();
+    while let Some(report) = reports.next().await {
+        if let Event::Warning { message, .. } | Event::Note { message } = &report.event {
+            told += &format!("{message}\n");
+        }
+    }
+    (Outcome::Ended(Box::new(ended)), told)
+}
+
+/// Lets time pass until the world is so.
+async fn sleep_until(world: &World, is_so: impl Fn(&State) -> bool) {
+    let watcher = world.process(None);
+    while !is_so(&world.state()) {
+        Calls::sleep(&watcher, Duration::from_secs(5)).await;
     }
 }
 

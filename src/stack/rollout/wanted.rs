@@ -14,6 +14,7 @@ pub(crate) struct Wanted {
     pub(crate) pacing: Pacing,
     pub(crate) smoke: Option<SmokeTests>,
     pub(crate) on_failure: OnFailure,
+    pub(crate) on_alarm: OnAlarm,
 }
 
 /// Where traffic is to go.
@@ -65,6 +66,15 @@ impl Pacing {
             .saturating_add(watched)
             .saturating_add(self.keep)
     }
+}
+
+/// What becomes of a deploy before which alarms fire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum OnAlarm {
+    #[default]
+    Refuse,
+    /// It begins, and those do not count as long as they go on: what is live may be what is ill.
+    Begin,
 }
 
 /// What becomes of a colour that failed.

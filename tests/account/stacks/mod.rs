@@ -6,6 +6,7 @@ mod destroy;
 mod figures;
 mod found;
 mod history;
+mod judged;
 mod meddling;
 mod policy;
 mod refused;

@@ -19,8 +19,10 @@ use crate::event;
 use crate::exit::Failure;
 use crate::run::RunId;
 use crate::stack::Stack;
+use crate::stack::rollout::{
+    End, OnAlarm, OnFailure, Pacing, RolloutContext, Wanted, Way, report, run,
+};
 use crate::stack::template;
-use crate::stack::rollout::{End, OnFailure, Pacing, RolloutContext, Wanted, Way, report, run};
 use crate::targets::ec2::Ec2;
 
 /// For as long as a test wants.
@@ -60,6 +62,7 @@ pub(super) fn wanted(way: Way) -> Wanted {
         },
         smoke: None,
         on_failure: OnFailure::Destroy,
+        on_alarm: OnAlarm::Refuse,
     }
 }
 

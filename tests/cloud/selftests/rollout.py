@@ -89,6 +89,14 @@ class Rollout(StackAsking, unittest.TestCase):
         eventually("its illness", lambda: self.health(self.out["TargetGroupGreen"]) == unhealthy, 30)
         self.assertEqual(self.share(), (200, 0))
         self.assertEqual([m["InstanceId"] for m in self.members(self.out["GroupGreen"])], green, "nobody was replaced")
+        alarms = lambda: {
+            alarm["AlarmName"].split("-")[1]: alarm["StateValue"]
+            for alarm in self.watch.describe_alarms(AlarmNames=self.out["Alarms"].split(","))["MetricAlarms"]
+        }
+        eventually("its alarm", lambda: alarms()["UnhealthyGreen"] == "ALARM", 30)
+        self.assertEqual(alarms()["UnhealthyBlue"], "INSUFFICIENT_DATA")
+        self.control("answers", [])
+        eventually("the alarm's end", lambda: alarms()["UnhealthyGreen"] == "OK", 30)
 
     def test_an_image_that_fails_under_traffic_is_counted_against_its_colour(self):
         self.bring_up_green()

@@ -56,4 +56,5 @@ def tick(account) -> None:
         for group in list(records.autoscaling_groups.values()):
             scaling.reconcile(account, records, group)
         listeners.close_unused(account, region, balancers)
+        alarms.watch(account, region)
     alarms.flush(account)

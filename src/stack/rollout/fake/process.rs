@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
+use super::super::super::alarms::Firing;
 use super::super::calls::{
     Calls, Counted, Counts, Door, GroupFacts, MemberFacts, NewRule, RuleFacts, StackFacts,
 };
 use super::super::colour::Colour;
 use super::super::smoke::{Answered, SmokeTest};
 use super::super::state::TargetState;
-use super::{BEGAN, BOOT, Change, DRAIN, Fault, Member, Quality, World, refused};
+use super::{BEGAN, BOOT, Change, DRAIN, Fault, GRACE, Member, Quality, World, refused};
 use crate::targets::TargetError;
 use crate::targets::ec2::Ec2Error;
 
@@ -160,7 +161,7 @@ impl Calls for Process {
                     None if state.now < m.born + BOOT / 2 => "Pending".to_owned(),
                     None => "InService".to_owned(),
                 },
-                is_well: true,
+                is_well: !m.is_unwell,
                 version: Some(m.version.to_string()),
             };
             let facts = GroupFacts {
@@ -168,6 +169,7 @@ impl Calls for Process {
                 desired: group.desired,
                 max: group.max,
                 suspended: group.suspended.clone(),
+                grace: Some(GRACE),
                 version: Some(group.version.to_string()),
                 members: group.members.iter().map(member).collect(),
             };
@@ -208,8 +210,8 @@ impl Calls for Process {
         Ok(state.rules.iter().map(|(rule, _)| rule.clone()).collect())
     }
 
-    async fn firing(&self, _alarms: &[String]) -> Result<Vec<String>, Ec2Error> {
-        Ok(self.world.state().alarms.clone())
+    async fn firing(&self, _alarms: &[String]) -> Result<Vec<Firing>, Ec2Error> {
+        Ok(self.world.state().firing())
     }
 
     async fn counts(&self, of: &Counted) -> Result<Option<Counts>, Ec2Error> {
@@ -232,6 +234,9 @@ impl Calls for Process {
     }
 
     async fn console(&self, instance: &str) -> Result<Vec<String>, Ec2Error> {
+        let mut state = self.world.state();
+        let weights = state.weights();
+        state.at_consoles.push(weights);
         Ok(vec![format!("{instance} login:")])
     }
 
@@ -287,6 +292,10 @@ impl Calls for Process {
     }
 
     async fn ask(&self, door: &Door, _test: &SmokeTest) -> Result<Answered, String> {
+        if self.world.state().hangs_in_smoke() {
+            self.sleep(Duration::from_secs(600)).await;
+            return Err("no answer within 600 s".to_owned());
+        }
         let mut state = self.world.state();
         let is_it =
             |(_, header): &&(RuleFacts, Option<String>)| header.as_ref() == Some(&door.value);

@@ -48,6 +48,7 @@ impl Members {
                 },
                 gone: (self == Self::Leaving).then_some(now + Duration::from_secs(20)),
                 is_ill: self == Self::Ill,
+                is_unwell: false,
             })
             .collect();
         let is_to_stay = !matches!(self, Self::None | Self::Leaving);

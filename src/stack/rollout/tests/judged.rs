@@ -1,0 +1,184 @@
+//! By what a colour is judged, and what is done and told when it fails: alarms, health that comes late, smoke tests.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::calls::Calls;
+use super::super::colour::Colour;
+use super::super::drive::{RolloutContext, drive};
+use super::super::fake::{Quality, State, World};
+use super::super::step::{End, Why};
+use super::super::wanted::{OnAlarm, OnFailure, Way};
+use super::{NEW, OLD, command, deploy, heard, live, settled, sleep_until, smoke_tests, wanted};
+use crate::event;
+
+/// Its alarm fires, and tells nothing of what serves.
+#[tokio::test]
+async fn what_is_kept_to_be_looked_at_forbids_neither_a_deploy_nor_a_rollback() {
+    for then in [Way::Back, deploy(3, NEW).way] {
+        let world = live().await;
+        let bad = Quality::NeverHealthy;
+        world.state().quality.insert("ami-bad".to_owned(), bad);
+        let mut kept = deploy(2, "ami-bad");
+        kept.on_failure = OnFailure::Keep;
+        let end = command(&world, &kept, None).await.end();
+        assert!(matches!(end, End::WentBack { .. }), "{end:?}");
+        let firing = Calls::firing(&world.process(None), &[]).await.unwrap();
+        assert_eq!(firing.len(), 1, "{firing:?}");
+        assert_eq!(firing[0].name, "unhealthy-green");
+        let end = command(&world, &wanted(3, then.clone()), None).await.end();
+        let settled = settled(&world);
+        match then {
+            Way::Back => {
+                assert_eq!(end, End::IsBack { live: Colour::Blue });
+                assert_eq!(settled, Ok((Colour::Blue, OLD.to_owned())));
+            }
+            Way::Forward { .. } => {
+                assert!(matches!(end, End::Live { .. }), "{end:?}");
+                assert_eq!(settled, Ok((Colour::Green, NEW.to_owned())));
+            }
+        }
+        assert!(world.state().least >= 2);
+    }
+}
+
+/// What is live is ill, and its own alarm must not keep it from being replaced.
+#[tokio::test]
+async fn a_live_colour_that_is_ill_is_mended_by_a_deploy_despite_its_alarm() {
+    let world = live().await;
+    {
+        let mut state = world.state();
+        // Nobody replaces them, or these would be as ill.
+        state
+            .groups
+            .blue
+            .suspended
+            .insert("ReplaceUnhealthy".to_owned());
+        state
+            .groups
+            .blue
+            .members
+            .iter_mut()
+            .for_each(|m| m.is_ill = true);
+        state.alarms.push("errors".to_owned());
+    }
+    world.pass(Duration::from_secs(300));
+    let end = command(&world, &deploy(2, NEW), None).await.end();
+    let alarms = vec!["errors".to_owned(), "unhealthy-blue".to_owned()];
+    assert_eq!(end, End::AlarmsFire { alarms });
+    let mut despite = deploy(3, NEW);
+    despite.on_alarm = OnAlarm::Begin;
+    let (outcome, told) = heard(&world, &despite).await;
+    assert!(matches!(outcome.end(), End::Live { .. }), "{told}");
+    let listed =
+        "alarms fire already, and do not count until they have ended: errors, unhealthy-blue";
+    assert!(told.contains(listed), "{told}");
+    assert_eq!(settled(&world), Ok((Colour::Green, NEW.to_owned())));
+}
+
+/// Those that fire for the first time, or again, and that of the new colour.
+#[tokio::test]
+async fn despite_some_alarms_others_count() {
+    let fires_again = async |world: &World| {
+        sleep_until(world, |state| state.weights().green == 10).await;
+        world.state().alarms.clear();
+        sleep_until(world, |state| state.weights().green == 50).await;
+        world.state().alarms.push("errors".to_owned());
+    };
+    let another_fires = async |world: &World| {
+        sleep_until(world, |state| state.weights().green == 10).await;
+        world.state().alarms.push("latency".to_owned());
+    };
+    for (number, names) in [["errors"], ["latency"]].into_iter().enumerate() {
+        let world = live().await;
+        world.state().alarms.push("errors".to_owned());
+        let mut despite = deploy(2, NEW);
+        despite.on_alarm = OnAlarm::Begin;
+        let meddling = async {
+            match number {
+                0 => fires_again(&world).await,
+                _ => another_fires(&world).await,
+            }
+        };
+        let (outcome, ()) = tokio::join!(command(&world, &despite, None), meddling);
+        let names = names.map(str::to_owned).to_vec();
+        let (live, why) = (Colour::Blue, Why::Alarms { names });
+        assert_eq!(outcome.end(), End::WentBack { live, why });
+        assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
+    }
+}
+
+/// The group would call its instances unhealthy for good, long before they are healthy.
+#[tokio::test]
+async fn an_image_that_boots_slowly_has_the_time_that_it_is_given_and_no_more() {
+    for (minutes, is_enough) in [(15, true), (3, false)] {
+        let world = live().await;
+        let slow = Quality::Slow;
+        world.state().quality.insert(NEW.to_owned(), slow);
+        let mut wanted = deploy(2, NEW);
+        wanted.pacing.healthy_within = Duration::from_secs(60 * minutes);
+        let (outcome, told) = heard(&world, &wanted).await;
+        let end = outcome.end();
+        assert_eq!(matches!(end, End::Live { .. }), is_enough, "{end:?}");
+        let replaced = "later on green's group replaces one that is not after 120 s";
+        assert!(told.contains(replaced), "{told}");
+        let serves = if is_enough {
+            Colour::Green
+        } else {
+            Colour::Blue
+        };
+        assert_eq!(settled(&world).unwrap().0, serves);
+        assert!(world.state().least >= 2);
+    }
+}
+
+/// What can be known of a failure takes its time, which nobody is to be served badly for.
+#[tokio::test]
+async fn traffic_has_left_what_failed_before_its_console_is_asked_for() {
+    for bad in [Quality::FailsUnderTraffic, Quality::NeverHealthy] {
+        let world = live().await;
+        world.state().quality.insert(NEW.to_owned(), bad);
+        let (outcome, told) = heard(&world, &deploy(2, NEW)).await;
+        assert!(matches!(outcome.end(), End::WentBack { .. }));
+        assert!(told.contains("'s console:\n  i-"), "{told}");
+        let asked = &world.state().at_consoles;
+        let [weights] = asked[..] else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(weights.percent(Colour::Green), 0, "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn smoke_tests_under_way_end_at_once_when_they_are_interrupted_and_leave_no_rule() {
+    let world = live().await;
+    let hangs = Quality::HangsInSmoke;
+    world.state().quality.insert(NEW.to_owned(), hangs);
+    let mut wanted = deploy(2, NEW);
+    wanted.smoke = Some(smoke_tests());
+    let (events, _reports) = event::channel();
+    let cancel = CancellationToken::new();
+    let cx = RolloutContext {
+        events: &events,
+        cancel: &cancel,
+    };
+    let process = world.process(None);
+    let interrupt = async {
+        let has_rule = |state: &State| state.rules.iter().any(|(_, header)| header.is_some());
+        sleep_until(&world, has_rule).await;
+        // The first request is made late, and never answered.
+        let watcher = world.process(None);
+        Calls::sleep(&watcher, Duration::from_secs(60)).await;
+        cancel.cancel();
+        world.state().now
+    };
+    let driving = drive(&process, "web", &wanted, &cx);
+    let (ended, at) = tokio::join!(driving, interrupt);
+    let error = ended.unwrap_err();
+    let told = "the rollout was interrupted, while the traffic is blue 100 %, green 0 %";
+    assert_eq!(error.to_string(), told);
+    let state = world.state();
+    assert!(state.now <= at + Duration::from_secs(5), "{at:?}");
+    assert!(state.rules.iter().all(|(_, header)| header.is_none()));
+}
