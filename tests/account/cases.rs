@@ -2,6 +2,7 @@
 //! wall's and none fails because this machine is slow.
 
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,6 +72,17 @@ pub(super) fn sweep<C: Debug + Sync>(
         since.elapsed().as_secs_f64()
     );
     Swept { told, wrong }
+}
+
+/// Returns the one of a few cases whose turn it is: another one for each commit that `./test` is run of.
+pub(super) fn turn<C: Debug>(few: &[C]) -> &C {
+    let commit = std::env::var("AMIBAKE_TEST_LIVE").unwrap_or_default();
+    let place = |case: &&C| {
+        let mut hasher = DefaultHasher::new();
+        format!("{commit} {case:?}").hash(&mut hasher);
+        hasher.finish()
+    };
+    few.iter().min_by_key(place).expect("there is one")
 }
 
 fn taken<'c, C>(cases: &'c [C], next: &AtomicUsize) -> Option<(usize, &'c C)> {
