@@ -98,7 +98,6 @@ start_accounts() {
 run_tests() {
   local threads
   threads=$(test_threads)
-  skipped+=("each action taken from the policies of stack commands: by command (tests/account/README.md)")
   start_accounts
   if has_nextest; then
     check "compiling the tests" cargo nextest run --workspace --no-run
@@ -109,7 +108,7 @@ run_tests() {
       export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env"
     fi
     export RUST_TEST_THREADS=$threads
-    check "cargo test" logged cargo test --workspace --no-fail-fast -- --include-ignored --skip stacks::policy::the_policies "$@"
+    check "cargo test" logged cargo test --workspace --no-fail-fast -- --include-ignored "$@"
   fi
   if [ $# != 0 ] && ! grep -qE '^test .* \.\.\. |^ *[A-Z0-9-]+ \[ *[0-9.]+s\]' "$work/log"; then
     failed+=("no test's name has: $*")

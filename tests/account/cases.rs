@@ -76,13 +76,20 @@ pub(super) fn sweep<C: Debug + Sync>(
 
 /// Returns the one of a few cases whose turn it is: another one for each commit that `./test` is run of.
 pub(super) fn turn<C: Debug>(few: &[C]) -> &C {
-    let commit = std::env::var("AMIBAKE_TEST_LIVE").unwrap_or_default();
-    let place = |case: &&C| {
-        let mut hasher = DefaultHasher::new();
-        format!("{commit} {case:?}").hash(&mut hasher);
-        hasher.finish()
-    };
+    let place = |case: &&C| place(*case);
     few.iter().min_by_key(place).expect("there is one")
+}
+
+/// Returns whether it is a case's turn, as it is with one of so many commits.
+pub(super) fn is_its_turn(case: &impl Debug, commits: u64) -> bool {
+    place(case).is_multiple_of(commits)
+}
+
+fn place(case: &impl Debug) -> u64 {
+    let commit = std::env::var("AMIBAKE_TEST_LIVE").unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    format!("{commit} {case:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 fn taken<'c, C>(cases: &'c [C], next: &AtomicUsize) -> Option<(usize, &'c C)> {
