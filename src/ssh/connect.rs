@@ -18,6 +18,7 @@ use super::host_key::{HostKeyVerifier, Trust, preferred};
 use super::link::Link;
 use super::names;
 use super::peer_transcript::PeerTranscript;
+use super::prompt::Prompt;
 use super::{Destination, auth};
 use crate::event::Events;
 use crate::transport::BoxFuture;
@@ -196,6 +197,7 @@ fn try_once<'a>(
                 let stream = deadline.within(dial(destination)).await;
                 let stream = stream.ok_or_else(|| late(Stage::Connect))??;
                 let line = Line::of(&stream);
+                let stream = Prompt::new(stream);
                 let session = exchange_keys(destination, stream, &transcript, events);
                 let handle = deadline.within(session).await;
                 let handle = handle.ok_or_else(|| late(Stage::KeyExchange))??;

@@ -16,6 +16,7 @@ mod known_hosts;
 mod link;
 mod names;
 mod peer_transcript;
+mod prompt;
 mod resolve;
 #[cfg(test)]
 mod tests;
