@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::errno::Errno;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tempfile::NamedTempFile;
 
 use crate::attrs::{self, Mode};
@@ -113,8 +113,15 @@ fn put_in_place(
     content: &Source,
     how: &How,
 ) -> Result<File, Failure> {
-    let refused = match new.persist(place.path()) {
-        Ok(file) => return Ok(file),
+    let persisted = match replaced::is_latest(place) && exchange(&new, place) {
+        true => Ok(new.into_file()), // and what was there goes, which has the new one's name
+        false => new.persist(place.path()),
+    };
+    let refused = match persisted {
+        Ok(file) => {
+            replaced::put(place, &file);
+            return Ok(file);
+        }
         Err(refused) => refused.error,
     };
     let code = refused.raw_os_error().map(Errno::from_raw);
@@ -127,6 +134,11 @@ fn put_in_place(
         return in_place(place, dest, content);
     }
     Err(failed("replace", dest, &refused))
+}
+
+/// Has the new file and what is at `place` change names, if the file system does that.
+fn exchange(new: &NamedTempFile, place: &Place) -> bool {
+    renameat_with(CWD, new.path(), CWD, place.path(), RenameFlags::EXCHANGE).is_ok()
 }
 
 /// Names a new file so that it ends as `dest` does: validators look at it.

@@ -1,15 +1,21 @@
-//! Files that were replaced, held a little longer than they have a name.
+//! Files that were replaced, and what replaces one of them again and again.
 //!
-//! ext4 begins to write a new file when it takes an old one's name, and whoever lets the last hold of such a file go
-//! waits until its content has been written: a millisecond or more. A loop that edits one file a thousand times would
-//! wait a thousand times, for contents that nobody wants any more. So while many files are replaced, those that were
-//! there are held, and let go when the disk has long been done with them.
+//! ext4 begins to write a new file when it takes an old one's name, so that a machine that loses its power then has one
+//! of the two, and whoever lets the last hold of such a file go waits until its content has been written: a
+//! millisecond or more. A loop that edits one file a thousand times would write and wait a thousand times, for contents
+//! that nobody wants any more. So while many files are replaced, what takes the place of a file that has just been
+//! replaced changes names with it, which writes nothing, and the disk is told to begin with the last of them. Those that
+//! were there are held, and let go when the disk has long been done with them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::fstat;
+use rustix::fs::{Advice, fadvise, fstat};
+
+use crate::place::{FileId, Place};
 
 /// How many are held at a time.
 const HELD: usize = 64;
@@ -17,13 +23,30 @@ const HELD: usize = 64;
 const LARGEST: i64 = 256 << 10;
 
 thread_local! {
-    static REPLACED: RefCell<Replaced> = const { RefCell::new(Replaced { many: 0, held: VecDeque::new() }) };
+    static REPLACED: RefCell<Replaced> = const {
+        RefCell::new(Replaced { many: 0, held: VecDeque::new(), latest: None })
+    };
 }
 
 struct Replaced {
     /// How many there are who replace many files.
     many: usize,
     held: VecDeque<OwnedFd>,
+    /// What was put in place last.
+    latest: Option<Latest>,
+}
+
+/// A file in its place, which the disk need not have begun to write.
+struct Latest {
+    spot: (FileId, OsString),
+    file: File,
+}
+
+impl Drop for Latest {
+    fn drop(&mut self) {
+        // Linux begins to write what it need not keep in memory.
+        let _unknown_to_the_file_system = fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
 }
 
 /// While it lives, this thread replaces many files. Afterwards none is held: a file system may be unmounted.
@@ -41,11 +64,40 @@ impl Drop for Many {
         let _let_go = REPLACED.with_borrow_mut(|replaced| {
             replaced.many -= 1;
             match replaced.many {
-                0 => std::mem::take(&mut replaced.held),
-                _ => VecDeque::new(),
+                0 => (std::mem::take(&mut replaced.held), replaced.latest.take()),
+                _ => (VecDeque::new(), None),
             }
         });
     }
+}
+
+/// Whether what is here is what was put in place last, by one of many.
+pub(crate) fn is_latest(place: &Place) -> bool {
+    REPLACED.with_borrow(|replaced| {
+        let latest = replaced.latest.as_ref();
+        latest.is_some_and(|latest| place.spot().is_ok_and(|spot| spot == latest.spot))
+    })
+}
+
+/// Notes what has been put in place, if it is one of many.
+pub(crate) fn put(place: &Place, file: &File) {
+    let _before = REPLACED.with_borrow_mut(|replaced| {
+        if replaced.many == 0 {
+            return None;
+        }
+        let spot = place.spot().ok();
+        if spot.is_some() && spot.as_ref() == replaced.latest.as_ref().map(|latest| &latest.spot) {
+            // The one before has no name any more: nobody wants it written.
+            let latest = replaced.latest.as_mut()?;
+            latest.file = file.try_clone().ok()?;
+            return None;
+        }
+        let latest = spot.and_then(|spot| {
+            let file = file.try_clone().ok()?;
+            Some(Latest { spot, file })
+        });
+        std::mem::replace(&mut replaced.latest, latest)
+    });
 }
 
 /// Lets go of a file that has no name any more: later, if this is one of many.
@@ -106,6 +158,26 @@ mod tests {
         assert_eq!(held(), HELD);
         drop(outer);
         assert_eq!(held(), 0);
+    }
+
+    #[test]
+    fn what_is_replaced_again_leaves_no_other_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("settings"), folder.path().join("other"));
+        let is_latest = |path: &Path| super::is_latest(&Place::of(path).unwrap());
+        let many = Many::begin();
+        for text in ["first", "second", "third"] {
+            replace(&path, text);
+            assert!(is_latest(&path));
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+        replace(&other, "other");
+        assert!(is_latest(&other) && !is_latest(&path));
+        drop(many);
+        assert!(!is_latest(&other));
+        replace(&other, "alone");
+        assert!(!is_latest(&other));
     }
 
     #[test]

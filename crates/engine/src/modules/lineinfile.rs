@@ -42,6 +42,49 @@ enum Place {
     Before(Regex),
 }
 
+/// A text and its lines, each with its newline.
+struct Lines<'a> {
+    whole: &'a [u8],
+    lines: Vec<&'a [u8]>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(whole: &'a [u8]) -> Self {
+        Self {
+            whole,
+            lines: whole.split_inclusive(|b| *b == b'\n').collect(),
+        }
+    }
+
+    /// Returns what stands before the line at `at`, and the rest.
+    fn divided(&self, at: usize) -> (&'a [u8], &'a [u8]) {
+        let before = self.lines[..at].iter().map(|line| line.len()).sum();
+        self.whole.split_at(before)
+    }
+
+    fn same(&self) -> Edited {
+        Edited::same(self.whole.to_vec())
+    }
+
+    fn replaced(&self, at: usize, new: &[u8]) -> Edited {
+        let old = self.lines[at];
+        if old == new {
+            return self.same();
+        }
+        let (before, rest) = self.divided(at);
+        Edited::to([before, new, &rest[old.len()..]].concat(), "line replaced")
+    }
+
+    /// Returns the text with the wanted line before that at `at`.
+    fn with(&self, want: &Want, at: usize) -> Edited {
+        let (before, rest) = self.divided(at);
+        let open = !before.is_empty() && !before.ends_with(b"\n") && !before.ends_with(b"\r");
+        let end: &[u8] = if open { b"\n" } else { b"" };
+        let line = want.line.as_bytes();
+        Edited::to([before, end, line, b"\n", rest].concat(), "line added")
+    }
+}
+
 impl StateModule for LineInFile {
     type Want = Want;
     type Now = Now;
@@ -157,20 +200,19 @@ fn place(args: &Args) -> Result<Place, Failure> {
 }
 
 fn edited(want: &Want, now: &Found) -> Result<Edited, Failure> {
-    let text = now.content.clone().unwrap_or_default();
-    let lines = split(&text);
+    let text = Lines::of(now.content.as_deref().unwrap_or_default());
     if want.present {
-        return present(want, &lines);
+        return present(want, &text);
     }
     let mut kept = Vec::new();
-    for line in &lines {
+    for line in &text.lines {
         if !find(want, line)? {
             kept.push(*line);
         }
     }
-    let found = lines.len() - kept.len();
+    let found = text.lines.len() - kept.len();
     if found == 0 {
-        return Ok(Edited::same(text));
+        return Ok(text.same());
     }
     let mut edited = Edited::to(kept.concat(), format!("{found} line(s) removed"));
     edited.found = found;
@@ -189,10 +231,10 @@ fn contains(line: &[u8], text: &[u8]) -> bool {
     text.is_empty() || line.windows(text.len()).any(|part| part == text)
 }
 
-fn present(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
+fn present(want: &Want, text: &Lines<'_>) -> Result<Edited, Failure> {
     let mut hit = None;
     if !matches!(want.finder, Finder::Line) {
-        for (at, line) in lines.iter().enumerate() {
+        for (at, line) in text.lines.iter().enumerate() {
             if find(want, line)? {
                 hit = Some(at);
                 if want.first_match {
@@ -202,10 +244,10 @@ fn present(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
         }
     }
     if let Some(at) = hit {
-        let new = new_line(want, lines[at])?;
-        return Ok(replaced(lines, at, &new));
+        let new = new_line(want, text.lines[at])?;
+        return Ok(text.replaced(at, &new));
     }
-    insert(want, lines)
+    insert(want, text)
 }
 
 fn new_line(want: &Want, line: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -226,17 +268,9 @@ fn new_line(want: &Want, line: &[u8]) -> Result<Vec<u8>, Failure> {
     Ok(new)
 }
 
-fn replaced(lines: &[&[u8]], at: usize, new: &[u8]) -> Edited {
-    if lines[at] == new {
-        return Edited::same(lines.concat());
-    }
-    let mut lines = lines.to_vec();
-    lines[at] = new;
-    Edited::to(lines.concat(), "line replaced")
-}
-
 /// Puts the line in its place, unless it is in the file or next to its place already.
-fn insert(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
+fn insert(want: &Want, text: &Lines<'_>) -> Result<Edited, Failure> {
+    let lines = &text.lines;
     let (mut exact, mut place) = (None, None);
     for (at, line) in lines.iter().enumerate() {
         if bare(line) == want.line.as_bytes() {
@@ -257,42 +291,27 @@ fn insert(want: &Want, lines: &[&[u8]]) -> Result<Edited, Failure> {
     }
     if let Some(at) = exact {
         let line = terminated(want);
-        return Ok(replaced(lines, at, &line));
+        return Ok(text.replaced(at, &line));
     }
     if want.backrefs {
-        return Ok(Edited::same(lines.concat()));
+        return Ok(text.same());
     }
     Ok(match (&want.place, place) {
-        (Place::Begin, _) => insert_at(want, lines, 0),
-        (Place::End, _) | (_, None) => append(want, lines),
+        (Place::Begin, _) => text.with(want, 0),
+        (Place::End, _) | (_, None) => text.with(want, lines.len()),
         (Place::After(_), Some(at))
             if lines
                 .get(at)
                 .is_some_and(|l| bare(l) == want.line.as_bytes()) =>
         {
-            Edited::same(lines.concat())
+            text.same()
         }
         // As Ansible has it: no newline is added to a last line that lacks one.
         (Place::After(_), Some(at)) if at == lines.len() => {
-            Edited::to([lines.concat(), terminated(want)].concat(), "line added")
+            Edited::to([text.whole, &terminated(want)].concat(), "line added")
         }
-        (_, Some(at)) => insert_at(want, lines, at),
+        (_, Some(at)) => text.with(want, at),
     })
-}
-
-fn append(want: &Want, lines: &[&[u8]]) -> Edited {
-    insert_at(want, lines, lines.len())
-}
-
-fn insert_at(want: &Want, lines: &[&[u8]], at: usize) -> Edited {
-    let mut text = lines[..at].concat();
-    if !text.is_empty() && !text.ends_with(b"\n") && !text.ends_with(b"\r") {
-        text.push(b'\n');
-    }
-    text.extend(want.line.as_bytes());
-    text.push(b'\n');
-    text.extend(lines[at..].concat());
-    Edited::to(text, "line added")
 }
 
 fn terminated(want: &Want) -> Vec<u8> {
@@ -301,11 +320,6 @@ fn terminated(want: &Want) -> Vec<u8> {
         line.push(b'\n');
     }
     line
-}
-
-/// Splits after each newline.
-fn split(text: &[u8]) -> Vec<&[u8]> {
-    text.split_inclusive(|b| *b == b'\n').collect()
 }
 
 /// Returns a line without what ends it.
