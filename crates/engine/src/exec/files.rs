@@ -58,11 +58,17 @@ pub(super) fn load_vars_files(
     Ok(())
 }
 
+/// Returns what an argument says; nothing is as if it were not there.
+fn said(args: &Dict, name: &str) -> Option<String> {
+    let value = args.get(name).filter(Value::truthy)?;
+    Some(value.to_string())
+}
+
 impl Run<'_> {
     /// `include_vars`: a file, or the files of a folder.
     pub(super) fn include_vars(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {
         let args = self.args(cx)?;
-        let text = |name: &str| args.get(name).map(|value| value.to_string());
+        let text = |name: &str| said(&args, name);
         let (all, mut read) = (Dict::new(), Vec::new());
         let done = self.read_variables(cx, &args, &all, &mut read);
         let mut given = match text("name") {
@@ -116,13 +122,13 @@ impl Run<'_> {
         all: &Dict,
         read: &mut Vec<PathBuf>,
     ) -> Result<(), TaskError> {
-        let text = |name: &str| args.get(name).map(|value| value.to_string());
+        let text = |name: &str| said(args, name);
         let files = if let Some(dir) = text("dir") {
             self.variable_files(cx, &dir, args)?
         } else {
             let raw = || Some(text("_raw_params")?.trim_end_matches('\n').to_owned());
             let name = text("file").or_else(raw);
-            let name = name.ok_or_else(|| refused("No file or dir given to include_vars"))?;
+            let name = name.ok_or(FileError::Nameless)?;
             vec![search::find(self, cx.enclosing, "vars", &name)?]
         };
         for file in files {

@@ -337,18 +337,25 @@ impl Run<'_> {
         if effects.flush {
             return self.flush();
         }
-        for (number, loaded) in effects.walk.iter().enumerate() {
+        match self.run_all(&effects.walk)? {
+            Flow::Next => Ok(effects.flow),
+            other => Ok(other),
+        }
+    }
+
+    fn run_all(&self, all: &[Loaded]) -> Result<Flow, Stop> {
+        for (number, loaded) in all.iter().enumerate() {
             let flow = self.at_part(number, || self.run_loaded(loaded))?;
             if flow != Flow::Next {
                 return Ok(flow);
             }
         }
-        Ok(effects.flow)
+        Ok(Flow::Next)
     }
 
     /// Runs what was included, or imported.
     fn run_loaded(&self, loaded: &Loaded) -> Result<Flow, Stop> {
-        match loaded {
+        let flow = match loaded {
             Loaded::Tasks(nodes, enclosing) => {
                 self.join_imports(nodes, enclosing)?;
                 self.nodes(nodes, enclosing)
@@ -359,7 +366,9 @@ impl Run<'_> {
                 }
                 self.role(role, enclosing)
             }
-        }
+        };
+        self.stranded.take();
+        flow
     }
 
     fn block(&self, block: &Block, enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
@@ -371,19 +380,33 @@ impl Run<'_> {
         self.rescuers.set(self.rescuers.get() - rescues);
         let mut flow = flow?;
         if flow == Flow::Failed && rescues > 0 {
-            flow = self.at_part(1, || self.nodes(&block.rescue, &inner))?;
+            flow = self.at_part(1, || self.after_stranded(&block.rescue, &inner))?;
         }
         if !matches!(flow, Flow::Next | Flow::Failed) {
             return Ok(flow);
         }
         let before = self.cleared.replace(false);
-        let always = self.at_part(2, || self.nodes(&block.always, &inner));
+        let always = self.at_part(2, || self.after_stranded(&block.always, &inner));
         let cleared = self.cleared.replace(before);
+        self.stranded.take();
         Ok(match always? {
             Flow::Next if cleared => Flow::Next,
             Flow::Next => flow,
             other => other,
         })
+    }
+
+    /// Runs a rescue or `always`, after what a loop of includes right in this block could read and not run, since it could
+    /// not read all: Ansible adds that to where a host is once the loop has failed.
+    fn after_stranded(&self, nodes: &[Node], enclosing: &Rc<Enclosing>) -> Result<Flow, Stop> {
+        let stranded = match nodes {
+            [] => Vec::new(),
+            _ => self.stranded.take(),
+        };
+        match self.at_part(nodes.len(), || self.run_all(&stranded))? {
+            Flow::Next => self.nodes(nodes, enclosing),
+            other => Ok(other),
+        }
     }
 
     /// Runs every handler that is notified, once, in the order they are defined.

@@ -10,6 +10,7 @@ use amibake_protocol::event::{Event, Place, Recap};
 
 use super::added_hosts::AddedHosts;
 use super::checkpoint::{Begun, Interrupted, Progress};
+use super::effects::Loaded;
 use super::executor::Executor;
 use super::grouping::Grouping;
 use super::handlers::Handlers;
@@ -156,6 +157,8 @@ pub(super) struct Run<'a> {
     pub(super) interrupted: RefCell<Option<Interrupted>>,
     /// What `group_by` has made.
     pub(super) grouping: RefCell<Grouping>,
+    /// What a loop of includes could read that could not read all: the rescue begins with that.
+    pub(super) stranded: RefCell<Vec<Loaded>>,
     /// Whom the task at hand is delegated to, once that is rendered: a template may give another host each time.
     pub(super) delegation: RefCell<Delegation>,
     /// What ends the run when the task at hand has ended, whatever may rescue that.
@@ -218,6 +221,7 @@ impl<'a> Run<'a> {
             progress: RefCell::default(),
             interrupted: RefCell::default(),
             grouping: RefCell::default(),
+            stranded: RefCell::default(),
             delegation: RefCell::default(),
             broken: RefCell::default(),
             added: RefCell::default(),

@@ -118,6 +118,12 @@ pub enum FileError {
         /// Where it was looked for, in order.
         tried: Vec<String>,
     },
+    /// There is no name to look for.
+    #[error(
+        "Could not find file on the Ansible Controller.\nIf you are using a module and expect the file to exist on \
+         the remote, see the remote_src option"
+    )]
+    Nameless,
     /// It is there, and nothing in the playbook names it.
     #[error(
         "'{name}' is {}, which is there and was not sent: its name is known only in the run, and such a name is \

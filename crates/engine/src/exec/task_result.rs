@@ -93,10 +93,10 @@ impl Run<'_> {
                 }
             }
         }
-        match ended.unread {
-            0 => all,
-            _ => Vec::new(),
+        if ended.unread > 0 {
+            self.stranded.replace(std::mem::take(&mut all));
         }
+        all
     }
 
     fn status(&self, ended: &Attempt) -> Status {
@@ -116,7 +116,7 @@ impl Run<'_> {
     }
 
     /// Counts what an include could not read, of as many as it found: as Ansible, each as a failure, whether or not a
-    /// rescue helps. What it could read is not run, and counts all the same.
+    /// rescue helps. What it could read counts all the same.
     fn count_unread(&self, unread: u32, of: usize) {
         let helps = self.rescuers.get() > 0;
         let of = u32::try_from(of).unwrap_or(u32::MAX);
