@@ -76,7 +76,7 @@ fn sysctl_is_as_ansibles() {
 
 #[test]
 fn what_is_debians_own_is_as_ansibles() {
-    compare("debian", &[("debian", ALL)]);
+    compare("debian", &[("debian", ALL), ("mount_facts", ALL)]);
 }
 
 #[test]
@@ -92,6 +92,7 @@ fn modules_that_need_packages_are_as_ansibles() {
     let cases: &Cases = &[
         ("apt", &[How::First]),
         ("unarchive", ALL),
+        ("archive", ALL),
         ("git", ALL),
         ("pip", ALL),
         ("supervisorctl", &[How::Check, How::First]),
