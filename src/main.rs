@@ -41,6 +41,7 @@ mod provision;
 mod report;
 mod run;
 mod secret;
+mod shell;
 mod ssh;
 #[cfg(feature = "stack")]
 mod stack;

@@ -28,6 +28,7 @@ use crate::clock::Instant;
 use crate::exit::Leftover;
 use crate::plan::BakePlan;
 use crate::run::{RunId, rfc3339};
+use crate::shell::quoted;
 use crate::targets::{Fault, Finished, PhaseContext, Published, TargetError, Unfinished};
 pub(super) use ahead::Foreseen;
 pub(super) use check::unusable_by_others;
@@ -36,7 +37,6 @@ pub(super) use look::built;
 pub(super) use mend::KEPT;
 use mend::Mending;
 pub(super) use outward::Outward;
-use outward::quoted;
 use seen::{RegionSeen, Seen};
 pub(crate) use wish::Wish;
 

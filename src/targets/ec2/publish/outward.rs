@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::differences::Change;
 use crate::manifest::Grant;
+use crate::shell::quoted;
 
 /// What a parameter holds that EC2 takes in place of an image's id.
 pub(super) const IMAGE: &str = "aws:ec2:image";
@@ -170,13 +171,4 @@ fn shorthand(grants: &[Grant]) -> String {
         Grant::Everybody => "{Group=all}".to_owned(),
     });
     words.collect::<Vec<_>>().join(",")
-}
-
-/// Returns a word as a shell takes it.
-pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
 }
