@@ -1,5 +1,6 @@
 //! `cert`: what it makes of ACM and IAM, that it makes nothing twice, and that a key is nowhere but there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -541,49 +542,46 @@ async fn what_cannot_be_made_is_refused_before_anything_is_asked() {
     assert_eq!(changes(&account).await, [""; 0]);
 }
 
-/// What docs/deploy.md says that these commands need.
-const NEW: [&str; 4] = [
-    "acm:ListCertificates",
-    "acm:ListTagsForCertificate",
-    "acm:ImportCertificate",
-    "acm:AddTagsToCertificate",
-];
-const RENEWED: [&str; 4] = [
-    "acm:ListCertificates",
-    "acm:ListTagsForCertificate",
-    "acm:GetCertificate",
-    "acm:ImportCertificate",
-];
-const NEW_IN_IAM: [&str; 2] = ["iam:ListServerCertificates", "iam:UploadServerCertificate"];
-const RENEWED_IN_IAM: [&str; 12] = [
-    "iam:ListServerCertificates",
-    "iam:GetServerCertificate",
-    "iam:UploadServerCertificate",
-    "elasticloadbalancing:DescribeLoadBalancers",
-    "elasticloadbalancing:DescribeListeners",
-    "elasticloadbalancing:DescribeListenerCertificates",
-    "elasticloadbalancing:ModifyListener",
-    "elasticloadbalancing:AddListenerCertificates",
-    "elasticloadbalancing:RemoveListenerCertificates",
-    "cloudformation:DescribeStacks",
-    "cloudformation:ListStacks",
-    "iam:DeleteServerCertificate",
-];
-const STATUS: [&str; 8] = [
-    "acm:ListCertificates",
-    "acm:ListTagsForCertificate",
-    "acm:DescribeCertificate",
-    "iam:ListServerCertificates",
-    "iam:GetServerCertificate",
-    "elasticloadbalancing:DescribeLoadBalancers",
-    "elasticloadbalancing:DescribeListeners",
-    "elasticloadbalancing:DescribeListenerCertificates",
-];
+/// The policies for these commands, as they can be attached.
+const ACM: &str = include_str!("../../stack/iam/cert.json");
+const IAM: &str = include_str!("../../stack/iam/cert-in-iam.json");
+const STATUS: &str = include_str!("../../stack/iam/cert-status.json");
 
-/// Has an account where a certificate called `there` is shown in both stores, and may do just this.
-async fn allow(account: &Account, actions: &[&str]) {
-    let statement = json!({"Effect": "Allow", "Action": actions, "Resource": "*"});
-    let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
+/// Some statements of a policy, which are what one thing that is done needs.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    policy: &'static str,
+    statements: &'static [&'static str],
+}
+
+impl Part {
+    /// Returns the policy with these statements alone, and without one of their actions.
+    fn without(self, action: &str) -> Json {
+        let mut policy: Json = serde_json::from_str(self.policy).unwrap();
+        let statements = policy["Statement"].as_array_mut().unwrap();
+        statements.retain(|one| self.statements.contains(&one["Sid"].as_str().unwrap()));
+        assert_eq!(statements.len(), self.statements.len(), "{self:?}");
+        for statement in statements {
+            let actions = statement["Action"].as_array_mut().unwrap();
+            actions.retain(|one| one != action);
+        }
+        policy
+    }
+
+    /// Returns its actions, each with the name of its statement.
+    fn actions(self) -> BTreeMap<String, String> {
+        let policy = self.without("");
+        let statements = policy["Statement"].as_array().unwrap();
+        let of = |one: &Json| {
+            let sid = one["Sid"].as_str().unwrap().to_owned();
+            let actions = one["Action"].as_array().unwrap().clone().into_iter();
+            actions.map(move |action| (action.as_str().unwrap().to_owned(), sid.clone()))
+        };
+        statements.iter().flat_map(of).collect()
+    }
+}
+
+async fn allow(account: &Account, policy: Json) {
     account.control("ways", json!({"policy": policy})).await;
 }
 
@@ -613,9 +611,8 @@ async fn told_of_status(account: &Account) -> (String, bool) {
     (told.join("\n"), told.is_empty())
 }
 
-/// Removes each permission in turn: what is done without it names its action, or fails to.
-async fn try_each(needed: &[&str], what: impl AsyncFn(&Account, usize) -> (String, bool)) {
-    let documented = include_str!("../../docs/deploy.md");
+/// Removes each action in turn: what is done without it names it, or fails to. All of them are asked for, and no others.
+async fn try_each(part: Part, what: impl AsyncFn(&Account, usize) -> (String, bool)) {
     let account = Account::open().await;
     let mut shown = Vec::new();
     for store in ["acm", "iam"] {
@@ -629,41 +626,61 @@ async fn try_each(needed: &[&str], what: impl AsyncFn(&Account, usize) -> (Strin
     let more = Certificate::builder().certificate_arn(&shown[1].1);
     add.certificates(more.build()).send().await.unwrap();
     let _pace = super::fast();
-    for number in 0..needed.len() {
-        let mut left = needed.to_vec();
-        let without = left.remove(number);
-        assert!(
-            documented.contains(without),
-            "docs/deploy.md does not name {without}"
-        );
-        allow(&account, &left).await;
+    let actions = part.actions();
+    for (number, (without, statement)) in actions.iter().enumerate() {
+        allow(&account, part.without(without)).await;
         let (told, went_well) = what(&account, number).await;
         let bare = without.rsplit(':').next().unwrap();
         assert!(told.contains(bare), "without {without}: {told}");
-        // Without these two the old one stays, and is said to.
-        let goes_on = without.starts_with("cloudformation:");
+        // Without these the old one stays, and is said to.
+        let goes_on = statement == "MayBeMissing";
         assert_eq!(went_well, goes_on, "without {without}: {told}");
     }
-    allow(&account, needed).await;
-    let (told, went_well) = what(&account, needed.len()).await;
+    allow(&account, part.without("")).await;
+    account.control("demanded", json!({})).await;
+    let (told, went_well) = what(&account, actions.len()).await;
     assert!(went_well, "{told}");
+    let asked = account.control("demanded", json!({})).await;
+    let asked: BTreeSet<String> = serde_json::from_value(asked).unwrap();
+    assert_eq!(asked, actions.into_keys().collect(), "{part:?}");
 }
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
-async fn the_documented_permissions_are_enough_and_each_that_is_missing_is_named() {
+async fn the_policies_are_enough_all_of_them_is_used_and_each_action_that_is_missing_is_named() {
     let anew = |store| {
         async move |account: &Account, number: usize| {
             told_of(account, &format!("web-{number}"), store).await
         }
     };
     let again = |store| async move |account: &Account, _| told_of(account, "there", store).await;
-    try_each(&NEW, anew(Store::Acm)).await;
-    try_each(&RENEWED, again(Store::Acm)).await;
-    try_each(&NEW_IN_IAM, anew(Store::Iam)).await;
-    try_each(&RENEWED_IN_IAM, again(Store::Iam)).await;
-    try_each(&STATUS, async |account: &Account, _| {
+    let part = |policy, statements| Part { policy, statements };
+    let new = part(ACM, &["Needed", "NeededForNew"]);
+    try_each(new, anew(Store::Acm)).await;
+    let renewed = part(ACM, &["Needed", "NeededToRenew"]);
+    try_each(renewed, again(Store::Acm)).await;
+    try_each(part(IAM, &["Needed"]), anew(Store::Iam)).await;
+    let renewed = part(IAM, &["Needed", "NeededToRenew", "MayBeMissing"]);
+    try_each(renewed, again(Store::Iam)).await;
+    let status = part(STATUS, &["Needed", "NeededWhereIamHasSome"]);
+    try_each(status, async |account: &Account, _| {
         told_of_status(account).await
     })
     .await;
+}
+
+/// No policy for a command lies about that the documentation does not lead to.
+#[test]
+fn docs_lead_to_every_policy() {
+    let documented = include_str!("../../docs/deploy.md");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("stack/iam");
+    let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let names: Vec<String> = files
+        .map(|file| file.file_name().into_string().unwrap())
+        .collect();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        let link = format!("[{name}](../stack/iam/{name})");
+        assert!(documented.contains(&link), "docs/deploy.md has no {link}");
+    }
 }
