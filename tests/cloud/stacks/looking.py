@@ -100,7 +100,7 @@ class Looking(BaseResponse):
             "ExecutionStatus": found.execution,
             "StatusReason": found.reason,
             "Capabilities": found.given.get("Capabilities", []),
-            "Parameters": pairs(found.values, "ParameterKey", "ParameterValue"),
+            "Parameters": told_parameters(found.template, found.values),
             "Tags": pairs(found.tags, "Key", "Value"),
             "IncludeNestedStacks": False,
             "NotificationARNs": [],
@@ -138,7 +138,7 @@ class Looking(BaseResponse):
             "CreationTime": stack.created,
             "LastUpdatedTime": stack.updated,
             "DeletionTime": stack.deleted,
-            "Parameters": pairs(stack.parameters, "ParameterKey", "ParameterValue"),
+            "Parameters": told_parameters(stack.template, stack.parameters),
             "Tags": pairs(stack.tags, "Key", "Value"),
             "Outputs": outputs or None,
             "Capabilities": stack.capabilities,
@@ -254,6 +254,13 @@ class Looking(BaseResponse):
 
 def pairs(values: dict, key: str, value: str) -> list[dict]:
     return [{key: k, value: v} for k, v in values.items()]
+
+
+def told_parameters(found: dict | None, values: dict) -> list[dict]:
+    """Of what is NoEcho asterisks."""
+    declared = (found or {}).get("Parameters") or {}
+    hidden = {n for n, rules in declared.items() if str(rules.get("NoEcho")).lower() == "true"}
+    return pairs({n: "****" if n in hidden else v for n, v in values.items()}, "ParameterKey", "ParameterValue")
 
 
 def default(rules: dict) -> str | None:

@@ -68,7 +68,7 @@ def step(account, group, member, does) -> None:
     instance = member.instance
     if member.lifecycle_state == "Pending" and instance.state == "running":
         member.lifecycle_state = "InService"
-    if member.lifecycle_state == "InService" and does("AddToLoadBalancer") and not vars(member).get("registered"):
+    if member.lifecycle_state == "InService" and does("AddToLoadBalancer"):
         register(group, member)
     if member.lifecycle_state == "Terminating":
         end(account, group, member)
@@ -85,11 +85,13 @@ def step(account, group, member, does) -> None:
 
 
 def register(group, member) -> None:
-    member.registered = True
-    for arn in group.target_group_arns:
+    """With each target group once: others may be attached while it runs."""
+    known = vars(member).setdefault("registered", set())
+    for arn in set(group.target_group_arns) - known:
         targets = group.autoscaling_backend.elbv2_backend.target_groups.get(arn)
         if targets is not None:
             targets.register([{"Id": member.instance.id}])
+        known.add(arn)
 
 
 def judge(account, group, member) -> None:
