@@ -63,6 +63,8 @@ pub(super) struct ChangeSet {
     /// By which its operation's events are known.
     pub(super) token: String,
     pub(super) changes: Changes,
+    /// Whether it replaces or removes what has the traffic.
+    pub(super) is_loss: bool,
 }
 
 impl Stack {
@@ -227,17 +229,28 @@ impl Stack {
         }
     }
 
-    /// Returns the change sets that are not amibake's.
-    pub(super) async fn change_sets_of_others(&self) -> Result<Vec<ChangeSetSummary>, Ec2Error> {
+    /// Returns the names of change sets that are not amibake's.
+    pub(super) async fn change_sets_of_others(&self) -> Result<Vec<String>, Ec2Error> {
+        let mut names = self.change_sets().await?;
+        names.retain(|name| !name.starts_with(PREFIX));
+        Ok(names)
+    }
+
+    /// Returns the names of change sets that are not this run's.
+    pub(super) async fn change_sets_besides(&self, run: &RunId) -> Result<Vec<String>, Ec2Error> {
+        let mut names = self.change_sets().await?;
+        let own = format!("{PREFIX}{run}-");
+        names.retain(|name| !name.starts_with(&own));
+        Ok(names)
+    }
+
+    async fn change_sets(&self) -> Result<Vec<String>, Ec2Error> {
         let asked = self.cfn.list_change_sets().stack_name(self.name.as_str());
         let pages = asked.into_paginator().items().send();
-        let listed: Result<Vec<_>, _> = pages.try_collect().await;
-        let mut listed = listed.map_err(|e| self.refused("ListChangeSets", e))?;
-        listed.retain(|set| {
-            !set.change_set_name()
-                .is_some_and(|name| name.starts_with(PREFIX))
-        });
-        Ok(listed)
+        let listed: Result<Vec<ChangeSetSummary>, _> = pages.try_collect().await;
+        let listed = listed.map_err(|e| self.refused("ListChangeSets", e))?;
+        let names = listed.into_iter().filter_map(|set| set.change_set_name);
+        Ok(names.collect())
     }
 }
 
@@ -253,6 +266,7 @@ fn read(told: DescribeChangeSetOutput, token: String) -> ChangeSet {
         stack: told.stack_id.unwrap_or_default(),
         token,
         changes: Changes::read(told.changes.unwrap_or_default()),
+        is_loss: false,
     }
 }
 

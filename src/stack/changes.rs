@@ -77,6 +77,15 @@ impl Changes {
         })
     }
 
+    /// Returns whether a group launches something else then.
+    pub(super) fn relaunches(&self, group: &str) -> bool {
+        let its = |change: &&Change| change.physical.as_deref() == Some(group);
+        let is_launch =
+            |detail: &Detail| matches!(&*detail.name, "LaunchTemplate" | "MixedInstancesPolicy");
+        let mut its = self.0.iter().filter(its);
+        its.any(|change| change.details.iter().any(is_launch))
+    }
+
     /// Returns them as a diff, a line for each resource and one for each property.
     pub(crate) fn diff(&self) -> String {
         let mut text = String::new();
@@ -300,6 +309,12 @@ mod tests {
         let needed = BTreeSet::from(["Vpc-1", "Old-1", "Group-1"]);
         let lost: Vec<_> = all.that_lose(&needed).collect();
         assert_eq!(lost, [("Vpc", "replaced"), ("Old", "removed")]);
+    }
+
+    #[test]
+    fn a_group_that_launches_something_else_is_seen() {
+        assert!(some().relaunches("Group-1"));
+        assert!(!some().relaunches("Alarm-1") && !some().relaunches("Group-2"));
     }
 
     #[test]

@@ -1,26 +1,24 @@
 //! A deploy, from what is found to what is wanted: the stack is made or changed where it is not as it should be, and a
 //! rollout brings the image to the colour that is idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::Image;
 use serde::Serialize;
 
 use super::change_set::{Options, Request};
 use super::operation::Of;
-use super::parameters::{Asked, Sorted, without_value};
-use super::preflight::Look;
+use super::parameters::Sorted;
+use super::prospect::{Change, Given, New, Prospect, sorted};
 use super::rollout::{
-    self, End, OnAlarm, OnFailure, Pacing, RolloutContext, SmokeTests, StackLock, Wanted, Way,
+    self, Before, End, Named, OnAlarm, OnFailure, Pacing, RolloutContext, SmokeTests, StackLock,
+    Wanted, Way,
 };
-use super::standing::{Standing, stuck, unmade};
-use super::template::{Template, stack_lacks};
+use super::template::Template;
 use super::update::Losses;
-use super::{Described, Stack};
+use super::{CommandLine, Described, Stack};
 use crate::bake::{failed, interrupted};
 use crate::exit::Failure;
 use crate::run::RunId;
-use crate::targets::TargetError;
 
 /// What is wanted of a stack.
 #[derive(Debug)]
@@ -40,6 +38,8 @@ pub(crate) struct Deploy {
     pub(crate) smoke: Option<SmokeTests>,
     pub(crate) on_failure: OnFailure,
     pub(crate) on_alarm: OnAlarm,
+    /// As it is typed, for whoever goes on with it.
+    pub(crate) again: CommandLine,
 }
 
 /// What came of it.
@@ -54,8 +54,15 @@ pub(crate) struct Deployed {
     pub(crate) outputs: BTreeMap<String, String>,
 }
 
-/// What runs, as far as a deploy names it.
-pub(super) type Given<'a> = Option<&'a Image>;
+/// What is done before the rollout: the parameters that are one colour's, and what was changed.
+struct Ready {
+    of_colour: BTreeMap<String, String>,
+    before: Before,
+    /// Whether what had the traffic was replaced.
+    is_loss: bool,
+    /// The command that goes on.
+    again: String,
+}
 
 impl Stack {
     /// Does what is wanted. Where all is so already, no call changes anything.
@@ -66,55 +73,23 @@ impl Stack {
     ) -> Result<Deployed, Failure> {
         let looking = async {
             let image = self.image_of(deploy).await?;
-            let is_done = self.look(deploy, image.as_ref(), cx).await?;
-            Ok((image, is_done))
+            let found = self.described().await.map_err(failed)?;
+            let prospect = self.prospect(deploy, image.as_ref(), found).await?;
+            prospect.tell_unseen(cx.events);
+            if !prospect.is_nothing() {
+                self.foresee(deploy, image.as_ref(), prospect.stack(), cx)
+                    .await?;
+            }
+            Ok((image, prospect.is_nothing()))
         };
-        let (image, is_done) = unless_cancelled(cx, looking).await?;
-        if is_done {
+        let (image, is_nothing) = unless_cancelled(cx, looking).await?;
+        if is_nothing {
             return self.deployed(None).await;
         }
-        unless_cancelled(cx, self.foresee(deploy, image.as_ref(), cx)).await?;
         let lock = StackLock::take(self, &deploy.run, cx.events).await?;
         let outcome = self.deploy_alone(deploy, image.as_ref(), cx).await;
         lock.release(cx.events).await;
         outcome
-    }
-
-    /// Looks at what there is, says what cannot be looked at, and refuses what cannot be. Returns whether all is as
-    /// wanted.
-    async fn look(
-        &self,
-        deploy: &Deploy,
-        image: Given<'_>,
-        cx: &RolloutContext<'_>,
-    ) -> Result<bool, Failure> {
-        let check_new = async || {
-            let sorted = self.check_new(deploy, image).await?;
-            sorted.tell_unseen(cx.events);
-            Ok(false)
-        };
-        let Some(stack) = self.described().await.map_err(failed)? else {
-            return check_new().await;
-        };
-        match Standing::of(&stack.status) {
-            Standing::Review => {
-                self.refuse_review_of_others().await?;
-                check_new().await
-            }
-            Standing::Unmade if deploy.recreates => check_new().await,
-            Standing::Ready => {
-                let sorted = self.checked(deploy, image, &stack).await?;
-                sorted.tell_unseen(cx.events);
-                let is_done = self.is_as_wanted(deploy, &sorted, &stack, cx).await?;
-                if !is_done && (!sorted.shared.is_empty() || deploy.retags(&stack)) {
-                    self.refuse_while_alarmed(deploy).await?;
-                }
-                Ok(is_done)
-            }
-            // It is waited for, and looked at again.
-            Standing::Busy => Ok(false),
-            Standing::Unmade | Standing::Stuck => Err(failed(self.out_of_order(&stack))),
-        }
     }
 
     /// Looks at what may go wrong later on.
@@ -122,11 +97,10 @@ impl Stack {
         &self,
         deploy: &Deploy,
         image: Given<'_>,
+        stack: Option<&Described>,
         cx: &RolloutContext<'_>,
     ) -> Result<(), Failure> {
-        let stack = self.described().await.map_err(failed)?;
-        self.refuse_without_leave(deploy, stack.as_ref(), cx.events)
-            .await?;
+        self.refuse_without_leave(deploy, stack, cx.events).await?;
         if let Some(image) = image.filter(|image| image.imds_support().is_none()) {
             let id = image.image_id().unwrap_or_default();
             cx.events.warn(format!(
@@ -143,46 +117,52 @@ impl Stack {
         image: Given<'_>,
         cx: &RolloutContext<'_>,
     ) -> Result<Deployed, Failure> {
-        let of_colour = loop {
+        let ready = loop {
             let found = self.described_patiently().await.map_err(failed)?;
-            let Some(stack) = found else {
-                break self.make(deploy, image, cx).await?;
-            };
-            match Standing::of(&stack.status) {
-                Standing::Busy => self.wait_for_others(&stack, cx).await?,
-                Standing::Review => break self.make(deploy, image, cx).await?,
-                Standing::Ready => break self.alter(deploy, image, &stack, cx).await?,
-                Standing::Unmade if deploy.recreates => {
-                    cx.events.warn(format!(
-                        "stack {} is {}, and is deleted first",
-                        self.name, stack.status
-                    ));
-                    let role = deploy.options.role_arn.as_deref();
-                    let kept = self.destroy(&stack, &deploy.run, role, cx).await?;
-                    kept.iter().for_each(|kept| {
-                        cx.events
-                            .warn(format!("{} {} is kept", kept.resource, kept.id));
-                    });
-                }
-                Standing::Unmade | Standing::Stuck => {
-                    return Err(failed(self.out_of_order(&stack)));
-                }
+            match self.prospect(deploy, image, found).await? {
+                Prospect::New(new) => break self.make(deploy, new, cx).await?,
+                Prospect::Anew(stack, _) => self.clear_away(&stack, deploy, cx).await?,
+                Prospect::Change(change) => break self.alter(deploy, *change, cx).await?,
+                Prospect::Busy(stack) => self.wait_for_others(&stack, cx).await?,
             }
         };
-        let wanted = deploy.wanted(of_colour);
-        let ended = rollout::run(self, &wanted, cx).await?;
+        let wanted = deploy.wanted(ready.of_colour);
+        if ready.is_loss {
+            rollout::await_health(self, &wanted, cx).await;
+        }
+        let named = Named::of_command(self, ready.again, ready.before);
+        let ended = rollout::run_named(self, &wanted, &named, cx).await?;
         self.deployed(Some(ended)).await
     }
 
-    /// Makes the stack, both colours with the same parameters, and nothing running. Returns these.
+    /// Deletes a stack that was never whole.
+    async fn clear_away(
+        &self,
+        stack: &Described,
+        deploy: &Deploy,
+        cx: &RolloutContext<'_>,
+    ) -> Result<(), Failure> {
+        cx.events.warn(format!(
+            "stack {} is {}, and is deleted first",
+            self.name, stack.status
+        ));
+        let role = deploy.options.role_arn.as_deref();
+        let kept = self.destroy(stack, &deploy.run, role, cx).await?;
+        for kept in kept {
+            let told = format!("{} {} is kept", kept.resource, kept.id);
+            cx.events.warn(told);
+        }
+        Ok(())
+    }
+
+    /// Makes the stack, both colours with the same parameters, and nothing running.
     async fn make(
         &self,
         deploy: &Deploy,
-        image: Given<'_>,
+        new: New,
         cx: &RolloutContext<'_>,
-    ) -> Result<BTreeMap<String, String>, Failure> {
+    ) -> Result<Ready, Failure> {
         let template = deploy.template_of_new();
-        let sorted = self.check_new(deploy, image).await?;
         if cx.cancel.is_cancelled() {
             return Err(interrupted());
         }
@@ -190,36 +170,49 @@ impl Stack {
             run: &deploy.run,
             stack: None,
             template: Some(&template),
-            parameters: &sorted.for_both(),
+            parameters: &new.sorted.for_both(),
             options: &deploy.options,
         };
-        let begun = self.begin_creation(&request).await?;
+        let begun = self.begin_creation(&request, new.review).await?;
+        let again = deploy.again(None);
         let making = self.end_creation(&begun, &template, cx.events);
-        self.unless_left(cx, "making", making).await?;
-        Ok(sorted.of_colour)
+        self.unless_left(cx, "making", &again, making).await?;
+        Ok(Ready {
+            of_colour: new.sorted.of_colour,
+            before: Before::StackMade,
+            is_loss: false,
+            again,
+        })
     }
 
-    /// Changes what of the stack is not one colour's. Returns what is.
+    /// Changes what of the stack is not one colour's.
     async fn alter(
         &self,
         deploy: &Deploy,
-        image: Given<'_>,
-        stack: &Described,
+        change: Change,
         cx: &RolloutContext<'_>,
-    ) -> Result<BTreeMap<String, String>, Failure> {
-        let sorted = self.checked(deploy, image, stack).await?;
-        let template = self.other_template(deploy, cx).await;
+    ) -> Result<Ready, Failure> {
         if cx.cancel.is_cancelled() {
             return Err(interrupted());
         }
-        if sorted.shared.is_empty() && template.is_none() && !deploy.retags(stack) {
-            return Ok(sorted.of_colour);
+        let template = deploy
+            .template
+            .as_ref()
+            .filter(|_| change.has_other_template);
+        let mut ready = Ready {
+            before: Before::Nothing,
+            is_loss: false,
+            again: deploy.again(Some(&change.stack)),
+            of_colour: change.sorted.of_colour.clone(),
+        };
+        if !change.is_of_the_stack() {
+            return Ok(ready);
         }
         let request = Request {
             run: &deploy.run,
-            stack: Some(stack),
+            stack: Some(&change.stack),
             template,
-            parameters: &sorted.shared,
+            parameters: &change.sorted.shared,
             options: &deploy.options,
         };
         let begun = self
@@ -231,111 +224,12 @@ impl Stack {
                 let ended = self.end_change(&begun, template, cx.events).await;
                 ended.map_err(failed)
             };
-            self.unless_left(cx, "changing", changing).await?;
+            self.unless_left(cx, "changing", &ready.again, changing)
+                .await?;
+            ready.before = Before::StackChanged;
+            ready.is_loss = begun.is_loss;
         }
-        Ok(sorted.of_colour)
-    }
-
-    /// Returns what would be given to a new stack, when nothing speaks against it.
-    pub(super) async fn check_new(
-        &self,
-        deploy: &Deploy,
-        image: Given<'_>,
-    ) -> Result<Sorted, Failure> {
-        if image.is_none() {
-            let (name, region) = (&self.name, &self.region);
-            let message = format!("there is no stack {name} in {region} whose image could be kept");
-            return Err(Failure::usage(message).with_hint("a first deploy names an image"));
-        }
-        let template = deploy.template_of_new();
-        let declared = template.parameters();
-        let mut sorted = deploy.sorted(image, declared.keys().map(String::as_str))?;
-        let given = sorted.for_both();
-        if let Some(error) = without_value(&template, &given) {
-            return Err(failed(error));
-        }
-        let mut values: BTreeMap<String, String> = declared
-            .into_iter()
-            .filter_map(|(name, default)| Some((name, default?)))
-            .collect();
-        values.extend(given);
-        let look = Look::of(image, &values, &deploy.pacing);
-        sorted.unseen = self.preflight(&look).await?;
-        Ok(sorted)
-    }
-
-    /// Returns what would be changed of a stack, when nothing speaks against it.
-    pub(super) async fn checked(
-        &self,
-        deploy: &Deploy,
-        image: Given<'_>,
-        stack: &Described,
-    ) -> Result<Sorted, Failure> {
-        let sorted = match &deploy.template {
-            Some(template) => {
-                let declared = template.parameters();
-                deploy.sorted(image, declared.keys().map(String::as_str))?
-            }
-            None => {
-                self.check_parts(stack)?;
-                deploy.sorted(image, stack.parameters.keys().map(String::as_str))?
-            }
-        };
-        let mut sorted = sorted.unlike(stack);
-        let mut values = stack.parameters.clone();
-        values.extend(sorted.shared.clone());
-        values.extend(sorted.for_both());
-        let look = Look::of(image, &values, &deploy.pacing);
-        sorted.unseen = self.preflight(&look).await?;
-        Ok(sorted)
-    }
-
-    fn check_parts(&self, stack: &Described) -> Result<(), Failure> {
-        let lacking = stack_lacks(&stack.parameters, &stack.outputs);
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        let message = format!("stack {} lacks what a rollout needs", self.name);
-        let error = TargetError::manifest(message).because(lacking.join("; "));
-        Err(failed(error.with_hint(
-            "docs/deploy.md, \"A template of your own\", has the list; --template gives it another",
-        )))
-    }
-
-    pub(super) async fn is_as_wanted(
-        &self,
-        deploy: &Deploy,
-        sorted: &Sorted,
-        stack: &Described,
-        cx: &RolloutContext<'_>,
-    ) -> Result<bool, Failure> {
-        if !sorted.shared.is_empty() || deploy.retags(stack) {
-            return Ok(false);
-        }
-        if self.other_template(deploy, cx).await.is_some() {
-            return Ok(false);
-        }
-        let wanted = deploy.wanted(sorted.of_colour.clone());
-        Ok(!rollout::is_needed(self, &wanted).await?)
-    }
-
-    /// Returns the template that is given, unless the stack has it.
-    pub(super) async fn other_template<'d>(
-        &self,
-        deploy: &'d Deploy,
-        cx: &RolloutContext<'_>,
-    ) -> Option<&'d Template> {
-        let given = deploy.template.as_ref()?;
-        let own = self.body_of_template().await;
-        let own = own.unwrap_or_else(|error| {
-            let why = TargetError::from(error).on_one_line();
-            cx.events.note(format!(
-                "the template is given to the stack whether it has it or not: {why}"
-            ));
-            None
-        });
-        let is_own = own.is_some_and(|own| own == given.body);
-        Some(given).filter(|_| !is_own)
+        Ok(ready)
     }
 
     /// Waits for the end of what somebody else has CloudFormation do.
@@ -354,37 +248,6 @@ impl Stack {
         unless_cancelled(cx, following).await
     }
 
-    /// Refuses a stack whose first change set is another's to judge.
-    pub(super) async fn refuse_review_of_others(&self) -> Result<(), Failure> {
-        let others = self.change_sets_of_others().await.map_err(failed)?;
-        let Some(set) = others.first() else {
-            return Ok(());
-        };
-        let (name, set) = (&self.name, set.change_set_name().unwrap_or_default());
-        let message = format!(
-            "stack {name} is REVIEW_IN_PROGRESS: somebody is to look at its change set {set}"
-        );
-        Err(Failure::new(message).with_hint(format!(
-            "execute it, or delete the stack, which has nothing yet: `amibake stack destroy {name}`"
-        )))
-    }
-
-    pub(super) fn out_of_order(&self, stack: &Described) -> TargetError {
-        let (name, status) = (self.name.as_str(), stack.status.as_str());
-        let why = match Standing::of(status) {
-            Standing::Unmade => unmade,
-            Standing::Ready | Standing::Review | Standing::Busy | Standing::Stuck => stuck,
-        };
-        why(name, status, stack.reason.as_deref())
-    }
-
-    pub(super) async fn image_of(&self, deploy: &Deploy) -> Result<Option<Image>, Failure> {
-        match &deploy.image {
-            Some(id) => self.ec2.image(id).await.map(Some).map_err(failed),
-            None => Ok(None),
-        }
-    }
-
     async fn deployed(&self, rollout: Option<End>) -> Result<Deployed, Failure> {
         let stack = self.existing().await.map_err(failed)?;
         Ok(Deployed {
@@ -401,19 +264,20 @@ impl Stack {
         &self,
         cx: &RolloutContext<'_>,
         doing: &str,
+        again: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         tokio::select! {
             biased;
-            () = cx.cancel.cancelled() => Err(self.left(doing)),
+            () = cx.cancel.cancelled() => Err(self.left(doing, again)),
             done = work => done,
         }
     }
 
-    fn left(&self, doing: &str) -> Failure {
+    fn left(&self, doing: &str, again: &str) -> Failure {
         let (name, region) = (&self.name, &self.region);
         interrupted().with_hint(format!(
-            "CloudFormation goes on {doing} stack {name}, and no traffic has moved: the same command goes on from there; `amibake stack status {name} --region {region}` looks"
+            "CloudFormation goes on {doing} stack {name}, and no traffic has moved; go on: {again}; look: amibake stack status {name} --region {region}"
         ))
     }
 }
@@ -423,27 +287,31 @@ impl Deploy {
         self.template.clone().unwrap_or_else(Template::web)
     }
 
-    /// Sorts what is given by the parameters that there are.
-    fn sorted<'n>(
-        &self,
-        image: Given<'_>,
-        names: impl Iterator<Item = &'n str> + Clone,
-    ) -> Result<Sorted, Failure> {
-        let image = image.map(|image| {
-            (
-                image.image_id().unwrap_or_default(),
-                image.root_device_name(),
-            )
-        });
-        let asked = Asked {
-            image,
-            parameters: &self.parameters,
+    /// Refuses parameters that the template which is given does not have: nobody is to wait for an image before that is said.
+    pub(crate) fn check_parameters(&self) -> Result<(), Failure> {
+        let Some(template) = &self.template else {
+            return Ok(());
         };
-        asked.sorted(names).map_err(failed)
+        let declared = template.parameters();
+        sorted(self, None, declared.keys().map(String::as_str)).map(|_: Sorted| ())
+    }
+
+    /// Returns the command that goes on, without secrets: those of the template, and of a stack that is there what
+    /// CloudFormation does not tell either.
+    pub(super) fn again(&self, stack: Option<&Described>) -> String {
+        let mut secret: BTreeSet<String> = self.template_of_new().secrets();
+        let hidden = |value: &str| !value.is_empty() && value.chars().all(|c| c == '*');
+        let known = stack.iter().flat_map(|stack| &stack.parameters);
+        secret.extend(
+            known
+                .filter(|(_, value)| hidden(value))
+                .map(|(name, _)| name.clone()),
+        );
+        self.again.without(&secret)
     }
 
     /// Returns whether the stack is to have other tags.
-    fn retags(&self, stack: &Described) -> bool {
+    pub(super) fn retags(&self, stack: &Described) -> bool {
         self.options
             .tags
             .as_ref()

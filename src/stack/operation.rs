@@ -81,6 +81,15 @@ pub(super) struct Following<'a> {
 }
 
 impl Following<'_> {
+    /// Returns whether all is as the template says, and what was replaced or removed is about to go.
+    pub(super) fn has_come_to_clean_up(&self) -> bool {
+        let is_it = |event: &StackEvent| {
+            let is_own = event.physical_resource_id() == Some(self.id);
+            is_own && status(event) == "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
+        };
+        self.all.iter().any(is_it)
+    }
+
     /// Returns whether one of these, by their physical ids, is going, has gone, or could not.
     pub(super) fn has_come_to(&self, ids: &BTreeSet<String>) -> bool {
         let is_one = |event: &StackEvent| {

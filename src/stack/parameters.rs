@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::Described;
 use super::template::{COLOURS, IMAGE, Template, per_colour};
-use crate::event::Events;
 use crate::targets::TargetError;
 
 /// The device that the image's root is on; it is the image's to say.
@@ -69,12 +68,6 @@ impl Sorted {
         self.shared
             .retain(|name, value| stack.parameters.get(name) != Some(value));
         self
-    }
-
-    /// Says what could not be looked at.
-    pub(super) fn tell_unseen(&self, events: &Events) {
-        let unseen = self.unseen.iter();
-        unseen.for_each(|what| events.warn(what.clone()));
     }
 
     /// Returns all of it with the names of the colours, for a stack that is to be made: both have the same image at first.

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{Image, ImageState};
 
 use super::Stack;
 use super::deploy::Deploy;
-use super::rollout::{self, ALARMED, OnAlarm, Pacing};
+use super::rollout::{ALARMED, Act, Foreseen, OnAlarm, Pacing};
 use super::template::COLOURS;
 use crate::bake::failed;
 use crate::cert::Certificates;
@@ -21,34 +21,35 @@ use crate::targets::ec2::misfit;
 const VALID_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is looked at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Look<'a> {
-    image: Option<&'a Image>,
+    /// The image that is launched, if one is.
+    pub(super) image: Option<&'a Image>,
+    pub(super) types: Types,
     /// The parameters as they would be.
-    values: &'a BTreeMap<String, String>,
-    pacing: &'a Pacing,
+    pub(super) values: &'a BTreeMap<String, String>,
+    pub(super) foreseen: &'a Foreseen,
+    pub(super) pacing: &'a Pacing,
 }
 
-impl<'a> Look<'a> {
-    pub(super) fn of(
-        image: Option<&'a Image>,
-        values: &'a BTreeMap<String, String>,
-        pacing: &'a Pacing,
-    ) -> Self {
-        Self {
-            image,
-            values,
-            pacing,
-        }
+/// Instance types of which one launches the image: which, is not known where a template of the user's own has its own way.
+#[derive(Debug, Default)]
+pub(super) struct Types(BTreeSet<String>);
+
+impl Types {
+    pub(super) fn of(name: Option<String>) -> Self {
+        Self(name.into_iter().collect())
     }
 
-    /// Returns the values of what exists once a colour.
-    fn of_colours(&self, stem: &str) -> BTreeSet<&'a str> {
-        let names = COLOURS.into_iter().map(|colour| format!("{stem}{colour}"));
-        names
-            .filter_map(|name| self.values.get(&name))
-            .map(String::as_str)
-            .collect()
+    /// Returns those of both colours.
+    pub(super) fn of_colours(values: &BTreeMap<String, String>) -> Self {
+        let names = COLOURS.map(|colour| format!("InstanceType{colour}"));
+        let known = names.iter().filter_map(|name| values.get(name).cloned());
+        Self(known.collect())
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.iter().cloned().collect()
     }
 }
 
@@ -58,10 +59,11 @@ impl Stack {
     /// # Errors
     /// All that stands in the way.
     pub(super) async fn preflight(&self, look: &Look<'_>) -> Result<Vec<String>, Failure> {
-        let (mut problems, mut unseen) = (Vec::new(), Vec::new());
+        let mut problems = out_of_bounds(look.values, look.foreseen);
+        let mut unseen = Vec::new();
         if let Some(image) = look.image {
             problems.extend(unavailable(image));
-            match self.unfit(image, look).await {
+            match self.unfit(image, &look.types).await {
                 Ok(problem) => problems.extend(problem),
                 // Who may not ask is not kept from deploying.
                 Err(error) if error.is_denied() => unseen.push(format!(
@@ -123,13 +125,9 @@ impl Stack {
         })
     }
 
-    /// Returns that no instance type which the colours have boots the image.
-    async fn unfit(&self, image: &Image, look: &Look<'_>) -> Result<Option<TargetError>, Ec2Error> {
-        let names: Vec<String> = look
-            .of_colours("InstanceType")
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+    /// Returns that the instance type which launches the image does not boot it.
+    async fn unfit(&self, image: &Image, types: &Types) -> Result<Option<TargetError>, Ec2Error> {
+        let names = types.names();
         if names.is_empty() {
             return Ok(None); // a template of the user's own has its own way
         }
@@ -151,7 +149,7 @@ impl Stack {
         let none_fits = !types.is_empty() && misfits.len() == types.len();
         Ok(none_fits.then(|| {
             let id = image.image_id().unwrap_or_default();
-            let error = TargetError::manifest(format!("no instance type of the stack boots {id}"));
+            let error = TargetError::manifest(format!("{} cannot boot {id}", names.join(" and ")));
             error
                 .because(misfits.join("; "))
                 .with_hint("--param InstanceType=… names another")
@@ -160,18 +158,47 @@ impl Stack {
 
     /// Refuses to change a stack while what serves has an alarm that fires. (What becomes of a rollout then is the
     /// rollout's.)
-    pub(super) async fn refuse_while_alarmed(&self, deploy: &Deploy) -> Result<(), Failure> {
-        if deploy.on_alarm == OnAlarm::Begin {
+    pub(super) fn refuse_while_alarmed(
+        deploy: &Deploy,
+        foreseen: &Foreseen,
+    ) -> Result<(), Failure> {
+        if deploy.on_alarm == OnAlarm::Begin || foreseen.alarms.is_empty() {
             return Ok(());
         }
-        let wanted = deploy.wanted(BTreeMap::new());
-        let fires = rollout::alarms_of_what_serves(self, &wanted).await?;
-        if fires.is_empty() {
-            return Ok(());
-        }
-        let message = format!("alarms fire before the deploy begins: {}", fires.join(", "));
-        Err(failed(TargetError::new(message).with_hint(ALARMED)))
+        let fires = foreseen.alarms.join(", ");
+        let message = format!("alarms fire before the deploy begins: {fires}");
+        let hint = format!("nothing was changed; {ALARMED}");
+        Err(failed(TargetError::new(message).with_hint(hint)))
     }
+}
+
+/// Returns that sizes do not agree: CloudFormation would find out when all else is changed, or take instances away.
+fn out_of_bounds(values: &BTreeMap<String, String>, foreseen: &Foreseen) -> Vec<TargetError> {
+    let size = |name: &str| values.get(name)?.trim().parse::<u32>().ok();
+    let (min, max) = (size("MinSize"), size("MaxSize"));
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        let message = format!("MinSize is {min} and MaxSize is {max}, which is less");
+        let error = TargetError::manifest(message);
+        return vec![error.with_hint("give both by --param, or the one that does not fit")];
+    }
+    let (wanted, most) = match (&foreseen.act, &foreseen.live) {
+        (Act::Roll(roll), live) => {
+            let serving = live.as_ref().map_or(0, |(_, group)| group.desired);
+            (roll.size.max(serving), roll.max)
+        }
+        (Act::Nothing | Act::Finish(_) | Act::Unknown, Some((_, group))) => {
+            (group.desired.max(group.min), group.max)
+        }
+        (Act::Nothing | Act::Finish(_) | Act::Unknown, None) => return Vec::new(),
+    };
+    if wanted <= most {
+        return Vec::new();
+    }
+    let message = format!("{wanted} instances are to serve, and MaxSize is {most}");
+    let hint = "a group with fewer at most would end instances that serve: let it become smaller first (a deploy of a smaller MinSize alone), or give a larger MaxSize";
+    vec![TargetError::manifest(message).with_hint(hint)]
 }
 
 /// Returns that an image cannot be launched now.
@@ -187,4 +214,68 @@ fn unavailable(image: &Image) -> Option<TargetError> {
         "pending" => error.with_hint("deploy it when it is available"),
         _ => error.with_hint("an image that is not available cannot be launched: build it again"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rollout::{Colour, GroupState, Roll};
+    use super::*;
+
+    fn group(min: u32, desired: u32, max: u32) -> GroupState {
+        GroupState {
+            name: "blue".to_owned(),
+            min,
+            desired,
+            max,
+            grace: None,
+            suspended: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_agree_are_told_and_what_serves_is_not_to_become_less() {
+        let values = |min: &str, max: &str| {
+            let pairs = [("MinSize", min), ("MaxSize", max)];
+            pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+        };
+        let told = |values: &BTreeMap<String, String>, foreseen: &Foreseen| {
+            let told = out_of_bounds(values, foreseen);
+            told.first().map(ToString::to_string).unwrap_or_default()
+        };
+        let nothing = Foreseen::of(Act::Nothing);
+        let wrong = "MinSize is 5 and MaxSize is 4, which is less";
+        assert_eq!(told(&values("5", "4"), &nothing), wrong);
+        assert_eq!(told(&values("4", "4"), &nothing), "");
+        assert_eq!(told(&values("", "many"), &nothing), "");
+
+        // As `foresee` has it, MaxSize is the group's most already.
+        let serves = |act, group| Foreseen {
+            live: Some((Colour::Blue, group)),
+            ..Foreseen::of(act)
+        };
+        let fewer = "4 instances are to serve, and MaxSize is 3";
+        let small = serves(Act::Nothing, group(2, 4, 3));
+        assert_eq!(told(&values("2", "3"), &small), fewer);
+        assert_eq!(
+            told(&values("2", "4"), &serves(Act::Nothing, group(2, 4, 4))),
+            ""
+        );
+        let roll = |size, max| {
+            let (to, from) = (Colour::Green, Some(Colour::Blue));
+            Act::Roll(Roll {
+                to,
+                from,
+                size,
+                max,
+                suspends: true,
+                parameters: BTreeMap::new(),
+            })
+        };
+        let rolls = serves(roll(4, 3), group(2, 4, 3));
+        assert_eq!(told(&values("2", "3"), &rolls), fewer);
+        assert_eq!(
+            told(&values("2", "3"), &serves(roll(3, 3), group(2, 3, 3))),
+            ""
+        );
+    }
 }

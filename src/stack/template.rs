@@ -2,7 +2,7 @@
 //!
 //! What it says otherwise is CloudFormation's to judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::yaml::{self, Node};
@@ -40,6 +40,12 @@ const OUTPUTS: [&str; 9] = [
 
 /// What a deploy gives to a stack.
 const PARAMETERS: [&str; 3] = ["ImageIdBlue", "ImageIdGreen", "CertificateArn"];
+
+/// Policies by which CloudFormation itself moves a group's instances.
+const MOVING: [&str; 2] = ["AutoScalingRollingUpdate", "AutoScalingReplacingUpdate"];
+
+/// The scheme of a load balancer that says nothing of it.
+const INTERNET_FACING: &str = "internet-facing";
 
 /// A template, and where it is from.
 #[derive(Debug, Clone)]
@@ -101,6 +107,44 @@ impl Template {
             .collect()
     }
 
+    /// Returns the parameters whose values nobody is to see.
+    pub(crate) fn secrets(&self) -> BTreeSet<String> {
+        let is_secret =
+            |rules: &Node| rules.get("NoEcho").and_then(text).as_deref() == Some("true");
+        let parameters = self.section("Parameters");
+        let secret = parameters.filter(|(_, rules)| is_secret(rules));
+        secret.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Returns whether its load balancer is inside its VPC alone with these parameters; nothing where it does not say that
+    /// by a word or a parameter.
+    pub(super) fn is_internal(&self, values: &BTreeMap<String, String>) -> Option<bool> {
+        let scheme = |balancer: &Node| {
+            let Some(scheme) = balancer.get("Properties").and_then(|p| p.get("Scheme")) else {
+                return Some(INTERNET_FACING.to_owned());
+            };
+            let parameter = match scheme.tag.as_deref() {
+                None => scheme.get("Ref"),
+                Some("!Ref") => Some(scheme),
+                Some(_) => return None,
+            };
+            match parameter {
+                Some(parameter) => values.get(parameter.as_str()?).cloned(),
+                None => scheme.as_str().map(str::to_owned),
+            }
+        };
+        let balancers = self.of_type("AWS::ElasticLoadBalancingV2::LoadBalancer");
+        let schemes: Option<BTreeSet<String>> = balancers.map(|(_, b)| scheme(b)).collect();
+        let schemes = schemes?;
+        let only = schemes.first().filter(|_| schemes.len() == 1)?;
+        Some(only != INTERNET_FACING)
+    }
+
+    /// Returns whether what it says is made by something else of what is written in it.
+    pub(super) fn is_transformed(&self) -> bool {
+        self.root.get("Transform").is_some()
+    }
+
     /// Returns where a resource stands: `stack/web.yaml:412`.
     pub(crate) fn place_of(&self, resource: &str) -> Option<String> {
         let resources = self.root.get("Resources")?.as_map()?;
@@ -135,8 +179,8 @@ impl Template {
             .with_hint("docs/deploy.md, \"A template of your own\", has the list; `amibake stack template` prints one that has all of it"))
     }
 
-    /// Returns what it must have and has not.
-    fn lacking(&self) -> Vec<String> {
+    /// Returns what it must have and has not, or has and must not.
+    pub(super) fn lacking(&self) -> Vec<String> {
         let parameters = self.parameters();
         let outputs: Vec<&str> = self.section("Outputs").map(|(name, _)| name).collect();
         let mut lacking = without_colour(parameters.keys().map(String::as_str));
@@ -144,6 +188,16 @@ impl Template {
             parameters.contains_key(name)
         }));
         lacking.extend(missing("output", &OUTPUTS, |name| outputs.contains(&name)));
+        let secrets = self.secrets();
+        let of_colours = per_colour(parameters.keys().map(String::as_str)).into_iter();
+        let hidden = of_colours.filter(|name| {
+            COLOURS
+                .iter()
+                .any(|c| secrets.contains(&format!("{name}{c}")))
+        });
+        lacking.extend(hidden.map(|name| {
+            format!("{name} is NoEcho, and a rollout compares what the colours have: give both the same secret by one parameter")
+        }));
         if !self.forwards_to_both() {
             lacking.push("no listener or rule forwards to both target groups".to_owned());
         }
@@ -194,6 +248,12 @@ impl Template {
                 "{name} ({place}) has no UpdatePolicy with IgnoreUnmodifiedGroupSizeProperties, so that an update would reset its size"
             ));
         }
+        let moves = MOVING
+            .iter()
+            .filter(|policy| of(&["UpdatePolicy", policy]).is_some_and(is_at_work));
+        lacking.extend(moves.map(|policy| {
+            format!("{name} ({place}) has the UpdatePolicy {policy}, so that an update would replace instances that serve")
+        }));
         lacking
     }
 }
@@ -267,6 +327,11 @@ fn is_latest_number(node: &Node) -> bool {
     attribute == Some("LatestVersionNumber")
 }
 
+/// Returns whether an update policy does something: `AutoScalingReplacingUpdate` may say that it does not.
+fn is_at_work(policy: &Node) -> bool {
+    policy.get("WillReplace").and_then(text).as_deref() != Some("false")
+}
+
 /// Returns a scalar as CloudFormation passes it on.
 fn text(node: &Node) -> Option<String> {
     match node.as_bool() {
@@ -327,6 +392,50 @@ mod tests {
         );
         let sizes = without("IgnoreUnmodifiedGroupSizeProperties: true", "X: true");
         assert_eq!(sizes.matches("would reset its size").count(), 2, "{sizes}");
+    }
+
+    #[test]
+    fn what_would_move_instances_by_itself_or_cannot_be_compared_is_named() {
+        let with = |from: &str, to: &str| of(&WEB.replacen(from, to, 1)).lacking().join("\n");
+        let policy = "    UpdatePolicy:\n";
+        let told = with(
+            policy,
+            &format!("{policy}      AutoScalingRollingUpdate: {{MinInstancesInService: 1}}\n"),
+        );
+        assert!(told.starts_with("GroupBlue (mine.yaml:"), "{told}");
+        assert!(told.ends_with("has the UpdatePolicy AutoScalingRollingUpdate, so that an update would replace instances that serve"), "{told}");
+        let not = format!("{policy}      AutoScalingReplacingUpdate: {{WillReplace: false}}\n");
+        assert_eq!(with(policy, &not), "");
+        let told = with(
+            "  InstanceTypeBlue:\n",
+            "  InstanceTypeBlue:\n    NoEcho: true\n",
+        );
+        assert!(told.starts_with("InstanceType is NoEcho"), "{told}");
+    }
+
+    #[test]
+    fn whether_it_can_be_reached_from_outside_is_read_where_it_is_said() {
+        let scheme = |value: &str| {
+            let text = WEB.replace("      Scheme: !Ref Scheme\n", value);
+            let values = [("Scheme".to_owned(), "internal".to_owned())].into();
+            of(&text).is_internal(&values)
+        };
+        assert_eq!(scheme("      Scheme: !Ref Scheme\n"), Some(true));
+        assert_eq!(scheme("      Scheme: {Ref: Scheme}\n"), Some(true));
+        assert_eq!(scheme("      Scheme: internal\n"), Some(true));
+        assert_eq!(scheme("      Scheme: internet-facing\n"), Some(false));
+        assert_eq!(scheme(""), Some(false));
+        assert_eq!(
+            scheme("      Scheme: !If [Notify, internal, internet-facing]\n"),
+            None
+        );
+        assert_eq!(of("Resources: {}").is_internal(&BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn what_nobody_is_to_see_is_known() {
+        let text = "Parameters: {A: {Type: String, NoEcho: true}, B: {Type: String}, C: {Type: String, NoEcho: 'true'}}";
+        assert_eq!(of(text).secrets(), ["A".to_owned(), "C".to_owned()].into());
     }
 
     #[test]

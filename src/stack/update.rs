@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change_set::{ChangeSet, Options, Request};
-use super::operation::{Ended, Of, POLL, is_end};
+use super::operation::{Ended, Of, POLL};
 use super::template::Template;
-use super::{Described, Stack};
+use super::{Described, Stack, rollout};
 use crate::bake::failed;
 use crate::clock::sleep;
 use crate::event::Events;
@@ -54,16 +54,14 @@ impl Stack {
         request: &Request<'_>,
         losses: Losses,
     ) -> Result<Option<ChangeSet>, TargetError> {
-        let Some(change_set) = self.propose(request).await? else {
+        let Some(mut change_set) = self.propose(request).await? else {
             return Ok(None);
         };
-        let refused = match losses {
-            Losses::Refused => self.refused_losses(request.stack, &change_set),
-            Losses::Taken => None,
-        };
-        if let Some(error) = refused {
+        let lost = lost(request.stack, &change_set);
+        change_set.is_loss = !lost.is_empty();
+        if change_set.is_loss && losses == Losses::Refused {
             self.delete_change_set(change_set.id()).await?;
-            return Err(error);
+            return Err(self.refused_losses(&lost));
         }
         match self.execute(&change_set).await {
             Ok(()) => Ok(Some(change_set)),
@@ -82,14 +80,54 @@ impl Stack {
         template: Option<&Template>,
         events: &Events,
     ) -> Result<(), TargetError> {
-        let of = Of::Token(&begun.token);
-        let followed = self.follow(&begun.stack, of, events).await;
+        let followed = match begun.is_loss {
+            true => self.follow_with_traffic(begun, events).await,
+            false => {
+                let of = Of::Token(&begun.token);
+                self.follow(&begun.stack, of, events).await
+            }
+        };
         let ended = followed.map_err(|error| self.going_on("changing", error))?;
         if ended.is_done() {
             return Ok(());
         }
         let why = self.explained(&ended, template).await;
         Err(self.not_changed(&ended, why))
+    }
+
+    /// Follows a change that replaces what has the traffic. When all that is new is there, traffic follows to it: while its
+    /// rule leads to target groups of before, these cannot go.
+    async fn follow_with_traffic(
+        &self,
+        begun: &ChangeSet,
+        events: &Events,
+    ) -> Result<Ended, TargetError> {
+        let mut following = self
+            .following(&begun.stack, Of::Token(&begun.token))
+            .await?;
+        let mut has_followed = false;
+        loop {
+            if let Some(ended) = self.look_at(&mut following, events).await? {
+                return Ok(ended);
+            }
+            if !has_followed && following.has_come_to_clean_up() {
+                has_followed = true;
+                self.lead_on(events).await;
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn lead_on(&self, events: &Events) {
+        match rollout::lead_on(self).await {
+            Ok(true) => events.note("traffic follows to the target groups that are new".to_owned()),
+            Ok(false) => {}
+            // The rollout that comes next does it.
+            Err(error) => events.warn(format!(
+                "traffic does not follow to the new target groups yet, and those of before may stay: {}",
+                error.on_one_line()
+            )),
+        }
     }
 
     /// Returns why nobody sees what becomes of an operation, which goes on all the same.
@@ -103,26 +141,13 @@ impl Stack {
     }
 
     /// Returns that something would go which a rollout stands on: its replacement has no traffic.
-    fn refused_losses(
-        &self,
-        stack: Option<&Described>,
-        change_set: &ChangeSet,
-    ) -> Option<TargetError> {
-        let outputs = stack.iter().flat_map(|stack| stack.outputs.values());
-        let needed: BTreeSet<&str> = outputs.map(String::as_str).collect();
-        let lost = change_set.changes.that_lose(&needed);
-        let lost: Vec<String> = lost
-            .map(|(name, fate)| format!("{name} would be {fate}"))
-            .collect();
-        if lost.is_empty() {
-            return None;
-        }
+    fn refused_losses(&self, lost: &[String]) -> TargetError {
         let message = format!(
             "this would take away what has the traffic of stack {}",
             self.name
         );
         let error = TargetError::manifest(message).because(lost.join(", "));
-        Some(error.with_hint("nothing was changed; `--plan` shows all of it, and `--allow-replacement` does it: requests fail meanwhile"))
+        error.with_hint("nothing was changed; `--plan` shows all of it, and `--allow-replacement` does it: requests fail meanwhile")
     }
 
     fn not_changed(&self, ended: &Ended, why: Option<String>) -> TargetError {
@@ -141,19 +166,24 @@ impl Stack {
     }
 
     /// Begins to make the stack.
-    pub(super) async fn begin_creation(&self, request: &Request<'_>) -> Result<ChangeSet, Failure> {
-        let begun = match self.propose(request).await {
-            Ok(Some(change_set)) => {
-                let executed = self.execute(&change_set).await;
-                executed.map(|()| change_set).map_err(TargetError::from)
-            }
-            Ok(None) => Err(TargetError::manifest("the template has no resources")),
-            Err(error) => Err(error),
+    pub(super) async fn begin_creation(
+        &self,
+        request: &Request<'_>,
+        review: Review,
+    ) -> Result<ChangeSet, Failure> {
+        let why = match self.propose(request).await {
+            Ok(Some(change_set)) => match self.execute(&change_set).await {
+                Ok(()) => return Ok(change_set),
+                // One that may have been heard is executed, or may be.
+                Err(error) if error.is_denied() => {
+                    self.unproposed(change_set.id(), error.into()).await
+                }
+                Err(error) => error.into(),
+            },
+            Ok(None) => TargetError::manifest("the template has no resources"),
+            Err(error) => error,
         };
-        match begun {
-            Ok(change_set) => Ok(change_set),
-            Err(error) => Err(self.unreviewed(failed(error)).await),
-        }
+        Err(self.unreviewed(failed(why), review, request.run).await)
     }
 
     /// Waits until the stack is made. What could not be made whole goes again. It may be dropped: CloudFormation goes on
@@ -203,32 +233,66 @@ impl Stack {
     }
 
     /// Returns why nothing came of a stack, of which CloudFormation then has nothing but a name in review; that goes.
-    pub(super) async fn unreviewed(&self, mut failure: Failure) -> Failure {
-        if let Err(error) = self.end_review().await {
+    pub(super) async fn unreviewed(
+        &self,
+        mut failure: Failure,
+        review: Review,
+        run: &RunId,
+    ) -> Failure {
+        if let Err(error) = self.end_review(review, run).await {
             failure
                 .left_behind
                 .push(self.leftover("REVIEW_IN_PROGRESS"));
-            failure.hint = failure.hint.or_else(|| Some(error.to_string()));
+            let why = crate::exit::chain(&error);
+            let hint = failure.hint.map(|hint| format!("{hint}; {why}"));
+            failure.hint = hint.or(Some(why));
         }
         failure
     }
 
-    /// Deletes a stack that is in review and has nothing, and waits until its name is free.
-    pub(super) async fn end_review(&self) -> Result<(), Ec2Error> {
+    /// Deletes the stack in review that this run has brought about, and waits until its name is free. It stays where
+    /// somebody else has a change set in it by now: whose review it is has that to judge, or is about to execute it.
+    pub(super) async fn end_review(&self, review: Review, run: &RunId) -> Result<(), Ec2Error> {
+        if review == Review::Found {
+            return Ok(());
+        }
+        let mut is_alone = false;
         loop {
             let Some(stack) = self.described_patiently().await? else {
                 return Ok(());
             };
             if stack.status == "REVIEW_IN_PROGRESS" {
+                is_alone = is_alone || self.change_sets_besides(run).await?.is_empty();
+                if !is_alone {
+                    return Ok(());
+                }
                 let asked = self.cfn.delete_stack().stack_name(&stack.id);
                 let call = || asked.clone().send();
                 self.patiently("DeleteStack", call).await?;
-            } else if is_end(&stack.status) {
+            } else if stack.status != "DELETE_IN_PROGRESS" {
                 return Ok(()); // somebody made something of it
             }
             sleep(POLL).await;
         }
     }
+}
+
+/// Whose a stack in review is, while another change set is made in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Review {
+    /// This run's: there was no stack.
+    Own,
+    /// It was there.
+    Found,
+}
+
+/// Returns what a change set replaces or removes of what a stack tells, which a rollout stands on.
+fn lost(stack: Option<&Described>, change_set: &ChangeSet) -> Vec<String> {
+    let outputs = stack.iter().flat_map(|stack| stack.outputs.values());
+    let needed: BTreeSet<&str> = outputs.map(String::as_str).collect();
+    let lost = change_set.changes.that_lose(&needed);
+    lost.map(|(name, fate)| format!("{name} would be {fate}"))
+        .collect()
 }
 
 /// What becomes of an update that would replace or remove what has the traffic.

@@ -2,7 +2,8 @@
 //! what is said now.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
@@ -69,6 +70,56 @@ fn who_mistypes_is_told_what_was_meant() {
     ];
     let said: Vec<String> = lines.iter().map(|line| said(home.path(), line)).collect();
     insta::assert_snapshot!(said.join("\n"));
+}
+
+/// A build that would name the image on standard input may take an hour.
+#[test]
+fn a_wrong_option_of_a_deploy_is_told_before_an_image_is_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
+    write("small.yaml", "Resources: {}\n");
+    write("smoke.yaml", "- path: nowhere\n");
+    let web = concat!(env!("CARGO_MANIFEST_DIR"), "/stack/web.yaml");
+    for (wrong, told) in [
+        (vec!["--steps", "50,10"], "--steps rise, and end with 100"),
+        (
+            vec!["--template", "nowhere.yaml"],
+            "nowhere.yaml cannot be read",
+        ),
+        (
+            vec!["--template", "small.yaml"],
+            "small.yaml lacks what a rollout needs",
+        ),
+        (
+            vec!["--template", web, "--param", "MaxSze=4"],
+            "did you mean MaxSize?",
+        ),
+        (
+            vec!["--template", web, "--param", "ImageId=ami-1"],
+            "--ami names it",
+        ),
+        (vec!["--smoke", "smoke.yaml"], "`path` must begin with a /"),
+    ] {
+        let words = ["stack", "deploy", "web"].into_iter().chain(wrong.clone());
+        let mut deploy = amibake(home.path(), words);
+        deploy.env("AWS_REGION", "eu-west-1").stdin(Stdio::piped());
+        let deploy = deploy.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut deploy = deploy.spawn().unwrap();
+        let input = deploy.stdin.take(); // nothing comes, and it stays open
+        let since = Instant::now();
+        while deploy.try_wait().unwrap().is_none() {
+            if since.elapsed() > Duration::from_secs(60) {
+                deploy.kill().unwrap();
+                panic!("{wrong:?}: it waits for an image");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let output = deploy.wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {said}");
+        assert!(said.contains(told), "{wrong:?}: {said}");
+        drop(input);
+    }
 }
 
 #[test]

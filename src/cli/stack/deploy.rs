@@ -14,10 +14,10 @@ use crate::manifest;
 use crate::run::RunId;
 use crate::stack::rollout::{OnAlarm, OnFailure, Pacing, RolloutContext, SmokeTests};
 use crate::stack::template::Template;
-use crate::stack::{Deploy, Losses, Options, Stack};
+use crate::stack::{CommandLine, Deploy, Losses, Options, Stack};
 
 /// Bring an image behind a stack's load balancer, and make the stack if it is not there
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     stack: StackArgs,
@@ -78,11 +78,15 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
-        let image = self.ami.id()?;
-        let (stack, plan) = (self.stack.clone(), self.plan);
-        let deploy = self.deploy(image)?;
+        let (ami, plan, typed) = (self.ami.clone(), self.plan, self.clone());
+        let stack = self.stack.clone();
         let stack = Stack::open(stack.name, stack.region.as_deref()).await;
         let stack = stack.map_err(failed)?;
+        // Whatever is wrong with the options is said before a build is waited for.
+        let mut deploy = self.deploy()?;
+        deploy.check_parameters()?;
+        deploy.image = ami.id()?;
+        deploy.again = typed.command_line(&stack.region, deploy.image.as_deref());
         let cx = RolloutContext {
             events: &cx.events,
             cancel: &cx.interrupt.cancel,
@@ -95,13 +99,14 @@ impl Args {
         Ok(Answer::text(text))
     }
 
-    fn deploy(self, image: Option<String>) -> Result<Deploy, Failure> {
+    /// Returns what is wanted, without the image.
+    fn deploy(self) -> Result<Deploy, Failure> {
         let template = self.template.as_deref().map(Template::load);
         let smoke = self.smoke.as_deref().map(SmokeTests::load);
         let tags: BTreeMap<String, String> = self.tags.into_iter().collect();
         Ok(Deploy {
             run: RunId::new(OffsetDateTime::now_utc()).map_err(Failure::new)?,
-            image,
+            image: None,
             template: template.transpose().map_err(failed)?,
             parameters: self.parameters.into_iter().collect(),
             options: Options {
@@ -130,7 +135,50 @@ impl Args {
                 true => OnAlarm::Begin,
                 false => OnAlarm::Refuse,
             },
+            again: CommandLine::default(),
         })
+    }
+
+    /// Returns the command as it is typed, in this region and with this image: what a build has printed does not come twice.
+    fn command_line(&self, region: &str, image: Option<&str>) -> CommandLine {
+        let usual = Pacing::default();
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let time = |name: &str, time: Duration, usual: Duration, line: CommandLine| {
+            let given = (time != usual).then(|| format!("{}s", time.as_secs()));
+            line.option(name, given)
+        };
+        let mut line = CommandLine::default();
+        for word in ["amibake", "stack", "deploy", self.stack.name.as_str()] {
+            line = line.word(word);
+        }
+        line = line
+            .option("--region", Some(region))
+            .option("--ami", Some(image.unwrap_or("current")))
+            .flag("--plan", self.plan)
+            .option("--template", path(&self.template));
+        for (name, value) in &self.parameters {
+            line = line.parameter(name, value);
+        }
+        for (name, value) in &self.tags {
+            line = line.option("--tag", Some(format!("{name}={value}")));
+        }
+        line = line.option("--role-arn", self.role_arn.clone());
+        for name in &self.capabilities {
+            line = line.option("--capability", Some(name));
+        }
+        let steps = self.steps.iter().map(u32::to_string);
+        let steps = steps.collect::<Vec<_>>().join(",");
+        line = line
+            .flag("--recreate", self.recreate)
+            .flag("--allow-replacement", self.allow_replacement)
+            .option("--smoke", path(&self.smoke))
+            .option("--steps", (self.steps != usual.weights).then_some(steps));
+        line = time("--bake", self.bake, usual.bake, line);
+        line = time("--keep", self.keep, usual.keep, line);
+        let within = self.healthy_within;
+        line = time("--healthy-within", within, usual.healthy_within, line);
+        line.flag("--keep-failed", self.keep_failed)
+            .flag("--despite-alarms", self.despite_alarms)
     }
 }
 
@@ -156,7 +204,92 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory, Parser};
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Whole {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn typed(words: &[&str]) -> Args {
+        let words = ["deploy"].iter().chain(words);
+        Whole::try_parse_from(words).unwrap().args
+    }
+
+    /// Everything that can be given comes back, so that an option that is new cannot be forgotten.
+    #[test]
+    fn the_command_that_goes_on_is_the_one_that_was_typed() {
+        let all = [
+            "web",
+            "--region",
+            "eu-west-1",
+            "--ami",
+            "ami-0123456789abcdef0",
+            "--template",
+            "my web.yaml",
+            "--param",
+            "A=it's",
+            "--param",
+            "B=1 2",
+            "--tag",
+            "Owner=us and them",
+            "--role-arn",
+            "arn:aws:iam::1:role/x",
+            "--capability",
+            "CAPABILITY_NAMED_IAM",
+            "--recreate",
+            "--allow-replacement",
+            "--smoke",
+            "smoke.yaml",
+            "--steps",
+            "5,100",
+            "--bake",
+            "90s",
+            "--keep",
+            "1h",
+            "--healthy-within",
+            "20m",
+            "--keep-failed",
+            "--despite-alarms",
+            "--plan",
+        ];
+        let command = Whole::command();
+        for name in command.get_arguments().filter_map(clap::Arg::get_long) {
+            let is_given = all.contains(&format!("--{name}").as_str());
+            assert!(is_given, "--{name} is not tried");
+        }
+        let args = typed(&all);
+        let image = Some("ami-0123456789abcdef0");
+        let line = args
+            .command_line("eu-west-1", image)
+            .without(&BTreeSet::new());
+        let words = words_of_shell(&line);
+        let again = typed(&words.iter().skip(3).map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(format!("{args:?}"), format!("{again:?}"), "{line}");
+
+        // A build's output does not come twice, and what is usual is not said.
+        let piped = typed(&["web"]).command_line("eu-west-1", image);
+        let told = "amibake stack deploy web --region eu-west-1 --ami ami-0123456789abcdef0";
+        assert_eq!(piped.without(&BTreeSet::new()), told);
+        let current = typed(&["web", "--ami", "current"]).command_line("eu-west-1", None);
+        let told = "amibake stack deploy web --region eu-west-1 --ami current";
+        assert_eq!(current.without(&BTreeSet::new()), told);
+    }
+
+    /// Has a shell read a line.
+    fn words_of_shell(line: &str) -> Vec<String> {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("printf '%s\\n' {line}")])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
 
     #[test]
     fn steps_rise_to_all_of_the_traffic() {

@@ -11,7 +11,8 @@ use crate::exit::{Answer, Failure};
 use crate::run::RunId;
 use crate::stack::Stack;
 use crate::stack::rollout::{
-    OnAlarm, OnFailure, Pacing, RolloutContext, StackLock, Wanted, Way, rollback_lock, run,
+    Before, Named, OnAlarm, OnFailure, Pacing, RolloutContext, StackLock, Wanted, Way,
+    rollback_lock, run_named,
 };
 
 /// Send all traffic back to the colour that was live before
@@ -47,9 +48,11 @@ impl Args {
             events: &cx.events,
             cancel: &cx.interrupt.cancel,
         };
+        let again = again(&stack, self.healthy_within);
+        let named = Named::of_command(&stack, again, Before::Nothing);
         // Who is in a hurry does not wait for a lock, nor for being given one.
         let lock = rollback_lock(&stack, &wanted.run, &cx.events);
-        let (lock, ended) = tokio::join!(lock, run(&stack, &wanted, &context));
+        let (lock, ended) = tokio::join!(lock, run_named(&stack, &wanted, &named, &context));
         if let Some(lock) = lock {
             StackLock::release(lock, &cx.events).await;
         }
@@ -58,4 +61,13 @@ impl Args {
             serde_json::to_string(&end).map_err(Failure::new)?,
         ))
     }
+}
+
+/// Returns the command that goes on with a rollback.
+fn again(stack: &Stack, within: Duration) -> String {
+    let is_usual = within == Pacing::default().healthy_within;
+    let within = (!is_usual).then(|| format!(" --healthy-within {}s", within.as_secs()));
+    let (name, region) = (&stack.name, &stack.region);
+    let within = within.unwrap_or_default();
+    format!("amibake stack rollback {name} --region {region}{within}")
 }

@@ -73,7 +73,7 @@ fn finish(
     let has_its_least = group.min == seen.min_size.min(group.max);
     let its = seen.intent().filter(|intent| intent.to == live);
     match its {
-        Some(intent) if intent.phase == Phase::Done && has_its_least => {
+        Some(intent) if intent.phase == Phase::Done && has_its_least && !seen.is_astray() => {
             Next::End(End::Unchanged { live })
         }
         Some(intent) => Next::Do(Step::Begin(Intent {
@@ -124,7 +124,7 @@ fn begin_back(seen: &Observed, wanted: &Wanted) -> Next {
         (Some(intent), Some(live)) if intent.direction == Direction::Back && live == intent.to => {
             match (intent.phase, seen.percent(live)) {
                 (Phase::Rolling | Phase::Done, 100)
-                    if seen.colours[live.other()].is_to_be_empty() =>
+                    if seen.colours[live.other()].is_to_be_empty() && !seen.is_astray() =>
                 {
                     return Next::End(End::IsBack { live });
                 }
@@ -202,9 +202,18 @@ pub(crate) fn changes_of(
     intent: &Intent,
     given: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let base = intent.from.unwrap_or(intent.to);
-    let wanted = overlaid(&seen.colours[base].parameters, given);
-    let has = &seen.colours[intent.to].parameters;
+    changes_between(seen, intent.to, intent.from, given)
+}
+
+/// Returns the same of a colour that is to take the place of another, or to be the first.
+pub(super) fn changes_between(
+    seen: &Observed,
+    to: Colour,
+    from: Option<Colour>,
+    given: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let wanted = overlaid(&seen.colours[from.unwrap_or(to)].parameters, given);
+    let has = &seen.colours[to].parameters;
     let differs = |(name, value): &(String, String)| has.get(name) != Some(value);
     wanted.into_iter().filter(differs).collect()
 }

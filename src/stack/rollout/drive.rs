@@ -23,7 +23,7 @@ use crate::targets::TargetError;
 use crate::targets::ec2::Ec2Error;
 
 /// How often it looks.
-const POLL: Duration = Duration::from_secs(5);
+pub(super) const POLL: Duration = Duration::from_secs(5);
 
 /// How long AWS may fail to answer.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);

@@ -8,39 +8,87 @@ use super::wanted::Way;
 use crate::exit::{Exit, Failure};
 use crate::targets::Fault;
 
-/// What the commands that go on or back have to name.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Named<'a> {
-    pub(crate) stack: &'a str,
-    pub(crate) region: &'a str,
+/// What an end is told with: what was done before, and the commands that go on or back.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    stack: String,
+    region: String,
+    before: Before,
+    /// What goes on with it, as it is typed.
+    again: Option<String>,
 }
 
-impl<'a> Named<'a> {
-    pub(crate) fn of(stack: &'a Stack) -> Self {
+/// What was done of a deploy before its rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    Nothing,
+    StackMade,
+    StackChanged,
+}
+
+impl Before {
+    /// Returns what was changed if the rollout has changed nothing.
+    fn told(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing was changed",
+            Self::StackMade => "the stack was made, and nothing runs in it",
+            Self::StackChanged => "the stack was changed, and no traffic was moved",
+        }
+    }
+}
+
+impl Named {
+    pub(crate) fn of(stack: &Stack) -> Self {
         Self {
-            stack: stack.name.as_str(),
-            region: &stack.region,
+            stack: stack.name.to_string(),
+            region: stack.region.clone(),
+            before: Before::Nothing,
+            again: None,
         }
     }
 
-    fn rollback(self) -> String {
-        let (stack, region) = (self.stack, self.region);
+    /// Names a command, as it is typed, and what it has done already.
+    pub(crate) fn of_command(stack: &Stack, again: String, before: Before) -> Self {
+        Self {
+            before,
+            again: Some(again),
+            ..Self::of(stack)
+        }
+    }
+
+    fn rollback(&self) -> String {
+        let Self { stack, region, .. } = self;
         format!("amibake stack rollback {stack} --region {region}")
     }
 
-    fn deploy(self, image: &str) -> String {
-        let (stack, region) = (self.stack, self.region);
-        format!("amibake stack deploy {stack} --region {region} --ami {image}")
+    /// Returns what goes on with a deploy.
+    fn deploy(&self, image: &str) -> String {
+        let Self { stack, region, .. } = self;
+        let again = self.again.clone();
+        again.unwrap_or_else(|| {
+            format!("amibake stack deploy {stack} --region {region} --ami {image}")
+        })
     }
 
-    fn status(self) -> String {
-        let (stack, region) = (self.stack, self.region);
+    fn status(&self) -> String {
+        let Self { stack, region, .. } = self;
         format!("amibake stack status {stack} --region {region}")
+    }
+
+    /// Returns what was changed by a rollout that was not begun, and what goes on with it.
+    fn unbegun(&self) -> String {
+        let told = self.before.told();
+        match (self.before, &self.again) {
+            (Before::StackMade | Before::StackChanged, Some(again)) => {
+                format!("{told}; go on: {again}")
+            }
+            (Before::Nothing, _) | (_, None) => told.to_owned(),
+        }
     }
 }
 
 /// What can be done where alarms refuse a deploy.
-pub(crate) const ALARMED: &str = "nothing was changed; a deploy begins when they are quiet, or at once with --despite-alarms, where it is what is live that has to be mended";
+pub(crate) const ALARMED: &str = "a deploy begins when they are quiet, or at once with --despite-alarms, where it is what is live that has to be mended";
 
 /// An end that is not what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +96,14 @@ pub(crate) const ALARMED: &str = "nothing was changed; a deploy begins when they
 struct Ended(String);
 
 /// Returns the end of a rollout if it is what was asked for.
-pub(crate) fn concluded(
-    ended: Result<End, RolloutError>,
-    named: Named<'_>,
-) -> Result<End, Failure> {
+pub(crate) fn concluded(ended: Result<End, RolloutError>, named: &Named) -> Result<End, Failure> {
     match ended {
         Ok(end) => of_end(end, named),
         Err(error) => Err(of_error(error, named)),
     }
 }
 
-fn of_end(end: End, named: Named<'_>) -> Result<End, Failure> {
+fn of_end(end: End, named: &Named) -> Result<End, Failure> {
     let failed = |text: String| Failure::new(Ended(text));
     Err(match end {
         End::Live { .. } | End::Unchanged { .. } | End::IsBack { .. } => return Ok(end),
@@ -74,18 +119,22 @@ fn of_end(end: End, named: Named<'_>) -> Result<End, Failure> {
             "alarms fire before anything is begun: {}",
             alarms.join(", ")
         ))
-        .with_hint(ALARMED),
+        .with_hint(format!("{}; {ALARMED}", named.before.told())),
         End::ForeignRules { rules } => failed(format!(
             "other rules of the listener lead to a colour: {}",
             rules.join(", ")
         ))
-        .with_hint("nothing was changed; requests that follow them would reach an empty group, so remove them or have them lead elsewhere")
+        .with_hint(format!(
+            "{}; requests that follow them would reach an empty group, so remove them or have them lead elsewhere",
+            named.before.told()
+        ))
         .of_kind(Exit::Usage),
         End::Ambiguous { run, to } => failed(format!(
             "run {run} was interrupted on its way to {to}: which image is current is not clear"
         ))
         .with_hint(format!(
-            "name the image, or go back: {}",
+            "{}; name the image, or go back: {}",
+            named.before.told(),
             named.rollback()
         ))
         .of_kind(Exit::Usage),
@@ -120,20 +169,24 @@ fn kind(why: &Why) -> Exit {
     }
 }
 
-fn of_error(error: RolloutError, named: Named<'_>) -> Failure {
+fn of_error(error: RolloutError, named: &Named) -> Failure {
     let hint = match &error {
         RolloutError::Look(source) | RolloutError::Begin(source) => {
-            source.hint().map(str::to_owned)
+            let own = source.hint().map(str::to_owned);
+            let done = (named.before != Before::Nothing).then(|| named.unbegun());
+            let told: Vec<String> = own.into_iter().chain(done).collect();
+            Some(told.join("; ")).filter(|told| !told.is_empty())
         }
         RolloutError::Stopped { source, .. } => {
             let own = source.hint().map(|hint| format!("{hint}; "));
+            let again = named.again.as_deref().unwrap_or("the same command");
             Some(format!(
-                "{}the same command goes on, {} goes back",
+                "{}{again} goes on, {} goes back",
                 own.unwrap_or_default(),
                 named.rollback()
             ))
         }
-        RolloutError::Interrupted { image: None, .. } => Some("nothing was changed".to_owned()),
+        RolloutError::Interrupted { image: None, .. } => Some(named.unbegun()),
         RolloutError::Interrupted {
             image: Some(image),
             way: Way::Forward { .. },
@@ -147,11 +200,15 @@ fn of_error(error: RolloutError, named: Named<'_>) -> Failure {
             image: Some(_),
             way: Way::Back,
             ..
-        } => Some(format!("go on: {}", named.rollback())),
-        RolloutError::Internal => Some(
-            "nothing was changed; without --smoke the targets' health checks decide alone"
-                .to_owned(),
-        ),
+        } => {
+            let again = named.again.clone();
+            let again = again.unwrap_or_else(|| named.rollback());
+            Some(format!("go on: {again}"))
+        }
+        RolloutError::Internal => Some(format!(
+            "{}; without --smoke the targets' health checks decide alone",
+            named.before.told()
+        )),
     };
     let kind = match &error {
         RolloutError::Interrupted { .. } => Exit::Interrupted,

@@ -76,6 +76,9 @@ impl Rollout<'_> {
         if let Some(arn) = smoke_rules.find(|arn| !self.known.left_rules.contains(*arn)) {
             return Next::Do(Step::RemoveSmokeRule { arn: arn.clone() });
         }
+        if self.seen.is_astray() {
+            return Next::Do(Step::Shift(self.seen.weights()));
+        }
         if let Some(why) = &self.known.failure {
             return self.fail(why.clone());
         }

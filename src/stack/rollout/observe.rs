@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::alarms::Firing;
 use super::calls::{Calls, GroupFacts, RuleFacts, Site, StackFacts};
 use super::colour::{Both, Colour, Weights};
-use super::intent::{self, Intent};
+use super::intent::{self, Direction, Intent, Phase};
 use super::state::{
     Alarm, ColourState, GroupState, InstanceState, Observed, Rule, Standing, TargetState,
 };
@@ -82,7 +82,10 @@ pub(crate) async fn look(calls: &dyn Calls, name: &str, drain: u32) -> Result<Lo
         blue: colour(Colour::Blue, targets_blue?)?,
         green: colour(Colour::Green, targets_green?)?,
     };
-    let found = Rules::sort(name, &site, rules?);
+    let mut found = Rules::sort(name, &site, rules?);
+    if let Some(rule) = found.ours.as_mut().filter(|rule| rule.is_astray) {
+        rule.weights = meant(rule, &colours);
+    }
     let seen = Observed {
         at: calls.now(),
         stack: standing(&stack.status),
@@ -118,6 +121,23 @@ fn alarm(site: &Site, firing: &Firing) -> Alarm {
         },
         name: firing.name.clone(),
     }
+}
+
+/// Returns how traffic is to be shared by a rule that leads to target groups of before: as it was about to be, to a colour
+/// that has somebody.
+fn meant(rule: &Rule, colours: &Both<ColourState>) -> Weights {
+    let meant = match &rule.intent {
+        Some(intent)
+            if intent.phase == Phase::Rolling && intent.direction == Direction::Forward =>
+        {
+            intent.from.unwrap_or(intent.to)
+        }
+        Some(intent) => intent.to,
+        None => Colour::Blue,
+    };
+    let has_somebody = |colour: &Colour| !colours[*colour].is_to_be_empty();
+    let serving = [meant, meant.other()].into_iter().find(has_somebody);
+    Weights::giving(serving.unwrap_or(meant), 100)
 }
 
 fn standing(status: &str) -> Standing {
@@ -206,11 +226,14 @@ impl Rules {
             priorities: rules.iter().filter_map(|rule| rule.priority).collect(),
         };
         let tagged = |rule: &RuleFacts, role: &str| intent::is_of(&rule.tags, stack, role);
-        let mut both = Vec::new();
+        let (mut both, mut astray) = (Vec::new(), None);
         for rule in rules {
             let names = |colour: Colour| rule.forwards.contains_key(&site.target_groups[colour]);
             match (names(Colour::Blue), names(Colour::Green)) {
                 _ if tagged(&rule, intent::SMOKE) => sorted.smoke.push(rule.arn),
+                _ if tagged(&rule, intent::TRAFFIC) && leads_astray(site, &rule) => {
+                    astray = Some(rule);
+                }
                 (true, true) => both.push(rule),
                 (false, false) => {}
                 (true, false) | (false, true) => sorted.foreign.push(rule.arn),
@@ -222,11 +245,12 @@ impl Rules {
             .iter()
             .position(|rule| tagged(rule, intent::TRAFFIC))
             // One whose tags somebody has removed: the template's own is the last.
-            .or((both.len() > 1).then_some(0));
-        if let Some(rule) = ours.map(|at| both.remove(at)) {
+            .or((both.len() > 1 && astray.is_none()).then_some(0));
+        if let Some(rule) = ours.map(|at| both.remove(at)).or(astray) {
             sorted.ours = Some(Rule {
                 weights: weights(site, &rule),
                 intent: Intent::read(&rule.tags),
+                is_astray: leads_astray(site, &rule),
                 arn: rule.arn,
             });
         }
@@ -238,6 +262,12 @@ impl Rules {
         sorted.foreign.extend(both.into_iter().map(|rule| rule.arn));
         sorted
     }
+}
+
+/// Returns whether a rule leads to a target group that is neither colour's.
+fn leads_astray(site: &Site, rule: &RuleFacts) -> bool {
+    let Both { blue, green } = &site.target_groups;
+    rule.forwards.keys().any(|arn| arn != blue && arn != green)
 }
 
 fn weights(site: &Site, rule: &RuleFacts) -> Weights {
@@ -308,6 +338,20 @@ mod tests {
 
         let found = Rules::sort("web", &site(), vec![default, own]);
         assert!(found.ours.is_none() && found.own.is_some());
+    }
+
+    #[test]
+    fn a_rule_of_ours_that_leads_to_groups_of_before_is_still_ours() {
+        let own = rule("own", Some(50_000), &[("tb", 100), ("tg", 0)]);
+        for forwards in [[("old-b", 0), ("old-g", 100)], [("tb", 0), ("old-g", 100)]] {
+            let ours = rule("ours", Some(49_999), &forwards);
+            let ours = tagged(ours, intent::TRAFFIC);
+            let found = Rules::sort("web", &site(), vec![own.clone(), ours]);
+            let rule = found.ours.unwrap();
+            assert_eq!((&*rule.arn, rule.is_astray), ("ours", true));
+            assert_eq!(found.own, Some(("own".to_owned(), 50_000)));
+            assert!(found.foreign.is_empty());
+        }
     }
 
     #[test]

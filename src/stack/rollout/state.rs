@@ -55,6 +55,8 @@ pub(crate) struct Rule {
     pub(crate) weights: Weights,
     /// What its tags say; nothing if somebody has removed them.
     pub(crate) intent: Option<Intent>,
+    /// Whether it leads to target groups that the stack has no more. Its weights are then what they are to be.
+    pub(crate) is_astray: bool,
 }
 
 /// What there is of one colour.
@@ -134,6 +136,11 @@ impl Observed {
         let counting = self.alarms.iter();
         let counting = counting.filter(move |alarm| alarm.of.is_none_or(counts));
         counting.map(|alarm| alarm.name.as_str())
+    }
+
+    /// Returns whether traffic goes where nobody is, since target groups were replaced.
+    pub(crate) fn is_astray(&self) -> bool {
+        self.rule.as_ref().is_some_and(|rule| rule.is_astray)
     }
 
     pub(crate) fn intent(&self) -> Option<&Intent> {

@@ -1,6 +1,7 @@
 //! Rollouts in an AWS in memory: what they come to from every state there is, and after every way in which
 //! a call of theirs goes wrong. In the end one of two things is so, and nobody was served by fewer meanwhile.
 
+mod astray;
 mod judged;
 mod states;
 mod sweep;

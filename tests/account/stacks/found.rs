@@ -5,10 +5,10 @@ use serde_json::json;
 use aws_sdk_cloudformation::types::{ChangeSetType, Parameter};
 
 use super::super::server::Account;
-use super::deploy::{deploy, first};
+use super::deploy::{deploy, first, first_words};
 use super::meddling::change_by_hand;
 use super::rollout::assert_settled;
-use super::{amibake_leaping, another_image, cfn, open, settled};
+use super::{amibake_leaping, another_image, certificate, cfn, open, settled, start_leaping};
 
 /// A template with next to nothing in it.
 const SMALL: &str = "
@@ -40,11 +40,66 @@ async fn a_review_of_another_s_is_left_alone_and_one_of_ours_is_gone_on_with() {
         );
     }
     amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
-    review(&account, "amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b").await;
+    let left = "amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b";
+    review(&account, left).await;
+    // A plan leaves what it finds: its maker may be about to execute it.
     first(&account, &["--plan"], 0).await;
-    amibake_leaping(&account, &["stack", "history", "web"], 2).await; // it is gone
-    review(&account, "amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b").await;
+    assert_eq!(change_sets(&account).await, [left]);
+    // So does a deploy that comes to nothing.
+    first(&account, &["--param", "ErrorPercent=0"], 1).await;
+    assert_eq!(change_sets(&account).await, [left]);
     first(&account, &[], 0).await;
+}
+
+/// Returns the names of the change sets that the stack has.
+async fn change_sets(account: &Account) -> Vec<String> {
+    let asked = cfn(account).await.list_change_sets().stack_name("web");
+    let told = asked.send().await.unwrap().summaries.unwrap_or_default();
+    let names = told.into_iter().filter_map(|set| set.change_set_name);
+    names.collect()
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_plan_leaves_the_first_deploy_alone_that_somebody_else_is_about_to_begin() {
+    for action in ["ExecuteChangeSet", "CreateChangeSet"] {
+        let account = open().await;
+        account
+            .fault(action, "hold-before", json!({"seconds": 600}))
+            .await;
+        let words = first_words(&certificate(&account).await);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let deploy = start_leaping(&account, &words).held(&account).await;
+        let plan = [&words[..], &["--plan"]].concat();
+        let said = amibake_leaping(&account, &plan, 1).await.said;
+        assert!(
+            said.contains("stack web is being deployed or rolled back by run "),
+            "{said}"
+        );
+        account.release().await;
+        deploy.end().await.ended(0);
+        assert_eq!(settled(&account, "web").await, "CREATE_COMPLETE");
+    }
+}
+
+/// Without locks, its change set says that somebody else is there.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_plan_does_not_end_a_review_in_which_somebody_else_has_a_change_set_by_now() {
+    let account = open().await;
+    let words = first_words(&certificate(&account).await);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    account
+        .fault("DescribeChangeSet", "hold-before", json!({"seconds": 600}))
+        .await;
+    let plan = [&words[..], &["--plan"]].concat();
+    let plan = start_leaping(&account, &plan).held(&account).await;
+    review(&account, "amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b").await;
+    account.release().await;
+    let told = plan.end().await.ended(0).stdout;
+    assert!(told.starts_with("stack web in eu-west-1 is new:"), "{told}");
+    let left = change_sets(&account).await;
+    assert_eq!(left, ["amibake-20260727t101500z-0a1b2c3d4e5f6071-0a1b"]);
 }
 
 /// Makes the small stack, and waits for what becomes of it.
@@ -63,7 +118,7 @@ async fn trouble(account: &Account, resource: &str, action: &str) {
 }
 
 /// Brings an account's stack to a state out of which it can only be deleted.
-async fn unmade(account: &Account, status: &str) {
+pub(super) async fn unmade(account: &Account, status: &str) {
     let ended = match status {
         "CREATE_FAILED" => {
             trouble(account, "Second", "CREATE").await;

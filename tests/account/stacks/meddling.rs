@@ -66,8 +66,9 @@ async fn interrupted_while_cloudformation_works_it_says_so_and_the_same_command_
     deploy.signal(Signal::INT);
     let Outcome { code, said, .. } = deploy.end().await;
     assert_eq!(code, 130, "{said}");
-    let told = "CloudFormation goes on making stack web, and no traffic has moved: the same command goes on from there";
+    let told = "CloudFormation goes on making stack web, and no traffic has moved; go on: amibake stack deploy web ";
     assert!(said.contains(told), "{said}");
+    assert!(said.contains(&certificate), "{said}");
     account.control("troubles/clear", json!({})).await;
     amibake_leaping(&account, &words, 0).await;
     assert_settled(&account, "Blue").await;

@@ -4,12 +4,16 @@
 mod deploy;
 mod destroy;
 mod figures;
+mod foreseen;
+mod foretold;
 mod found;
+mod goes_on;
 mod history;
 mod judged;
 mod meddling;
 mod policy;
 mod refused;
+mod replaced;
 mod rollout;
 mod rollout_sweep;
 mod update;
@@ -74,6 +78,14 @@ async fn certificate_for(account: &Account, hours: i64) -> String {
         .certificate(made.pem().into_bytes().into())
         .private_key(key.serialize_pem().into_bytes().into());
     imported.send().await.unwrap().certificate_arn.unwrap()
+}
+
+/// Has the lock of the stack `web` go, as it does ten minutes after its holder was killed.
+async fn unlock(account: &Account) {
+    let ec2 = aws_sdk_ec2::Client::new(&settings(account).load().await);
+    let unlock = ec2.delete_launch_template();
+    let unlock = unlock.launch_template_name("amibake-lock-stack-web");
+    unlock.send().await.unwrap();
 }
 
 /// Makes another image of what the first one is made of.
