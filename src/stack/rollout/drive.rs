@@ -348,7 +348,13 @@ impl Driver<'_> {
 
     fn done(&mut self, step: &Step, look: &Look) {
         match step {
-            Step::Begin(_) => self.known.has_begun = true,
+            Step::Begin(intent) => {
+                self.known.has_begun = true;
+                if look.seen.unfinished().is_none() {
+                    let kept = look.seen.colours[intent.to].failing_ids();
+                    self.known.kept = kept.cloned().collect();
+                }
+            }
             Step::Smoke { .. } => self.known.is_smoked = true,
             Step::Shift(weights) => {
                 let to = look.seen.intent().map(|intent| intent.to);
@@ -472,8 +478,12 @@ impl Driver<'_> {
         if let Some(grace) = grace.filter(|grace| *grace < within && intent.phase == Phase::Rolling)
         {
             let (colour, grace, within) = (intent.to, grace.as_secs(), within.as_secs());
+            let when = match intent.direction {
+                Direction::Forward => "later on ",
+                Direction::Back => "",
+            };
             self.warn(format!(
-                "this waits {within} s for an instance to be healthy, and later on {colour}'s group replaces one that is not after {grace} s: its HealthCheckGracePeriod is to be as long as an instance may take"
+                "this waits {within} s for an instance to be healthy, and {when}{colour}'s group replaces one that is not after {grace} s: its HealthCheckGracePeriod is to be as long as an instance may take"
             ));
         }
     }

@@ -378,7 +378,7 @@ impl State {
         });
         let fires = |colour: &Colour| {
             let ill = self.ill[*colour];
-            ill.is_some_and(|(since, last)| last - since >= PERIOD * 3)
+            ill.is_some_and(|(since, last)| last.saturating_sub(since) >= PERIOD * 3)
         };
         let of_colours = Colour::BOTH.into_iter().filter(fires);
         let of_colours = of_colours.map(|colour| Firing {

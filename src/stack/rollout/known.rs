@@ -43,6 +43,8 @@ pub(crate) struct Known {
     pub(crate) failure: Option<Why>,
     /// Why it goes back.
     pub(crate) reversed: Option<Why>,
+    /// Instances that failed before it had begun: what an older rollout has kept.
+    pub(crate) kept: BTreeSet<String>,
     /// Alarms that fired when it came, and have not ended since: they do not count.
     pub(crate) tolerated: BTreeSet<String>,
     /// Rules of smoke tests that could not be removed.

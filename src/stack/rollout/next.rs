@@ -179,7 +179,8 @@ impl Rollout<'_> {
     fn renew(&self) -> Option<Next> {
         let to = self.to();
         let changes = self.changes();
-        if changes.is_some() || to.is_stale() {
+        let has_kept = to.failing_ids().any(|id| self.known.kept.contains(id));
+        if changes.is_some() || to.is_stale() || has_kept {
             if let Some(next) = self.empty(self.intent.to) {
                 return Some(next);
             }

@@ -204,6 +204,13 @@ impl ColourState {
         staying.into_iter().any(|one| !one.is_current)
     }
 
+    /// Returns the ids of the instances that fail.
+    pub(crate) fn failing_ids(&self) -> impl Iterator<Item = &String> {
+        let failing = self.instances.iter();
+        let failing = failing.filter(|one| one.complaint().is_some());
+        failing.map(|one| &one.id)
+    }
+
     /// Returns the instances that fail, each with the reason.
     pub(crate) fn failing(&self) -> impl Iterator<Item = String> {
         self.instances.iter().filter_map(InstanceState::complaint)

@@ -43,6 +43,27 @@ async fn what_is_kept_to_be_looked_at_forbids_neither_a_deploy_nor_a_rollback() 
     }
 }
 
+/// The same image again: what is ill stays ill, and others may be well.
+#[tokio::test]
+async fn what_was_kept_goes_although_the_next_deploy_is_of_the_same_image() {
+    let world = live().await;
+    let (bad, good) = (Quality::NeverHealthy, Quality::Good);
+    world.state().quality.insert(NEW.to_owned(), bad);
+    let mut kept = deploy(2, NEW);
+    kept.on_failure = OnFailure::Keep;
+    command(&world, &kept, None).await.end();
+    {
+        let mut state = world.state();
+        let members = state.groups.green.members.iter_mut();
+        members.for_each(|member| member.is_ill = true);
+        state.quality.insert(NEW.to_owned(), good);
+    }
+    let end = command(&world, &deploy(3, NEW), None).await.end();
+    assert!(matches!(end, End::Live { .. }), "{end:?}");
+    assert_eq!(settled(&world), Ok((Colour::Green, NEW.to_owned())));
+    assert!(world.state().least >= 2);
+}
+
 /// What is live is ill, and its own alarm must not keep it from being replaced.
 #[tokio::test]
 async fn a_live_colour_that_is_ill_is_mended_by_a_deploy_despite_its_alarm() {
