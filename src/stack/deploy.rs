@@ -71,7 +71,7 @@ impl Stack {
         deploy: &Deploy,
         cx: &RolloutContext<'_>,
     ) -> Result<Deployed, Failure> {
-        let looking = async {
+        let looking = Box::pin(async {
             let image = self.image_of(deploy).await?;
             let found = self.described().await.map_err(failed)?;
             let prospect = self.prospect(deploy, image.as_ref(), found).await?;
@@ -81,7 +81,7 @@ impl Stack {
                     .await?;
             }
             Ok((image, prospect.is_nothing()))
-        };
+        });
         let (image, is_nothing) = unless_cancelled(cx, looking).await?;
         if is_nothing {
             return self.deployed(None).await;
