@@ -24,8 +24,9 @@ impl Volatile {
             !name.starts_with("_ansible_") && !self.0.iter().any(|field| field == *name)
         });
         let kept = kept.filter(|(_, value)| !is_on_the_way(value));
-        let sorted = |name: &String, value: &Json| match (SETS.contains(&name.as_str()), value) {
-            (true, Json::String(text)) => Json::from(in_order(text)),
+        let sorted = |name: &String, value: &Json| match value {
+            Json::String(text) if SETS.contains(&name.as_str()) => Json::from(in_order(text)),
+            Json::Array(paths) if LISTED.contains(&name.as_str()) => Json::Array(by_name(paths)),
             _ => value.clone(),
         };
         let kept = kept.map(|(name, value)| (name, sorted(name, value)));
@@ -56,6 +57,15 @@ const SETS: &[&str] = &[
     "Wants",
     "WantedBy",
 ];
+
+/// Fields of `archive` that have paths in the order in which Ansible's module finds them in their folders.
+const LISTED: &[&str] = &["archived", "expanded_paths"];
+
+fn by_name(paths: &[Json]) -> Vec<Json> {
+    let mut paths = paths.to_vec();
+    paths.sort_by_key(Json::to_string);
+    paths
+}
 
 fn in_order(words: &str) -> String {
     let mut words: Vec<&str> = words.split(' ').collect();

@@ -92,7 +92,7 @@ impl<'a> Job<'a> {
             (None, _) => {
                 let msg = "Error, must specify \"dest\" when archiving multiple files or trees";
                 return Err(Failure::new(msg)
-                    .with("dest", Json::Null)
+                    .with("dest", "None")
                     .with("path", sources.given.join(", ")));
             }
         };
