@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 
+use super::baking::Baking;
 use super::vars::VarArgs;
 use super::{CommandContext, Form, Reporting};
 use crate::agent::AgentError;
 use crate::agent::program::{Program, Programs};
 use crate::bake::{self, BakeEnv, Baked};
-use crate::connector::SshConnector;
 use crate::event::Events;
 use crate::exit::{Answer, Exit, Failure};
 use crate::failure_bundle::FailureBundle;
@@ -24,7 +24,7 @@ use crate::identity::{self, ContentKey};
 use crate::ledger;
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
-use crate::provision::{self, AgentProvisioner, Work};
+use crate::provision::{self, Work};
 use crate::targets::Target;
 use crate::targets::container::Container;
 use output::Output;
@@ -297,23 +297,16 @@ async fn bake_telling(
         Some(bundle) => events.recorded(bundle.recorder()),
         None => events,
     };
-    let provisioner = AgentProvisioner {
+    let baking = Baking {
+        planned,
         programs,
-        work: &planned.work,
-        events: &events,
-        cancel: &cx.interrupt.cancel,
-    };
-    let env = BakeEnv {
         target: &*target,
-        connector: &SshConnector::new(events.clone()),
-        provisioner: &provisioner,
         events: &events,
-        interrupt: &cx.interrupt,
         state_folder: &state_folder,
-        renew_every: bake::RENEW_EVERY,
         bundle: bundle.as_ref(),
     };
-    let baked = bake::bake(&planned.plan, &env).await;
+    let bake = async |env: &BakeEnv<'_>| bake::bake(&planned.plan, env).await;
+    let baked = baking.with(cx, bake).await;
     match bundle {
         Some(bundle) => settled(baked, bundle, &events),
         None => baked,

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use time::OffsetDateTime;
 
+use super::baking::Baking;
 use super::build::{PlannedBuild, check_target, no_agent, planned, target};
 use super::vars::VarArgs;
 use super::{CommandContext, Form, Reporting};
 use crate::agent::program::Programs;
 use crate::bake::{self, BakeEnv, Baked};
-use crate::connector::SshConnector;
 use crate::exit::{Answer, Failure};
 use crate::ledger;
 use crate::manifest::{self, Publication, Source, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
-use crate::provision::AgentProvisioner;
 use crate::targets::Publisher;
 
 /// What each of these commands is given.
@@ -184,26 +183,20 @@ async fn work(
         Ok(folder) => folder,
         Err(error) => return Failure::new(error).into(),
     };
-    let provisioner = AgentProvisioner {
+    let baking = Baking {
+        planned,
         programs,
-        work: &planned.work,
-        events: &events,
-        cancel: &cx.interrupt.cancel,
-    };
-    let env = BakeEnv {
         target: &*target,
-        connector: &SshConnector::new(events.clone()),
-        provisioner: &provisioner,
         events: &events,
-        interrupt: &cx.interrupt,
         state_folder: &state_folder,
-        renew_every: bake::RENEW_EVERY,
         bundle: None,
     };
-    match task {
-        Task::Publish(by) => bake::existing::publish(&planned.plan, &env, image, by).await,
-        Task::Test => bake::existing::test(&planned.plan, &env, image).await,
-    }
+    let plan = &planned.plan;
+    let work = async |env: &BakeEnv<'_>| match task {
+        Task::Publish(by) => bake::existing::publish(plan, env, image, by).await,
+        Task::Test => bake::existing::test(plan, env, image).await,
+    };
+    baking.with(cx, work).await
 }
 
 fn answer(baked: Baked, plan: &BakePlan) -> Answer {

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its `Args` and its `run`.
 
 mod apply;
+mod baking;
 mod build;
 #[cfg(feature = "stack")]
 mod cert;
