@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::error::Ec2Error;
 use super::permissions::copied_to;
+use super::publish::NameHolder;
 use super::reuse::has_passed_as;
 use super::{Ec2, image, tags};
 use crate::exit::chain;
@@ -186,38 +187,29 @@ impl Ec2 {
     async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>) -> Check {
         self.be_patient();
         let about = "name";
-        let name = plan.image.name.as_str();
-        let named = match self.images(vec![tags::filter("name", [name])]).await {
-            Ok(named) => named,
-            Err(error) => return Check::of(about, &error.into()),
+        let holder = self.who_has_name(plan, |image| ours.is(image)).await;
+        let in_region = |image: &Image| {
+            let id = image.image_id().unwrap_or_default();
+            format!("{id} in {}", self.region)
         };
-        let id_of = |image: &Image| image.image_id().unwrap_or_default().to_owned();
-        if let Some(own) = named.iter().find(|image| ours.is(image)) {
-            return Check::ok(
-                about,
-                format!(
-                    "{} in {} has it, and is what a build goes on with",
-                    id_of(own),
-                    self.region
-                ),
-            );
-        }
-        let Some(taken) = named.first() else {
-            return Check::ok(about, format!("{name} is free in {}", self.region));
-        };
-        let id = id_of(taken);
-        if !plan.image.replace {
-            return Check::wrong(
-                about,
-                format!(
-                    "{id} in {} has the name {name} already; put {{{{ build_time }}}} into image.name",
-                    self.region
-                ),
-            );
-        }
-        match self.may_make_way(taken, plan).await {
-            Ok(()) => Check::ok(about, format!("{id} in {} is replaced", self.region)),
-            Err(error) => Check::of(about, &error),
+        match holder {
+            Err(error) => Check::of(about, &error.into()),
+            Ok(NameHolder::Nobody) => {
+                let name = &plan.image.name;
+                Check::ok(about, format!("{name} is free in {}", self.region))
+            }
+            Ok(NameHolder::Ours(own)) => {
+                let own = in_region(&own);
+                Check::ok(
+                    about,
+                    format!("{own} has it, and is what a build goes on with"),
+                )
+            }
+            Ok(NameHolder::Old(old)) => match self.may_make_way(&old, plan).await {
+                Ok(()) => Check::ok(about, format!("{} is replaced", in_region(&old))),
+                Err(error) => Check::of(about, &error),
+            },
+            Ok(NameHolder::Other(taken)) => Check::of(about, &taken),
         }
     }
 }

@@ -13,6 +13,17 @@ use crate::targets::ec2::reuse::has_passed_as;
 use crate::targets::ec2::{Ec2, tags};
 use crate::targets::{Fault, PhaseContext, TargetError};
 
+/// What has the name in a region that an image is to have.
+#[derive(Debug)]
+pub(in crate::targets::ec2) enum NameHolder {
+    Nobody,
+    Ours(Image),
+    /// What the manifest says makes way, if it may.
+    Old(Image),
+    /// Another one, and that so it cannot be.
+    Other(TargetError),
+}
+
 /// The image that is to be replaced in a region, and what else the region has.
 pub(super) type LookedBefore = (Option<Image>, RegionSeen);
 
@@ -84,28 +95,45 @@ impl Ec2 {
         (region.to_owned(), checked.await)
     }
 
-    /// Names of an account's images are unique in a region. One of this content that has passed is gone
-    /// on with. Returns the image that is to be replaced.
+    /// One of this content that has passed is gone on with. Returns the image that is to be replaced.
     async fn check_name(
         &self,
         plan: &BakePlan,
         content: Option<&Content>,
         is_home: bool,
     ) -> Result<Option<Image>, TargetError> {
-        let name = plan.image.name.as_str();
-        let named = self.images(vec![tags::filter("name", [name])]).await;
-        let named = named.map_err(|error| self.not_enabled(error, is_home))?;
         let is_passed =
             |image: &Image| content.is_some_and(|content| has_passed_as(image, &content.hash));
-        let Some(taken) = named.into_iter().find(|image| !is_passed(image)) else {
-            return Ok(None);
+        let named = self.who_has_name(plan, is_passed).await;
+        match named.map_err(|error| self.not_enabled(error, is_home))? {
+            NameHolder::Nobody | NameHolder::Ours(_) => Ok(None),
+            NameHolder::Old(old) => Ok(Some(old)),
+            NameHolder::Other(taken) => Err(taken),
+        }
+    }
+
+    /// Returns what has the name that an image is to have. Names of an account's images are unique in a region;
+    /// `is_ours` tells what a build goes on with.
+    pub(in crate::targets::ec2) async fn who_has_name(
+        &self,
+        plan: &BakePlan,
+        is_ours: impl Fn(&Image) -> bool,
+    ) -> Result<NameHolder, Ec2Error> {
+        let name = plan.image.name.as_str();
+        let named = self.images(vec![tags::filter("name", [name])]).await?;
+        let (mut ours, others): (Vec<_>, Vec<_>) = named.into_iter().partition(is_ours);
+        let Some(other) = others.into_iter().next() else {
+            return Ok(ours.pop().map_or(NameHolder::Nobody, NameHolder::Ours));
         };
         if plan.image.replace {
-            return Ok(Some(taken));
+            return Ok(NameHolder::Old(other));
         }
-        let id = taken.image_id().unwrap_or_default();
+        let id = other.image_id().unwrap_or_default();
         let message = format!("{id} in {} has the name {name} already", self.region);
-        Err(TargetError::manifest(message).with_hint("put {{ build_time }} into image.name"))
+        let taken = TargetError::manifest(message);
+        Ok(NameHolder::Other(
+            taken.with_hint("put {{ build_time }} into image.name"),
+        ))
     }
 
     /// The credentials were good for the region where the image is made.

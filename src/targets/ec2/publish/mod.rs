@@ -31,7 +31,7 @@ use crate::run::{RunId, rfc3339};
 use crate::shell::quoted;
 use crate::targets::{Fault, Finished, PhaseContext, Published, TargetError, Unfinished};
 pub(super) use ahead::Foreseen;
-pub(super) use check::unusable_by_others;
+pub(super) use check::{NameHolder, unusable_by_others};
 pub(crate) use differences::{Change, Difference, differences, forgotten, overtaken};
 pub(super) use look::built;
 pub(super) use mend::KEPT;
