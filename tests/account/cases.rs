@@ -1,6 +1,7 @@
 //! All cases of a sweep: several at a time, each on a thread by a clock that leaps, so that none waits for the
 //! wall's and none fails because this machine is slow.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use sha2::{Digest, Sha256};
 
 use crate::clock::leaping;
 
@@ -35,6 +37,25 @@ impl Swept {
     pub(super) fn insist(&self) {
         assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n\n"));
     }
+}
+
+/// Returns one case of each group, or all where `AMIBAKE_TEST_SWEEP` chooses. Which of a group is taken, the commit
+/// says: over commits all are.
+pub(super) fn a_part<C>(all: Vec<C>, group_of: impl Fn(&C) -> String) -> Vec<C> {
+    if std::env::var_os("AMIBAKE_TEST_SWEEP").is_some() {
+        return all;
+    }
+    let commit = std::env::var("AMIBAKE_TEST_LIVE").unwrap_or_default();
+    let mut groups: BTreeMap<String, Vec<C>> = BTreeMap::new();
+    for case in all {
+        groups.entry(group_of(&case)).or_default().push(case);
+    }
+    let take = |(name, mut group): (String, Vec<C>)| {
+        let digest = Sha256::digest(format!("{commit} {name}"));
+        let turn = usize::from(u16::from_le_bytes([digest[0], digest[1]]));
+        group.swap_remove(turn % group.len())
+    };
+    groups.into_iter().map(take).collect()
 }
 
 /// Tries those cases whose name has what `AMIBAKE_TEST_SWEEP` says. A case is given its number.

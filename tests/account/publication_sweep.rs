@@ -2,7 +2,7 @@
 //! has all of a publication or nothing of it, `resume` or `reap` ends what was not ended, and nothing else
 //! is left.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use aws_sdk_ec2::types::{Image, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification};
 use clap::Parser;
@@ -19,7 +19,7 @@ use super::publish::{
 };
 use super::replace::REPLACING;
 use super::server::{Account, Call, Inventory, REGION};
-use super::sweep::{self, Asked, Case, Fault, past_silence};
+use super::sweep::{self, Asked, Case, Fault, Recording, past_silence};
 use crate::cli::Cli;
 use crate::clock::leaping;
 use crate::exit::{Exit, Failure};
@@ -44,11 +44,7 @@ struct Step {
 
 const fn step(action: &'static str) -> Step {
     Step {
-        asked: Asked {
-            action,
-            region: None,
-            having: "",
-        },
+        asked: Asked::of(Cow::Borrowed(action)),
         before: 0,
     }
 }
@@ -56,7 +52,7 @@ const fn step(action: &'static str) -> Step {
 /// The launch template's: a lock's has no image.
 const ADD_VERSION: Step = Step {
     asked: Asked {
-        action: "CreateLaunchTemplateVersion",
+        action: Cow::Borrowed("CreateLaunchTemplateVersion"),
         region: None,
         having: "LaunchTemplateData.ImageId",
     },
@@ -119,62 +115,62 @@ impl Scenario {
         }
     }
 
-    /// Returns what it asks where all goes well.
-    async fn recorded(self) -> Vec<Call> {
+    /// Records what it asks where all goes well.
+    async fn recorded(self) -> Recording {
         let account = account().await;
         match self {
             Self::Build => {
                 let build = Build::publishing(&account, &everything());
-                build.run().await.ended(Exit::Done);
+                Box::pin(recorded(&account, build.run())).await
             }
             Self::Publish => {
                 let image = released_by_hand(&account, OLD).await;
                 let build = Build::publishing(&account, &everything());
-                build.publish(&image).await.ended(Exit::Done);
+                Box::pin(recorded(&account, build.publish(&image))).await
             }
             Self::Replace => {
                 released_by_hand(&account, "web").await;
                 let build = Build::publishing(&account, REPLACING);
-                build.run().await.ended(Exit::Done);
+                Box::pin(recorded(&account, build.run())).await
             }
         }
-        account.calls().await
     }
+}
+
+async fn recorded(account: &Account, work: impl Future<Output = Built>) -> Recording {
+    Recording::of(account, async {
+        work.await.ended(Exit::Done);
+    })
+    .await
 }
 
 /// The name of an image of before.
 const OLD: &str = "web-20260727T101500Z";
 
 /// Returns all cases of a scenario: every call of its steps, by region, in every way there is.
-fn cases(scenario: Scenario, calls: &[Call]) -> Vec<(Scenario, Case)> {
+fn cases(scenario: Scenario, recording: &Recording) -> Vec<(Scenario, Case)> {
+    let times = |asked: &Asked| u32::try_from(recording.of_kind(asked).len()).unwrap();
     let mut cases = Vec::new();
     for Step { asked, before } in scenario.steps() {
         for region in [REGION, OTHER] {
-            let of = |call: &&Call| call.is(&asked) && call.region == region;
-            let all: Vec<&Call> = calls.iter().filter(of).collect();
-            let done = all.iter().filter(|call| call.answer == "ok").count();
             let asked = Asked {
                 region: Some(region),
-                ..asked
+                ..asked.clone()
             };
             let before = if region == REGION { before } else { 0 };
-            for nth in before + 1..=u32::try_from(all.len()).unwrap() {
-                // What comes after a call counts those that were done.
-                let is_reached = |case: &Case| {
-                    case.fault != Fault::Denied
-                        && !(case.fault.comes_after() && nth as usize > done)
-                };
-                cases.extend(sweep::cases_of(asked, nth).filter(is_reached));
+            for nth in before + 1..=times(&asked) {
+                let here = recording.cases_of(&asked, nth).into_iter();
+                cases.extend(here.filter(|case| case.fault != Fault::Denied));
             }
         }
         // Permissions are for all regions.
-        let all = calls.iter().filter(|call| call.is(&asked)).count();
-        for nth in before + 1..=u32::try_from(all).unwrap() {
-            let is_denied = |case: &Case| case.fault == Fault::Denied;
-            cases.extend(sweep::cases_of(asked, nth).filter(is_denied));
+        for nth in before + 1..=times(&asked) {
+            let everywhere = recording.cases_of(&asked, nth).into_iter();
+            cases.extend(everywhere.filter(|case| case.fault == Fault::Denied));
         }
     }
     if scenario == Scenario::Build {
+        let calls = &recording.calls;
         let is_first = |call: &Call| call.action == "RegisterImage";
         let first = calls.iter().position(is_first).unwrap();
         // How often is looked for what takes its time is not always the same.
@@ -185,31 +181,10 @@ fn cases(scenario: Scenario, calls: &[Call]) -> Vec<(Scenario, Case)> {
     cases.into_iter().map(|case| (scenario, case)).collect()
 }
 
-/// Returns one case of each call, fault and scenario; which of a call's is taken goes round.
-fn a_part(all: Vec<(Scenario, Case)>) -> Vec<(Scenario, Case)> {
-    let mut groups: BTreeMap<String, Vec<(Scenario, Case)>> = BTreeMap::new();
-    for (scenario, case) in all {
-        let group = format!("{scenario:?} {}", case.kind());
-        groups.entry(group).or_default().push((scenario, case));
-    }
-    let mut part = Vec::new();
-    for (number, mut group) in groups.into_values().enumerate() {
-        let fault = group[0].1.fault;
-        if fault == Fault::Expired {
-            // Each is another call's.
-            part.extend(group.into_iter().step_by(2));
-            continue;
-        }
-        let taken = number % group.len();
-        part.push(group.swap_remove(taken));
-    }
-    part
-}
-
 fn all_cases() -> Vec<(Scenario, Case)> {
     let recorded = |scenario: Scenario| {
-        let calls = leaping::run(Box::pin(scenario.recorded()));
-        cases(scenario, &calls)
+        let recording = leaping::run(Box::pin(scenario.recorded()));
+        cases(scenario, &recording)
     };
     Scenario::ALL.into_iter().flat_map(recorded).collect()
 }
@@ -218,12 +193,17 @@ fn all_cases() -> Vec<(Scenario, Case)> {
 #[ignore = "needs the test EC2: ./test runs it"]
 fn a_publication_asks_what_is_swept() {
     leaping::run(async {
+        let of_build = Box::pin(sweep::recorded()).await;
+        let is_any_build_s = |action: &str| {
+            let mut calls = of_build.calls.iter();
+            calls.any(|call| call.action == action)
+        };
         for scenario in Scenario::ALL {
-            let calls = Box::pin(scenario.recorded()).await;
+            let calls = Box::pin(scenario.recorded()).await.calls;
             let steps = scenario.steps();
             for step in &steps {
-                let action = step.asked.action;
-                let may_be_asked = USES.iter().any(|use_of| use_of.asked.action == action);
+                let action = &step.asked.action;
+                let may_be_asked = USES.iter().any(|use_of| use_of.asked.action == *action);
                 let is_asked = calls.iter().any(|call| call.is(&step.asked));
                 assert!(is_asked || may_be_asked, "{scenario:?}: {action}");
             }
@@ -233,7 +213,7 @@ fn a_publication_asks_what_is_swept() {
                 .flat_map(Scenario::steps)
                 .collect();
             let swept = |action: &str| {
-                sweep::is_swept(action) || of_any.iter().any(|step| step.asked.action == action)
+                is_any_build_s(action) || of_any.iter().any(|step| step.asked.action == action)
             };
             let unswept = calls.iter().find(|call| !swept(&call.action));
             let unswept = unswept.map(|call| &call.action);
@@ -251,32 +231,8 @@ fn a_publication_asks_what_is_swept() {
 #[test]
 #[ignore = "needs the test EC2: ./test runs it"]
 fn whatever_call_goes_wrong_each_region_has_all_of_a_publication_or_nothing() {
-    let all = all_cases();
-    let cases = match std::env::var_os("AMIBAKE_TEST_SWEEP") {
-        Some(_) => all,
-        None => a_part(all),
-    };
-    let swept = sweep("publication sweep", cases);
-    println!("{}", swept.told);
-    swept.insist();
-}
-
-/// EC2 does not know everywhere yet what was made a moment ago.
-#[test]
-#[ignore = "needs the test EC2: ./test runs it"]
-fn what_is_not_known_everywhere_yet_is_asked_for_again() {
-    let scenario = Scenario::Build;
-    let calls = leaping::run(Box::pin(scenario.recorded()));
-    let mut news = Vec::new();
-    // Who may launch an image is asked once it is available, which takes longer than news.
-    let steps = scenario.steps().into_iter();
-    for Step { asked, before } in steps.filter(|s| s.asked.action != "DescribeImageAttribute") {
-        let all = calls.iter().filter(|call| call.is(&asked)).count();
-        let all = u32::try_from(all).unwrap();
-        let of = (before + 1..=all).filter_map(|nth| sweep::unknown_in(asked, nth));
-        news.extend(of.map(|case| (scenario, case)));
-    }
-    let swept = sweep("publication of what is new", news);
+    let kind = |(scenario, case): &(Scenario, Case)| format!("{scenario:?} {}", case.kind());
+    let swept = sweep("publication sweep", cases::a_part(all_cases(), kind));
     println!("{}", swept.told);
     swept.insist();
 }
@@ -387,7 +343,7 @@ async fn try_replace(account: &Account, case: &Case, number: usize) {
         account.control("clear", json!({})).await;
         let exit = built.failure.as_ref().map_or(Exit::Done, Failure::exit);
         // What uses the old one is asked before anything is made, and not again without an answer.
-        let is_refused = exit == Exit::Failed && USES.iter().any(|step| case.is_of(step.asked));
+        let is_refused = exit == Exit::Failed && USES.iter().any(|step| case.is_of(&step.asked));
         let may_fail = case.fault.may_leave() || (is_refused && case.fault.is_silent());
         assert!(exit == Exit::Done || may_fail, "{}", built.said);
         let goes_on = number.is_multiple_of(2) && resume(account, &built, REPLACING).await;

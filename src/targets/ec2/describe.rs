@@ -109,7 +109,8 @@ impl Ec2 {
             let answer = request.clone().send().await;
             answer.map_err(|e| self.refused("DescribeImageAttribute", e))
         };
-        let answer = self.persist(asking).await?;
+        let ids: Vec<String> = image.image_id.clone().into_iter().collect();
+        let answer = self.persist(|| self.once_known(&ids, asking)).await?;
         let data = answer.uefi_data.and_then(|data| data.value);
         Ok(data.filter(|data| !data.is_empty()))
     }

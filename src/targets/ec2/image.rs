@@ -56,12 +56,13 @@ impl Ec2 {
                 ResourceType::Snapshot,
                 &tags::candidate(plan, &content, "snapshot", self.lifetime()),
             ));
-        let ec2 = self.clone();
+        let (ec2, builder) = (self.clone(), [builder.id.clone()]);
         let call = Box::pin(async move {
             let asking = || async {
                 let answer = request.clone().send().await;
                 answer.map_err(|e| ec2.refused("CreateImage", e))
             };
+            let asking = || ec2.once_known(&builder, asking);
             ec2.persist(asking).await.map(|a| a.image_id)
         });
         let debts = [
@@ -148,7 +149,9 @@ impl Ec2 {
             let answer = request.clone().send().await;
             answer.map_err(|e| self.refused("StopInstances", e))
         };
-        if let Err(error) = self.persist(asking).await {
+        let builder = [id.to_owned()];
+        let stopping = self.persist(|| self.once_known(&builder, asking));
+        if let Err(error) = stopping.await {
             return Err(self.explain(error).await);
         }
         let wanted = Wanted {

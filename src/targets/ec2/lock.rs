@@ -230,7 +230,9 @@ impl Ec2 {
         let Some(lock) = self.state().lock.clone() else {
             return;
         };
-        let why = match self.persist(|| self.beat(&lock)).await {
+        let id = [lock.id.clone()];
+        let beating = || self.once_known(&id, || self.beat(&lock));
+        let why = match self.persist(beating).await {
             Ok(()) => return,
             Err(error) if error.is_not_found() => {
                 "its lock was taken over: was this machine asleep?".to_owned()

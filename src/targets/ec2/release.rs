@@ -330,8 +330,15 @@ impl Ec2 {
                 _ => return Err(self.explain(error).await),
             },
         };
-        let image = self.wait_until_available(plan, &id, cx).await?;
-        Ok((debt, image))
+        match self.wait_until_available(plan, &id, cx).await {
+            Ok(image) => Ok((debt, image)),
+            Err(error) => {
+                // What has passed gets its name when it is gone on with: nothing of this run has it then.
+                self.state().product.retain(|owed| Some(*owed) != debt);
+                debt.iter().for_each(|debt| cx.ledger.fall_due(*debt));
+                Err(error)
+            }
+        }
     }
 
     async fn to_be_registered(
