@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 
 use crate::identity::Inputs;
 use crate::manifest::{
-    Arch, Builder, Gate, Hardening, Image, Manifest, Source, Step, TargetKind, Test, Wanted,
+    Arch, Builder, Gate, GivenHere, Hardening, Image, Manifest, Source, Step, TargetKind, Test,
+    Wanted,
 };
 use crate::run::{RunId, build_time};
 use crate::secret::Secret;
@@ -47,6 +48,9 @@ pub(crate) struct BakePlan {
     /// The same by name.
     #[serde(skip)]
     pub(crate) sensitive: BTreeMap<String, Secret<String>>,
+    /// What of the manifest's variables was given from outside.
+    #[serde(skip)]
+    pub(crate) given: GivenHere,
     /// What the image is made of, as far as that was looked at.
     #[serde(skip)]
     pub(crate) inputs: Inputs,
@@ -88,6 +92,7 @@ pub(crate) fn bakes(
             on_error,
             secrets: manifest.secrets.clone(),
             sensitive: manifest.sensitive.clone(),
+            given: manifest.given.clone(),
             inputs: Inputs::default(),
             reuse: Reuse::default(),
         })

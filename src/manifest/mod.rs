@@ -36,8 +36,8 @@ pub(crate) use publication::*;
 #[cfg(feature = "ec2")]
 pub(crate) use read::time;
 pub(crate) use schema::schema;
-pub(crate) use variables::Given;
 use variables::Variables;
+pub(crate) use variables::{Given, GivenHere};
 
 /// A manifest for one target, its variables filled in.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub(crate) struct Manifest {
     pub(crate) secrets: Mask,
     /// The sensitive variables themselves.
     pub(crate) sensitive: BTreeMap<String, Secret<String>>,
+    /// What of its variables was given from outside.
+    pub(crate) given: GivenHere,
     /// What is not wrong but probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -157,6 +159,7 @@ fn filled(
         name,
         secrets: variables.mask(),
         sensitive: variables.sensitive(),
+        given: variables.given(),
         warnings: Vec::new(),
     })
 }

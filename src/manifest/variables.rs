@@ -27,11 +27,22 @@ impl Given {
     }
 }
 
+/// What variables of a manifest were given from outside: who uses it again gives it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GivenHere {
+    /// What may be shown.
+    pub(crate) values: BTreeMap<String, String>,
+    /// Names of the sensitive ones.
+    pub(crate) sensitive: BTreeSet<String>,
+}
+
 /// Variables and their values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables {
     values: BTreeMap<String, String>,
     sensitive: Vec<String>,
+    /// Those that were given from outside.
+    given: BTreeSet<String>,
     /// Whether a text may have the sensitive ones.
     for_machine: bool,
 }
@@ -60,7 +71,10 @@ impl Variables {
             }
             let fields = value.fields("a variable", &["default", "sensitive"])?;
             let value = match given.get(name) {
-                Some(value) => value.clone(),
+                Some(value) => {
+                    variables.given.insert(name.to_owned());
+                    value.clone()
+                }
                 None => fields.text("default")?.ok_or_else(|| missing(key, name))?,
             };
             // Empty is no secret but the lack of one.
@@ -99,6 +113,17 @@ impl Variables {
         let named = self.secrets();
         let named = named.map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned())));
         named.collect()
+    }
+
+    /// Returns those that were given from outside.
+    pub(super) fn given(&self) -> GivenHere {
+        let is_sensitive = |name: &&String| self.sensitive.contains(name);
+        let (sensitive, plain): (Vec<_>, Vec<_>) = self.given.iter().partition(is_sensitive);
+        let value = |name: &String| Some((name.clone(), self.values.get(name)?.clone()));
+        GivenHere {
+            values: plain.into_iter().filter_map(value).collect(),
+            sensitive: sensitive.into_iter().cloned().collect(),
+        }
     }
 
     fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {

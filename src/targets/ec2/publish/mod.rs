@@ -241,7 +241,7 @@ impl Ec2 {
             name,
             copies,
         });
-        let unfinished = incomplete(id, failed, kept, cx);
+        let unfinished = incomplete(plan, id, failed, kept, cx);
         Published { image, unfinished }
     }
 
@@ -299,17 +299,33 @@ pub(super) fn built_as(plan: &BakePlan, image: &Image) -> BakePlan {
 /// How long a call to another region is made again where it is not answered.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
-/// Returns the command that goes on with a publication.
+/// Returns the command that goes on with a publication. What is sensitive is given by whoever knows it.
 pub(super) fn resume(id: &str, region: &str, plan: &BakePlan) -> String {
+    let mut words = vec![format!("amibake resume --region {region}")];
+    for (name, value) in &plan.given.values {
+        words.push(format!("--var {}", quoted(&format!("{name}={value}"))));
+    }
     let manifest = plan.manifest.display().to_string();
-    format!(
-        "amibake resume --region {region} {id} {}",
-        quoted(&manifest)
-    )
+    words.push(format!("{id} {}", quoted(&manifest)));
+    words.join(" ")
+}
+
+/// Returns what the command that goes on does not show, in words.
+fn not_shown(plan: &BakePlan) -> String {
+    let names = plan.given.sensitive.iter();
+    let variables: Vec<String> = names.map(|name| format!("AMIBAKE_VAR_{name}")).collect();
+    match variables.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; `amibake resume` needs {}, whose values are not shown, in its environment or by --var",
+            variables.join(" and ")
+        ),
+    }
 }
 
 /// Returns the error of a publication that is not complete: the first region's, and that the image is kept.
 fn incomplete(
+    plan: &BakePlan,
     id: &str,
     mut failed: Vec<(String, TargetError)>,
     kept: Vec<Leftover>,
@@ -332,7 +348,47 @@ fn incomplete(
         .map(|hint| format!("{hint}\n"))
         .unwrap_or_default();
     let error = TargetError::new(message).because(first).with_hint(format!(
-        "{hint}the image has passed and is kept; give `amibake resume` the same --var and --var-file; what was shared for a moment, others may have used"
+        "{hint}the image has passed and is kept{}; what was shared for a moment, others may have used",
+        not_shown(plan)
     ));
     Some(Unfinished { error, kept })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{self, Given, TargetKind};
+    use crate::plan::{self, OnError};
+
+    /// A value from the environment is as good as one of the command line: another shell has none of them.
+    #[test]
+    fn the_command_that_goes_on_is_whole_and_shows_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my web.yaml");
+        let text = "name: web\nvariables:\n  greeting: {}\n  size: {default: small}\n  stage: {default: test}\n  \
+                    token: {sensitive: true}\nsource: {ami: ami-0123456789abcdef0}\n";
+        std::fs::write(&path, text).unwrap();
+        let layer = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            pairs.collect::<BTreeMap<String, String>>()
+        };
+        let given = Given::new(vec![
+            layer(&[("greeting", "it's on"), ("token", "s3cret")]),
+            layer(&[("stage", "live"), ("other", "nobody's")]),
+        ]);
+        let now = OffsetDateTime::now_utc();
+        let manifest = manifest::load(&path, TargetKind::Ec2, &given, now).unwrap();
+        let plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now).unwrap();
+        let path = path.display();
+        assert_eq!(
+            resume("ami-1", "eu-west-1", &plans[0]),
+            format!(
+                "amibake resume --region eu-west-1 --var 'greeting=it'\\''s on' --var stage=live ami-1 '{path}'"
+            )
+        );
+        let told = not_shown(&plans[0]);
+        assert!(told.contains("needs AMIBAKE_VAR_token, whose"), "{told}");
+    }
 }
