@@ -189,6 +189,38 @@ async fn the_older_build_does_not_win_by_ending_last() {
     }
 }
 
+/// A commit that is taken back while the one before it is still built: what it was before is there already.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn the_build_that_began_later_has_it_by_an_older_image_too() {
+    let _pace = super::fast();
+    let account = account().await;
+    let first = build(&account).await.ended(Exit::Done).image.unwrap();
+    a_second_later().await;
+    let between = Build::publishing(&account, &everything()).run().await;
+    between.ended(Exit::Done);
+    a_second_later().await;
+    let older = Build::publishing(&account, &everything());
+    let hold = json!({"seconds": 600});
+    account.fault("RegisterImage", "hold-before", hold).await;
+    let newer_first = async {
+        account.wait_until_held().await;
+        a_second_later().await;
+        let again = build(&account).await.ended(Exit::Done);
+        assert!(again.reused, "{}", again.said);
+        account.release().await;
+    };
+    let (older, ()) = tokio::join!(older.run(), newer_first);
+    let older = older.ended(Exit::Done);
+    let ids = [first.id.clone(), first.copies[OTHER].clone()];
+    for (region, id) in [REGION, OTHER].into_iter().zip(ids) {
+        assert_eq!(parameter(&account, region).await, Some(id.clone()));
+        assert_eq!(default_version(&account, region).await.0, id);
+        let left = format!("in {region} stays with {id}: the build that put it");
+        assert_eq!(older.said.matches(&left).count(), 2, "{}", older.said);
+    }
+}
+
 /// A manifest that was taken back: its older image is there, and is what is wanted now.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]

@@ -10,7 +10,8 @@ use aws_sdk_ec2::types::{
     LaunchTemplateVersion, LocationType, NetworkAcl, RouteTable, SecurityGroup, Snapshot,
     SnapshotAttributeName, Subnet, Vpc,
 };
-use aws_sdk_ssm::types::Parameter;
+use aws_sdk_ssm::operation::describe_parameters::DescribeParametersOutput;
+use aws_sdk_ssm::types::{Parameter, ParameterMetadata, ParameterStringFilter};
 
 use super::answered_at::AnsweredAt;
 use super::error::Ec2Error;
@@ -67,6 +68,24 @@ impl Ec2 {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns what is said of an SSM parameter beside its value, if it is there.
+    pub(super) async fn parameter_described(
+        &self,
+        name: &str,
+    ) -> Result<Option<ParameterMetadata>, Ec2Error> {
+        let of_name = ParameterStringFilter::builder().key("Name");
+        let of_name = of_name.option("Equals").values(name).build();
+        let of_name = of_name.expect("the key is there");
+        let request = self.ssm.describe_parameters().parameter_filters(of_name);
+        let asking = || async {
+            let pages = request.clone().into_paginator().send().try_collect().await;
+            pages.map_err(|e| self.refused("DescribeParameters", e))
+        };
+        let pages: Vec<DescribeParametersOutput> = self.persist(asking).await?;
+        let mut found = pages.into_iter().filter_map(|page| page.parameters);
+        Ok(found.find_map(|parameters| parameters.into_iter().next()))
     }
 
     /// Returns the account's own images.

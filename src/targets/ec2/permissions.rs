@@ -239,6 +239,11 @@ fn publication(plan: &BakePlan) -> Vec<Permission> {
             "ssm:PutParameter",
         ];
         all.extend(actions.map(|action| needed(action, Scope::Parameter(path.clone()))));
+        all.push(optional(
+            "ssm:DescribeParameters",
+            Scope::Lists,
+            "of two builds the one whose image is newer has the parameter, although the other began later",
+        ));
         if !plan.builder.tags.is_empty() {
             let parameter = Scope::Parameter(path.clone());
             all.push(needed("ssm:AddTagsToResource", parameter));

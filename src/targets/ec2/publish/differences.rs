@@ -137,7 +137,7 @@ pub(crate) fn overtaken(wish: &Wish, seen: &Seen) -> Vec<String> {
 /// Returns that something stays with the image that it has.
 pub(super) fn left_to(what: &str, region: &str, image: &str) -> String {
     format!(
-        "{what} in {region} stays with {image}, whose build began later than this image's; `amibake publish` changes it"
+        "{what} in {region} stays with {image}: the build that put it there began later than this image's; `amibake publish` changes it"
     )
 }
 

@@ -1,11 +1,14 @@
 //! Looking at a published image: what each region has of it. Reads alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 
 use aws_sdk_ec2::types::{Image, ImageState, LaunchTemplateVersion, Tag};
+use aws_smithy_types::DateTime;
 use futures_util::future::{join_all, join3, try_join, try_join_all};
 use time::OffsetDateTime;
 
+use super::claim::claimed;
 use super::seen::{
     ImageSeen, ParameterSeen, RegionSeen, Seen, SnapshotSeen, TemplateSeen, VersionSeen,
 };
@@ -192,22 +195,45 @@ impl Ec2 {
         let Some(mut now) = self.parameter_now(name).await? else {
             return Ok(None);
         };
-        now.later = self.later_build(wish, own, &now.value).await?;
+        let as_of = self.parameter_as_of(name, &now);
+        now.later = self.later_build(wish, own, &now.value, as_of).await?;
         Ok(Some(now))
     }
 
-    /// Returns an image that something names, if its build began later than the one that publishes. Of a
-    /// copy the image counts that it was copied from.
+    /// Returns when the build began that has put into a parameter what it has, where it says so. Who may not ask
+    /// goes by the image.
+    async fn parameter_as_of(
+        &self,
+        name: &str,
+        now: &ParameterSeen,
+    ) -> Result<Option<OffsetDateTime>, Ec2Error> {
+        let described = match self.parameter_described(name).await {
+            Err(error) if error.is_denied() => None,
+            described => described?,
+        };
+        let described = described.filter(|described| described.version() == now.version);
+        Ok(described.and_then(|described| {
+            let written = described.last_modified_date().map(DateTime::secs);
+            claimed(described.description(), &now.value, written)
+        }))
+    }
+
+    /// Returns an image that something names, if the build that has put it there began later than the one that
+    /// publishes. Where that does not say when it began, the image does: of a copy, the one that it was copied from.
     async fn later_build(
         &self,
         wish: &Wish,
         own: Option<&str>,
         named: &str,
+        as_of: impl Future<Output = Result<Option<OffsetDateTime>, Ec2Error>>,
     ) -> Result<Option<String>, Ec2Error> {
         let is_other = named.starts_with("ami-") && own != Some(named);
         let Some(began) = wish.began.filter(|_| is_other) else {
             return Ok(None);
         };
+        if let Some(theirs) = as_of.await? {
+            return Ok((theirs > began).then(|| named.to_owned()));
+        }
         let found = self.images(vec![tags::filter("image-id", [named])]).await?;
         let Some(image) = found.into_iter().next() else {
             return Ok(None);
@@ -244,7 +270,8 @@ impl Ec2 {
             true => &template.default,
             false => &template.latest,
         };
-        template.later = self.later_build(wish, own, &counts.image).await?;
+        let as_of = ready(Ok(counts.as_of));
+        template.later = self.later_build(wish, own, &counts.image, as_of).await?;
         Ok(Some(template))
     }
 }
@@ -269,13 +296,15 @@ pub(super) fn no_template(template: &TemplateName, region: &str) -> TargetError 
 }
 
 fn template(versions: &[LaunchTemplateVersion]) -> Option<TemplateSeen> {
-    let seen = |version: &LaunchTemplateVersion| VersionSeen {
-        number: version.version_number().unwrap_or_default(),
-        image: version
-            .launch_template_data()
-            .and_then(|data| data.image_id())
-            .unwrap_or_default()
-            .to_owned(),
+    let seen = |version: &LaunchTemplateVersion| {
+        let data = version.launch_template_data();
+        let image = data.and_then(|data| data.image_id()).unwrap_or_default();
+        let written = version.create_time().map(DateTime::secs);
+        VersionSeen {
+            number: version.version_number().unwrap_or_default(),
+            image: image.to_owned(),
+            as_of: claimed(version.version_description(), image, written),
+        }
     };
     let latest = versions.iter().max_by_key(|v| v.version_number())?;
     let default = versions.iter().find(|v| v.default_version() == Some(true));

@@ -117,7 +117,7 @@ impl Ec2 {
             let run = &mending.plan.run;
             let undo = self.undoing(run, Removal::Withdraw(outward));
             let debt = (Due::OnFailure, undo.into());
-            let making = self.make_outward(change, mending.plan, debt, &mut done.debts, cx);
+            let making = self.make_outward(change, mending, debt, &mut done.debts, cx);
             return making.await;
         }
         match change {

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod check;
+mod claim;
 mod copy;
 mod differences;
 mod look;

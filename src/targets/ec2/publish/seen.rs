@@ -73,4 +73,6 @@ pub(crate) struct VersionSeen {
     pub(crate) number: i64,
     /// What it launches.
     pub(crate) image: String,
+    /// When the build began that has made it, where it says so.
+    pub(crate) as_of: Option<OffsetDateTime>,
 }

@@ -29,6 +29,8 @@ pub(crate) struct Wish {
     /// When the build began that it is of: what an image of a later one is named by is left to that.
     /// `None` takes it from all.
     pub(crate) began: Option<OffsetDateTime>,
+    /// What is written beside the image's id where something names it: when that build began, or the command.
+    pub(crate) as_of: OffsetDateTime,
 }
 
 impl Wish {
@@ -49,12 +51,17 @@ impl Wish {
             deprecation: wanted.deprecate_after,
             protection: wanted.deregistration_protection,
             began: None,
+            as_of: plan.run.began(),
         }
     }
 
     /// Returns it as what a build wants that began then.
     pub(crate) fn since(self, began: Option<OffsetDateTime>) -> Self {
-        Self { began, ..self }
+        Self {
+            began,
+            as_of: began.unwrap_or(self.as_of),
+            ..self
+        }
     }
 
     /// Returns its regions, the one that it was made in first.

@@ -11,34 +11,49 @@ use aws_sdk_ec2::types::{
 };
 use aws_sdk_ssm::types::{ParameterType, Tag};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
+use super::claim::claim;
 use super::differences::Change;
+use super::mend::Mending;
 use super::outward::{IMAGE, Outward};
 use super::seen::{ParameterSeen, TemplateSeen};
 use crate::clock::{Instant, sleep};
 use crate::ledger::{DebtId, Due, Paid, Undo};
 use crate::manifest::{Grant, TemplateName};
-use crate::plan::BakePlan;
 use crate::run::RunId;
 use crate::targets::ec2::Ec2;
 use crate::targets::ec2::error::Ec2Error;
 use crate::targets::ec2::wait::{LIMIT, LOOK};
 use crate::targets::{PhaseContext, TargetError};
 
+/// Who makes a change.
+struct By {
+    run: RunId,
+    /// When the build began that it is of.
+    as_of: OffsetDateTime,
+    /// Tags of what is made.
+    tags: BTreeMap<String, String>,
+}
+
 impl Ec2 {
     /// Owes what takes a change back, and makes it.
     pub(super) async fn make_outward(
         &self,
         change: &Change,
-        plan: &BakePlan,
+        mending: &Mending<'_>,
         debt: (Due, Undo),
         debts: &mut Vec<DebtId>,
         cx: &PhaseContext<'_>,
     ) -> Result<(), Ec2Error> {
         let (ec2, wanted) = (self.clone(), change.clone());
-        let (run, tags) = (plan.run.clone(), plan.builder.tags.clone());
-        let call =
-            Box::pin(async move { Box::pin(ec2.change_outward(&wanted, &run, &tags)).await });
+        let Mending { plan, wish, .. } = mending;
+        let by = By {
+            run: plan.run.clone(),
+            as_of: wish.as_of,
+            tags: plan.builder.tags.clone(),
+        };
+        let call = Box::pin(async move { Box::pin(ec2.change_outward(&wanted, &by)).await });
         // Where its answer is lost it is taken back too.
         let making = cx
             .ledger
@@ -70,20 +85,17 @@ impl Ec2 {
     }
 
     /// Makes a change; returns what EC2 calls it, where it does.
-    async fn change_outward(
-        &self,
-        change: &Change,
-        run: &RunId,
-        tags: &BTreeMap<String, String>,
-    ) -> Result<String, Ec2Error> {
+    async fn change_outward(&self, change: &Change, by: &By) -> Result<String, Ec2Error> {
         match change {
             Change::SetParameter {
                 name,
                 image,
                 before,
             } => {
-                let born_with = before.is_none().then_some(tags);
-                let version = self.put_parameter(name, image, born_with).await?;
+                let born_with = before.is_none().then_some(&by.tags);
+                let described = Some(claim(image, by.as_of));
+                let version = self.put_parameter(name, image, described, born_with);
+                let version = version.await?;
                 Ok(version.to_string())
             }
             Change::AddTemplateVersion {
@@ -91,7 +103,7 @@ impl Ec2 {
                 image,
                 set_default,
             } => {
-                let adding = Box::pin(self.add_version(template, image, *set_default, run));
+                let adding = Box::pin(self.add_version(template, image, *set_default, by));
                 Ok(adding.await?.to_string())
             }
             Change::SetDefaultVersion { template, version } => {
@@ -274,12 +286,14 @@ impl Ec2 {
         &self,
         name: &str,
         value: &str,
+        described: Option<String>,
         born_with: Option<&BTreeMap<String, String>>,
     ) -> Result<i64, Ec2Error> {
         let request = self.ssm.put_parameter().name(name).value(value);
         let request = request
             .r#type(ParameterType::String)
             .data_type(IMAGE)
+            .set_description(described)
             .overwrite(born_with.is_none())
             .set_tags(born_with.and_then(parameter_tags));
         let asking = || async {
@@ -368,7 +382,7 @@ impl Ec2 {
         };
         let version = AtomicI64::new(0);
         self.patiently("restore", || async {
-            let made = self.put_parameter(name, before, None).await?;
+            let made = self.put_parameter(name, before, None, None).await?;
             version.store(made, Ordering::Relaxed);
             Ok(true)
         })
@@ -385,7 +399,7 @@ impl Ec2 {
         template: &TemplateSeen,
         image: &str,
         set_default: bool,
-        run: &RunId,
+        By { run, as_of, .. }: &By,
     ) -> Result<i64, Ec2Error> {
         // What is tried out in the newest version is not what everybody gets.
         let number = match set_default {
@@ -401,7 +415,7 @@ impl Ec2 {
             .client_token(format!("amibake-{token}"))
             .launch_template_id(&template.id)
             .source_version(number.to_string())
-            .version_description(format!("{image} by amibake"))
+            .version_description(claim(image, *as_of))
             .launch_template_data(data);
         let asking = || async {
             let answer = request.clone().send().await;

@@ -39,6 +39,7 @@ fn wish() -> Wish {
         ))),
         protection: Some(Protection::On),
         began: None,
+        as_of: MADE,
     }
 }
 
@@ -51,6 +52,7 @@ fn complete(id: &str) -> RegionSeen {
     let version = VersionSeen {
         number: 7,
         image: id.to_owned(),
+        as_of: None,
     };
     RegionSeen {
         image: Some(ImageSeen {
