@@ -27,6 +27,7 @@ mod operations;
 mod passed;
 mod plan;
 mod policy;
+mod policy_publish;
 mod preflight;
 mod publication_sweep;
 mod publish;

@@ -44,8 +44,8 @@ const ALLOWED_TWICE: [(&str, &str); 4] = [
     ("kms:DescribeKey", "Key"),
 ];
 
-/// What a build has that uses all that it may: `builder:` in the manifest.
-const MORE: &str = ", instance_profile: builder, tags: {CostCenter: '17'}";
+/// What a build has that uses all that it may: `builder:` in the manifest. None is to fail since this machine is slow.
+const MORE: &str = ", instance_profile: builder, tags: {CostCenter: '17'}, timeouts: {total: 6h}";
 
 /// What a manifest wants, and the account that it is for.
 #[derive(Debug, Clone)]

@@ -53,6 +53,10 @@ pub(crate) enum Purpose {
     Reap,
     /// `prune`
     Prune,
+    /// `publish`, of any image of the account
+    Publish,
+    /// `resume`, of an image of amibake's that has passed
+    Resume,
 }
 
 /// What is asked only so that an error can say more.
@@ -71,6 +75,8 @@ pub(super) fn permissions(plan: &BakePlan, purposes: &[Purpose]) -> Vec<Permissi
             Purpose::Preflight => of_preflight(plan),
             Purpose::Reap => of_reap(),
             Purpose::Prune => of_prune(),
+            Purpose::Publish => of_publish(plan),
+            Purpose::Resume => of_resume(plan),
         };
         for permission in more {
             let mut known = all.iter_mut();
@@ -91,24 +97,35 @@ fn of_build(plan: &BakePlan) -> Vec<Permission> {
     let mut all = lists(plan);
     all.extend(machines(plan));
     all.extend(images());
-    all.push(tags(plan));
+    all.push(tags_of(calls_that_make(plan)));
     all.extend(lock());
     for path in source_parameters(plan) {
         all.push(needed("ssm:GetParameter", Scope::Parameter(path)));
     }
-    all.extend(publication(plan));
+    all.extend(publication(plan, Scope::Own));
+    all.extend(of_keys(plan));
+    all.push(explained());
+    all
+}
+
+/// What EC2 does with the keys for the caller.
+fn of_keys(plan: &BakePlan) -> Vec<Permission> {
+    let mut all = Vec::new();
     for key in keys(plan) {
         let by_ec2 = || Scope::KeyByEc2(key.clone());
         all.extend(BY_EC2.map(|action| needed(action, by_ec2())));
         all.push(needed("kms:CreateGrant", Scope::GrantByEc2(key.clone())));
     }
-    let explained = "sts:DecodeAuthorizationMessage";
-    all.push(optional(explained, Scope::Lists, LESS_TO_TELL));
     all
 }
 
+fn explained() -> Permission {
+    let action = "sts:DecodeAuthorizationMessage";
+    optional(action, Scope::Lists, LESS_TO_TELL)
+}
+
 /// What EC2 does with a customer's key for whoever launches, images and copies.
-const BY_EC2: [&str; 5] = [
+pub(super) const BY_EC2: [&str; 5] = [
     "kms:Decrypt",
     "kms:DescribeKey",
     "kms:GenerateDataKeyWithoutPlaintext",
@@ -209,15 +226,16 @@ fn images() -> Vec<Permission> {
     ]
 }
 
-/// Returns what is needed once the image has passed, by the keys of `image:`.
-fn publication(plan: &BakePlan) -> Vec<Permission> {
+/// Returns what is needed once the image has passed, by the keys of `image:`. The image and its snapshots are of
+/// some `sort`: a run's own, or anybody's.
+fn publication(plan: &BakePlan, sort: fn(&'static [&'static str]) -> Scope) -> Vec<Permission> {
     let wanted = &plan.image.publication;
     let mut all = Vec::new();
     if !copied_to(plan).is_empty() {
         all.push(needed("ec2:CopyImage", Scope::New(&["image", "snapshot"])));
         all.push(needed("ec2:CopyImage", Scope::Used(&["image", "snapshot"])));
     }
-    if let Some(share) = &wanted.share {
+    if wanted.share.is_some() {
         all.push(needed("ec2:DescribeImageAttribute", Scope::Lists));
         if !plan.image.encrypt.is_on() {
             all.push(optional(
@@ -226,11 +244,10 @@ fn publication(plan: &BakePlan) -> Vec<Permission> {
                 "that the account encrypts by a key of its own is found when the image is shared",
             ));
         }
-        if share.snapshots {
-            let snapshots = Scope::Own(&["snapshot"]);
-            all.push(needed("ec2:DescribeSnapshotAttribute", Scope::Lists));
-            all.push(needed("ec2:ModifySnapshotAttribute", snapshots));
-        }
+        // Their own shares are looked at, and taken back, where the manifest wants none.
+        all.push(needed("ec2:DescribeSnapshotAttribute", Scope::Lists));
+        let snapshots = sort(&["snapshot"]);
+        all.push(needed("ec2:ModifySnapshotAttribute", snapshots));
     }
     if let Some(path) = &wanted.ssm_parameter {
         let actions = [
@@ -262,15 +279,14 @@ fn publication(plan: &BakePlan) -> Vec<Permission> {
         }
     }
     if wanted.deprecate_after.is_some() {
-        let image = Scope::Own(&["image"]);
-        all.push(needed("ec2:EnableImageDeprecation", image));
+        all.push(needed("ec2:EnableImageDeprecation", sort(&["image"])));
     }
     if wanted.deregistration_protection.is_some() {
         let actions = [
             "ec2:DisableImageDeregistrationProtection",
             "ec2:EnableImageDeregistrationProtection",
         ];
-        all.extend(actions.map(|action| needed(action, Scope::Own(&["image"]))));
+        all.extend(actions.map(|action| needed(action, sort(&["image"]))));
     }
     if plan.image.replace {
         all.extend(USES.map(|action| needed(action, Scope::Lists)));
@@ -282,7 +298,7 @@ fn publication(plan: &BakePlan) -> Vec<Permission> {
     }
     all.push(optional(
         "ec2:DeleteTags",
-        Scope::Own(&["image", "snapshot"]),
+        sort(&["image", "snapshot"]),
         "the manifest's tags stay on an image whose publication was withdrawn",
     ));
     all
@@ -308,8 +324,8 @@ pub(super) fn keys(plan: &BakePlan) -> Vec<String> {
     keys
 }
 
-/// Tags that things are born with are a permission of their own.
-fn tags(plan: &BakePlan) -> Permission {
+/// Returns the calls of a build that make something.
+fn calls_that_make(plan: &BakePlan) -> Vec<&'static str> {
     let mut calls = vec![
         "CreateImage",
         "CreateLaunchTemplate",
@@ -322,6 +338,11 @@ fn tags(plan: &BakePlan) -> Permission {
     if !copied_to(plan).is_empty() {
         calls.push("CopyImage");
     }
+    calls
+}
+
+/// Tags that things are born with are a permission of their own.
+fn tags_of(mut calls: Vec<&'static str>) -> Permission {
     calls.sort_unstable();
     needed("ec2:CreateTags", Scope::TagsOf(calls))
 }
@@ -399,6 +420,59 @@ fn of_reap() -> Vec<Permission> {
         "ec2:DeleteLaunchTemplate",
         Scope::Own(&["launch-template"]),
     ));
+    all
+}
+
+/// An image that was baked elsewhere has no tag of a run. Whoever may tag any image and snapshot may tag copies,
+/// too, when they are made.
+fn of_publish(plan: &BakePlan) -> Vec<Permission> {
+    let mut all = of_any_publication(plan, Scope::Used);
+    if plan.image.replace {
+        all.push(needed("ec2:RegisterImage", Scope::New(&["image"])));
+        all.push(needed("ec2:RegisterImage", Scope::Used(&["snapshot"])));
+    }
+    if plan.image.replace || !copied_to(plan).is_empty() {
+        // Copies that come to nothing, and what makes way.
+        all.push(needed("ec2:DeregisterImage", Scope::Own(&["image"])));
+        all.push(needed("ec2:DeleteSnapshot", Scope::Own(&["snapshot"])));
+    }
+    all
+}
+
+/// What has passed may not be registered under its name yet.
+fn of_resume(plan: &BakePlan) -> Vec<Permission> {
+    let mut all = of_any_publication(plan, Scope::Own);
+    let mut making = vec!["RegisterImage"];
+    if !copied_to(plan).is_empty() {
+        making.push("CopyImage");
+    }
+    all.extend([
+        needed("ec2:DescribeImageAttribute", Scope::Lists),
+        needed("ec2:RegisterImage", Scope::New(&["image"])),
+        needed("ec2:RegisterImage", Scope::Used(&["snapshot"])),
+        needed("ec2:DeregisterImage", Scope::Own(&["image"])),
+        needed("ec2:DeleteSnapshot", Scope::Own(&["snapshot"])),
+        tags_of(making),
+    ]);
+    all
+}
+
+/// Returns what it takes to publish an image that is there, of a `sort`.
+fn of_any_publication(
+    plan: &BakePlan,
+    sort: fn(&'static [&'static str]) -> Scope,
+) -> Vec<Permission> {
+    let mut all = vec![
+        needed("ec2:DescribeImages", Scope::Lists),
+        needed("ec2:DescribeSnapshots", Scope::Lists),
+        needed("ec2:CreateTags", sort(&["image", "snapshot"])),
+        needed("ec2:ModifyImageAttribute", sort(&["image"])),
+    ];
+    all.extend(publication(plan, sort));
+    if !copied_to(plan).is_empty() {
+        all.extend(of_keys(plan));
+    }
+    all.push(explained());
     all
 }
 

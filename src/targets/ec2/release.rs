@@ -370,6 +370,10 @@ impl Ec2 {
         };
         let mut marks = tags::unreleased(plan, "image", self.lifetime());
         marks.extend(tags::inherited(candidate));
+        if let Some(run) = tags::run_in(described) {
+            let built = marks.entry(tags::BUILT.to_owned());
+            built.or_insert_with(|| run.to_string());
+        }
         Ok(self
             .ec2
             .register_image()

@@ -24,6 +24,9 @@ pub(super) const INPUTS: &str = "amibake:inputs";
 /// The name of the manifest that an image is of.
 pub(super) const MANIFEST: &str = "amibake:manifest";
 
+/// The run that has built an image which another has registered.
+pub(super) const BUILT: &str = "amibake:built";
+
 /// What was done for an image that others act on, by the manifest's keys.
 pub(super) const PUBLISHES: &str = "amibake:publishes";
 
@@ -317,6 +320,13 @@ pub(super) fn is_untested(description: &str) -> bool {
 pub(super) fn run_in(description: &str) -> Option<RunId> {
     let (_, last) = description.rsplit_once("(amibake run ")?;
     last.strip_suffix(')')?.parse().ok()
+}
+
+/// Returns the run that has built an image. Another may have registered it, when it went on with the publication.
+pub(super) fn builder_of(image: &Image) -> Option<RunId> {
+    let tagged = |key| value(image.tags(), key)?.parse().ok();
+    let described = || run_in(image.description().unwrap_or_default());
+    tagged(BUILT).or_else(described).or_else(|| tagged(RUN))
 }
 
 /// Returns the description of what a run makes of an image that has passed: its own words, and whose

@@ -14,7 +14,7 @@ use super::seen::{
 };
 use super::wish::Wish;
 use crate::manifest::{Protection, TemplateName};
-use crate::run::{RunId, parse_rfc3339};
+use crate::run::parse_rfc3339;
 use crate::targets::TargetError;
 use crate::targets::ec2::error::Ec2Error;
 use crate::targets::ec2::image::snapshots_of;
@@ -280,8 +280,7 @@ impl Ec2 {
 /// it was made.
 pub(in crate::targets::ec2) fn built(image: &Image) -> Option<OffsetDateTime> {
     let made = image.creation_date().and_then(parse_rfc3339);
-    let tagged = || tags::value(image.tags(), tags::RUN)?.parse().ok();
-    let run: Option<RunId> = tags::run_in(image.description().unwrap_or_default()).or_else(tagged);
+    let run = tags::builder_of(image);
     // A tag is anybody's to write: no build ends before it begins.
     let of_run = run.filter(|run| in_time(run, made.map(OffsetDateTime::unix_timestamp)));
     of_run.map(|run| run.began()).or(made)

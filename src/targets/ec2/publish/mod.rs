@@ -28,7 +28,7 @@ use super::{Ec2, tags};
 use crate::clock::Instant;
 use crate::exit::Leftover;
 use crate::plan::BakePlan;
-use crate::run::{RunId, rfc3339};
+use crate::run::rfc3339;
 use crate::shell::quoted;
 use crate::targets::{Fault, Finished, PhaseContext, Published, TargetError, Unfinished};
 pub(super) use ahead::Foreseen;
@@ -291,9 +291,7 @@ impl Ec2 {
 
 /// Returns the plan as of the run that has made an image: what it is published as has that run's time.
 pub(super) fn built_as(plan: &BakePlan, image: &Image) -> BakePlan {
-    let described = tags::run_in(image.description().unwrap_or_default());
-    let tagged = || tags::value(image.tags(), tags::RUN)?.parse().ok();
-    let run: Option<RunId> = described.or_else(tagged);
+    let run = tags::builder_of(image);
     run.map_or_else(|| plan.clone(), |run| plan.as_of(&run))
 }
 
