@@ -12,7 +12,7 @@ use crate::bake::failed;
 use crate::exit::{Answer, Failure};
 use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
-use crate::targets::ec2::{Ec2, Fate, Judged, Policy};
+use crate::targets::ec2::{Ec2, Fate, Judged, Policy, Unpruned};
 
 /// Remove old images of a manifest, but for those that are used
 #[derive(Debug, clap::Args)]
@@ -55,7 +55,7 @@ impl Args {
                 match ec2.prune(&plan.name, policy, self.yes).await {
                     Ok((found, errors)) => {
                         judged.extend(found);
-                        answer.failures.extend(errors.into_iter().map(failed));
+                        answer.failures.extend(errors.into_iter().map(unpruned));
                     }
                     Err(error) => answer.failures.push(failed(error)),
                 }
@@ -102,6 +102,13 @@ impl Args {
         let mut all = vec![home.clone()];
         all.extend(copies.filter(|region| *region != home));
         all
+    }
+}
+
+fn unpruned(unpruned: Unpruned) -> Failure {
+    Failure {
+        left_behind: unpruned.left,
+        ..failed(unpruned.error)
     }
 }
 

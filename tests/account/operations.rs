@@ -192,6 +192,90 @@ async fn where_a_use_cannot_be_looked_for_nothing_goes() {
     );
 }
 
+/// Nothing runs: a group that is as large as nothing launches by what it has when it grows.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn what_a_launch_configuration_or_an_auto_scaling_group_launches_is_used() {
+    use aws_sdk_autoscaling::types::{
+        LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, MixedInstancesPolicy,
+    };
+
+    let pace = super::fast();
+    let account = Account::open().await;
+    let ids = images(&account, 6).await;
+    drop(pace);
+    account.control("delays", json!({"visible": 0})).await;
+    let settings = super::build::settings(&account).load().await;
+    let scaling = aws_sdk_autoscaling::Client::new(&settings);
+    let configuration = scaling.create_launch_configuration();
+    let configuration = configuration.launch_configuration_name("old-web");
+    let configuration = configuration.image_id(&ids[0]).instance_type("t3.small");
+    configuration.send().await.unwrap();
+    template(&account, &ids[2]).await;
+    let specification = LaunchTemplateSpecification::builder();
+    let specification = specification.launch_template_name("web").version("2");
+    let overridden = LaunchTemplateOverrides::builder().image_id(&ids[4]);
+    let launched = LaunchTemplate::builder()
+        .launch_template_specification(specification.build())
+        .overrides(overridden.instance_type("t3.small").build());
+    let policy = MixedInstancesPolicy::builder().launch_template(launched.build());
+    let group = scaling.create_auto_scaling_group();
+    let group = group
+        .auto_scaling_group_name("site")
+        .min_size(0)
+        .max_size(3);
+    let group = group.availability_zones("eu-west-1a");
+    let group = group.mixed_instances_policy(policy.build());
+    group.send().await.unwrap();
+    let before = account.inventory().await;
+    let told = prune(&account, &["--keep", "1", "--yes"], 0).await;
+    for (id, by) in [
+        (&ids[0], "launch configuration old-web"),
+        (&ids[2], "launch template web version 1"),
+        (&ids[4], "auto scaling group site"),
+    ] {
+        let used = format!(": used by {by}");
+        assert!(line(&told, id).ends_with(&used), "{told}");
+    }
+    assert_eq!(account.inventory().await, before, "{told}");
+
+    // What is not used any more goes, and what one goes back to from it.
+    let gone = scaling.delete_launch_configuration();
+    let gone = gone.launch_configuration_name("old-web");
+    gone.send().await.unwrap();
+    let told = prune(&account, &["--keep", "1", "--yes"], 0).await;
+    assert!(line(&told, &ids[0]).starts_with("remove "), "{told}");
+    assert!(!account.inventory().await["images"].contains(&ids[0]));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn snapshots_that_stay_when_their_image_is_gone_are_named_and_the_others_go() {
+    let pace = super::fast();
+    let account = Account::open().await;
+    let ids = images(&account, 3).await;
+    drop(pace);
+    let snapshot_of = async |id: &str| {
+        let asked = client(&account).await.describe_images().image_ids(id);
+        let found = asked.send().await.unwrap();
+        super::publish::snapshot(&found.images()[0]).to_owned()
+    };
+    let (first, second) = (snapshot_of(&ids[0]).await, snapshot_of(&ids[1]).await);
+    account
+        .fault("DeleteSnapshot", "denied", json!({"times": 1}))
+        .await;
+    let told = prune(&account, &["--keep", "1", "--yes"], 3).await;
+    let left = format!(
+        "left behind: snapshot {first} in {REGION}, whose image {} is gone (aws ec2 delete-snapshot --region {REGION} --snapshot-id {first})",
+        ids[0]
+    );
+    assert!(told.contains(&left), "{told}");
+    assert_eq!(told.matches("left behind: ").count(), 1, "{told}");
+    let after = account.inventory().await;
+    assert_eq!(after["images"], [ids[2].as_str()], "{told}");
+    assert!(after["snapshots"].contains(&first) && !after["snapshots"].contains(&second));
+}
+
 /// Makes a stack with these parameters, or gives it others.
 #[cfg(feature = "stack")]
 pub(super) async fn stack(account: &Account, name: &str, parameters: &[(&str, &str)]) {

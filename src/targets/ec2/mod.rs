@@ -82,7 +82,7 @@ pub(crate) use policy::iam_policy;
 pub(crate) use preflight::{Check, Verdict};
 #[cfg(feature = "stack")]
 pub(crate) use preflight::{Leave, Simulated, misfit};
-pub(crate) use prune::{Fate, Judged, Policy};
+pub(crate) use prune::{Fate, Judged, Policy, Unpruned};
 pub(crate) use reap::Account;
 #[cfg(feature = "stack")]
 pub(crate) use stack_parameters::StackParameter;

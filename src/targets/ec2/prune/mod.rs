@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::error::Ec2Error;
 use super::image::snapshots_of;
 use super::{Ec2, tags};
+use crate::exit::Leftover;
 use crate::run::{parse_rfc3339, rfc3339};
 use crate::targets::TargetError;
 use uses::Uses;
@@ -49,6 +50,21 @@ pub(crate) struct Judged {
     /// `2026-07-27T10:15:00Z`
     pub(crate) made: String,
     pub(crate) fate: Fate,
+}
+
+/// An image that should have gone, and has not gone whole.
+#[derive(Debug)]
+pub(crate) struct Unpruned {
+    pub(crate) error: TargetError,
+    /// What of it is still there although it is gone itself.
+    pub(crate) left: Vec<Leftover>,
+}
+
+impl From<TargetError> for Unpruned {
+    fn from(error: TargetError) -> Self {
+        let left = Vec::new();
+        Self { error, left }
+    }
 }
 
 /// A released image of a manifest, as far as that counts here.
@@ -97,7 +113,7 @@ impl Ec2 {
         manifest: &str,
         policy: Policy,
         does_remove: bool,
-    ) -> Result<(Vec<Judged>, Vec<TargetError>), TargetError> {
+    ) -> Result<(Vec<Judged>, Vec<Unpruned>), TargetError> {
         self.be_patient();
         let of_manifest = tags::filter(&format!("tag:{}", tags::MANIFEST), [manifest]);
         let found = self.images(vec![of_manifest]).await?;

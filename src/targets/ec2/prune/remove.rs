@@ -2,6 +2,8 @@
 
 use aws_sdk_ec2::types::Image;
 
+use super::Unpruned;
+use crate::exit::Leftover;
 use crate::targets::TargetError;
 use crate::targets::ec2::Ec2;
 use crate::targets::ec2::error::Ec2Error;
@@ -9,29 +11,39 @@ use crate::targets::ec2::image::snapshots_of;
 use crate::targets::ec2::tags;
 
 impl Ec2 {
-    /// Removes an image, and then its snapshots.
-    pub(super) async fn remove(&self, image_id: &str, all: &[Image]) -> Result<(), TargetError> {
+    /// Removes an image, and then its snapshots: all that can be, whatever becomes of the others.
+    pub(super) async fn remove(&self, image_id: &str, all: &[Image]) -> Result<(), Unpruned> {
         let image = all.iter().find(|image| image.image_id() == Some(image_id));
         let snapshots = image.map(snapshots_of).unwrap_or_default();
         // Somebody may have launched it since it was looked at.
         let of_image = tags::filter("image-id", [image_id]);
         let alive = ["pending", "running", "stopping", "stopped"];
         let alive = tags::filter("instance-state-name", alive);
-        if let Some(by) = self.instances(vec![of_image, alive]).await?.first() {
+        let launched = self.instances(vec![of_image, alive]).await;
+        if let Some(by) = launched.map_err(TargetError::from)?.first() {
             let by = by.instance_id().unwrap_or_default();
-            return Err(TargetError::new(format!(
+            let message = format!(
                 "{image_id} in {} was launched as {by} meanwhile, and stays",
                 self.region
-            )));
+            );
+            return Err(TargetError::new(message).into());
         }
         self.patiently("deregister", || self.deregister(image_id))
             .await?;
+        let (mut first, mut left) = (None, Vec::new());
         for id in &snapshots {
-            self.patiently("delete", || self.drop_snapshot(id))
-                .await
-                .map_err(|error| self.left(image_id, id, error))?;
+            let dropped = self.patiently("delete", || self.drop_snapshot(id));
+            if let Err(error) = dropped.await {
+                first.get_or_insert(error);
+                left.push(self.leftover_of(image_id, id));
+            }
         }
-        Ok(())
+        let Some(first) = first else { return Ok(()) };
+        let message = format!("{image_id} is gone, and not all of its snapshots are");
+        Err(Unpruned {
+            error: TargetError::new(message).because(first),
+            left,
+        })
     }
 
     /// One that another image has too is that image's.
@@ -48,11 +60,12 @@ impl Ec2 {
         }
     }
 
-    fn left(&self, image_id: &str, id: &str, error: TargetError) -> TargetError {
+    /// It is marked as released for good, and so `reap` leaves it alone.
+    fn leftover_of(&self, image_id: &str, id: &str) -> Leftover {
         let region = &self.region;
-        let message = format!("{image_id} is gone, and its snapshot {id} in {region} is not");
-        TargetError::new(message).because(error).with_hint(format!(
-            "aws ec2 delete-snapshot --region {region} --snapshot-id {id}"
-        ))
+        Leftover {
+            what: format!("snapshot {id} in {region}, whose image {image_id} is gone"),
+            remove_with: format!("aws ec2 delete-snapshot --region {region} --snapshot-id {id}"),
+        }
     }
 }
