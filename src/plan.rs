@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use crate::identity::Inputs;
 use crate::manifest::{
-    Arch, Builder, Gate, GivenHere, Hardening, Image, Manifest, Source, Step, TargetKind, Test,
-    Wanted,
+    Arch, Builder, Gate, GivenHere, Hardening, Image, ImageTest, Manifest, Source, Step,
+    TargetKind, Wanted,
 };
 use crate::run::{RunId, build_time};
 use crate::secret::Secret;
@@ -38,7 +38,7 @@ pub(crate) struct BakePlan {
     pub(crate) builder: Builder,
     pub(crate) provision: Vec<Step>,
     pub(crate) gate: Gate,
-    pub(crate) tests: Vec<Test>,
+    pub(crate) tests: Vec<ImageTest>,
     pub(crate) image: Image,
     /// What becomes of the machines when it fails.
     pub(crate) on_error: OnError,

@@ -14,6 +14,7 @@ use amibake_playbook::reads::{self, Given};
 use amibake_playbook::syntax::{self, AllUsed, Playbook};
 use amibake_playbook::tags::Selection;
 use amibake_playbook::yaml;
+use amibake_protocol::event::Place;
 use amibake_protocol::job::{ControllerInfo, Entry, Options};
 
 use async_trait::async_trait;
@@ -28,7 +29,7 @@ use crate::connector::Session;
 use crate::event::Events;
 use crate::exit::{Exit, Failure};
 use crate::guest::{image_tests, prepare};
-use crate::manifest::{Provision, Step};
+use crate::manifest::{ImageTest, Provision, Step};
 use crate::plan::{BakePlan, OnError};
 use crate::targets::{Machine, Role};
 use crate::vault::Vault;
@@ -126,8 +127,17 @@ impl Provisioner for AgentProvisioner<'_> {
         let Some(why) = why(&ended) else {
             return Ok(());
         };
-        let failed = ended.failed.as_ref().map(|test| &*test.name);
-        let message = verdict(&image_tests::test_names(&plan.tests), failed, &machine.id);
+        let names: Vec<String> = plan.tests.iter().map(image_tests::test_name).collect();
+        let failed = ended.failed.as_ref().map(|task| {
+            let Place { file, line, .. } = &task.place;
+            let is_it =
+                |(test, name): (&ImageTest, &String)| *name == task.name && test.span.line == *line;
+            FailedTest {
+                nth: plan.tests.iter().zip(&names).position(is_it),
+                told: format!("{} ({file}:{line})", task.name),
+            }
+        });
+        let message = verdict(&names, failed.as_ref(), &machine.id);
         let failure = Failure::new(Unsuccessful {
             message,
             source: why,
@@ -195,17 +205,25 @@ impl AfterReboot for Rebooted<'_> {
     }
 }
 
+/// A test of the manifest that failed.
+struct FailedTest {
+    /// Which of all, from 0.
+    nth: Option<usize>,
+    /// Its name and its place.
+    told: String,
+}
+
 /// Returns which of the tests failed, which passed before it, and which were not reached.
-fn verdict(tests: &[String], failed: Option<&str>, machine: &str) -> String {
-    let Some(failed) = failed else {
+fn verdict(tests: &[String], failed: Option<&FailedTest>, machine: &str) -> String {
+    let Some(FailedTest { nth, told }) = failed else {
         return format!("the candidate's tests failed on {machine}");
     };
-    let Some(nth) = tests.iter().position(|test| test == failed) else {
-        return format!("the candidate failed a test on {machine}: {failed}");
+    let Some(nth) = *nth else {
+        return format!("the candidate failed a test on {machine}: {told}");
     };
     let all = tests.len();
     let mut verdict = format!(
-        "the candidate failed test {} of {all} on {machine}: {failed}",
+        "the candidate failed test {} of {all} on {machine}: {told}",
         nth + 1
     );
     for (what, tests) in [
@@ -460,15 +478,21 @@ mod tests {
             "service web is running",
         ];
         let tests = tests.map(str::to_owned);
-        let told = |failed| verdict(&tests, failed, "i-1");
+        let told = |nth, told: &str| {
+            let told = told.to_owned();
+            verdict(&tests, Some(&FailedTest { nth, told }), "i-1")
+        };
         assert_eq!(
-            told(Some("port 80 answers")),
-            "the candidate failed test 2 of 3 on i-1: port 80 answers; passed: `true` ends with 0; not reached: service web is running"
+            told(Some(1), "port 80 answers (/m.yaml:9)"),
+            "the candidate failed test 2 of 3 on i-1: port 80 answers (/m.yaml:9); passed: `true` ends with 0; not reached: service web is running"
         );
         assert_eq!(
-            told(Some("something else")),
-            "the candidate failed a test on i-1: something else"
+            told(None, "something else (/m.yaml:9)"),
+            "the candidate failed a test on i-1: something else (/m.yaml:9)"
         );
-        assert_eq!(told(None), "the candidate's tests failed on i-1");
+        assert_eq!(
+            verdict(&tests, None, "i-1"),
+            "the candidate's tests failed on i-1"
+        );
     }
 }

@@ -250,6 +250,13 @@ pub(super) fn no_agent(plan: &BakePlan) -> Failure {
     failure
 }
 
+/// Returns what a build would say at once of machines that no agent is for, in one line.
+pub(super) fn lacks_agent(plan: &BakePlan, programs: &Programs) -> Option<String> {
+    let error = programs.require(plan.arch.kernel()).err()?;
+    let hint = error.hint().map(|hint| format!("; {hint}"));
+    Some(format!("{error}{}", hint.unwrap_or_default()))
+}
+
 async fn bake(
     planned: &PlannedBuild,
     programs: &Programs,

@@ -10,6 +10,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::CommandContext;
+use super::build::lacks_agent;
 use super::vars::VarArgs;
 use crate::agent::program::Programs;
 use crate::exit::{Answer, Failure};
@@ -154,10 +155,11 @@ impl Args {
             .unkeyed()
             .into_iter()
             .for_each(|warning| events.warn(warning));
-        let ahead = match self.offline {
+        let mut ahead = match self.offline {
             true => Ahead::default(),
             false => Box::pin(ahead(&plan)).await?,
         };
+        ahead.problems.extend(lacks_agent(&plan, programs));
         let mut used = AllUsed::default();
         provision::survey(&plan.provision, &plan.manifest, plan.facts(), &mut used);
         let inputs = ahead
@@ -334,5 +336,41 @@ fn target_name(target: TargetKind) -> &'static str {
         TargetKind::Ec2 => "EC2",
         TargetKind::Container => "this host",
         TargetKind::Vm => "QEMU",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event;
+    use crate::interrupt::Interrupt;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_no_agent_is_for_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yaml");
+        std::fs::write(&path, "name: web\nsource: {ubuntu: '24.04', arch: arm64}\n").unwrap();
+        let now = OffsetDateTime::now_utc();
+        let given = crate::manifest::Given::default();
+        let manifest = manifest::load(&path, TargetKind::Ec2, &given, now).unwrap();
+        let plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now).unwrap();
+        let words = ["plan", "--offline", path.to_str().unwrap()];
+        let Command { args } = Command::try_parse_from(words).unwrap();
+        let (events, _reports) = event::channel();
+        let interrupt = Interrupt::default();
+        let cx = CommandContext { events, interrupt };
+        let programs = Programs::default();
+        let planned = args.planned(plans[0].clone(), &programs, None, &cx);
+        let told = planned.await.unwrap().told();
+        let problem =
+            "problem     there is no agent for this machine's architecture, aarch64; build it with";
+        assert!(told.contains(problem), "{told}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::CommandContext;
+use super::build::lacks_agent;
 use super::manifest_args::ManifestArgs;
 use crate::agent::program::Programs;
 use crate::bake::failed;
@@ -35,15 +36,17 @@ impl Args {
             let found = identity::identify(plan, &work, agent, key.as_ref(), true).await;
             found.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
         }
-        Box::pin(cx.unless_interrupted(self.look(&plans))).await
+        Box::pin(cx.unless_interrupted(self.look(&plans, &programs))).await
     }
 
-    async fn look(&self, plans: &[BakePlan]) -> Result<Answer, Failure> {
+    async fn look(&self, plans: &[BakePlan], programs: &Programs) -> Result<Answer, Failure> {
         let mut all = Vec::new();
         for plan in plans {
             let ec2 = Ec2::new(plan.builder.region.as_deref()).await;
             let ec2 = ec2.map_err(failed)?;
-            all.push((plan, ec2.preflight(plan).await.map_err(failed)?));
+            let mut checks = ec2.preflight(plan).await.map_err(failed)?;
+            checks.push(agent(plan, programs));
+            all.push((plan, checks));
         }
         let ended = all.iter().flat_map(|(_, checks)| checks).map(end_of);
         let mut answer = Answer {
@@ -55,6 +58,14 @@ impl Args {
             false => table(&all),
         };
         Ok(answer)
+    }
+}
+
+/// Returns whether there is an agent for the machines of a plan.
+fn agent(plan: &BakePlan, programs: &Programs) -> Check {
+    match lacks_agent(plan, programs) {
+        Some(lacks) => Check::wrong("agent", lacks),
+        None => Check::ok("agent", format!("for {}", plan.arch.kernel())),
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Wanted {
     pub(crate) builder: Builder,
     pub(crate) provision: Vec<Step>,
     pub(crate) gate: Gate,
-    pub(crate) tests: Vec<Test>,
+    pub(crate) tests: Vec<ImageTest>,
     pub(crate) image: Image,
 }
 

@@ -289,7 +289,16 @@ pub(crate) enum Provision {
     },
 }
 
-/// One check of `test:`, run on a machine booted from the image.
+/// One check of `test:`, and where it stands.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ImageTest {
+    #[serde(flatten)]
+    pub(crate) test: Test,
+    #[serde(skip)]
+    pub(crate) span: Span,
+}
+
+/// What a check of `test:` is, run on a machine booted from the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Test {

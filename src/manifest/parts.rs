@@ -10,7 +10,7 @@ use amibake_playbook::yaml::{self, Fields, Kind, Node};
 use serde_json::Value as Json;
 
 use super::Purpose;
-use super::model::{Arch, ImageFilter, Provision, Source, Step, TargetKind, Test};
+use super::model::{Arch, ImageFilter, ImageTest, Provision, Source, Step, TargetKind, Test};
 use super::variables::Variables;
 use super::{hardening, read};
 
@@ -323,8 +323,14 @@ fn in_one_line(node: &Node) -> Result<String, Diagnostic> {
     })
 }
 
-pub(super) fn tests(nodes: &[Node], variables: &Variables) -> Result<Vec<Test>, Diagnostic> {
-    nodes.iter().map(|node| test(node, variables)).collect()
+pub(super) fn tests(nodes: &[Node], variables: &Variables) -> Result<Vec<ImageTest>, Diagnostic> {
+    let placed = |node: &Node| {
+        Ok(ImageTest {
+            test: test(node, variables)?,
+            span: node.span.clone(),
+        })
+    };
+    nodes.iter().map(placed).collect()
 }
 
 fn test(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {

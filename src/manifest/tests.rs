@@ -198,8 +198,11 @@ image: {tags: {Built: "{{ build_time }}"}}
         let (yaml, vars) = tasks_of(image);
         assert_eq!(vars["url"], format!("https://example.org/tool-{arch}.deb"));
         assert!(yaml.contains("{{ arch }}"), "the playbook's own: {yaml}");
-        let [Test::Command { contains, .. }] = &image.tests[..] else {
-            panic!("one command");
+        let [ImageTest { test, .. }] = &image.tests[..] else {
+            panic!("one test");
+        };
+        let Test::Command { contains, .. } = test else {
+            panic!("a command");
         };
         assert_eq!(contains.as_ref(), Some(&arch));
         assert_eq!(image.image.name, format!("web-{arch}-20260727T101500Z"));

@@ -48,7 +48,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    fn ok(about: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn ok(about: &'static str, detail: impl Into<String>) -> Self {
         Self::new(about, Verdict::Ok, detail)
     }
 
@@ -61,7 +61,7 @@ impl Check {
     }
 
     /// Returns that the manifest asks for what cannot be.
-    fn wrong(about: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn wrong(about: &'static str, detail: impl Into<String>) -> Self {
         Self {
             fault: Some(Fault::Manifest),
             ..Self::new(about, Verdict::Failed, detail)
