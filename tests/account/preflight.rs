@@ -346,6 +346,77 @@ async fn the_key_is_looked_at_in_each_region_that_has_a_copy() {
     );
 }
 
+/// What IAM allows counts for nothing where the key's own policy leaves nothing to it.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn the_own_policy_of_a_key_is_read_for_the_caller_and_for_those_whom_the_image_is_shared_with()
+ {
+    let _pace = super::fast();
+    let account = super::publish::account().await;
+    let image = super::publish::everything();
+    let checks = async || Build::publishing(&account, &image).preflight().await;
+    let mut keys = Vec::new();
+    for region in [super::server::REGION, super::publish::OTHER] {
+        let kms = super::build::keys_in(&account, region).await;
+        let id = super::build::make_key(&kms, "alias/ami").await;
+        keys.push((kms, id));
+    }
+    let told = checks().await;
+    for (verdict, text) in [
+        (
+            Verdict::Ok,
+            "the own policy of the key alias/ami in eu-west-1 leaves it to IAM",
+        ),
+        (
+            Verdict::Ok,
+            "the own policy of the key alias/ami in us-east-1 leaves it to IAM",
+        ),
+        (
+            Verdict::Warning,
+            "shared with 210987654321, which the own policy of the key alias/ami in us-east-1 does not let use kms:CreateGrant, kms:Decrypt, kms:DescribeKey",
+        ),
+        (
+            Verdict::NotChecked,
+            "whether the own policy of the key alias/ami in eu-west-1 lets arn:aws:organizations",
+        ),
+    ] {
+        assert_told(&told, "encryption", verdict, text);
+    }
+    let (kms, id) = &keys[1];
+    let number = &account.number;
+    let statement = |principal: &str, action: &str| {
+        let principal = format!("arn:aws:iam::{principal}");
+        json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": action, "Resource": "*"})
+    };
+    let set = async |statements: Json| {
+        let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        let put = kms.put_key_policy().key_id(id).policy_name("default");
+        put.policy(policy).send().await.unwrap();
+    };
+    let friend = statement("210987654321:root", "kms:*");
+    set(json!([
+        statement(&format!("{number}:role/admin"), "kms:*"),
+        friend
+    ]))
+    .await;
+    let told = checks().await;
+    let no = "nor IAM's policies of its account allow kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext, kms:ReEncryptFrom, kms:ReEncryptTo, kms:CreateGrant";
+    assert_told(&told, "encryption", Verdict::Warning, no);
+    let of_friend = |c: &&Check| c.detail.contains("in us-east-1 does not let use");
+    assert_eq!(told.iter().find(of_friend), None);
+    set(json!([statement(&format!("{number}:root"), "kms:Re*")])).await;
+    let told = checks().await;
+    let no = "allow kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext, kms:CreateGrant: a build fails";
+    assert_told(&told, "encryption", Verdict::Warning, no);
+
+    account.deny("GetKeyPolicy", 1).await;
+    for region in ["eu-west-1", "us-east-1"] {
+        let unread =
+            format!("the own policy of the key alias/ami in {region}: GetKeyPolicy was refused");
+        assert_told(&checks().await, "encryption", Verdict::NotChecked, &unread);
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
 async fn the_command_ends_as_its_worst_check_and_prints_all_of_them() {

@@ -21,6 +21,14 @@ def arn(account: str, region: str, key: str) -> str:
         return key
 
 
+def aliases(account: str, region: str, key: str) -> list[str]:
+    """The aliases of a key; none of one that is not there but the one that it is asked for by."""
+    try:
+        return list(kms_backends[account][region].describe_key(key).aliases)
+    except (AttributeError, KeyError):
+        return [key] if key.startswith("alias/") else []
+
+
 def of_volumes(ec2, instance) -> str | None:
     """The key of an instance's encrypted volumes: all have the same one here."""
     volumes = [ec2.volumes[disk.volume_id] for disk in instance.block_device_mapping.values()]

@@ -8,6 +8,8 @@ the policies of tests go: an operator that is not known is an error, never a yes
 import fnmatch
 from dataclasses import dataclass, field
 
+import keys
+
 # What calls name, and the kinds that IAM knows it as.
 NAMED = {"ImageId": "image", "InstanceId": "instance", "GroupId": "security-group", "SnapshotId": "snapshot",
          "SubnetId": "subnet", "VpcId": "vpc", "LaunchTemplateId": "launch-template", "SourceImageId": "image"}
@@ -80,6 +82,10 @@ def demands(account, call) -> list[Demand]:
         # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-access.html
         tagging = ["ssm:AddTagsToResource"] if call.action == "PutParameter" and call.params.get("Tags") else []
         return [Demand(named, f"arn:aws:ssm:{call.region}:{owner}:parameter/{name}", context) for named in (action, *tagging)]
+    if call.service == "kms" and call.params.get("KeyId"):
+        key = keys.arn(account.number, call.region, call.params["KeyId"])
+        resource = key if key.startswith("arn:") else f"arn:aws:kms:{call.region}:{account.number}:key/1234abcd"
+        return [Demand(action, resource, context | {"kms:ResourceAliases": keys.aliases(account.number, call.region, call.params["KeyId"])})]
     if call.service != "ec2" or call.action.startswith(("Describe", "Get")):
         return [Demand(name, "*", context) for name in (action, *ALSO.get(action, lambda _: ())(call.params))]
     made = [Demand(action, arn(account, call, kind), context | request_tags(call.params, kind))

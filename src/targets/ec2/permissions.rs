@@ -376,7 +376,9 @@ fn of_preflight(plan: &BakePlan) -> Vec<Permission> {
         all.push(optional("iam:GetInstanceProfile", scope, LESS_CHECKED));
     }
     for key in keys(plan) {
-        all.push(optional("kms:DescribeKey", Scope::Key(key), LESS_CHECKED));
+        let actions = ["kms:DescribeKey", "kms:GetKeyPolicy"];
+        let of_key = || Scope::Key(key.clone());
+        all.extend(actions.map(|action| optional(action, of_key(), LESS_CHECKED)));
     }
     all
 }

@@ -1,7 +1,5 @@
 //! What is set for a whole account and region, and stands in the way of one manifest.
 
-use aws_sdk_kms::types::{KeyManagerType, KeySpec, KeyState, KeyUsageType};
-
 use super::{Check, Preflight};
 use crate::manifest::Grant;
 use crate::targets::ec2::Ec2;
@@ -15,14 +13,14 @@ impl Preflight<'_> {
         let encrypt = &self.plan.image.encrypt;
         let mut checks = vec![self.allowed_images().await];
         match encrypt.kms_key_in(&self.ec2.region) {
-            Some(key) => checks.push(self.key(self.ec2, key).await),
+            Some(key) => checks.extend(self.key(self.ec2, key).await),
             None if encrypt.is_on() => checks.push(self.default_key().await),
             None => checks.push(self.default_encryption(self.ec2).await),
         }
         for region in copied_to(self.plan) {
             let there = self.ec2.in_region(region);
             match encrypt.kms_key_in(region) {
-                Some(key) => checks.push(self.key(&there, key).await),
+                Some(key) => checks.extend(self.key(&there, key).await),
                 None if encrypt.is_on() => {}
                 None => checks.push(self.default_encryption(&there).await),
             }
@@ -139,58 +137,6 @@ impl Preflight<'_> {
             }
             Err(error) => Check::unasked(about, &error),
         }
-    }
-
-    async fn key(&self, ec2: &Ec2, key: &str) -> Check {
-        let about = "encryption";
-        let answer = ec2.kms().describe_key().key_id(key).send().await;
-        let refused = |e| Ec2Error::from_sdk("DescribeKey", &ec2.region, e);
-        let found = match answer.map_err(refused) {
-            Ok(answer) => answer.key_metadata,
-            Err(error) if error.code() == Some("NotFoundException") => {
-                let told = format!("there is no key {key} in {}", ec2.region);
-                return Check::wrong(about, told);
-            }
-            Err(error) => return Check::unasked(about, &error),
-        };
-        let Some(found) = found else {
-            return Check::not_checked(about, "DescribeKey told nothing of the key");
-        };
-        let state = found.key_state().map_or("", KeyState::as_str);
-        if !found.enabled {
-            return Check::wrong(about, format!("the key {key} in {} is {state}", ec2.region));
-        }
-        if found.key_usage() != Some(&KeyUsageType::EncryptDecrypt) {
-            return Check::wrong(
-                about,
-                format!("the key {key} in {} is not for encryption", ec2.region),
-            );
-        }
-        // There are others that encrypt, and EBS takes none of them.
-        if found.key_spec() != Some(&KeySpec::SymmetricDefault) {
-            return Check::wrong(
-                about,
-                format!(
-                    "the key {key} in {} is not symmetric, as those of volumes are",
-                    ec2.region
-                ),
-            );
-        }
-        let is_managed = found.key_manager() == Some(&KeyManagerType::Aws);
-        if is_managed && self.plan.image.publication.is_shared() {
-            return Check::wrong(
-                about,
-                format!(
-                    "the key {key} in {} is AWS's own, which no other account may use, and the manifest shares the image",
-                    ec2.region
-                ),
-            );
-        }
-        let whose = if is_managed { "AWS's" } else { "a customer's" };
-        Check::ok(
-            about,
-            format!("{key} in {} is {state}, {whose} key", ec2.region),
-        )
     }
 }
 

@@ -2,6 +2,8 @@
 //! asked as a dry run, or of IAM's simulator, or is listed as not checked.
 
 mod account;
+mod key;
+mod key_policy;
 mod permission;
 mod types;
 
@@ -17,6 +19,7 @@ use crate::exit::chain;
 use crate::identity::ContentHash;
 use crate::plan::BakePlan;
 use crate::targets::{Fault, Finished, TargetError};
+use permission::Caller;
 #[cfg(feature = "stack")]
 pub(crate) use permission::{Leave, Simulated};
 #[cfg(feature = "stack")]
@@ -104,6 +107,7 @@ struct Preflight<'a> {
     ec2: &'a Ec2,
     plan: &'a BakePlan,
     source: &'a Image,
+    caller: &'a Caller,
 }
 
 impl Ec2 {
@@ -130,6 +134,7 @@ impl Ec2 {
             ec2: self,
             plan,
             source: &source,
+            caller: &caller,
         };
         checks.extend(preflight.account_settings().await);
         checks.extend(preflight.instance_types().await);

@@ -60,7 +60,7 @@ impl Caller {
     }
 
     /// Returns whose policies count: a role's session is not known to IAM, its role is.
-    fn principal(&self) -> Option<String> {
+    pub(super) fn principal(&self) -> Option<String> {
         let mut parts = self.arn.splitn(6, ':');
         let (partition, service) = (parts.nth(1)?, parts.next()?);
         let of_service = parts.nth(2)?;
