@@ -1,7 +1,7 @@
 //! Work in a process of its own, which can be killed and signalled, and has an environment of its
 //! own: a build, or a command of amibake as it is typed. The process is this test program again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -115,6 +115,33 @@ impl Process {
 
     /// Starts some work, with more in its environment; without what is there empty.
     pub(super) fn start(account: &Account, pace: u32, work: Work, more: &[(&str, &str)]) -> Self {
+        let command = Command::new(std::env::current_exe().unwrap());
+        Self::start_by(command, account, pace, work, more)
+    }
+
+    /// The same on a terminal of its own, which answers a question.
+    pub(super) fn start_on_terminal(
+        account: &Account,
+        work: Work,
+        more: &[(&str, &str)],
+        [question, answer]: [&str; 2],
+    ) -> Self {
+        let python = std::env::var("AMIBAKE_TEST_PYTHON").expect("./test sets it");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud/terminal.py");
+        let mut command = Command::new(python);
+        command.arg(script).args([question, answer]);
+        command.arg(std::env::current_exe().unwrap());
+        Self::start_by(command, account, PACE_OF_COMMANDS, work, more)
+    }
+
+    /// Starts this program by a command that lacks its arguments.
+    fn start_by(
+        mut command: Command,
+        account: &Account,
+        pace: u32,
+        work: Work,
+        more: &[(&str, &str)],
+    ) -> Self {
         let unique = format!("{:?}", Instant::now());
         let unique: String = unique.chars().filter(char::is_ascii_digit).collect();
         let assignment = Assignment {
@@ -126,7 +153,6 @@ impl Process {
         };
         let path = account.home().join(format!("assignment-{unique}"));
         std::fs::write(&path, serde_json::to_vec(&assignment).unwrap()).unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args([
                 "--exact",
@@ -182,9 +208,15 @@ impl Process {
 
     /// Waits for its end.
     pub(super) async fn end(self) -> Outcome {
+        self.end_shown().await.0
+    }
+
+    /// Waits for its end; returns what it showed by itself, on its terminal if it has one.
+    pub(super) async fn end_shown(self) -> (Outcome, String) {
         let output = self.child.wait_with_output().await.unwrap();
         let result = std::fs::read(&self.result).unwrap_or_else(|_| panic!("{output:?}"));
-        serde_json::from_slice(&result).unwrap()
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        (serde_json::from_slice(&result).unwrap(), shown)
     }
 
     /// Kills it without a chance to do anything.

@@ -59,17 +59,20 @@ impl Proxy {
 }
 
 /// Runs `preflight` with more in its environment.
-async fn preflight(account: &Account, more: &[(&str, &str)]) -> Outcome {
+pub(super) async fn preflight(account: &Account, more: &[(&str, &str)]) -> Outcome {
+    let work = preflight_words(account);
+    Process::start(account, 10, work, more).end().await
+}
+
+/// Returns what `preflight` is started with.
+pub(super) fn preflight_words(account: &Account) -> Work {
     let manifest = account.home().join("web.yaml");
     let text = format!(
         "name: web\nsource: {{ubuntu: '24.04'}}\nbuilder: {{region: {REGION}, connect: private-ip}}\n"
     );
     std::fs::write(&manifest, text).unwrap();
     let words = ["preflight", manifest.to_str().unwrap()];
-    let words = words.map(str::to_owned).to_vec();
-    Process::start(account, 10, Work::Command(words), more)
-        .end()
-        .await
+    Work::Command(words.map(str::to_owned).to_vec())
 }
 
 #[tokio::test]
@@ -190,22 +193,6 @@ async fn a_profile_that_is_not_there_is_the_user_s_fault_and_told_with_its_files
     preflight(&bare, &[("AWS_PROFILE", "default")])
         .await
         .ended(0);
-}
-
-#[tokio::test]
-#[ignore = "needs the test EC2: ./test runs it"]
-async fn a_code_that_nobody_is_there_to_say_is_asked_for_by_its_device() {
-    let account = Account::open().await;
-    let mut env = with_profiles(&account);
-    env.push(("AWS_PROFILE", "ann"));
-    let outcome = preflight(&account, &env).await.ended(1);
-    let told = "takes a code of arn:aws:iam::1:mfa/ann, and there is no terminal";
-    assert!(outcome.said.contains(told), "{}", outcome.said);
-    assert!(
-        outcome.said.contains("a scheduled build needs"),
-        "{}",
-        outcome.said
-    );
 }
 
 /// PEERS2026 2.2 row 45.

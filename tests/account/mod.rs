@@ -21,6 +21,7 @@ mod journals;
 mod kills;
 mod live;
 mod lock;
+mod login;
 mod marks;
 mod nothing_twice;
 mod operations;

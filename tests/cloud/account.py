@@ -79,6 +79,9 @@ class Ways:
     console: str = ""  # what every machine that is switched off has on its console
     ended_token: str | None = None  # a session whose credentials have ended
     external_id: str | None = None  # that roles are assumed with
+    mfa_code: str | None = None  # of every device, where roles are assumed with one
+    identity_token: str = "of-the-runner"  # that roles are assumed with by who has no keys
+    sso_token: str = "of-ann"  # a session of IAM Identity Center
     copies_fail: dict | None = None  # what becomes of every new copy: {code, message}
     copies_at_once: int = 100  # pending copies in a region
 

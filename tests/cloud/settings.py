@@ -1,12 +1,12 @@
 """What is set for a whole account and region, and what other services know of it: over moto's, or in its place."""
 
-import datetime
 import json
 
 from moto.core.responses import ActionResult
 from moto.ec2.responses import EC2Response
 
 import policy
+import sessions
 
 
 def patch(cloud) -> None:
@@ -43,27 +43,15 @@ def caller(account):
     return 200, {"Content-Type": "text/xml"}, text.encode()
 
 
-def assume_role(account, call):
-    """A session in the same account, which its key says."""
-    wanted = account.ways.external_id
-    if wanted and call.params.get("ExternalId") != wanted:
-        return call.error("AccessDenied", "User is not authorized to perform: sts:AssumeRole", 403)
-    ends = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-    text = ("<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>"
-            f"<AccessKeyId>AKIAACCT{account.number}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
-            f"<SessionToken>t</SessionToken><Expiration>{ends:%Y-%m-%dT%H:%M:%SZ}</Expiration></Credentials>"
-            "</AssumeRoleResult></AssumeRoleResponse>")
-    return 200, {"Content-Type": "text/xml"}, text.encode()
-
-
 def answer(account, call):
     """The answer of a service that moto has not, or has without this call; None where moto answers."""
     if (call.service, call.action) == ("iam", "SimulatePrincipalPolicy"):
         return 200, {"Content-Type": "text/xml"}, policy.simulate(account, call.params).encode()
     if (call.service, call.action) == ("sts", "GetCallerIdentity"):
         return caller(account)
-    if (call.service, call.action) == ("sts", "AssumeRole"):
-        return assume_role(account, call)
+    session = sessions.answer(account, call)
+    if session:
+        return session
     if (call.service, call.action) == ("servicequotas", "GetServiceQuota"):
         code = call.params["QuotaCode"]
         quota = {"ServiceCode": "ec2", "QuotaCode": code, "Value": account.ways.quotas.get(code, 32.0)}

@@ -29,6 +29,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 from moto.sts.responses import TokenResponse
 
 import policy
+import sessions
 import settings
 import stacks
 from faults import Fault, status_of
@@ -69,8 +70,11 @@ class Call:
             key, call.region, call.service = signed.groups()
             own = OWN_ACCOUNT.fullmatch(key)
             call.account = own[1] if own else DEFAULT_ACCOUNT_ID
+        unsigned = None if signed else sessions.read(environ, body)
         target = environ.get("HTTP_X_AMZ_TARGET")
-        if target:
+        if unsigned:
+            call.service, call.action, call.params, call.account = unsigned
+        elif target:
             call.action, call.params = target.split(".")[-1], json.loads(body or b"{}")
         else:
             fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)

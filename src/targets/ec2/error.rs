@@ -245,11 +245,9 @@ impl Ec2Error {
                         .into(),
                 );
             }
-            Self::NoCredentials { .. } => {
-                return Some(
-                    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
-                        .into(),
-                );
+            Self::NoCredentials { source, .. } => {
+                let has_token = std::env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_some();
+                return Some(logging_in(&source.to_string(), has_token).to_owned());
             }
             Self::Taken { .. } => {
                 return Some(
@@ -296,6 +294,23 @@ impl From<Ec2Error> for TargetError {
         }
         outer
     }
+}
+
+/// Returns how to get credentials where whoever should have given them says `why` there are none. The SDK has no
+/// errors of these kinds, only words.
+fn logging_in(why: &str, has_identity_token: bool) -> &'static str {
+    let why = why.to_lowercase();
+    let of_sso = ["sso token", "sso/cache", "session token not found"];
+    if of_sso.iter().any(|words| why.contains(words)) {
+        return "`aws sso login` begins a session, with the same AWS_PROFILE; a scheduled build needs a role that nobody logs in for";
+    }
+    if why.contains("takes a code of") {
+        return "run it on a terminal, where somebody says the code, or choose a profile whose role is assumed without one";
+    }
+    if has_identity_token || why.contains("webidentity") {
+        return "look at AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN, and at whom the role's trust policy lets assume it";
+    }
+    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
 }
 
 /// Returns whether no provider of credentials had any, or one of them failed.
