@@ -1,12 +1,32 @@
 //! What a stack's parameters come to before its rollout, and what is launched by them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Described;
 use super::parameters::Sorted;
-use super::preflight::Types;
 use super::rollout::{Act, Colour, Foreseen, Roll};
-use super::template::IMAGE;
+use super::template::{COLOURS, IMAGE};
+
+/// Instance types of which one launches the image: which, is not known where a template of the user's own has its own way.
+#[derive(Debug, Default)]
+pub(super) struct Types(BTreeSet<String>);
+
+impl Types {
+    pub(super) fn of(name: Option<String>) -> Self {
+        Self(name.into_iter().collect())
+    }
+
+    /// Returns those of both colours.
+    pub(super) fn of_colours(values: &BTreeMap<String, String>) -> Self {
+        let names = COLOURS.map(|colour| format!("InstanceType{colour}"));
+        let known = names.iter().filter_map(|name| values.get(name).cloned());
+        Self(known.collect())
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.iter().cloned().collect()
+    }
+}
 
 /// What is launched for a deploy.
 #[derive(Debug)]

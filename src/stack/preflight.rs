@@ -1,14 +1,14 @@
 //! What stands in the way of a deploy, asked before anything changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{Image, ImageState};
 
 use super::Stack;
 use super::deploy::Deploy;
+use super::launched::Types;
 use super::rollout::{ALARMED, Act, Foreseen, OnAlarm, Pacing};
-use super::template::COLOURS;
 use crate::bake::failed;
 use crate::cert::Certificates;
 use crate::exit::{Exit, Failure};
@@ -30,27 +30,6 @@ pub(super) struct Look<'a> {
     pub(super) values: &'a BTreeMap<String, String>,
     pub(super) foreseen: &'a Foreseen,
     pub(super) pacing: &'a Pacing,
-}
-
-/// Instance types of which one launches the image: which, is not known where a template of the user's own has its own way.
-#[derive(Debug, Default)]
-pub(super) struct Types(BTreeSet<String>);
-
-impl Types {
-    pub(super) fn of(name: Option<String>) -> Self {
-        Self(name.into_iter().collect())
-    }
-
-    /// Returns those of both colours.
-    pub(super) fn of_colours(values: &BTreeMap<String, String>) -> Self {
-        let names = COLOURS.map(|colour| format!("InstanceType{colour}"));
-        let known = names.iter().filter_map(|name| values.get(name).cloned());
-        Self(known.collect())
-    }
-
-    pub(super) fn names(&self) -> Vec<String> {
-        self.0.iter().cloned().collect()
-    }
 }
 
 impl Stack {
@@ -218,6 +197,8 @@ fn unavailable(image: &Image) -> Option<TargetError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::rollout::{Colour, GroupState, Roll};
     use super::*;
 

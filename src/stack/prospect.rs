@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::types::Image;
 
 use super::deploy::Deploy;
-use super::launched::{Launched, defaults, first_roll, number, values_ahead};
+use super::launched::{Launched, Types, defaults, first_roll, number, values_ahead};
 use super::parameters::{Asked, Sorted, without_value};
-use super::preflight::{Look, Types};
+use super::preflight::Look;
 use super::rollout::{self, Act, Ahead, Foreseen};
 use super::standing::{Standing, stuck, unmade};
 use super::template::{Template, stack_lacks};
