@@ -75,7 +75,8 @@ test:
     let error = error(&built);
     assert!(
         error[0].starts_with("error: the candidate failed test 1 of 1 on i-")
-            && error[0].ends_with(": `echo it is broken >&2; exit 3` ends with 0"),
+            && error[0].contains(": `echo it is broken >&2; exit 3` ends with 0 (")
+            && error[0].ends_with("/manifest.yaml:9)"),
         "{error:?}"
     );
     assert_eq!(

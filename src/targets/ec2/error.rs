@@ -307,7 +307,8 @@ fn logging_in(why: &str, has_identity_token: bool) -> &'static str {
     if why.contains("takes a code of") {
         return "run it on a terminal, where somebody says the code, or choose a profile whose role is assumed without one";
     }
-    if has_identity_token || why.contains("webidentity") {
+    // Whoever has nothing to do with such tokens is told of that provider among all that were asked.
+    if has_identity_token || why.contains("invalididentitytoken") {
         return "look at AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN, and at whom the role's trust policy lets assume it";
     }
     "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
@@ -426,6 +427,16 @@ fn is_throttled(code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_no_identity_token_is_not_told_of_one() {
+        let asked = "Attempted: WebIdentityToken: the credential provider was not enabled";
+        assert!(logging_in(asked, false).starts_with("set AWS_PROFILE"));
+        let refused = "InvalidIdentityToken: no provider is found in your account";
+        for (why, has_token) in [(asked, true), (refused, false)] {
+            assert!(logging_in(why, has_token).contains("AWS_WEB_IDENTITY_TOKEN_FILE"));
+        }
+    }
 
     fn refused(code: &str) -> Ec2Error {
         let (region, code) = ("eu-west-1".to_owned(), code.to_owned());
