@@ -166,6 +166,12 @@ pub(super) enum Holder {
     Image,
 }
 
+/// Returns what a client has its tries from. By default it shares what is left of them with all of its service in this
+/// process, other builds among them.
+pub(super) fn retries() -> RetryPartition {
+    RetryPartition::custom("bake").build()
+}
+
 /// Returns what holds for every conversation with AWS but for how it is reached.
 pub(crate) fn settings(http: impl HttpClient + 'static) -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
@@ -219,9 +225,6 @@ impl Ec2 {
     }
 
     pub(super) fn by(config: SdkConfig, region: &Region) -> Self {
-        // What is left of its tries, a client shares with all of its partition: other builds of
-        // this process, by default.
-        let retries = || RetryPartition::custom("bake").build();
         let ec2 = aws_sdk_ec2::config::Builder::from(&config).retry_partition(retries());
         let ssm = aws_sdk_ssm::config::Builder::from(&config).retry_partition(retries());
         Self {

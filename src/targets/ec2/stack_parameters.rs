@@ -2,6 +2,7 @@
 //! although nothing may have been made of it yet, or all of it is gone.
 
 use super::Ec2;
+use super::client::retries;
 use super::describe::all_pages;
 use super::error::Ec2Error;
 
@@ -19,7 +20,9 @@ impl Ec2 {
     /// Returns the parameters of all stacks in this region. To be told of all, one needs the permission for
     /// ListStacks beside that for DescribeStacks.
     pub(crate) async fn stack_parameters(&self) -> Result<Vec<StackParameter>, Ec2Error> {
-        let formation = aws_sdk_cloudformation::Client::new(&self.config);
+        let config = aws_sdk_cloudformation::config::Builder::from(&self.config);
+        let config = config.retry_partition(retries()).build();
+        let formation = aws_sdk_cloudformation::Client::from_conf(config);
         let stacks: Vec<aws_sdk_cloudformation::types::Stack> =
             all_pages!(self, "DescribeStacks", formation.describe_stacks())?;
         let mut all = Vec::new();

@@ -6,12 +6,14 @@ use aws_sdk_ssm::operation::describe_parameters::DescribeParametersOutput;
 use aws_sdk_ssm::types::ParameterStringFilter;
 
 use crate::targets::ec2::Ec2;
+use crate::targets::ec2::client::retries;
 use crate::targets::ec2::describe::all_pages;
 use crate::targets::ec2::error::Ec2Error;
 
 impl Ec2 {
     fn autoscaling(&self) -> aws_sdk_autoscaling::Client {
-        aws_sdk_autoscaling::Client::new(&self.config)
+        let config = aws_sdk_autoscaling::config::Builder::from(&self.config);
+        aws_sdk_autoscaling::Client::from_conf(config.retry_partition(retries()).build())
     }
 
     pub(super) async fn auto_scaling_groups(&self) -> Result<Vec<AutoScalingGroup>, Ec2Error> {
