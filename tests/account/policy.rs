@@ -83,7 +83,7 @@ async fn policy_of(build: &Build<'_>, is_minimal: bool) -> Json {
     serde_json::from_str(&policy.document).unwrap()
 }
 
-async fn set(account: &Account, policy: &Json) {
+pub(super) async fn set(account: &Account, policy: &Json) {
     account.control("ways", json!({"policy": policy})).await;
 }
 
@@ -200,16 +200,38 @@ async fn try_without_each(wanted: &Wanted, least: usize, not_missed: &[&str]) ->
     let cases = cases(&build).await;
     let count = cases.len();
     assert!(count > least, "{count}");
-    let trying = cases.into_iter().map(|case| async move {
-        let trying = Box::pin(try_without(wanted, &case));
-        let outcome = AssertUnwindSafe(trying).catch_unwind().await;
+    let trying = cases.iter().map(|case| {
+        let name = format!("{} of {}", case.action, case.sid);
+        (name, try_without(wanted, case))
+    });
+    let (went_well, wrong) = tried(trying, AT_ONCE).await;
+    let told = format!(
+        "policy: {count} builds with one action less, {} wrong",
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    let not_missed = not_missed.iter().map(|action| (*action).to_owned());
+    assert_eq!(went_well, not_missed.collect(), "these are not needed");
+    told
+}
+
+/// Goes through attempts, so many at once, each with its name; returns what they return, and what went wrong.
+pub(super) async fn tried<F>(
+    attempts: impl Iterator<Item = (String, F)>,
+    at_once: usize,
+) -> (BTreeSet<String>, Vec<String>)
+where
+    F: Future<Output = Option<String>>,
+{
+    let trying = attempts.map(|(name, attempt)| async move {
+        let outcome = AssertUnwindSafe(Box::pin(attempt)).catch_unwind().await;
         outcome.map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-            format!("{} of {}: {text}", case.action, case.sid)
+            format!("{name}: {text}")
         })
     });
     let outcomes: Vec<Result<Option<String>, String>> = futures_util::stream::iter(trying)
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(at_once)
         .collect()
         .await;
     let (mut went_well, mut wrong) = (BTreeSet::new(), Vec::new());
@@ -219,14 +241,7 @@ async fn try_without_each(wanted: &Wanted, least: usize, not_missed: &[&str]) ->
             Err(why) => wrong.push(why),
         }
     }
-    let told = format!(
-        "policy: {count} builds with one action less, {} wrong",
-        wrong.len()
-    );
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    let not_missed = not_missed.iter().map(|action| (*action).to_owned());
-    assert_eq!(went_well, not_missed.collect(), "these are not needed");
-    told
+    (went_well, wrong)
 }
 
 /// Looks and builds with one action less; returns the action if it was needed and not missed.

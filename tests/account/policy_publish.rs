@@ -1,13 +1,10 @@
 //! The policies that `iam-policy` prints for `publish` and `resume` are enough, and without any one action of
 //! theirs the command names it, and leaves nothing that the same command cannot end.
 
-use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
-
-use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value as Json, json};
 
 use super::build::{Build, client, keys_in, make_key};
+use super::policy::{set, tried};
 use super::publish::{OTHER, assert_published, everything, images, parameter};
 use super::server::{Account, REGION};
 use crate::exit::{Exit, Failure};
@@ -109,10 +106,6 @@ async fn policy(what: What, is_minimal: bool, account: &Account) -> Json {
     serde_json::from_str(&policy.document).unwrap()
 }
 
-async fn set(account: &Account, policy: &Json) {
-    account.control("ways", json!({"policy": policy})).await;
-}
-
 /// One action less in one statement.
 struct Case {
     action: String,
@@ -184,25 +177,11 @@ async fn without_any_one_action_publish_and_resume_name_it_and_go_on_later() {
         let cases = cases(&whole, &policy(what, true, &account).await);
         let count = cases.len();
         assert!(count > 25, "{count}");
-        let trying = cases.into_iter().map(|case| async move {
-            let trying = AssertUnwindSafe(Box::pin(try_without(what, &case)));
-            let outcome = trying.catch_unwind().await;
-            outcome.map_err(|panic| {
-                let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                format!("{} {what:?}: {text}", case.action)
-            })
+        let trying = cases.iter().map(|case| {
+            let name = format!("{} {what:?}", case.action);
+            (name, try_without(what, case))
         });
-        let outcomes: Vec<Result<Option<String>, String>> = futures_util::stream::iter(trying)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let (mut went_well, mut wrong) = (BTreeSet::new(), Vec::new());
-        for outcome in outcomes {
-            match outcome {
-                Ok(action) => went_well.extend(action),
-                Err(why) => wrong.push(why),
-            }
-        }
+        let (went_well, wrong) = tried(trying, AT_ONCE).await;
         println!(
             "policy for {what:?}: {count} with one action less, {} wrong",
             wrong.len()

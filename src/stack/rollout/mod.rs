@@ -17,6 +17,7 @@ mod foretold;
 mod intent;
 mod known;
 mod lock;
+mod looking;
 mod next;
 mod observe;
 mod own_rules;

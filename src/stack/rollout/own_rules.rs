@@ -11,8 +11,7 @@ use super::aws::{Aws, forward, rule_facts, said_once, tag_list};
 use super::calls::{RuleFacts, Site};
 use super::colour::Colour;
 use super::intent::{SMOKE, TRAFFIC, is_of};
-use crate::event;
-use crate::run::RunId;
+use super::looking::{a_run, unheard};
 use crate::targets::TargetError;
 use crate::targets::ec2::Ec2Error;
 
@@ -140,10 +139,7 @@ impl<'a> OwnRules<'a> {
 }
 
 async fn found(stack: &Stack, listener: &str) -> Result<Vec<OwnRule>, TargetError> {
-    let run = RunId::new(time::OffsetDateTime::now_utc())
-        .map_err(|e| TargetError::new("there is no randomness on this machine").because(e))?;
-    // Finding rules has nothing to tell.
-    let events = event::channel().0;
+    let (run, events) = (a_run()?, unheard());
     let calls = Aws::new(stack, &run, &events);
     let described = match calls.described_rules(listener).await {
         Err(error) if is_gone(&error) => return Ok(Vec::new()),

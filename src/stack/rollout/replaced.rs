@@ -4,11 +4,10 @@ use super::super::Stack;
 use super::aws::Aws;
 use super::calls::Calls;
 use super::drive::{POLL, RolloutContext};
+use super::looking::{a_run, unheard};
 use super::observe::look;
 use super::wanted::Wanted;
 use crate::clock::{Instant, sleep};
-use crate::event::{self, Events};
-use crate::run::RunId;
 use crate::targets::TargetError;
 
 /// Has traffic follow to the target groups that have taken the place of others, where its rule leads to those; returns
@@ -49,14 +48,4 @@ pub(crate) async fn await_health(stack: &Stack, wanted: &Wanted, cx: &RolloutCon
         }
         sleep(POLL).await;
     }
-}
-
-fn a_run() -> Result<RunId, TargetError> {
-    RunId::new(time::OffsetDateTime::now_utc())
-        .map_err(|e| TargetError::new("there is no randomness on this machine").because(e))
-}
-
-/// Looking has nothing to tell.
-pub(super) fn unheard() -> Events {
-    event::channel().0
 }

@@ -8,6 +8,7 @@ use super::calls::Calls;
 use super::colour::{Both, Colour};
 use super::intent::{Direction, Phase};
 use super::lock;
+use super::looking::a_run;
 use super::observe::look;
 use super::state::{ColourState, Observed};
 use crate::event::Events;
@@ -80,8 +81,7 @@ pub(crate) struct LockReport {
 
 /// Returns how a stack is.
 pub(crate) async fn report(stack: &Stack, events: &Events) -> Result<Report, TargetError> {
-    let run = RunId::new(time::OffsetDateTime::now_utc())
-        .map_err(|e| TargetError::new("there is no randomness on this machine").because(e))?;
+    let run = a_run()?;
     let calls = Aws::new(stack, &run, events);
     let described = stack.existing().await?;
     let looked = look(&calls as &dyn Calls, stack.name.as_str(), 0).await?;
