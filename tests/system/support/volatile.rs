@@ -24,6 +24,7 @@ impl Volatile {
             !name.starts_with("_ansible_") && !self.0.iter().any(|field| field == *name)
         });
         let kept = kept.filter(|(_, value)| !is_on_the_way(value));
+        let kept = kept.filter(|(name, _)| *name != "size" || !is_an_archive(result));
         let sorted = |name: &String, value: &Json| match value {
             Json::String(text) if SETS.contains(&name.as_str()) => Json::from(in_order(text)),
             Json::Array(paths) if LISTED.contains(&name.as_str()) => Json::Array(by_name(paths)),
@@ -60,6 +61,11 @@ const SETS: &[&str] = &[
 
 /// Fields of `archive` that have paths in the order in which Ansible's module finds them in their folders.
 const LISTED: &[&str] = &["archived", "expanded_paths"];
+
+/// Whether a result tells of an archive: its size hangs on the times within it, and on who pressed it.
+fn is_an_archive(result: &Map<String, Json>) -> bool {
+    result.contains_key("arcroot")
+}
 
 fn by_name(paths: &[Json]) -> Vec<Json> {
     let mut paths = paths.to_vec();
