@@ -22,7 +22,7 @@ use crate::exit::{Answer, Exit, Failure};
 use crate::failure_bundle::FailureBundle;
 use crate::identity::{self, ContentKey};
 use crate::ledger;
-use crate::manifest::{self, TargetKind};
+use crate::manifest::{self, Publication, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, Work};
 use crate::targets::Target;
@@ -128,10 +128,14 @@ impl Args {
     fn jobs(&self, cx: &CommandContext) -> Result<Vec<PlannedBuild>, Failure> {
         let given = self.vars.given()?;
         let now = OffsetDateTime::now_utc();
-        let mut jobs = Vec::new();
+        let mut manifests = Vec::new();
         for path in &self.manifests {
-            let manifest =
-                manifest::load(path, self.target, &given, now).map_err(Failure::usage)?;
+            let manifest = manifest::load(path, self.target, &given, now);
+            manifests.push(manifest.map_err(Failure::usage)?);
+        }
+        self.vars.refuse_unknown(&manifests, cx)?;
+        let mut jobs = Vec::new();
+        for manifest in manifests {
             for warning in &manifest.warnings {
                 cx.events.warn(warning.headline());
             }
@@ -147,7 +151,7 @@ impl Args {
                 jobs.push(planned);
             }
         }
-        refuse_equal_names(&jobs)?;
+        refuse_clashes(&jobs)?;
         Ok(jobs)
     }
 }
@@ -192,15 +196,33 @@ pub(super) fn planned(
     Ok(PlannedBuild { plan, work, label })
 }
 
-/// Two images of one name cannot be: the second would fail when all its work is done.
-fn refuse_equal_names(jobs: &[PlannedBuild]) -> Result<(), Failure> {
+/// Two images of one name cannot be: the second would fail when all its work is done. Of two that write to one
+/// place, the last would win.
+fn refuse_clashes(jobs: &[PlannedBuild]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for PlannedBuild { plan, .. } in jobs {
-        if !seen.insert((&plan.builder.region, &plan.image.name)) {
-            let message = format!("two images would be called `{}`", plan.image.name);
-            return Err(
-                Failure::usage(message).with_hint("put {{ name }} and {{ arch }} into image.name")
-            );
+        let (region, image) = (&plan.builder.region, &plan.image);
+        let Publication {
+            ssm_parameter,
+            launch_template,
+            ..
+        } = &image.publication;
+        let template = launch_template.as_ref();
+        let of_its_own = [
+            ("name", Some(image.name.clone())),
+            ("ssm_parameter", ssm_parameter.clone()),
+            (
+                "launch_template",
+                template.map(|launch| launch.template.to_string()),
+            ),
+        ];
+        for (key, value) in of_its_own {
+            let Some(value) = value else { continue };
+            if !seen.insert((region, key, value.clone())) {
+                let message = format!("two images would have the same `image.{key}`: {value}");
+                let failure = Failure::usage(message);
+                return Err(failure.with_hint(format!("put {{{{ name }}}} into image.{key}")));
+            }
         }
     }
     Ok(())

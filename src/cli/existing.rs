@@ -85,7 +85,7 @@ impl TestArgs {
 
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let Existing { image, .. } = &self.existing;
-        let plan = self.existing.plan().await?;
+        let plan = self.existing.plan(cx).await?;
         let programs = Programs::find().map_err(Failure::new)?;
         if programs.get(plan.arch.kernel()).is_none() {
             return Err(no_agent(&plan));
@@ -123,7 +123,7 @@ impl Existing {
     }
 
     async fn publish(&self, publisher: Publisher, cx: &CommandContext) -> Result<Answer, Failure> {
-        let plan = self.plan().await?;
+        let plan = self.plan(cx).await?;
         // No machine is needed, and so nothing that runs on one.
         let plan = BakePlan {
             provision: Vec::new(),
@@ -137,12 +137,13 @@ impl Existing {
     }
 
     /// Returns what the manifest says of an image of this one's architecture.
-    async fn plan(&self) -> Result<BakePlan, Failure> {
+    async fn plan(&self, cx: &CommandContext) -> Result<BakePlan, Failure> {
         check_target(TargetKind::Ec2)?;
         let given = self.vars.given()?;
         let now = OffsetDateTime::now_utc();
         let manifest = manifest::load(&self.manifest, TargetKind::Ec2, &given, now);
         let manifest = manifest.map_err(Failure::usage)?;
+        self.vars.refuse_unknown([&manifest], cx)?;
         let plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now);
         let mut plans = plans.map_err(Failure::new)?;
         for plan in &mut plans {
@@ -150,18 +151,19 @@ impl Existing {
                 plan.builder.region.clone_from(&self.region);
             }
         }
-        if plans.len() == 1 {
-            return Ok(plans.remove(0));
-        }
         let asked = target(&plans[0]).await?;
         let arch = asked.arch_of(&self.image).await.map_err(bake::failed)?;
+        let wanted: Vec<String> = plans.iter().map(|plan| plan.arch.to_string()).collect();
         let fits = |plan: &BakePlan| Some(plan.arch) == arch;
         plans.into_iter().find(fits).ok_or_else(|| {
+            let arch = arch.map_or("another one".to_owned(), |arch| arch.to_string());
             let message = format!(
-                "the manifest wants no image of {}'s architecture",
+                "the manifest wants an image of {}, and {} is of {arch}",
+                wanted.join(" or "),
                 self.image
             );
             Failure::usage(message)
+                .with_hint("`arch` in the manifest says which architectures it wants")
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::CommandContext;
 use super::manifest_args::ManifestArgs;
+use crate::bake::failed;
 use crate::exit::{Answer, Failure};
 use crate::targets::ec2::{Purpose, iam_policy};
 
@@ -28,6 +29,7 @@ impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let plans = self.manifest.plans(cx)?;
         let policy = iam_policy(&plans, &self.purposes, self.minimal).await;
+        let policy = policy.map_err(failed)?;
         for warning in policy.warnings {
             cx.events.warn(warning);
         }

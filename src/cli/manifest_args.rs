@@ -26,6 +26,7 @@ impl ManifestArgs {
         let now = OffsetDateTime::now_utc();
         let loaded = manifest::load(&self.manifest, TargetKind::Ec2, &given, now);
         let loaded = loaded.map_err(Failure::usage)?;
+        self.vars.refuse_unknown([&loaded], cx)?;
         for warning in &loaded.warnings {
             cx.events.warn(warning.headline());
         }

@@ -112,6 +112,7 @@ impl Args {
         let now = OffsetDateTime::now_utc();
         let manifest =
             manifest::load(&self.manifest, self.target, &given, now).map_err(Failure::usage)?;
+        self.vars.refuse_unknown([&manifest], cx)?;
         for warning in &manifest.warnings {
             cx.events.warn(warning.headline());
         }

@@ -1,13 +1,15 @@
 //! `--var`, `--var-file`, and `AMIBAKE_VAR_name`: the values a manifest is given from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use amibake_playbook::diagnostic::nearest;
 use serde_json::Value as Json;
 
+use super::CommandContext;
 use crate::exit::Failure;
-use crate::inventory;
-use crate::manifest::Given;
+use crate::inventory::{self, InventoryError};
+use crate::manifest::{Given, Manifest};
 use crate::vault::Opened;
 
 /// Values of the manifest's variables.
@@ -31,10 +33,52 @@ impl VarArgs {
         let from_line = self.vars.iter().cloned().collect();
         Ok(Given::new(vec![from_line, from_files, environment()]))
     }
+
+    /// Refuses a `--var` that none of the manifests has; a file may be for other manifests, too, and that is told.
+    pub(super) fn refuse_unknown<'a>(
+        &self,
+        manifests: impl IntoIterator<Item = &'a Manifest>,
+        cx: &CommandContext,
+    ) -> Result<(), Failure> {
+        let known = manifests
+            .into_iter()
+            .flat_map(|manifest| &manifest.variables);
+        let known: BTreeSet<&str> = known.map(String::as_str).collect();
+        let unknown = |name: &&String| !known.contains(name.as_str());
+        if let Some(name) = self.vars.iter().map(|(name, _)| name).find(unknown) {
+            let failure = Failure::usage(format!(
+                "`--var {name}=…`: the manifest has no variable `{name}`"
+            ));
+            return Err(
+                failure.with_hint(match nearest(name, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => "it has none; `variables` declares them".to_owned(),
+                    None => format!(
+                        "it has {}",
+                        known.into_iter().collect::<Vec<_>>().join(", ")
+                    ),
+                }),
+            );
+        }
+        for file in &self.files {
+            let vars = read(file)?;
+            for name in vars.keys().filter(unknown) {
+                cx.events.warn(format!(
+                    "{}: the manifest has no variable `{name}`",
+                    file.display()
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
+/// A line of the file may be a secret, and is not shown.
 fn read(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let vars = inventory::vars_file(file, &Opened::default()).map_err(Failure::usage)?;
+    let vars = inventory::vars_file(file, &Opened::default()).map_err(|error| match error {
+        InventoryError::Yaml(wrong) => Failure::usage(wrong.headline()),
+        other => Failure::usage(other),
+    })?;
     vars.into_iter()
         .map(|(name, value)| match value {
             Json::String(text) => Ok((name, text)),
@@ -62,6 +106,31 @@ fn environment() -> BTreeMap<String, String> {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
         .ok_or("a variable is given as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::chain;
+
+    #[test]
+    fn a_file_that_cannot_be_parsed_is_told_without_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("vars.yaml");
+        std::fs::write(&file, "name: web\ntoken: [hunter22\n").unwrap();
+        let told = read(&file).unwrap_err();
+        let told = format!("{} {:?}", chain(&*told.error), told.hint);
+        assert!(told.contains("vars.yaml:"), "{told}");
+        assert!(!told.contains("hunter22"), "{told}");
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        assert_eq!(pair("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert!(pair("=x").is_err());
+        assert!(pair("x").is_err());
+    }
 }

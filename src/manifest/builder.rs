@@ -7,8 +7,8 @@ use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::{Kind, Node};
 
 use super::model::{Builder, Connect, Subnet, Timeouts, Volume};
-use super::read;
 use super::variables::Variables;
+use super::{read, region};
 
 const KEYS: &[&str] = &[
     "region",
@@ -47,7 +47,7 @@ pub(super) fn builder(node: Option<&Node>, variables: &Variables) -> Result<Buil
         .map(|v| volume(v, variables))
         .collect::<Result<_, _>>()?;
     Ok(Builder {
-        region: read::text(&fields, "region", variables)?,
+        region: region::region(&fields, variables)?,
         instance_types: read::texts(&fields, "instance_type", variables)?,
         subnet: subnet(fields.get("subnet"), variables)?,
         connect: connect(fields.get("connect"))?,

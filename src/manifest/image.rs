@@ -16,8 +16,8 @@ use super::publication::{
     Attributes, BootMode, Copies, Deprecation, Encrypt, Grant, ImdsSupport, LaunchTemplate,
     Protection, Publication, Share, TemplateName, TpmSupport,
 };
-use super::read;
 use super::variables::Variables;
+use super::{read, region};
 
 const KEYS: &[&str] = &[
     "name",
@@ -155,29 +155,13 @@ fn regions(fields: &Fields<'_>, variables: &Variables) -> Result<Vec<String>, Di
     };
     let mut seen = BTreeSet::new();
     for region in &regions {
-        check_region(node, region)?;
+        region::check(node, region)?;
         if !seen.insert(region) {
             let message = format!("`{region}` is there twice");
             return Err(Diagnostic::new(&node.span, message));
         }
     }
     Ok(regions)
-}
-
-/// Refuses a zone, and what cannot be a region's name: `us-east-1`, `us-gov-west-1`.
-fn check_region(node: &Node, region: &str) -> Result<(), Diagnostic> {
-    let zone = region.strip_suffix(|c: char| c.is_ascii_lowercase());
-    let is_numbered = |text: &str| text.ends_with(|c: char| c.is_ascii_digit());
-    if let Some(its) = zone.filter(|its| is_numbered(its)) {
-        let message = format!("`{region}` is a zone, not a region");
-        return Err(Diagnostic::new(&node.span, message).hint(format!("its region is {its}")));
-    }
-    let fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if is_numbered(region) && region.matches('-').count() >= 2 && region.chars().all(fit) {
-        return Ok(());
-    }
-    let message = format!("`{region}` is not the name of a region such as us-east-1");
-    Err(Diagnostic::new(&node.span, message))
 }
 
 fn copies(node: &Node) -> Result<Copies, Diagnostic> {
@@ -645,7 +629,7 @@ fn check_keys(
         return Ok(());
     };
     for region in regions.keys() {
-        check_region(node, region)?;
+        region::check(node, region)?;
         if !publication.regions.contains(region) {
             let message =
                 format!("`encrypt.regions` has a key for {region}, which is not in `regions`");

@@ -2,6 +2,7 @@
 //!
 //! Keys that DESIGN.md promises and nobody has built yet are refused by name, never skipped.
 
+mod apart;
 mod builder;
 mod expression;
 mod gate;
@@ -13,10 +14,11 @@ mod parts;
 mod path_glob;
 mod publication;
 mod read;
+mod region;
 mod schema;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics, Source as Text};
@@ -52,6 +54,8 @@ pub(crate) struct Manifest {
     pub(crate) sensitive: BTreeMap<String, Secret<String>>,
     /// What of its variables was given from outside.
     pub(crate) given: GivenHere,
+    /// Names of all its variables.
+    pub(crate) variables: BTreeSet<String>,
     /// What is not wrong but probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -152,7 +156,8 @@ fn filled(
     let images = parts::arches(source, &variables, purpose)?
         .into_iter()
         .map(|arch| wanted(&sections, &name, arch, &variables, purpose))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    apart::refuse_clashes(&images, sections.get("image"), fields.node)?;
     Ok(Manifest {
         path: path.to_path_buf(),
         images,
@@ -160,6 +165,7 @@ fn filled(
         secrets: variables.mask(),
         sensitive: variables.sensitive(),
         given: variables.given(),
+        variables: variables.names(),
         warnings: Vec::new(),
     })
 }

@@ -115,6 +115,11 @@ impl Variables {
         named.collect()
     }
 
+    /// Returns the names of all.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.values.keys().cloned().collect()
+    }
+
     /// Returns those that were given from outside.
     pub(super) fn given(&self) -> GivenHere {
         let is_sensitive = |name: &&String| self.sensitive.contains(name);

@@ -26,7 +26,7 @@ const VARIABLE: &str = "AMIBAKE_TEST_ASSIGNMENT";
 pub(super) const LEAPING: u32 = 0;
 
 /// How long a build may take until a call of it is held.
-const HELD_WITHIN: Duration = Duration::from_secs(60);
+const HELD_WITHIN: Duration = Duration::from_secs(180);
 
 /// What the process does.
 #[derive(Debug, Clone, Serialize, Deserialize)]

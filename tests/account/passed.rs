@@ -277,6 +277,27 @@ async fn a_parameter_of_another_type_is_refused_by_publish_before_anything_is_do
     assert_eq!(account.inventory().await, before);
 }
 
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_of_another_architecture_is_published_nowhere() {
+    let _pace = super::fast();
+    let account = account().await;
+    let built = Build::of(&account).run().await.ended(Exit::Done);
+    let id = built.image.unwrap().id;
+    let before = account.inventory().await;
+    let manifest = account.home().join("arm.yaml");
+    let text = format!(
+        "name: web\nsource: {{ubuntu: '24.04', arch: arm64}}\nbuilder: {{region: {REGION}}}\nimage: {{ssm_parameter: '/ami/{{{{ arch }}}}'}}\n"
+    );
+    std::fs::write(&manifest, text).unwrap();
+    for command in ["publish", "resume", "test"] {
+        let told = amibake(&account, &[command, &id, manifest.to_str().unwrap()], 2).await;
+        let wrong = format!("the manifest wants an image of arm64, and {id} is of amd64");
+        assert!(told.said.contains(&wrong), "{command}: {}", told.said);
+    }
+    assert_eq!(account.inventory().await, before);
+}
+
 /// Its journal says that nobody works any more: nobody waits ten minutes for it.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]

@@ -79,7 +79,9 @@ impl Wanted {
 
 async fn policy_of(build: &Build<'_>, is_minimal: bool) -> Json {
     let plans = [build.plan.clone()];
-    let policy = iam_policy(&plans, &[Purpose::Build, Purpose::Preflight], is_minimal).await;
+    let policy = iam_policy(&plans, &[Purpose::Build, Purpose::Preflight], is_minimal)
+        .await
+        .unwrap();
     serde_json::from_str(&policy.document).unwrap()
 }
 

@@ -102,7 +102,9 @@ async fn candidate(account: &Account) -> String {
 /// Returns the policy for what is published, by the manifest that wants it.
 async fn policy(what: What, is_minimal: bool, account: &Account) -> Json {
     let plans = [wanted(account).plan.clone()];
-    let policy = iam_policy(&plans, &[what.purpose()], is_minimal).await;
+    let policy = iam_policy(&plans, &[what.purpose()], is_minimal)
+        .await
+        .unwrap();
     serde_json::from_str(&policy.document).unwrap()
 }
 

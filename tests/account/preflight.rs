@@ -81,6 +81,39 @@ async fn an_account_that_is_in_order_is_told_so_and_stays_as_it_was() {
 
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
+async fn what_is_to_have_the_id_is_looked_at_in_each_region() {
+    let _pace = super::fast();
+    let account = super::publish::account().await;
+    let put = super::build::parameters_in(&account, OTHER)
+        .await
+        .put_parameter();
+    let put = put.name("/ami/text").value("a text");
+    put.r#type("String".into()).send().await.unwrap();
+    let in_order = format!(", regions: [{OTHER}], ssm_parameter: /ami/new, launch_template: web");
+    let checks = Build::publishing(&account, &in_order).preflight().await;
+    for region in [REGION, OTHER] {
+        let well =
+            format!("nothing stands in the way of /ami/new and launch template web in {region}");
+        assert_told(&checks, "publication", Verdict::Ok, &well);
+    }
+    let wrong = format!(", regions: [{OTHER}], ssm_parameter: /ami/text, launch_template: nobody");
+    let checks = Build::publishing(&account, &wrong).preflight().await;
+    for told in [
+        "there is no launch template nobody in eu-west-1",
+        "the parameter /ami/text in us-east-1 is of the data type text",
+    ] {
+        assert_told(&checks, "publication", Verdict::Failed, told);
+    }
+    let publication = about(&checks, "publication");
+    assert!(
+        publication
+            .iter()
+            .all(|check| check.fault == Some(Fault::Manifest))
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
 async fn what_may_not_be_asked_is_listed_as_not_checked_and_fails_nothing() {
     let _pace = super::fast();
     let account = Account::open().await;

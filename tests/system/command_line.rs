@@ -50,6 +50,8 @@ fn commands_of(help: &str) -> Vec<&str> {
 fn who_mistypes_is_told_what_was_meant() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("web.yaml"), "name: web\nsorce: {}\n").unwrap();
+    let good = "name: web\nvariables: {version: {default: 1}}\n";
+    std::fs::write(home.path().join("good.yaml"), good).unwrap();
     let lines = [
         "bild web.yaml",
         "build",
@@ -60,6 +62,8 @@ fn who_mistypes_is_told_what_was_meant() {
         "build --target vm web.yaml",
         "build --target container --var name web.yaml",
         "build --target container --var-file nowhere.yaml web.yaml",
+        "build --target container --var verison=2 good.yaml",
+        "build --target container --var =2 good.yaml",
         "validate nowhere.yaml",
         "validate .",
         "validate web.yaml",

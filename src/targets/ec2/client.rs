@@ -20,6 +20,7 @@ use super::answered_at::AnsweredAt;
 use super::caller::Echo;
 #[cfg(test)]
 use super::counted;
+use super::endpoint;
 use super::error::Ec2Error;
 use super::http::Trust;
 use super::ladder::{Climbed, Network};
@@ -188,6 +189,7 @@ pub(crate) fn settings(http: impl HttpClient + 'static) -> ConfigLoader {
 impl Ec2 {
     /// Returns EC2 in `region`, or in the one that environment and profile name. Calls nothing.
     pub(crate) async fn new(region: Option<&str>) -> Result<Self, TargetError> {
+        endpoint::check(std::env::vars_os())?;
         let profiles = Profiles::load().await?;
         let trust = Trust::load(profiles.get("ca_bundle"))?;
         let http = trust.client()?;
@@ -385,7 +387,7 @@ impl Ec2 {
 
 /// Refuses the name of a zone (`eu-west-1a`, `us-west-2-lax-1a`), which is easily taken for that of
 /// its region: no address would answer, and nothing would tell why.
-fn refuse_zone(region: &str) -> Result<(), TargetError> {
+pub(super) fn refuse_zone(region: &str) -> Result<(), TargetError> {
     let Some(rest) = region.strip_suffix(|c: char| c.is_ascii_lowercase()) else {
         return Ok(());
     };

@@ -14,6 +14,7 @@ mod credentials;
 mod debts;
 mod describe;
 mod diagnose;
+mod endpoint;
 mod error;
 mod http;
 mod image;

@@ -5,10 +5,12 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use serde_json::{Map, Value as Json, json};
 
+use super::client::refuse_zone;
 use super::permissions::{Permission, Purpose, Scope, permissions};
 use super::tags;
 use crate::plan::BakePlan;
 use crate::run::build_time;
+use crate::targets::TargetError;
 
 /// Where a policy holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +219,7 @@ pub(crate) async fn iam_policy(
     plans: &[BakePlan],
     purposes: &[Purpose],
     is_minimal: bool,
-) -> Policy {
+) -> Result<Policy, TargetError> {
     let mut all: Vec<Permission> = Vec::new();
     for plan in plans {
         for permission in permissions(plan, purposes) {
@@ -233,11 +235,15 @@ pub(crate) async fn iam_policy(
     let place = Place {
         regions: regions(plans).await,
     };
+    place
+        .regions
+        .iter()
+        .try_for_each(|region| refuse_zone(region))?;
     let document = document(&all, &place);
-    Policy {
+    Ok(Policy {
         warnings: warnings(&all, &place, &document),
         document: format!("{document:#}"),
-    }
+    })
 }
 
 /// Returns a permission that holds for the next build too, whose parameter has another time in its name.

@@ -17,6 +17,7 @@ use super::reuse::has_passed_as;
 use super::{Ec2, image, tags};
 use crate::exit::chain;
 use crate::identity::ContentHash;
+use crate::manifest::Publication;
 use crate::plan::BakePlan;
 use crate::targets::{Fault, Finished, TargetError};
 use permission::Caller;
@@ -130,6 +131,7 @@ impl Ec2 {
         checks.push(found(&source));
         checks.extend(self.registration(&source).await);
         checks.extend(self.names(plan, &source).await);
+        checks.extend(self.publication_places(plan).await);
         let preflight = Preflight {
             ec2: self,
             plan,
@@ -140,7 +142,7 @@ impl Ec2 {
         checks.extend(preflight.instance_types().await);
         match self.network(plan).await {
             Ok(network) => {
-                checks.push(Check::ok("network", places(&network)));
+                checks.push(Check::ok("network", subnets(&network)));
                 let first = Some((&source, &network));
                 checks.extend(self.permissions_denied(plan, &caller, first).await);
             }
@@ -187,6 +189,34 @@ impl Ec2 {
             checks.push(self.in_region(region).name_is_free(plan, ours).await);
         }
         checks
+    }
+
+    /// Looks whether what is to have the image's id can have it.
+    async fn publication_places(&self, plan: &BakePlan) -> Vec<Check> {
+        let about = "publication";
+        let Publication {
+            ssm_parameter,
+            launch_template,
+            ..
+        } = &plan.image.publication;
+        let template = launch_template.as_ref();
+        let template = template.map(|launch| format!("launch template {}", launch.template));
+        let places: Vec<String> = ssm_parameter.iter().cloned().chain(template).collect();
+        let checked = self.check_places(plan).await.into_iter();
+        let checked = checked.map(|(region, looked)| match looked {
+            Ok(()) => Check::ok(
+                about,
+                format!(
+                    "nothing stands in the way of {} in {region}",
+                    places.join(" and ")
+                ),
+            ),
+            Err(error) if error.fault == Fault::Manifest || region == self.region => {
+                Check::of(about, &error)
+            }
+            Err(error) => Check::warning(about, error.on_one_line()),
+        });
+        checked.collect()
     }
 
     async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>) -> Check {
@@ -251,7 +281,7 @@ fn found(source: &Image) -> Check {
     }
 }
 
-fn places(network: &super::ladder::Network) -> String {
+fn subnets(network: &super::ladder::Network) -> String {
     let subnets = network.subnets.iter().map(|place| place.id.as_str());
     let subnets = subnets.collect::<Vec<_>>().join(", ");
     format!("{subnets} in {}", network.vpc_id)

@@ -67,6 +67,22 @@ impl Ec2 {
         Ok(())
     }
 
+    /// Looks in each region at the parameter and the launch template that are to have the image's id; in none, if the
+    /// manifest names neither.
+    pub(in crate::targets::ec2) async fn check_places(
+        &self,
+        plan: &BakePlan,
+    ) -> Vec<(String, Result<(), TargetError>)> {
+        let wish = Wish::of(plan, &self.region);
+        let has_place =
+            |region: &&str| wish.parameter.is_some() || wish.template_in(region).is_some();
+        let looking = wish.regions().filter(has_place).map(async |region| {
+            let seen = self.there(region).look_here(&wish, None).await;
+            (region.to_owned(), seen.map(drop))
+        });
+        join_all(looking).await
+    }
+
     /// Looks in all regions at once.
     pub(super) async fn look_before(
         &self,
