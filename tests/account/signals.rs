@@ -1,17 +1,21 @@
 //! An interrupted build cleans up after itself, as far as it is let. The processes are real, and so
 //! are their signals.
 
+use std::collections::BTreeMap;
+use std::future::ready;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use super::chance::Chance;
-use super::child::{Process, Work, amibake};
+use super::child::{LEAPING, Process, Work, amibake};
 use super::guest::Steps;
 use super::server::{Account, REGION, assert_one_image_more};
+use super::sweep::{Recording, is_change};
 
 /// A build whose first step goes on for ever.
 fn busy(account: &Account, pace: u32) -> Process {
@@ -145,6 +149,76 @@ async fn cancelled_as_github_actions_does_at_most_the_group_is_left_for_reap() {
     account.control("expire", json!({})).await;
     amibake(&account, &["reap", "--region", REGION], 0).await;
     assert_eq!(account.inventory().await, before);
+}
+
+/// Likewise at each change that a build makes, before EC2 has it, and where EC2 has done it and nobody has heard; and at
+/// some looks.
+/// PEERS2026 2.2 row 1.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn cancelled_as_github_actions_does_at_each_change_nothing_stays_that_reap_does_not_remove() {
+    const AT_ONCE: usize = 6;
+    let account = Account::open().await;
+    let recording = Recording::of(&account, async {
+        Process::build(&account, LEAPING).end().await.ended(0);
+    });
+    let calls = recording.await.calls;
+    let mut done: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut points = Vec::new();
+    // How often one is refused is a matter of chance: a group that is in use.
+    let calls = calls.iter().filter(|call| call.answer == "ok");
+    for call in calls.filter(|call| is_change(&call.action)) {
+        let nth = done.entry(&call.action).or_default();
+        *nth += 1;
+        points.extend(["hold-before", "hold"].map(|how| (call.action.clone(), *nth, how)));
+    }
+    for look in ["DescribeImages", "DescribeInstances"] {
+        points.extend([1, 2].map(|nth| (look.to_owned(), nth, "hold")));
+    }
+    let cases = points
+        .iter()
+        .map(|(action, nth, how)| cancelled_at(action, *nth, how));
+    let released = stream::iter(cases).buffer_unordered(AT_ONCE);
+    let released = released
+        .filter(|is_released| ready(*is_released))
+        .count()
+        .await;
+    println!(
+        "cancelled at {} points, {released} images released",
+        points.len()
+    );
+    assert!(points.len() >= 40, "{points:?}");
+    assert!((1..points.len() / 2).contains(&released), "{released}");
+}
+
+/// Cancels a build in a call of its own; returns whether its image is released after all.
+async fn cancelled_at(action: &str, nth: u32, how: &str) -> bool {
+    const PACE: u32 = 10; // the build's own clock leaps
+    let account = Account::open().await;
+    let before = account.inventory().await;
+    let hold = json!({"nth": nth, "seconds": 600});
+    account.fault(action, how, hold).await;
+    let mut build = Process::build(&account, LEAPING).held(&account).await;
+    build.signal(Signal::INT);
+    tokio::time::sleep(Duration::from_millis(7500) / PACE).await;
+    if !build.has_ended() {
+        build.signal(Signal::TERM);
+        tokio::time::sleep(Duration::from_millis(2500) / PACE).await;
+    }
+    match build.has_ended() {
+        true => drop(build.end().await.ended(130)),
+        false => build.kill().await,
+    }
+    account.release().await;
+    account.control("clear", json!({})).await;
+    account.control("expire", json!({})).await;
+    amibake(&account, &["reap", "--region", REGION], 0).await;
+    let after = account.inventory().await;
+    let is_released = after != before;
+    if is_released {
+        assert_one_image_more(&before, &after);
+    }
+    is_released
 }
 
 #[tokio::test]
