@@ -100,22 +100,36 @@ impl Stack {
         cx: &RolloutContext<'_>,
     ) -> Result<Vec<Kept>, Failure> {
         let mut rules = OwnRules::of(self, stack).await.map_err(failed)?;
-        let of = match &*stack.status {
-            // A second request changes nothing, and has no events.
-            "DELETE_IN_PROGRESS" => Of::Anybody,
-            _ => {
-                self.ask_to_delete(stack, run, role_arn, cx).await?;
-                Of::Token(run.as_str())
+        let mut kept = Vec::new();
+        // A second request changes nothing, and has no events.
+        let mut is_asked = stack.status == "DELETE_IN_PROGRESS";
+        loop {
+            let of = match is_asked {
+                true => Of::Anybody,
+                false => {
+                    self.ask_to_delete(stack, run, role_arn, cx).await?;
+                    Of::Token(run.as_str())
+                }
+            };
+            let following = self.following(&stack.id, of).await;
+            let mut following =
+                following.map_err(|error| failed(self.going_on("deleting", error)))?;
+            let ended = self.follow_deletion(&mut following, &mut rules, cx).await?;
+            kept.extend(ended.kept.iter().cloned());
+            match &*ended.status {
+                "DELETE_COMPLETE" => return Ok(kept),
+                // It was asked for by somebody else, and perhaps the rules stood for too long.
+                "DELETE_FAILED" if is_asked => {
+                    is_asked = false;
+                    let told = "what was asked for before this has failed, and is asked for again";
+                    cx.events.note(told.to_owned());
+                }
+                _ => {
+                    let traffic = put_back(&mut rules, &following).await;
+                    return Err(self.not_deleted(&ended, traffic).await);
+                }
             }
-        };
-        let following = self.following(&stack.id, of).await;
-        let mut following = following.map_err(|error| failed(self.going_on("deleting", error)))?;
-        let ended = self.follow_deletion(&mut following, &mut rules, cx).await?;
-        if ended.status == "DELETE_COMPLETE" {
-            return Ok(ended.kept);
         }
-        let traffic = put_back(&mut rules, &following).await;
-        Err(self.not_deleted(&ended, traffic).await)
     }
 
     async fn ask_to_delete(

@@ -18,12 +18,12 @@ from selftests.regions import Pages, Regions
 from selftests.rollout import Rollout
 from selftests.rules import Rules
 from selftests.serving import Serving
-from selftests.stacks import ChangeSets, Disturbed, Exports, Stacks
+from selftests.stacks import ChangeSets, Deletions, Disturbed, Exports, Stacks
 from selftests.web_stack import WebStack
 
 BASE_ROOT = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1].startswith("/") else None
 POWER_OFF = "#cloud-config\nruncmd: [[systemctl, poweroff]]\n"
-__all__ = ["Accounts", "Certificates", "ChangeSets", "Disturbed", "Ends", "Exports", "Faults", "Groups", "Images", "ListenerRules", "Pages", "Regions", "Rollout", "Sockets", "Stacks",
+__all__ = ["Accounts", "Certificates", "ChangeSets", "Deletions", "Disturbed", "Ends", "Exports", "Faults", "Groups", "Images", "ListenerRules", "Pages", "Regions", "Rollout", "Sockets", "Stacks",
            "TargetHealth", "WebStack"]
 
 

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 use super::super::build::settings;
+use super::super::child::{Process, Work};
 use super::super::server::{Account, REGION};
 use super::meddling::{change_by_hand, wait_until_it_is};
 use super::rollout::{assert_settled, bring_up_of, forward, roll};
@@ -59,6 +60,25 @@ async fn nothing_goes_unasked_or_past_its_protection() {
         "{said}"
     );
     assert!(!account.actions().await.contains(&"DeleteStack".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn on_a_terminal_it_is_asked_and_goes_with_a_yes_alone() {
+    let account = open().await;
+    make_web(&account, "web", &[]).await;
+    let question = "delete stack web in eu-west-1 (CREATE_COMPLETE), which serves https://";
+    for (answer, code) in [("", 1), ("no", 1), ("yes", 0)] {
+        account.control("calls/clear", json!({})).await;
+        let words = DESTROY[..3].iter().map(|word| (*word).to_owned());
+        let work = Work::Command(words.collect());
+        let process = Process::start_on_terminal(&account, work, &[], [question, answer]);
+        let said = process.end_shown().await.0.ended(code).said;
+        let is_declined = said.contains("nothing was deleted, as was answered");
+        assert_eq!(is_declined, code == 1, "{answer}: {said}");
+        let is_asked = account.actions().await.contains(&"DeleteStack".to_owned());
+        assert_eq!(is_asked, code == 0, "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -276,6 +296,36 @@ fn interrupted_it_says_what_stands_and_the_same_command_goes_on() {
             account.control("troubles/clear", json!({})).await;
         };
         tokio::join!(amibake_leaping(&account, &DESTROY, 0), released);
+    });
+}
+
+/// Whoever had asked for it may have died before the rules could go, which keep the target groups.
+#[test]
+#[ignore = "needs the test EC2: ./test runs it"]
+fn what_another_has_begun_and_fails_is_asked_for_again_and_all_that_is_kept_is_told() {
+    leaping::run(async {
+        let account = green_live().await;
+        let slow = json!({"resource": "GroupGreen", "action": "DELETE", "seconds": 600});
+        account.control("trouble", slow).await;
+        let stuck = json!({"resource": "TargetGroupGreen", "action": "DELETE", "reason": "it is in use by a rule"});
+        account.control("trouble", stuck).await;
+        let by_hand = cfn(&account).await.delete_stack().stack_name("web");
+        by_hand.send().await.unwrap();
+        hit(&account).await;
+        account.control("calls/clear", json!({})).await;
+        let destroy = start_leaping(&account, &DESTROY);
+        follows(&account).await;
+        let released = json!({"resource": "GroupGreen"});
+        account.control("troubles/clear", released).await;
+        let outcome = destroy.end().await.ended(0);
+        let told = "what was asked for before this has failed, and is asked for again";
+        assert!(outcome.said.contains(told), "{}", outcome.said);
+        let told: Json = serde_json::from_str(&outcome.stdout).unwrap();
+        let kept = told["kept"].as_array().unwrap();
+        assert!(kept.len() == 2 && kept[0] != kept[1], "{kept:?}");
+        let asked = account.actions().await;
+        let deletions = asked.iter().filter(|action| *action == "DeleteStack");
+        assert_eq!(deletions.count(), 1);
     });
 }
 

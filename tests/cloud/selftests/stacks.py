@@ -1,5 +1,6 @@
 """CloudFormation: change sets, events, and every state that a stack can be found in."""
 
+import time
 import unittest
 
 from .asking import BASE_IMAGE, eventually
@@ -275,6 +276,24 @@ class Disturbed(StackAsking, unittest.TestCase):
             denied = [action for action, ask in asked.items() if self.code(ask) in ("AccessDenied", "AccessDeniedException")]
             self.assertEqual(denied, [lacks])
         self.control("ways", {"policy": None})
+
+
+class Deletions(StackAsking, unittest.TestCase):
+    def test_what_holds_a_resource_is_waited_for_by_calls_where_time_goes_by_them(self):
+        self.control("stacks", {"by_calls": True, "second": 0.0})
+        self.create()
+        stack = self.stack()
+        vpc = self.cfn.describe_stack_resources(StackName="web", LogicalResourceId="Vpc")["StackResources"][0]["PhysicalResourceId"]
+        subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+        self.cfn.delete_stack(StackName="web")
+        time.sleep(2.5)  # and nobody calls
+        self.assertEqual(self.stack()["StackStatus"], "DELETE_IN_PROGRESS")
+        for _ in range(100):
+            self.stack()
+        eventually("its failure", lambda: self.stack()["StackStatus"] == "DELETE_FAILED")
+        self.ec2.delete_subnet(SubnetId=subnet)
+        self.cfn.delete_stack(StackName="web")
+        self.assertEqual(self.settled(stack["StackId"])["StackStatus"], "DELETE_COMPLETE")
 
 
 class Exports(StackAsking, unittest.TestCase):

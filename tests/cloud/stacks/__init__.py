@@ -39,6 +39,7 @@ def touch(account, service: str) -> None:
     """Somebody speaks to the account, whose lock is held: what lives in it goes on, for a while or by a step."""
     if service in SERVICES or any(number == account.number for number, _ in states()):
         state(account).touched = time.monotonic()
+        state(account).calls += 1
         if settings(account).by_calls and not STOPPED.is_set():
             tick(account)
 

@@ -30,10 +30,13 @@ class StackControl:
     def on_troubles(self, _):
         return [t.public() for t in state(self.account).troubles]
 
-    def on_troubles_clear(self, _):
-        for trouble in state(self.account).troubles:
+    def on_troubles_clear(self, value):
+        """They end, or those of one resource."""
+        known = state(self.account).troubles
+        ending = [t for t in known if value.get("resource") in (None, t.resource)]
+        for trouble in ending:
             trouble.released.set()
-        state(self.account).troubles = []
+        state(self.account).troubles = [t for t in known if t not in ending]
         return {}
 
     def on_answers(self, value):

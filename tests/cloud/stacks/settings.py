@@ -55,6 +55,7 @@ class State:
         self.front: dict[str, object] = {}  # listeners' sockets by listener
         self.launches: dict[str, float] = {}  # when a group may try again after a failed launch
         self.touched = time.monotonic()
+        self.calls = 0  # that were made to the account so far
 
 
 _STATES: dict[str, State] = {}

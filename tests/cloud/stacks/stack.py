@@ -25,6 +25,8 @@ STACK = "AWS::CloudFormation::Stack"
 HELD = ("DependencyViolation", "ResourceInUse", "ScalingActivityInProgress")
 PATIENCE = 2.0
 UNTIL_GONE = 60.0  # for a group's last instance
+CALLS = 100  # so many more are made meanwhile where time goes by calls,
+FORSAKEN = 300.0  # if anybody calls at all
 # DeletionPolicy of what outlives a stack; what is made in a failed creation is kept by the first alone.
 RETAINED = ("Retain", "RetainExceptOnCreate")
 _ticks = itertools.count(1)
@@ -377,7 +379,8 @@ class Stack:
     def _delete_in_time(self, made: Made) -> str | None:
         """Returns why it could not be deleted."""
         kind, deal = KINDS[made.kind], self.deal(made)
-        begun, patience = time.monotonic(), max(PATIENCE, 60 * settings(self.account).second)
+        begun, calls = time.monotonic(), state(self.account).calls
+        patience = max(PATIENCE, 60 * settings(self.account).second)
         while True:
             try:
                 with self.account.lock:
@@ -389,7 +392,8 @@ class Stack:
                 reason = refused.as_handler_says()
                 if refused.code not in HELD:
                     return reason
-            if time.monotonic() > begun + patience:
+            waited, asked = time.monotonic() - begun, state(self.account).calls - calls
+            if waited > patience and (asked > CALLS or waited > FORSAKEN or not settings(self.account).by_calls):
                 return reason
             time.sleep(0.02)
 
