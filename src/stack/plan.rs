@@ -145,7 +145,12 @@ impl Stack {
         if cx.cancel.is_cancelled() {
             return Err(interrupted());
         }
-        let change_set = self.propose_all(deploy, &change).await?;
+        let mut change_set = self.propose_all(deploy, &change, &change.foreseen).await?;
+        let foreseen = relaunching(&change.foreseen, change_set.as_ref());
+        if let Some(foreseen) = &foreseen {
+            // The idle colour changes, too.
+            change_set = self.propose_all(deploy, &change, foreseen).await?;
+        }
         if cx.cancel.is_cancelled() {
             return Err(interrupted());
         }
@@ -153,7 +158,7 @@ impl Stack {
             None => "nothing of the stack itself changes\n".to_owned(),
             Some(set) => set.changes.diff(),
         };
-        let foreseen = relaunching(change.foreseen, change_set.as_ref());
+        let foreseen = foreseen.unwrap_or(change.foreseen);
         let changed = match (is_of_the_stack, &change_set) {
             (false, _) => None,
             (true, Some(_)) => Some(CHANGED),
@@ -168,9 +173,10 @@ impl Stack {
         &self,
         deploy: &Deploy,
         change: &Change,
+        foreseen: &Foreseen,
     ) -> Result<Option<ChangeSet>, Failure> {
         let mut parameters = change.sorted.shared.clone();
-        if let Act::Roll(roll) = &change.foreseen.act {
+        if let Act::Roll(roll) = &foreseen.act {
             parameters.extend(roll.parameters.clone());
         }
         let template = deploy.template.as_ref();
@@ -199,19 +205,17 @@ impl Stack {
 
 /// Returns what is foreseen where the stack's change has the colour that serves launch something else: then what serves is
 /// as it is no longer to be, and the other colour is brought up.
-fn relaunching(foreseen: Foreseen, change_set: Option<&ChangeSet>) -> Foreseen {
-    let (Act::Nothing | Act::Finish(_), Some((_, group)), Some(set)) =
-        (&foreseen.act, &foreseen.live, change_set)
-    else {
-        return foreseen;
-    };
-    match &foreseen.if_relaunched {
-        Some(roll) if set.changes.relaunches(&group.name) => Foreseen {
-            act: Act::Roll(roll.clone()),
-            ..foreseen
-        },
-        Some(_) | None => foreseen,
+fn relaunching(foreseen: &Foreseen, change_set: Option<&ChangeSet>) -> Option<Foreseen> {
+    if !matches!(foreseen.act, Act::Nothing | Act::Finish(_)) {
+        return None;
     }
+    let (_, group) = foreseen.live.as_ref()?;
+    let roll = foreseen.if_relaunched.as_ref()?;
+    let relaunches = change_set?.changes.relaunches(&group.name);
+    relaunches.then(|| Foreseen {
+        act: Act::Roll(roll.clone()),
+        ..foreseen.clone()
+    })
 }
 
 /// Returns what CloudFormation does first, and the steps of the rollout, a line each.

@@ -85,10 +85,16 @@ async fn a_plan_names_the_calls_of_its_deploy_and_no_others() {
     std::fs::write(&path, template::WEB.replace(tags, &more)).unwrap();
     let words = ["--ami", "current", "--template", path.to_str().unwrap()];
     let told = compared(&account, &with(&words)).await;
-    assert!(
-        told.contains("blue gets as many instances as serve now"),
-        "{told}"
-    );
+    for step in [
+        "~   LaunchTemplateGreen (AWS::EC2::LaunchTemplate)",
+        // What the other colour has of before is the first image.
+        "~   LaunchTemplateBlue (AWS::EC2::LaunchTemplate)",
+        ", by ImageIdBlue\n",
+        "the idle colour, blue, gets its parameters: ImageIdBlue ",
+        "blue gets as many instances as serve now",
+    ] {
+        assert!(told.contains(step), "{step}: {told}");
+    }
 }
 
 #[tokio::test]
