@@ -41,6 +41,8 @@ pub(super) struct Ended {
     pub(super) cause: Option<Cause>,
     /// What was not deleted since the template says so.
     pub(super) kept: Vec<Kept>,
+    /// What could not be deleted, each with the reason.
+    pub(super) stuck: Vec<(Kept, String)>,
 }
 
 /// What made an operation fail.
@@ -190,6 +192,7 @@ impl Stack {
                 reason: last.and_then(|e| e.resource_status_reason.clone()),
                 cause: first_cause(id, all),
                 kept: outlive(all),
+                stuck: stuck(all),
             }));
         }
         if status.is_empty() && following.began.elapsed() > UNHEARD {
@@ -212,6 +215,7 @@ impl Stack {
                     reason,
                     cause: None,
                     kept: Vec::new(),
+                    stuck: Vec::new(),
                 });
             }
             sleep(POLL).await;
@@ -347,9 +351,34 @@ fn outlive(all: &[StackEvent]) -> Vec<Kept> {
 
 /// Returns what an event says is kept.
 fn kept(event: &StackEvent) -> Option<Kept> {
-    let id = event.physical_resource_id()?.to_owned();
-    let resource = event.logical_resource_id()?.to_owned();
-    (status(event) == "DELETE_SKIPPED").then_some(Kept { resource, id })
+    let thing = Kept::named_by(event)?;
+    (status(event) == "DELETE_SKIPPED").then_some(thing)
+}
+
+/// Returns what could not be deleted in the end: CloudFormation tries more than once.
+fn stuck(all: &[StackEvent]) -> Vec<(Kept, String)> {
+    let mut found: Vec<(Kept, String)> = Vec::new();
+    for event in all {
+        let Some(thing) = Kept::named_by(event) else {
+            continue;
+        };
+        let of_it = |(known, _): &(Kept, String)| known.id == thing.id;
+        found.retain(|one| !of_it(one));
+        if status(event) == "DELETE_FAILED" {
+            let reason = event.resource_status_reason();
+            found.push((thing, reason.unwrap_or("no reason was given").to_owned()));
+        }
+    }
+    found
+}
+
+impl Kept {
+    fn named_by(event: &StackEvent) -> Option<Self> {
+        Some(Self {
+            id: event.physical_resource_id()?.to_owned(),
+            resource: event.logical_resource_id()?.to_owned(),
+        })
+    }
 }
 
 fn tell(event: &StackEvent, events: &Events) {
@@ -418,6 +447,19 @@ mod tests {
             ("Vpc", "the quota is used up")
         );
         assert_eq!(first_cause(ID, &events[..2]), None);
+    }
+
+    #[test]
+    fn what_could_not_be_deleted_at_first_and_then_could_is_not_stuck() {
+        let failed = event("Vpc", "DELETE_FAILED", "somebody is in it");
+        let stuck_then = |status: &str| stuck(&[failed.clone(), event("Vpc", status, "")]);
+        assert_eq!(stuck_then("DELETE_COMPLETE"), []);
+        assert_eq!(stuck_then("DELETE_IN_PROGRESS"), []);
+        let vpc = Kept {
+            resource: "Vpc".to_owned(),
+            id: "i-1".to_owned(),
+        };
+        assert_eq!(stuck(&[failed]), [(vpc, "somebody is in it".to_owned())]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change_set::{ChangeSet, Options, Request};
-use super::operation::{Ended, Of, POLL};
+use super::operation::{Ended, Kept, Of, POLL};
 use super::template::Template;
 use super::{Described, Stack, rollout};
 use crate::bake::failed;
@@ -89,6 +89,11 @@ impl Stack {
         };
         let ended = followed.map_err(|error| self.going_on("changing", error))?;
         if ended.is_done() {
+            for (Kept { resource, id }, why) in &ended.stuck {
+                events.warn(format!(
+                    "{resource} {id} is no longer the stack's and stays, since CloudFormation could not delete it and does not try again: {why}"
+                ));
+            }
             return Ok(());
         }
         let why = self.explained(&ended, template).await;
@@ -107,12 +112,14 @@ impl Stack {
             .await?;
         let mut has_followed = false;
         loop {
-            if let Some(ended) = self.look_at(&mut following, events).await? {
-                return Ok(ended);
-            }
+            let ended = self.look_at(&mut following, events).await?;
+            // It may have given up what the rule keeps by now: traffic follows all the same.
             if !has_followed && following.has_come_to_clean_up() {
                 has_followed = true;
                 self.lead_on(events).await;
+            }
+            if let Some(ended) = ended {
+                return Ok(ended);
             }
             sleep(POLL).await;
         }

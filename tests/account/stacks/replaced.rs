@@ -92,6 +92,32 @@ async fn a_replacement_that_is_rolled_back_leaves_traffic_and_groups_as_they_wer
     assert_whole(&account).await;
 }
 
+/// CloudFormation gives the old target groups up while the rule that keeps them is about to move, or between two looks at
+/// what it does.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn where_the_rule_moves_too_late_traffic_follows_and_the_target_groups_that_stay_are_named() {
+    for late in ["ModifyRule", "DescribeStackEvents"] {
+        let account = green().await;
+        let before = target_groups(&account).await;
+        let held = json!({"seconds": 600});
+        account.fault(late, "hold-before", held).await;
+        let words = ["stack", "deploy", "web", "--allow-replacement"];
+        let words = [&words[..], &OTHER_PORT].concat();
+        let deploy = start_leaping(&account, &words).held(&account).await;
+        assert_eq!(settled(&account, "web").await, "UPDATE_COMPLETE");
+        account.release().await;
+        let said = deploy.end().await.ended(0).said;
+        let told = "traffic follows to the target groups that are new";
+        assert!(said.contains(told), "{late}: {said}");
+        for arn in &before {
+            let told = format!("{arn} is no longer the stack's and stays");
+            assert!(said.contains(&told), "{late}: {told}: {said}");
+        }
+        assert_serves(&account).await;
+    }
+}
+
 /// Whoever comes next finds a rule that leads to groups of before, and has traffic follow.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]
