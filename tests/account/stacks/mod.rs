@@ -16,6 +16,7 @@ mod refused;
 mod replaced;
 mod rollout;
 mod rollout_sweep;
+mod status;
 mod update;
 
 use std::collections::BTreeMap;
