@@ -121,7 +121,7 @@ class Conversation:
         with self.lock:
             self.calls.append(note)
         answer = self._disturbed(call, is_gone)
-        note["answer"] = told(answer)
+        note |= {"answer": told(answer), "ended": time.time()}
         return answer
 
     def _disturbed(self, call: Call, is_gone) -> Answer | None:

@@ -46,6 +46,8 @@ mod command_line;
 mod deadman_ec2;
 #[cfg(feature = "stack")]
 mod deploy_fails;
+#[cfg(feature = "stack")]
+mod deploy_kills;
 #[cfg(feature = "ec2")]
 mod first_boot_ec2;
 #[cfg(feature = "ec2")]

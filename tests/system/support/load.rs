@@ -29,6 +29,13 @@ pub(crate) struct Answer {
     pub(crate) what: Result<(u16, String), String>,
 }
 
+impl Answer {
+    /// Returns whether it is a good one of this version.
+    pub(crate) fn is_of(&self, version: &str) -> bool {
+        matches!(&self.what, Ok((200, body)) if body == version)
+    }
+}
+
 /// Where a site is, and what its clients trust.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {

@@ -5,9 +5,17 @@ use serde_json::Value as Json;
 use super::Cloud;
 use super::load::Answer;
 
-/// When which target groups had traffic: each change, by the wall's clock.
+/// When which target groups had traffic: each change, in the order of their calls.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns(Vec<(f64, Vec<String>)>);
+pub(crate) struct Turns(Vec<Turn>);
+
+/// A change counts from somewhere between its call and its answer on, by the wall's clock.
+#[derive(Debug, Clone)]
+struct Turn {
+    asked: f64,
+    answered: f64,
+    groups: Vec<String>,
+}
 
 impl Turns {
     /// Reads them from the calls that changed rules.
@@ -21,20 +29,25 @@ impl Turns {
             let params = call["params"].as_object().unwrap();
             // A rule that asks for a header has nobody's traffic but the smoke tests'.
             let is_for_few = params.iter().any(|(_, v)| v == "http-header");
-            (!is_for_few).then(|| (call["time"].as_f64().unwrap(), targets(params)))
+            let at = |name: &str| call[name].as_f64().unwrap();
+            (!is_for_few).then(|| Turn {
+                asked: at("time"),
+                answered: at("ended"),
+                groups: targets(params),
+            })
         });
-        Self(turns.filter(|(_, groups)| !groups.is_empty()).collect())
+        Self(turns.filter(|turn| !turn.groups.is_empty()).collect())
     }
 
     /// Returns whose turn it was at some time between these, each a target group's ARN.
     pub(crate) fn between(&self, from: f64, to: f64) -> Vec<&str> {
-        // A change counts from somewhere between the call and its answer on.
         const LATE: f64 = 1.0;
         let mut turns = Vec::new();
-        for (number, (since, groups)) in self.0.iter().enumerate() {
-            let until = self.0.get(number + 1).map_or(f64::MAX, |(at, _)| at + LATE);
-            if *since <= to && from <= until {
-                turns.extend(groups.iter().map(String::as_str));
+        for (number, turn) in self.0.iter().enumerate() {
+            let next = self.0.get(number + 1);
+            let until = next.map_or(f64::MAX, |next| next.answered + LATE);
+            if turn.asked <= to && from <= until {
+                turns.extend(turn.groups.iter().map(String::as_str));
             }
         }
         turns
@@ -43,8 +56,8 @@ impl Turns {
     /// Returns whose turn it is now.
     pub(crate) fn last(&self) -> Vec<&str> {
         let last = self.0.last();
-        last.map_or_else(Vec::new, |(_, groups)| {
-            groups.iter().map(String::as_str).collect()
+        last.map_or_else(Vec::new, |turn| {
+            turn.groups.iter().map(String::as_str).collect()
         })
     }
 
