@@ -350,11 +350,12 @@ impl Driver<'_> {
         match step {
             Step::Begin(intent) => {
                 self.known.has_begun = true;
-                if look.seen.unfinished().is_none() {
-                    let kept = look.seen.colours[intent.to].failing_ids();
-                    self.known.kept = kept.cloned().collect();
+                // A new colour's may be slow, and of the rollout that this goes on with.
+                if intent.direction == Direction::Back || look.seen.unfinished().is_none() {
+                    self.keep_in_mind(intent, look);
                 }
             }
+            Step::Reverse { intent, .. } => self.keep_in_mind(intent, look),
             Step::Smoke { .. } => self.known.is_smoked = true,
             Step::Shift(weights) => {
                 let to = look.seen.intent().map(|intent| intent.to);
@@ -363,6 +364,12 @@ impl Driver<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Notes what fails already.
+    fn keep_in_mind(&mut self, intent: &Intent, look: &Look) {
+        let failing = look.seen.colours[intent.to].failing_ids();
+        self.known.kept = failing.cloned().collect();
     }
 
     /// A step was refused: then it goes back, or stops where nothing else is to be done.
@@ -375,6 +382,14 @@ impl Driver<'_> {
         }
         if let Step::Begin(_) = step {
             return Err(RolloutError::Begin(of(error)));
+        }
+        let is_back = |intent: &Intent| intent.direction == Direction::Back;
+        if matches!(step, Step::Suspend { .. }) && look.seen.intent().is_some_and(is_back) {
+            self.warn(format!(
+                "{step}: this cannot be done, so that it may replace instances which are slow: {reason}"
+            ));
+            self.known.may_not_suspend = true;
+            return Ok(());
         }
         let may_go_back = look.seen.intent().is_some_and(|intent| {
             intent.direction == Direction::Forward && intent.phase == Phase::Rolling
@@ -478,12 +493,8 @@ impl Driver<'_> {
         if let Some(grace) = grace.filter(|grace| *grace < within && intent.phase == Phase::Rolling)
         {
             let (colour, grace, within) = (intent.to, grace.as_secs(), within.as_secs());
-            let when = match intent.direction {
-                Direction::Forward => "later on ",
-                Direction::Back => "",
-            };
             self.warn(format!(
-                "this waits {within} s for an instance to be healthy, and {when}{colour}'s group replaces one that is not after {grace} s: its HealthCheckGracePeriod is to be as long as an instance may take"
+                "this waits {within} s for an instance to be healthy, and later on {colour}'s group replaces one that is not after {grace} s: its HealthCheckGracePeriod is to be as long as an instance may take"
             ));
         }
     }

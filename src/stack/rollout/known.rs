@@ -43,8 +43,10 @@ pub(crate) struct Known {
     pub(crate) failure: Option<Why>,
     /// Why it goes back.
     pub(crate) reversed: Option<Why>,
-    /// Instances that failed before it had begun: what an older rollout has kept.
+    /// Instances that failed before it had begun, or turned back: what an older rollout has kept, or was ill by itself.
     pub(crate) kept: BTreeSet<String>,
+    /// Whether it was refused that a group leaves slow instances alone.
+    pub(crate) may_not_suspend: bool,
     /// Alarms that fired when it came, and have not ended since: they do not count.
     pub(crate) tolerated: BTreeSet<String>,
     /// Rules of smoke tests that could not be removed.

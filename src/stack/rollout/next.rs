@@ -11,7 +11,7 @@ use super::begin::{begin, changes_of, image_of};
 use super::colour::{Colour, Weights};
 use super::intent::{Direction, Intent, Phase};
 use super::known::{Errors, Known};
-use super::state::{ColourState, Observed, Standing};
+use super::state::{ColourState, HEALTH_CHECK, Observed, Standing};
 use super::step::{End, Next, Step, Waiting, Why};
 use super::wanted::{OnFailure, Wanted, Way};
 
@@ -147,7 +147,7 @@ impl Rollout<'_> {
     fn prepare(&self) -> Option<Next> {
         match (&self.seen.stack, self.is_back()) {
             (_, true) => {
-                if let Some(next) = self.revive() {
+                if let Some(next) = self.bring_back() {
                     return Some(next);
                 }
             }
@@ -175,12 +175,32 @@ impl Rollout<'_> {
         })
     }
 
+    /// The same of one that is to serve again. What it launches has the time that it is given, as that of a new colour;
+    /// what failed before is its group's to replace.
+    fn bring_back(&self) -> Option<Next> {
+        let (to, colour) = (self.to(), self.intent.to);
+        let has_kept = self.has_kept();
+        let is_judged = !to.group.suspended.contains(HEALTH_CHECK);
+        if is_judged && !has_kept && !self.is_well() && !self.known.may_not_suspend {
+            let processes = vec![HEALTH_CHECK];
+            return Some(Next::Do(Step::Suspend { colour, processes }));
+        }
+        let mut processes = to.processes(true);
+        processes.retain(|name| *name != HEALTH_CHECK || has_kept);
+        (!processes.is_empty()).then_some(Next::Do(Step::Resume { colour, processes }))
+    }
+
+    /// Returns whether something is there that failed before this was begun.
+    fn has_kept(&self) -> bool {
+        let mut failing = self.to().failing_ids();
+        failing.any(|id| self.known.kept.contains(id))
+    }
+
     /// Has the colour launch what is wanted, and nothing of before stay.
     fn renew(&self) -> Option<Next> {
         let to = self.to();
         let changes = self.changes();
-        let has_kept = to.failing_ids().any(|id| self.known.kept.contains(id));
-        if changes.is_some() || to.is_stale() || has_kept {
+        if changes.is_some() || to.is_stale() || self.has_kept() {
             if let Some(next) = self.empty(self.intent.to) {
                 return Some(next);
             }
@@ -253,12 +273,7 @@ impl Rollout<'_> {
 
     fn check_health(&self) -> Option<Next> {
         let (to, size) = (self.to(), self.wanted_size());
-        let is_well = match self.is_back() {
-            // No fewer than serve now; all of them where nobody does.
-            true => to.healthy() >= self.other().healthy().min(size).max(1),
-            false => to.is_whole(size) && self.known.healthy_polls >= self.wanted.pacing.polls,
-        };
-        if is_well {
+        if self.is_well() {
             return None;
         }
         if self.known.waited(&Waiting::Health) <= self.wanted.pacing.healthy_within {
@@ -271,6 +286,16 @@ impl Rollout<'_> {
             size,
             reasons,
         }))
+    }
+
+    /// Returns whether the colour may have traffic.
+    fn is_well(&self) -> bool {
+        let (to, size) = (self.to(), self.wanted_size());
+        match self.is_back() {
+            // No fewer than serve now; all of them where nobody does.
+            true => to.healthy() >= self.other().healthy().min(size).max(1),
+            false => to.is_whole(size) && self.known.healthy_polls >= self.wanted.pacing.polls,
+        }
     }
 
     /// Returns what is to be done with a healthy colour before it has traffic.

@@ -105,10 +105,13 @@ pub(crate) struct TargetState {
     pub(crate) description: Option<String>,
 }
 
+/// By which a group calls an instance unhealthy, for good.
+pub(super) const HEALTH_CHECK: &str = "HealthCheck";
+
 /// What an idle group does not do: call an instance unhealthy that takes its time (it would never be well again; how long it
 /// may take is the rollout's to say), replace what is unhealthy (the evidence stays), and change its size.
 pub(crate) const PROCESSES: [&str; 4] = [
-    "HealthCheck",
+    HEALTH_CHECK,
     "ReplaceUnhealthy",
     "AlarmNotification",
     "ScheduledActions",

@@ -154,6 +154,68 @@ async fn an_image_that_boots_slowly_has_the_time_that_it_is_given_and_no_more() 
     }
 }
 
+/// The same of one that is gone back to when its instances are gone.
+#[tokio::test]
+async fn an_old_image_that_boots_slowly_has_that_time_too() {
+    for (minutes, is_enough) in [(15, true), (3, false)] {
+        let world = live().await;
+        command(&world, &deploy(2, NEW), None).await.end();
+        assert_eq!(settled(&world), Ok((Colour::Green, NEW.to_owned())));
+        world.state().quality.insert(OLD.to_owned(), Quality::Slow);
+        let mut wanted = wanted(3, Way::Back);
+        wanted.pacing.healthy_within = Duration::from_secs(60 * minutes);
+        let end = command(&world, &wanted, None).await.end();
+        match is_enough {
+            true => {
+                assert_eq!(end, End::IsBack { live: Colour::Blue });
+                assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
+            }
+            false => {
+                assert_eq!(stuck(&end), Colour::Green);
+                let weights = world.state().weights();
+                assert_eq!(weights.percent(Colour::Blue), 0);
+            }
+        }
+        assert!(world.state().least >= 2);
+    }
+}
+
+/// What is ill when it is gone back to is replaced by its group, and what takes its place may be slow.
+#[tokio::test]
+async fn what_was_ill_before_a_rollback_is_replaced_also_where_nothing_was_to_judge_it() {
+    for is_judged in [true, false] {
+        let world = live().await;
+        let mut kept = deploy(2, NEW);
+        kept.pacing.keep = Duration::from_secs(3600);
+        tokio::select! {
+            ended = command(&world, &kept, None) => panic!("{ended:?}"),
+            () = sleep_until(&world, |state| state.groups.green.suspended.is_empty() && state.weights().green == 100) => {}
+        }
+        {
+            let mut state = world.state();
+            state.quality.insert(OLD.to_owned(), Quality::Slow);
+            let blue = &mut state.groups.blue;
+            blue.members
+                .iter_mut()
+                .for_each(|member| member.is_ill = true);
+            if !is_judged {
+                blue.suspended.insert("HealthCheck".to_owned());
+            }
+        }
+        let end = command(&world, &wanted(3, Way::Back), None).await.end();
+        assert_eq!(end, End::IsBack { live: Colour::Blue });
+        assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
+        assert!(world.state().least >= 2);
+    }
+}
+
+fn stuck(end: &End) -> Colour {
+    match end {
+        End::Stuck { live, .. } => *live,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What can be known of a failure takes its time, which nobody is to be served badly for.
 #[tokio::test]
 async fn traffic_has_left_what_failed_before_its_console_is_asked_for() {

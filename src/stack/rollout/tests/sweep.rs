@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::fake::{Fault, Quality, World};
 use super::super::step::End;
-use super::super::wanted::{Wanted, Way};
+use super::super::wanted::{OnFailure, Wanted, Way};
 use super::{
     NEW, OLD, Outcome, command, deploy, live, reset, rollback, settled, smoke_tests, wanted,
 };
@@ -21,12 +21,17 @@ enum Scenario {
     BadSmoke,
     RollbackWarm,
     RollbackCold,
+    /// Its image boots slowly.
+    RollbackSlow,
     Parameters,
+    Both,
+    /// Over instances that are ill, and were kept.
+    AfterKept,
     OtherImageAfterAKill,
 }
 
 impl Scenario {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::First,
         Self::Deploy,
         Self::BadHealth,
@@ -35,7 +40,10 @@ impl Scenario {
         Self::BadSmoke,
         Self::RollbackWarm,
         Self::RollbackCold,
+        Self::RollbackSlow,
         Self::Parameters,
+        Self::Both,
+        Self::AfterKept,
         Self::OtherImageAfterAKill,
     ];
 
@@ -49,9 +57,18 @@ impl Scenario {
                 world.kill_at(&deploy(2, NEW), nth + 1).await;
                 world
             }
-            Self::RollbackCold => {
+            Self::RollbackCold | Self::RollbackSlow => {
                 let world = live().await;
                 command(&world, &deploy(2, NEW), None).await.end();
+                world
+            }
+            Self::AfterKept => {
+                let world = live().await;
+                let bad = Quality::NeverHealthy;
+                world.state().quality.insert("ami-bad".to_owned(), bad);
+                let mut kept = deploy(2, "ami-bad");
+                kept.on_failure = OnFailure::Keep;
+                command(&world, &kept, None).await.end();
                 world
             }
             Self::OtherImageAfterAKill => {
@@ -64,8 +81,13 @@ impl Scenario {
             | Self::BadUnderTraffic
             | Self::Smoke
             | Self::BadSmoke
-            | Self::Parameters => live().await,
+            | Self::Parameters
+            | Self::Both => live().await,
         };
+        if self == Self::RollbackSlow {
+            let slow = Quality::Slow;
+            world.state().quality.insert(OLD.to_owned(), slow);
+        }
         let quality = match self {
             Self::BadHealth => Quality::NeverHealthy,
             Self::BadUnderTraffic => Quality::FailsUnderTraffic,
@@ -80,14 +102,15 @@ impl Scenario {
     fn wanted(self, number: u64) -> Wanted {
         let mut wanted = match self {
             Self::First => deploy(number, OLD),
-            Self::RollbackWarm | Self::RollbackCold => rollback(number),
-            Self::Parameters => {
-                let parameters = [("InstanceType".to_owned(), "t3.large".to_owned())].into();
-                wanted(number, Way::Forward { parameters })
-            }
+            Self::RollbackWarm | Self::RollbackCold | Self::RollbackSlow => rollback(number),
+            Self::Parameters => forward(number, &[("InstanceType", "t3.large")]),
+            Self::Both => forward(number, &[("ImageId", NEW), ("InstanceType", "t3.large")]),
             _ => deploy(number, NEW),
         };
-        wanted.pacing.healthy_within = Duration::from_secs(120);
+        wanted.pacing.healthy_within = match self {
+            Self::RollbackSlow => Duration::from_secs(600),
+            _ => Duration::from_secs(120),
+        };
         if matches!(self, Self::Smoke | Self::BadSmoke) {
             wanted.smoke = Some(smoke_tests());
         }
@@ -98,6 +121,13 @@ impl Scenario {
     fn may_dip(self) -> bool {
         matches!(self, Self::BadUnderTraffic)
     }
+}
+
+fn forward(number: u64, parameters: &[(&str, &str)]) -> Wanted {
+    let pairs = parameters.iter();
+    let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let parameters = pairs.collect();
+    wanted(number, Way::Forward { parameters })
 }
 
 impl World {
