@@ -99,7 +99,7 @@ impl TestArgs {
         plan.image.publication = Publication::default();
         let planned = planned(plan, false, cx)?;
         let baked = work(&planned, &programs, cx, image, Task::Test).await;
-        Ok(answer(baked, &planned.plan))
+        Ok(answer(baked, &planned))
     }
 }
 
@@ -133,7 +133,7 @@ impl Existing {
         let programs = Programs::default();
         let task = Task::Publish(publisher);
         let baked = work(&planned, &programs, cx, &self.image, task).await;
-        Ok(answer(baked, &planned.plan))
+        Ok(answer(baked, &planned))
     }
 
     /// Returns what the manifest says of an image of this one's architecture.
@@ -201,12 +201,13 @@ async fn work(
     baking.with(cx, work).await
 }
 
-fn answer(baked: Baked, plan: &BakePlan) -> Answer {
+fn answer(baked: Baked, planned: &PlannedBuild) -> Answer {
     let mut answer = Answer::default();
     if let Some(image) = baked.image {
         answer.text = image.id + "\n";
     }
-    let failure = baked.failure.map(|failure| failure.masked(&plan.secrets));
+    let told = |failure: Failure| failure.masked(&planned.plan.secrets).about(&planned.label);
+    let failure = baked.failure.map(told);
     answer.failures.extend(failure);
     answer
 }

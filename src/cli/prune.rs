@@ -39,6 +39,14 @@ pub(crate) struct Args {
     vars: VarArgs,
 }
 
+/// Where images of a manifest are looked at.
+struct Looked {
+    ec2: Ec2,
+    /// The manifest's.
+    name: String,
+    policy: Policy,
+}
+
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         Box::pin(cx.unless_interrupted(self.prune(cx))).await
@@ -47,22 +55,32 @@ impl Args {
     async fn prune(&self, cx: &CommandContext) -> Result<Answer, Failure> {
         let mut answer = Answer::default();
         let mut judged = Vec::new();
+        for Looked { ec2, name, policy } in self.places(cx).await? {
+            match ec2.prune(&name, policy, self.yes).await {
+                Ok((found, errors)) => {
+                    judged.extend(found);
+                    answer.failures.extend(errors.into_iter().map(unpruned));
+                }
+                Err(error) => answer.failures.push(failed(error)),
+            }
+        }
+        answer.text = told(&judged, self.yes, answer.failures.is_empty());
+        Ok(answer)
+    }
+
+    /// Reads all that was given before anything is removed.
+    async fn places(&self, cx: &CommandContext) -> Result<Vec<Looked>, Failure> {
+        let mut places = Vec::new();
         for path in &self.manifests {
             let plan = self.plan(path, cx)?;
             let policy = self.policy(&plan)?;
             for region in self.regions(&plan) {
                 let ec2 = Ec2::new(region.as_deref()).await.map_err(failed)?;
-                match ec2.prune(&plan.name, policy, self.yes).await {
-                    Ok((found, errors)) => {
-                        judged.extend(found);
-                        answer.failures.extend(errors.into_iter().map(unpruned));
-                    }
-                    Err(error) => answer.failures.push(failed(error)),
-                }
+                let name = plan.name.clone();
+                places.push(Looked { ec2, name, policy });
             }
         }
-        answer.text = told(&judged, self.yes);
-        Ok(answer)
+        Ok(places)
     }
 
     /// All architectures of a manifest have one name and one policy.
@@ -112,8 +130,8 @@ fn unpruned(unpruned: Unpruned) -> Failure {
     }
 }
 
-/// Returns what became of each image, a line each.
-fn told(judged: &[Judged], was_done: bool) -> String {
+/// Returns what became of each image, a line each. That there is none is known where all could be looked at.
+fn told(judged: &[Judged], was_done: bool, is_whole: bool) -> String {
     let mut text = String::new();
     for one in judged {
         let Judged {
@@ -131,7 +149,7 @@ fn told(judged: &[Judged], was_done: bool) -> String {
         };
         let _infallible = writeln!(text, "{verb} {image_id} in {region} ({name}, {made}){why}");
     }
-    if judged.is_empty() {
+    if judged.is_empty() && is_whole {
         text.push_str("no released image is there\n");
     } else if !was_done && judged.iter().any(|one| one.fate == Fate::Goes) {
         text.push_str("nothing was removed: --yes does it\n");

@@ -30,7 +30,7 @@ impl Args {
         let (all, errors) = Box::pin(cx.unless_interrupted(looking)).await?;
         let mut answer = Answer::text(match self.json {
             true => json(&all, &runs).to_string(),
-            false => table(&all, &runs),
+            false => table(&all, &runs, errors.is_empty()),
         });
         answer.failures.extend(errors.into_iter().map(failed));
         Ok(answer)
@@ -43,7 +43,8 @@ fn json(all: &[Held], runs: &Runs) -> serde_json::Value {
     json!({"here": {"running": runs.running, "owing": owing}, "account": all})
 }
 
-fn table(all: &[Held], runs: &Runs) -> String {
+/// That nothing is there is known where all could be looked at.
+fn table(all: &[Held], runs: &Runs, is_whole: bool) -> String {
     let mut text = String::new();
     for run in &runs.running {
         let _infallible = writeln!(text, "running   run {run} on this host");
@@ -62,6 +63,10 @@ fn table(all: &[Held], runs: &Runs) -> String {
         let of = held.manifest.as_deref().unwrap_or("unknown");
         let _infallible = match held.standing {
             Standing::Alive => writeln!(text, "alive     {what}: run {run}, until {moment}"),
+            Standing::Passed => writeln!(
+                text,
+                "passed    {what}: run {run}, kept until {moment}; `amibake resume` publishes it"
+            ),
             Standing::Expired => {
                 writeln!(
                     text,
@@ -71,7 +76,7 @@ fn table(all: &[Held], runs: &Runs) -> String {
             Standing::Released => writeln!(text, "released  {what}: manifest {of}, made {moment}"),
         };
     }
-    if text.is_empty() {
+    if text.is_empty() && is_whole {
         text.push_str("nothing is there\n");
     }
     text

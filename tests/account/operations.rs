@@ -150,6 +150,7 @@ async fn where_a_use_cannot_be_looked_for_nothing_goes() {
             told.contains("nothing was removed") && told.contains(action),
             "{told}"
         );
+        assert!(!told.contains("no released image"), "{told}");
         assert_eq!(account.inventory().await, before, "{action}");
         account.control("clear", json!({})).await;
     }
@@ -276,6 +277,57 @@ async fn snapshots_that_stay_when_their_image_is_gone_are_named_and_the_others_g
     assert!(after["snapshots"].contains(&first) && !after["snapshots"].contains(&second));
 }
 
+/// What is printed is what has become of them.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn no_image_goes_where_a_manifest_is_wrong_and_one_that_would_not_go_is_said_to_stay() {
+    let pace = super::fast();
+    let account = Account::open().await;
+    let ids = images(&account, 3).await;
+    drop(pace);
+    let before = account.inventory().await;
+    let wrong = account.home().join("wrong.yaml");
+    std::fs::write(&wrong, "name: web\nsuorce: {ubuntu: '24.04'}\n").unwrap();
+    let more = ["--keep", "1", "--yes", wrong.to_str().unwrap()];
+    let told = prune(&account, &more, 2).await;
+    assert!(told.contains("suorce"), "{told}");
+    assert_eq!(account.inventory().await, before, "{told}");
+
+    account
+        .fault("DeregisterImage", "denied", json!({"times": 1}))
+        .await;
+    let told = prune(&account, &["--keep", "1", "--yes"], 1).await;
+    let stays = line(&told, &ids[0]);
+    assert!(stays.starts_with("keep "), "{told}");
+    assert!(stays.ends_with(": it could not be removed"), "{told}");
+    assert!(line(&told, &ids[1]).starts_with("remove "), "{told}");
+    let there = account.inventory().await["images"].clone();
+    assert_eq!(there.len(), 2, "{told}");
+    assert!(there.contains(&ids[0]) && there.contains(&ids[2]), "{told}");
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_parameter_that_names_no_image_is_told_by_its_name_and_not_by_what_it_holds() {
+    let _pace = super::fast();
+    let account = Account::open().await;
+    let ssm = ssm_client(&account).await;
+    for (value, told) in [
+        ("hello", "does not hold the id of an image"),
+        ("ami-0123456789abcdef1", "names no image of use"),
+    ] {
+        let put = ssm.put_parameter().name("/txt").value(value);
+        let put = put.r#type("String".into()).overwrite(true);
+        put.send().await.unwrap();
+        let mut build = Build::of(&account);
+        build.plan.source = Source::Ssm("/txt".into());
+        let built = build.run().await.ended(Exit::Usage);
+        let told = format!("the SSM parameter /txt in {REGION} {told}");
+        assert!(built.said.contains(&told), "{}", built.said);
+        assert!(!built.said.contains("hello"), "{}", built.said);
+    }
+}
+
 /// Makes a stack with these parameters, or gives it others.
 #[cfg(feature = "stack")]
 pub(super) async fn stack(account: &Account, name: &str, parameters: &[(&str, &str)]) {
@@ -375,6 +427,10 @@ async fn what_is_there_is_shown_with_what_becomes_of_it() {
             .stdout
     };
     assert_eq!(status().await, "nothing is there\n");
+    account.deny("DescribeImages", 1).await;
+    let told = amibake(&account, &["status", "--region", REGION], 1).await;
+    assert_eq!(told.stdout, "", "what was not looked at is not known");
+    account.control("clear", json!({})).await;
     let ids = images(&account, 1).await;
     account
         .fault("StopInstances", "hold", json!({"seconds": 600}))

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::PlannedBuild;
 use crate::bake::Baked;
 use crate::exit::{Exit, Failure};
+use crate::guest::gate::GateRecord;
 
 /// The file, open before anything is called: a bake takes too long to find out after it that its
 /// result has no place.
@@ -72,13 +73,18 @@ fn outcome(PlannedBuild { plan, .. }: &PlannedBuild, baked: &Baked) -> Json {
         "content": baked.content.as_ref().map(|content| &content.hash),
         "ports": plan.image.ports,
         "hardening": plan.hardening(),
-        "gate": baked.gate,
+        "gate": gate(baked),
         "exit": exit,
         "error": baked.failure.as_ref().map(error),
         "left_behind": baked.failure.iter().flat_map(|f| &f.left_behind)
             .map(|l| json!({"what": l.what, "remove_with": l.remove_with}))
             .collect::<Vec<_>>(),
     })
+}
+
+/// Returns what the gate found. Of an image that was there, an earlier build has said it.
+fn gate(baked: &Baked) -> Option<&GateRecord> {
+    (!baked.reused).then_some(&baked.gate)
 }
 
 /// Returns what went wrong and why, in one text.
@@ -88,7 +94,13 @@ fn error(failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::planned;
     use super::*;
+    use crate::cli::CommandContext;
+    use crate::event;
+    use crate::interrupt::Interrupt;
+    use crate::manifest::{self, TargetKind};
+    use crate::plan::{self, OnError};
 
     #[test]
     fn an_older_result_stays_until_there_is_a_new_one_and_goes_whole() {
@@ -100,6 +112,31 @@ mod tests {
         assert_eq!(now(), "a long text of an earlier build");
         output.replace("{}\n").unwrap();
         assert_eq!(now(), "{}\n");
+    }
+
+    #[test]
+    fn of_an_image_that_was_there_no_gate_is_told_that_this_build_did_not_look_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yaml");
+        std::fs::write(&path, "name: web\nsource: {ami: ami-0123456789abcdef0}\n").unwrap();
+        let now = time::OffsetDateTime::now_utc();
+        let given = manifest::Given::default();
+        let loaded = manifest::load(&path, TargetKind::Ec2, &given, now).unwrap();
+        let mut plans = plan::bakes(&loaded, TargetKind::Ec2, OnError::Destroy, now).unwrap();
+        let (events, _reports) = event::channel();
+        let interrupt = Interrupt::default();
+        let cx = CommandContext { events, interrupt };
+        let planned = planned(plans.remove(0), false, &cx).unwrap();
+        let told = |reused| {
+            let baked = Baked {
+                reused,
+                failure: None,
+                ..Failure::new("none").into()
+            };
+            outcome(&planned, &baked)
+        };
+        assert_eq!(told(true)["gate"], Json::Null);
+        assert_eq!(told(false)["gate"]["passed"], json!(false));
     }
 
     #[test]

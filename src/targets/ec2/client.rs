@@ -398,7 +398,7 @@ pub(super) fn refuse_zone(region: &str) -> Result<(), TargetError> {
     Err(TargetError::manifest(format!(
         "{region} is a zone, and its region is {its}"
     ))
-    .with_hint("set builder.region, AWS_REGION, or the region in the profile, to the region; a zone is chosen by builder.subnet"))
+    .with_hint("set --region, builder.region, AWS_REGION, or the region in the profile, whichever names it, to the region; a zone is chosen by builder.subnet"))
 }
 
 #[cfg(test)]
@@ -437,6 +437,11 @@ mod tests {
         }
         let zone = told("eu-west-1a").unwrap();
         assert_eq!(zone, "eu-west-1a is a zone, and its region is eu-west-1");
+        let hint = refuse_zone("eu-west-1a")
+            .unwrap_err()
+            .hint()
+            .map(str::to_owned);
+        assert!(hint.unwrap().starts_with("set --region, builder.region"));
         let local = told("us-west-2-lax-1a").unwrap();
         assert!(local.ends_with("its region is us-west-2"), "{local}");
     }

@@ -47,7 +47,7 @@ impl Ec2 {
                         self.region
                     ))
                 })?;
-                self.image(&id).await?
+                self.named_by_parameter(path, &id).await?
             }
             Source::Filter(filter) => self.newest(filter, arch).await?,
             Source::Manifest(name) => self.newest_of_manifest(name, arch).await?,
@@ -60,6 +60,23 @@ impl Ec2 {
         };
         check(&image, arch)?;
         Ok(image)
+    }
+
+    /// Returns the image that a parameter names. What else it holds is nobody's to see.
+    async fn named_by_parameter(&self, path: &str, id: &str) -> Result<Image, TargetError> {
+        let told = |what: &str| {
+            let region = &self.region;
+            TargetError::manifest(format!("the SSM parameter {path} in {region} {what}"))
+        };
+        if !id.starts_with("ami-") {
+            return Err(told("does not hold the id of an image"));
+        }
+        match self.image(id).await {
+            Err(error) if error.fault == Fault::Manifest => {
+                Err(told("names no image of use").because(error))
+            }
+            found => found,
+        }
     }
 
     /// Canonical's parameters first, then the newest by name.

@@ -18,6 +18,8 @@ use crate::targets::{Fault, TargetError};
 pub(crate) enum Standing {
     /// Its run renews it, here or elsewhere.
     Alive,
+    /// An image that has passed: it waits for its publication.
+    Passed,
     /// Nobody has renewed it: `reap` removes it.
     Expired,
     /// There to stay.
@@ -114,9 +116,10 @@ fn temporary(orphan: &Orphan, now: OffsetDateTime) -> Held {
     // What has no time that can be read is never removed by itself.
     let is_over = orphan.expires.is_some_and(|at| at < now);
     Held {
-        standing: match is_over {
-            true => Standing::Expired,
-            false => Standing::Alive,
+        standing: match (is_over, orphan.has_passed) {
+            (true, _) => Standing::Expired,
+            (false, true) => Standing::Passed,
+            (false, false) => Standing::Alive,
         },
         region: undo.region.clone(),
         what: undo.what(orphan.id.as_slice()),

@@ -35,7 +35,7 @@ pub(crate) struct Policy {
 pub(crate) enum Fate {
     /// It is not old.
     Stays,
-    /// It is old, and this is in the way.
+    /// It is old, and this is in the way, or it would not go.
     Refused(String),
     /// It is old, and goes.
     Goes,
@@ -138,9 +138,16 @@ impl Ec2 {
         let mut judged = Vec::new();
         let mut errors = Vec::new();
         for image in &images {
-            let fate = fate(image, &old, &images, &uses, policy);
-            if does_remove && fate == Fate::Goes {
-                errors.extend(self.remove(&image.image_id, &found).await.err());
+            let mut fate = fate(image, &old, &images, &uses, policy);
+            if does_remove
+                && fate == Fate::Goes
+                && let Err(error) = self.remove(&image.image_id, &found).await
+            {
+                // What is left of one is left when it is gone itself.
+                if error.left.is_empty() {
+                    fate = Fate::Refused("it could not be removed".to_owned());
+                }
+                errors.push(error);
             }
             judged.push(Judged {
                 region: self.region.clone(),
