@@ -238,6 +238,73 @@ async fn an_older_image_that_the_manifest_wants_again_is_published_again() {
     assert_eq!(parameter(&account, REGION).await, Some(first.id));
 }
 
+/// Who goes back by `publish` alone has it until the next night, and that is said.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_build_that_takes_back_what_publish_has_set_says_so() {
+    let _pace = super::fast();
+    let account = account().await;
+    let older = Build::publishing(&account, &everything()).run().await;
+    let older = older.ended(Exit::Done).image.unwrap();
+    a_second_later().await;
+    let newer = build(&account).await.ended(Exit::Done);
+    assert!(
+        !newer.said.contains("until the next build"),
+        "{}",
+        newer.said
+    );
+    let newer = newer.image.unwrap();
+    let manifest = account.home().join("manifest.yaml");
+    let back = ["publish", &older.id, manifest.to_str().unwrap()];
+    let told = amibake(&account, &back, 0).await;
+    assert!(!told.said.contains("until the next build"), "{}", told.said);
+    assert_eq!(parameter(&account, REGION).await.as_ref(), Some(&older.id));
+    // `publish` ran by a clock that goes as fast.
+    a_second_later().await;
+    let again = build(&account).await.ended(Exit::Done);
+    assert!(again.reused, "{}", again.said);
+    assert_eq!(parameter(&account, REGION).await.as_ref(), Some(&newer.id));
+    for (region, old, new) in [
+        (REGION, &older.id, &newer.id),
+        (OTHER, &older.copies[OTHER], &newer.copies[OTHER]),
+    ] {
+        let set = format!("{region}: set /ami/web from {old} to {new}: what somebody");
+        assert!(again.said.contains(&set), "{set}: {}", again.said);
+        let version = format!("with {new}, the default one: what somebody");
+        assert!(again.said.contains(&version), "{version}: {}", again.said);
+    }
+    let third = build(&account).await.ended(Exit::Done);
+    assert!(
+        !third.said.contains("until the next build"),
+        "{}",
+        third.said
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn an_image_that_has_passed_is_shown_as_one_that_waits_for_its_publication() {
+    let _pace = super::fast();
+    let account = account().await;
+    let passed = unpublished(&account, "PutParameter").await;
+    let told = amibake(&account, &["status", "--region", REGION], 0).await;
+    let is_it = |line: &str| {
+        line.starts_with("passed    ")
+            && line.contains(&passed)
+            && line.ends_with("; `amibake resume` publishes it")
+    };
+    assert!(told.stdout.lines().any(is_it), "{}", told.stdout);
+    assert!(!told.stdout.contains("alive "), "{}", told.stdout);
+    let json = ["status", "--json", "--region", REGION];
+    let told = amibake(&account, &json, 0).await.stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let all = told["account"].as_array().unwrap();
+    assert!(
+        all.iter().all(|held| held["standing"] == "passed"),
+        "{all:?}"
+    );
+}
+
 /// A tag that says of another image that it is of a later build is believed no further than its own age.
 #[tokio::test]
 #[ignore = "needs the test EC2: ./test runs it"]

@@ -6,7 +6,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use serde_json::{Value as Json, json};
 
 use super::build::Build;
-use super::child::amibake;
+use super::child::{Process, Work, amibake};
 use super::publish::{FRIEND, OTHER};
 use super::server::{Account, REGION};
 use crate::exit::Exit;
@@ -234,6 +234,18 @@ async fn an_image_that_a_build_takes_may_have_the_name_that_it_wants() {
     let failed = |c: &&Check| c.verdict == Verdict::Failed;
     assert_eq!(checks.iter().find(failed), None);
     assert!(nightly("").run().await.ended(Exit::Done).reused);
+    // What only a machine would need keeps nobody from an image that is there.
+    account
+        .control("ways", json!({"quotas": {"L-1216C47A": 1.0}}))
+        .await;
+    let subnet = ", subnet: subnet-0123456789abcdef0";
+    let checks = Build::whole(&account, subnet, &named).of_shared_content();
+    let checks = checks.preflight().await;
+    let next = "(for the next build that launches something)";
+    assert_told(&checks, "quota", Verdict::Warning, next);
+    assert_told(&checks, "network", Verdict::Warning, next);
+    assert_eq!(checks.iter().find(failed), None);
+    account.control("ways", json!({"quotas": {}})).await;
 
     tokio::time::sleep(Duration::from_secs(2)).await;
     for in_the_way in [
@@ -470,6 +482,15 @@ async fn the_command_ends_as_its_worst_check_and_prints_all_of_them() {
         .stdout;
     let told: Json = serde_json::from_str(&told).unwrap();
     assert_eq!(told[0]["checks"][0]["about"], "credentials");
+
+    // The service that tells where SSH comes from is asked, as by a build.
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("private-ip", "public-ip")).unwrap();
+    let work = ["preflight", path].map(str::to_owned).to_vec();
+    let nobody = [("AMIBAKE_CHECKIP_URL", "http://127.0.0.1:9/")];
+    let asked = Process::start(&account, super::PACE, Work::Command(work), &nobody);
+    let told = asked.end().await.ended(1).stdout;
+    assert!(told.contains("FAILED       address"), "{told}");
 
     write(", instance_type: m6g.large");
     amibake(&account, &["preflight", path], 2).await;

@@ -1,7 +1,7 @@
 //! What EC2 lists, all pages of it. A filter says what: an unknown id is no error then, and a page
 //! may be empty although others follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{
@@ -386,6 +386,18 @@ impl Ec2 {
         let regions = self.persist(asking).await?;
         let regions = regions.regions.unwrap_or_default();
         Ok(regions.into_iter().filter_map(|r| r.region_name).collect())
+    }
+
+    /// Returns all regions that there are, and whether the account has them enabled.
+    pub(super) async fn all_regions(&self) -> Result<BTreeMap<String, bool>, Ec2Error> {
+        let answer = self.ec2.describe_regions().all_regions(true).send().await;
+        let answer = answer.map_err(|e| self.refused("DescribeRegions", e))?;
+        let regions = answer.regions.unwrap_or_default().into_iter();
+        let stands = regions.filter_map(|region| {
+            let is_enabled = region.opt_in_status() != Some("not-opted-in");
+            Some((region.region_name?, is_enabled))
+        });
+        Ok(stands.collect())
     }
 }
 

@@ -210,6 +210,11 @@ impl Ec2Error {
         )
     }
 
+    /// Returns whether nobody answered.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. })
+    }
+
     /// Returns whether the credentials lack the permission.
     pub(crate) fn is_denied(&self) -> bool {
         self.code().is_some_and(is_denied)
@@ -311,7 +316,7 @@ fn logging_in(why: &str, has_identity_token: bool) -> &'static str {
     if has_identity_token || why.contains("invalididentitytoken") {
         return "look at AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN, and at whom the role's trust policy lets assume it";
     }
-    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `--target container` needs no AWS"
+    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role; `amibake build --target container` needs no AWS"
 }
 
 /// Returns whether no provider of credentials had any, or one of them failed.
@@ -431,7 +436,10 @@ mod tests {
     #[test]
     fn who_has_no_identity_token_is_not_told_of_one() {
         let asked = "Attempted: WebIdentityToken: the credential provider was not enabled";
-        assert!(logging_in(asked, false).starts_with("set AWS_PROFILE"));
+        let none = logging_in(asked, false);
+        assert!(none.starts_with("set AWS_PROFILE"));
+        // Other commands have no such option.
+        assert!(none.ends_with("; `amibake build --target container` needs no AWS"));
         let refused = "InvalidIdentityToken: no provider is found in your account";
         for (why, has_token) in [(asked, true), (refused, false)] {
             assert!(logging_in(why, has_token).contains("AWS_WEB_IDENTITY_TOKEN_FILE"));

@@ -27,8 +27,12 @@ pub(super) const MANIFEST: &str = "amibake:manifest";
 /// The run that has built an image which another has registered.
 pub(super) const BUILT: &str = "amibake:built";
 
-/// What was done for an image that others act on, by the manifest's keys.
+/// What was done for an image that others act on, by the manifest's keys: `share ssm_parameter=/ami/web`. No copy has
+/// it from its image: nothing was done for that yet.
 pub(super) const PUBLISHES: &str = "amibake:publishes";
+
+/// The longest value of a tag.
+pub(super) const LONGEST_TAG: usize = 256;
 
 /// EC2 takes no longer one.
 pub(super) const LONGEST_DESCRIPTION: usize = 255;
@@ -95,13 +99,13 @@ pub(super) fn says_released(tags: &BTreeMap<String, String>) -> bool {
 
 /// Returns what of an image's own tags others that are made of it have too: what it is made of.
 pub(super) fn inherited(image: &Image) -> BTreeMap<String, String> {
-    let of_a_run = [RUN, ROLE, ATTEMPT, STATE, EXPIRES];
+    let its_own = [RUN, ROLE, ATTEMPT, STATE, EXPIRES, PUBLISHES];
     let pairs = image
         .tags()
         .iter()
         .filter_map(|t| Some((t.key()?, t.value()?)));
     pairs
-        .filter(|(key, _)| key.starts_with("amibake:") && !of_a_run.contains(key))
+        .filter(|(key, _)| key.starts_with("amibake:") && !its_own.contains(key))
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect()
 }
@@ -400,6 +404,15 @@ mod tests {
         ] {
             assert_eq!(content_of(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_copy_has_what_its_image_is_made_of_and_nothing_that_was_done_for_that() {
+        let pairs = [(CONTENT, "0123"), (PUBLISHES, "share"), (STATE, RELEASED)];
+        let tags = pairs.map(|(k, v)| Tag::builder().key(k).value(v).build());
+        let image = Image::builder().set_tags(Some(tags.to_vec())).build();
+        let made_of = [(CONTENT.to_owned(), "0123".to_owned())];
+        assert_eq!(inherited(&image), made_of.into());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::build::{Build, client_in, parameters_in};
 use super::child::amibake;
 use super::server::{Account, Call, REGION};
 use crate::exit::Exit;
+use crate::targets::ec2;
 
 pub(super) const OTHER: &str = "us-east-1";
 const THIRD: &str = "eu-central-1";
@@ -403,6 +404,67 @@ async fn an_image_that_is_there_is_looked_at_and_nothing_of_that_stays() {
     build.steps = super::guest::Steps::TestFails;
     build.test(&id).await.ended(Exit::GateFailed);
     assert_eq!(account.inventory().await, before);
+}
+
+/// Last night's image is there: a region that is not enabled, or that there is none of, is no region that is down.
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_region_that_is_none_of_the_account_s_is_told_of_a_new_image_and_of_one_that_is_there() {
+    let _pace = super::fast();
+    let account = account().await;
+    let with = |regions: &str| Build::publishing(&account, &format!(", regions: [{regions}]"));
+    let there = with(REGION).of_shared_content().run().await;
+    let there = there.ended(Exit::Done).image.unwrap();
+    let regions = json!({REGION: "opt-in-not-required", "us-east-2": "opt-in-not-required", "ap-east-1": "not-opted-in"});
+    account.control("ways", json!({"regions": regions})).await;
+    let nobody = json!({"region": OTHER, "times": 9999});
+    account.fault("DescribeImages", "drop", nobody).await;
+    let before = account.inventory().await;
+    for (region, told) in [
+        (
+            "ap-east-1",
+            "the region ap-east-1 is not enabled for this account",
+        ),
+        (OTHER, "there is no region us-east-1"),
+    ] {
+        let again = with(region).of_shared_content();
+        let checks = again.preflight().await;
+        let is_told = |c: &ec2::Check| c.about == "name" && c.detail.contains(told);
+        assert!(checks.iter().any(is_told), "{checks:#?}");
+        let problems = again.ahead().await.problems;
+        assert!(problems.iter().any(|p| p.contains(told)), "{problems:?}");
+        let again = again.run().await.ended(Exit::Usage);
+        assert!(again.said.contains(told), "{}", again.said);
+        let anew = with(region).run().await.ended(Exit::Usage);
+        assert!(anew.said.contains(told), "{}", anew.said);
+        assert_eq!(
+            anew.said.contains("did you mean us-east-2?"),
+            region == OTHER
+        );
+        let manifest = account.home().join("manifest.yaml");
+        let words = ["publish", &there.id, manifest.to_str().unwrap()];
+        let published = amibake(&account, &words, 2).await;
+        assert!(published.said.contains(told), "{}", published.said);
+    }
+    assert_eq!(account.inventory().await, before);
+
+    // Whose credentials have ended is told that, and not of regions.
+    account.control("clear", json!({})).await;
+    let ended = json!({"region": THIRD, "code": "AuthFailure", "times": 9999});
+    account
+        .control(
+            "ways",
+            json!({"regions": {REGION: "opted-in", THIRD: "opted-in"}}),
+        )
+        .await;
+    account.fault("DescribeImages", "error", ended).await;
+    let again = with(THIRD).of_shared_content().run().await;
+    let again = again.ended(Exit::LeftBehind);
+    assert!(
+        again.said.contains("credentials are not valid"),
+        "{}",
+        again.said
+    );
 }
 
 /// What another region would refuse is found before a machine is launched (rank 15 of PACKER.md).

@@ -17,7 +17,7 @@ use super::reuse::has_passed_as;
 use super::{Ec2, image, tags};
 use crate::exit::chain;
 use crate::identity::ContentHash;
-use crate::manifest::Publication;
+use crate::manifest::{Connect, Publication};
 use crate::plan::BakePlan;
 use crate::targets::{Fault, Finished, TargetError};
 use permission::Caller;
@@ -97,11 +97,28 @@ impl Check {
         }
     }
 
+    /// Returns it as of a build that launches something, where one of now does not.
+    fn of_another_time(self) -> Self {
+        match self.verdict {
+            Verdict::Failed => Self::warning(
+                self.about,
+                format!(
+                    "{} (for the next build that launches something)",
+                    self.detail
+                ),
+            ),
+            Verdict::Ok | Verdict::Warning | Verdict::NotChecked => self,
+        }
+    }
+
     /// Returns that something could not be asked. A build does not ask it either.
     fn unasked(about: &'static str, error: &Ec2Error) -> Self {
         Self::not_checked(about, chain(error))
     }
 }
+
+/// Of an image that is there already: a build launches nothing.
+const CONTENT: &str = "content";
 
 /// What the checks of one image have in common.
 struct Preflight<'a> {
@@ -139,19 +156,39 @@ impl Ec2 {
             caller: &caller,
         };
         checks.extend(preflight.account_settings().await);
-        checks.extend(preflight.instance_types().await);
-        match self.network(plan).await {
+        let launches = !checks.iter().any(|check| check.about == CONTENT);
+        let mut of_launch = preflight.instance_types().await;
+        of_launch.extend(self.address(plan).await);
+        let first = match self.network(plan).await {
             Ok(network) => {
-                checks.push(Check::ok("network", subnets(&network)));
-                let first = Some((&source, &network));
-                checks.extend(self.permissions_denied(plan, &caller, first).await);
+                of_launch.push(Check::ok("network", subnets(&network)));
+                Some((&source, network))
             }
             Err(error) => {
-                checks.push(Check::of("network", &error));
-                checks.extend(self.permissions_denied(plan, &caller, None).await);
+                of_launch.push(Check::of("network", &error));
+                None
             }
-        }
+        };
+        checks.extend(of_launch.into_iter().map(|check| match launches {
+            true => check,
+            false => check.of_another_time(),
+        }));
+        let first = first.as_ref().map(|(source, network)| (*source, network));
+        checks.extend(self.permissions_denied(plan, &caller, first).await);
         Ok(checks)
+    }
+
+    /// Asks where SSH comes from, as a build does that lets it in.
+    async fn address(&self, plan: &BakePlan) -> Option<Check> {
+        let builder = &plan.builder;
+        let is_asked = builder.connect == Connect::PublicIp && builder.security_groups.is_empty();
+        if !is_asked || builder.ingress_cidrs.is_some() {
+            return None;
+        }
+        Some(match self.echo.public_address().await {
+            Ok(address) => Check::ok("address", format!("SSH comes from {address}")),
+            Err(error) => Check::of("address", &error),
+        })
     }
 
     /// Returns whether the image gets its final name only when it has passed.
@@ -173,20 +210,21 @@ impl Ec2 {
         let content = plan.inputs.content(plan.arch, &image::base(source).id());
         let finished = match self.finished(plan, &content).await {
             Ok(finished) => finished,
-            Err(error) => return vec![Check::of("content", &error.into())],
+            Err(error) => return vec![Check::of("name", &error.into())],
         };
         let mut checks = Vec::new();
         let ours = match &finished {
             Some(Finished { id, name, .. }) => {
                 let reused = format!("{id} ({name}) is made of this: a build launches nothing");
-                checks.push(Check::ok("content", reused));
+                checks.push(Check::ok(CONTENT, reused));
                 Ours::Finished(&content.hash)
             }
             None => Ours::Passed(&content.hash),
         };
-        checks.push(self.name_is_free(plan, ours).await);
+        checks.push(self.name_is_free(plan, ours, self).await);
         for region in copied_to(plan) {
-            checks.push(self.in_region(region).name_is_free(plan, ours).await);
+            let there = self.in_region(region);
+            checks.push(there.name_is_free(plan, ours, self).await);
         }
         checks
     }
@@ -219,7 +257,7 @@ impl Ec2 {
         checked.collect()
     }
 
-    async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>) -> Check {
+    async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>, home: &Self) -> Check {
         self.be_patient();
         let about = "name";
         let holder = self.who_has_name(plan, |image| ours.is(image)).await;
@@ -228,7 +266,7 @@ impl Ec2 {
             format!("{id} in {}", self.region)
         };
         match holder {
-            Err(error) => Check::of(about, &error.into()),
+            Err(error) => Check::of(about, &home.refused_by(&self.region, error).await),
             Ok(NameHolder::Nobody) => {
                 let name = &plan.image.name;
                 Check::ok(about, format!("{name} is free in {}", self.region))

@@ -136,8 +136,8 @@ impl Ec2 {
         Simulated::Denied(denied)
     }
 
-    /// Returns what may not be done, or that nothing is lacking. Where there is no source and no subnet
-    /// nothing can be tried as a dry run.
+    /// Returns what may not be done, or that nothing is lacking. Without both a source and a subnet nothing can be
+    /// tried as a dry run.
     pub(super) async fn permissions_denied(
         &self,
         plan: &BakePlan,
@@ -149,7 +149,7 @@ impl Ec2 {
             Some((source, network)) => checks.extend(self.dry_runs(plan, source, network).await),
             None => checks.push(Check::not_checked(
                 ABOUT,
-                "without a source and a subnet, RunInstances cannot be tried as a dry run",
+                "RunInstances can be tried as a dry run only with a source and a subnet, and one of them failed",
             )),
         }
         checks.extend(self.simulated(plan, caller).await);

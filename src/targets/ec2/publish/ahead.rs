@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::Image;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
-use super::differences::{Change, Difference, differences, forgotten, overtaken};
+use super::differences::{Change, Difference, differences, forgotten, overtaken, too_late};
 use super::seen::{ImageSeen, Seen, SnapshotSeen};
 use super::wish::Wish;
 use super::{built_as, mend};
@@ -150,6 +150,7 @@ impl Foreseen {
                 copied.push(region.clone());
             }
         }
+        self.notes.extend(too_late(wish, &seen));
         for difference in differences(wish, &seen) {
             if let Some(at) = copied.iter().position(|r| *r == difference.region) {
                 let region = copied.swap_remove(at);

@@ -27,6 +27,13 @@ pub(in crate::targets::ec2) enum NameHolder {
 /// The image that is to be replaced in a region, and what else the region has.
 pub(super) type LookedBefore = (Option<Image>, RegionSeen);
 
+/// Returns the region that was meant.
+fn nearest<'r>(name: &str, known: impl Iterator<Item = &'r String>) -> Option<&'r str> {
+    let distance = |known: &String| strsim::damerau_levenshtein(name, known);
+    let nearest = known.min_by_key(|known| distance(known))?;
+    (distance(nearest) <= 2).then_some(nearest.as_str())
+}
+
 /// Returns what is wrong with sharing what an account encrypts by itself, in words.
 pub(in crate::targets::ec2) fn unusable_by_others(region: &str) -> String {
     format!(
@@ -102,8 +109,7 @@ impl Ec2 {
     ) -> (String, Result<LookedBefore, TargetError>) {
         let (there, content) = (self.there(region), self.state().content.clone());
         let checked = async {
-            let is_home = region == self.region;
-            let taken = there.check_name(plan, content.as_ref(), is_home).await?;
+            let taken = there.check_name(plan, content.as_ref(), self).await?;
             there.check_encryption(wish).await?;
             let seen = there.look_here(wish, None).await?;
             Ok((taken, seen))
@@ -116,12 +122,15 @@ impl Ec2 {
         &self,
         plan: &BakePlan,
         content: Option<&Content>,
-        is_home: bool,
+        home: &Self,
     ) -> Result<Option<Image>, TargetError> {
         let is_passed =
             |image: &Image| content.is_some_and(|content| has_passed_as(image, &content.hash));
-        let named = self.who_has_name(plan, is_passed).await;
-        match named.map_err(|error| self.not_enabled(error, is_home))? {
+        let holder = match self.who_has_name(plan, is_passed).await {
+            Ok(holder) => holder,
+            Err(error) => return Err(home.refused_by(&self.region, error).await),
+        };
+        match holder {
             NameHolder::Nobody | NameHolder::Ours(_) => Ok(None),
             NameHolder::Old(old) => Ok(Some(old)),
             NameHolder::Other(taken) => Err(taken),
@@ -152,15 +161,37 @@ impl Ec2 {
         ))
     }
 
-    /// The credentials were good for the region where the image is made.
-    fn not_enabled(&self, error: Ec2Error, is_home: bool) -> TargetError {
-        if is_home || error.code() != Some("AuthFailure") {
+    /// Returns why another region did not answer this one's account: it may not be enabled, or be no region. Which
+    /// there are is asked here, where the credentials were good.
+    pub(in crate::targets::ec2) async fn refused_by(
+        &self,
+        region: &str,
+        error: Ec2Error,
+    ) -> TargetError {
+        let knows_nobody = error.code() == Some("AuthFailure");
+        if region == self.region || !(knows_nobody || error.is_silence()) {
             return error.into();
         }
-        let message = format!("the region {} is not enabled for this account", self.region);
-        TargetError::manifest(message)
-            .because(TargetError::from(error))
-            .with_hint("enable it in the account's settings, or take it out of image.regions")
+        let is_enabled = match self.all_regions().await {
+            Ok(all) if !all.contains_key(region) => {
+                let near = nearest(region, all.keys()).map(|name| format!("did you mean {name}? "));
+                let near = near.unwrap_or_default();
+                return TargetError::manifest(format!("there is no region {region}"))
+                    .because(TargetError::from(error))
+                    .with_hint(format!("{near}image.regions names it"));
+            }
+            Ok(all) => all.get(region) == Some(&true),
+            // Who may not ask goes by what the region said.
+            Err(unasked) => !(knows_nobody && unasked.is_denied()),
+        };
+        if is_enabled {
+            return error.into();
+        }
+        TargetError::manifest(format!(
+            "the region {region} is not enabled for this account"
+        ))
+        .because(TargetError::from(error))
+        .with_hint("enable it in the account's settings, or take it out of image.regions")
     }
 
     /// Where this cannot be asked, sharing itself tells.

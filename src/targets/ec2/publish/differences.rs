@@ -92,6 +92,22 @@ impl Change {
         }
     }
 
+    /// Returns whether something names another image so far, which somebody may have wanted.
+    pub(crate) fn names_another(&self) -> bool {
+        match self {
+            Self::SetParameter { before, .. } => before.is_some(),
+            Self::AddTemplateVersion { .. } | Self::SetDefaultVersion { .. } => true,
+            Self::Copy
+            | Self::Tag { .. }
+            | Self::Share { .. }
+            | Self::ShareSnapshot { .. }
+            | Self::Release { .. }
+            | Self::Describe { .. }
+            | Self::Deprecate { .. }
+            | Self::Protect { .. } => false,
+        }
+    }
+
     /// Returns whether it comes when the image is released, and cannot be taken back at once.
     pub(crate) fn comes_after(&self) -> bool {
         matches!(self, Self::Deprecate { .. } | Self::Protect { .. })
@@ -158,56 +174,120 @@ fn changes(wish: &Wish, region: &str, there: &RegionSeen, seen: &Seen) -> Vec<Ch
     changes
 }
 
-/// What a manifest may say of an image that others act on, as the tag of it names it, and whether `wish` does.
-/// Taken back is the same as never said.
-fn outward(wish: &Wish) -> [(&'static str, Option<bool>); 3] {
-    let share = wish.share.as_ref().map(|share| !share.with.is_empty());
+/// What `wish` says of an image that others act on, by the manifest's keys, as the image's tag remembers it: what is
+/// named is part of the word. `None` is silence; taken back is the same as never said.
+fn outward(wish: &Wish) -> [(&'static str, Option<Vec<String>>); 4] {
+    let template = wish.template.as_ref();
+    let template = template.map(|wanted| vec![format!("launch_template={}", wanted.template)]);
+    let regions = wish.elsewhere.iter();
+    let regions = regions.map(|region| format!("regions={region}"));
+    let share = wish
+        .share
+        .as_ref()
+        .map(|share| match share.with.is_empty() {
+            true => Vec::new(),
+            false => vec!["share".to_owned()],
+        });
+    let parameter = wish.parameter.as_ref();
+    let parameter = parameter.map(|name| vec![format!("ssm_parameter={name}")]);
     [
-        ("launch_template", wish.template.as_ref().map(|_| true)),
+        ("launch_template", template),
+        ("regions", Some(regions.collect())),
         ("share", share),
-        ("ssm_parameter", wish.parameter.as_ref().map(|_| true)),
+        ("ssm_parameter", parameter),
     ]
 }
 
+/// Returns a key of the manifest, and what it named.
+fn parts(word: &str) -> (&str, Option<&str>) {
+    match word.split_once('=') {
+        Some((key, name)) => (key, Some(name)),
+        None => (word, None),
+    }
+}
+
+/// Returns what was done for an image that the manifest says no more, as its tag has it.
+fn left<'i>(wish: &Wish, image: &'i ImageSeen) -> Vec<&'i str> {
+    let before = image.tags.get(tags::PUBLISHES);
+    let outward = outward(wish);
+    let is_left = |word: &&str| {
+        let (key, name) = parts(word);
+        let said = outward.iter().find(|(known, _)| *known == key);
+        said.is_some_and(|(_, now)| match now {
+            None => true,
+            // A word without a name was written before names were, and shares are taken back.
+            Some(now) => name.is_some() && !now.iter().any(|now| now == word),
+        })
+    };
+    let words = before.map_or("", String::as_str).split(' ');
+    words.filter(is_left).collect()
+}
+
 /// Returns the tags that an image is to have: those that it is picked by, and what was done for it that others
-/// act on. The manifest may be silent of that later.
+/// act on. The manifest may be silent of that later, or name something else.
 fn wanted_tags(wish: &Wish, image: &ImageSeen) -> BTreeMap<String, String> {
     let mut tags = wish.tags.clone();
-    let before = image.tags.get(tags::PUBLISHES);
-    let was = |word: &str| before.is_some_and(|b| b.split(' ').any(|w| w == word));
-    let words = outward(wish).into_iter().filter_map(|(word, said)| {
-        let stands = said.unwrap_or_else(|| was(word));
-        stands.then_some(word)
-    });
-    let words: Vec<&str> = words.collect();
-    if before.is_some() || !words.is_empty() {
-        let words = match words.is_empty() {
-            true => "nothing".to_owned(),
-            false => words.join(" "),
-        };
-        tags.insert(tags::PUBLISHES.to_owned(), words);
+    let now = outward(wish).into_iter().filter_map(|(_, now)| now);
+    let mut words: BTreeSet<String> = now.flatten().collect();
+    words.extend(left(wish, image).into_iter().map(str::to_owned));
+    if image.tags.contains_key(tags::PUBLISHES) || !words.is_empty() {
+        tags.insert(tags::PUBLISHES.to_owned(), remembered(&words));
     }
     tags
 }
 
-/// Returns what was done for an image by a manifest that is silent of it now: each in words.
+/// Returns words as a tag's value: without what they name, where that is too long for one.
+fn remembered(words: &BTreeSet<String>) -> String {
+    let all = words.iter().map(String::as_str).collect::<Vec<_>>();
+    match all.join(" ") {
+        none if none.is_empty() => "nothing".to_owned(),
+        all if all.chars().count() <= tags::LONGEST_TAG => all,
+        _ => {
+            let keys: BTreeSet<&str> = all.iter().map(|word| parts(word).0).collect();
+            keys.into_iter().collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+/// Returns what was done for an image by a manifest that does not say it now: each in words.
 pub(crate) fn forgotten(wish: &Wish, seen: &Seen) -> Vec<String> {
     let mut told = Vec::new();
     for (region, there) in &seen.regions {
         let image = there.as_ref().ok().and_then(|there| there.image.as_ref());
         let Some(image) = image else { continue };
-        let Some(before) = image.tags.get(tags::PUBLISHES) else {
-            continue;
+        let is_told = |word: &&str| match parts(word) {
+            ("regions", _) => *region == wish.home,
+            // By an id it was in the image's own region.
+            ("launch_template", Some(name)) => *region == wish.home || !name.starts_with("lt-"),
+            _ => true,
         };
-        let is_silent = |word: &&str| outward(wish).contains(&(*word, None));
-        told.extend(before.split(' ').filter(is_silent).map(|word| {
+        told.extend(left(wish, image).into_iter().filter(is_told).map(|word| {
+            let what = word.replacen('=', ": ", 1);
             let back = match word {
                 "share" => "`share: {}` takes it back",
                 _ => "nothing takes that back by itself",
             };
             format!(
-                "the manifest no longer has `image.{word}`, and what it said before stays for {} in {region}: {back}",
+                "the manifest no longer has `image.{what}`, and what it said before stays for {} in {region}: {back}",
                 image.id
+            )
+        }));
+    }
+    told
+}
+
+/// Returns what cannot be done any more, since its time is over: each in words.
+pub(crate) fn too_late(wish: &Wish, seen: &Seen) -> Vec<String> {
+    let mut told = Vec::new();
+    for (region, there) in &seen.regions {
+        let image = there.as_ref().ok().and_then(|there| there.image.as_ref());
+        let Some(image) = image else { continue };
+        let when = deprecated_at(wish, image, seen);
+        told.extend(when.filter(|at| !is_to_come(*at, seen)).map(|at| {
+            format!(
+                "image.deprecate_after is over for {} in {region} ({}), and EC2 takes no such date: it is left as it is",
+                image.id,
+                rfc3339(at)
             )
         }));
     }
@@ -300,19 +380,28 @@ fn description(image: &ImageSeen) -> Option<Change> {
     })
 }
 
-/// EC2 goes by whole minutes, and takes no date that is over: an image that old is as it is.
+/// EC2 takes no date that is over: an image that old is as it is.
 fn deprecation(wish: &Wish, image: &ImageSeen, seen: &Seen) -> Option<Change> {
+    let at = deprecated_at(wish, image, seen)?;
+    is_to_come(at, seen).then(|| Change::Deprecate {
+        image: image.id.clone(),
+        at,
+    })
+}
+
+/// Returns when an image is to be deprecated, unless it is so already. EC2 goes by whole minutes.
+fn deprecated_at(wish: &Wish, image: &ImageSeen, seen: &Seen) -> Option<OffsetDateTime> {
     let at = match wish.deprecation? {
         Deprecation::At(at) => at,
         Deprecation::After(time) => seen.made + time,
     };
     let minute = |moment: OffsetDateTime| moment.unix_timestamp().div_euclid(60);
     let is_set = image.deprecated.is_some_and(|is| minute(is) == minute(at));
-    let is_to_come = at > seen.at + Duration::minutes(2);
-    (!is_set && is_to_come).then(|| Change::Deprecate {
-        image: image.id.clone(),
-        at,
-    })
+    (!is_set).then_some(at)
+}
+
+fn is_to_come(at: OffsetDateTime, seen: &Seen) -> bool {
+    at > seen.at + Duration::minutes(2)
 }
 
 /// What is protected for longer than it is wanted stays so: taking that away takes a day.

@@ -15,11 +15,11 @@ use super::seen::{
 use super::wish::Wish;
 use crate::manifest::{Protection, TemplateName};
 use crate::run::parse_rfc3339;
-use crate::targets::TargetError;
 use crate::targets::ec2::error::Ec2Error;
 use crate::targets::ec2::image::snapshots_of;
 use crate::targets::ec2::ours::in_time;
-use crate::targets::ec2::{Ec2, tags};
+use crate::targets::ec2::{Ec2, Stage, tags};
+use crate::targets::{Fault, TargetError};
 
 /// What has an image's name in another region.
 #[derive(Debug)]
@@ -55,25 +55,43 @@ impl Ec2 {
         let there = self.there(region);
         let seen = match region == self.region {
             true => there.look_here(wish, Some(image)).await,
-            false => there.look_for_copy(wish, image, &self.region).await,
+            false => self.look_for_copy(&there, wish, image).await,
         };
         (region.to_owned(), seen)
     }
 
     async fn look_for_copy(
         &self,
+        there: &Self,
         wish: &Wish,
         image: &Image,
-        home: &str,
     ) -> Result<RegionSeen, TargetError> {
-        let copy = match self.holder_of_name(image, home).await? {
-            Holder::Other(other) if !wish.replaces => return Err(self.no_copy(&other, image)),
+        let copy = match self.holder_there(there, image).await? {
+            Holder::Other(other) if !wish.replaces => return Err(there.no_copy(&other, image)),
             Holder::Other(_) | Holder::Nobody => None,
             Holder::Copy(copy) => Some(copy),
         };
         // One that is pending is waited for by whoever asks for it again.
         let copy = copy.filter(|copy| copy.state() == Some(&ImageState::Available));
-        self.look_here(wish, copy.as_ref()).await
+        there.look_here(wish, copy.as_ref()).await
+    }
+
+    /// Returns what has an image's name in another region. One that is down has time to answer; what is no region, or
+    /// is not enabled, has none.
+    async fn holder_there(&self, there: &Self, image: &Image) -> Result<Holder, TargetError> {
+        let stage = std::mem::replace(&mut there.state().stage, Stage::Beginning);
+        let first = there.holder_of_name(image, &self.region).await;
+        there.state().stage = stage;
+        let error = match first {
+            Ok(holder) => return Ok(holder),
+            Err(error) => error,
+        };
+        let is_silence = error.is_silence();
+        let error = self.refused_by(&there.region, error).await;
+        if !is_silence || error.fault == Fault::Manifest {
+            return Err(error);
+        }
+        Ok(there.holder_of_name(image, &self.region).await?)
     }
 
     /// Returns what has an image's name in this region. That it is a copy EC2 says: whoever can write tags

@@ -33,7 +33,7 @@ use crate::shell::quoted;
 use crate::targets::{Fault, Finished, PhaseContext, Published, TargetError, Unfinished};
 pub(super) use ahead::Foreseen;
 pub(super) use check::{NameHolder, unusable_by_others};
-pub(crate) use differences::{Change, Difference, differences, forgotten, overtaken};
+pub(crate) use differences::{Change, Difference, differences, forgotten, overtaken, too_late};
 pub(super) use look::built;
 pub(super) use mend::KEPT;
 use mend::Mending;
@@ -98,11 +98,14 @@ impl Ec2 {
             self.look_again(wish, image, &mut seen).await;
         }
         let told = overtaken(wish, &seen).into_iter();
-        for left in told.chain(forgotten(wish, &seen)) {
+        let told = told.chain(forgotten(wish, &seen));
+        for left in told.chain(too_late(wish, &seen)) {
             cx.phase.warn(left);
         }
+        let found = differences(wish, &seen);
+        tell_taken_back(wish, image, &found, cx);
         let mut changes: BTreeMap<String, Vec<Change>> = BTreeMap::new();
-        for Difference { region, change } in differences(wish, &seen) {
+        for Difference { region, change } in found {
             changes.entry(region).or_default().push(change);
         }
         let mut mending = Vec::new();
@@ -293,6 +296,19 @@ impl Ec2 {
 pub(super) fn built_as(plan: &BakePlan, image: &Image) -> BakePlan {
     let run = tags::builder_of(image);
     run.map_or_else(|| plan.clone(), |run| plan.as_of(&run))
+}
+
+/// Says what a build that uses an image again takes back: `amibake publish` may have put an older one there.
+fn tell_taken_back(wish: &Wish, image: &Image, found: &[Difference], cx: &PhaseContext<'_>) {
+    let is_released = tags::value(image.tags(), tags::STATE) == Some(tags::RELEASED);
+    if !is_released || wish.began.is_none() {
+        return;
+    }
+    for difference in found.iter().filter(|d| d.change.names_another()) {
+        cx.phase.warn(format!(
+            "{difference}: what somebody, or `amibake publish`, has put there stands until the next build"
+        ));
+    }
 }
 
 /// How long a call to another region is made again where it is not answered.

@@ -47,7 +47,7 @@ fn wish() -> Wish {
 fn complete(id: &str) -> RegionSeen {
     let mut tags = tags::of_released();
     tags.insert("Team".to_owned(), "web".to_owned());
-    let all = "launch_template share ssm_parameter";
+    let all = "launch_template=web regions=us-east-1 share ssm_parameter=/ami/web";
     tags.insert(tags::PUBLISHES.to_owned(), all.to_owned());
     let version = VersionSeen {
         number: 7,
@@ -260,12 +260,59 @@ fn a_region_that_could_not_be_looked_at_keeps_no_other_from_being_mended() {
 }
 
 #[test]
-fn an_image_older_than_its_deprecation_is_left_as_it_is() {
+fn an_image_older_than_its_deprecation_is_left_as_it_is_and_told() {
     let mut home = complete("ami-1");
     image(&mut home).deprecated = None;
     let mut seen = seen(home);
+    assert_eq!(too_late(&wish(), &seen), [""; 0]);
     seen.at = MADE + Duration::days(91);
     assert_eq!(differences(&wish(), &seen), []);
+    // The copy was deprecated when it was time.
+    let told = "image.deprecate_after is over for ami-1 in eu-west-1 (2026-10-25T10:15:30Z), and EC2 takes no such date: it is left as it is";
+    assert_eq!(too_late(&wish(), &seen), [told]);
+}
+
+/// What a tag remembers of a manifest that named other things.
+#[test]
+fn what_a_manifest_names_no_more_stays_and_is_told_for_as_long_as_the_image_is_used() {
+    let other = Wish {
+        elsewhere: vec!["eu-central-1".to_owned()],
+        parameter: Some("/ami/new".to_owned()),
+        template: Some(LaunchTemplate {
+            template: TemplateName::Name("db".to_owned()),
+            set_default: true,
+        }),
+        ..wish()
+    };
+    let mut there = seen(complete("ami-1"));
+    let of_copy = there.regions.remove("us-east-1").unwrap();
+    there.regions.insert("eu-central-1".to_owned(), of_copy);
+    let stays = |what: &str, id: &str, region: &str| {
+        format!(
+            "the manifest no longer has `image.{what}`, and what it said before stays for {id} in {region}: nothing takes that back by itself"
+        )
+    };
+    let told = forgotten(&other, &there);
+    let mut expected = vec![stays("regions: us-east-1", "ami-1", "eu-west-1")];
+    for what in ["launch_template: web", "ssm_parameter: /ami/web"] {
+        expected.push(stays(what, "ami-1", "eu-west-1"));
+        expected.push(stays(what, "ami-2", "eu-central-1"));
+    }
+    let set = |told: Vec<String>| told.into_iter().collect::<BTreeSet<String>>();
+    assert_eq!(set(told), set(expected));
+    let image = complete("ami-1").image.unwrap();
+    let tag = wanted_tags(&other, &image)[tags::PUBLISHES].clone();
+    let both = "launch_template=db launch_template=web regions=eu-central-1 regions=us-east-1 share ssm_parameter=/ami/new ssm_parameter=/ami/web";
+    assert_eq!(tag, both);
+    // A copy that is new has no such past, and what is too long for a tag is remembered by its key.
+    let bare = ImageSeen::default();
+    let long = Wish {
+        parameter: Some("/a".repeat(200)),
+        ..wish()
+    };
+    assert_eq!(left(&other, &bare), [""; 0]);
+    let tag = &wanted_tags(&long, &bare)[tags::PUBLISHES];
+    assert_eq!(tag, "launch_template regions share ssm_parameter");
 }
 
 #[test]
@@ -286,7 +333,9 @@ fn a_template_by_its_id_is_in_the_image_s_own_region_alone() {
             .latest
             .image = "ami-0".into();
     }
-    let found = differences(&wish, &seen);
+    let mut found = differences(&wish, &seen);
+    // Their tags remember the one that was named before.
+    found.retain(|difference| difference.change.is_outward());
     assert_eq!(found.len(), 1);
     assert_eq!(
         found[0].to_string(),
