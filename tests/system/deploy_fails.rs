@@ -1,11 +1,12 @@
 //! Deploys that come to nothing, on real machines behind the stack that ships: images that do not do, an alarm, a
-//! certificate that ends. Each says what was wrong, and whoever asks the site meanwhile sees nothing of it.
+//! certificate that ends. Each says what was wrong, and whoever asks the site meanwhile sees nothing of it. What failed may
+//! be kept, and what is live may be ill: neither keeps a deploy from mending it.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::load::{Answer, Load};
+use crate::support::load::Load;
 use crate::support::running::{Built, RunningBuild};
 use crate::support::site::{DOMAIN, Deployed, Does, PACE};
 use crate::support::turns::{Turns, assert_served};
@@ -49,6 +50,21 @@ impl Deployed {
         said
     }
 
+    /// Insists that green has the one instance that failed, and that its alarm does what it does after some minutes.
+    fn keeps_what_failed(&self) {
+        let green = self.picture("Green");
+        assert_eq!(green["instances"].as_array().unwrap().len(), 1, "{green}");
+        assert_eq!(green["health"][0][1], "unhealthy", "{green}");
+        self.alarm_on("UnhealthyGreen", "ALARM");
+    }
+
+    fn wait_until_green_is_empty(&self) {
+        wait_for("the end of what was kept", Duration::from_mins(1), || {
+            let green = self.picture("Green");
+            green["instances"] == json!([]) && green["sizes"] == json!([0, 0, 4])
+        });
+    }
+
     /// Writes smoke tests that want answers of this version.
     fn smoke(&self, version: &str) -> String {
         let path = self.cloud.folder().join("smoke.yaml");
@@ -89,8 +105,7 @@ fn what_is_not_to_be_deployed_leaves_the_live_colour_and_its_requests_alone() {
     ];
     let answers = load.end();
     assert_served(&answers, &turns, &colours);
-    let is_new = |answer: &Answer| answer.what == Ok((200, "v2".to_owned()));
-    assert!(answers.iter().any(is_new), "v2 had 10 %");
+    assert!(answers.iter().any(|one| one.is_of("v2")), "v2 had 10 %");
     println!("{} requests, none failed", answers.len());
 }
 
@@ -120,9 +135,13 @@ fn is_refused(deployed: &Deployed) {
     deployed.alarm("OK");
 }
 
+/// With options by which what failed stays.
+const KEPT: [&str; 5] = ["--keep-failed", "--bake", "3s", "--healthy-within", "25s"];
+
+/// It stays to be looked at, and goes with a rollback.
 fn does_not_boot(deployed: &Deployed) {
     let image = deployed.cloud.image_that("dead", Does::NotBoot);
-    let said = deployed.fails(&image, &["--bake", "3s", "--healthy-within", "25s"], 4);
+    let said = deployed.fails(&image, &KEPT, 4);
     let wanted = [
         "0 of 1 instances became healthy in time: i-",
         "is unhealthy: Target.FailedHealthChecks (Health checks failed)",
@@ -131,11 +150,19 @@ fn does_not_boot(deployed: &Deployed) {
         "Kernel panic - not syncing: No working init found.",
     ];
     assert_says(&said, &wanted);
+    deployed.keeps_what_failed();
+    let end = deployed.leaves_blue_alone(|| {
+        let mut rollback = deployed.cloud.amibake(["stack", "rollback", "web"]);
+        text(&expect_exit(&mut rollback, 0).stdout)
+    });
+    assert_says(&end, &[r#"{"ended":"is-back","live":"blue"}"#]);
+    deployed.wait_until_green_is_empty();
 }
 
+/// It stays too, and goes with the next deploy.
 fn answers_health_checks_with_500(deployed: &Deployed) {
     let image = deployed.cloud.image_that("ill", Does::FailAfter(0));
-    let said = deployed.fails(&image, &["--bake", "3s", "--healthy-within", "25s"], 4);
+    let said = deployed.fails(&image, &KEPT, 4);
     let wanted = [
         "0 of 1 instances became healthy in time: i-",
         "is unhealthy: Target.ResponseCodeMismatch (Health checks failed with these codes: [500])",
@@ -144,6 +171,7 @@ fn answers_health_checks_with_500(deployed: &Deployed) {
         "web: the database does not answer",
     ];
     assert_says(&said, &wanted);
+    deployed.keeps_what_failed();
 }
 
 /// While the new colour is watched with its 10 %. Who deploys at the same time is told of it.
@@ -166,18 +194,20 @@ fn an_alarm_fires(deployed: &Deployed) {
 }
 
 #[test]
-fn what_fails_under_smoke_tests_or_traffic_goes_back_and_a_killed_deploy_is_gone_on_with() {
+fn what_fails_under_smoke_tests_or_traffic_goes_back_and_what_was_killed_or_is_ill_is_mended() {
     let deployed = Deployed::start();
     let load = Load::start(&deployed.site, "/");
     fails_smoke_tests(&deployed);
     fails_under_traffic(&deployed);
     goes_on_after_a_kill(&deployed);
+    mends_what_is_ill(&deployed);
 
     let turns = Turns::read(&deployed.cloud);
     let colours = [
         ("v1", deployed.group("Blue")),
         ("tires", deployed.group("Green")),
         ("v3", deployed.group("Green")),
+        ("v4", deployed.group("Blue")),
     ];
     let answers = load.end();
     assert_served(&answers, &turns, &colours);
@@ -262,4 +292,28 @@ fn assert_tested_first(calls: &[String]) {
     let [made, removed, moved] = ["CreateRule", "DeleteRule", "ModifyRule"].map(first);
     let in_order = made.is_some() && made < removed && removed < moved;
     assert!(in_order, "{made:?} {removed:?} {moved:?}");
+}
+
+/// What is live fails its health checks, of which its alarm tells: a deploy is refused, and goes past that when it is told
+/// to. Requests are answered all the while, since a load balancer asks everybody where nobody is healthy.
+fn mends_what_is_ill(deployed: &Deployed) {
+    let cloud = &deployed.cloud;
+    let green = deployed.picture("Green");
+    let ill = green["instances"][0][0].as_str().unwrap();
+    assert!(cloud.inside(ill, "touch /run/ill").status.success());
+    wait_for("its checks to fail", Duration::from_mins(1), || {
+        deployed.picture("Green")["health"] == json!([[ill, "unhealthy"]])
+    });
+    let alarm = deployed.alarm_on("UnhealthyGreen", "ALARM");
+    let image = cloud.image_of("v4");
+    let said = text(&expect_exit(&mut deployed.deploy(&image, &PACE), 1).stderr);
+    let told = format!("alarms fire before anything is begun: {alarm}");
+    assert_says(&said, &[&told, "nothing was changed", "--despite-alarms"]);
+    assert_eq!(deployed.answer(), (200, "v3".to_owned()));
+
+    let despite = [&PACE[..], &["--despite-alarms"]].concat();
+    let said = text(&expect_exit(&mut deployed.deploy(&image, &despite), 0).stderr);
+    let told = format!("do not count until they have ended: {alarm}");
+    assert_says(&said, &[&told, "traffic: blue 100 %, green 0 %"]);
+    assert_eq!(deployed.answer(), (200, "v4".to_owned()));
 }

@@ -17,7 +17,7 @@ pub(crate) const PACE: [&str; 6] = ["--bake", "3s", "--keep", "1s", "--healthy-w
 /// Says its image's version in each answer, as the example application does, and drains when it is told to end:
 /// what it has begun is answered, and its health check fails from then on. One that is ill complains on the console.
 const SERVER: &str = r#"#!/usr/bin/python3
-import http.server, signal, threading
+import http.server, os, signal, threading
 VERSION, WELL_FOR = "@VERSION@", float("@WELL_FOR@")
 leaves, answered = threading.Event(), 0
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,7 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answered += 1
         elif leaves.is_set():
             status = 503
-        elif answered >= WELL_FOR:
+        elif answered >= WELL_FOR or os.path.exists("/run/ill"):
             status = 500
             print("web: the database does not answer", flush=True)
         self.send_response(status)
@@ -246,9 +246,15 @@ print(json.dumps({
         self.cloud.boto3(script, &args)
     }
 
-    /// Fires the first of the stack's alarms, or quiets it; returns its name.
+    /// Fires the alarm on blue's 5xx answers, or quiets it; returns its name.
     pub(crate) fn alarm(&self, state: &str) -> &str {
-        let name = self.output("Alarms").split(',').next().unwrap();
+        self.alarm_on("ErrorsBlue", state)
+    }
+
+    /// The same of the alarm that the template names so.
+    pub(crate) fn alarm_on(&self, what: &str, state: &str) -> &str {
+        let mut names = self.output("Alarms").split(',');
+        let name = names.find(|name| name.contains(what)).unwrap();
         let asked = json!({"AlarmName": name, "StateValue": state, "StateReason": "a test"});
         self.cloud.aws("cloudwatch", "set_alarm_state", asked);
         name
