@@ -26,7 +26,7 @@ use amibake_protocol::job::{Entry, Options};
 use password::Meant;
 use serde_json::{Map, Value as Json};
 pub(crate) use written::environment;
-use written::{Written, has_word, short, written};
+use written::{AuthorsText, Written, short};
 
 use super::collect::Bundle;
 
@@ -291,19 +291,21 @@ impl<'a> Asked<'a> {
 impl Borne {
     /// Adds what one of the author's texts says, where `near` holds for the line.
     fn by(&mut self, text: &str, asked: &Asked<'_>, near: impl Fn(u32) -> bool) {
-        let mut computed = false;
+        let text = AuthorsText::of(text);
         let here = |w: &Written<'_>| w.plugin == asked.plugin && near(w.line);
-        let of_plugin = written(text).filter(here);
-        for lookup in of_plugin {
-            self.stands = true;
+        let (mut stands, mut computed) = (false, false);
+        for lookup in text.lookups().into_iter().filter(here) {
+            stands = true;
             match lookup.literal {
                 Some(literal) => self.as_written |= literal == asked.terms,
                 None => computed = true,
             }
         }
-        self.named |= computed && asked.terms.iter().all(|term| has_word(text, term));
-        let stands = written(text).any(|lookup| here(&lookup));
-        self.with_options |= stands && asked.options.iter().all(|name| has_word(text, name));
+        let mut terms = asked.terms.iter();
+        let mut options = asked.options.iter();
+        self.stands |= stands;
+        self.named |= computed && terms.all(|term| text.has_word(term));
+        self.with_options |= stands && options.all(|name| text.has_word(name));
     }
 }
 
@@ -783,6 +785,48 @@ mod tests {
         ] {
             let answer = asks.answer(&ask(term, line), &bundle, &[]).await;
             assert!(matches!(answer, Answered::Refused(_)), "{term}: {answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_yaml_reads_may_be_asked_and_not_its_quotes() {
+        let text = "- debug: {msg: '{{ lookup(''env'', ''AMIBAKE_NOT_SET'') }}'}\n\
+                    - debug: {msg: '{{ lookup(\"pipe\", \"echo ''a  b''\") }}'}\n";
+        let manifest = PathBuf::from("/m/web.yaml");
+        let asks = AskPolicy {
+            allow_pipe: true,
+            texts: vec![(manifest.clone(), text.to_owned())],
+            ..AskPolicy::default()
+        };
+        let answer = async |line, plugin: &str, term: &str| {
+            let Ask::Lookup { place, options, .. } = env(&manifest, line, "") else {
+                unreachable!("that is what `env` makes");
+            };
+            let (plugin, terms) = (plugin.to_owned(), vec![term.into()]);
+            let ask = Ask::Lookup {
+                place,
+                plugin,
+                terms,
+                options,
+            };
+            asks.answer(&ask, &Bundle::default(), &[]).await
+        };
+        let nothing = Answered::Value(serde_json::json!([null]));
+        assert_eq!(answer(1, "env", "AMIBAKE_NOT_SET").await, nothing);
+        let said = Answered::Value(serde_json::json!(["a  b"]));
+        assert_eq!(answer(2, "pipe", "echo 'a  b'").await, said);
+        for (plugin, term) in [
+            ("pipe", "echo ''a  b''"),
+            ("pipe", "echo 'a"),
+            ("env", "HOME"),
+            ("env", "'AMIBAKE_NOT_SET'"),
+            ("env", ""),
+        ] {
+            let answer = answer(1, plugin, term).await;
+            assert!(
+                matches!(answer, Answered::Refused(_)),
+                "{plugin} {term}: {answer:?}"
+            );
         }
     }
 

@@ -230,10 +230,7 @@ fn digest_of(item: &Item, work: &Work) -> io::Result<String> {
 /// Returns the environment variables that lookups name literally. `HOME` is where files lie.
 fn environment_of(work: &Work) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    each_text(work, |text| {
-        let literal = environment(text).literal.into_iter();
-        names.extend(literal.map(str::to_owned));
-    })?;
+    each_text(work, |text| names.extend(environment(text).literal))?;
     names.remove("HOME");
     Ok(names)
 }
