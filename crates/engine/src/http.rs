@@ -4,6 +4,8 @@
 //! `ca_path`), proxies come from the task's environment. Failures read as Python's do.
 
 mod address;
+mod as_sent;
+mod login;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -11,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use ureq::http::{Request, Response, Uri};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body, Proxy};
 
 use address::{bypasses, credentials_in, host_of, netrc_entry, same_origin};
 pub(crate) use address::{join, masked};
+use as_sent::AsSent;
+use login::Login;
 
 use crate::args::Args;
 use crate::environment::variable;
@@ -40,6 +42,10 @@ pub(crate) struct Call {
     pub(crate) client_cert: Option<PathBuf>,
     pub(crate) client_key: Option<PathBuf>,
     pub(crate) unredirected: Vec<String>,
+    /// Whether what is packed is unpacked.
+    pub(crate) decompress: bool,
+    /// Who asks, if the server wants to know.
+    login: Option<Login>,
     /// The task's environment.
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -62,6 +68,9 @@ pub(crate) enum Redirects {
     All,
 }
 
+/// So often a server may ask anew who asks.
+const MOST_LOGINS: usize = 5;
+
 /// What came back.
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -73,6 +82,8 @@ pub(crate) struct Reply {
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) cookies: Vec<(String, String)>,
     pub(crate) body: Option<Body>,
+    /// Whether what is packed is unpacked.
+    pub(crate) decompress: bool,
 }
 
 /// Why there is no reply.
@@ -93,6 +104,8 @@ pub(crate) enum HttpError {
     TimedOut { reason: String },
     #[error("the address {url} cannot be used")]
     BadUrl { url: String },
+    #[error("Unsupported digest authentication algorithm '{algorithm}'")]
+    UnknownDigest { algorithm: String },
     #[error("the redirect that would lead to an infinite loop")]
     Loop,
 }
@@ -144,6 +157,8 @@ impl Call {
                 .iter()
                 .map(|h| h.to_lowercase())
                 .collect(),
+            decompress: args.opt_bool("decompress").unwrap_or(true),
+            login: None,
             environment: environment.to_vec(),
         };
         let agent = args.str("http_agent").unwrap_or("ansible-httpget");
@@ -171,26 +186,26 @@ impl Call {
         }
     }
 
-    /// Adds basic authentication from the parameters, the URL, or `~/.netrc`.
-    ///
-    /// It is sent at once: Python's wait for a 401 ends the same way with one request more.
+    /// Takes the login from the parameters or the URL, for who asks for it; that of `~/.netrc`, and where
+    /// `force_basic_auth` says so, goes with the first request.
     fn authenticate(&mut self, args: &Args) {
         let in_url = credentials_in(&self.url);
         if let Some((bare, _, _)) = &in_url {
             self.url.clone_from(bare);
         }
-        let given = args.str("url_username").map(|user| {
-            (
-                user.to_owned(),
-                args.str("url_password").unwrap_or_default().to_owned(),
-            )
+        let given = args.str("url_username").filter(|user| !user.is_empty());
+        let given = given.map(|user| {
+            let password = args.str("url_password").unwrap_or_default();
+            (user.to_owned(), password.to_owned())
         });
-        let given = given
-            .or_else(|| in_url.map(|(_, user, password)| (user, password)))
-            .or_else(|| self.netrc(args));
-        if let Some((user, password)) = given {
-            let token = BASE64_STANDARD.encode(format!("{user}:{password}"));
-            self.default_header("Authorization", &format!("Basic {token}"));
+        let given = given.or_else(|| in_url.map(|(_, user, password)| (user, password)));
+        let at_once = given.is_none() || args.opt_bool("force_basic_auth") == Some(true);
+        match given.or_else(|| self.netrc(args)) {
+            Some((user, password)) if at_once => {
+                self.default_header("Authorization", &login::basic(&user, &password));
+            }
+            Some((user, password)) => self.login = Some(Login { user, password }),
+            None => {}
         }
     }
 
@@ -214,11 +229,11 @@ impl Call {
         };
         let mut cookies = Vec::new();
         for _ in 0..=10 {
-            let response = self.request(&agent, &hop)?;
+            let response = self.ask(&agent, &hop)?;
             bake(&mut cookies, &response);
             let status = response.status().as_u16();
             let Some(next) = self.redirect(status, &hop.method, &hop.url, &response) else {
-                return Ok(reply(hop.url, response, cookies));
+                return Ok(reply(hop.url, response, cookies, self.decompress));
             };
             hop = hop.on(status, next);
         }
@@ -243,7 +258,34 @@ impl Call {
         (moved && follow).then(|| join(url, location))
     }
 
-    fn request(&self, agent: &Agent, hop: &Hop) -> Result<Response<Body>, HttpError> {
+    /// Sends one request, and once more to a server that wants to know who asks.
+    fn ask(&self, agent: &Agent, hop: &Hop) -> Result<Response<Body>, HttpError> {
+        let mut response = self.request(agent, hop, None)?;
+        let Some(login) = self.login.as_ref().filter(|_| hop.at_home) else {
+            return Ok(response);
+        };
+        let mut refused = Vec::new();
+        for _ in 0..MOST_LOGINS {
+            let asked = login::challenges(&response);
+            // Who asks the same once more does not believe it.
+            if asked.is_empty() || asked == refused {
+                break;
+            }
+            let Some(said) = login.answer(&asked, &hop.method, &hop.url)? else {
+                break;
+            };
+            response = self.request(agent, hop, Some(&said))?;
+            refused = asked;
+        }
+        Ok(response)
+    }
+
+    fn request(
+        &self,
+        agent: &Agent,
+        hop: &Hop,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, HttpError> {
         let (url, method) = (hop.url.as_str(), hop.method.as_str());
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in &self.headers {
@@ -254,9 +296,13 @@ impl Call {
                 lower.as_str(),
                 "content-length" | "content-type" | "transfer-encoding"
             );
-            if kept && (hop.with_body || !of_body) {
+            let replaced = authorization.is_some() && lower == "authorization";
+            if kept && !replaced && (hop.with_body || !of_body) {
                 request = request.header(name, value);
             }
+        }
+        if let Some(said) = authorization {
+            request = request.header("Authorization", said);
         }
         let bad = |_| HttpError::BadUrl {
             url: url.to_owned(),
@@ -334,7 +380,7 @@ impl Call {
             .build();
         Ok(Agent::with_parts(
             config,
-            DefaultConnector::new(),
+            DefaultConnector::new().chain(AsSent),
             Names::default(),
         ))
     }
@@ -499,13 +545,18 @@ fn bake(cookies: &mut Vec<(String, String)>, response: &Response<Body>) {
     }
 }
 
-fn reply(url: String, response: Response<Body>, cookies: Vec<(String, String)>) -> Reply {
+fn reply(
+    url: String,
+    response: Response<Body>,
+    cookies: Vec<(String, String)>,
+    decompress: bool,
+) -> Reply {
     let status = response.status();
     let mut headers = BTreeMap::new();
     for (name, value) in response.headers() {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers
-            .entry(name.as_str().to_owned())
+            .entry(as_sent::header_name(name.as_str()).to_owned())
             .and_modify(|all: &mut String| {
                 all.push_str(", ");
                 all.push_str(&value);
@@ -528,6 +579,7 @@ fn reply(url: String, response: Response<Body>, cookies: Vec<(String, String)>) 
         headers,
         cookies,
         body: Some(response.into_body()),
+        decompress,
     }
 }
 
@@ -537,11 +589,17 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// Returns the body as a reader without a limit of size.
+    /// Returns the body as a reader without a limit of size. What comes with an error is left as it is.
     pub(crate) fn reader(&mut self) -> Box<dyn Read> {
-        match self.body.take() {
-            Some(body) => Box::new(body.into_with_config().limit(u64::MAX).reader()),
-            None => Box::new(io::empty()),
+        let Some(body) = self.body.take() else {
+            return Box::new(io::empty());
+        };
+        let body = Box::new(body.into_with_config().limit(u64::MAX).reader());
+        match self.headers.get("content-encoding") {
+            Some(encoding) if self.decompress && self.success() => {
+                as_sent::unpacked(encoding, body)
+            }
+            _ => body,
         }
     }
 }

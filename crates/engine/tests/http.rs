@@ -85,6 +85,51 @@ fn bodies_headers_and_json_answers_go_through() {
 }
 
 #[test]
+fn what_is_packed_is_unpacked_unless_a_task_says_not_to() {
+    let server = serve();
+    let folder = tempfile::tempdir().unwrap();
+    for (decompress, expected) in [(true, b"plain".to_vec()), (false, packed())] {
+        let dest = folder.path().join(decompress.to_string());
+        let url = format!("{server}/packed");
+        let task = json!({"url": url, "dest": dest, "decompress": decompress});
+        let answer = run("get_url", &task).unwrap();
+        assert_eq!(std::fs::read(&dest).unwrap(), expected);
+        assert_eq!(
+            answer.result["msg"],
+            format!("OK ({} bytes)", packed().len())
+        );
+        let to = folder.path().join(format!("uri-{decompress}"));
+        let answer = run(
+            "uri",
+            &json!({"url": url, "dest": to, "decompress": decompress}),
+        )
+        .unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), expected);
+        assert_eq!(answer.result["content_encoding"], "gzip");
+        assert_eq!(answer.result["content_length"], packed().len().to_string());
+    }
+}
+
+#[test]
+fn a_server_says_how_it_is_logged_in_to() {
+    let server = serve();
+    let status = |path: &str, password: &str| {
+        let url = format!("{server}{path}");
+        let task = json!({"url": url, "url_username": "u", "url_password": password, "method": "POST",
+            "body": "b", "return_content": true, "status_code": [200, 401]});
+        let answer = run("uri", &task).unwrap();
+        let content = answer.result["content"].as_str().unwrap().to_owned();
+        (answer.result["status"].clone(), content)
+    };
+    for path in ["/digest?a=b", "/basic"] {
+        assert_eq!(status(path, "p"), (json!(200), "b".to_owned()), "{path}");
+        assert_eq!(status(path, "wrong").0, 401, "{path}");
+    }
+    // Who does not ask is not told.
+    assert!(!status("/echo", "p").1.contains("authorization"));
+}
+
+#[test]
 fn redirects_are_followed_as_asked() {
     let server = serve();
     let task = json!({"url": format!("{server}/moved"), "return_content": true});
@@ -164,7 +209,9 @@ fn answer(mut stream: TcpStream) {
         let Some((name, value)) = line.trim().split_once(": ") else {
             break;
         };
-        headers.insert(name.to_lowercase(), value.to_owned());
+        let twice = headers.insert(name.to_lowercase(), value.to_owned());
+        let is_login = name.eq_ignore_ascii_case("authorization");
+        assert!(!is_login || twice.is_none(), "{name} was sent twice");
     }
     let length = headers
         .get("content-length")
@@ -181,6 +228,18 @@ fn answer(mut stream: TcpStream) {
             let sum = "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8";
             ("200 OK", "", format!("1234  other\n{sum}  a\n"))
         }
+        "/packed" => ("200 OK", "Content-Encoding: gzip\r\n", String::new()),
+        "/digest?a=b" | "/basic" => match logged_in(&headers) {
+            true => ("200 OK", "", String::from_utf8(body).unwrap()),
+            false if path == "/basic" => {
+                let asks = "WWW-Authenticate: Basic realm=\"r\"\r\n";
+                ("401 Unauthorized", asks, String::new())
+            }
+            false => {
+                let asks = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"\r\n";
+                ("401 Unauthorized", asks, String::new())
+            }
+        },
         "/moved" => ("302 Found", "Location: /a\r\n", String::new()),
         "/echo" => {
             headers.insert("body".to_owned(), String::from_utf8(body).unwrap());
@@ -189,10 +248,40 @@ fn answer(mut stream: TcpStream) {
         }
         _ => ("404 Not Found", "", String::new()),
     };
+    let content = match path.as_str() {
+        "/packed" => packed(),
+        _ => content.into_bytes(),
+    };
     let length = content.len();
     let head =
         format!("HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n");
     let _ = stream
         .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(content.as_bytes()));
+        .and_then(|()| stream.write_all(&content));
+}
+
+fn packed() -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(b"plain").unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Whether `u` logs in with the password `p`: by what RFC 7616 says, or openly.
+fn logged_in(headers: &BTreeMap<String, String>) -> bool {
+    let said = headers.get("authorization").cloned().unwrap_or_default();
+    let field = |name: &str| {
+        let (_, rest) = said.split_once(&format!(" {name}="))?;
+        Some(rest.split(',').next()?.trim_matches('"').to_owned())
+    };
+    let md5 = |text: String| {
+        use md5::Digest;
+        hex::encode(md5::Md5::digest(text))
+    };
+    let digest = || {
+        let (count, ours) = (field("nc")?, field("cnonce")?);
+        let (secret, what) = (md5("u:r:p".to_owned()), md5("POST:/digest?a=b".to_owned()));
+        let expected = md5(format!("{secret}:n:{count}:{ours}:auth:{what}"));
+        Some(field("response")? == expected && field("uri")? == "/digest?a=b")
+    };
+    said == "Basic dTpw" || digest().unwrap_or_default()
 }

@@ -260,9 +260,6 @@ fn fetch(
     } else if force {
         call.default_header("cache-control", "no-cache");
     }
-    if args.opt_bool("decompress") == Some(false) {
-        call.default_header("Accept-Encoding", "identity");
-    }
     let url = args.required("url")?;
     if let Some(path) = url.strip_prefix("file://") {
         return local(path, url, dest).map(Some);
@@ -319,6 +316,7 @@ fn local(path: &str, url: &str, dest: &Path) -> Result<Download, Failure> {
             headers: std::collections::BTreeMap::new(),
             cookies: Vec::new(),
             body: None,
+            decompress: false,
         },
     })
 }

@@ -16,9 +16,6 @@ pub(super) struct Git;
 
 impl ActionModule for Git {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
-        if !args.list("gpg_allowlist").is_empty() {
-            return Err(Failure::new("'gpg_allowlist' is not supported yet"));
-        }
         let mut run = Run::new(args, context)?;
         let there = run.found()?;
         if !there && (run.context.check || !args.bool("clone")) {

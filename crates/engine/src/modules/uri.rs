@@ -25,9 +25,6 @@ impl ActionModule for Web {
         if let Some(answer) = not_needed(args) {
             return Ok(answer);
         }
-        if args.has("unix_socket") {
-            return Err(Failure::new("uri's unix_socket is not supported yet"));
-        }
         let call = call(args, context)?;
         let start = Instant::now();
         let mut reply = call

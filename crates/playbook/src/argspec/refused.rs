@@ -9,12 +9,20 @@ pub const LINKS_ARE_FOLLOWED: &str =
 /// Returns why a parameter of a module cannot have the value that reads `text`, if it cannot.
 #[must_use]
 pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static str> {
+    let param = spec.param(param).map_or(param, |known| known.name);
     match (spec.name, param) {
         ("ansible.builtin.service", "use") if !is_manager(text) => {
             Some("services are managed by `systemd` or `sysvinit`")
         }
         ("ansible.builtin.hostname", "use") if !STRATEGIES.contains(&text) => {
             Some("a name is set as `systemd`, `debian`, `alpine` or `sles` do it")
+        }
+        ("ansible.builtin.uri" | "ansible.builtin.get_url", param) => refused_by_web(param, text),
+        ("ansible.builtin.git", "gpg_allowlist") if is_given(text) => {
+            Some("signatures are verified by the keyring of the user alone")
+        }
+        ("ansible.builtin.user", "local") if crate::yaml::truth(text) == Some(true) => {
+            Some("it needs the tools of libuser")
         }
         ("ansible.builtin.template", "output_encoding") if !is_utf_8(text) => {
             Some("files are written as UTF-8")
@@ -34,6 +42,23 @@ pub fn refused(spec: &ModuleSpec, param: &str, text: &str) -> Option<&'static st
         (module, param) if module.starts_with("community.mysql.") => refused_by_mysql(param, text),
         _ => None,
     }
+}
+
+/// What no request takes.
+fn refused_by_web(param: &str, text: &str) -> Option<&'static str> {
+    match param {
+        "use_gssapi" if crate::yaml::truth(text) == Some(true) => {
+            Some("there is no Kerberos; servers are logged in to by `Basic` and `Digest`")
+        }
+        "ciphers" if is_given(text) => Some("TLS has the ciphers of rustls, which are all good"),
+        "unix_socket" if is_given(text) => Some("servers are spoken to over a network"),
+        _ => None,
+    }
+}
+
+/// Whether the text of a parameter says something: what is empty, or left out by a template, does not.
+fn is_given(text: &str) -> bool {
+    !matches!(text.trim(), "" | "[]" | "null")
 }
 
 /// What no module of MySQL and MariaDB takes.

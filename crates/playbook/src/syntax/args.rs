@@ -27,7 +27,7 @@ pub(super) fn check(spec: &ModuleSpec, args: &Args, span: &Span) -> Vec<Diagnost
 /// Returns the literal ones of `args` that are not supported.
 pub(super) fn refused(spec: &ModuleSpec, args: &Args) -> Vec<Diagnostic> {
     let why = |(name, value): &(String, Node)| {
-        let text = literal(value)?.scalar_text()?;
+        let text = text_of(literal(value)?)?;
         let why = crate::argspec::refused(spec, name, &text)?;
         let secret = spec.param(name).is_some_and(|param| param.no_log);
         let shown = if secret { "********" } else { &*text };
@@ -35,6 +35,17 @@ pub(super) fn refused(spec: &ModuleSpec, args: &Args) -> Vec<Diagnostic> {
         Some(Diagnostic::new(&value.span, wrong).hint(why))
     };
     args.named.iter().filter_map(why).collect()
+}
+
+/// Returns a scalar's text, or those of a list.
+fn text_of(value: &Node) -> Option<String> {
+    match value.as_seq() {
+        None => value.scalar_text(),
+        Some(items) => {
+            let texts: Option<Vec<String>> = items.iter().map(Node::scalar_text).collect();
+            texts.map(|texts| texts.join(","))
+        }
+    }
 }
 
 fn not_free(spec: &ModuleSpec, value: &Node) -> Diagnostic {

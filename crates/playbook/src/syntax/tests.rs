@@ -269,6 +269,26 @@ fn values_that_are_not_supported_are_refused_by_name() {
             "template: {src: a, dest: /b, output_encoding: iso-8859-1}",
             "`output_encoding: iso-8859-1` of ansible.builtin.template is not supported",
         ),
+        (
+            "get_url: {url: 'https://a', dest: /b, ciphers: [A, B]}",
+            "`ciphers: A,B` of ansible.builtin.get_url is not supported",
+        ),
+        (
+            "uri: {url: 'https://a', use_gssapi: true}",
+            "`use_gssapi: True` of ansible.builtin.uri is not supported",
+        ),
+        (
+            "uri: {url: 'http://a', unix_socket: /s}",
+            "`unix_socket: /s` of ansible.builtin.uri is not supported",
+        ),
+        (
+            "git: {repo: a, dest: /b, gpg_whitelist: [AB]}",
+            "`gpg_whitelist: AB` of ansible.builtin.git is not supported",
+        ),
+        (
+            "user: {name: a, local: true}",
+            "`local: True` of ansible.builtin.user is not supported",
+        ),
     ] {
         let text = format!("- hosts: all\n  tasks:\n    - {task}\n");
         let told = message(&text);

@@ -88,10 +88,6 @@ impl StateModule for User {
     type Now = Now;
 
     fn want(&self, args: &Args, context: &mut Context<'_>) -> Result<Want, Failure> {
-        if args.bool("local") {
-            let msg = "'local: true' needs the tools of libuser and is not supported yet";
-            return Err(Failure::new(msg));
-        }
         let text = |name: &str| args.str(name).map(str::to_owned);
         let mut want = Want {
             name: args.required("name")?.to_owned(),
