@@ -4,6 +4,7 @@
 //! and included files where their names are literal. What it returns keeps untemplated values as
 //! nodes; values are templated by others. Files are read through [`crate::files::Files`] only.
 
+mod absent;
 mod args;
 mod argument_spec;
 mod catalogue;

@@ -148,6 +148,9 @@ impl Walk<'_> {
         if self.position.reach == Reachability::No {
             return;
         }
+        if used.kind.word() == "lookup" {
+            self.note_writing(&used.name);
+        }
         let support = plugins::support(used.kind, &used.name);
         let full = plugins::full_name(used.kind, &used.name);
         self.out.used.add(

@@ -50,6 +50,10 @@ pub(super) struct Walk<'a> {
     pub(super) name: fn(&str) -> Name,
     /// What the plays, blocks and tasks being read ask for that is not here, outermost first.
     pub(super) refused: Vec<Diagnostic>,
+    /// Files that tasks certainly read and that are not there.
+    pub(super) absent: Vec<Diagnostic>,
+    /// Whether they may be there, or not be read, when the tasks run.
+    pub(super) may_come: bool,
 }
 
 /// Returns the name of an imported playbook. Its own variables and those of the command line are all that it may
@@ -124,10 +128,13 @@ impl<'a> Walk<'a> {
             local: options.local,
             name: known::anywhere,
             refused: Vec::new(),
+            absent: Vec::new(),
+            may_come: false,
         }
     }
 
     pub(super) fn finish(mut self, plays: Vec<Play>) -> Result<Playbook, Diagnostics> {
+        self.tell_absent();
         let wrong = Diagnostic::merged(self.errors);
         if !wrong.is_empty() && !self.options.survey {
             return Err(Diagnostics(wrong));
@@ -452,6 +459,7 @@ impl<'a> Walk<'a> {
         if self.follow == Follow::Nothing {
             return Some(task);
         }
+        self.check_sources(&task);
         match known::bare(&task.action) {
             "import_tasks" => task.imported = self.task_file(&task, true, handlers),
             // What is included is checked as well, but stays where it is: tags do not reach it.
