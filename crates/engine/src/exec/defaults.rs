@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use amibake_playbook::syntax::runtime_file;
+use amibake_playbook::syntax::{group_has, runtime_file};
 use amibake_playbook::value::{Dict, Value};
 
 use super::actions::full;
@@ -45,7 +45,9 @@ impl Run<'_> {
         if matches!(group, "testgroup" | "ansible.builtin.testgroup") {
             return module == "ansible.builtin.ping";
         }
-        let members = self.members(group);
+        let Some(members) = self.members(group) else {
+            return group_has(group, module);
+        };
         let collection = group
             .rsplit_once('.')
             .map_or("", |(collection, _)| collection);
@@ -66,20 +68,23 @@ impl Run<'_> {
         })
     }
 
-    /// Returns what a collection says is in one of its groups; the first that has it on the paths counts.
-    fn members(&self, group: &str) -> Vec<Value> {
+    /// Returns what a collection says is in one of its groups, if it is installed; the first that has it on the paths
+    /// counts.
+    fn members(&self, group: &str) -> Option<Vec<Value>> {
         let beside = self.playbook_dir.borrow().join("collections");
         let paths = std::iter::once(&beside).chain(&self.options.collections_path);
         let mut files = paths.filter_map(|path: &std::path::PathBuf| runtime_file(path, group));
-        let found = files.find(|file: &std::path::PathBuf| self.project.files.is_file(file));
+        let found = files.find(|file: &std::path::PathBuf| self.project.files.is_file(file))?;
         let read = |file: &Path| convert::variables(self, file).ok();
-        let groups = found.and_then(|file| read(&file)?.get("action_groups"));
+        let groups = read(&found).and_then(|root| root.get("action_groups"));
         let name = group.rsplit('.').next().unwrap_or(group);
         let members = groups.and_then(|groups| groups.get(group).or_else(|| groups.get(name)));
-        members
-            .as_ref()
-            .and_then(super::eval::items)
-            .unwrap_or_default()
+        Some(
+            members
+                .as_ref()
+                .and_then(super::eval::items)
+                .unwrap_or_default(),
+        )
     }
 }
 

@@ -168,7 +168,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "module_defaults",
         ALL,
         Partly,
-        "by module, and by group as `action_groups` of the playbook's collections say; of the groups that Ansible ships none has a module that works here, but `ping`",
+        "by module, and by group as `action_groups` of the playbook's collections say; where they are not installed `community.mysql.all` and `community.postgresql.all` are known, and of any other group that Ansible ships it is told that its defaults have no effect",
     ),
     keyword("name", ALL, Works, ""),
     keyword(

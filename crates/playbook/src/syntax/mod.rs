@@ -43,7 +43,7 @@ pub use list::{Listed, list, tags, task_count};
 pub use model::{
     Args, ArgumentSpec, Block, Keywords, Meta, Options, Play, Playbook, Role, RoleUse, Step, Task,
 };
-pub use module_groups::runtime_file;
+pub use module_groups::{group_has, runtime_file};
 pub use play_hosts::{Among, play_hosts};
 pub use read::{Read, read_meta, read_playbook, read_role_spec, read_task_file, read_tasks};
 pub use support::{BECOME_METHODS, STRATEGIES};
