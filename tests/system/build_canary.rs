@@ -73,10 +73,17 @@ impl Guarded {
                     name.eq_ignore_ascii_case("authorization")
                         .then(|| value.trim().to_owned())
                 });
+                let (status, more, body) = match &header {
+                    Some(_) => ("200 OK", "", "fetched\n"),
+                    None => (
+                        "401 Unauthorized",
+                        "WWW-Authenticate: Basic realm=\"canary\"\r\n",
+                        "",
+                    ),
+                };
                 noted.lock().unwrap().extend(header);
-                let body = "fetched\n";
                 let answer = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    "HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
                     body.len()
                 );
                 let _gone = stream.write_all(answer.as_bytes());
