@@ -22,7 +22,7 @@ use crate::exit::{Answer, Exit, Failure};
 use crate::failure_bundle::FailureBundle;
 use crate::identity::{self, ContentKey};
 use crate::ledger;
-use crate::manifest::{self, Publication, TargetKind};
+use crate::manifest::{self, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, Work};
 use crate::targets::Target;
@@ -201,24 +201,9 @@ pub(super) fn planned(
 fn refuse_clashes(jobs: &[PlannedBuild]) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for PlannedBuild { plan, .. } in jobs {
-        let (region, image) = (&plan.builder.region, &plan.image);
-        let Publication {
-            ssm_parameter,
-            launch_template,
-            ..
-        } = &image.publication;
-        let template = launch_template.as_ref();
-        let of_its_own = [
-            ("name", Some(image.name.clone())),
-            ("ssm_parameter", ssm_parameter.clone()),
-            (
-                "launch_template",
-                template.map(|launch| launch.template.to_string()),
-            ),
-        ];
-        for (key, value) in of_its_own {
+        for (key, value) in plan.image.of_its_own() {
             let Some(value) = value else { continue };
-            if !seen.insert((region, key, value.clone())) {
+            if !seen.insert((&plan.builder.region, key, value.clone())) {
                 let message = format!("two images would have the same `image.{key}`: {value}");
                 let failure = Failure::usage(message);
                 return Err(failure.with_hint(format!("put {{{{ name }}}} into image.{key}")));

@@ -3,7 +3,7 @@
 use amibake_playbook::diagnostic::Diagnostic;
 use amibake_playbook::yaml::Node;
 
-use super::Wanted;
+use super::{Image, Wanted};
 
 /// Refuses images that would take each other's place; `image` is the section, `whole` the manifest.
 pub(super) fn refuse_clashes(
@@ -29,18 +29,24 @@ pub(super) fn refuse_clashes(
 
 /// Returns the key and the value that two images share and may not.
 fn clash(one: &Wanted, other: &Wanted) -> Option<(&'static str, String)> {
-    if one.image.name == other.image.name {
-        return Some(("name", one.image.name.clone()));
+    let all = one.image.of_its_own().into_iter();
+    let mut shared = all.zip(other.image.of_its_own());
+    let ((key, value), _) = shared.find(|(one, other)| one.1.is_some() && one == other)?;
+    Some((key, value?))
+}
+
+impl Image {
+    /// Returns what no two images may share: keys below `image:`, and what this one has there.
+    pub(crate) fn of_its_own(&self) -> [(&'static str, Option<String>); 3] {
+        let publication = &self.publication;
+        let template = publication.launch_template.as_ref();
+        [
+            ("name", Some(self.name.clone())),
+            ("ssm_parameter", publication.ssm_parameter.clone()),
+            (
+                "launch_template",
+                template.map(|launch| launch.template.to_string()),
+            ),
+        ]
     }
-    let (one, other) = (&one.image.publication, &other.image.publication);
-    if let Some(parameter) = &one.ssm_parameter
-        && one.ssm_parameter == other.ssm_parameter
-    {
-        return Some(("ssm_parameter", parameter.clone()));
-    }
-    let (one, other) = (
-        one.launch_template.as_ref()?,
-        other.launch_template.as_ref()?,
-    );
-    (one.template == other.template).then(|| ("launch_template", one.template.to_string()))
 }
