@@ -43,9 +43,13 @@ struct Step {
 }
 
 const fn step(action: &'static str) -> Step {
+    step_after(0, action)
+}
+
+const fn step_after(before: u32, action: &'static str) -> Step {
     Step {
         asked: Asked::of(Cow::Borrowed(action)),
-        before: 0,
+        before,
     }
 }
 
@@ -73,7 +77,8 @@ const CHANGES: [Step; 8] = [
 
 /// What only looks.
 const LOOKS: [Step; 4] = [
-    step("DescribeImageAttribute"),
+    // Before anything is made the source is asked for its UEFI variables: as in any build.
+    step_after(1, "DescribeImageAttribute"),
     step("DescribeLaunchTemplateVersions"),
     step("DescribeSnapshotAttribute"),
     step("GetParameter"),
@@ -96,10 +101,7 @@ impl Scenario {
 
     /// Returns the calls that are swept in it.
     fn steps(self) -> Vec<Step> {
-        let tags = |before| Step {
-            before,
-            ..step("CreateTags")
-        };
+        let tags = |before| step_after(before, "CreateTags");
         match self {
             Self::Build => {
                 let all = CHANGES.into_iter().chain(LOOKS);
