@@ -23,4 +23,9 @@ impl Chance {
         let bytes = [digest[0], digest[1], digest[2], digest[3]];
         f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
     }
+
+    /// Draws one of so many, from 1 on.
+    pub(super) fn within(&mut self, count: u32) -> u32 {
+        1 + (self.share() * f64::from(count)) as u32 % count
+    }
 }

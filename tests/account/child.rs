@@ -185,15 +185,6 @@ impl Process {
         }
     }
 
-    /// Waits until it listens to signals.
-    pub(super) async fn listening(mut self) -> Self {
-        let listens = self.result.with_extension("listens");
-        while !listens.exists() && !self.has_ended() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        self
-    }
-
     /// Waits until the account holds a call of it.
     pub(super) async fn held(mut self, account: &Account) -> Self {
         let since = Instant::now();
@@ -312,7 +303,6 @@ async fn do_what_was_ordered(path: PathBuf, assignment: Assignment) {
             shared,
         } => {
             let interrupt = interrupt::listen();
-            std::fs::write(path.with_extension("listens"), "").unwrap();
             let mut it = Build::whole(&account, &more, &image);
             it.interrupt = interrupt;
             if shared {

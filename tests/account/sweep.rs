@@ -216,7 +216,7 @@ impl Case {
 }
 
 /// Any call.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 
 /// How ids begin, and EC2's code for one that it does not know.
 const UNKNOWN: [(&str, &str); 5] = [
