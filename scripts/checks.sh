@@ -128,10 +128,6 @@ by_nextest() {
       --binaries-metadata "$work/binaries.json" "$@"
 }
 
-failed_tests() {
-  sed -nE -e 's/^test (.*) \.\.\. FAILED.*/\1/p' -e 's/^ *(FAIL|TIMEOUT|ABORT|SIG[A-Z0-9]+) \[[^]]*\] (\([^)]*\) )?//p' "$work/log" | sort -u
-}
-
 # Tells how it went, failures last, and ends with the exit status that says so.
 conclude() {
   say "where the time went"
@@ -147,7 +143,7 @@ conclude() {
   if [ ${#failed[@]} != 0 ]; then
     say "failed: ${#failed[@]}"
     printf '  %s\n' "${failed[@]}" >&2
-    failed_tests | sed 's/^/  /' >&2
+    python3 scripts/what_failed.py "$work/log" >&2
     exit 1
   fi
   say "all passed"
