@@ -16,16 +16,10 @@ impl Chance {
         Self { seed, drawn: 0 }
     }
 
-    /// Draws a share of one.
-    pub(super) fn share(&mut self) -> f64 {
-        self.drawn += 1;
-        let digest = Sha256::digest(format!("{} {}", self.seed, self.drawn));
-        let bytes = [digest[0], digest[1], digest[2], digest[3]];
-        f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
-    }
-
     /// Draws one of so many, from 1 on.
     pub(super) fn within(&mut self, count: u32) -> u32 {
-        1 + (self.share() * f64::from(count)) as u32 % count
+        self.drawn += 1;
+        let digest = Sha256::digest(format!("{} {}", self.seed, self.drawn));
+        1 + u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]) % count
     }
 }
