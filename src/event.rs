@@ -102,10 +102,6 @@ pub(crate) enum Event {
     /// A run on a host is over, its figures complete.
     HostFinished { recap: Recap },
     /// What was done or is waited for, where that is no phase of a build.
-    #[cfg_attr(
-        all(feature = "ec2", not(feature = "stack")),
-        expect(dead_code, reason = "only stacks and certificates have them")
-    )]
     Note {
         /// One line.
         message: String,
@@ -282,7 +278,6 @@ impl Events {
     }
 
     /// Sends a line that says how work goes on which is no build.
-    #[cfg(feature = "stack")]
     pub(crate) fn note(&self, message: impl Into<String>) {
         self.send(Event::Note {
             message: message.into(),

@@ -15,6 +15,7 @@
 #[path = "../tests/account/mod.rs"]
 mod account;
 mod agent;
+mod ansible_config;
 mod bake;
 #[cfg(feature = "stack")]
 mod cert;
@@ -28,6 +29,7 @@ mod event_recorder;
 mod exit;
 mod fact_cache;
 mod failure_bundle;
+mod galaxy;
 mod guest;
 mod identity;
 mod interrupt;

@@ -7,6 +7,8 @@ use amibake_protocol::mask::Mask;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::ansible_config::SearchPaths;
+use crate::galaxy::LockedSet;
 use crate::identity::Inputs;
 use crate::manifest::{
     Arch, Builder, Gate, GivenHere, Hardening, Image, ImageTest, Manifest, Source, Step,
@@ -51,6 +53,12 @@ pub(crate) struct BakePlan {
     /// What of the manifest's variables was given from outside.
     #[serde(skip)]
     pub(crate) given: GivenHere,
+    /// Where roles and collections lie that are not beside a playbook.
+    #[serde(skip)]
+    pub(crate) search: SearchPaths,
+    /// What the manifest's `requirements` stand for.
+    #[serde(skip)]
+    pub(crate) requirements: Option<LockedSet>,
     /// What the image is made of, as far as that was looked at.
     #[serde(skip)]
     pub(crate) inputs: Inputs,
@@ -93,6 +101,8 @@ pub(crate) fn bakes(
             secrets: manifest.secrets.clone(),
             sensitive: manifest.sensitive.clone(),
             given: manifest.given.clone(),
+            search: manifest.search.clone(),
+            requirements: manifest.requirements.clone(),
             inputs: Inputs::default(),
             reuse: Reuse::default(),
         })

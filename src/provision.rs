@@ -24,6 +24,7 @@ use crate::agent::asks::AskPolicy;
 use crate::agent::collect::{Bundle, CollectError};
 use crate::agent::program::Programs;
 use crate::agent::{self, AfterReboot, AgentError, Ended, Privilege, RunRequest};
+use crate::ansible_config::SearchPaths;
 use crate::bake::Provisioner;
 use crate::connector::Session;
 use crate::event::Events;
@@ -166,6 +167,8 @@ impl AgentProvisioner<'_> {
             entries,
             options: Options {
                 secrets: plan.secrets.clone(),
+                roles_path: plan.search.roles.clone(),
+                collections_path: plan.search.collections.clone(),
                 ..options(&session.user().await, &plan.name)
             },
             bundle,
@@ -273,16 +276,18 @@ pub(crate) fn failed(error: AgentError) -> Failure {
 
 /// Parses and checks `steps` of the manifest at `manifest`, and gathers their files.
 ///
-/// `facts` are those of the target that are known beforehand (`distribution`, `architecture`).
+/// `facts` are those of the target that are known beforehand (`distribution`, `architecture`), `search` is where
+/// roles and collections lie that are not beside their playbook.
 pub(crate) fn ready(
     steps: &[Step],
     manifest: &Path,
     facts: BTreeMap<String, String>,
+    search: &SearchPaths,
 ) -> Result<Work, ProvisionError> {
     let options = syntax::Options {
         facts,
         strict: true,
-        ..syntax::Options::default()
+        ..found_in(search)
     };
     let mut work = Work {
         entries: Vec::new(),
@@ -335,6 +340,14 @@ pub(crate) fn ready(
     Ok(work)
 }
 
+fn found_in(search: &SearchPaths) -> syntax::Options {
+    syntax::Options {
+        roles_path: search.roles.clone(),
+        collections_path: search.collections.clone(),
+        ..syntax::Options::default()
+    }
+}
+
 /// Adds the files, roles and folders of one playbook to those of others.
 fn merge(all: &mut Playbook, one: Playbook) {
     all.files.extend(one.files);
@@ -373,13 +386,14 @@ pub(crate) fn survey(
     steps: &[Step],
     manifest: &Path,
     facts: BTreeMap<String, String>,
+    search: &SearchPaths,
     used: &mut AllUsed,
 ) -> Vec<Diagnostic> {
     let options = syntax::Options {
         facts,
         strict: true,
         survey: true,
-        ..syntax::Options::default()
+        ..found_in(search)
     };
     let mut wrong = Vec::new();
     for step in steps {

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::baking::Baking;
 use super::vars::VarArgs;
-use super::{CommandContext, Form, Reporting};
+use super::{CommandContext, Form, Reporting, requirements};
 use crate::agent::AgentError;
 use crate::agent::program::{Program, Programs};
 use crate::bake::{self, BakeEnv, Baked};
@@ -88,6 +88,9 @@ impl Args {
 
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         check_target(self.target)?;
+        for manifest in &self.manifests {
+            requirements::make_ready(manifest, false, cx).await?;
+        }
         let mut jobs = self.jobs(cx)?;
         let programs = Programs::find().map_err(Failure::new)?;
         let key = ContentKey::from_environment().map_err(Failure::usage)?;
@@ -187,7 +190,7 @@ pub(super) fn planned(
         true => format!("{} ({})", plan.name, plan.arch),
         false => plan.name.clone(),
     };
-    let work = provision::ready(&plan.provision, &plan.manifest, plan.facts());
+    let work = provision::ready(&plan.provision, &plan.manifest, plan.facts(), &plan.search);
     let work = work.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
     let events = cx.events.about(&label).masked(plan.secrets.clone());
     for warning in &work.warnings {

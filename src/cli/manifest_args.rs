@@ -1,6 +1,6 @@
 //! A manifest as commands take it that look at what would be built.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
@@ -20,6 +20,10 @@ pub(super) struct ManifestArgs {
 }
 
 impl ManifestArgs {
+    pub(super) fn path(&self) -> &Path {
+        &self.manifest
+    }
+
     /// Returns what a build on EC2 would bake now, an image for each architecture.
     pub(super) fn plans(&self, cx: &CommandContext) -> Result<Vec<BakePlan>, Failure> {
         let given = self.vars.given()?;

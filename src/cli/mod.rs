@@ -10,6 +10,7 @@ mod context;
 mod existing;
 #[cfg(feature = "ec2")]
 mod iam_policy;
+mod install;
 mod man;
 #[cfg(feature = "ec2")]
 mod manifest_args;
@@ -19,6 +20,7 @@ mod preflight;
 #[cfg(feature = "ec2")]
 mod prune;
 mod reap;
+mod requirements;
 mod schema;
 #[cfg(feature = "stack")]
 mod stack;
@@ -57,12 +59,15 @@ enum Command {
     Cert(cert::Args),
     #[cfg(feature = "ec2")]
     IamPolicy(iam_policy::Args),
+    Install(install::InstallArgs),
+    List(install::ListArgs),
     Plan(plan::Args),
     #[cfg(feature = "ec2")]
     Preflight(preflight::Args),
     #[cfg(feature = "ec2")]
     Prune(prune::Args),
     Reap(reap::Args),
+    Remove(install::RemoveArgs),
     #[cfg(feature = "stack")]
     Stack(Box<stack::Args>),
     #[cfg(feature = "ec2")]
@@ -92,8 +97,11 @@ impl Cli {
             | Command::Status(_) => Reporting::default(),
             #[cfg(feature = "stack")]
             Command::Cert(_) | Command::Stack(_) => Reporting::default(),
-            Command::Plan(_)
+            Command::Install(_)
+            | Command::List(_)
+            | Command::Plan(_)
             | Command::Reap(_)
+            | Command::Remove(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Schema(_)
@@ -107,6 +115,8 @@ impl Cli {
             Command::Build(args) => args.run(cx).await,
             #[cfg(feature = "stack")]
             Command::Cert(args) => Box::pin(args.run(cx)).await,
+            Command::Install(args) => args.run(cx).await,
+            Command::List(args) => args.run(),
             Command::Plan(args) => Box::pin(args.run(cx)).await,
             #[cfg(feature = "ec2")]
             Command::IamPolicy(args) => Box::pin(args.run(cx)).await,
@@ -115,6 +125,7 @@ impl Cli {
             #[cfg(feature = "ec2")]
             Command::Prune(args) => Box::pin(args.run(cx)).await,
             Command::Reap(args) => args.run(cx).await,
+            Command::Remove(args) => args.run(),
             #[cfg(feature = "stack")]
             Command::Stack(args) => Box::pin(args.run(cx)).await,
             #[cfg(feature = "ec2")]

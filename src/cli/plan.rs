@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::CommandContext;
 use super::build::lacks_agent;
 use super::vars::VarArgs;
+use super::{CommandContext, requirements};
 use crate::agent::program::Programs;
 use crate::exit::{Answer, Failure};
 use crate::identity::{self, Commits, ContentKey};
@@ -108,6 +108,7 @@ const NOT_PINNED: [(&str, &[&str], &str); 2] = [
 
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
+        requirements::make_ready(&self.manifest, self.offline, cx).await?;
         let given = self.vars.given()?;
         let now = OffsetDateTime::now_utc();
         let manifest =
@@ -143,7 +144,7 @@ impl Args {
         key: Option<&ContentKey>,
         cx: &CommandContext,
     ) -> Result<Planned, Failure> {
-        let work = provision::ready(&plan.provision, &plan.manifest, plan.facts());
+        let work = provision::ready(&plan.provision, &plan.manifest, plan.facts(), &plan.search);
         let work = work.map_err(Failure::usage)?;
         let agent = programs.get(plan.arch.kernel());
         let commits = identity::identify(&mut plan, &work, agent, key, !self.offline).await;
@@ -162,7 +163,13 @@ impl Args {
         };
         ahead.problems.extend(lacks_agent(&plan, programs));
         let mut used = AllUsed::default();
-        provision::survey(&plan.provision, &plan.manifest, plan.facts(), &mut used);
+        provision::survey(
+            &plan.provision,
+            &plan.manifest,
+            plan.facts(),
+            &plan.search,
+            &mut used,
+        );
         let inputs = ahead
             .content
             .as_ref()

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::CommandContext;
 use super::build::lacks_agent;
 use super::manifest_args::ManifestArgs;
+use super::{CommandContext, requirements};
 use crate::agent::program::Programs;
 use crate::bake::failed;
 use crate::exit::{Answer, Exit, Failure};
@@ -26,11 +26,13 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
+        requirements::make_ready(self.manifest.path(), false, cx).await?;
         let mut plans = self.manifest.plans(cx)?;
         let key = ContentKey::from_environment().map_err(Failure::usage)?;
         let programs = Programs::find().map_err(Failure::new)?;
         for plan in &mut plans {
-            let work = provision::ready(&plan.provision, &plan.manifest, plan.facts());
+            let work =
+                provision::ready(&plan.provision, &plan.manifest, plan.facts(), &plan.search);
             let work = work.map_err(|error| Failure::usage(error).masked(&plan.secrets))?;
             let agent = programs.get(plan.arch.kernel());
             let found = identity::identify(plan, &work, agent, key.as_ref(), true).await;

@@ -43,12 +43,18 @@ impl Args {
             plan::bakes(&manifest, self.target, OnError::default(), now).map_err(Failure::new)?
         {
             if self.report {
-                let found =
-                    provision::survey(&bake.provision, &bake.manifest, bake.facts(), &mut used);
+                let found = provision::survey(
+                    &bake.provision,
+                    &bake.manifest,
+                    bake.facts(),
+                    &bake.search,
+                    &mut used,
+                );
                 wrong.extend(found);
                 continue;
             }
-            let work = provision::ready(&bake.provision, &bake.manifest, bake.facts());
+            let work =
+                provision::ready(&bake.provision, &bake.manifest, bake.facts(), &bake.search);
             let work = work.map_err(|error| Failure::usage(error).masked(&bake.secrets))?;
             let events = cx.events.masked(bake.secrets.clone());
             for warning in work.warnings {

@@ -36,6 +36,8 @@ pub(crate) enum Input {
     Secrets,
     /// The commits that branches and tags stand for, of what is checked out.
     Git,
+    /// What the lock file of the manifest's `requirements` says.
+    Requirements,
     /// Files that no role of a step has: playbooks, what they include, their roles.
     Files,
     /// A step of `provision`, counted from 1, with the files of its role.
@@ -58,6 +60,7 @@ impl fmt::Display for Input {
             Self::Env => "env",
             Self::Secrets => "secrets",
             Self::Git => "git",
+            Self::Requirements => "reqs",
             Self::Files => "files",
             Self::Step(number) => return write!(f, "{number}"),
         };
@@ -206,6 +209,7 @@ impl Inputs {
             Input::Env => "an environment variable that a lookup reads",
             Input::Secrets => "the value of a sensitive variable",
             Input::Git => "a branch or tag that a task checks out",
+            Input::Requirements => "the lock file of requirements",
             Input::Files => "a file of the playbooks",
             Input::Step(number) => {
                 let what = self.steps.get(number - 1);

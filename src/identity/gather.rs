@@ -110,6 +110,9 @@ pub(crate) fn of_manifest(plan: &BakePlan, key: Option<&ContentKey>) -> Inputs {
     let sensitive = sensitive.map(|(name, value)| (name.as_str(), Some(value.expose().as_bytes())));
     let code = inputs.keyed("the sensitive variable", sensitive, key);
     inputs.set(Input::Secrets, code);
+    if let Some(set) = &plan.requirements {
+        inputs.set(Input::Requirements, texts.digest(&set.lines));
+    }
     inputs
 }
 
@@ -300,6 +303,8 @@ struct Places {
     /// How many folders above the manifest's the steps reach.
     above: usize,
     home: Option<PathBuf>,
+    /// Where the manifest's `requirements` lie on this machine.
+    requirements: Option<PathBuf>,
 }
 
 impl Places {
@@ -312,16 +317,30 @@ impl Places {
                 Provision::Role { path, .. } | Provision::Playbook { path, .. } => Some(path),
                 Provision::Tasks { .. } => None,
             });
-        let above = paths.map(|path| relative(&manifest, path).0);
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        // What is installed for everybody here lies nowhere in particular, seen from the manifest.
+        let mut installed: Vec<PathBuf> = ["/usr/share/ansible", "/etc/ansible"]
+            .map(Into::into)
+            .into();
+        installed.extend(home.iter().map(|home| home.join(".ansible")));
+        installed.extend(plan.requirements.iter().map(|set| set.folder.clone()));
+        let above = paths
+            .filter(|path| !installed.iter().any(|folder| path.starts_with(folder)))
+            .map(|path| relative(&manifest, path).0);
         Self {
             above: above.max().unwrap_or(0),
-            home: std::env::home_dir().filter(|home| home.is_absolute()),
+            home,
+            requirements: plan.requirements.as_ref().map(|set| set.folder.clone()),
             manifest,
         }
     }
 
     /// Returns a path as seen from the manifest; as it is where it has nothing to do with it.
     fn shown(&self, path: &Path) -> String {
+        let set = self.requirements.as_ref();
+        if let Some(below) = set.and_then(|set| path.strip_prefix(set).ok()) {
+            return format!("requirements/{}", below.display());
+        }
         let (above, below) = relative(&self.manifest, path);
         if above <= self.above {
             return format!("{}{}", "../".repeat(above), below.display());

@@ -27,6 +27,8 @@ use amibake_playbook::yaml::{self, Fields, Kind, Node};
 use amibake_protocol::mask::Mask;
 use time::OffsetDateTime;
 
+use crate::ansible_config::SearchPaths;
+use crate::galaxy::LockedSet;
 use crate::run::build_time;
 use crate::secret::Secret;
 use host::Host;
@@ -56,6 +58,10 @@ pub(crate) struct Manifest {
     pub(crate) given: GivenHere,
     /// Names of all its variables.
     pub(crate) variables: BTreeSet<String>,
+    /// Where roles and collections lie that are not beside it.
+    pub(crate) search: SearchPaths,
+    /// What its `requirements` stand for.
+    pub(crate) requirements: Option<LockedSet>,
     /// What is not wrong but probably not meant.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -80,11 +86,13 @@ struct Purpose<'a> {
     given: &'a Given,
     host: Host,
     build_time: String,
+    search: SearchPaths,
 }
 
 const KEYS: &[&str] = &[
     "name",
     "variables",
+    "requirements",
     "source",
     "builder",
     "targets",
@@ -93,6 +101,10 @@ const KEYS: &[&str] = &[
     "test",
     "image",
 ];
+
+/// A manifest may be read where its requirements are not.
+const NOT_FETCHED: &str =
+    "what `requirements` name is not in the cache: `amibake plan` and `amibake build` fetch it";
 
 /// Reads the manifest at `path` for `target`, to be built at `now`. Nothing is called.
 pub(crate) fn load(
@@ -112,10 +124,33 @@ pub(crate) fn load(
         given,
         host: Host::here(),
         build_time: build_time(now),
+        search: SearchPaths::here(),
     };
     let mut manifest = parse(&path, &document.root, &purpose)?;
     manifest.warnings = document.warnings;
+    if let Some(node) = document.root.get("requirements")
+        && manifest
+            .requirements
+            .as_ref()
+            .is_some_and(|set| !set.is_there())
+    {
+        manifest
+            .warnings
+            .push(Diagnostic::new(&node.span, NOT_FETCHED));
+    }
     Ok(manifest)
+}
+
+/// Returns what the `requirements` of the manifest at `path` stand for. Nothing else of it is looked at: its roles may
+/// be among them.
+pub(crate) fn requirements(path: &Path) -> Result<Option<LockedSet>, Diagnostics> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let document = yaml::load(&Disk::here(), &path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    Ok(parts::requirements(
+        document.root.get("requirements"),
+        folder,
+    )?)
 }
 
 fn parse(path: &Path, root: &Node, purpose: &Purpose<'_>) -> Result<Manifest, Diagnostics> {
@@ -152,11 +187,23 @@ fn filled(
         special: special(fields.get("targets"), purpose.target)?,
         folder: path.parent().unwrap_or(Path::new("/")),
     };
+    let requirements = parts::requirements(fields.get("requirements"), sections.folder)?;
+    let search = match &requirements {
+        Some(set) => set.search().before(&purpose.search),
+        None => purpose.search.clone(),
+    };
     let source = sections.get("source");
     let images = parts::arches(source, &variables, purpose)?
         .into_iter()
-        .map(|arch| wanted(&sections, &name, arch, &variables, purpose))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|arch| wanted(&sections, &search, &name, arch, &variables, purpose))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|wrong: Diagnostic| match &requirements {
+            // A role by its name may be one of theirs.
+            Some(set) if !set.is_there() && wrong.message.starts_with("there is no folder") => {
+                wrong.and_hint(NOT_FETCHED)
+            }
+            _ => wrong,
+        })?;
     apart::refuse_clashes(&images, sections.get("image"), fields.node)?;
     Ok(Manifest {
         path: path.to_path_buf(),
@@ -166,6 +213,8 @@ fn filled(
         sensitive: variables.sensitive(),
         given: variables.given(),
         variables: variables.names(),
+        search,
+        requirements,
         warnings: Vec::new(),
     })
 }
@@ -189,6 +238,7 @@ impl<'a> Sections<'a> {
 /// Reads what is wanted for one architecture.
 fn wanted(
     sections: &Sections<'_>,
+    search: &SearchPaths,
     name: &str,
     arch: Arch,
     variables: &Variables,
@@ -225,6 +275,7 @@ fn wanted(
         provision: parts::provision(
             fields.seq("provision")?,
             sections.folder,
+            search,
             image.ports.as_deref().unwrap_or(&ssh_alone),
             &for_machine,
         )?,

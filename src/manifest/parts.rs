@@ -13,6 +13,9 @@ use super::Purpose;
 use super::model::{Arch, ImageFilter, ImageTest, Provision, Source, Step, TargetKind, Test};
 use super::variables::Variables;
 use super::{hardening, read};
+use crate::ansible_config::SearchPaths;
+use crate::exit::chain;
+use crate::galaxy::{Cache, LockedSet};
 
 const SOURCES: [&str; 7] = [
     "ubuntu", "debian", "ami", "ssm", "filter", "manifest", "image",
@@ -24,6 +27,30 @@ const SOURCE_KEYS: [&str; 9] = [
 
 /// How long a test waits for its service, unless it says otherwise.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// Returns what a requirements file stands for, by the lock file beside it.
+pub(super) fn requirements(
+    node: Option<&Node>,
+    folder: &Path,
+) -> Result<Option<LockedSet>, Diagnostic> {
+    let Some(node) = node else {
+        return Ok(None);
+    };
+    let text = node.expect_text("`requirements`")?;
+    let wrong = |why: String| Diagnostic::new(&node.span, why);
+    let file = normal(&folder.join(&text));
+    if !file.is_file() {
+        return Err(wrong(format!("there is no file {}", file.display())));
+    }
+    let cache = Cache::here().map_err(|e| wrong(e.to_string()))?;
+    let set = LockedSet::of(&file, &cache).map_err(|error| {
+        let hint = error
+            .hint()
+            .unwrap_or("`amibake install` writes the lock file");
+        wrong(chain(&error)).hint(hint)
+    })?;
+    Ok(Some(set))
+}
 
 pub(super) fn source(
     node: &Node,
@@ -173,18 +200,20 @@ pub(super) fn arches(
 pub(super) fn provision(
     nodes: &[Node],
     folder: &Path,
+    search: &SearchPaths,
     ports: &[u16],
     variables: &Variables,
 ) -> Result<Vec<Step>, Diagnostic> {
     nodes
         .iter()
-        .map(|node| step(node, folder, ports, variables))
+        .map(|node| step(node, folder, search, ports, variables))
         .collect()
 }
 
 fn step(
     node: &Node,
     folder: &Path,
+    search: &SearchPaths,
     ports: &[u16],
     variables: &Variables,
 ) -> Result<Step, Diagnostic> {
@@ -192,7 +221,7 @@ fn step(
         "a step of `provision`",
         &["role", "playbook", "tasks", "vars"],
     )?;
-    let provision = runs(&fields, folder, ports, variables)?;
+    let provision = runs(&fields, folder, search, ports, variables)?;
     Ok(Step {
         hardening: hardening::of(&fields, &provision, variables)?,
         provision,
@@ -204,6 +233,7 @@ fn step(
 fn runs(
     fields: &Fields<'_>,
     folder: &Path,
+    search: &SearchPaths,
     ports: &[u16],
     variables: &Variables,
 ) -> Result<Provision, Diagnostic> {
@@ -229,7 +259,7 @@ fn runs(
         });
     }
     if let Some(role) = fields.get("role") {
-        let path = existing(role, folder, variables, Path::is_dir, "folder")?;
+        let path = role_folder(role, folder, search, variables)?;
         return Ok(Provision::Role { path, vars });
     }
     let path = existing(
@@ -240,6 +270,36 @@ fn runs(
         "file",
     )?;
     Ok(Provision::Playbook { path, vars })
+}
+
+/// Returns a role's folder: by its path, or by its name where Ansible would look for it.
+fn role_folder(
+    node: &Node,
+    folder: &Path,
+    search: &SearchPaths,
+    variables: &Variables,
+) -> Result<PathBuf, Diagnostic> {
+    let wrong = match existing(node, folder, variables, Path::is_dir, "folder") {
+        Ok(path) => return Ok(path),
+        Err(wrong) => wrong,
+    };
+    let name = read::fill(node, "a role's name", variables)?;
+    if name.is_empty() || name.contains('/') {
+        return Err(wrong);
+    }
+    let beside = SearchPaths {
+        roles: vec![folder.join("roles")],
+        collections: vec![folder.join("collections")],
+    };
+    let found = beside.role(&name).or_else(|| search.role(&name));
+    found.ok_or_else(|| {
+        let places = beside.roles.iter().chain(&search.roles);
+        let places: Vec<String> = places.map(|place| place.display().to_string()).collect();
+        wrong.hint(format!(
+            "as the name of a role it was looked for in {}, and in collections",
+            places.join(", ")
+        ))
+    })
 }
 
 fn existing(

@@ -20,6 +20,7 @@ fn read_on(
             os_release: Ok(os_release.to_owned()),
         },
         build_time: "20260727T101500Z".to_owned(),
+        search: SearchPaths::default(),
     };
     parse(
         path,

@@ -189,6 +189,7 @@ mod tests {
             &manifest.images[0].provision,
             &path,
             std::collections::BTreeMap::new(),
+            &manifest.search,
         );
         let home = format!("{}/", folder.path().canonicalize().unwrap().display());
         let all = work.unwrap_or_else(|e| panic!("{e}")).warnings.into_iter();

@@ -50,6 +50,7 @@ mod deploy_fails;
 mod deploy_kills;
 #[cfg(feature = "ec2")]
 mod first_boot_ec2;
+mod install;
 #[cfg(feature = "ec2")]
 mod keep_ec2;
 #[cfg(feature = "ec2")]

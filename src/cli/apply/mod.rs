@@ -289,10 +289,10 @@ impl Args {
     /// Takes from `ansible.cfg` what the command line does not say, and names what is not followed.
     fn heed(&mut self, settings: Settings, cx: &CommandContext) {
         if self.roles_path.is_empty() {
-            self.roles_path = settings.roles_path;
+            self.roles_path = settings.paths.roles;
         }
         if self.collections_path.is_empty() {
-            self.collections_path = settings.collections_path;
+            self.collections_path = settings.paths.collections;
         }
         for unheeded in settings.unheeded {
             cx.events.warn(unheeded);

@@ -1,14 +1,14 @@
-//! `ansible.cfg`: where roles and collections lie, and which of its settings change what a playbook does and are not
-//! followed. Those are named; what concerns Ansible's own ways (forks, callbacks, SSH) is passed over.
+//! Which settings of `ansible.cfg` change what a playbook does: those that are followed, and those that are not.
+//! These are named; what concerns Ansible's own ways (forks, callbacks, SSH) is passed over.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use amibake_playbook::syntax::STRATEGIES;
 use amibake_protocol::job::{Gathering, Settings as Followed};
 
+use crate::ansible_config::{AnsibleConfig, SearchPaths, Setting, with_surroundings};
 use crate::fact_cache::FactCache;
 
 /// Settings that change results: section, key, the value that changes nothing, what to do instead.
@@ -112,8 +112,8 @@ const VARIABLES: &[(&str, &str)] = &[
 /// What an `ansible.cfg` says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
-    pub(super) roles_path: Vec<PathBuf>,
-    pub(super) collections_path: Vec<PathBuf>,
+    /// Where roles and collections lie, whatever says so.
+    pub(super) paths: SearchPaths,
     pub(super) gathering: Gathering,
     /// Those that hold where the tasks run.
     pub(super) followed: Followed,
@@ -126,13 +126,9 @@ pub(super) struct Settings {
 impl Settings {
     /// Reads the file that `ansible-playbook` would read here, if there is one.
     pub(super) fn here() -> Self {
-        let mut settings = match file() {
-            Some(path) => {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                Self::read(&path, &text, std::env::home_dir().as_deref())
-            }
-            None => Self::default(),
-        };
+        let config = AnsibleConfig::here();
+        let mut settings = Self::of(&config);
+        settings.paths = with_surroundings(|around| SearchPaths::of(&config, around));
         if let Ok(value) = std::env::var("ANSIBLE_GATHERING") {
             settings.gather("ANSIBLE_GATHERING", &value);
         }
@@ -222,50 +218,32 @@ impl Settings {
         }
     }
 
-    fn read(path: &Path, text: &str, home: Option<&Path>) -> Self {
+    fn of(config: &AnsibleConfig) -> Self {
         let mut settings = Self::default();
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let paths = |value: &str| {
-            let parts = value
-                .split(':')
-                .map(str::trim)
-                .filter(|part| !part.is_empty());
-            let full = |part: &str| match (part.strip_prefix("~/"), home) {
-                (Some(rest), Some(home)) => home.join(rest),
-                _ => folder.join(part),
-            };
-            parts.map(full).collect()
+        settings
+            .unheeded
+            .extend(config.passed_over.iter().map(|file| {
+                let file = file.display();
+                format!("{file} is not read, since everybody may write in its folder")
+            }));
+        let Some(path) = &config.path else {
+            return settings;
         };
-        let mut section = String::new();
-        for (line, number) in text.lines().zip(1..) {
-            let line = line.split(" ;").next().unwrap_or_default().trim();
-            if let Some(heading) = line.strip_prefix('[') {
-                section = heading.trim_end_matches(']').trim().to_lowercase();
-                continue;
-            }
-            let Some((key, value)) = line
-                .split_once(['=', ':'])
-                .filter(|_| !line.starts_with(['#', ';']))
-            else {
-                continue;
-            };
-            let (key, value) = (key.trim().to_lowercase(), value.trim());
+        for Setting {
+            section,
+            key,
+            value,
+            line,
+        } in &config.settings
+        {
+            let place = format!("{}:{line}", path.display());
             match (section.as_str(), key.as_str()) {
-                ("defaults", "roles_path") => settings.roles_path = paths(value),
-                ("defaults", "collections_path" | "collections_paths") => {
-                    settings.collections_path = paths(value);
-                }
-                ("defaults", "gathering") => {
-                    settings.gather(&format!("{}:{number}", path.display()), value);
-                }
-                ("defaults", key)
-                    if settings.follow(&format!("{}:{number}", path.display()), key, value) => {}
+                ("defaults", "gathering") => settings.gather(&place, value),
+                ("defaults", key) if settings.follow(&place, key, value) => {}
                 (section, key) => {
                     let unheeded = unheeded(section, key, value);
-                    let place = format!("{}:{number}", path.display());
-                    settings
-                        .unheeded
-                        .extend(unheeded.map(|what| format!("{place}: {what}")));
+                    let unheeded = unheeded.map(|what| format!("{place}: {what}"));
+                    settings.unheeded.extend(unheeded);
                 }
             }
         }
@@ -309,48 +287,18 @@ fn unheeded(section: &str, key: &str, value: &str) -> Option<String> {
     Some(format!("`{key} = {value}` is not followed{instead}"))
 }
 
-/// Finds the file in Ansible's order.
-fn file() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("ANSIBLE_CONFIG") {
-        let named = PathBuf::from(named);
-        return Some(match named.is_dir() {
-            true => named.join("ansible.cfg"),
-            false => named,
-        });
-    }
-    let here = std::env::current_dir().ok();
-    // As Ansible: a folder in which everybody writes may hold anybody's.
-    let here = here.filter(|folder| {
-        folder
-            .metadata()
-            .is_ok_and(|found| found.permissions().mode() & 0o002 == 0)
-    });
-    let home = std::env::home_dir().map(|home| home.join(".ansible.cfg"));
-    let files = here
-        .map(|folder| folder.join("ansible.cfg"))
-        .into_iter()
-        .chain(home);
-    files
-        .chain([PathBuf::from("/etc/ansible/ansible.cfg")])
-        .find(|file| file.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
-    fn what_changes_results_is_named_and_folders_are_taken_from_beside_the_file() {
+    fn what_changes_results_is_named() {
         let text = "[defaults]\nforks = 50\nroles_path = roles:~/more ; ours\ncollections_paths=/c\nhash_behaviour = merge\n\
                     gathering = smart\n# no_log = True\n[privilege_escalation]\nbecome: yes\n[ssh_connection]\npipelining = True\n";
-        let settings = Settings::read(
-            Path::new("/p/ansible.cfg"),
-            text,
-            Some(Path::new("/home/me")),
-        );
+        let settings = Settings::of(&AnsibleConfig::read(Path::new("/p/ansible.cfg"), text));
         let expected = Settings {
-            roles_path: vec!["/p/roles".into(), "/home/me/more".into()],
-            collections_path: vec!["/c".into()],
+            paths: SearchPaths::default(),
             gathering: Gathering::Smart,
             followed: Followed {
                 merges_mappings: true,

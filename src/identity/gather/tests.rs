@@ -72,7 +72,7 @@ impl Project {
         let manifest = manifest::load(&path, TargetKind::Ec2, &Given::default(), now).unwrap();
         let plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now).unwrap();
         let plan = &plans[0];
-        let work = provision::ready(&plan.provision, &path, BTreeMap::new());
+        let work = provision::ready(&plan.provision, &path, BTreeMap::new(), &plan.search);
         let work = work.unwrap_or_else(|error| panic!("{error}"));
         inputs(plan, &work, &Engine::with_agent(None), key).unwrap()
     }
@@ -180,6 +180,7 @@ fn a_file_is_where_the_manifest_sees_it() {
         manifest: PathBuf::from("/ci/1/repo/images"),
         above: 1,
         home: Some(PathBuf::from("/root")),
+        requirements: None,
     };
     for (path, shown) in [
         ("/ci/1/repo/images/site.yaml", "site.yaml"),
@@ -194,4 +195,78 @@ fn a_file_is_where_the_manifest_sees_it() {
     ] {
         assert_eq!(places.shown(Path::new(path)), shown);
     }
+}
+
+#[test]
+fn what_the_lock_file_of_requirements_says_is_an_input_of_its_own() {
+    let project = Project::new();
+    let lock = |commit: &str| {
+        let (commit, sha256) = (commit.repeat(40), "0".repeat(64));
+        let pin = format!(
+            r#"{{"name": "web", "origin": "git", "source": "https://h/web", "version": "v1", "commit": "{commit}", "sha256": "{sha256}"}}"#
+        );
+        format!(r#"{{"lock": 1, "requested": [], "roles": [{pin}], "collections": []}}"#)
+    };
+    let before = project.inputs().tag();
+    project.write("m/requirements.yml", "[]\n");
+    project.write("m/requirements.yml.lock", &lock("a"));
+    project.edit(
+        "m/web.yaml",
+        "name: web\n",
+        "name: web\nrequirements: requirements.yml\n",
+    );
+    let named = project.inputs();
+    let told = |before: &str, now: &Inputs| {
+        let changes = changes(before, now).into_iter();
+        changes
+            .map(|c| format!("{} {}", c.what, c.how.word()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&before, &named),
+        ["the lock file of requirements is new"]
+    );
+    project.write("m/requirements.yml.lock", &lock("b"));
+    assert_eq!(
+        told(&named.tag(), &project.inputs()),
+        ["the lock file of requirements changed"]
+    );
+}
+
+#[test]
+fn a_role_of_the_requirements_counts_by_its_place_among_them() {
+    let project = Project::new();
+    project.write("m/requirements.yml", "[]\n");
+    let lock = r#"{"lock": 1, "requested": [], "roles": [], "collections": []}"#;
+    project.write("m/requirements.yml.lock", lock);
+    let now = datetime!(2026-07-27 10:15:00 UTC);
+    let inputs = |folder: &str| {
+        project.write(&format!("{folder}/roles/other/tasks/main.yml"), "[]\n");
+        let path = project.path("m/web.yaml");
+        let manifest = manifest::load(&path, TargetKind::Ec2, &Given::default(), now).unwrap();
+        let mut plan = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now)
+            .unwrap()
+            .remove(0);
+        let mut set = crate::galaxy::LockedSet::of(
+            &project.path("m/requirements.yml"),
+            &crate::galaxy::Cache::at(project.path("cache")),
+        )
+        .unwrap();
+        set.folder = project.path(folder);
+        plan.provision.push(manifest::Step {
+            provision: Provision::Role {
+                path: set.folder.join("roles/other"),
+                vars: serde_json::Map::new(),
+            },
+            hardening: None,
+            span: plan.provision[0].span.clone(),
+        });
+        plan.requirements = Some(set);
+        let work = provision::ready(&plan.provision, &path, BTreeMap::new(), &plan.search);
+        let work = work.unwrap_or_else(|error| panic!("{error}"));
+        super::inputs(&plan, &work, &Engine::with_agent(None), None).unwrap()
+    };
+    let (one, other) = (inputs("cache/one"), inputs("far/away/in/a/cache/other"));
+    assert_eq!(one, other);
+    assert_eq!(one.steps()[3], "role requirements/roles/other");
 }

@@ -49,6 +49,8 @@ struct Manifest {
     name: Text,
     /// what `{{ … }}` in the texts may name, besides `name`, `arch` and `build_time`
     variables: Option<BTreeMap<VariableName, Variable>>,
+    /// a requirements file, as `ansible-galaxy` has it, with the lock file beside it: what that says is installed for this manifest
+    requirements: Option<Text>,
     /// what the image starts from. A container has by default this host's own distribution; EC2 needs one
     source: Option<Source>,
     /// how to get a machine
@@ -282,7 +284,7 @@ struct Target {
     extend("oneOf" = [{"required": ["role"]}, {"required": ["playbook"]}, {"required": ["tasks"]}])
 )]
 struct Step {
-    /// a role's folder
+    /// a role's folder, or its name where Ansible looks for it (`geerlingguy.nginx`, `community.general.role`)
     role: Option<Text>,
     /// a playbook's file
     playbook: Option<Text>,

@@ -10,6 +10,7 @@ use amibake_playbook::yaml;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::ansible_config::SearchPaths;
 use crate::manifest::host::Host;
 use crate::manifest::{Arch, Given, Purpose, TargetKind, parse};
 
@@ -92,6 +93,7 @@ fn whole() -> Json {
     json!({
         "name": "web",
         "variables": {"version": {"default": "main", "sensitive": false}},
+        "requirements": "requirements.yml",
         "source": {"ubuntu": "24.04", "arch": ["amd64"]},
         "builder": {
             "region": "eu-west-1", "instance_type": ["t3.small"], "subnet": {"id": "subnet-1"},
@@ -147,6 +149,9 @@ impl Parser {
         std::fs::write(folder.path().join("site.yml"), "[]").unwrap();
         std::fs::write(folder.path().join("base.yaml"), "name: base").unwrap();
         std::fs::write(folder.path().join("uefi"), "QU1aTg==").unwrap();
+        std::fs::write(folder.path().join("requirements.yml"), "[]").unwrap();
+        let lock = r#"{"lock": 1, "requested": [], "roles": [], "collections": []}"#;
+        std::fs::write(folder.path().join("requirements.yml.lock"), lock).unwrap();
         Self(folder)
     }
 
@@ -160,6 +165,7 @@ impl Parser {
                 os_release: Ok("ID=debian\nVERSION_CODENAME=bookworm\n".to_owned()),
             },
             build_time: "20260727T101500Z".to_owned(),
+            search: SearchPaths::default(),
         };
         let path = self.0.path().join("manifest.yaml");
         let document = yaml::parse(&path, manifest.to_string().as_bytes()).unwrap();
@@ -442,7 +448,7 @@ fn the_reference_in_the_docs_is_the_schema_s() {
         .keys()
         .cloned()
         .collect();
-    wanted.retain(|key| key != "name" && key != "targets");
+    wanted.retain(|key| !["name", "targets", "requirements"].contains(&key.as_str()));
     wanted.insert("the manifest".to_owned());
     assert_eq!(sections, wanted);
 }
