@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::load::Load;
+use crate::support::load::{Load, summary};
 use crate::support::running::{Built, RunningBuild};
 use crate::support::site::{DOMAIN, Deployed, Does, PACE};
 use crate::support::turns::{Turns, assert_served};
@@ -106,7 +106,7 @@ fn what_is_not_to_be_deployed_leaves_the_live_colour_and_its_requests_alone() {
     let answers = load.end();
     assert_served(&answers, &turns, &colours);
     assert!(answers.iter().any(|one| one.is_of("v2")), "v2 had 10 %");
-    println!("{} requests, none failed", answers.len());
+    println!("{}", summary(&answers));
 }
 
 /// The wrong architecture, a certificate that ends too soon, and an alarm that fires already.
@@ -135,13 +135,21 @@ fn is_refused(deployed: &Deployed) {
     deployed.alarm("OK");
 }
 
-/// With options by which what failed stays.
-const KEPT: [&str; 5] = ["--keep-failed", "--bake", "3s", "--healthy-within", "25s"];
+/// With options by which what failed stays, once it was waited for so long.
+fn kept(healthy_within: &str) -> [&str; 5] {
+    [
+        "--keep-failed",
+        "--bake",
+        "3s",
+        "--healthy-within",
+        healthy_within,
+    ]
+}
 
 /// It stays to be looked at, and goes with a rollback.
 fn does_not_boot(deployed: &Deployed) {
     let image = deployed.cloud.image_that("dead", Does::NotBoot);
-    let said = deployed.fails(&image, &KEPT, 4);
+    let said = deployed.fails(&image, &kept("25s"), 4);
     let wanted = [
         "0 of 1 instances became healthy in time: i-",
         "is unhealthy: Target.FailedHealthChecks (Health checks failed)",
@@ -162,7 +170,8 @@ fn does_not_boot(deployed: &Deployed) {
 /// It stays too, and goes with the next deploy.
 fn answers_health_checks_with_500(deployed: &Deployed) {
     let image = deployed.cloud.image_that("ill", Does::FailAfter(0));
-    let said = deployed.fails(&image, &KEPT, 4);
+    // It boots within that where others compile beside.
+    let said = deployed.fails(&image, &kept("40s"), 4);
     let wanted = [
         "0 of 1 instances became healthy in time: i-",
         "is unhealthy: Target.ResponseCodeMismatch (Health checks failed with these codes: [500])",
@@ -211,7 +220,7 @@ fn what_fails_under_smoke_tests_or_traffic_goes_back_and_what_was_killed_or_is_i
     ];
     let answers = load.end();
     assert_served(&answers, &turns, &colours);
-    println!("{} requests, none failed", answers.len());
+    println!("{}", summary(&answers));
 }
 
 /// The idle colour is asked, before anybody else reaches it.

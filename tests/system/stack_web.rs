@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::support::load::Load;
+use crate::support::load::{Load, summary};
 use crate::support::site::{Deployed, all};
 use crate::support::turns::{Turns, assert_served};
 use crate::support::{Cloud, wait_for};
@@ -58,7 +58,7 @@ fn no_request_fails_while_one_colour_takes_over_and_when_it_is_taken_back() {
         ("v2", deployed.group("Green")),
     ];
     assert_served(&answers, &turns, &colours);
-    println!("{} requests, none failed", answers.len());
+    println!("{}", summary(&answers));
 }
 
 /// Somebody updates the stack while both colours run, and once it is rolled back: the template says that blue has
