@@ -9,6 +9,9 @@ use crate::targets::TargetError;
 /// The device that the image's root is on; it is the image's to say.
 const ROOT_DEVICE: &str = "RootDeviceName";
 
+/// How like another a name is that was meant to be that, by Jaro and Winkler.
+const ALIKE: f64 = 0.8;
+
 /// What is asked of a deploy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -133,14 +136,20 @@ fn misplaced<'n>(
         return None;
     }
     let error = TargetError::manifest(format!("the template has no parameter {name}"));
-    let known: Vec<&str> = names.chain(colours.iter().copied()).collect();
-    let nearest = known.iter().max_by(|a, b| {
-        let near = |known: &str| strsim::jaro_winkler(known, name);
-        near(a).total_cmp(&near(b))
-    });
-    Some(match nearest {
+    let is_one_colours = |name: &str| {
+        let mut stems = COLOURS
+            .iter()
+            .filter_map(|colour| name.strip_suffix(colour));
+        stems.any(|stem| colours.contains(&stem))
+    };
+    let of_both = names.filter(|name| !is_one_colours(name));
+    let stems = colours.iter().copied().filter(|stem| *stem != IMAGE);
+    let known: Vec<&str> = of_both.chain(stems).collect();
+    let near = |known: &str| strsim::jaro_winkler(known, name);
+    let alike = known.iter().filter(|known| near(known) > ALIKE);
+    Some(match alike.max_by(|a, b| near(a).total_cmp(&near(b))) {
         Some(nearest) => error.with_hint(format!("did you mean {nearest}?")),
-        None => error,
+        None => error.with_hint(format!("it has {}", known.join(", "))),
     })
 }
 
@@ -187,6 +196,7 @@ mod tests {
         assert!(refused("ImageIdGreen").contains("hint: --ami names it"));
         assert!(refused("InstanceTypeGreen").contains("--param InstanceType=…"));
         assert!(refused("MaxSze").contains("no parameter MaxSze (hint: did you mean MaxSize?)"));
+        assert!(refused("Nope").contains("no parameter Nope (hint: it has "));
     }
 
     #[test]

@@ -88,7 +88,9 @@ async fn ask(stack: &Stack, described: &Described) -> Result<(), Failure> {
     match asked.await.map_err(Failure::new)? {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new("nothing was deleted, as was answered")),
-        Err(error) => Err(Failure::usage(error)
-            .with_hint("there is no terminal to ask on: --yes says it is meant")),
+        Err(_) => {
+            let error = format!("nobody can be asked whether stack {} is to go", stack.name);
+            Err(Failure::usage(error).with_hint("there is no terminal: --yes says it is meant"))
+        }
     }
 }

@@ -253,6 +253,7 @@ impl fmt::Display for Step {
             Self::HandBack { colour, min } => {
                 write!(f, "{colour}'s group may have {min} instances at least")
             }
+            Self::Resize { colour, size: 1 } => write!(f, "{colour} gets 1 instance"),
             Self::Resize { colour, size } => write!(f, "{colour} gets {size} instances"),
             Self::ScaleIn { colour } | Self::Abandon { colour, .. } => {
                 write!(f, "{colour}'s instances go")
