@@ -22,7 +22,7 @@ const AT_ONCE: usize = 6;
 const STACK_BYTES: usize = 16 << 20;
 
 /// A case that is not over by then, by the wall's clock, hangs.
-const HANGS: Duration = Duration::from_secs(300);
+const HANGS: Duration = Duration::from_secs(600);
 
 /// What came of all of them.
 pub(super) struct Swept {
