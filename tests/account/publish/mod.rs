@@ -412,13 +412,18 @@ async fn an_image_that_is_there_is_looked_at_and_nothing_of_that_stays() {
 async fn a_region_that_is_none_of_the_account_s_is_told_of_a_new_image_and_of_one_that_is_there() {
     let _pace = super::fast();
     let account = account().await;
-    let with = |regions: &str| Build::publishing(&account, &format!(", regions: [{regions}]"));
+    let with = |regions: &str| {
+        let image = format!(", regions: [{regions}], ssm_parameter: /ami/web");
+        Build::publishing(&account, &image)
+    };
     let there = with(REGION).of_shared_content().run().await;
     let there = there.ended(Exit::Done).image.unwrap();
     let regions = json!({REGION: "opt-in-not-required", "us-east-2": "opt-in-not-required", "ap-east-1": "not-opted-in"});
     account.control("ways", json!({"regions": regions})).await;
     let nobody = json!({"region": OTHER, "times": 9999});
-    account.fault("DescribeImages", "drop", nobody).await;
+    for action in ["DescribeImages", "GetParameter"] {
+        account.fault(action, "drop", nobody.clone()).await;
+    }
     let before = account.inventory().await;
     for (region, told) in [
         (
@@ -431,6 +436,9 @@ async fn a_region_that_is_none_of_the_account_s_is_told_of_a_new_image_and_of_on
         let checks = again.preflight().await;
         let is_told = |c: &ec2::Check| c.about == "name" && c.detail.contains(told);
         assert!(checks.iter().any(is_told), "{checks:#?}");
+        // Once: what else is asked there tells no more.
+        let of_region = checks.iter().filter(|c| c.detail.contains(region));
+        assert_eq!(of_region.count(), 1, "{checks:#?}");
         let problems = again.ahead().await.problems;
         assert!(problems.iter().any(|p| p.contains(told)), "{problems:?}");
         let again = again.run().await.ended(Exit::Usage);

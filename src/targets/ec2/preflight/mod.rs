@@ -7,6 +7,8 @@ mod key_policy;
 mod permission;
 mod types;
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::Image;
 use serde::Serialize;
 
@@ -147,8 +149,9 @@ impl Ec2 {
         };
         checks.push(found(&source));
         checks.extend(self.registration(&source).await);
-        checks.extend(self.names(plan, &source).await);
-        checks.extend(self.publication_places(plan).await);
+        let names = self.names(plan, &source).await;
+        checks.extend(names.checks);
+        checks.extend(self.publication_places(plan, &names.not_there).await);
         let preflight = Preflight {
             ec2: self,
             plan,
@@ -205,32 +208,36 @@ impl Ec2 {
 
     /// Looks whether the image's name is free wherever it is wanted. Where an image of this content is
     /// there, a build takes that, and its own name stands in nobody's way.
-    async fn names(&self, plan: &BakePlan, source: &Image) -> Vec<Check> {
+    async fn names(&self, plan: &BakePlan, source: &Image) -> Names {
         self.be_patient();
         let content = plan.inputs.content(plan.arch, &image::base(source).id());
         let finished = match self.finished(plan, &content).await {
             Ok(finished) => finished,
-            Err(error) => return vec![Check::of("name", &error.into())],
+            Err(error) => return Names::of(vec![Check::of("name", &error.into())]),
         };
-        let mut checks = Vec::new();
+        let mut names = Names::default();
         let ours = match &finished {
             Some(Finished { id, name, .. }) => {
                 let reused = format!("{id} ({name}) is made of this: a build launches nothing");
-                checks.push(Check::ok(CONTENT, reused));
+                names.checks.push(Check::ok(CONTENT, reused));
                 Ours::Finished(&content.hash)
             }
             None => Ours::Passed(&content.hash),
         };
-        checks.push(self.name_is_free(plan, ours, self).await);
+        self.name_is_free(plan, ours, self, &mut names).await;
         for region in copied_to(plan) {
             let there = self.in_region(region);
-            checks.push(there.name_is_free(plan, ours, self).await);
+            there.name_is_free(plan, ours, self, &mut names).await;
         }
-        checks
+        names
     }
 
-    /// Looks whether what is to have the image's id can have it.
-    async fn publication_places(&self, plan: &BakePlan) -> Vec<Check> {
+    /// Looks whether what is to have the image's id can have it; not in regions that are none of the account's.
+    async fn publication_places(
+        &self,
+        plan: &BakePlan,
+        not_there: &BTreeSet<String>,
+    ) -> Vec<Check> {
         let about = "publication";
         let Publication {
             ssm_parameter,
@@ -241,6 +248,7 @@ impl Ec2 {
         let template = template.map(|launch| format!("launch template {}", launch.template));
         let places: Vec<String> = ssm_parameter.iter().cloned().chain(template).collect();
         let checked = self.check_places(plan).await.into_iter();
+        let checked = checked.filter(|(region, _)| !not_there.contains(region));
         let checked = checked.map(|(region, looked)| match looked {
             Ok(()) => Check::ok(
                 about,
@@ -257,7 +265,7 @@ impl Ec2 {
         checked.collect()
     }
 
-    async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>, home: &Self) -> Check {
+    async fn name_is_free(&self, plan: &BakePlan, ours: Ours<'_>, home: &Self, names: &mut Names) {
         self.be_patient();
         let about = "name";
         let holder = self.who_has_name(plan, |image| ours.is(image)).await;
@@ -265,8 +273,14 @@ impl Ec2 {
             let id = image.image_id().unwrap_or_default();
             format!("{id} in {}", self.region)
         };
-        match holder {
-            Err(error) => Check::of(about, &home.refused_by(&self.region, error).await),
+        names.checks.push(match holder {
+            Err(error) => {
+                let error = home.refused_by(&self.region, error).await;
+                if error.fault == Fault::Manifest {
+                    names.not_there.insert(self.region.clone());
+                }
+                Check::of(about, &error)
+            }
             Ok(NameHolder::Nobody) => {
                 let name = &plan.image.name;
                 Check::ok(about, format!("{name} is free in {}", self.region))
@@ -283,7 +297,22 @@ impl Ec2 {
                 Err(error) => Check::of(about, &error),
             },
             Ok(NameHolder::Other(taken)) => Check::of(about, &taken),
-        }
+        });
+    }
+}
+
+/// What looking for the image's name has told.
+#[derive(Default)]
+struct Names {
+    checks: Vec<Check>,
+    /// Regions that there are not, or that are not enabled: more of them is not asked.
+    not_there: BTreeSet<String>,
+}
+
+impl Names {
+    fn of(checks: Vec<Check>) -> Self {
+        let not_there = BTreeSet::new();
+        Self { checks, not_there }
     }
 }
 
