@@ -309,7 +309,7 @@ pub(crate) fn ready(
         work.asks
             .folders
             .extend(path.parent().map(Path::to_path_buf));
-        let playbook = parse(step, manifest, &options).map_err(ProvisionError::Playbook)?;
+        let playbook = parse(whole, manifest, &options).map_err(ProvisionError::Playbook)?;
         let tasks = syntax::task_count(&playbook, &everything);
         work.tasks += tasks;
         work.tasks_of.push(tasks);
@@ -327,10 +327,7 @@ pub(crate) fn ready(
     all.files.remove(manifest);
     let given = Given {
         vars: steps.iter().map(|step| vars_of(&step.provision)).collect(),
-        inline: steps
-            .iter()
-            .filter_map(|step| inline(&step.provision, manifest))
-            .collect(),
+        inline: steps.iter().filter_map(inline).collect(),
         options,
         ..here()
     };
@@ -372,13 +369,12 @@ fn vars_of(step: &Provision) -> &serde_json::Map<String, serde_json::Value> {
     }
 }
 
-fn inline(step: &Provision, manifest: &Path) -> Option<yaml::Node> {
-    let Provision::Tasks { yaml, .. } = step else {
+fn inline(step: &Step) -> Option<yaml::Node> {
+    let Provision::Tasks { yaml, .. } = &step.provision else {
         return None;
     };
-    yaml::parse(manifest, yaml.as_bytes())
-        .ok()
-        .map(|document| document.root)
+    let document = yaml::parse_part(&step.span.source, yaml);
+    document.ok().map(|document| document.root)
 }
 
 /// Adds what `steps` use to `used`, and returns what is wrong with them.
@@ -397,7 +393,7 @@ pub(crate) fn survey(
     };
     let mut wrong = Vec::new();
     for step in steps {
-        match parse(&step.provision, manifest, &options) {
+        match parse(step, manifest, &options) {
             Ok(playbook) => {
                 used.extend(&playbook.used);
                 wrong.extend(playbook.wrong);
@@ -408,12 +404,8 @@ pub(crate) fn survey(
     wrong
 }
 
-fn parse(
-    step: &Provision,
-    manifest: &Path,
-    options: &syntax::Options,
-) -> Result<Playbook, Diagnostics> {
-    match step {
+fn parse(step: &Step, manifest: &Path, options: &syntax::Options) -> Result<Playbook, Diagnostics> {
+    match &step.provision {
         Provision::Playbook { path, .. } => {
             let playbook = syntax::parse(&Disk::here(), path, options)?;
             match playbook.localhost_beside_others() {
@@ -423,7 +415,7 @@ fn parse(
         }
         Provision::Role { path, .. } => syntax::parse_role(&Disk::here(), path, options),
         Provision::Tasks { yaml, .. } => {
-            let document = yaml::parse(manifest, yaml.as_bytes()).map_err(Diagnostics::from)?;
+            let document = yaml::parse_part(&step.span.source, yaml).map_err(Diagnostics::from)?;
             syntax::parse_tasks(&Disk::here(), manifest, &document.root, options)
         }
     }
@@ -483,6 +475,46 @@ pub(crate) fn options(login_user: &str, hostname: &str) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::chain;
+    use crate::manifest::{self, TargetKind};
+
+    /// In whichever style they are written.
+    #[test]
+    fn what_is_wrong_with_inline_tasks_is_told_with_the_manifest_s_own_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yaml");
+        let head = "name: web\nsource: {ubuntu: '24.04'}\n";
+        for (tasks, place, shown) in [
+            (
+                "provision: [{tasks: [{nomodule: {a: b}}]}]\n",
+                "3:23: `nomodule` is neither a module",
+                "3 | provision: [{tasks: [{nomodule: {a: b}}]}]",
+            ),
+            (
+                "provision:\n  - tasks: [{ping: }, # a ] and a comment\n      {name: 'a ] b', nomodule: }]\n",
+                "5:23: `nomodule` is neither a module",
+                "5 |       {name: 'a ] b', nomodule: }]",
+            ),
+            (
+                "provision:\n  - tasks:\n    - nomodule: {a: b}\n",
+                "5:7: `nomodule` is neither a module",
+                "5 |     - nomodule: {a: b}",
+            ),
+        ] {
+            std::fs::write(&path, format!("{head}{tasks}")).unwrap();
+            let now = time::OffsetDateTime::now_utc();
+            let read = manifest::load(&path, TargetKind::Ec2, &manifest::Given::default(), now);
+            let steps = &read.unwrap().images[0].provision;
+            let said = ready(steps, &path, BTreeMap::new(), &SearchPaths::default());
+            let said = said.err().unwrap();
+            let said = chain(&said);
+            assert!(
+                said.contains(&format!("{}:{place}", path.display())),
+                "{said}"
+            );
+            assert!(said.contains(shown), "{said}");
+        }
+    }
 
     #[test]
     fn a_candidate_that_fails_is_told_with_what_it_passed() {

@@ -71,10 +71,7 @@ pub(super) fn too_slow(what: &str, limit: &str) -> Failure {
 pub(crate) fn failed(error: impl Into<TargetError>) -> Failure {
     let error = error.into();
     let hint = error.hint().map(str::to_owned);
-    let kind = match error.fault {
-        Fault::Manifest => Exit::Usage,
-        Fault::World | Fault::Machine => Exit::Failed,
-    };
+    let kind = error.fault.exit();
     let mut failure = Failure::new(error).of_kind(kind);
     failure.hint = hint;
     failure

@@ -22,7 +22,7 @@ use crate::exit::{Answer, Exit, Failure};
 use crate::failure_bundle::FailureBundle;
 use crate::identity::{self, ContentKey};
 use crate::ledger;
-use crate::manifest::{self, TargetKind};
+use crate::manifest::{Secrets, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, Work};
 use crate::targets::Target;
@@ -129,19 +129,10 @@ impl Args {
 
     /// Reads and checks everything that was given.
     fn jobs(&self, cx: &CommandContext) -> Result<Vec<PlannedBuild>, Failure> {
-        let given = self.vars.given()?;
-        let now = OffsetDateTime::now_utc();
-        let mut manifests = Vec::new();
-        for path in &self.manifests {
-            let manifest = manifest::load(path, self.target, &given, now);
-            manifests.push(manifest.map_err(Failure::usage)?);
-        }
-        self.vars.refuse_unknown(&manifests, cx)?;
+        let (now, secrets) = (OffsetDateTime::now_utc(), Secrets::Needed);
+        let manifests = (self.vars).manifests(&self.manifests, self.target, secrets, now, cx)?;
         let mut jobs = Vec::new();
         for manifest in manifests {
-            for warning in &manifest.warnings {
-                cx.events.warn(warning.headline());
-            }
             let bakes =
                 plan::bakes(&manifest, self.target, self.on_error, now).map_err(Failure::new)?;
             let several = bakes.len() > 1;
@@ -154,7 +145,7 @@ impl Args {
                 jobs.push(planned);
             }
         }
-        refuse_clashes(&jobs)?;
+        refuse_clashes(jobs.iter().map(|planned| &planned.plan))?;
         Ok(jobs)
     }
 }
@@ -201,9 +192,11 @@ pub(super) fn planned(
 
 /// Two images of one name cannot be: the second would fail when all its work is done. Of two that write to one
 /// place, the last would win.
-fn refuse_clashes(jobs: &[PlannedBuild]) -> Result<(), Failure> {
+pub(super) fn refuse_clashes<'a>(
+    plans: impl IntoIterator<Item = &'a BakePlan>,
+) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
-    for PlannedBuild { plan, .. } in jobs {
+    for plan in plans {
         for (key, value) in plan.image.of_its_own() {
             let Some(value) = value else { continue };
             if !seen.insert((&plan.builder.region, key, value.clone())) {

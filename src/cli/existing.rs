@@ -12,7 +12,7 @@ use crate::agent::program::Programs;
 use crate::bake::{self, BakeEnv, Baked};
 use crate::exit::{Answer, Failure};
 use crate::ledger;
-use crate::manifest::{self, Publication, Source, TargetKind};
+use crate::manifest::{Publication, Secrets, Source, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
 use crate::targets::Publisher;
 
@@ -85,7 +85,7 @@ impl TestArgs {
 
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let Existing { image, .. } = &self.existing;
-        let plan = self.existing.plan(cx).await?;
+        let plan = self.existing.plan(Secrets::Needed, cx).await?;
         let programs = Programs::find().map_err(Failure::new)?;
         if programs.get(plan.arch.kernel()).is_none() {
             return Err(no_agent(&plan));
@@ -123,7 +123,7 @@ impl Existing {
     }
 
     async fn publish(&self, publisher: Publisher, cx: &CommandContext) -> Result<Answer, Failure> {
-        let plan = self.plan(cx).await?;
+        let plan = self.plan(Secrets::Unneeded, cx).await?;
         // No machine is needed, and so nothing that runs on one.
         let plan = BakePlan {
             provision: Vec::new(),
@@ -137,13 +137,11 @@ impl Existing {
     }
 
     /// Returns what the manifest says of an image of this one's architecture.
-    async fn plan(&self, cx: &CommandContext) -> Result<BakePlan, Failure> {
+    async fn plan(&self, secrets: Secrets, cx: &CommandContext) -> Result<BakePlan, Failure> {
         check_target(TargetKind::Ec2)?;
-        let given = self.vars.given()?;
-        let now = OffsetDateTime::now_utc();
-        let manifest = manifest::load(&self.manifest, TargetKind::Ec2, &given, now);
-        let manifest = manifest.map_err(Failure::usage)?;
-        self.vars.refuse_unknown([&manifest], cx)?;
+        let (now, path) = (OffsetDateTime::now_utc(), &self.manifest);
+        let vars = &self.vars;
+        let manifest = vars.manifest(path, TargetKind::Ec2, secrets, now, cx)?;
         let plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now);
         let mut plans = plans.map_err(Failure::new)?;
         for plan in &mut plans {

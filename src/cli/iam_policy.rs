@@ -4,6 +4,7 @@ use super::CommandContext;
 use super::manifest_args::ManifestArgs;
 use crate::bake::failed;
 use crate::exit::{Answer, Failure};
+use crate::manifest::Secrets;
 use crate::targets::ec2::{Purpose, iam_policy};
 
 /// Print the IAM policy that a manifest's builds need
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
-        let plans = self.manifest.plans(cx)?;
+        let plans = self.manifest.plans(Secrets::Unneeded, cx)?;
         let policy = iam_policy(&plans, &self.purposes, self.minimal).await;
         let policy = policy.map_err(failed)?;
         for warning in policy.warnings {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::CommandContext;
 use super::vars::VarArgs;
 use crate::exit::Failure;
-use crate::manifest::{self, TargetKind};
+use crate::manifest::{Secrets, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
 
 /// A manifest and the values of its variables.
@@ -25,15 +25,14 @@ impl ManifestArgs {
     }
 
     /// Returns what a build on EC2 would bake now, an image for each architecture.
-    pub(super) fn plans(&self, cx: &CommandContext) -> Result<Vec<BakePlan>, Failure> {
-        let given = self.vars.given()?;
-        let now = OffsetDateTime::now_utc();
-        let loaded = manifest::load(&self.manifest, TargetKind::Ec2, &given, now);
-        let loaded = loaded.map_err(Failure::usage)?;
-        self.vars.refuse_unknown([&loaded], cx)?;
-        for warning in &loaded.warnings {
-            cx.events.warn(warning.headline());
-        }
+    pub(super) fn plans(
+        &self,
+        secrets: Secrets,
+        cx: &CommandContext,
+    ) -> Result<Vec<BakePlan>, Failure> {
+        let (now, target) = (OffsetDateTime::now_utc(), TargetKind::Ec2);
+        let vars = &self.vars;
+        let loaded = vars.manifest(&self.manifest, target, secrets, now, cx)?;
         plan::bakes(&loaded, TargetKind::Ec2, OnError::default(), now).map_err(Failure::new)
     }
 }

@@ -15,10 +15,10 @@ use super::{CommandContext, requirements};
 use crate::agent::program::Programs;
 use crate::exit::{Answer, Failure};
 use crate::identity::{self, Commits, ContentKey};
-use crate::manifest::{self, TargetKind};
+use crate::manifest::{Secrets, TargetKind};
 use crate::plan::{self, BakePlan, OnError, Reuse};
 use crate::provision::{self, Work};
-use crate::targets::ahead::{Ahead, Known};
+use crate::targets::ahead::{Ahead, Known, Problem};
 
 /// Show what a build would do, and do nothing
 #[derive(Debug, clap::Args)]
@@ -109,14 +109,8 @@ const NOT_PINNED: [(&str, &[&str], &str); 2] = [
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         requirements::make_ready(&self.manifest, self.offline, cx).await?;
-        let given = self.vars.given()?;
-        let now = OffsetDateTime::now_utc();
-        let manifest =
-            manifest::load(&self.manifest, self.target, &given, now).map_err(Failure::usage)?;
-        self.vars.refuse_unknown([&manifest], cx)?;
-        for warning in &manifest.warnings {
-            cx.events.warn(warning.headline());
-        }
+        let (now, secrets) = (OffsetDateTime::now_utc(), Secrets::Needed);
+        let manifest = (self.vars).manifest(&self.manifest, self.target, secrets, now, cx)?;
         let key = ContentKey::from_environment().map_err(Failure::usage)?;
         let programs = Programs::find().map_err(Failure::new)?;
         let bakes = plan::bakes(&manifest, self.target, OnError::default(), now);
@@ -134,7 +128,11 @@ impl Args {
             false => all.iter().map(Planned::told).collect::<Vec<_>>().join("\n"),
         };
         manifest.secrets.text(&mut text);
-        Ok(Answer::text(text))
+        let problems = all.iter().flat_map(|planned| &planned.ahead.problems);
+        Ok(Answer {
+            ended: problems.map(Problem::exit).max().unwrap_or_default(),
+            ..Answer::text(text)
+        })
     }
 
     async fn planned(
@@ -161,7 +159,8 @@ impl Args {
             true => Ahead::default(),
             false => Box::pin(ahead(&plan)).await?,
         };
-        ahead.problems.extend(lacks_agent(&plan, programs));
+        let lacks = lacks_agent(&plan, programs);
+        ahead.problems.extend(lacks.map(Problem::of_manifest));
         let mut used = AllUsed::default();
         provision::survey(
             &plan.provision,
@@ -281,9 +280,16 @@ impl Planned {
         }
         if let Some(last) = &ahead.last {
             let since = format!("since {} ({}, {})", last.id, last.name, last.made);
-            match last.changes.as_slice() {
-                [] => line("unchanged", &since),
-                changes => changes.iter().for_each(|change| {
+            match last.changes.as_deref() {
+                None => line(
+                    "last",
+                    &format!(
+                        "{} ({}) does not say what it is made of",
+                        last.id, last.name
+                    ),
+                ),
+                Some([]) => line("unchanged", &since),
+                Some(changes) => changes.iter().for_each(|change| {
                     line(
                         "changed",
                         &format!("{} {}, {since}", change.what, change.how.word()),
@@ -320,7 +326,7 @@ impl Planned {
         ahead
             .problems
             .iter()
-            .for_each(|problem| line("problem", problem));
+            .for_each(|problem| line("problem", &problem.told));
         text
     }
 
@@ -367,7 +373,7 @@ mod tests {
         std::fs::write(&path, "name: web\nsource: {ubuntu: '24.04', arch: arm64}\n").unwrap();
         let now = OffsetDateTime::now_utc();
         let given = crate::manifest::Given::default();
-        let manifest = manifest::load(&path, TargetKind::Ec2, &given, now).unwrap();
+        let manifest = crate::manifest::load(&path, TargetKind::Ec2, &given, now).unwrap();
         let plans = plan::bakes(&manifest, TargetKind::Ec2, OnError::Destroy, now).unwrap();
         let words = ["plan", "--offline", path.to_str().unwrap()];
         let Command { args } = Command::try_parse_from(words).unwrap();

@@ -9,6 +9,7 @@ use crate::agent::program::Programs;
 use crate::bake::failed;
 use crate::exit::{Answer, Exit, Failure};
 use crate::identity::{self, ContentKey};
+use crate::manifest::Secrets;
 use crate::plan::BakePlan;
 use crate::provision;
 use crate::targets::Fault;
@@ -27,8 +28,13 @@ pub(crate) struct Args {
 impl Args {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         requirements::make_ready(self.manifest.path(), false, cx).await?;
-        let mut plans = self.manifest.plans(cx)?;
         let key = ContentKey::from_environment().map_err(Failure::usage)?;
+        // Under a key the values are part of the content, by which an image that is there is found.
+        let secrets = match key {
+            Some(_) => Secrets::Needed,
+            None => Secrets::Unneeded,
+        };
+        let mut plans = self.manifest.plans(secrets, cx)?;
         let programs = Programs::find().map_err(Failure::new)?;
         for plan in &mut plans {
             let work =

@@ -10,7 +10,7 @@ use super::CommandContext;
 use super::vars::VarArgs;
 use crate::bake::failed;
 use crate::exit::{Answer, Failure};
-use crate::manifest::{self, TargetKind};
+use crate::manifest::{self, Secrets, TargetKind};
 use crate::plan::{self, BakePlan, OnError};
 use crate::targets::ec2::{Ec2, Fate, Judged, Policy, Unpruned};
 
@@ -70,9 +70,14 @@ impl Args {
 
     /// Reads all that was given before anything is removed.
     async fn places(&self, cx: &CommandContext) -> Result<Vec<Looked>, Failure> {
+        let (now, target) = (OffsetDateTime::now_utc(), TargetKind::Ec2);
+        let (vars, secrets) = (&self.vars, Secrets::Unneeded);
+        let manifests = vars.manifests(&self.manifests, target, secrets, now, cx)?;
         let mut places = Vec::new();
-        for path in &self.manifests {
-            let plan = self.plan(path, cx)?;
+        for manifest in &manifests {
+            let plans = plan::bakes(manifest, target, OnError::default(), now);
+            // All architectures of a manifest have one name and one policy.
+            let plan = plans.map_err(Failure::new)?.swap_remove(0);
             let policy = self.policy(&plan)?;
             for region in self.regions(&plan) {
                 let ec2 = Ec2::new(region.as_deref()).await.map_err(failed)?;
@@ -81,19 +86,6 @@ impl Args {
             }
         }
         Ok(places)
-    }
-
-    /// All architectures of a manifest have one name and one policy.
-    fn plan(&self, path: &std::path::Path, cx: &CommandContext) -> Result<BakePlan, Failure> {
-        let given = self.vars.given()?;
-        let now = OffsetDateTime::now_utc();
-        let loaded = manifest::load(path, TargetKind::Ec2, &given, now).map_err(Failure::usage)?;
-        for warning in &loaded.warnings {
-            cx.events.warn(warning.headline());
-        }
-        let plans = plan::bakes(&loaded, TargetKind::Ec2, OnError::default(), now);
-        let mut plans = plans.map_err(Failure::new)?;
-        Ok(plans.swap_remove(0))
     }
 
     fn policy(&self, plan: &BakePlan) -> Result<Policy, Failure> {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use amibake_playbook::diagnostic::nearest;
+use amibake_playbook::diagnostic::{Diagnostics, nearest};
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 use super::CommandContext;
 use crate::exit::Failure;
 use crate::inventory::{self, InventoryError};
-use crate::manifest::{Given, Manifest};
+use crate::manifest::{self, Given, Manifest, Secrets, TargetKind};
 use crate::vault::Opened;
 
 /// Values of the manifest's variables.
@@ -25,7 +26,7 @@ pub(crate) struct VarArgs {
 
 impl VarArgs {
     /// Returns all values, `--var` over `--var-file` over the environment.
-    pub(crate) fn given(&self) -> Result<Given, Failure> {
+    fn given(&self) -> Result<Given, Failure> {
         let mut from_files = BTreeMap::new();
         for file in &self.files {
             from_files.extend(read(file)?);
@@ -34,15 +35,49 @@ impl VarArgs {
         Ok(Given::new(vec![from_line, from_files, environment()]))
     }
 
-    /// Refuses a `--var` that none of the manifests has; a file may be for other manifests, too, and that is told.
-    pub(super) fn refuse_unknown<'a>(
+    /// Reads manifests with these values, to be built at `now`. What is wrong with any of them is told.
+    pub(super) fn manifests(
         &self,
-        manifests: impl IntoIterator<Item = &'a Manifest>,
+        paths: &[PathBuf],
+        target: TargetKind,
+        secrets: Secrets,
+        now: OffsetDateTime,
         cx: &CommandContext,
-    ) -> Result<(), Failure> {
-        let known = manifests
-            .into_iter()
-            .flat_map(|manifest| &manifest.variables);
+    ) -> Result<Vec<Manifest>, Failure> {
+        let given = self.given()?.with_secrets(secrets);
+        let (mut manifests, mut wrong) = (Vec::new(), Vec::new());
+        for path in paths {
+            match manifest::load(path, target, &given, now) {
+                Ok(manifest) => manifests.push(manifest),
+                Err(Diagnostics(more)) => wrong.extend(more),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(Failure::usage(Diagnostics(wrong)));
+        }
+        self.refuse_unknown(&manifests, cx)?;
+        for warning in manifests.iter().flat_map(|manifest| &manifest.warnings) {
+            cx.events.warn(warning.headline());
+        }
+        Ok(manifests)
+    }
+
+    /// Reads one manifest so.
+    pub(super) fn manifest(
+        &self,
+        path: &Path,
+        target: TargetKind,
+        secrets: Secrets,
+        now: OffsetDateTime,
+        cx: &CommandContext,
+    ) -> Result<Manifest, Failure> {
+        let mut one = self.manifests(&[path.to_owned()], target, secrets, now, cx)?;
+        Ok(one.swap_remove(0))
+    }
+
+    /// Refuses a `--var` that none of the manifests has; a file may be for other manifests, too, and that is told.
+    fn refuse_unknown(&self, manifests: &[Manifest], cx: &CommandContext) -> Result<(), Failure> {
+        let known = manifests.iter().flat_map(|manifest| &manifest.variables);
         let known: BTreeSet<&str> = known.map(String::as_str).collect();
         let unknown = |name: &&String| !known.contains(name.as_str());
         if let Some(name) = self.vars.iter().map(|(name, _)| name).find(unknown) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amibake_playbook::diagnostic::Diagnostic;
-use amibake_playbook::yaml::{Kind, Node};
+use amibake_playbook::yaml::{Fields, Kind, Node};
 
 use super::model::{Builder, Connect, Subnet, Timeouts, Volume};
 use super::variables::Variables;
@@ -41,14 +41,9 @@ pub(super) fn builder(node: Option<&Node>, variables: &Variables) -> Result<Buil
         .get("ingress_cidrs")
         .map(|node| cidrs(node, variables))
         .transpose()?;
-    let volumes = fields
-        .seq("volumes")?
-        .iter()
-        .map(|v| volume(v, variables))
-        .collect::<Result<_, _>>()?;
     Ok(Builder {
         region: region::region(&fields, variables)?,
-        instance_types: read::texts(&fields, "instance_type", variables)?,
+        instance_types: instance_types(&fields, variables)?,
         subnet: subnet(fields.get("subnet"), variables)?,
         connect: connect(fields.get("connect"))?,
         ingress_cidrs: cidrs,
@@ -56,11 +51,38 @@ pub(super) fn builder(node: Option<&Node>, variables: &Variables) -> Result<Buil
         user: read::text(&fields, "user", variables)?,
         port: read::number(&fields, "port", 1, u16::MAX)?.unwrap_or(usual.port),
         user_data: read::text(&fields, "user_data", variables)?,
-        volumes,
+        volumes: volumes(fields.seq("volumes")?, variables)?,
         instance_profile: read::text(&fields, "instance_profile", variables)?,
         tags: read::table(&fields, "tags", variables)?,
         timeouts: timeouts(fields.get("timeouts"))?,
     })
+}
+
+fn instance_types(fields: &Fields<'_>, variables: &Variables) -> Result<Vec<String>, Diagnostic> {
+    let types = read::texts(fields, "instance_type", variables)?;
+    let Some(node) = fields.get("instance_type") else {
+        return Ok(types);
+    };
+    if types.is_empty() {
+        let wrong = Diagnostic::new(&node.span, "`instance_type` is an empty list");
+        return Err(wrong.hint("without the key it is a small type of the architecture"));
+    }
+    let fit = |part: &str| {
+        let fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !part.is_empty() && part.chars().all(fit)
+    };
+    let is_type = |text: &&String| {
+        let parts = text.split_once('.');
+        parts.is_some_and(|(family, size)| fit(family) && fit(size))
+    };
+    match types.iter().find(|text| !is_type(text)) {
+        None => Ok(types),
+        Some(wrong) => {
+            let message = format!("`{wrong}` is not an instance type such as t3.small");
+            let wrong = Diagnostic::new(&node.span, message);
+            Err(wrong.hint("several, tried in order, are a list: `[t3.small, t3a.small]`"))
+        }
+    }
 }
 
 fn connect(node: Option<&Node>) -> Result<Connect, Diagnostic> {
@@ -90,11 +112,16 @@ fn subnet(node: Option<&Node>, variables: &Variables) -> Result<Subnet, Diagnost
         return Ok(Subnet::Default);
     };
     if !matches!(node.kind, Kind::Map(_)) {
-        return Ok(Subnet::Id(read::fill(node, "`subnet`", variables)?));
+        return subnet_id(node, variables);
     }
     let fields = node.fields("`subnet`", &["id", "tags", "filter"])?;
-    if let Some(id) = read::text(&fields, "id", variables)? {
-        return Ok(Subnet::Id(id));
+    if let Some(id) = fields.get("id") {
+        let Some(other) = ["tags", "filter"].iter().find_map(|key| fields.get(key)) else {
+            return subnet_id(id, variables);
+        };
+        let message = "`subnet` has an `id`, and what selects others besides";
+        return Err(Diagnostic::new(&other.span, message)
+            .hint("give `id` alone, or `tags` and `filter` without it"));
     }
     let mut filters = BTreeMap::new();
     for (key, value) in read::table(&fields, "tags", variables)? {
@@ -108,6 +135,16 @@ fn subnet(node: Option<&Node>, variables: &Variables) -> Result<Subnet, Diagnost
             .hint("give `id`, `tags` or `filter`"));
     }
     Ok(Subnet::Filter(filters))
+}
+
+fn subnet_id(node: &Node, variables: &Variables) -> Result<Subnet, Diagnostic> {
+    let id = read::fill(node, "`subnet`", variables)?;
+    if read::is_id(&id, "subnet-") {
+        return Ok(Subnet::Id(id));
+    }
+    let message = format!("`{id}` is not a subnet's id such as subnet-0abc1234");
+    let wrong = Diagnostic::new(&node.span, message);
+    Err(wrong.hint("one is found by its name with `subnet: {tags: {Name: …}}`"))
 }
 
 fn cidrs(node: &Node, variables: &Variables) -> Result<Vec<String>, Diagnostic> {
@@ -133,6 +170,39 @@ fn is_cidr(text: &str) -> bool {
     bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
+fn volumes(nodes: &[Node], variables: &Variables) -> Result<Vec<Volume>, Diagnostic> {
+    let mut volumes: Vec<Volume> = Vec::new();
+    for node in nodes {
+        let volume = volume(node, variables)?;
+        if volumes.iter().any(|known| known.device == volume.device) {
+            let message = match &volume.device {
+                Some(device) => format!("two volumes would be {device}"),
+                None => "two volumes have no `device`, and would be the root".to_owned(),
+            };
+            return Err(Diagnostic::new(&node.span, message).hint("each has a `device` of its own"));
+        }
+        volumes.push(volume);
+    }
+    Ok(volumes)
+}
+
+/// Types of EBS volumes.
+pub(super) const VOLUME_TYPES: [&str; 7] = ["gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"];
+
+fn volume_type(fields: &Fields<'_>, variables: &Variables) -> Result<Option<String>, Diagnostic> {
+    let (Some(kind), Some(node)) = (read::text(fields, "type", variables)?, fields.get("type"))
+    else {
+        return Ok(None);
+    };
+    match VOLUME_TYPES.contains(&&*kind) {
+        true => Ok(Some(kind)),
+        false => {
+            let message = format!("`type` must be {}, not `{kind}`", VOLUME_TYPES.join(" or "));
+            Err(Diagnostic::new(&node.span, message))
+        }
+    }
+}
+
 fn volume(node: &Node, variables: &Variables) -> Result<Volume, Diagnostic> {
     let fields = node.fields(
         "a volume",
@@ -141,7 +211,7 @@ fn volume(node: &Node, variables: &Variables) -> Result<Volume, Diagnostic> {
     Ok(Volume {
         device: read::text(&fields, "device", variables)?,
         size_gib: read::number(&fields, "size_gib", 1, 65_536)?,
-        kind: read::text(&fields, "type", variables)?,
+        kind: volume_type(&fields, variables)?,
         iops: read::number(&fields, "iops", 100, 256_000)?,
         throughput: read::number(&fields, "throughput", 125, 2_000)?,
     })
@@ -172,7 +242,7 @@ fn timeouts(node: Option<&Node>) -> Result<Timeouts, Diagnostic> {
         )
         .hint("the machine's timer is renewed six times in that time"));
     }
-    Ok(Timeouts {
+    let timeouts = Timeouts {
         launch: read::duration(&fields, "launch")?.unwrap_or(usual.launch),
         connect: read::duration(&fields, "connect")?.unwrap_or(usual.connect),
         provision: read::duration(&fields, "provision")?.unwrap_or(usual.provision),
@@ -180,5 +250,28 @@ fn timeouts(node: Option<&Node>) -> Result<Timeouts, Diagnostic> {
         image: read::duration(&fields, "image")?.unwrap_or(usual.image),
         total: read::duration(&fields, "total")?.unwrap_or(usual.total),
         unattended,
-    })
+    };
+    check_total(&fields, &timeouts)?;
+    Ok(timeouts)
+}
+
+/// Refuses a time for a part that the whole would never let it have.
+fn check_total(fields: &Fields<'_>, timeouts: &Timeouts) -> Result<(), Diagnostic> {
+    let parts = [
+        ("launch", timeouts.launch),
+        ("connect", timeouts.connect),
+        ("provision", timeouts.provision),
+        ("test", timeouts.test),
+        ("image", timeouts.image),
+    ];
+    for (key, time) in parts {
+        let Some(node) = fields.get(key).filter(|_| time > timeouts.total) else {
+            continue;
+        };
+        let minutes = timeouts.total.as_secs() / 60;
+        let message = format!("`{key}` is longer than `total`, the {minutes}m of a whole bake");
+        return Err(Diagnostic::new(&node.span, message)
+            .hint(format!("make `total` longer, or `{key}` shorter")));
+    }
+    Ok(())
 }

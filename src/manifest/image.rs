@@ -376,7 +376,14 @@ fn launch_template(node: &Node, variables: &Variables) -> Result<LaunchTemplate,
         read::text(&fields, "name", variables)?,
     );
     let template = match (id, name) {
-        (Some(id), None) => TemplateName::Id(id),
+        (Some(id), None) if read::is_id(&id, "lt-") => TemplateName::Id(id),
+        (Some(id), None) => {
+            let message = format!("`{id}` is not a launch template's id such as lt-0abc1234");
+            let place = &fields.require("id")?.span;
+            return Err(
+                Diagnostic::new(place, message).hint(format!("its name is given by `name: {id}`"))
+            );
+        }
         (None, Some(name)) => TemplateName::Name(name),
         _ => {
             return Err(Diagnostic::new(
@@ -641,9 +648,7 @@ fn check_keys(
         return Ok(());
     };
     // The builder's own region may be among them, and the key's ARN says which that is.
-    let of = key
-        .strip_prefix("arn:")
-        .and_then(|arn| arn.split(':').nth(2));
+    let of = region_of(key);
     let mut keyless = publication.regions.iter();
     match keyless.find(|region| !regions.contains_key(*region) && of != Some(region.as_str())) {
         None => Ok(()),
@@ -654,6 +659,33 @@ fn check_keys(
             )))
         }
     }
+}
+
+/// Refuses keys of other regions than those that they are for: an ARN says which region has the key.
+pub(super) fn check_key_regions(
+    encrypt: &Encrypt,
+    home: Option<&str>,
+    node: &Node,
+) -> Result<(), Diagnostic> {
+    let Encrypt::On { kms_key, regions } = encrypt else {
+        return Ok(());
+    };
+    let own = kms_key.iter().zip(home);
+    let copies = regions.iter().map(|(region, key)| (key, region.as_str()));
+    for (key, region) in own.chain(copies) {
+        let of = region_of(key).filter(|of| *of != region);
+        if let Some(of) = of {
+            let message = format!("`{key}` is a key of {of}, and is to encrypt in {region}");
+            return Err(Diagnostic::new(&node.span, message)
+                .hint("name a key of that region, or an alias that each region has"));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the region in a key's ARN.
+fn region_of(key: &str) -> Option<&str> {
+    key.strip_prefix("arn:")?.split(':').nth(2)
 }
 
 /// EC2's names have 128 characters, and the spare of an image that is replaced has its run's beside its own.

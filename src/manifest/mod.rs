@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics, Source as Text};
 use amibake_playbook::files::Disk;
-use amibake_playbook::yaml::{self, Fields, Kind, Node};
+use amibake_playbook::yaml::{self, Document, Fields, Kind, Node};
 use amibake_protocol::mask::Mask;
 use time::OffsetDateTime;
 
@@ -41,7 +41,7 @@ pub(crate) use publication::*;
 pub(crate) use read::time;
 pub(crate) use schema::schema;
 use variables::Variables;
-pub(crate) use variables::{Given, GivenHere};
+pub(crate) use variables::{Given, GivenHere, Secrets};
 
 /// A manifest for one target, its variables filled in.
 #[derive(Debug, Clone)]
@@ -126,8 +126,7 @@ pub(crate) fn load(
         build_time: build_time(now),
         search: SearchPaths::here(),
     };
-    let mut manifest = parse(&path, &document.root, &purpose)?;
-    manifest.warnings = document.warnings;
+    let mut manifest = parse(&path, &document, &purpose)?;
     if let Some(node) = document.root.get("requirements")
         && manifest
             .requirements
@@ -153,17 +152,38 @@ pub(crate) fn requirements(path: &Path) -> Result<Option<LockedSet>, Diagnostics
     )?)
 }
 
-fn parse(path: &Path, root: &Node, purpose: &Purpose<'_>) -> Result<Manifest, Diagnostics> {
+fn parse(path: &Path, document: &Document, purpose: &Purpose<'_>) -> Result<Manifest, Diagnostics> {
+    let root = &document.root;
     if is_playbook(root) {
         let is_none = "a playbook is no manifest";
         return Err(Diagnostic::new(&root.span, is_none)
             .hint("name it in a manifest's `provision`; `amibake apply --report` looks at a playbook by itself")
             .into());
     }
+    refuse_repeated(document)?;
     let fields = root.fields("the manifest", KEYS)?;
     let variables = Variables::read(fields.get("variables"), purpose.given)?;
     filled(path, &fields, &variables, purpose)
         .map_err(|wrong| masked(wrong, &variables.mask()).into())
+}
+
+/// Refuses keys that are given twice: an earlier section would be gone as a whole, and nothing be said.
+fn refuse_repeated(document: &Document) -> Result<(), Diagnostics> {
+    let variables = document.root.get("variables").and_then(Node::as_map);
+    let mut variables = variables.into_iter().flatten();
+    let has_secrets = variables.any(|(_, variable)| variable.get("sensitive").is_some());
+    let refused = document.warnings.iter().map(|repeated| {
+        let mut wrong = repeated.clone().hint("keep one of them");
+        // The line may hold the secret that would not count, which no mask knows.
+        if has_secrets {
+            wrong.span.source = Text::hidden(wrong.span.file());
+        }
+        wrong
+    });
+    match refused.collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        all => Err(Diagnostics(all)),
+    }
 }
 
 /// Whether a document is a list of plays.
@@ -250,7 +270,7 @@ fn wanted(
         .with("arch", &arch.to_string())
         .with("build_time", &purpose.build_time);
     let source = match sections.get("source") {
-        Some(node) => parts::source(node, purpose.target, sections.folder, &variables)?,
+        Some(node) => parts::source(node, purpose.target, sections.folder, name, &variables)?,
         None => default_source(fields.node, purpose)?,
     };
     let image_node = sections.get("image");
@@ -264,6 +284,9 @@ fn wanted(
     let builder = builder::builder(builder_node, &variables)?;
     if let Some(place) = builder_node.and_then(|builder| builder.get("tags")) {
         image::check_builder_tags(&builder.tags, &image.tags, place)?;
+    }
+    if let Some(place) = image_node.and_then(|image| image.get("encrypt")) {
+        image::check_key_regions(&image.encrypt, builder.region.as_deref(), place)?;
     }
     if let Some(place) = image_node.and_then(|image| image.get("copies")) {
         image::check_copies(&image.publication.copies, &builder.timeouts, place)?;

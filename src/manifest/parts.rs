@@ -1,10 +1,10 @@
 //! `source:`, `provision:` and `test:`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use amibake_playbook::diagnostic::Diagnostic;
+use amibake_playbook::diagnostic::{Diagnostic, Span};
 use amibake_playbook::files::{Disk, normal};
 use amibake_playbook::yaml::{self, Fields, Kind, Node};
 use serde_json::Value as Json;
@@ -56,6 +56,7 @@ pub(super) fn source(
     node: &Node,
     target: TargetKind,
     folder: &Path,
+    own_name: &str,
     variables: &Variables,
 ) -> Result<Source, Diagnostic> {
     let fields = node.fields("`source`", &SOURCE_KEYS)?;
@@ -85,7 +86,12 @@ pub(super) fn source(
         "ami" => Source::Ami(ami(fields.require(one)?, value()?)?),
         "ssm" => Source::Ssm(value()?),
         "filter" => Source::Filter(filter(fields.require(one)?, variables)?),
-        "manifest" => Source::Manifest(name_in(fields.require(one)?, folder, variables)?),
+        "manifest" => {
+            let place = fields.require(one)?;
+            let name = name_in(place, folder, variables)?;
+            refuse_itself(place, &name, own_name)?;
+            Source::Manifest(name)
+        }
         _ => file(&fields, value()?, variables)?,
     })
 }
@@ -116,6 +122,16 @@ fn name_in(node: &Node, folder: &Path, variables: &Variables) -> Result<String, 
     }
 }
 
+/// Images are known by the name of their manifest: the first one could never be made.
+fn refuse_itself(place: &Node, name: &str, own_name: &str) -> Result<(), Diagnostic> {
+    if name != own_name {
+        return Ok(());
+    }
+    let message = format!("`source.manifest` is this manifest, or one of the same name: {name}");
+    Err(Diagnostic::new(&place.span, message)
+        .hint("an image starts from another's: name the manifest that makes that one"))
+}
+
 fn filter(node: &Node, variables: &Variables) -> Result<ImageFilter, Diagnostic> {
     let mut filters = BTreeMap::new();
     for (key, value) in node.expect_map("`filter`")? {
@@ -134,6 +150,10 @@ fn filter(node: &Node, variables: &Variables) -> Result<ImageFilter, Diagnostic>
                 .hint("without `owners`, anybody could publish an image that matches"),
         );
     }
+    if let (Some(wrong), Some(place)) = (owners.iter().find(|o| !is_owner(o)), node.get("owners")) {
+        let message = format!("`{wrong}` owns no images: `owners` are {OWNERS}");
+        return Err(Diagnostic::new(&place.span, message));
+    }
     let most_recent = node
         .get("most_recent")
         .map(truth)
@@ -144,6 +164,14 @@ fn filter(node: &Node, variables: &Variables) -> Result<ImageFilter, Diagnostic>
         filters,
         most_recent,
     })
+}
+
+const OWNERS: &str = "accounts of twelve digits (in quotes: YAML drops leading zeros), self, amazon, aws-marketplace or aws-backup-vault";
+
+/// See <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html>.
+fn is_owner(text: &str) -> bool {
+    let aliases = ["self", "amazon", "aws-marketplace", "aws-backup-vault"];
+    aliases.contains(&text) || text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn file(
@@ -190,7 +218,8 @@ pub(super) fn arches(
         .iter()
         .map(arch)
         .collect::<Result<Vec<_>, _>>()?;
-    arches.dedup();
+    let mut seen = BTreeSet::new();
+    arches.retain(|arch| seen.insert(*arch));
     if arches.is_empty() {
         return Err(Diagnostic::new(&node.span, "`arch` is an empty list"));
     }
@@ -319,15 +348,20 @@ fn existing(
     ))
 }
 
-/// Returns tasks as YAML on the very lines where they stand, so that complaints about them name
-/// the right place. Tasks in flow style come in one line.
+/// Returns tasks as YAML in the very places where they stand, so that complaints about them name
+/// the right ones.
 fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
     let span = &tasks.span;
     let indent = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
     let first = span.source.line(span.line).unwrap_or_default();
     let blank = "\n".repeat(usize::try_from(span.line.saturating_sub(1)).unwrap_or(0));
     if first.chars().nth(indent) != Some('-') {
-        return Ok(format!("{blank}{}\n", in_one_line(tasks)?));
+        let before = format!("{blank}{}", " ".repeat(indent));
+        return match in_its_place(tasks, &before) {
+            Some(text) => Ok(text),
+            // An alias of what stands elsewhere has no meaning here.
+            None => Ok(format!("{before}{}\n", in_one_line(tasks)?)),
+        };
     }
     let mut text = blank;
     for number in span.line.. {
@@ -347,6 +381,26 @@ fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Returns a list in flow style as it is written, where that reads as the same list.
+fn in_its_place(tasks: &Node, before: &str) -> Option<String> {
+    let Span {
+        source,
+        line,
+        column,
+    } = &tasks.span;
+    let lines = (*line..).map_while(|number| source.line(number));
+    let written = lines.collect::<Vec<_>>().join("\n");
+    let skipped = usize::try_from(column.saturating_sub(1)).ok()?;
+    let (start, _) = written.char_indices().nth(skipped)?;
+    let written = &written[start..];
+    let ends = written.match_indices(']').map(|(at, _)| at + 1);
+    let mut texts = ends.map(|end| format!("{before}{}\n", &written[..end]));
+    texts.find(|text| {
+        let read = yaml::parse_part(source, text);
+        read.is_ok_and(|read| read.root == *tasks)
+    })
 }
 
 /// Returns a node as YAML in flow style. Its templates are the playbook's, and stay as they are.
@@ -417,11 +471,26 @@ fn test(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
 fn http(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {
     let fields = node.fields("`http`", &["url", "status", "contains", "within"])?;
     Ok(Test::Http {
-        url: read::fill(fields.require("url")?, "`url`", variables)?,
+        url: url(fields.require("url")?, variables)?,
         status: read::number(&fields, "status", 100, 599)?.unwrap_or(200),
         contains: read::text(&fields, "contains", variables)?,
         within: read::duration(&fields, "within")?.unwrap_or(WITHIN),
     })
+}
+
+fn url(node: &Node, variables: &Variables) -> Result<String, Diagnostic> {
+    let url = read::fill(node, "`url`", variables)?;
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    match rest.is_some_and(|rest| !rest.starts_with('/') && !rest.is_empty()) {
+        true => Ok(url),
+        false => {
+            let message = format!("`url` must be http://… or https://…, not `{url}`");
+            Err(Diagnostic::new(&node.span, message)
+                .hint("it is asked for on the machine itself: `http://localhost:8080/`"))
+        }
+    }
 }
 
 fn service(node: &Node, variables: &Variables) -> Result<Test, Diagnostic> {

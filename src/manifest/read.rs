@@ -35,6 +35,12 @@ pub(super) fn reason(fields: &Fields<'_>, variables: &Variables) -> Result<Strin
     }
 }
 
+/// Returns whether a text is an id of EC2's, of 8 or 17 hexadecimal digits: `subnet-0abc1234`.
+pub(super) fn is_id(text: &str, prefix: &str) -> bool {
+    let digits = text.strip_prefix(prefix).unwrap_or_default();
+    matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Returns a list of texts; one text is a list of one.
 pub(super) fn texts(
     fields: &Fields<'_>,

@@ -22,11 +22,8 @@ fn read_on(
         build_time: "20260727T101500Z".to_owned(),
         search: SearchPaths::default(),
     };
-    parse(
-        path,
-        &yaml::parse(path, text.as_bytes()).unwrap().root,
-        &purpose,
-    )
+    let document = yaml::parse(path, text.as_bytes()).unwrap();
+    parse(path, &document, &purpose)
 }
 
 fn read(text: &str, target: TargetKind) -> Result<Manifest, Diagnostics> {
@@ -239,14 +236,57 @@ fn tasks_in_flow_style_keep_their_templates_and_tags() {
     let text = "name: web\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{debug: {msg: \"{{ inventory_hostname }}\"}},\n      {name: \"a \\\"b\\\"\", debug: {msg: !unsafe \"{{ x }}\"}, retries: 3, when: [yes, 'a']}]\n";
     let manifest = good(text, TargetKind::Ec2);
     let (yaml, _) = tasks_of(&manifest);
+    let (_, written) = text.split_once("tasks: ").unwrap();
+    assert_eq!(yaml, format!("\n\n\n           {}\n", written.trim_end()));
+}
+
+/// An alias means nothing without its anchor, which may stand anywhere.
+#[test]
+fn tasks_in_flow_style_are_written_out_where_they_have_aliases() {
+    let text = "name: web\nvariables: {v: {default: &hello hi}}\nsource: {ubuntu: \"24.04\"}\nprovision:\n  - tasks: [{debug: {msg: *hello}}, {name: \"a \\\"b\\\"\", debug: {msg: !unsafe \"{{ x }}\"}, retries: 3, when: [yes, 'a']}]\n";
+    let manifest = good(text, TargetKind::Ec2);
+    let (yaml, _) = tasks_of(&manifest);
     assert_eq!(
-        yaml.trim_start_matches('\n'),
-        r#"[{"debug": {"msg": "{{ inventory_hostname }}"}}, {"name": "a \"b\"", "debug": {"msg": !unsafe "{{ x }}"}, "retries": 3, "when": [true, "a"]}]
+        yaml.trim_start(),
+        r#"[{"debug": {"msg": "hi"}}, {"name": "a \"b\"", "debug": {"msg": !unsafe "{{ x }}"}, "retries": 3, "when": [true, "a"]}]
 "#
     );
-    assert_eq!(yaml.matches('\n').count(), 4, "they are on the fourth line");
+    assert_eq!(
+        yaml.len() - yaml.trim_start().len(),
+        "\n\n\n\n           ".len()
+    );
     let path = Path::new("/m/web.yaml");
     yaml::parse(path, yaml.as_bytes()).unwrap();
+}
+
+/// They may be one manifest, or two of one name.
+#[test]
+fn no_manifest_starts_from_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.yaml");
+    let text = "name: web\nsource: {manifest: web.yaml}\n";
+    std::fs::write(&path, text).unwrap();
+    let said = read_on("", &path, text, TargetKind::Ec2, &Given::default()).unwrap_err();
+    let said = said.to_string();
+    let told = "web.yaml:2:20: `source.manifest` is this manifest, or one of the same name: web";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_secret_that_nothing_is_made_of_may_be_missing() {
+    let text = "name: web\nvariables: {token: {sensitive: true}, size: {}}\nsource: {ubuntu: \"24.04\"}\nprovision: [{tasks: [{ping: }], vars: {t: \"{{ token }}\"}}]\n";
+    let read = |given: &Given| {
+        let path = Path::new("/m/web.yaml");
+        read_on("", path, text, TargetKind::Ec2, given).map_err(|e| e.to_string())
+    };
+    let given = Given::new(vec![[("size".to_owned(), "m".to_owned())].into()]);
+    let said = read(&given).unwrap_err();
+    assert!(said.contains("variable `token` has no value"), "{said}");
+    let given = given.with_secrets(Secrets::Unneeded);
+    read(&given).unwrap();
+    // What is not secret may be part of anything.
+    let said = read(&Given::default().with_secrets(Secrets::Unneeded)).unwrap_err();
+    assert!(said.contains("variable `size` has no value"), "{said}");
 }
 
 #[test]

@@ -14,12 +14,30 @@ use crate::secret::Secret;
 pub(crate) struct Given {
     /// `--var`, then `--var-file`, then the environment.
     layers: Vec<BTreeMap<String, String>>,
+    secrets: Secrets,
+}
+
+/// Whether a sensitive variable must have its value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Secrets {
+    #[default]
+    Needed,
+    /// Nothing is made of them: another text stands for one that is not given.
+    Unneeded,
 }
 
 impl Given {
     /// Returns the values of each layer, strongest first.
     pub(crate) fn new(layers: Vec<BTreeMap<String, String>>) -> Self {
-        Self { layers }
+        Self {
+            layers,
+            secrets: Secrets::Needed,
+        }
+    }
+
+    /// Returns the same for a command that may need no secrets.
+    pub(crate) fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     fn get(&self, name: &str) -> Option<&String> {
@@ -30,10 +48,8 @@ impl Given {
 /// What variables of a manifest were given from outside: who uses it again gives it again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GivenHere {
-    /// What may be shown.
+    /// Those that may be shown.
     pub(crate) values: BTreeMap<String, String>,
-    /// Names of the sensitive ones.
-    pub(crate) sensitive: BTreeSet<String>,
 }
 
 /// Variables and their values.
@@ -70,15 +86,22 @@ impl Variables {
                 ));
             }
             let fields = value.fields("a variable", &["default", "sensitive"])?;
+            let is_sensitive = fields.bool("sensitive")? == Some(true);
             let value = match given.get(name) {
                 Some(value) => {
                     variables.given.insert(name.to_owned());
                     value.clone()
                 }
-                None => fields.text("default")?.ok_or_else(|| missing(key, name))?,
+                None => match fields.text("default")? {
+                    Some(default) => default,
+                    None if is_sensitive && given.secrets == Secrets::Unneeded => {
+                        format!("the value of {name} is not known here")
+                    }
+                    None => return Err(missing(key, name)),
+                },
             };
             // Empty is no secret but the lack of one.
-            if fields.bool("sensitive")? == Some(true) && !value.is_empty() {
+            if is_sensitive && !value.is_empty() {
                 if value.len() < SHORTEST_SECRET {
                     return Err(too_short(key, name));
                 }
@@ -122,12 +145,13 @@ impl Variables {
 
     /// Returns those that were given from outside.
     pub(super) fn given(&self) -> GivenHere {
-        let is_sensitive = |name: &&String| self.sensitive.contains(name);
-        let (sensitive, plain): (Vec<_>, Vec<_>) = self.given.iter().partition(is_sensitive);
+        let plain = self
+            .given
+            .iter()
+            .filter(|name| !self.sensitive.contains(name));
         let value = |name: &String| Some((name.clone(), self.values.get(name)?.clone()));
         GivenHere {
-            values: plain.into_iter().filter_map(value).collect(),
-            sensitive: sensitive.into_iter().cloned().collect(),
+            values: plain.filter_map(value).collect(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::{Fault, TargetError};
+use crate::exit::Exit;
 use crate::identity::{Change, Content};
 
 /// What a target knows of a build beforehand.
@@ -26,7 +28,38 @@ pub(crate) struct Ahead {
     /// What a build would tell: what it leaves as it is, or what could not be looked at.
     pub(crate) notes: Vec<String>,
     /// What a build would stop at.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// What a build would stop at, and whose fault that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Problem {
+    pub(crate) told: String,
+    #[serde(skip)]
+    pub(crate) fault: Fault,
+}
+
+impl Problem {
+    /// Returns that the manifest, or this program, asks for what cannot be.
+    pub(crate) fn of_manifest(told: String) -> Self {
+        let fault = Fault::Manifest;
+        Self { told, fault }
+    }
+
+    /// Returns how a build would end by it.
+    pub(crate) fn exit(&self) -> Exit {
+        self.fault.exit()
+    }
+}
+
+impl From<&TargetError> for Problem {
+    fn from(error: &TargetError) -> Self {
+        Self {
+            told: error.on_one_line(),
+            fault: error.fault,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -59,7 +92,8 @@ pub(crate) struct Last {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) made: String,
-    pub(crate) changes: Vec<Change>,
+    /// `None` where its tag is gone that says what it is made of.
+    pub(crate) changes: Option<Vec<Change>>,
 }
 
 impl Ahead {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::exit::chain;
+use crate::exit::{Exit, chain};
 
 /// Why a target could not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,16 @@ pub(crate) enum Fault {
         expect(dead_code, reason = "only EC2 is asked for a machine's end")
     )]
     Machine,
+}
+
+impl Fault {
+    /// Returns how a command ends by it.
+    pub(crate) fn exit(self) -> Exit {
+        match self {
+            Self::Manifest => Exit::Usage,
+            Self::World | Self::Machine => Exit::Failed,
+        }
+    }
 }
 
 impl TargetError {

@@ -1,5 +1,6 @@
 //! `plan` says what a build then does, and what changed since the last one.
 
+use aws_sdk_ec2::types::Tag;
 use serde_json::{Value as Json, json};
 
 use super::build::{Build, client_in, parameters_in};
@@ -29,7 +30,7 @@ async fn the_input_that_changed_since_the_last_image_is_named() {
 
     let ahead = same(&account, "").ahead().await;
     assert_eq!(ahead.finished().unwrap().id, image);
-    assert!(ahead.last.unwrap().changes.is_empty());
+    assert!(ahead.last.unwrap().changes.unwrap().is_empty());
     for (more, changed) in [
         (", user: admin", "the login user or the SSH port"),
         (", volumes: [{size_gib: 20}]", "builder.volumes"),
@@ -39,9 +40,21 @@ async fn the_input_that_changed_since_the_last_image_is_named() {
         assert!(ahead.finished().is_none(), "{ahead:?}");
         let last = ahead.last.unwrap();
         assert_eq!(last.id, image);
-        let changes: Vec<&str> = last.changes.iter().map(|c| c.what.as_str()).collect();
+        let changes: Vec<&str> = last
+            .changes
+            .iter()
+            .flatten()
+            .map(|c| c.what.as_str())
+            .collect();
         assert_eq!(changes, [changed]);
     }
+    // Nothing is known to have changed where nothing says what it was.
+    let inputs = Tag::builder().key("amibake:inputs").build();
+    let ec2 = client_in(&account, REGION).await;
+    let untag = ec2.delete_tags().resources(&image).tags(inputs);
+    untag.send().await.unwrap();
+    let ahead = same(&account, ", user: admin").ahead().await;
+    assert_eq!(ahead.last.unwrap().changes, None);
     // An old one is shown with the reason.
     let mut impatient = same(&account, "");
     impatient.plan.image.max_age = std::time::Duration::ZERO;
@@ -195,14 +208,29 @@ async fn what_keeps_an_image_from_being_published_is_a_problem_of_the_plan() {
         "the parameter /ami/text in us-east-1 is of the data type text",
         "the region ap-east-1 is not enabled for this account",
     ] {
-        let is_told = ahead.problems.iter().any(|problem| problem.contains(told));
+        let is_told = ahead
+            .problems
+            .iter()
+            .any(|problem| problem.told.contains(told));
         assert!(is_told, "{told}: {:#?}", ahead.problems);
     }
+    let manifest = account.home().join("manifest.yaml");
+    let words = ["plan", manifest.to_str().unwrap()];
+    let said = amibake(&account, &words, Exit::Usage.code()).await;
+    assert!(
+        said.stdout
+            .contains("problem     there is no launch template nobody"),
+        "{}",
+        said.stdout
+    );
     build.plan.image.name.clone_from(&built.name);
     let ahead = build.ahead().await;
     for region in [REGION, OTHER] {
         let told = format!("in {region} has the name {} already", built.name);
-        let is_told = ahead.problems.iter().any(|problem| problem.contains(&told));
+        let is_told = ahead
+            .problems
+            .iter()
+            .any(|problem| problem.told.contains(&told));
         assert!(is_told, "{told}: {:#?}", ahead.problems);
     }
 }

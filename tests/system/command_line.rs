@@ -210,6 +210,81 @@ fn the_version_is_a_result() {
     assert_eq!(text(&output.stdout), version);
 }
 
+#[test]
+fn manifests_are_validated_together_and_each_is_told_what_is_wrong_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, more: &str| {
+        let path = home.path().join(format!("{name}.yaml"));
+        let text = format!("name: {name}\nsource: {{ubuntu: '24.04'}}\n{more}");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (one, other) = (write("one", ""), write("other", ""));
+    expect_exit(&mut amibake(home.path(), ["validate", &one, &other]), 0);
+    let module = write("module", "provision: [{tasks: [{nomodule: }]}]\n");
+    let filter = write(
+        "filter",
+        "provision: [{tasks: [{debug: {msg: '{{ 1 | nofilter }}'}}]}]\n",
+    );
+    let key = write("key", "imag: {}\n");
+    let keys = write("keys", "image: {nam: x}\n");
+    for (wrong, told) in [
+        (
+            [&module, &filter],
+            [
+                "module.yaml:3:23: `nomodule` is neither a module",
+                "nofilter",
+            ],
+        ),
+        (
+            [&key, &keys],
+            [
+                "key.yaml:3:1: unknown key `imag`",
+                "keys.yaml:3:9: unknown key `nam`",
+            ],
+        ),
+    ] {
+        let words = ["validate", &one, wrong[0], wrong[1]];
+        let said = text(&expect_exit(&mut amibake(home.path(), words), 2).stderr);
+        for told in told {
+            assert!(said.contains(told), "{told}: {said}");
+        }
+    }
+    let named = "image: {name: web}\n";
+    let (red, blue) = (write("red", named), write("blue", named));
+    let said = expect_exit(&mut amibake(home.path(), ["validate", &red, &blue]), 2);
+    let said = text(&said.stderr);
+    assert!(
+        said.contains("two images would have the same `image.name`: web"),
+        "{said}"
+    );
+}
+
+/// Who prunes, or writes a policy, need not know what provisioning does.
+#[cfg(feature = "ec2")]
+#[test]
+fn sensitive_variables_are_asked_for_where_something_is_made_of_them() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("web.yaml");
+    let manifest = "name: web\nvariables: {token: {sensitive: true}}\nsource: {ubuntu: '24.04'}\nbuilder: {region: eu-west-1}\nprovision:\n  - tasks: [{debug: {msg: hello}}]\n    vars: {token: \"{{ token }}\"}\n";
+    std::fs::write(&path, manifest).unwrap();
+    let path = path.to_str().unwrap();
+    let policy = expect_exit(&mut amibake(home.path(), ["iam-policy", path]), 0);
+    assert!(text(&policy.stdout).contains("ec2:RunInstances"));
+    for command in [&["validate"][..], &["plan", "--offline"]] {
+        let words = command.iter().copied().chain([path]);
+        let said = text(&expect_exit(&mut amibake(home.path(), words), 2).stderr);
+        assert!(said.contains("variable `token` has no value"), "{said}");
+    }
+    let words = ["prune", path, "--keep", "1", "--var", "tokn=x"];
+    let said = text(&expect_exit(&mut amibake(home.path(), words), 2).stderr);
+    assert!(
+        said.contains("the manifest has no variable `tokn`"),
+        "{said}"
+    );
+    assert!(said.contains("did you mean `token`?"), "{said}");
+}
+
 /// An architecture without an agent is told before anything is launched, and how to get one.
 #[test]
 fn a_missing_agent_is_told_before_anything_is_made() {

@@ -20,7 +20,7 @@ use serde_json::Value as Json;
 
 use scalars::{
     Anything, ArchName, BootMode, CheckName, Cidr, ImdsSupport, Later, Number, Profile, Protection,
-    Table, Text, Texts, Time, TpmSupport, Truth, VariableName,
+    Table, Text, Texts, Time, TpmSupport, Truth, VariableName, VolumeType,
 };
 
 /// Returns the JSON Schema of manifests.
@@ -219,7 +219,7 @@ struct Volume {
     /// size in GiB
     size_gib: Option<Number<1, 65_536>>,
     /// EBS type, such as `gp3`
-    r#type: Option<Text>,
+    r#type: Option<VolumeType>,
     /// provisioned IOPS
     iops: Option<Number<100, 256_000>>,
     /// provisioned throughput in MiB/s

@@ -56,6 +56,7 @@ scalars! {
     });
     ArchName = word(["amd64", "arm64", "x86_64", "aarch64"]);
     Profile = word(["baseline", "strict"]);
+    VolumeType = word(manifest::builder::VOLUME_TYPES);
     ServiceState = word(["running", "stopped"]);
     CheckName = word(Check::ALL.map(Check::name));
     /// These are filled in nowhere.

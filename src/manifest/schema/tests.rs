@@ -48,7 +48,8 @@ fn without_promises(schema: &Json, value: &mut Json) {
 /// The same with the keys that do not work yet.
 fn promised_too() -> Vec<(TargetKind, Json)> {
     let sourced = |target, source| {
-        let manifest = json!({"name": "web", "source": source, "builder": {"subnet": "subnet-1"}});
+        let manifest =
+            json!({"name": "web", "source": source, "builder": {"subnet": "subnet-0abc1234"}});
         (target, manifest)
     };
     let with = |key: &str, value: Json| {
@@ -96,7 +97,7 @@ fn whole() -> Json {
         "requirements": "requirements.yml",
         "source": {"ubuntu": "24.04", "arch": ["amd64"]},
         "builder": {
-            "region": "eu-west-1", "instance_type": ["t3.small"], "subnet": {"id": "subnet-1"},
+            "region": "eu-west-1", "instance_type": ["t3.small"], "subnet": {"id": "subnet-0abc1234"},
             "connect": "private-ip", "ingress_cidrs": ["10.0.0.0/8"], "security_groups": ["sg-1"],
             "user": "ubuntu", "port": 22, "user_data": "#!/bin/sh", "instance_profile": "web",
             "tags": {"Team": "web"},
@@ -169,7 +170,7 @@ impl Parser {
         };
         let path = self.0.path().join("manifest.yaml");
         let document = yaml::parse(&path, manifest.to_string().as_bytes()).unwrap();
-        parse(&path, &document.root, &purpose).map(drop)
+        parse(&path, &document, &purpose).map(drop)
     }
 }
 

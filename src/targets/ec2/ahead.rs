@@ -10,7 +10,7 @@ use super::reuse::{Unfit, unfit};
 use super::{Ec2, image, never_replaced, tags};
 use crate::identity::{Content, changes};
 use crate::plan::{BakePlan, Reuse};
-use crate::targets::ahead::{Ahead, Known, Last, Source, ToPublish};
+use crate::targets::ahead::{Ahead, Known, Last, Problem, Source, ToPublish};
 use crate::targets::{Role, TargetError};
 
 /// What a build would come to.
@@ -48,8 +48,9 @@ impl Ec2 {
             let lost = self.lost_by_registering(&source).await?;
             keeps_first = lost.is_some();
             let refused = lost.and_then(|lost| never_replaced(plan, &base.id(), lost));
-            problems.extend(refused.map(|error| error.on_one_line()));
-            problems.extend(self.network(plan).await.err().map(|e| e.on_one_line()));
+            problems.extend(refused.as_ref().map(Problem::from));
+            let network = self.network(plan).await;
+            problems.extend(network.as_ref().err().map(Problem::from));
         }
         let foreseen = match &outcome {
             Outcome::Finished(image) => Box::pin(self.foresee_old(plan, image)).await,
@@ -99,10 +100,7 @@ impl Ec2 {
             .into_iter()
             .max_by(|a, b| a.creation_date().cmp(&b.creation_date()));
         Ok(newest.map(|image| Last {
-            changes: changes(
-                tags::value(image.tags(), tags::INPUTS).unwrap_or_default(),
-                inputs,
-            ),
+            changes: tags::value(image.tags(), tags::INPUTS).map(|tag| changes(tag, inputs)),
             id: text(image.image_id()),
             name: text(image.name()),
             made: text(image.creation_date()),

@@ -440,7 +440,10 @@ async fn a_region_that_is_none_of_the_account_s_is_told_of_a_new_image_and_of_on
         let of_region = checks.iter().filter(|c| c.detail.contains(region));
         assert_eq!(of_region.count(), 1, "{checks:#?}");
         let problems = again.ahead().await.problems;
-        assert!(problems.iter().any(|p| p.contains(told)), "{problems:?}");
+        assert!(
+            problems.iter().any(|p| p.told.contains(told)),
+            "{problems:?}"
+        );
         let again = again.run().await.ended(Exit::Usage);
         assert!(again.said.contains(told), "{}", again.said);
         let anew = with(region).run().await.ended(Exit::Usage);

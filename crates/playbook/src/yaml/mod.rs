@@ -40,6 +40,12 @@ pub fn parse_hidden(path: &Path, text: &str) -> Result<Document, Diagnostic> {
     parse_source(&Source::hidden(path), text)
 }
 
+/// Parses a part of a file, with nothing but blanks in place of what comes before it: messages show the file's
+/// own lines.
+pub fn parse_part(file: &Arc<Source>, text: &str) -> Result<Document, Diagnostic> {
+    parse_source(file, text)
+}
+
 /// Parses the content of a file whose tags only another program knows: `!GetAtt`, `!Ref`. They stay in the
 /// tree, and a scalar with one is text.
 pub fn parse_tagged(path: &Path, bytes: &[u8]) -> Result<Document, Diagnostic> {

@@ -14,6 +14,7 @@ use super::{built_as, mend};
 use crate::identity::Content;
 use crate::manifest::Grant;
 use crate::plan::BakePlan;
+use crate::targets::ahead::Problem;
 use crate::targets::ec2::image::snapshots_of;
 use crate::targets::ec2::{Ec2, tags};
 use crate::targets::{Fault, LIFETIME, TargetError};
@@ -27,7 +28,7 @@ pub(in crate::targets::ec2) struct Foreseen {
     /// What is left as it is, or could not be looked at: each in words.
     pub(in crate::targets::ec2) notes: Vec<String>,
     /// What it would stop at.
-    pub(in crate::targets::ec2) problems: Vec<String>,
+    pub(in crate::targets::ec2) problems: Vec<Problem>,
 }
 
 impl Ec2 {
@@ -58,7 +59,7 @@ impl Ec2 {
                     Ok(looked)
                 }
                 Err(error) if error.fault == Fault::Manifest || region == self.region => {
-                    foreseen.problems.push(error.on_one_line());
+                    foreseen.problems.push((&error).into());
                     Err(error)
                 }
                 Err(error) => {
@@ -94,7 +95,10 @@ impl Ec2 {
                 }
                 Ok(there) if there.image.is_none() => lacking.push(region.clone()),
                 Ok(_) => {}
-                Err(error) => foreseen.problems.push(not_looked_at(region, error)),
+                Err(error) => foreseen.problems.push(Problem {
+                    told: not_looked_at(region, error),
+                    ..Problem::from(&*error)
+                }),
             }
         }
         let lacking = lacking.iter().filter(|_| plan.image.replace);
@@ -125,7 +129,7 @@ impl Foreseen {
                 self.replaced
                     .extend(id.map(|id| (there.region.clone(), id)));
             }
-            Err(error) => self.problems.push(error.on_one_line()),
+            Err(error) => self.problems.push((&error).into()),
         }
     }
 

@@ -245,7 +245,7 @@ impl Ec2 {
             name,
             copies,
         });
-        let unfinished = incomplete(plan, id, failed, kept, cx);
+        let unfinished = incomplete(id, failed, kept, cx);
         Published { image, unfinished }
     }
 
@@ -314,7 +314,7 @@ fn tell_taken_back(wish: &Wish, image: &Image, found: &[Difference], cx: &PhaseC
 /// How long a call to another region is made again where it is not answered.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
-/// Returns the command that goes on with a publication. What is sensitive is given by whoever knows it.
+/// Returns the command that goes on with a publication, which needs nothing that is sensitive.
 pub(super) fn resume(id: &str, region: &str, plan: &BakePlan) -> String {
     let mut words = vec![format!("amibake resume --region {region}")];
     for (name, value) in &plan.given.values {
@@ -325,22 +325,8 @@ pub(super) fn resume(id: &str, region: &str, plan: &BakePlan) -> String {
     words.join(" ")
 }
 
-/// Returns what the command that goes on does not show, in words.
-fn not_shown(plan: &BakePlan) -> String {
-    let names = plan.given.sensitive.iter();
-    let variables: Vec<String> = names.map(|name| format!("AMIBAKE_VAR_{name}")).collect();
-    match variables.is_empty() {
-        true => String::new(),
-        false => format!(
-            "; `amibake resume` needs {}, whose values are not shown, in its environment or by --var",
-            variables.join(" and ")
-        ),
-    }
-}
-
 /// Returns the error of a publication that is not complete: the first region's, and that the image is kept.
 fn incomplete(
-    plan: &BakePlan,
     id: &str,
     mut failed: Vec<(String, TargetError)>,
     kept: Vec<Leftover>,
@@ -363,8 +349,7 @@ fn incomplete(
         .map(|hint| format!("{hint}\n"))
         .unwrap_or_default();
     let error = TargetError::new(message).because(first).with_hint(format!(
-        "{hint}the image has passed and is kept{}; what was shared for a moment, others may have used",
-        not_shown(plan)
+        "{hint}the image has passed and is kept; what was shared for a moment, others may have used"
     ));
     Some(Unfinished { error, kept })
 }
@@ -403,7 +388,5 @@ mod tests {
                 "amibake resume --region eu-west-1 --var 'greeting=it'\\''s on' --var stage=live ami-1 '{path}'"
             )
         );
-        let told = not_shown(&plans[0]);
-        assert!(told.contains("needs AMIBAKE_VAR_token, whose"), "{told}");
     }
 }
