@@ -15,11 +15,11 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use amibake_playbook::files::{Disk, Files as _};
+use amibake_playbook::files::{self, Disk, Files as _};
 use amibake_playbook::fnmatch;
 use amibake_playbook::reads::Reads;
 use amibake_playbook::value::tagged;
-use amibake_protocol::ask::{Ask, Seen};
+use amibake_protocol::ask::{Ask, FileTest, Seen};
 use amibake_protocol::bundle::Item;
 use amibake_protocol::event::Place;
 use amibake_protocol::job::{Entry, Options};
@@ -121,6 +121,7 @@ impl AskPolicy {
             Ask::File { path, .. } => Self::file(path, bundle),
             Ask::Look { paths, .. } => Self::look(paths, bundle),
             Ask::Resolve { path, .. } => Self::resolve(path, bundle),
+            Ask::Test { path, test, .. } => file_test(path, test, bundle.reads()),
             Ask::Fetch { .. } | Ask::Keep { .. } => Err("a file comes by itself".to_owned()),
             Ask::KeepFacts { .. } => Err("facts are not kept".to_owned()),
             Ask::Turn { .. }
@@ -349,6 +350,24 @@ fn seen(path: &Path, reads: &Reads, most: usize) -> Result<Seen, String> {
     })
 }
 
+/// Tests a path of this machine that a test in the playbook can name.
+fn file_test(path: &Path, test: &FileTest, reads: &Reads) -> Result<Answered, String> {
+    let told = |path: &Path| match reads.tells(path) {
+        true => Ok(()),
+        false => Err(format!("nothing in the playbook names {}", path.display())),
+    };
+    told(path)?;
+    let held = match test {
+        FileTest::Link => path.is_symlink(),
+        FileTest::Mount => files::is_mount(path),
+        FileTest::SameFile(other) => {
+            told(other)?;
+            files::are_same(path, other).map_err(|e| e.to_string())?
+        }
+    };
+    Ok(Answered::Value(held.into()))
+}
+
 /// Returns the texts of the command line, the inventory and the manifest's variables: the
 /// author's too, though no file of the bundle has them.
 pub(super) fn given<'a>(options: &'a Options, entries: &'a [Entry]) -> Vec<&'a str> {
@@ -468,6 +487,7 @@ mod tests {
     - include_vars: '{{ named_in_the_run }}.yml'
     - debug: {msg: \"{{ (playbook_dir ~ '/linked/file') | realpath }}\"}
     - debug: {msg: \"{{ [playbook_dir ~ '/../up/' ~ x, playbook_dir ~ '/sub'] | map('realpath') }}\"}
+    - debug: {msg: \"{{ '/' is mount or '/proc' is same_file('/nowhere') or (playbook_dir ~ '/tree/link') is link }}\"}
     - debug: {var: item.path}
       with_community.general.filetree: tree/
 ";
@@ -547,7 +567,7 @@ mod tests {
                 terms: vec![folder.to_string_lossy().into()],
             }
         };
-        let Answered::Value(found) = asks.answer(&ask(11, "tree"), &bundle, &[]).await else {
+        let Answered::Value(found) = asks.answer(&ask(12, "tree"), &bundle, &[]).await else {
             panic!("the tree is told");
         };
         let told: Vec<(&str, &str)> = found
@@ -569,9 +589,9 @@ mod tests {
         ];
         assert_eq!(told, tree);
         for (line, folder) in [
-            (11, "other"),
-            (11, "tree/../other"),
-            (11, ""),
+            (12, "other"),
+            (12, "tree/../other"),
+            (12, ""),
             (1_000, "tree"),
         ] {
             let answer = asks.answer(&ask(line, folder), &bundle, &[]).await;
@@ -703,6 +723,48 @@ mod tests {
             let real = Disk::here().real(&base.join(expected));
             let real = real.to_string_lossy().into_owned();
             assert_eq!(answer, Answered::Value(real.into()), "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tests_of_paths_are_answered_where_the_playbook_makes_them() {
+        let (temp, path, bundle) = playbook();
+        let Ask::Lookup { place, .. } = env(&path, 10, "") else {
+            unreachable!("that is what `env` makes");
+        };
+        let link = temp.path().join("tree/link");
+        let page = temp.path().join("tree/page.j2");
+        let answer = async |path: &Path, test: FileTest| {
+            let ask = Ask::Test {
+                place: place.clone(),
+                path: path.to_owned(),
+                test,
+            };
+            AskPolicy::default().answer(&ask, &bundle, &[]).await
+        };
+        let same = |path: &Path| FileTest::SameFile(path.to_owned());
+        for (path, test, held) in [
+            (Path::new("/"), FileTest::Mount, true),
+            (Path::new("/proc"), FileTest::Mount, true),
+            (&*link, FileTest::Mount, false),
+            (&*link, FileTest::Link, true),
+            (Path::new("/"), FileTest::Link, false),
+            (&*page, FileTest::Link, false),
+            (&*link, same(&page), true),
+            (&*page, same(Path::new("/")), false),
+        ] {
+            let answer = answer(path, test).await;
+            assert_eq!(answer, Answered::Value(held.into()), "{}", path.display());
+        }
+        let other = Path::new("/etc/localtime");
+        for (path, test) in [
+            (other, FileTest::Link),
+            (Path::new("/sys"), FileTest::Mount),
+            (Path::new("/proc/../etc/localtime"), FileTest::Link),
+            (&*link, same(other)),
+        ] {
+            let answer = answer(path, test).await;
+            assert!(matches!(answer, Answered::Refused(_)), "{}", path.display());
         }
     }
 

@@ -229,6 +229,7 @@ impl<'w> Turns<'w> {
             | Ask::File { .. }
             | Ask::Look { .. }
             | Ask::Resolve { .. }
+            | Ask::Test { .. }
             | Ask::Fetch { .. }
             | Ask::KeepFacts { .. }
             | Ask::Keep { .. } => Json::Null,

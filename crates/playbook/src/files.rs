@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// Read access to the files of playbooks and roles, by their path on the controller.
@@ -190,6 +191,26 @@ pub fn normal(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+/// Returns whether a file system begins at a path of this machine, as Python's `ismount` decides it.
+#[must_use]
+pub fn is_mount(path: &Path) -> bool {
+    let Ok(own) = path.symlink_metadata() else {
+        return false;
+    };
+    if own.is_symlink() {
+        return false;
+    }
+    let above = path.join("..").canonicalize();
+    let above = above.and_then(|folder| folder.metadata());
+    above.is_ok_and(|above| own.dev() != above.dev() || own.ino() == above.ino())
+}
+
+/// Returns whether two paths of this machine are one file, links followed.
+pub fn are_same(path: &Path, other: &Path) -> io::Result<bool> {
+    let (one, two) = (path.metadata()?, other.metadata()?);
+    Ok((one.dev(), one.ino()) == (two.dev(), two.ino()))
 }
 
 #[cfg(test)]

@@ -54,6 +54,14 @@ pub enum Ask {
         /// Path on the controller, which is absolute and may have `..` in it.
         path: PathBuf,
     },
+    /// What a test says of a path of the controller. The answer is a truth.
+    Test {
+        /// Where the task stands.
+        place: Place,
+        /// Path on the controller, absolute and without `..`.
+        path: PathBuf,
+        test: FileTest,
+    },
     /// A file of the target that `fetch` wants on the controller.
     Fetch {
         place: Place,
@@ -116,6 +124,18 @@ pub enum Ask {
     KeepFacts { facts: Map<String, Json> },
     /// What other hosts are to know. The answer is whether that is taken of this host.
     Tell { news: News },
+}
+
+/// What only the controller's file systems tell of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileTest {
+    /// Whether it is a link.
+    Link,
+    /// Whether a file system begins there.
+    Mount,
+    /// Whether it is the same file as another path.
+    SameFile(PathBuf),
 }
 
 /// What a host has others know, when the next play begins.
@@ -196,6 +216,7 @@ impl Ask {
             | Self::File { .. }
             | Self::Look { .. }
             | Self::Resolve { .. }
+            | Self::Test { .. }
             | Self::Turn { .. }
             | Self::AnyError { .. }
             | Self::Once { .. }
@@ -223,6 +244,7 @@ impl Ask {
             | Self::File { .. }
             | Self::Look { .. }
             | Self::Resolve { .. }
+            | Self::Test { .. }
             | Self::Fetch { .. }
             | Self::KeepFacts { .. }
             | Self::Keep { .. } => false,

@@ -1,15 +1,14 @@
 //! The tests of paths on the controller: `file`, `directory`, `exists`, `link`, `mount`, `same_file`, ….
 //!
 //! Of a bundle, links are followed before it travels, and which file systems there are is not told: what needs more
-//! than that is answered where the run is on the controller itself.
+//! than that the controller is asked.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use amibake_playbook::files::{Files, normal};
+use amibake_playbook::files::{self, Files, normal};
 use amibake_playbook::template::Error;
-use amibake_protocol::ask::{Answer, Ask};
+use amibake_protocol::ask::{Answer, Ask, FileTest};
 use amibake_protocol::event::Place;
 use serde_json::Value as Json;
 
@@ -30,14 +29,14 @@ pub(super) fn file_test(
         "exists" => Ok(exists(files, &at)),
         "file" => Ok(files.is_file(&at)),
         "directory" => Ok(files.is_dir(&at)),
-        "link" => Ok(is_link(files, &at)),
-        "link_exists" => Ok(exists(files, &at) || is_link(files, &at)),
-        "mount" => is_mount(files, path, &at),
+        "link" => is_link(run, path, &at),
+        "link_exists" => Ok(exists(files, &at) || is_link(run, path, &at)?),
+        "mount" => is_mount(run, path, &at),
         "same_file" => {
             let other = other.unwrap_or_default();
             let second = run.options.working_folder.join(other);
             find(files, other, &second)?;
-            are_same(files, (path, &at), (other, &second))
+            are_same(run, (path, &at), (other, &second))
         }
         "vaulted_file" => {
             let vaulted = files.is_vaulted(&at);
@@ -92,8 +91,23 @@ fn exists(files: &dyn Files, at: &Path) -> bool {
     files.is_file(at) || files.is_dir(at)
 }
 
-fn is_link(files: &dyn Files, at: &Path) -> bool {
-    files.link(at).is_some() || files.locate(at).is_symlink()
+fn is_link(run: &Run<'_>, name: &str, at: &Path) -> Result<bool, Error> {
+    let files = run.project.files;
+    if files.link(at).is_some() || files.locate(at).is_symlink() {
+        return Ok(true);
+    }
+    // With a slash at its end a path is what a link leads to.
+    if is_here(files, at) || name.ends_with('/') {
+        return Ok(false);
+    }
+    asked(run, name, at, FileTest::Link)
+}
+
+fn is_mount(run: &Run<'_>, name: &str, at: &Path) -> Result<bool, Error> {
+    match is_here(run.project.files, at) {
+        true => Ok(files::is_mount(at)),
+        false => asked(run, name, at, FileTest::Mount),
+    }
 }
 
 /// Returns whether a path of the controller is one of this machine.
@@ -101,28 +115,33 @@ fn is_here(files: &dyn Files, at: &Path) -> bool {
     files.locate(at) == at
 }
 
-/// Whether a file system begins there, as Python's `ismount` decides it.
-fn is_mount(files: &dyn Files, name: &str, at: &Path) -> Result<bool, Error> {
-    if !is_here(files, at) {
-        return Err(elsewhere("mount", name));
-    }
-    let Ok(own) = at.symlink_metadata() else {
-        return Ok(false);
+/// Has the controller test a path of its own. Links were followed before a bundle travelled, and which file systems
+/// there are is not sent along.
+fn asked(run: &Run<'_>, name: &str, at: &Path, test: FileTest) -> Result<bool, Error> {
+    let ask = Ask::Test {
+        place: run.at.borrow().clone(),
+        path: normal(at),
+        test,
     };
-    if own.is_symlink() {
-        return Ok(false);
-    }
-    let Ok(above) = at.join("..").canonicalize().and_then(|dir| dir.metadata()) else {
-        return Ok(false);
+    let answer = run.controller.borrow_mut().ask(ask);
+    let why = match answer {
+        Answer::Value {
+            value: Json::Bool(held),
+        } => return Ok(held),
+        Answer::Refused { reason } => reason,
+        Answer::Value { .. } | Answer::File { .. } => {
+            "the controller did not answer with a truth".to_owned()
+        }
     };
-    Ok(own.dev() != above.dev() || own.ino() == above.ino())
+    Err(Error::failed(format!("'{name}' cannot be tested: {why}")))
 }
 
 fn are_same(
-    files: &dyn Files,
-    (name, at): (&str, &PathBuf),
-    (other, second): (&str, &PathBuf),
+    run: &Run<'_>,
+    (name, at): (&str, &Path),
+    (other, second): (&str, &Path),
 ) -> Result<bool, Error> {
+    let files = run.project.files;
     for (name, at) in [(name, at), (other, second)] {
         if !exists(files, at) {
             return Err(Error::failed(no_such(name)));
@@ -132,22 +151,13 @@ fn are_same(
         return Ok(true);
     }
     if !is_here(files, at) || !is_here(files, second) {
-        return Err(elsewhere("same_file", name));
+        return asked(run, name, at, FileTest::SameFile(normal(second)));
     }
-    let id = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino()));
-    let same = id(at).and_then(|first| Ok(first == id(second)?));
-    same.map_err(|error| Error::failed(error.to_string()))
+    files::are_same(at, second).map_err(|error| Error::failed(error.to_string()))
 }
 
 fn no_such(name: &str) -> String {
     format!("[Errno 2] No such file or directory: '{name}'")
-}
-
-fn elsewhere(test: &str, name: &str) -> Error {
-    Error::failed(format!(
-        "the test '{test}' of {name} needs the controller's file systems, and the run is on another machine; only --local \
-         can answer it"
-    ))
 }
 
 fn not_told(name: &str, error: &io::Error) -> Error {

@@ -518,7 +518,15 @@ impl<'a> Gathering<'a> {
     }
 
     fn follow_test(&mut self, name: &Name, bases: &Bases<'_>) {
-        for glob in bases.globs(&self.in_working_folder(name)) {
+        let name = self.in_working_folder(name);
+        // No file is read by that name, so it has no glob of its own; a test may ask about it.
+        if name
+            .known()
+            .is_some_and(|text| normal(Path::new(&text)) == Path::new("/"))
+        {
+            self.reads.tests.insert(literal(Path::new("/")));
+        }
+        for glob in bases.globs(&name) {
             if !self.reads.tests.insert(glob.clone()) {
                 continue;
             }
