@@ -69,6 +69,14 @@ pub fn does(action: &str) -> bool {
     OWN.contains(&bare(action))
 }
 
+fn as_json(args: Dict) -> Result<Map<String, Json>, TaskError> {
+    match eval::wide_numbers_as_text(&eval::without_omitted(&Value::Dict(args))).to_json() {
+        Ok(Json::Object(map)) => Ok(map),
+        Ok(_) => Ok(Map::new()),
+        Err(e) => Err(TaskError::Unwritable(e.to_string())),
+    }
+}
+
 /// Whether check mode passes an action over before its parameters or its `until` are looked at.
 pub(super) fn is_never_checked(action: &str) -> bool {
     bare(action) == "uri"
@@ -213,12 +221,23 @@ impl Run<'_> {
 
     /// Returns the parameters as JSON, aliases and all as they were written.
     pub(super) fn json_args(&self, cx: &TaskContext<'_>) -> Result<Map<String, Json>, TaskError> {
-        let args = self.args(cx)?;
-        match eval::wide_numbers_as_text(&eval::without_omitted(&Value::Dict(args))).to_json() {
-            Ok(Json::Object(map)) => Ok(map),
-            Ok(_) => Ok(Map::new()),
-            Err(e) => Err(TaskError::Unwritable(e.to_string())),
+        as_json(self.args(cx)?)
+    }
+
+    /// Returns what `module_defaults` gives to a module that the task's own hands on to.
+    pub(super) fn json_defaults(
+        &self,
+        cx: &TaskContext<'_>,
+        module: &str,
+    ) -> Result<Map<String, Json>, TaskError> {
+        let rendered = Dict::new();
+        for (key, value) in self.defaults(cx, module).entries() {
+            let value = self.arg(cx, &key.value().to_string(), &value)?;
+            if !matches!(value, Value::Omit) {
+                rendered.insert(key, value);
+            }
         }
+        as_json(rendered)
     }
 
     fn set_fact(&self, cx: &TaskContext<'_>) -> Result<Attempt, TaskError> {

@@ -60,8 +60,15 @@ impl Run<'_> {
     ) -> Result<Call, TaskError> {
         let mut args = self.json_args(cx)?;
         own_args::check_sources(bare(spec.name), &args)?;
-        if bare(spec.name) == "package" {
-            self.choose_manager(cx, &mut args)?;
+        match bare(spec.name) {
+            "package" => {
+                self.choose_manager(cx, &mut args)?;
+                for (name, value) in self.json_defaults(cx, "ansible.builtin.apt")? {
+                    args.entry(name).or_insert(value);
+                }
+            }
+            "service" => self.add_defaults_behind(cx, &mut args)?,
+            _ => {}
         }
         Self::refuse_values(spec, &args)?;
         refuse_bytes(spec, &args)?;
@@ -80,6 +87,25 @@ impl Run<'_> {
             who: self.identity(cx)?,
             limit: self.time_limit(cx)?.map(|limit| limit.time),
         })
+    }
+
+    /// Has `service` know the defaults of the modules that it may hand on to: only there it is seen which one it is.
+    fn add_defaults_behind(
+        &self,
+        cx: &TaskContext<'_>,
+        args: &mut Map<String, Json>,
+    ) -> Result<(), TaskError> {
+        let mut behind = Map::new();
+        for module in crate::modules::SERVICE_MANAGERS {
+            let defaults = self.json_defaults(cx, module)?;
+            if !defaults.is_empty() {
+                behind.insert((*module).to_owned(), defaults.into());
+            }
+        }
+        if !behind.is_empty() {
+            args.insert("_defaults".to_owned(), behind.into());
+        }
+        Ok(())
     }
 
     /// Fills in the package manager that a variable names, where the task leaves it open.

@@ -38,6 +38,7 @@ mod slurp;
 
 pub(crate) use async_status::FOLDER as ASYNC_FOLDER;
 pub(crate) use fetch::FOLDER as FETCHED_FOLDER;
+pub(crate) use service::MANAGERS as SERVICE_MANAGERS;
 mod stat;
 mod sudoers;
 mod sysctl;

@@ -16,13 +16,17 @@ pub(super) struct Service;
 /// What systemd makes no use of, and `service` takes for other managers' sake.
 const UNUSED_BY_SYSTEMD: &[&str] = &["pattern", "runlevel", "sleep", "arguments", "args"];
 
+const SYSTEMD: &str = "ansible.builtin.systemd_service";
 const SYSVINIT: &str = "ansible.builtin.sysvinit";
+/// The modules that it hands on to.
+pub(crate) const MANAGERS: &[&str] = &[SYSTEMD, SYSVINIT];
 
 impl ActionModule for Service {
     fn run(&self, args: &Args, context: &mut Context<'_>) -> Result<Outcome, Failure> {
         let manager = manager(args, context)?;
         let mut given: Map<String, Json> = args.all().clone();
         given.remove("use");
+        let defaults = given.remove("_defaults");
         let mut warnings = Vec::new();
         // Ansible drops them for the manager that the facts name, and not for one asked for by
         // its full name.
@@ -38,8 +42,12 @@ impl ActionModule for Service {
         let is_sysvinit = argspec::find(&manager).is_some_and(|spec| spec.name == SYSVINIT);
         let (name, module): (_, &dyn ActionModule) = match is_sysvinit {
             true => (SYSVINIT, &SysVInit),
-            false => ("ansible.builtin.systemd_service", &Systemd),
+            false => (SYSTEMD, &Systemd),
         };
+        let defaults = defaults.as_ref().and_then(|all| all.get(name)?.as_object());
+        for (key, value) in defaults.into_iter().flatten() {
+            given.entry(key).or_insert_with(|| value.clone());
+        }
         let spec = argspec::find(name)
             .ok_or_else(|| Failure::new(format!("there is no module {name}")))?;
         let given = Args::coerce_within(spec, given, &context.environment)?;
@@ -59,10 +67,7 @@ fn manager(args: &Args, context: &Context<'_>) -> Result<String, Failure> {
     let wanted = args.str("use").unwrap_or("auto").to_lowercase();
     let is_known = |name: &str| {
         let name = argspec::find(name).map(|spec| spec.name);
-        matches!(
-            name,
-            Some("ansible.builtin.systemd_service" | "ansible.builtin.sysvinit")
-        )
+        name.is_some_and(|name| MANAGERS.contains(&name))
     };
     if wanted == "auto" {
         let fact = context.facts.get("service_mgr").and_then(Json::as_str);

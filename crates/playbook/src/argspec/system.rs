@@ -42,6 +42,8 @@ const SERVICE: ModuleSpec = ModuleSpec::new(
         Param::new("daemon_reexec", Kind::Bool).aliases(&["daemon-reexec"]),
         Param::new("scope", Kind::Str).choices(SCOPES),
         Param::new("no_block", Kind::Bool),
+        // What `module_defaults` says of the modules behind it, by their names.
+        Param::new("_defaults", Kind::Raw).internal(),
     ],
 );
 
