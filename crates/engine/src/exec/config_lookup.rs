@@ -17,9 +17,24 @@ const OF_BECOME: &[(&str, &str, &str)] = &[
     ("su", "become_user", "root"),
 ];
 
+/// Options of the connection `ssh` that are nothing where nobody says otherwise, and the variables that say it, the
+/// last one first.
+const OF_SSH: &[(&str, &[&str])] = &[
+    ("remote_user", &["ansible_ssh_user", "ansible_user"]),
+    ("port", &["ansible_ssh_port", "ansible_port"]),
+    (
+        "private_key_file",
+        &["ansible_ssh_private_key_file", "ansible_private_key_file"],
+    ),
+];
+
+/// Returns a variable's value.
+type Variable<'v> = &'v dyn Fn(&str) -> Option<Value>;
+
 /// Answers the lookup.
 pub(super) fn config(
     run: &Run<'_>,
+    variable: Variable<'_>,
     terms: &[Value],
     options: &Kwargs,
 ) -> Result<Vec<Value>, Error> {
@@ -44,7 +59,7 @@ pub(super) fn config(
             )));
         };
         let known = match &plugin {
-            Some((kind, plugin)) => of_plugin(kind, plugin, name),
+            Some((kind, plugin)) => of_plugin(kind, plugin, name, variable),
             None => setting(run, name),
         };
         match known {
@@ -77,7 +92,12 @@ fn missing(run: &Run<'_>, name: &str, how: Option<&str>) -> Result<(), Error> {
     }
 }
 
-fn of_plugin(kind: &str, plugin: &str, option: &str) -> Option<Value> {
+fn of_plugin(kind: &str, plugin: &str, option: &str, variable: Variable<'_>) -> Option<Value> {
+    if (kind, plugin) == ("connection", "ssh") {
+        let (_, names) = OF_SSH.iter().find(|(name, _)| *name == option)?;
+        let said = names.iter().find_map(|name| variable(name));
+        return Some(said.unwrap_or(Value::None));
+    }
     let plugin = plugin.strip_prefix("ansible.builtin.").unwrap_or(plugin);
     let mut all = OF_BECOME.iter().filter(|_| kind == "become");
     let found = all.find(|(of, name, _)| (*of, *name) == (plugin, option));
@@ -119,10 +139,26 @@ fn setting(run: &Run<'_>, name: &str) -> Option<Value> {
         "DEFAULT_NO_LOG" | "ANY_ERRORS_FATAL" | "DEFAULT_ALLOW_UNSAFE_LOOKUPS" => {
             Value::Bool(false)
         }
+        "DEFAULT_ROLES_PATH" if options.roles_path.is_empty() => {
+            let others = ["/usr/share/ansible/roles", "/etc/ansible/roles"];
+            unset_paths(run, "roles", &others)
+        }
         "DEFAULT_ROLES_PATH" => paths(&options.roles_path),
+        "COLLECTIONS_PATHS" if options.collections_path.is_empty() => {
+            unset_paths(run, "collections", &["/usr/share/ansible/collections"])
+        }
         "COLLECTIONS_PATHS" => paths(&options.collections_path),
         _ => return None,
     })
+}
+
+/// Returns what a search path is where nobody says otherwise: a folder of Ansible's in the home, and those of the system.
+fn unset_paths(run: &Run<'_>, name: &str, others: &[&str]) -> Value {
+    let home = run.options.home.as_deref().unwrap_or("~".as_ref());
+    let own = home.join(".ansible").join(name);
+    let mut all = vec![own];
+    all.extend(others.iter().map(std::path::PathBuf::from));
+    paths(&all)
 }
 
 fn paths(paths: &[std::path::PathBuf]) -> Value {

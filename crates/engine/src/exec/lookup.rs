@@ -6,7 +6,7 @@ use std::rc::Rc;
 use amibake_playbook::fnmatch;
 use amibake_playbook::names::bare;
 use amibake_playbook::template::plugins::{self, Support};
-use amibake_playbook::template::{Error, Kwargs, Outside};
+use amibake_playbook::template::{Error, Kwargs, Outside, Scope as _};
 use amibake_playbook::value::{self, Dict, Value};
 use amibake_protocol::ask::{Answer, Ask};
 use amibake_protocol::event::Place;
@@ -412,7 +412,13 @@ impl Outside for Controllers<'_, '_> {
             }),
             "unvault" => terms.iter().map(|term| self.unvault(term)).collect(),
             "fileglob" => self.fileglob(terms),
-            "config" => config_lookup::config(self.run, terms, options),
+            "config" => {
+                let variable = |name: &str| {
+                    let written = self.scope.get(name)?;
+                    self.run.render(&written, self.scope, self.enclosing).ok()
+                };
+                config_lookup::config(self.run, &variable, terms, options)
+            }
             "url" => url_lookup::url(terms, options, self.scope, &|value| {
                 self.run.render(value, self.scope, self.enclosing)
             }),
