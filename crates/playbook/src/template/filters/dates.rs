@@ -23,17 +23,30 @@ fn strftime(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Valu
             .ok_or_else(|| Error::failed(format!("Invalid value for epoch value ({text})")))?,
         Some(_) => given.int(0, now)?,
     };
-    let offset = if given.flag(1, false)? {
-        0
-    } else {
-        i64::from(offset)
-    };
+    let utc = given.flag(1, false)?;
+    let offset = if utc { 0 } else { i64::from(offset) };
     Ok(Value::from(civil::strftime(
-        &value.to_string(),
+        &of_time_module(&value.to_string(), utc),
         seconds,
         0,
         offset,
     )))
+}
+
+/// Returns the format that says here what it says to Python's module `time`, which has no parts of a second, and
+/// calls UTC by its older name where that is asked for.
+fn of_time_module(format: &str, utc: bool) -> String {
+    let mut out = String::new();
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        let directive = if c == '%' { chars.next() } else { None };
+        match directive {
+            Some('f') => out.push_str("%%f"),
+            Some('Z') if utc => out.push_str("GMT"),
+            _ => out.extend([Some(c), directive].into_iter().flatten()),
+        }
+    }
+    out
 }
 
 fn to_datetime(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
