@@ -2,7 +2,9 @@
 //! that a password goes in clear only where it is asked for so.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -54,7 +56,7 @@ impl Login {
             let target = target.as_ref().and_then(Uri::path_and_query);
             let target = target.map_or("/", |target| target.as_str());
             let fields = fields(&challenge.trim_start()["digest".len()..]);
-            return self.digest(&fields, method, target, &nonce_of_ours());
+            return self.digest(&fields, method, target, &nonce_of_ours()?);
         }
         let basic_is_asked = challenges.iter().any(|challenge| is(challenge, "basic"));
         Ok(basic_is_asked.then(|| basic(&self.user, &self.password)))
@@ -117,11 +119,17 @@ fn hash(algorithm: &str) -> Result<impl Fn(&str) -> String, HttpError> {
 }
 
 /// Returns what nobody can foresee.
-fn nonce_of_ours() -> String {
+fn nonce_of_ours() -> Result<String, HttpError> {
+    nonce_from(Path::new("/dev/urandom"))
+}
+
+fn nonce_from(source: &Path) -> Result<String, HttpError> {
     let mut bytes = [0; 8];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    debug_assert!(read.is_ok(), "every Linux has /dev/urandom");
-    hex::encode(bytes)
+    let read = File::open(source).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| HttpError::Failed {
+        reason: format!("no random bytes from {}: {error}", source.display()),
+    })?;
+    Ok(hex::encode(bytes))
 }
 
 /// Reads `realm="a, b", nonce="…", qop=auth`.
@@ -150,6 +158,15 @@ fn fields(text: &str) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nonce_is_random_or_none() {
+        assert_ne!(nonce_of_ours().unwrap(), nonce_of_ours().unwrap());
+        for source in ["/nowhere/urandom", "/dev/null"] {
+            let error = nonce_from(Path::new(source)).unwrap_err();
+            assert!(error.to_string().contains("no random bytes"), "{error}");
+        }
+    }
 
     #[test]
     fn digests_are_those_of_the_rfcs() {
