@@ -59,6 +59,9 @@ struct Style {
 
 fn dump(machine: &Evaluator<'_>, value: &Value, given: &Given, nice: bool) -> Result<Value, Error> {
     let named = |name: &str| given.named.get(name);
+    if !nice {
+        check_profile(given.optional(0))?;
+    }
     let indent = match (nice, named("indent")) {
         (true, _) => Some(given.size(0, 4)?),
         (false, Some(n)) => n.as_int().and_then(|n| usize::try_from(n).ok()),
@@ -241,7 +244,30 @@ fn quoted(text: &str, ascii: bool, out: &mut String) {
     out.push('"');
 }
 
-fn from_json(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
+/// Ansible's ways to read and write JSON. What comes of plain data is the same by all.
+const PROFILES: &[&str] = &[
+    "cache_persistence",
+    "fallback_to_str",
+    "inventory_legacy",
+    "legacy",
+    "module_legacy_c2m",
+    "module_legacy_m2c",
+    "module_modern_c2m",
+    "module_modern_m2c",
+    "tagless",
+];
+
+fn check_profile(profile: Option<&Value>) -> Result<(), Error> {
+    match profile {
+        Some(profile) if profile.truthy() && !PROFILES.contains(&&*profile.to_string()) => Err(
+            Error::failed(format!("Unknown profile name {}.", profile.repr())),
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn from_json(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
+    check_profile(given.optional(0))?;
     let Value::Str(text) = &value else {
         return Err(Error::failed(format!(
             "the JSON object must be str, bytes or bytearray, not {}",

@@ -9,34 +9,30 @@ use crate::value::Value;
 
 pub(super) const FILTERS: &[Filter] = &[
     filter("basename", &[], |_, v, _| {
-        Ok(Value::str(split(&v.to_string()).1))
+        Ok(Value::str(split(path(&v)?).1))
     }),
-    filter("dirname", &[], |_, v, _| {
-        Ok(Value::str(split(&v.to_string()).0))
-    }),
+    filter("dirname", &[], |_, v, _| Ok(Value::str(split(path(&v)?).0))),
     filter("splitext", &[], splitext),
     filter("expanduser", &[], expanduser),
     filter("expandvars", &[], expandvars),
     filter("realpath", &[], |m, v, _| {
-        m.realpath(&v.to_string()).map(Value::from)
+        m.realpath(path(&v)?).map(Value::from)
     }),
     filter("relpath", &["start"], relpath),
     filter("normpath", &[], |_, v, _| {
-        Ok(Value::from(normalize(&v.to_string())))
+        Ok(Value::from(normalize(path(&v)?)))
     }),
     filter("path_join", &[], path_join),
     filter("commonpath", &[], commonpath),
     filter("win_basename", &[], |_, v, _| {
-        Ok(Value::str(windows::split(&v.to_string()).2))
+        Ok(Value::str(windows::split(path(&v)?).2))
     }),
     filter("win_dirname", &[], |_, v, _| {
-        let path = v.to_string();
-        let (drive, head, _) = windows::split(&path);
+        let (drive, head, _) = windows::split(path(&v)?);
         Ok(Value::from(format!("{drive}{head}")))
     }),
     filter("win_splitdrive", &[], |_, v, _| {
-        let path = v.to_string();
-        let (drive, rest) = windows::split_drive(&path);
+        let (drive, rest) = windows::split_drive(path(&v)?);
         Ok(Value::tuple(vec![Value::str(drive), Value::str(rest)]))
     }),
     filter("fileglob", &[], |m, v, _| {
@@ -50,6 +46,16 @@ pub(super) const FILTERS: &[Filter] = &[
     }),
 ];
 
+/// Returns the text of a path, which nothing else is.
+fn path(value: &Value) -> Result<&str, Error> {
+    value.as_str().ok_or_else(|| {
+        Error::failed(format!(
+            "expected str, bytes or os.PathLike object, not {}",
+            value.type_name()
+        ))
+    })
+}
+
 /// Splits as `os.path.split` does.
 fn split(path: &str) -> (&str, &str) {
     let at = path.rfind('/').map_or(0, |at| at + 1);
@@ -59,7 +65,7 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 fn splitext(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
-    let path = value.to_string();
+    let path = path(&value)?;
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
     let name = &path[name_at..];
     let leading = name.len() - name.trim_start_matches('.').len();
@@ -73,7 +79,7 @@ fn splitext(_: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> 
 }
 
 fn expanduser(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
-    let path = value.to_string();
+    let path = path(&value)?.to_owned();
     let home = machine.environment("HOME")?;
     match (path.strip_prefix('~'), home) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
@@ -90,9 +96,8 @@ fn expanduser(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value,
 }
 
 fn expandvars(machine: &Evaluator<'_>, value: Value, _: &Given) -> Result<Value, Error> {
-    let text = value.to_string();
     let mut out = String::new();
-    let mut rest = text.as_str();
+    let mut rest = path(&value)?;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
@@ -144,7 +149,7 @@ fn normalize(path: &str) -> String {
 }
 
 fn relpath(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
-    let (mut path, mut start) = (value.to_string(), given.text_or(0, "."));
+    let (mut path, mut start) = (path(&value)?.to_owned(), given.text_or(0, "."));
     if path.is_empty() {
         return Err(Error::failed("no path specified"));
     }
