@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reach::Reachability;
-use super::walk::{Walk, normal};
+use super::walk::{Walk, ends, normal};
 use super::{Task, known};
 use crate::diagnostic::Diagnostic;
 use crate::yaml::{Kind, Node};
@@ -117,10 +117,7 @@ fn may_write(task: &Task) -> bool {
     let open = |name: &str| task.args.get(name).is_some_and(Node::is_template);
     let acts = match known::bare(&task.action) {
         "fetch" | "add_host" => true,
-        "meta" => task.args.named.iter().any(|(_, what)| {
-            let what = what.as_str().unwrap_or("end_");
-            what.starts_with("end_")
-        }),
+        "meta" => ends(task),
         "include_tasks" | "include_role" => {
             task.args.template.is_some()
                 || ["file", "_raw_params", "name", "role"]

@@ -106,6 +106,9 @@ impl Walk<'_> {
         let before = self.position.clone();
         let reach = self.reach_of(node);
         self.position.at_most(reach);
+        if self.ended || self.role_ended {
+            self.position.at_most(Reachability::Undecided);
+        }
         self.position.foreign |= node.get("when").is_some_and(reach::is_foreign);
         self.position.looped = self.position.reach;
         self.position.at_most(items(node));

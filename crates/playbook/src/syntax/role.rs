@@ -172,6 +172,7 @@ impl Walk<'_> {
         self.out.roles.insert(path.to_path_buf());
         let shown = name.rsplit('/').next().unwrap_or(name).to_owned();
         self.role.push((shown.clone(), path.to_path_buf()));
+        let outer_ended = std::mem::take(&mut self.role_ended);
         let meta = self.role_meta(path, span, from);
         for (folder, stem) in [("defaults", &from.defaults), ("vars", &from.vars)] {
             for file in self.role_files(path, folder, stem.as_deref().unwrap_or("main")) {
@@ -185,6 +186,7 @@ impl Walk<'_> {
         }
         let handlers = self.role_steps(path, "handlers", from.handlers.as_deref(), span);
         self.role.pop();
+        self.role_ended = outer_ended;
         Some(Role {
             name: shown,
             path: path.to_path_buf(),

@@ -54,6 +54,10 @@ pub(super) struct Walk<'a> {
     pub(super) absent: Vec<Diagnostic>,
     /// Whether they may be there, or not be read, when the tasks run.
     pub(super) may_come: bool,
+    /// Whether a task of the play being read may have ended it.
+    pub(super) ended: bool,
+    /// The same of the role.
+    pub(super) role_ended: bool,
 }
 
 /// Returns the name of an imported playbook. Its own variables and those of the command line are all that it may
@@ -97,6 +101,15 @@ pub(super) fn known_vars(keywords: &Keywords, extra: &Map<String, Json>) -> Dict
     known
 }
 
+/// Whether a task ends its play or role, for its host or for all.
+pub(super) fn ends(task: &Task) -> bool {
+    let ends = |what: &Node| {
+        what.as_str()
+            .is_none_or(|what| what.starts_with("end_") || what.contains("{{"))
+    };
+    known::bare(&task.action) == "meta" && task.args.named.iter().any(|(_, what)| ends(what))
+}
+
 pub(super) fn empty_play(span: &Span) -> Play {
     Play {
         name: "all".to_owned(),
@@ -129,6 +142,8 @@ impl<'a> Walk<'a> {
             name: known::anywhere,
             refused: Vec::new(),
             absent: Vec::new(),
+            ended: false,
+            role_ended: false,
             may_come: false,
         }
     }
@@ -242,14 +257,19 @@ impl<'a> Walk<'a> {
         let outside = self.refused.len();
         let keywords = self.keywords(node, Place::Play, &lists);
         self.check_play(node);
+        self.ended = false;
         let mut part = |name: &str| match node.get(name) {
-            Some(list) => self.steps(list, name, name == "handlers"),
-            None => Vec::new(),
+            Some(list) => {
+                let steps = self.steps(list, name, name == "handlers");
+                (steps, self.ended)
+            }
+            None => (Vec::new(), self.ended),
         };
-        let pre_tasks = part("pre_tasks");
-        let tasks = part("tasks");
-        let post_tasks = part("post_tasks");
-        let handlers = part("handlers");
+        let (pre_tasks, before_roles) = part("pre_tasks");
+        let (tasks, _) = part("tasks");
+        let (post_tasks, _) = part("post_tasks");
+        let (handlers, _) = part("handlers");
+        self.ended = before_roles;
         let roles = node
             .get("roles")
             .map(|list| self.roles(list))
@@ -460,6 +480,17 @@ impl<'a> Walk<'a> {
             return Some(task);
         }
         self.check_sources(&task);
+        if self.position.reach != Reachability::No && ends(&task) {
+            match task
+                .args
+                .named
+                .iter()
+                .any(|(_, what)| what.as_str() == Some("end_role"))
+            {
+                true => self.role_ended = true,
+                false => self.ended = true,
+            }
+        }
         match known::bare(&task.action) {
             "import_tasks" => task.imported = self.task_file(&task, true, handlers),
             // What is included is checked as well, but stays where it is: tags do not reach it.

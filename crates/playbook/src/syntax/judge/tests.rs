@@ -79,6 +79,30 @@ fn a_module_that_is_not_here_stops_what_certainly_reaches_it() {
         ("    - pacman: {name: a}\n", Becomes::Error),
         ("    - pacman: {name: a}\n      when: x\n", Becomes::Warning),
         (
+            "    - meta: end_play\n    - pacman: {name: a}\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - meta: end_host\n      when: x\n    - block: [pacman: {name: a}]\n",
+            Becomes::Warning,
+        ),
+        (
+            "    - pacman: {name: a}\n    - meta: end_play\n",
+            Becomes::Error,
+        ),
+        (
+            "    - meta: flush_handlers\n    - pacman: {name: a}\n",
+            Becomes::Error,
+        ),
+        (
+            "    - meta: end_play\n- hosts: all\n  tasks:\n    - pacman: {name: a}\n",
+            Becomes::Error,
+        ),
+        (
+            "    - meta: end_play\n  roles: []\n  pre_tasks:\n    - pacman: {name: a}\n",
+            Becomes::Error,
+        ),
+        (
             "    - pacman: {name: a}\n      when: ansible_os_family == 'Archlinux'\n",
             Becomes::Nothing,
         ),
