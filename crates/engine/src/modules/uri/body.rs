@@ -71,10 +71,23 @@ fn bad(reason: &str) -> Failure {
     Failure::new(format!("failed to parse body as form_urlencoded: {reason}")).with("elapsed", 0)
 }
 
+/// Unpacks a key and its value as Python does: out of a list, a mapping's keys, a text's characters.
 fn pair(item: &Json) -> Result<(String, Json), Failure> {
-    match item.as_array().map(Vec::as_slice) {
-        Some([key, value]) => Ok((raw(key), value.clone())),
-        _ => Err(bad("not enough values to unpack (expected 2)")),
+    let parts: Vec<Json> = match item {
+        Json::Array(items) => items.clone(),
+        Json::Object(map) => map.keys().map(|key| key.as_str().into()).collect(),
+        Json::String(text) => text.chars().map(|c| c.to_string().into()).collect(),
+        _ => return Err(bad("cannot unpack what is no list")),
+    };
+    match parts.as_slice() {
+        [key, value] => Ok((raw(key), value.clone())),
+        [] | [_] => {
+            let got = parts.len();
+            Err(bad(&format!(
+                "not enough values to unpack (expected 2, got {got})"
+            )))
+        }
+        _ => Err(bad("too many values to unpack (expected 2)")),
     }
 }
 
@@ -176,6 +189,27 @@ fn file(path: &str, sent: Option<&Source>) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn pairs_of_a_form_are_unpacked_as_in_python() {
+        let form = |body: Json| urlencoded(&body).map_err(|failure| failure.msg);
+        assert_eq!(
+            form(json!([["a", "b c"], ["d", [1, 2]]])).unwrap(),
+            "a=b+c&d=1&d=2"
+        );
+        assert_eq!(form(json!(["ab"])).unwrap(), "a=b");
+        for (item, why) in [
+            (json!("foo"), "too many values to unpack (expected 2)"),
+            (
+                json!({"bar": "baz"}),
+                "not enough values to unpack (expected 2, got 1)",
+            ),
+            (json!([]), "not enough values to unpack (expected 2, got 0)"),
+        ] {
+            let expected = format!("failed to parse body as form_urlencoded: {why}");
+            assert_eq!(form(json!([item])).unwrap_err(), expected);
+        }
+    }
 
     #[test]
     fn forms_are_written_as_python_writes_them() {
