@@ -220,8 +220,10 @@ impl Plain {
 
     /// Ours may have several lines, a line of the playbook among them; a machine's are one.
     fn warning(&self, message: &str, place: Option<&Place>) -> String {
-        let place = place.map_or_else(String::new, |place| {
-            format!(" ({}:{})", place.file, place.line)
+        let place = place.map_or_else(String::new, |place| match (place.line, place.column) {
+            (0, _) => format!(" ({})", place.file),
+            (line, 0) => format!(" ({}:{line})", place.file),
+            (line, column) => format!(" ({}:{line}:{column})", place.file),
         });
         let line = text::printable_lines(&format!("[WARNING]: {message}{place}"));
         self.paint.paint(Colour::Yellow, &line) + "\n"

@@ -116,10 +116,7 @@ impl Run<'_> {
             "reboot" => self.reboot(cx),
             _ => self.module(cx),
         };
-        done.unwrap_or_else(|error| {
-            self.explain(&error, cx);
-            error.into()
-        })
+        done.unwrap_or_else(|error| self.raised(error, cx))
     }
 
     /// Returns the task's parameters as written, with `module_defaults` below them.
@@ -490,6 +487,7 @@ impl Run<'_> {
                 let ours = format!("({}) module: ", spec.name);
                 let theirs = format!("({}) module: ", own_args::called(&cx.task.action));
                 failure.msg = failure.msg.replacen(&ours, &theirs, 1);
+                self.explain_value(&failure.msg, cx);
                 let mut attempt = failed(failure);
                 attempt
                     .fields
@@ -518,7 +516,10 @@ fn refuse_condition(condition: &Value) -> Result<(), ConditionError> {
         Value::Bool(_) | Value::Str(_) | Value::Template(_) => return Ok(()),
         _ => "Conditional expressions must be strings.",
     };
-    Err(ConditionError(wrong.to_owned()))
+    Err(ConditionError {
+        message: wrong.to_owned(),
+        template: None,
+    })
 }
 
 /// Returns a result with these fields.

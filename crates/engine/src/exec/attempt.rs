@@ -8,6 +8,7 @@ use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
 use super::actions::is_never_checked;
+use super::explain::written_at;
 use super::model::Task;
 use super::outcome::{Attempt, skipped, truth};
 use super::run::{Delegation, Run, Stop};
@@ -48,7 +49,7 @@ impl TimeLimit {
 
 impl Run<'_> {
     /// Runs a task once: conditions first, then the action with its retries.
-    pub(super) fn attempt(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
+    pub(super) fn attempt(&self, cx: &TaskContext<'_>, loop_error: Option<TaskError>) -> Attempt {
         let censored = self.is_censored(cx);
         let mut attempt = self.attempt_shown(cx, loop_error);
         self.delegation.replace(Delegation::Open);
@@ -70,7 +71,7 @@ impl Run<'_> {
         attempt
     }
 
-    fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<Attempt>) -> Attempt {
+    fn attempt_shown(&self, cx: &TaskContext<'_>, loop_error: Option<TaskError>) -> Attempt {
         let task = cx.task;
         // Where a task goes to is looked at before its conditions.
         let delegated = self.delegated(cx);
@@ -90,7 +91,7 @@ impl Run<'_> {
                 cx.scope.local.set("ansible_delegated_vars", vars);
             }
             Ok(None) => {}
-            Err(error) => return loop_error.unwrap_or_else(|| error.into()),
+            Err(error) => return self.raised(loop_error.unwrap_or(error), cx),
         }
         let conditions = match self.is_going_back() {
             true => Vec::new(), // they held before the reboot
@@ -101,12 +102,12 @@ impl Run<'_> {
                 Ok(true) => {}
                 Ok(false) => return skipped(&condition),
                 Err(e) => {
-                    return loop_error.unwrap_or_else(|| TaskError::Condition(e).into());
+                    return self.raised(loop_error.unwrap_or(TaskError::Condition(e)), cx);
                 }
             }
         }
         if let Some(error) = loop_error {
-            return error;
+            return self.raised(error, cx);
         }
         if let Some(refused) = &task.refused {
             if self.options.unknown_modules.contains(&task.action) {
@@ -115,7 +116,8 @@ impl Run<'_> {
             }
             return Attempt::failed(refused.clone());
         }
-        let mut attempt = self.retried(cx).unwrap_or_else(Attempt::from);
+        let retried = self.retried(cx);
+        let mut attempt = retried.unwrap_or_else(|error| self.raised(error, cx));
         if attempt.has_failed() && attempt.includes.is_empty() {
             let unknown = || json!("Task failed: Action failed: Unknown error.");
             attempt.fields.entry("msg").or_insert_with(unknown);
@@ -126,12 +128,12 @@ impl Run<'_> {
                 set.for_each(|new| new.host = Some(host.clone()));
             }
             Ok(None) => {}
-            Err(error) => return error.into(),
+            Err(error) => return self.raised(error, cx),
         }
         for name in cx.enclosing.gathered(&task.keywords, |k| &k.notify) {
             match self.render(&name, cx.scope, cx.enclosing) {
                 Ok(names) => attempt.notify.extend(super::eval::texts(&names)),
-                Err(e) => return TaskError::Template(e).into(),
+                Err(e) => return self.raised(TaskError::Template(e), cx),
             }
         }
         attempt
@@ -223,7 +225,7 @@ impl Run<'_> {
         let (task, scope) = (cx.task, cx.scope);
         let limit = match self.time_limit(cx) {
             Ok(limit) => limit,
-            Err(error) => return error.into(),
+            Err(error) => return self.raised(error, cx),
         };
         let before = self.time_before_reboot();
         let time = limit
@@ -276,8 +278,9 @@ impl Run<'_> {
                     set(attempt, "changed", json!(changed));
                 }
                 Err(error) => {
+                    self.explain_condition(&error, cx);
                     set(attempt, "failed", json!(true));
-                    set(attempt, "changed_when_result", json!(error.0));
+                    set(attempt, "changed_when_result", json!(error.message));
                     return;
                 }
             }
@@ -293,7 +296,10 @@ impl Run<'_> {
             set(attempt, "failed_when_suppressed_exception", exception);
         }
         set(attempt, "failed", json!(*judged.as_ref().unwrap_or(&true)));
-        let result = judged.map_or_else(|error| Json::from(error.0), Json::from);
+        if let Err(error) = &judged {
+            self.explain_condition(error, cx);
+        }
+        let result = judged.map_or_else(|error| Json::from(error.message), Json::from);
         set(attempt, "failed_when_result", result);
     }
 
@@ -317,8 +323,9 @@ impl Run<'_> {
     ) -> Result<bool, ConditionError> {
         let held = self.condition_quietly(condition, cx.scope, cx.enclosing);
         if !self.is_censored(cx) {
+            let place = written_at(condition);
             for warning in held.1 {
-                self.warn(warning, Some(&cx.task.place));
+                self.warn(warning, Some(place.as_ref().unwrap_or(&cx.task.place)));
             }
         }
         held.0

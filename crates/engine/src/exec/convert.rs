@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics};
 use amibake_playbook::syntax::{self, Read};
-use amibake_playbook::value::{Dict, Key, Value};
-use amibake_playbook::yaml::{self, Node as Yaml};
+use amibake_playbook::value::{self, Dict, Key, Source, Value};
+use amibake_playbook::yaml::{self, Kind, Node as Yaml};
 use amibake_protocol::event::Place;
 
 use super::argument_spec::ArgumentSpec;
@@ -242,11 +242,11 @@ fn task(read: &syntax::Task) -> Task {
             "loop" if node.is_null() => {}
             "loop" => task.looping = Some(looping(None, node)),
             "loop_control" => control = value(node).as_dict().cloned().unwrap_or_default(),
-            "until" => task.until = list(node),
+            "until" => task.until = conditions(node),
             "retries" => task.retries = Some(value(node)),
             "delay" => task.delay = Some(value(node)),
-            "changed_when" => task.changed_when = list(node),
-            "failed_when" => task.failed_when = list(node),
+            "changed_when" => task.changed_when = conditions(node),
+            "failed_when" => task.failed_when = conditions(node),
             "listen" => task.listen = list(node),
             "async" => task.asynchronous = Some(value(node)),
             "poll" => task.poll = Some(value(node)),
@@ -275,7 +275,10 @@ fn looping(lookup: Option<&str>, node: &Yaml) -> Loop {
 fn keywords(read: &syntax::Keywords) -> Keywords {
     let mut keywords = Keywords::default();
     for (name, node) in read {
-        keywords.set(name, value(node));
+        match name.as_str() {
+            "when" => keywords.when = conditions(node),
+            name => keywords.set(name, value(node)),
+        }
     }
     keywords
 }
@@ -291,6 +294,27 @@ fn dict(pairs: &[(String, Yaml)]) -> Dict {
 /// Reads one value or a list of them.
 fn list(node: &Yaml) -> Vec<Value> {
     super::model::listed(value(node))
+}
+
+/// Reads one condition or a list of them. Each knows where it stands, also without `{{ }}`.
+fn conditions(node: &Yaml) -> Vec<Value> {
+    match &node.kind {
+        Kind::Seq(items) => items.iter().map(condition).collect(),
+        Kind::Null => Vec::new(),
+        _ => vec![condition(node)],
+    }
+}
+
+fn condition(node: &Yaml) -> Value {
+    match (value(node), &node.kind) {
+        (Value::Str(text), Kind::Str(_)) if text.is_authors() && !text.trim().is_empty() => {
+            Value::Template(Rc::new(Source {
+                text: text.shared(),
+                place: Some(value::Place::of(&node.span)),
+            }))
+        }
+        (value, _) => value,
+    }
 }
 
 /// Turns YAML into a value: texts are the author's, and so may be templates.

@@ -131,8 +131,7 @@ impl Run<'_> {
         let outside = Controllers::new(self, enclosing, scope);
         let templar = Templar::new(scope, &outside);
         let held = templar.condition(value);
-        let held = held.map_err(|error| ConditionError(error.message));
-        (held, templar.take_warnings())
+        (held.map_err(ConditionError::from), templar.take_warnings())
     }
 
     /// Renders a template file with the options of its task.

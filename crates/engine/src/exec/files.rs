@@ -247,7 +247,7 @@ impl Run<'_> {
         self.describe_template(src, &path, dest, &scope);
         let rendered = self
             .render_file(&text, &path, given, &scope, cx.enclosing)
-            .map_err(|e| refused(e.message))?;
+            .map_err(TaskError::Template)?;
         Ok((rendered, path))
     }
 

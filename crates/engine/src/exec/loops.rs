@@ -9,6 +9,7 @@ use amibake_protocol::event::Event;
 use serde_json::{Value as Json, json};
 
 use super::attempt::TRACEBACK;
+use super::explain::template_place;
 use super::model::Loop;
 use super::outcome::{Attempt, Fields, Own, item_status, shown, shown_diff};
 use super::run::Run;
@@ -125,7 +126,7 @@ impl Run<'_> {
             Ok(items) => self.each(looping, &items, cx),
             // Conditions are looked at before anybody hears of what is undefined.
             Err(error) if error.kind == ErrorKind::Undefined => {
-                self.attempt(cx, Some(TaskError::Template(*error).into()))
+                self.attempt(cx, Some(TaskError::Template(*error)))
             }
             Err(error) => self.unlisted(&error, cx),
         }
@@ -212,6 +213,11 @@ impl Run<'_> {
 
     /// Returns the failure to find the items of a loop, which changed nothing and does not say so.
     fn unlisted(&self, error: &Error, cx: &TaskContext<'_>) -> Attempt {
+        let mut explained = error.clone();
+        if let (None, Some(looping)) = (&error.place, &cx.task.looping) {
+            explained.place = template_place(&looping.over).cloned();
+        }
+        self.explain(&TaskError::Template(explained), cx);
         let mut attempt = self.broken(&TaskError::Unlisted(error.message.clone()), cx);
         attempt.fields.shift_remove("changed");
         attempt

@@ -203,7 +203,11 @@ pub(super) fn skipped(condition: &Value) -> Attempt {
         json!("Conditional result was False"),
     );
     let mut attempt = Attempt::from(fields);
-    attempt.put("false_condition", condition);
+    let written = match condition {
+        Value::Template(source) => Value::authored(&source.text, source.place.clone()),
+        other => other.clone(),
+    };
+    attempt.put("false_condition", &written);
     attempt
 }
 

@@ -79,6 +79,15 @@ impl TaskError {
         match self {
             Self::Template(error) | Self::Environment(error) | Self::Var(error) => Some(error),
             Self::Argument { source, .. } | Self::Arguments { source, .. } => Some(source),
+            Self::Condition(error) => error.template.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Returns the parameter whose template it is, if it is one's.
+    pub(super) fn argument(&self) -> Option<&str> {
+        match self {
+            Self::Argument { name, .. } => Some(name),
             _ => None,
         }
     }
@@ -100,8 +109,21 @@ pub(super) fn refused(message: impl Into<String>) -> TaskError {
 
 /// A condition that cannot be decided. Where it belongs to a result, Ansible says no more than this.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ConditionError(pub(super) String);
+#[error("{message}")]
+pub(super) struct ConditionError {
+    pub(super) message: String,
+    /// What is wrong with its template, if that is it.
+    pub(super) template: Option<Box<Error>>,
+}
+
+impl From<Error> for ConditionError {
+    fn from(error: Error) -> Self {
+        Self {
+            message: error.message.clone(),
+            template: Some(Box::new(error)),
+        }
+    }
+}
 
 /// A file that a task wants of the controller and does not get.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What can go wrong in a template.
 
-use crate::value::{Place, ValueError};
+use crate::value::{Place, Trace, ValueError, Via};
 
 /// A template that cannot be rendered.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -14,6 +14,8 @@ pub struct Error {
     pub expression: Option<String>,
     /// Where that stands.
     pub place: Option<Place>,
+    /// How it was met.
+    pub trace: Box<Trace>,
 }
 
 /// The sorts of trouble a caller may want to tell apart.
@@ -69,6 +71,7 @@ impl Error {
             kind,
             expression: None,
             place: None,
+            trace: Box::default(),
         }
     }
 
@@ -89,9 +92,34 @@ impl Error {
     #[must_use]
     pub(crate) fn within(mut self, what: What, text: &str, place: Option<&Place>) -> Self {
         if self.expression.is_none() {
-            self.expression = Some(text.to_owned());
-            self.place = self.place.or_else(|| place.cloned());
+            let own = self.place.take().filter(|place| !place.file.is_empty());
+            self.place = own.or_else(|| place.cloned());
+            let met = self.trace.expression.take();
+            self.expression = Some(met.unwrap_or_else(|| text.to_owned()));
             self.say(what);
+        }
+        self
+    }
+
+    /// Names the file and the line of the template that it was met in: as its place, if none is nearer.
+    pub(crate) fn in_file(mut self, file: &str, line: u32) -> Self {
+        let place = Place {
+            file: file.into(),
+            line,
+            column: 0,
+        };
+        match &self.place {
+            None => self.place = Some(place),
+            Some(known) if *known.file == *file => {}
+            Some(_) => {
+                let named = |via: &Via| via.place.as_ref().is_some_and(|at| at.file == place.file);
+                if !self.trace.via.iter().any(named) {
+                    self.trace.via.push(Via {
+                        variable: None,
+                        place: Some(place),
+                    });
+                }
+            }
         }
         self
     }

@@ -36,5 +36,5 @@ pub use lexer::Syntax;
 pub use limits::Limits;
 pub use scope::{Kwargs, Nowhere, Outside, Scope};
 pub use templar::Templar;
-pub use uses::{Use, uses, uses_of_expression, uses_of_file};
+pub use uses::{Use, uses, uses_of_expression, uses_of_file, variables};
 pub(crate) use visit::{each_expression, each_inner};

@@ -150,7 +150,7 @@ impl<'a> Templar<'a> {
             Value::Template(source) => (source.text.clone(), source.place.as_ref()),
             other => {
                 let result = self.render(other)?;
-                return Ok(self.not_boolean(&result, &other.to_string(), None));
+                return Ok(self.not_boolean(&result, &other.to_string()));
             }
         };
         self.decide(text.trim(), place).map_err(|mut error| {
@@ -169,27 +169,27 @@ impl<'a> Templar<'a> {
                 place: place.cloned(),
             };
             match self.render(&Value::Template(source.into()))? {
-                Value::Str(inner) if inner.trim().is_empty() => return Ok(self.empty(place)),
+                Value::Str(inner) if inner.trim().is_empty() => return Ok(self.empty()),
                 Value::Str(inner) if !inner.is_authors() => return Err(Error::untrusted()),
                 Value::Str(inner) => self.operand(inner.trim(), place)?,
                 result => {
-                    self.warn_at("conditionals should not be surrounded by {{ }}", place);
+                    self.warn("conditionals should not be surrounded by {{ }}".to_owned());
                     result
                 }
             }
         } else if text.is_empty() {
-            return Ok(self.empty(place));
+            return Ok(self.empty());
         } else {
             self.operand(text, place)?
         };
         Ok(match result {
             Value::Bool(truth) => truth,
-            other => self.not_boolean(&other, text, place),
+            other => self.not_boolean(&other, text),
         })
     }
 
-    fn empty(&self, place: Option<&Place>) -> bool {
-        self.warn_at("empty conditional is taken as true", place);
+    fn empty(&self) -> bool {
+        self.warn("empty conditional is taken as true".to_owned());
         true
     }
 
@@ -198,24 +198,18 @@ impl<'a> Templar<'a> {
         finalize::result(defined(value)?)
     }
 
-    fn not_boolean(&self, result: &Value, text: &str, place: Option<&Place>) -> bool {
+    fn not_boolean(&self, result: &Value, text: &str) -> bool {
         let truth = result.truthy();
         let word = if truth { "True" } else { "False" };
-        self.warn_at(
-            &format!(
-                "conditional result ({word}) of `{text}` was derived from value of type '{}'; conditionals must have a boolean result",
-                result.type_name()
-            ),
-            place,
-        );
+        self.warn(format!(
+            "conditional result ({word}) of `{text}` was derived from value of type '{}'; conditionals must have a boolean result",
+            result.type_name()
+        ));
         truth
     }
 
-    fn warn_at(&self, message: &str, place: Option<&Place>) {
-        let warning = match place {
-            Some(place) => format!("{message} ({place})"),
-            None => message.to_owned(),
-        };
+    /// Keeps what is to be said of a condition; where it stands is known to whoever asked.
+    fn warn(&self, warning: String) {
         let mut warnings = self.warnings.borrow_mut();
         if !warnings.contains(&warning) {
             warnings.push(warning);
@@ -230,7 +224,10 @@ impl<'a> Templar<'a> {
         options: &FileOptions,
         path: &str,
     ) -> Result<String, Error> {
-        file::render(&self.machine(), text, options, path)
+        file::render(&self.machine(), text, options, path).map_err(|mut error| {
+            error.say(What::Template);
+            error
+        })
     }
 
     /// Does the same for the lookup `template`, which gives the value of an expression that stands

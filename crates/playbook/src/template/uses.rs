@@ -62,6 +62,21 @@ pub fn uses_of_file(text: &str, options: &FileOptions) -> Result<Vec<Use>, Error
     Ok(found)
 }
 
+/// Returns the variables that a text of a playbook names, in the order in which they stand there, each once.
+#[must_use]
+pub fn variables(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let body = cache::authored(text).unwrap_or_default();
+    visit::each_expression(&body, &mut |expr| {
+        if let Expr::Name(name) = expr
+            && !found.iter().any(|known| **known == **name)
+        {
+            found.push(name.to_string());
+        }
+    });
+    found
+}
+
 fn of_body(body: &[Stmt]) -> Vec<Use> {
     let mut found = Vec::new();
     visit::each_expression(body, &mut |expr| note(expr, &mut found));
@@ -141,6 +156,15 @@ mod tests {
         assert!(shown(&condition).contains(&"Test match".to_owned()));
         assert!(uses("no template").unwrap().is_empty());
         assert!(uses("{{ a ").is_err());
+    }
+
+    #[test]
+    fn variables_are_found_in_their_order() {
+        assert_eq!(
+            variables("{{ b.c ~ a | default(b) }} {{ d[e] }}"),
+            ["b", "a", "d", "e"]
+        );
+        assert!(variables("{{ nothing").is_empty());
     }
 
     #[test]

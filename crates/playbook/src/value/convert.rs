@@ -93,6 +93,7 @@ fn locked(span: &Span) -> Value {
         message: LOCKED.to_owned(),
         place: Some(Place::of(span)),
         failed: true,
+        ..Undefined::default()
     }))
 }
 

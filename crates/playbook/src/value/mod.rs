@@ -37,7 +37,7 @@ pub struct Place {
     pub file: Rc<str>,
     /// Line, from 1; 0 when only the file is known.
     pub line: u32,
-    /// Column, from 1.
+    /// Column, from 1; 0 when only the line is known.
     pub column: u32,
 }
 
@@ -46,6 +46,7 @@ impl std::fmt::Display for Place {
         match (self.file.is_empty(), self.line) {
             (true, _) => write!(f, "line {}, column {}", self.line, self.column),
             (false, 0) => write!(f, "{}", self.file),
+            (false, line) if self.column == 0 => write!(f, "{}:{line}", self.file),
             (false, line) => write!(f, "{}:{line}:{}", self.file, self.column),
         }
     }
@@ -60,8 +61,28 @@ pub struct Source {
     pub place: Option<Place>,
 }
 
-/// A value that is not there: it may be asked about and chained through, and fails on use.
+/// How a failure was met: what it was that failed, and the way from there.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// The text that failed, where it is not the one that is being rendered.
+    pub expression: Option<String>,
+    /// The variables and files by way of which it was met, innermost first.
+    pub via: Vec<Via>,
+    /// The nearest name that is there, of an attribute or a key that is not.
+    pub near: Option<String>,
+}
+
+/// What a failure was met by way of.
 #[derive(Debug, Clone)]
+pub struct Via {
+    /// A variable; without a name it is a template's file.
+    pub variable: Option<Rc<str>>,
+    /// Where it is written.
+    pub place: Option<Place>,
+}
+
+/// A value that is not there: it may be asked about and chained through, and fails on use.
+#[derive(Debug, Clone, Default)]
 pub struct Undefined {
     /// What to say on use: `'foo' is undefined`.
     pub message: String,
@@ -70,6 +91,9 @@ pub struct Undefined {
     /// Whether it stands for a failure (an element that cannot be rendered) rather than for a
     /// missing name: `default` replaces the second only.
     pub failed: bool,
+    pub trace: Trace,
+    /// What it was looked for in, and by which name.
+    pub sought: Option<(Value, Rc<str>)>,
 }
 
 /// A value.
@@ -164,8 +188,17 @@ impl Value {
     pub fn missing(message: String) -> Self {
         Self::Undefined(Rc::new(Undefined {
             message,
-            place: None,
-            failed: false,
+            ..Undefined::default()
+        }))
+    }
+
+    /// Returns an undefined value for what `on` does not have under `name`.
+    #[must_use]
+    pub fn missing_in(on: &Self, name: &str, message: String) -> Self {
+        Self::Undefined(Rc::new(Undefined {
+            message,
+            sought: Some((on.clone(), name.into())),
+            ..Undefined::default()
         }))
     }
 

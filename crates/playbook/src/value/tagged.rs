@@ -255,8 +255,8 @@ fn missing_of(parts: &[Json]) -> Value {
     let message = parts.first().and_then(Json::as_str).unwrap_or_default();
     Value::Undefined(Rc::new(Undefined {
         message: message.to_owned(),
-        place: None,
         failed: parts.get(1).and_then(Json::as_bool).unwrap_or(false),
+        ..Undefined::default()
     }))
 }
 

@@ -20,7 +20,7 @@ impl Evaluator<'_> {
         }
         Ok(own_attribute(on, name)
             .or_else(|| on.get(name))
-            .unwrap_or_else(|| no_attribute(on, &repr_str(name))))
+            .unwrap_or_else(|| no_attribute(on, name, &repr_str(name))))
     }
 
     /// Returns an attribute alone, never an item.
@@ -28,7 +28,7 @@ impl Evaluator<'_> {
         let value = Self::attribute(on, name)?;
         let is_item = own_attribute(on, name).is_none() && !methods::exists(on, name);
         match is_item && !value.is_undefined() {
-            true => Ok(no_attribute(on, &repr_str(name))),
+            true => Ok(no_attribute(on, name, &repr_str(name))),
             false => Ok(value),
         }
     }
@@ -73,7 +73,8 @@ impl Evaluator<'_> {
                 return Ok(value);
             }
         }
-        Ok(no_attribute(on, &index.repr()))
+        let name = index.as_str().unwrap_or_default();
+        Ok(no_attribute(on, name, &index.repr()))
     }
 
     pub(super) fn slice(
@@ -129,11 +130,12 @@ impl Evaluator<'_> {
 }
 
 /// Returns the undefined value that says `on` lacks something.
-fn no_attribute(on: &Value, shown: &str) -> Value {
-    Value::missing(format!(
+fn no_attribute(on: &Value, name: &str, shown: &str) -> Value {
+    let message = format!(
         "object of type '{}' has no attribute {shown}",
         on.type_name()
-    ))
+    );
+    Value::missing_in(on, name, message)
 }
 
 /// Returns an attribute that is no method.

@@ -18,7 +18,8 @@ use super::error::What;
 use super::lexer::Syntax;
 use super::limits::{Limits, Meter};
 use super::{Error, ErrorKind, Outside, Scope, cache};
-use crate::value::{Dict, Key, Moment, Place, Source, Text, Undefined, Value};
+use crate::diagnostic::nearest;
+use crate::value::{Dict, Key, Moment, Place, Source, Text, Undefined, Value, Via};
 
 pub(super) use methods::sorted;
 pub(super) use objects::Group;
@@ -91,6 +92,8 @@ pub(super) struct Evaluator<'a> {
     file: RefCell<Option<String>>,
     /// Where the text being rendered was written, as far as it is known.
     place: RefCell<Option<Place>>,
+    /// Whether that is a variable's, whose lines are not those of the template file.
+    in_variable: Cell<bool>,
     pub(super) syntax: RefCell<Syntax>,
     /// Whether texts in the expression may themselves be templates (conditionals).
     pub(super) embedded: Cell<bool>,
@@ -113,6 +116,7 @@ impl<'a> Evaluator<'a> {
             blocks: RefCell::default(),
             file: RefCell::default(),
             place: RefCell::default(),
+            in_variable: Cell::new(false),
             syntax: RefCell::default(),
             embedded: Cell::new(false),
         }
@@ -156,8 +160,10 @@ impl<'a> Evaluator<'a> {
     /// Renders a template met while evaluating.
     pub(super) fn source(&self, source: &Source) -> Result<Value, Error> {
         let place = source.place.as_ref();
-        self.standing_at(place, || self.text(&source.text))
-            .map_err(|error| error.within(What::Template, &source.text, place))
+        let outer = self.in_variable.replace(true);
+        let result = self.standing_at(place, || self.text(&source.text));
+        self.in_variable.set(outer);
+        result.map_err(|error| error.within(What::Template, &source.text, place))
     }
 
     /// Runs `act` for a text that was written at `place`; one without a place belongs to the
@@ -228,7 +234,7 @@ impl<'a> Evaluator<'a> {
         self.active.borrow_mut().push(name.clone());
         let value = self.source(source).or_else(keep);
         self.active.borrow_mut().pop();
-        let value = value?;
+        let value = met_in(value?, name, source);
         self.rendered
             .borrow_mut()
             .insert(name.clone(), value.clone());
@@ -288,7 +294,9 @@ impl<'a> Evaluator<'a> {
             column: 0,
         };
         let before = self.file.replace(Some(path));
+        let outer = self.in_variable.replace(false);
         let result = self.standing_at(Some(&place), act);
+        self.in_variable.set(outer);
         self.file.replace(before);
         result
     }
@@ -325,11 +333,32 @@ pub(super) fn keep(error: Error) -> Result<Value, Error> {
     if error.kind == ErrorKind::Limit {
         return Err(error);
     }
+    let mut trace = *error.trace;
+    trace.expression = error.expression.or(trace.expression);
     Ok(Value::Undefined(Rc::new(Undefined {
         failed: error.kind != ErrorKind::Undefined,
         message: error.message,
         place: error.place,
+        trace,
+        sought: None,
     })))
+}
+
+/// Adds to a value that is not there that the variable called `name` gave it.
+fn met_in(value: Value, name: &Rc<str>, source: &Source) -> Value {
+    let Value::Undefined(undefined) = value else {
+        return value;
+    };
+    let mut undefined = (*undefined).clone();
+    if undefined.trace.expression.is_none() {
+        undefined.trace.expression = Some(source.text.to_string());
+        undefined.place = undefined.place.or_else(|| source.place.clone());
+    }
+    undefined.trace.via.push(Via {
+        variable: Some(name.clone()),
+        place: source.place.clone(),
+    });
+    Value::Undefined(Rc::new(undefined))
 }
 
 /// Returns the error of using an undefined value.
@@ -341,7 +370,18 @@ pub(super) fn trip(undefined: &Undefined) -> Error {
     };
     let mut error = Error::new(kind, undefined.message.clone());
     error.place.clone_from(&undefined.place);
+    *error.trace = undefined.trace.clone();
+    if let Some((on, name)) = &undefined.sought {
+        error.trace.near = nearest_in(on, name);
+    }
     error
+}
+
+/// Returns the key of a mapping that is nearest to one that it does not have.
+fn nearest_in(on: &Value, name: &str) -> Option<String> {
+    let keys = on.as_dict().filter(|_| !name.is_empty())?.keys();
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    nearest(name, keys.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// Refuses an undefined value.
@@ -362,15 +402,10 @@ pub(super) fn truth(value: &Value) -> Result<bool, Error> {
 
 /// Names the place of a failure by lines counted from the template's own.
 pub(super) fn at_line(error: Error, line: u32, file: Option<&str>) -> Error {
-    let mut error = error;
-    if let (None, Some(file)) = (&error.place, file) {
-        error.place = Some(Place {
-            file: Rc::from(file),
-            line,
-            column: 1,
-        });
+    match file {
+        Some(file) => error.in_file(file, line),
+        None => error,
     }
-    error
 }
 
 /// Formats a moment as `strftime` does.

@@ -59,6 +59,9 @@ impl Evaluator<'_> {
     }
 
     fn place<T>(&self, line: u32, result: Result<T, Error>) -> Result<T, Error> {
+        if self.in_variable.get() {
+            return result;
+        }
         result.map_err(|error| at_line(error, line, self.file.borrow().as_deref()))
     }
 
