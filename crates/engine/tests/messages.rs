@@ -193,3 +193,20 @@ fn a_value_that_a_module_does_not_take_is_told_with_the_variables_it_came_from()
     let hidden = told("    - wait_for: {port: '{{ wanted }}', timeout: 1}\n      no_log: true\n");
     assert!(hidden.is_empty(), "{hidden:?}");
 }
+
+#[test]
+fn variables_with_reserved_names_are_told_as_ansible_tells_them() {
+    let task =
+        "    - debug: {msg: '{{ port }}'}\n      vars: {port: 1, prot: 3}\n      register: tags\n";
+    assert_eq!(
+        told(task),
+        [
+            "site.yml:13:14 Found variable using reserved name 'port'.",
+            "site.yml:14:17 Found variable using reserved name 'tags'."
+        ]
+    );
+    assert_eq!(
+        told("    - set_fact: {timeout: 1}\n"),
+        ["site.yml:12:27 Found variable using reserved name 'timeout'."]
+    );
+}

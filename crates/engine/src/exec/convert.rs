@@ -13,6 +13,7 @@ use amibake_protocol::event::Place;
 use super::argument_spec::ArgumentSpec;
 use super::model::{Block, Keywords, Loop, Node, Play, RoleUse, Task};
 use super::options::Entry;
+use super::reserved;
 use super::run::{Run, Stop};
 
 /// Reads the plays of an entry.
@@ -21,6 +22,7 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
     match entry {
         Entry::Playbook { path, .. } => {
             let plays = read(run, syntax::read_playbook(files, path, &options(run)))?;
+            reserved::check_plays(run, &plays);
             Ok(plays.iter().map(play).collect())
         }
         Entry::Role { path, .. } => {
@@ -40,6 +42,7 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
                 run,
                 syntax::read_tasks(files, path, &document.root, &options(run)),
             )?;
+            reserved::check_steps(run, &steps);
             let mut play = whole_play(path);
             play.tasks = nodes(&steps);
             Ok(vec![play])
@@ -50,7 +53,9 @@ pub(super) fn plays(run: &Run<'_>, entry: &Entry) -> Result<Vec<Play>, Stop> {
 /// Reads a task file: a list of tasks and blocks.
 pub(super) fn tasks(run: &Run<'_>, path: &Path) -> Result<Vec<Node>, Stop> {
     let read_file = syntax::read_task_file(run.project.files, path, &options(run));
-    Ok(nodes(&read(run, read_file)?))
+    let steps = read(run, read_file)?;
+    reserved::check_steps(run, &steps);
+    Ok(nodes(&steps))
 }
 
 /// What a role's `meta/main.yml` says.
@@ -110,6 +115,7 @@ pub(super) fn variables(run: &Run<'_>, path: &Path) -> Result<Dict, Stop> {
     let document =
         yaml::load(run.project.files, path).map_err(|e| Stop::malformed(e.to_string()))?;
     warn(run, &document.warnings);
+    reserved::check_mapping(run, &document.root);
     match value(&document.root) {
         Value::Dict(dict) => Ok(dict),
         Value::None => Ok(Dict::new()),
@@ -322,7 +328,7 @@ fn value(node: &Yaml) -> Value {
     Value::from_node(node)
 }
 
-fn place(span: &amibake_playbook::diagnostic::Span) -> Place {
+pub(super) fn place(span: &amibake_playbook::diagnostic::Span) -> Place {
     Place {
         file: span.file().to_string_lossy().into_owned(),
         line: span.line,

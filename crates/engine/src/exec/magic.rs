@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json};
 
 use super::model::{Enclosing, Play};
 use super::play_hosts::PlayHosts;
+use super::reserved;
 use super::role::Role;
 use super::run::{Run, Stop};
 use super::vars::merged_values;
@@ -57,6 +58,11 @@ pub(super) fn set(run: &Run<'_>) {
     add(&run.vars.inventory, &options.group_vars);
     add(&run.vars.inventory, &options.host_vars);
     add(&run.vars.extra, &options.extra_vars);
+    for given in [&run.vars.inventory, &run.vars.extra] {
+        for name in given.keys() {
+            reserved::check(run, &name.to_string(), None);
+        }
+    }
     run.take_cached();
     set_connection(run);
     set_hosts(run);

@@ -58,6 +58,7 @@ mod play;
 mod play_hosts;
 mod prompts;
 mod reboot;
+mod reserved;
 mod resume;
 mod role;
 mod roles;
