@@ -63,16 +63,19 @@ async fn the_input_that_changed_since_the_last_image_is_named() {
     assert!(why.starts_with("it is older than image.max_age"), "{why}");
 }
 
-/// Returns the calls that change something, in the order of the alphabet. Beats and tries at removing are as
-/// many as it takes, and count once.
+/// Returns the calls that change something, in the order of the alphabet. Beats, renewals and tries at removing are
+/// as many as it takes, and count once.
 pub(super) async fn changing(account: &Account) -> Vec<String> {
     let mut made: Vec<String> = Vec::new();
+    let mut is_renewed = false;
     for call in account.calls().await {
         let is_template = call.params.contains_key("LaunchTemplateData.ImageId");
         let is_beat = call.action == "CreateLaunchTemplateVersion" && !is_template;
         let repeats = ["DeleteSecurityGroup", "TerminateInstances"];
         let is_look = call.action.starts_with("Describe") || call.action.starts_with("Get");
         let repeats = repeats.contains(&call.action.as_str()) && made.contains(&call.action);
+        let renews = call.action == "CreateTags" && call.params.values().any(|v| v == "temporary");
+        let repeats = repeats || (renews && std::mem::replace(&mut is_renewed, true));
         if !is_look && !is_beat && !repeats {
             made.push(call.action);
         }
