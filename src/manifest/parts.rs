@@ -352,11 +352,14 @@ fn existing(
 /// the right ones.
 fn lines_of(tasks: &Node) -> Result<String, Diagnostic> {
     let span = &tasks.span;
-    let indent = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
+    let column = usize::try_from(span.column.saturating_sub(1)).unwrap_or(0);
     let first = span.source.line(span.line).unwrap_or_default();
     let blank = "\n".repeat(usize::try_from(span.line.saturating_sub(1)).unwrap_or(0));
-    if first.chars().nth(indent) != Some('-') {
-        let before = format!("{blank}{}", " ".repeat(indent));
+    // A list that is no deeper than its key begins, for the parser, behind its first `-`.
+    let indent = first.len() - first.trim_start().len();
+    let is_block = first[indent..].starts_with('-') && column <= indent + 2;
+    if !is_block {
+        let before = format!("{blank}{}", " ".repeat(column));
         return match in_its_place(tasks, &before) {
             Some(text) => Ok(text),
             // An alias of what stands elsewhere has no meaning here.

@@ -501,6 +501,7 @@ const EXECUTOR: [&[&str]; 5] = [
         "roles",
         "notify",
         "magic",
+        "reserved",
     ],
     &[
         "actions",
