@@ -154,6 +154,14 @@ impl AnsibleConfig {
         }
     }
 
+    /// Returns which file does not count, and why, in words.
+    pub(crate) fn told_passed_over(&self) -> Option<String> {
+        let file = self.passed_over.as_ref()?.display();
+        Some(format!(
+            "{file} is not read, since everybody may write in its folder"
+        ))
+    }
+
     /// Returns a setting's value; of several the last counts.
     pub(crate) fn get(&self, section: &str, key: &str) -> Option<&str> {
         let mut all = self.settings.iter().rev();

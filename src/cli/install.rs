@@ -8,11 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::CommandContext;
-use crate::ansible_config::{AnsibleConfig, SearchPaths, with_surroundings};
+use crate::ansible_config::{AnsibleConfig, SearchPaths, Surroundings, with_surroundings};
 use crate::bake::interrupted;
-use crate::event::Events;
 use crate::exit::{Answer, Failure};
-use crate::galaxy::{self, Cache, Change, InstallError, Locking, Outcome, Request};
+use crate::galaxy::{self, Cache, Change, InstallError, Locking, Outcome, Request, Tell};
 
 /// Install the roles and collections of a requirements file
 #[derive(Debug, clap::Args)]
@@ -111,10 +110,8 @@ impl PlaceArgs {
 impl InstallArgs {
     pub(super) async fn run(self, cx: &CommandContext) -> Result<Answer, Failure> {
         let request = self.request(cx)?;
-        let events = cx.events.clone();
-        let outcomes = on_a_thread(cx, move || {
-            let cache = Cache::here().map_err(Failure::new)?;
-            installed(&request, &cache, &events)
+        let outcomes = installing(cx, move |cache, config, around, tell| {
+            galaxy::install(&request, cache, config, around, tell)
         });
         Ok(Answer::text(told(&outcomes.await?)))
     }
@@ -146,37 +143,32 @@ impl InstallArgs {
     }
 }
 
-/// Does work that waits for programs and sockets. Interrupted, it ends by itself, so that nothing half is left.
-pub(super) async fn on_a_thread<T: Send + 'static>(
+/// Installs on a thread of its own, since that waits for programs and sockets. Interrupted, it ends by itself, so that
+/// nothing half is left.
+pub(super) async fn installing<T: Send + 'static>(
     cx: &CommandContext,
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    work: impl FnOnce(&Cache, &AnsibleConfig, &Surroundings<'_>, Tell<'_>) -> Result<T, InstallError>
+    + Send
+    + 'static,
 ) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let events = cx.events.clone();
+    let whole = move || {
+        let cache = Cache::here().map_err(Failure::new)?;
+        let config = AnsibleConfig::here();
+        if let Some(told) = config.told_passed_over() {
+            events.warn(told);
+        }
+        let tell = |line| events.note(line);
+        with_surroundings(|around| work(&cache, &config, around, &tell)).map_err(failed)
+    };
+    let done = tokio::task::spawn_blocking(whole).await;
     match done.map_err(Failure::new)? {
         Err(_) if cx.interrupt.cancel.is_cancelled() => Err(interrupted()),
         done => done,
     }
 }
 
-fn installed(request: &Request, cache: &Cache, events: &Events) -> Result<Vec<Outcome>, Failure> {
-    let config = AnsibleConfig::here();
-    tell_passed_over(&config, events);
-    let tell = |line| events.note(line);
-    let done = with_surroundings(|around| galaxy::install(request, cache, &config, around, &tell));
-    done.map_err(failed)
-}
-
-/// Says which `ansible.cfg` does not count.
-pub(super) fn tell_passed_over(config: &AnsibleConfig, events: &Events) {
-    if let Some(file) = &config.passed_over {
-        let file = file.display();
-        events.warn(format!(
-            "{file} is not read, since everybody may write in its folder"
-        ));
-    }
-}
-
-pub(super) fn failed(error: InstallError) -> Failure {
+fn failed(error: InstallError) -> Failure {
     let (hint, is_usage) = (error.hint(), error.is_usage());
     let mut failure = match is_usage {
         true => Failure::usage(error),

@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use super::CommandContext;
-use super::install::{failed, on_a_thread, tell_passed_over};
-use crate::ansible_config::{AnsibleConfig, with_surroundings};
+use super::install::installing;
 use crate::exit::Failure;
-use crate::galaxy::Cache;
 use crate::manifest;
 
 /// Installs what the lock file says, into the cache. A manifest without `requirements` needs nothing.
@@ -21,14 +19,9 @@ pub(super) async fn make_ready(
     if set.is_there() {
         return Ok(());
     }
-    let (events, cancel) = (cx.events.clone(), cx.interrupt.cancel.clone());
-    on_a_thread(cx, move || {
-        let cache = Cache::here().map_err(Failure::new)?;
-        let config = AnsibleConfig::here();
-        tell_passed_over(&config, &events);
-        let tell = |line| events.note(line);
-        with_surroundings(|around| set.install(&cache, &config, around, offline, &cancel, &tell))
-            .map_err(failed)
+    let cancel = cx.interrupt.cancel.clone();
+    installing(cx, move |cache, config, around, tell| {
+        set.install(cache, config, around, offline, &cancel, tell)
     })
     .await
 }

@@ -222,18 +222,17 @@ fn usable_lock(
     path: &Path,
     wanted: &Requirements,
 ) -> Result<Option<Lock>, InstallError> {
-    let path = || path.to_path_buf();
     match request.locking {
         Locking::Upgrade => Ok(None),
-        Locking::Follow => Ok(Lock::read(&path())?),
+        Locking::Follow => Ok(Lock::read(path)?),
         Locking::Locked => {
-            let lock = Lock::read(&path())?.ok_or_else(|| LockError::Missing { path: path() })?;
+            let path = path.to_path_buf();
+            let Some(lock) = Lock::read(&path)? else {
+                return Err(LockError::Missing { path }.into());
+            };
             match lock.difference(&wanted.lines()) {
                 None => Ok(Some(lock)),
-                Some(difference) => {
-                    let path = path();
-                    Err(LockError::Other { path, difference }.into())
-                }
+                Some(difference) => Err(LockError::Other { path, difference }.into()),
             }
         }
     }

@@ -220,12 +220,7 @@ impl Settings {
 
     fn of(config: &AnsibleConfig) -> Self {
         let mut settings = Self::default();
-        settings
-            .unheeded
-            .extend(config.passed_over.iter().map(|file| {
-                let file = file.display();
-                format!("{file} is not read, since everybody may write in its folder")
-            }));
+        settings.unheeded.extend(config.told_passed_over());
         let Some(path) = &config.path else {
             return settings;
         };
