@@ -33,6 +33,10 @@ fn manifest(more: &str, image: &str) -> String {
         true => "",
         false => ", connect: private-ip",
     };
+    let types = match more.contains("instance_type:") {
+        true => "",
+        false => ", instance_type: [t3.small]",
+    };
     // What EC2 does not answer is asked again for as long as the whole bake may take.
     let timeouts = match more.contains("timeouts:") {
         true => "",
@@ -44,7 +48,7 @@ fn manifest(more: &str, image: &str) -> String {
     };
     format!(
         "name: web\nsource: {{ubuntu: '24.04'}}\n\
-         builder: {{region: {REGION}, instance_type: [t3.small]{connect}{timeouts}{more}}}\n\
+         builder: {{region: {REGION}{types}{connect}{timeouts}{more}}}\n\
          image: {{{name}}}\n"
     )
 }

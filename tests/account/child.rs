@@ -187,14 +187,23 @@ impl Process {
 
     /// Waits until the account holds a call of it.
     pub(super) async fn held(mut self, account: &Account) -> Self {
-        let since = Instant::now();
-        while !account.awaits_held().await {
-            if self.has_ended() || since.elapsed() > HELD_WITHIN {
-                let result = std::fs::read_to_string(&self.result);
-                panic!("no call of it was held; it ended with {result:?}");
-            }
+        if !self.is_held(account).await {
+            let result = std::fs::read_to_string(&self.result);
+            panic!("no call of it was held; it ended with {result:?}");
         }
         self
+    }
+
+    /// Waits until the account holds a call of it, and returns false when it ended before.
+    pub(super) async fn is_held(&mut self, account: &Account) -> bool {
+        let since = Instant::now();
+        while !account.awaits_held().await {
+            if self.has_ended() {
+                return false;
+            }
+            assert!(since.elapsed() < HELD_WITHIN, "no call of it was held");
+        }
+        true
     }
 
     /// Waits for its end.

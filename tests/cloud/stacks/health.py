@@ -4,6 +4,7 @@ A check asks the machine behind an instance over HTTP; where there is none, what
 """
 
 import contextlib
+import errno
 import http.client
 import socket
 import threading
@@ -204,8 +205,9 @@ def ask(account, group, target: Target, address: str, port: int) -> None:
         result = connection.getresponse().status
     except TimeoutError:
         result = "timeout"
-    except (OSError, http.client.HTTPException):
-        result = "refused"
+    except (OSError, http.client.HTTPException) as failed:
+        # No answer to ARP, which nobody sees in a VPC.
+        result = "timeout" if getattr(failed, "errno", None) == errno.EHOSTUNREACH else "refused"
     finally:
         connection.close()
     with account.lock:
