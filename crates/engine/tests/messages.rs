@@ -88,6 +88,18 @@ fn an_undefined_variable_is_told_with_its_place_and_the_nearest_name() {
             ),
         ),
         (
+            "    - assert: {that: [user_name is defined, user_nam == 1]}\n",
+            format!(
+                "site.yml:12:45 Error while evaluating conditional: 'user_nam' is undefined in `user_nam == 1`{near}"
+            ),
+        ),
+        (
+            "    - assert:\n        that: user_nam == 1\n",
+            format!(
+                "site.yml:13:15 Error while evaluating conditional: 'user_nam' is undefined in `user_nam == 1`{near}"
+            ),
+        ),
+        (
             "    - debug: {msg: x}\n      failed_when: [true, user_nam == 1]\n",
             format!(
                 "site.yml:13:27 Error while evaluating conditional: 'user_nam' is undefined in `user_nam == 1`{near}"

@@ -315,7 +315,7 @@ impl Run<'_> {
             let msg = fail_msg.unwrap_or_else(|| Value::str("Assertion failed"));
             let failed = json!({"failed": true, "changed": false, "evaluated_to": false});
             let mut attempt = saying(failed, &msg);
-            attempt.put("assertion", &condition);
+            attempt.put("assertion", &as_written(condition));
             return Ok(attempt);
         }
         let msg = success_msg.unwrap_or_else(|| Value::str("All assertions passed"));
@@ -520,6 +520,14 @@ fn refuse_condition(condition: &Value) -> Result<(), ConditionError> {
         message: wrong.to_owned(),
         template: None,
     })
+}
+
+/// Returns a condition as any other text of the author is, a template only where it has one's marks.
+fn as_written(condition: Value) -> Value {
+    match condition {
+        Value::Template(source) => Value::authored(&source.text, source.place.clone()),
+        other => other,
+    }
 }
 
 /// Returns a result with these fields.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use amibake_playbook::diagnostic::{Diagnostic, Diagnostics};
+use amibake_playbook::names::bare;
 use amibake_playbook::syntax::{self, Read};
 use amibake_playbook::value::{self, Dict, Key, Source, Value};
 use amibake_playbook::yaml::{self, Kind, Node as Yaml};
@@ -241,6 +242,11 @@ fn task(read: &syntax::Task) -> Task {
         refused: read.refused.as_ref().map(ToString::to_string),
         ..Task::new(&read.action, place(&read.span))
     };
+    if bare(&read.action) == "assert"
+        && let Some((_, that)) = read.args.named.iter().find(|(name, _)| name == "that")
+    {
+        task.args.insert(Key::authors("that"), asserted(that));
+    }
     let mut control = Dict::new();
     for (name, node) in &read.keywords {
         match name.as_str() {
@@ -308,6 +314,14 @@ fn conditions(node: &Yaml) -> Vec<Value> {
         Kind::Seq(items) => items.iter().map(condition).collect(),
         Kind::Null => Vec::new(),
         _ => vec![condition(node)],
+    }
+}
+
+/// Reads what an assertion looks at: a condition, a list of them, or a template that gives either.
+fn asserted(node: &Yaml) -> Value {
+    match &node.kind {
+        Kind::Seq(items) => Value::list(items.iter().map(condition).collect()),
+        _ => condition(node),
     }
 }
 
