@@ -327,7 +327,7 @@ pub(crate) fn ready(
     all.files.remove(manifest);
     let given = Given {
         vars: steps.iter().map(|step| vars_of(&step.provision)).collect(),
-        inline: steps.iter().filter_map(inline).collect(),
+        inline: steps.iter().filter_map(inline_tasks).collect(),
         options,
         ..here()
     };
@@ -369,7 +369,8 @@ fn vars_of(step: &Provision) -> &serde_json::Map<String, serde_json::Value> {
     }
 }
 
-fn inline(step: &Step) -> Option<yaml::Node> {
+/// Returns the tasks of a step that has them in the manifest itself.
+pub(crate) fn inline_tasks(step: &Step) -> Option<yaml::Node> {
     let Provision::Tasks { yaml, .. } = &step.provision else {
         return None;
     };

@@ -197,16 +197,31 @@ pub(super) fn refuse_clashes<'a>(
 ) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for plan in plans {
+        let regions = regions_of(plan);
         for (key, value) in plan.image.of_its_own() {
             let Some(value) = value else { continue };
-            if !seen.insert((&plan.builder.region, key, value.clone())) {
-                let message = format!("two images would have the same `image.{key}`: {value}");
-                let failure = Failure::usage(message);
-                return Err(failure.with_hint(format!("put {{{{ name }}}} into image.{key}")));
+            for region in &regions {
+                if !seen.insert((region.clone(), key, value.clone())) {
+                    let message = format!("two images would have the same `image.{key}`: {value}");
+                    let failure = Failure::usage(message);
+                    return Err(failure.with_hint(format!("put {{{{ name }}}} into image.{key}")));
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Returns where an image will be: none stands for the region of the profile, which is not looked up here.
+fn regions_of(plan: &BakePlan) -> BTreeSet<Option<String>> {
+    let of_environment = || {
+        let names = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter();
+        let mut set = names.filter_map(|name| std::env::var(name).ok());
+        set.find(|region| !region.is_empty())
+    };
+    let home = plan.builder.region.clone().or_else(of_environment);
+    let copies = plan.image.publication.regions.iter().cloned().map(Some);
+    copies.chain([home]).collect()
 }
 
 /// Says what this program cannot do before it reads anything.

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use amibake_playbook::yaml::{Kind, Node};
 use amibake_protocol::bundle::{Hash, Hasher, Item, ItemKind};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -17,7 +18,7 @@ use super::{ContentKey, Input, Inputs};
 use crate::agent::asks::environment;
 use crate::manifest::{Builder, Image, Provision};
 use crate::plan::BakePlan;
-use crate::provision::Work;
+use crate::provision::{Work, inline_tasks};
 use crate::run::build_time;
 
 /// What runs the playbooks, seals the machine and looks at the image.
@@ -159,9 +160,9 @@ fn with_work(
                 )
             }
             Provision::Tasks { yaml, vars } => {
-                // The lines above them are there for their places alone.
-                let yaml = yaml.trim_start_matches('\n');
-                ("tasks".to_owned(), json!(["tasks", yaml, vars]))
+                let tasks = inline_tasks(step).map(|tasks| written(&tasks));
+                let tasks = tasks.unwrap_or_else(|| json!(yaml));
+                ("tasks".to_owned(), json!(["tasks", tasks, vars]))
             }
         };
         inputs.set(Input::Step(number), texts.digest(&json!([itself, files])));
@@ -262,6 +263,29 @@ fn each_text(work: &Work, mut look: impl FnMut(&str)) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns what YAML says, without its comments, blanks and places.
+fn written(node: &Node) -> Json {
+    let value = match &node.kind {
+        Kind::Null => Json::Null,
+        Kind::Bool(truth) => json!(truth),
+        Kind::Int(number) => json!({"int": number.to_string()}),
+        Kind::Float(number) => json!({"float": number.to_string()}),
+        Kind::Str(text) => json!(text),
+        Kind::Timestamp(moment) => json!({"timestamp": moment.to_string()}),
+        Kind::Seq(items) => items.iter().map(written).collect(),
+        Kind::Map(pairs) => {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| [written(key), written(value)]);
+            json!({"map": pairs.collect::<Vec<_>>()})
+        }
+    };
+    match &node.tag {
+        Some(tag) => json!({"tag": tag, "of": value}),
+        None => value,
+    }
 }
 
 /// The manifest's texts without secrets and without the time.

@@ -18,16 +18,23 @@ pub(super) fn region(
     Ok(region)
 }
 
+/// Returns the region of a zone (`eu-west-1a`, `us-west-2-lax-1a`), which is easily taken for its name.
+pub(crate) fn of_zone(zone: &str) -> Option<&str> {
+    let rest = zone.strip_suffix(|c: char| c.is_ascii_lowercase())?;
+    let digit = rest.find(|c: char| c.is_ascii_digit())?;
+    let is_numbered = rest.ends_with(|c: char| c.is_ascii_digit());
+    is_numbered.then(|| rest.split_at(digit + 1).0)
+}
+
 /// Refuses a zone, and what cannot be a region's name: `us-east-1`, `us-gov-west-1`.
 pub(super) fn check(node: &Node, region: &str) -> Result<(), Diagnostic> {
-    let zone = region.strip_suffix(|c: char| c.is_ascii_lowercase());
-    let is_numbered = |text: &str| text.ends_with(|c: char| c.is_ascii_digit());
-    if let Some(its) = zone.filter(|its| is_numbered(its)) {
+    if let Some(its) = of_zone(region) {
         let message = format!("`{region}` is a zone, not a region");
         return Err(Diagnostic::new(&node.span, message).hint(format!("its region is {its}")));
     }
     let fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if is_numbered(region) && region.matches('-').count() >= 2 && region.chars().all(fit) {
+    let is_numbered = region.ends_with(|c: char| c.is_ascii_digit());
+    if is_numbered && region.matches('-').count() >= 2 && region.chars().all(fit) {
         return Ok(());
     }
     let message = format!("`{region}` is not the name of a region such as us-east-1");

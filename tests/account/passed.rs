@@ -15,6 +15,7 @@ use super::publish::{
 use super::server::{Account, REGION};
 use crate::exit::Exit;
 use crate::plan::Reuse;
+use crate::targets::ec2::Verdict;
 
 /// Builds what every such build makes, and publishes it as a manifest may want everything.
 async fn build(account: &Account) -> Built {
@@ -41,6 +42,16 @@ async fn the_next_build_goes_on_with_what_has_passed_and_launches_nothing() {
     for action in ["PutParameter", "RegisterImage"] {
         let account = account().await;
         let passed = unpublished(&account, action).await;
+        // Without room for a builder, `preflight` is content: none is launched.
+        let full = json!({"quotas": {"L-1216C47A": 1.0}});
+        account.control("ways", full).await;
+        let next = Build::publishing(&account, &everything()).of_shared_content();
+        let checks = next.preflight().await;
+        let check = |about: &str| checks.iter().find(|check| check.about == about).unwrap();
+        assert!(check("content").detail.starts_with(&passed), "{checks:?}");
+        assert_eq!(check("quota").verdict, Verdict::Warning, "{checks:?}");
+        account.control("ways", json!({"quotas": {}})).await;
+        account.control("clear", json!({})).await;
         let built = build(&account).await.ended(Exit::Done);
         assert!(built.reused, "{}", built.said);
         let told = format!("{passed} in {REGION} has passed before and was not published");

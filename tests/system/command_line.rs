@@ -258,6 +258,18 @@ fn manifests_are_validated_together_and_each_is_told_what_is_wrong_with_it() {
         said.contains("two images would have the same `image.name`: web"),
         "{said}"
     );
+    // In one region at last, be it a copy's or the environment's.
+    let at_home = write("home", "image: {name: home, ssm_parameter: /a}\n");
+    let copied = "builder: {region: eu-west-1}\nimage: {name: copied, ssm_parameter: /a, regions: [us-east-1]}\n";
+    let copied = write("copied", copied);
+    let mut elsewhere = amibake(home.path(), ["validate", &at_home, &copied]);
+    expect_exit(elsewhere.env("AWS_REGION", "us-west-2"), 0);
+    let mut there = amibake(home.path(), ["validate", &at_home, &copied]);
+    let said = expect_exit(there.env("AWS_REGION", "us-east-1"), 2);
+    assert!(
+        text(&said.stderr).contains("two images would have the same `image.ssm_parameter`: /a"),
+        "{said:?}"
+    );
 }
 
 /// Who prunes, or writes a policy, need not know what provisioning does.

@@ -119,6 +119,7 @@ fn each_edit_changes_the_input_that_it_is_about() {
     let described = manifest("image: {", "image: {description: another, ");
     assert_eq!(described, ["name changed"]);
     assert_eq!(manifest("msg:", "verbosity: 1, msg:"), ["1 changed"]);
+    assert_eq!(manifest("{msg: \"", "{msg: !unsafe \""), ["1 changed"]);
     assert_eq!(file("m/roles/web/files/a.conf"), ["2 changed"]);
     assert_eq!(file("m/roles/web/files/new.conf"), ["2 changed"]);
     assert_eq!(file("m/templates/c.j2"), ["files changed"]);
@@ -133,6 +134,13 @@ fn what_can_be_mended_or_is_about_the_machine_makes_no_other_image() {
         ("t3.small", "t3.large"),
         ("builder: {", "builder: {region: eu-west-1, "),
         ("name: web\n", "# a line more\nname: web\n"),
+        ("  - role:", "  # what follows\n\n  - role:"),
+        ("  - tasks:\n", "  - tasks:\n\n      # what is asked\n"),
+        ("NOT_SET') }}\"}", "NOT_SET') }}\"} # nothing"),
+        (
+            "      - ansible.builtin.debug",
+            "        - ansible.builtin.debug",
+        ),
     ] {
         let edit = changed(|project| project.edit("m/web.yaml", from, to));
         assert_eq!(edit, [""; 0], "{to}");

@@ -125,6 +125,10 @@ fn what_cannot_be_published_is_refused_where_it_stands() {
             "regions: [us-west-2c]",
             "`us-west-2c` is a zone, not a region\nhint: its region is us-west-2",
         ),
+        (
+            "regions: [us-west-2-lax-1a]",
+            "`us-west-2-lax-1a` is a zone, not a region\nhint: its region is us-west-2",
+        ),
         ("regions: [useast1]", "not the name of a region"),
         ("regions: [us-east-1, us-east-1]", "there twice"),
         ("copies: {within: 20m}", "quarters of an hour"),

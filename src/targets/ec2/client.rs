@@ -32,6 +32,7 @@ use crate::clock::Instant;
 use crate::exit::Leftover;
 use crate::identity::Content;
 use crate::ledger::DebtId;
+use crate::manifest::region_of_zone;
 use crate::run::{RunId, rfc3339};
 use crate::targets::{LIFETIME, TargetError};
 
@@ -385,16 +386,11 @@ impl Ec2 {
     }
 }
 
-/// Refuses the name of a zone (`eu-west-1a`, `us-west-2-lax-1a`), which is easily taken for that of
-/// its region: no address would answer, and nothing would tell why.
+/// Refuses the name of a zone: no address would answer, and nothing would tell why.
 pub(super) fn refuse_zone(region: &str) -> Result<(), TargetError> {
-    let Some(rest) = region.strip_suffix(|c: char| c.is_ascii_lowercase()) else {
+    let Some(its) = region_of_zone(region) else {
         return Ok(());
     };
-    let Some(digit) = rest.find(|c: char| c.is_ascii_digit()) else {
-        return Ok(());
-    };
-    let (its, _) = region.split_at(digit + 1);
     Err(TargetError::manifest(format!(
         "{region} is a zone, and its region is {its}"
     ))

@@ -26,7 +26,10 @@ pub(super) fn check(
         }
         let mut schemes = ["http://", "https://"].into_iter();
         let host = schemes.find_map(|scheme| value.strip_prefix(scheme));
-        if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+        let is_none = |host: &str| {
+            host.is_empty() || host.starts_with('/') || host.contains(char::is_whitespace)
+        };
+        if host.is_none_or(is_none) {
             let error = TargetError::manifest(format!("{name} is no address: {value}"));
             return Err(error.with_hint("an address is like https://ec2.eu-west-1.amazonaws.com"));
         }
@@ -51,7 +54,13 @@ mod tests {
         assert_eq!(told("AWS_ENDPOINT_URLS", ""), None);
         let empty = told("AWS_ENDPOINT_URL_STS", "").unwrap();
         assert_eq!(empty, "AWS_ENDPOINT_URL_STS is set, and empty");
-        for wrong in ["nonsense", "127.0.0.1:4566", "https://", "http:///x"] {
+        for wrong in [
+            "nonsense",
+            "127.0.0.1:4566",
+            "https://",
+            "http:///x",
+            "http://a b",
+        ] {
             let told = told(VARIABLE, wrong).unwrap();
             assert_eq!(told, format!("AWS_ENDPOINT_URL is no address: {wrong}"));
         }

@@ -49,6 +49,15 @@ impl fmt::Display for Unfit {
     }
 }
 
+/// The newest images of a content.
+#[derive(Default)]
+pub(super) struct Made {
+    /// One that may be the result.
+    pub(super) finished: Option<Finished>,
+    /// One whose publication has not come to its end.
+    pub(super) passed: Option<Finished>,
+}
+
 impl Ec2 {
     /// Returns what the image is made of.
     pub(super) fn content(&self) -> Content {
@@ -62,13 +71,7 @@ impl Ec2 {
         plan: &BakePlan,
         content: &Content,
     ) -> Result<Option<Finished>, Ec2Error> {
-        if plan.reuse == Reuse::Never {
-            return Ok(None);
-        }
-        let mut found = self.of_content(&content.hash).await?;
-        let now = OffsetDateTime::now_utc();
-        found.retain(|image| unfit(image, &content.hash, plan.image.max_age, now).is_none());
-        Ok(found.pop().map(as_finished))
+        Ok(self.made(plan, content).await?.finished)
     }
 
     /// The same, and else the newest one whose publication has not come to its end. Whoever holds the
@@ -79,28 +82,31 @@ impl Ec2 {
         content: &Content,
         cx: &PhaseContext<'_>,
     ) -> Result<Option<Finished>, Ec2Error> {
-        if plan.reuse == Reuse::Never {
-            return Ok(None);
+        let Made { finished, passed } = self.made(plan, content).await?;
+        if let (None, Some(image)) = (&finished, &passed) {
+            cx.phase.warn(format!(
+                "{} in {} has passed before and was not published: its publication goes on",
+                image.id, self.region
+            ));
         }
-        let found = self.of_content(&content.hash).await?;
+        Ok(finished.or(passed))
+    }
+
+    /// Returns what there is of this content, that a build would take.
+    pub(super) async fn made(&self, plan: &BakePlan, content: &Content) -> Result<Made, Ec2Error> {
+        let mut made = Made::default();
+        if plan.reuse == Reuse::Never {
+            return Ok(made);
+        }
         let now = OffsetDateTime::now_utc();
-        let why = |image: &Image| unfit(image, &content.hash, plan.image.max_age, now);
-        let (mut fit, mut passed) = (None, None);
-        for image in found {
-            match why(&image) {
-                None => fit = Some(image),
-                Some(Unfit::Passed) => passed = Some(image),
+        for image in self.of_content(&content.hash).await? {
+            match unfit(&image, &content.hash, plan.image.max_age, now) {
+                None => made.finished = Some(as_finished(image)),
+                Some(Unfit::Passed) => made.passed = Some(as_finished(image)),
                 Some(_) => {}
             }
         }
-        if let (None, Some(image)) = (&fit, &passed) {
-            cx.phase.warn(format!(
-                "{} in {} has passed before and was not published: its publication goes on",
-                image.image_id().unwrap_or_default(),
-                self.region
-            ));
-        }
-        Ok(fit.or(passed).map(as_finished))
+        Ok(made)
     }
 
     /// Returns the account's images that are tagged so, the oldest first.

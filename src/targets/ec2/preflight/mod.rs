@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::error::Ec2Error;
 use super::permissions::copied_to;
 use super::publish::NameHolder;
-use super::reuse::has_passed_as;
+use super::reuse::{Made, has_passed_as};
 use super::{Ec2, image, tags};
 use crate::exit::chain;
 use crate::identity::ContentHash;
@@ -211,18 +211,31 @@ impl Ec2 {
     async fn names(&self, plan: &BakePlan, source: &Image) -> Names {
         self.be_patient();
         let content = plan.inputs.content(plan.arch, &image::base(source).id());
-        let finished = match self.finished(plan, &content).await {
-            Ok(finished) => finished,
+        let made = match self.made(plan, &content).await {
+            Ok(made) => made,
             Err(error) => return Names::of(vec![Check::of("name", &error.into())]),
         };
         let mut names = Names::default();
-        let ours = match &finished {
-            Some(Finished { id, name, .. }) => {
-                let reused = format!("{id} ({name}) is made of this: a build launches nothing");
-                names.checks.push(Check::ok(CONTENT, reused));
+        let mut there = |Finished { id, name, .. }: &Finished, what: &str| {
+            let taken = format!("{id} ({name}) {what}: a build launches nothing");
+            names.checks.push(Check::ok(CONTENT, taken));
+        };
+        let ours = match &made {
+            Made {
+                finished: Some(image),
+                ..
+            } => {
+                there(image, "is made of this");
                 Ours::Finished(&content.hash)
             }
-            None => Ours::Passed(&content.hash),
+            Made {
+                passed: Some(image),
+                ..
+            } => {
+                there(image, "has passed, and its publication goes on");
+                Ours::Passed(&content.hash)
+            }
+            Made { .. } => Ours::Passed(&content.hash),
         };
         self.name_is_free(plan, ours, self, &mut names).await;
         for region in copied_to(plan) {
