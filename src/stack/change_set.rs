@@ -18,8 +18,8 @@ use super::template::Template;
 use super::{Described, Stack};
 use crate::clock::sleep;
 use crate::run::RunId;
-use crate::targets::TargetError;
 use crate::targets::ec2::Ec2Error;
+use crate::targets::{Fault, TargetError};
 
 /// Names of change sets that amibake makes begin so.
 const PREFIX: &str = "amibake-";
@@ -84,7 +84,7 @@ impl Stack {
             Ok(made) => made.id.unwrap_or_default(),
             // Our own, whose answer was lost: nobody else has the name.
             Err(error) if error.code() == Some("AlreadyExistsException") => name.clone(),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(refused(error)),
         };
         loop {
             let told = match self.change_set(&id).await {
@@ -292,6 +292,22 @@ fn parameters(request: &Request<'_>) -> Vec<Parameter> {
 
 fn tag((key, value): (&String, &String)) -> Tag {
     Tag::builder().key(key).value(value).build()
+}
+
+/// Returns why a change set was not taken. CloudFormation has one code for values that it does not take and for stacks
+/// that it does not change; for the former it begins with "Parameter".
+fn refused(error: Ec2Error) -> TargetError {
+    let of_parameter = match &error {
+        Ec2Error::Refused { code, source, .. } => {
+            code == "ValidationError" && source.to_string().starts_with("Parameter")
+        }
+        _ => false,
+    };
+    let told = TargetError::from(error);
+    match of_parameter {
+        true => told.blamed_on(Fault::Manifest).with_hint("the template says what its parameters take; `amibake stack template` prints the one that comes along"),
+        false => told,
+    }
 }
 
 fn nothing_or_refused(

@@ -7,9 +7,16 @@ use aws_sdk_cloudformation::types::{
     Change as SdkChange, ChangeAction, EvaluationType, Replacement, RequiresRecreation,
     ResourceAttribute, ResourceChange, ResourceChangeDetail,
 };
+use serde_json::Value as Json;
 
-/// Longer values are cut: a policy document fills a page.
+/// Characters: longer values are cut, a policy document fills a page.
 const LONGEST_VALUE: usize = 80;
+
+/// Characters of a long value that are shown before what differs.
+const BEFORE: usize = 20;
+
+/// A value that is not there.
+const NOTHING: &str = "(nothing)";
 
 /// What would become of one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,10 +43,13 @@ struct Change {
 /// One property of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Detail {
+    /// The resource's own, `LaunchTemplateData`.
+    property: String,
+    /// What of it changes, `LaunchTemplateData.ImageId`, as far as CloudFormation tells.
     name: String,
     values: Option<(String, String)>,
-    /// What it follows: a parameter, another resource.
-    cause: Option<String>,
+    /// What it follows: parameters, other resources.
+    causes: Vec<String>,
     /// Whether this is why the resource is made anew.
     replaces: bool,
 }
@@ -80,8 +90,9 @@ impl Changes {
     /// Returns whether a group launches something else then.
     pub(super) fn relaunches(&self, group: &str) -> bool {
         let its = |change: &&Change| change.physical.as_deref() == Some(group);
-        let is_launch =
-            |detail: &Detail| matches!(&*detail.name, "LaunchTemplate" | "MixedInstancesPolicy");
+        let is_launch = |detail: &Detail| {
+            matches!(&*detail.property, "LaunchTemplate" | "MixedInstancesPolicy")
+        };
         let mut its = self.0.iter().filter(its);
         its.any(|change| change.details.iter().any(is_launch))
     }
@@ -112,7 +123,7 @@ impl Changes {
             change
                 .details
                 .iter()
-                .for_each(|detail| text.push_str(&line(detail)));
+                .for_each(|detail| text.push_str(&lines(detail)));
         }
         text + &self.sum() + "\n"
     }
@@ -132,30 +143,87 @@ impl Changes {
     }
 }
 
-fn line(detail: &Detail) -> String {
+/// Returns a line for each value within it that differs, or one where that is not known.
+fn lines(detail: &Detail) -> String {
     let Detail {
         name,
         values,
-        cause,
+        causes,
         replaces,
+        ..
     } = detail;
-    let values = match values {
-        Some((before, after)) => format!(": {} -> {}", cut(before), cut(after)),
-        None => String::new(),
+    let causes = match &causes[..] {
+        [] => String::new(),
+        causes => format!(", by {}", causes.join(" and ")),
     };
-    let cause = cause
-        .as_ref()
-        .map_or_else(String::new, |cause| format!(", by {cause}"));
     let replaces = if *replaces { " (this replaces it)" } else { "" };
-    format!("      {name}{values}{cause}{replaces}\n")
+    let all = match values {
+        Some((before, after)) => told_apart(name, before, after),
+        None => vec![name.clone()],
+    };
+    let line = |what: &String| format!("      {what}{causes}{replaces}\n");
+    all.iter().map(line).collect()
 }
 
-fn cut(value: &str) -> String {
-    let value = value.replace(['\n', '\r'], " ");
-    match value.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{}…", &value[..end]),
-        None => value,
+/// Returns what differs in two values, `Name.Key: 1 -> 2`: of JSON its members, of text where it begins to differ.
+fn told_apart(name: &str, before: &str, after: &str) -> Vec<String> {
+    let of_json = |text: &str| serde_json::from_str::<Json>(text).ok();
+    let mut all = Vec::new();
+    match (of_json(before), of_json(after)) {
+        (Some(before), Some(after)) if before != after => {
+            members(name, Some(&before), Some(&after), &mut all);
+        }
+        _ => all.push(format!("{name}: {}", arrow(before, after))),
     }
+    all
+}
+
+fn members(name: &str, before: Option<&Json>, after: Option<&Json>, all: &mut Vec<String>) {
+    match (before, after) {
+        (before, after) if before == after => {}
+        (Some(Json::Object(before)), Some(Json::Object(after))) => {
+            let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for key in keys {
+                let name = format!("{name}.{key}");
+                members(&name, before.get(key), after.get(key), all);
+            }
+        }
+        (Some(Json::Array(before)), Some(Json::Array(after))) => {
+            for at in 0..before.len().max(after.len()) {
+                let name = format!("{name}[{at}]");
+                members(&name, before.get(at), after.get(at), all);
+            }
+        }
+        (before, after) => {
+            let text = |value: Option<&Json>| match value {
+                Some(Json::String(text)) => text.clone(),
+                Some(value) => value.to_string(),
+                None => NOTHING.to_owned(),
+            };
+            all.push(format!("{name}: {}", arrow(&text(before), &text(after))));
+        }
+    }
+}
+
+/// Returns both values, long ones from a little before where they differ.
+fn arrow(before: &str, after: &str) -> String {
+    let both = before.chars().zip(after.chars());
+    let alike = both.take_while(|(one, other)| one == other).count();
+    let is_long = |text: &str| text.chars().count() > LONGEST_VALUE;
+    let from = match is_long(before) || is_long(after) {
+        true => alike.saturating_sub(BEFORE),
+        false => 0,
+    };
+    format!("{} -> {}", part(before, from), part(after, from))
+}
+
+fn part(value: &str, from: usize) -> String {
+    let shown = value.chars().skip(from).take(LONGEST_VALUE);
+    let shown = shown.map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c });
+    let (mut text, goes_on) = (String::new(), value.chars().count() > from + LONGEST_VALUE);
+    text.extend((from > 0).then_some('…').into_iter().chain(shown));
+    text.extend(goes_on.then_some('…'));
+    text
 }
 
 fn read(change: ResourceChange) -> Change {
@@ -178,14 +246,15 @@ fn read(change: ResourceChange) -> Change {
     }
 }
 
-/// Returns one for each property: CloudFormation tells of one that follows a parameter twice.
+/// Returns one for each property, or part of one: CloudFormation tells of one that follows parameters once for each,
+/// and once more.
 fn details(told: &[ResourceChangeDetail]) -> Vec<Detail> {
     let mut details: Vec<Detail> = Vec::new();
     for detail in told.iter().filter_map(read_detail) {
         match details.iter_mut().find(|known| known.name == detail.name) {
             Some(known) => {
                 known.values = known.values.take().or(detail.values);
-                known.cause = known.cause.take().or(detail.cause);
+                known.causes.extend(detail.causes);
                 known.replaces |= detail.replaces;
             }
             None => details.push(detail),
@@ -200,15 +269,24 @@ fn read_detail(detail: &ResourceChangeDetail) -> Option<Detail> {
     let values = match (target.before_value(), target.after_value()) {
         (None, None) => None,
         (before, after) => {
-            let or_nothing = |value: Option<&str>| value.unwrap_or("(nothing)").to_owned();
+            let or_nothing = |value: Option<&str>| value.unwrap_or(NOTHING).to_owned();
             Some((or_nothing(before), or_nothing(after)))
         }
     };
     let is_certain = detail.evaluation() == Some(&EvaluationType::Static);
+    let property = target.name().unwrap_or(attribute).to_owned();
+    let within = target
+        .path()
+        .and_then(|path| path.strip_prefix("/Properties/"));
     Some(Detail {
-        name: target.name().unwrap_or(attribute).to_owned(),
+        name: within.map_or_else(|| property.clone(), |path| path.replace('/', ".")),
+        property,
         values,
-        cause: detail.causing_entity().map(str::to_owned),
+        causes: detail
+            .causing_entity()
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
         replaces: is_certain && target.requires_recreation() == Some(&RequiresRecreation::Always),
     })
 }
@@ -318,9 +396,76 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_cut() {
+    fn of_a_long_value_is_shown_what_differs() {
         let long = "ä".repeat(LONGEST_VALUE + 1);
-        assert_eq!(cut(&long).chars().count(), LONGEST_VALUE + 1);
-        assert_eq!(cut("a\nb"), "a b");
+        let shown = "ä".repeat(LONGEST_VALUE);
+        assert_eq!(arrow(&long, "a\nb"), format!("{shown}… -> a b"));
+        let (before, after) = (format!("{long}old"), format!("{long}new"));
+        let alike = "ä".repeat(BEFORE);
+        assert_eq!(
+            arrow(&before, &after),
+            format!("…{alike}old -> …{alike}new")
+        );
+    }
+
+    #[test]
+    fn of_json_are_shown_the_members_that_differ_and_all_causes() {
+        let data = |image: &str, kind: &str| {
+            format!(
+                r#"{{"UserData":"{}","ImageId":"{image}","Tags":[1,2],"Type":"{kind}"}}"#,
+                "x".repeat(99)
+            )
+        };
+        let (before, after) = (data("ami-1", "t3.small"), data("ami-2", "t3.large"));
+        let values = Some((&*before, &*after));
+        let data = |cause| detail("LaunchTemplateData", cause, values, "Never");
+        let told = [
+            data(Some("ImageIdGreen")),
+            data(Some("InstanceType")),
+            data(None),
+        ];
+        let told = Changes::read(vec![change("Modify", "Launch", "False", &told)]).diff();
+        let by = ", by ImageIdGreen and InstanceType\n";
+        let lines = [
+            format!("      LaunchTemplateData.ImageId: ami-1 -> ami-2{by}"),
+            format!("      LaunchTemplateData.Type: t3.small -> t3.large{by}"),
+        ];
+        assert!(told.contains(&lines.concat()), "{told}");
+        let mut all = Vec::new();
+        let of = |text: &str| serde_json::from_str::<Json>(text).unwrap();
+        members(
+            "A",
+            Some(&of(r#"{"b": [1, 2], "c": 1}"#)),
+            Some(&of(r#"{"b": [1, 3, 4]}"#)),
+            &mut all,
+        );
+        assert_eq!(
+            all,
+            [
+                "A.b[1]: 2 -> 3",
+                "A.b[2]: (nothing) -> 4",
+                "A.c: 1 -> (nothing)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_property_has_its_own_line() {
+        let target = |path: &str| {
+            let target =
+                ResourceTargetDefinition::builder().attribute(ResourceAttribute::Properties);
+            let target = target.name("LaunchTemplateData").path(path);
+            let target = target.before_value("a").after_value("b").build();
+            ResourceChangeDetail::builder().target(target).build()
+        };
+        let told = ["ImageId", "InstanceType"]
+            .map(|key| target(&format!("/Properties/LaunchTemplateData/{key}")));
+        let told = Changes::read(vec![change("Modify", "Launch", "False", &told)]).diff();
+        for key in ["ImageId", "InstanceType"] {
+            assert!(
+                told.contains(&format!("      LaunchTemplateData.{key}: a -> b\n")),
+                "{told}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `stack deploy`: brings an image behind a stack's load balancer, or shows what that would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,6 +101,12 @@ impl Args {
 
     /// Returns what is wanted, without the image.
     fn deploy(self) -> Result<Deploy, Failure> {
+        for (what, pairs) in [("param", &self.parameters), ("tag", &self.tags)] {
+            let mut names = BTreeSet::new();
+            if let Some((name, _)) = pairs.iter().find(|(name, _)| !names.insert(name)) {
+                return Err(Failure::usage(format!("--{what} {name} is given twice")));
+            }
+        }
         let template = self.template.as_deref().map(Template::load);
         let smoke = self.smoke.as_deref().map(SmokeTests::load);
         let tags: BTreeMap<String, String> = self.tags.into_iter().collect();
@@ -204,8 +210,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use clap::{CommandFactory, Parser};
 
     use super::*;
@@ -296,6 +300,16 @@ mod tests {
         assert_eq!(rising(vec![10, 50, 100]).unwrap(), [10, 50, 100]);
         for wrong in [vec![], vec![10, 50], vec![50, 10, 100], vec![10, 10, 100]] {
             assert!(rising(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        for option in ["--param", "--tag"] {
+            let refused = |words: &[&str]| typed(words).deploy().err().map(|e| e.error.to_string());
+            let twice = ["web", option, "A=1", option, "B=2", option, "A=1"];
+            assert_eq!(refused(&twice), Some(format!("{option} A is given twice")));
+            assert_eq!(refused(&twice[..5]), None);
         }
     }
 

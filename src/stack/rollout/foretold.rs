@@ -1,6 +1,8 @@
 //! What a rollout will do, in words, each step with the calls that it makes: `--plan` prints them, and a test holds them
 //! against those of a deploy.
 
+use std::time::Duration;
+
 use super::foresee::{Act, Finish, Foreseen, Roll};
 use super::wanted::Pacing;
 
@@ -62,9 +64,9 @@ fn roll_over(roll: &Roll, pacing: &Pacing, has_smoke_tests: bool) -> Vec<String>
         format!("it has {weight} % of the traffic, for {bake} s at least (ModifyRule)")
     }));
     steps.push(hand_over());
-    let keep = pacing.keep.as_secs() / 60;
+    let keep = shown(pacing.keep);
     steps.push(format!(
-        "the old colour stays warm for {keep} min, and is then emptied (UpdateAutoScalingGroup, AddTags)"
+        "the old colour stays warm for {keep}, and is then emptied (UpdateAutoScalingGroup, AddTags)"
     ));
     steps
 }
@@ -89,9 +91,9 @@ fn bring_up(roll: &Roll, pacing: &Pacing, has_smoke_tests: bool) -> Vec<String> 
             None => format!("{to} gets its instances, {size} (UpdateAutoScalingGroup)"),
         },
         format!(
-            "they are healthy in {} looks in a row, within {} min",
+            "they are healthy in {} looks in a row, within {}",
             pacing.polls,
-            pacing.healthy_within.as_secs() / 60
+            shown(pacing.healthy_within)
         ),
     ]);
     if has_smoke_tests {
@@ -101,6 +103,15 @@ fn bring_up(roll: &Roll, pacing: &Pacing, has_smoke_tests: bool) -> Vec<String> 
         );
     }
     steps
+}
+
+/// Returns a time in whole minutes, or in seconds: `15 min`, `90 s`.
+fn shown(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds % 60 {
+        0 if seconds > 0 => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
 }
 
 /// Returns how a colour with all of the traffic becomes an ordinary one.

@@ -182,6 +182,8 @@ async fn a_plan_shows_what_would_change_and_leaves_nothing() {
         !told.contains("LaunchTemplateBlue") && !told.contains("REPLACED"),
         "{told}"
     );
+    let changed = format!("LaunchTemplateData.ImageId: {BASE_IMAGE} -> {image}, by ImageIdGreen");
+    assert!(told.contains(&changed), "{told}");
     let cidr = [
         "--ami",
         "current",
@@ -232,7 +234,7 @@ async fn a_first_deploy_that_fails_leaves_nothing_and_says_why() {
     );
     assert_eq!(account.inventory().await, before);
     // What is refused when it is read has made a name, which goes too.
-    let said = first(&account, &["--param", "ErrorPercent=0"], 1)
+    let said = first(&account, &["--param", "ErrorPercent=0"], 2)
         .await
         .said;
     assert!(
