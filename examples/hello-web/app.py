@@ -73,7 +73,7 @@ def create_app() -> Flask:
 
     @app.get("/")
     def greet():
-        return for_reader(greeting, "", {"message": greeting, "instance": instance})
+        return for_reader(greeting, "", {"message": greeting, "instance": instance, "version": running})
 
     @app.get("/healthz")
     def healthz():

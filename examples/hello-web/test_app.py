@@ -17,9 +17,9 @@ class Api(unittest.TestCase):
             self.flask = app.create_app()
         self.client = self.flask.test_client()
 
-    def test_greets_and_names_the_instance(self):
+    def test_greets_and_names_the_instance_and_its_version(self):
         answer = self.client.get("/")
-        self.assertEqual((answer.status_code, answer.json["instance"]), (200, "i-0abc"))
+        self.assertEqual((answer.status_code, answer.json["instance"], answer.json["version"]), (200, "i-0abc", "c0ffee"))
         page = self.client.get("/", headers=BROWSER)
         self.assertEqual(page.mimetype, "text/html")
         self.assertIn("i-0abc, c0ffee", page.text)
