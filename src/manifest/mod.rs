@@ -39,6 +39,7 @@ pub(crate) use path_glob::PathGlob;
 pub(crate) use publication::*;
 #[cfg(feature = "ec2")]
 pub(crate) use read::time;
+#[cfg(feature = "ec2")]
 pub(crate) use region::of_zone as region_of_zone;
 pub(crate) use schema::schema;
 use variables::Variables;
