@@ -41,7 +41,7 @@ fn begin_forward(seen: &Observed, wanted: &Wanted, given: &BTreeMap<String, Stri
     }
     // What becomes of the idle colour says nothing of what serves: it is replaced.
     let alarms: Vec<String> = seen.alarms_about(None).map(str::to_owned).collect();
-    let is_refused = wanted.on_alarm == OnAlarm::Refuse && unfinished.is_none() && live.is_some();
+    let is_refused = wanted.on_alarm == OnAlarm::Refuse && begins_anew(seen, given);
     if is_refused && !alarms.is_empty() {
         return Next::End(End::AlarmsFire { alarms });
     }
@@ -59,6 +59,24 @@ fn begin_forward(seen: &Observed, wanted: &Wanted, given: &BTreeMap<String, Stri
     let image = image_of(seen, from.unwrap_or(to), given);
     let intent = intent(seen, wanted, to, from, Direction::Forward, image);
     Next::Do(Step::Begin(intent))
+}
+
+/// Returns whether a deploy begins something that can as well wait: it neither goes on with what was begun with its image, nor
+/// takes traffic back from what another has begun.
+fn begins_anew(seen: &Observed, given: &BTreeMap<String, String>) -> bool {
+    let Some(live) = seen.live() else {
+        return false;
+    };
+    let Some(intent) = seen.unfinished() else {
+        return true;
+    };
+    // Nobody was served before a stack's first rollout: what its alarms say is that nobody is yet.
+    let Some(from) = intent.from else {
+        return false;
+    };
+    let goes_on =
+        intent.direction == Direction::Forward && image_of(seen, from, given) == intent.image;
+    !goes_on && seen.percent(live) == 100
 }
 
 /// Ends what is so already, and does what another process has left to do: a rule that was lost, a least

@@ -10,7 +10,9 @@ use super::super::drive::{RolloutContext, drive};
 use super::super::fake::{Quality, State, World};
 use super::super::step::{End, Why};
 use super::super::wanted::{OnAlarm, OnFailure, Way};
-use super::{NEW, OLD, command, deploy, heard, live, settled, sleep_until, smoke_tests, wanted};
+use super::{
+    NEW, OLD, command, deploy, heard, live, reset, settled, sleep_until, smoke_tests, wanted,
+};
 use crate::event;
 
 /// Its alarm fires, and tells nothing of what serves.
@@ -178,6 +180,49 @@ async fn an_old_image_that_boots_slowly_has_that_time_too() {
         }
         assert!(world.state().least >= 2);
     }
+}
+
+/// An older rollout that did not come to its end is no reason to begin another one while an alarm fires; its own may go on.
+#[tokio::test]
+async fn an_alarm_refuses_another_image_over_an_unfinished_rollout_and_not_the_same_one() {
+    let unfinished = async |green: u32| {
+        let world = live().await;
+        let first = deploy(2, NEW);
+        tokio::select! {
+            ended = command(&world, &first, None) => panic!("{ended:?}"),
+            () = sleep_until(&world, |state| state.weights().green == green && state.groups.green.desired > 0) => {}
+        }
+        reset(&world);
+        world
+    };
+    let firing = vec!["errors".to_owned()];
+    let world = unfinished(0).await;
+    world.state().alarms.clone_from(&firing);
+    let end = command(&world, &deploy(3, "ami-third"), None).await.end();
+    let alarms = firing.clone();
+    assert_eq!(end, End::AlarmsFire { alarms });
+    assert_eq!(world.state().made, Vec::<String>::new());
+    // The same image goes on, and waits until they are quiet.
+    let quiet = async {
+        sleep_until(&world, |state| {
+            state.made.iter().any(|made| made.contains("Tag"))
+        })
+        .await;
+        Calls::sleep(&world.process(None), Duration::from_secs(60)).await;
+        world.state().alarms.clear();
+    };
+    let goes_on = deploy(4, NEW);
+    let (outcome, ()) = tokio::join!(command(&world, &goes_on, None), quiet);
+    assert!(matches!(outcome.end(), End::Live { .. }));
+    assert_eq!(settled(&world), Ok((Colour::Green, NEW.to_owned())));
+
+    // Traffic that another image has is taken back, whatever fires.
+    let world = unfinished(10).await;
+    world.state().alarms = firing;
+    let (outcome, told) = heard(&world, &deploy(3, "ami-third")).await;
+    assert!(matches!(outcome.end(), End::WentBack { .. }), "{told}");
+    assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
+    assert!(world.state().least >= 2);
 }
 
 /// What is ill when it is gone back to is replaced by its group, and what takes its place may be slow.
