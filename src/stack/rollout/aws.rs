@@ -300,6 +300,11 @@ impl Calls for Aws<'_> {
         Ok((found.dns_name.unwrap_or_default(), is_internal))
     }
 
+    async fn has_image(&self, id: &str) -> Result<bool, Ec2Error> {
+        let facts = self.stack.ec2.image_facts(id).await;
+        facts.map(|image| image.is_there)
+    }
+
     async fn create_rule(&self, rule: &NewRule) -> Result<(), Ec2Error> {
         let asked = self.stack.elb.create_rule();
         let asked = asked

@@ -140,6 +140,8 @@ pub(crate) trait Calls: Send + Sync {
     async fn console(&self, instance: &str) -> Result<Vec<String>, Ec2Error>;
     /// Returns a load balancer's DNS name, and whether it is inside its VPC alone.
     async fn load_balancer(&self, arn: &str) -> Result<(String, bool), Ec2Error>;
+    /// Returns whether an image is there.
+    async fn has_image(&self, id: &str) -> Result<bool, Ec2Error>;
 
     async fn create_rule(&self, rule: &NewRule) -> Result<(), Ec2Error>;
     async fn modify_rule(

@@ -8,12 +8,13 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Calls, Counted};
-use super::colour::Colour;
+use super::colour::{Colour, Weights};
 use super::intent::{Direction, Intent, Phase};
 use super::known::{Errors, Known};
 use super::next::next;
 use super::observe::{Look, look};
 use super::perform::{Performed, Performer, StepError};
+use super::state::InstanceState;
 use super::step::{End, Next, Step, Waiting, Why};
 use super::tell::{traffic, waiting};
 use super::wanted::{OnAlarm, Wanted, Way};
@@ -72,6 +73,11 @@ pub(crate) enum RolloutError {
         image: Option<String>,
         way: Way,
     },
+    /// Nothing has been changed: what is gone back to could not be launched.
+    #[error(
+        "{colour} cannot be gone back to: its instances are gone, and so is its image, {image}"
+    )]
+    ImageGone { colour: Colour, image: String },
     /// Smoke tests cannot reach it.
     #[error("smoke tests cannot reach the load balancer, which is inside its VPC alone")]
     Internal,
@@ -274,6 +280,7 @@ impl Driver<'_> {
         match step {
             Step::Begin(intent) => {
                 self.check_smoke(look).await?;
+                self.check_image(intent, look).await?;
                 self.tell_short_grace(intent, look);
                 self.image = Some(intent.image.clone());
                 self.known.before = look.seen.intent().map(|intent| intent.run.clone());
@@ -283,7 +290,8 @@ impl Driver<'_> {
                 // Traffic first: what is to be asked takes its time.
                 self.undiagnosed = Some(self.failed(look, intent.to.other()));
             }
-            Step::Shift(_) | Step::Mark(_) => self.tell_unknown(look),
+            Step::Shift(weights) => self.tell_unknown(look, Some(*weights)),
+            Step::Mark(_) => self.tell_unknown(look, None),
             Step::Abandon { colour, why } => {
                 self.known.failure = Some(why.clone());
                 let failed = self.failed(look, *colour);
@@ -306,8 +314,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Says that the next step is made although nothing is known of the answers at this one.
-    fn tell_unknown(&self, look: &Look) {
+    /// Says that the next step is made although nothing is known of the answers at this one: not where traffic is taken back.
+    fn tell_unknown(&self, look: &Look, to_be: Option<Weights>) {
         let Some(intent) = look.seen.intent() else {
             return;
         };
@@ -316,6 +324,7 @@ impl Driver<'_> {
             && intent.phase == Phase::Rolling
             && intent.from.is_some()
             && percent > 0
+            && to_be.is_none_or(|weights| weights.percent(intent.to) > percent)
             && !self.wanted.pacing.bake.is_zero();
         if was_watched && self.known.errors == Errors::Unknown {
             let colour = intent.to;
@@ -424,6 +433,31 @@ impl Driver<'_> {
             Ok((_, true)) => Err(RolloutError::Internal),
             Ok((_, false)) => Ok(()),
             Err(error) => Err(RolloutError::Begin(error.into())),
+        }
+    }
+
+    /// Looks whether what is gone back to can be launched, where nothing of it is there.
+    async fn check_image(&self, intent: &Intent, look: &Look) -> Result<(), RolloutError> {
+        let mut instances = look.seen.colours[intent.to].instances.iter();
+        let is_launched = intent.direction == Direction::Back
+            && intent.phase == Phase::Rolling
+            && instances.all(InstanceState::is_leaving);
+        let image = intent.image.clone();
+        // A template of somebody's own may have it by another name than an id.
+        if !is_launched || !image.starts_with("ami-") {
+            return Ok(());
+        }
+        match self.calls.has_image(&image).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(RolloutError::ImageGone {
+                colour: intent.to,
+                image,
+            }),
+            Err(error) => {
+                let why = TargetError::from(error).on_one_line();
+                self.warn(format!("whether {image} is there is not known: {why}"));
+                Ok(())
+            }
         }
     }
 

@@ -205,6 +205,12 @@ fn of_error(error: RolloutError, named: &Named) -> Failure {
             let again = again.unwrap_or_else(|| named.rollback());
             Some(format!("go on: {again}"))
         }
+        RolloutError::ImageGone { .. } => Some(format!(
+            "{}; deploy another image instead: amibake stack deploy {} --region {} --ami …",
+            named.before.told(),
+            named.stack,
+            named.region
+        )),
         RolloutError::Internal => Some(format!(
             "{}; without --smoke the targets' health checks decide alone",
             named.before.told()
@@ -212,7 +218,7 @@ fn of_error(error: RolloutError, named: &Named) -> Failure {
     };
     let kind = match &error {
         RolloutError::Interrupted { .. } => Exit::Interrupted,
-        RolloutError::Internal => Exit::Usage,
+        RolloutError::Internal | RolloutError::ImageGone { .. } => Exit::Usage,
         RolloutError::Look(source) if source.fault == Fault::Manifest => Exit::Usage,
         RolloutError::Look(_) | RolloutError::Begin(_) | RolloutError::Stopped { .. } => {
             Exit::Failed

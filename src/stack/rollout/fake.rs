@@ -117,6 +117,7 @@ pub(super) struct State {
     ill: Both<Option<(Duration, Duration)>>,
     pub(super) quality: BTreeMap<String, Quality>,
     pub(super) is_internal: bool,
+    pub(super) images_gone: BTreeSet<String>,
     pub(super) no_capacity: bool,
     /// Changing calls, as they were made.
     pub(super) made: Vec<String>,
@@ -223,6 +224,7 @@ impl World {
             ill: Both::default(),
             quality: BTreeMap::new(),
             is_internal: false,
+            images_gone: BTreeSet::new(),
             no_capacity: false,
             made: Vec::new(),
             least: u32::MAX,

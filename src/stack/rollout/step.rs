@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::colour::{Colour, Weights};
-use super::intent::Intent;
+use super::intent::{Intent, Phase};
 use crate::run::RunId;
 
 /// What comes next.
@@ -224,14 +224,21 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Begin(intent) => match intent.from {
+                _ if intent.phase != Phase::Rolling => {
+                    write!(
+                        f,
+                        "{} keeps the traffic, and what is left to do is done",
+                        intent.to
+                    )
+                }
                 Some(from) => write!(f, "traffic is to go from {from} to {}", intent.to),
                 None => write!(f, "{} is to be the first live colour", intent.to),
             },
             Self::Mark(intent) => match intent.phase {
-                super::intent::Phase::Keeping => {
+                Phase::Keeping => {
                     write!(f, "{} has all traffic for good", intent.to)
                 }
-                super::intent::Phase::Rolling | super::intent::Phase::Done => {
+                Phase::Rolling | Phase::Done => {
                     write!(f, "the rollout is done")
                 }
             },

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::server::Account;
 use super::deploy::{deploy, first};
-use super::{BASE_IMAGE, amibake_leaping, certificate_for, open, outputs};
+use super::{BASE_IMAGE, amibake_leaping, another_image, certificate_for, open, outputs};
 use crate::stack::template;
 
 /// Insists that nothing was changed.
@@ -138,5 +138,32 @@ async fn an_alarm_that_fires_already_refuses_the_deploy() {
         "{said}"
     );
     assert_unchanged(&account).await;
+    amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the test EC2: ./test runs it"]
+async fn a_rollback_to_a_colour_whose_image_is_gone_is_refused_before_anything_changes() {
+    let account = open().await;
+    let one = another_image(&account).await;
+    first(&account, &[], 0).await;
+    deploy(&account, &["--ami", &one], 0).await;
+    deploy(&account, &["--ami", BASE_IMAGE], 0).await;
+    let ec2 = aws_sdk_ec2::Client::new(&super::super::build::settings(&account).load().await);
+    let gone = ec2.deregister_image().image_id(&one).send();
+    gone.await.unwrap();
+    account.control("calls/clear", json!({})).await;
+    let said = amibake_leaping(&account, &["stack", "rollback", "web"], 2).await;
+    let said = said.said;
+    let told =
+        format!("green cannot be gone back to: its instances are gone, and so is its image, {one}");
+    assert!(said.contains(&told), "{said}");
+    let hint = "nothing was changed; deploy another image instead: amibake stack deploy web --region eu-west-1 --ami";
+    assert!(said.contains(hint), "{said}");
+    // The lock is beside the stack, and gone again.
+    let mut asked = account.actions().await;
+    let reads = |action: &str| action.starts_with("Describe") || action.starts_with("Get");
+    asked.retain(|action| !reads(action) && !action.contains("LaunchTemplate"));
+    assert_eq!(asked, Vec::<String>::new());
     amibake_leaping(&account, &["stack", "destroy", "web", "--yes"], 0).await;
 }

@@ -244,6 +244,10 @@ impl Calls for Process {
         Ok(("web.elb".to_owned(), self.world.state().is_internal))
     }
 
+    async fn has_image(&self, id: &str) -> Result<bool, Ec2Error> {
+        Ok(!self.world.state().images_gone.contains(id))
+    }
+
     async fn create_rule(&self, rule: &NewRule) -> Result<(), Ec2Error> {
         self.change(Change::Create(rule.clone())).await
     }

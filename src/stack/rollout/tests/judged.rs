@@ -11,7 +11,8 @@ use super::super::fake::{Quality, State, World};
 use super::super::step::{End, Why};
 use super::super::wanted::{OnAlarm, OnFailure, Way};
 use super::{
-    NEW, OLD, command, deploy, heard, live, reset, settled, sleep_until, smoke_tests, wanted,
+    NEW, OLD, Outcome, command, deploy, heard, live, reset, rollback, settled, sleep_until,
+    smoke_tests, wanted,
 };
 use crate::event;
 
@@ -182,6 +183,40 @@ async fn an_old_image_that_boots_slowly_has_that_time_too() {
     }
 }
 
+/// Nothing of it could be launched: that is known before anything is written.
+#[tokio::test]
+async fn a_rollback_to_an_empty_colour_whose_image_is_gone_changes_nothing() {
+    let world = live().await;
+    command(&world, &deploy(2, NEW), None).await.end();
+    assert_eq!(settled(&world), Ok((Colour::Green, NEW.to_owned())));
+    world.state().images_gone.insert(OLD.to_owned());
+    reset(&world);
+    let Outcome::Ended(ended) = command(&world, &rollback(3), None).await else {
+        panic!("it died");
+    };
+    let told = ended.unwrap_err().to_string();
+    let expected =
+        "blue cannot be gone back to: its instances are gone, and so is its image, ami-old";
+    assert_eq!(told, expected);
+    assert_eq!(world.state().made, Vec::<String>::new());
+}
+
+/// It serves on: no image is needed for that.
+#[tokio::test]
+async fn a_rollback_to_a_warm_colour_asks_for_no_image() {
+    let world = live().await;
+    let mut kept = deploy(2, NEW);
+    kept.pacing.keep = Duration::from_secs(3600);
+    tokio::select! {
+        ended = command(&world, &kept, None) => panic!("{ended:?}"),
+        () = sleep_until(&world, |state| state.weights().green == 100) => {}
+    }
+    world.state().images_gone.insert(OLD.to_owned());
+    let end = command(&world, &rollback(3), None).await.end();
+    assert_eq!(end, End::IsBack { live: Colour::Blue });
+    assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
+}
+
 /// An older rollout that did not come to its end is no reason to begin another one while an alarm fires; its own may go on.
 #[tokio::test]
 async fn an_alarm_refuses_another_image_over_an_unfinished_rollout_and_not_the_same_one() {
@@ -221,8 +256,29 @@ async fn an_alarm_refuses_another_image_over_an_unfinished_rollout_and_not_the_s
     world.state().alarms = firing;
     let (outcome, told) = heard(&world, &deploy(3, "ami-third")).await;
     assert!(matches!(outcome.end(), End::WentBack { .. }), "{told}");
+    assert!(!told.contains("counted no answers"), "{told}");
     assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
     assert!(world.state().least >= 2);
+}
+
+/// Nothing goes from one colour to the other.
+#[tokio::test]
+async fn what_is_left_to_do_for_what_serves_is_not_told_as_traffic_that_moves() {
+    let world = live().await;
+    world.state().groups.blue.min = 1;
+    let (outcome, told) = heard(&world, &deploy(2, OLD)).await;
+    assert_eq!(
+        outcome.end(),
+        End::Live {
+            live: Colour::Blue,
+            previous: None
+        }
+    );
+    assert!(
+        told.contains("blue keeps the traffic, and what is left to do is done"),
+        "{told}"
+    );
+    assert!(!told.contains("traffic is to go"), "{told}");
 }
 
 /// What is ill when it is gone back to is replaced by its group, and what takes its place may be slow.
