@@ -73,7 +73,7 @@ impl Known {
             && intent.run == *run
         {
             self.has_begun = true;
-            if intent.direction == Direction::Back {
+            if intent.direction == Direction::Back && self.reversed.is_some() {
                 self.failure = None; // it is acted on
             }
         }

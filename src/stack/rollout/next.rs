@@ -462,6 +462,14 @@ impl Rollout<'_> {
         })
     }
 
+    /// Returns whether a colour that was asked back has instances, and no traffic that the other one does not serve.
+    fn is_in_vain(&self) -> bool {
+        self.known.reversed.is_none()
+            && self.seen.percent(self.intent.to) == 0
+            && self.other().healthy() > 0
+            && !self.to().is_to_be_empty()
+    }
+
     /// Goes back to the colour that was live, where there is one to go back to.
     fn fail(&self, why: Why) -> Next {
         let (to, from) = (self.intent.to, self.intent.from);
@@ -497,6 +505,8 @@ impl Rollout<'_> {
                     false => Next::End(End::NeverLive { colour: to, why }),
                 }
             }
+            // What a rollback has launched in vain goes again: the other colour serves on.
+            Some(_) if self.is_in_vain() => Next::Do(Step::Abandon { colour: to, why }),
             Some(_) => Next::End(End::Stuck {
                 live: to.other(),
                 why,

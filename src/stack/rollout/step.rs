@@ -59,7 +59,7 @@ pub(crate) enum Step {
     ScaleIn {
         colour: Colour,
     },
-    /// Empties a colour that was to be the first, and was not healthy.
+    /// Empties a colour that was to be the first, or was asked back, and was not healthy.
     Abandon {
         colour: Colour,
         why: Why,

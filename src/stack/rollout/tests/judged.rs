@@ -177,9 +177,18 @@ async fn an_old_image_that_boots_slowly_has_that_time_too() {
                 assert_eq!(stuck(&end), Colour::Green);
                 let weights = world.state().weights();
                 assert_eq!(weights.percent(Colour::Blue), 0);
+                // What was launched in vain goes again, and launches nothing more.
+                let group = &world.state().groups.blue;
+                assert_eq!((group.min, group.desired), (0, 0));
             }
         }
         assert!(world.state().least >= 2);
+        if !is_enough {
+            world.state().quality.remove(OLD);
+            let end = command(&world, &rollback(4), None).await.end();
+            assert_eq!(end, End::IsBack { live: Colour::Blue });
+            assert_eq!(settled(&world), Ok((Colour::Blue, OLD.to_owned())));
+        }
     }
 }
 
