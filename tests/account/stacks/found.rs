@@ -46,7 +46,7 @@ async fn a_review_of_another_s_is_left_alone_and_one_of_ours_is_gone_on_with() {
     first(&account, &["--plan"], 0).await;
     assert_eq!(change_sets(&account).await, [left]);
     // So does a deploy that comes to nothing.
-    first(&account, &["--param", "ErrorPercent=0"], 1).await;
+    first(&account, &["--param", "ErrorPercent=0"], 2).await;
     assert_eq!(change_sets(&account).await, [left]);
     first(&account, &[], 0).await;
 }
