@@ -54,7 +54,7 @@ impl Controller for Machine {
 fn forget_times(told: &mut Json) {
     match told {
         Json::Object(fields) => {
-            for name in ["elapsed_ms", "start", "end", "delta"] {
+            for name in ["elapsed", "elapsed_ms", "start", "end", "delta"] {
                 fields.remove(name);
             }
             fields.values_mut().for_each(forget_times);
