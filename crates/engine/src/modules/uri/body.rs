@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use amibake_playbook::value::Value;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use crate::module::Failure;
 use crate::modules::paths;
@@ -107,73 +108,180 @@ fn quote(text: &str) -> String {
 }
 
 /// Writes a form of several parts: texts, and files by `filename`: those sent with the task, or the
-/// machine's.
+/// machine's. All of it is as Python's `email` writes it: in the order of the names, lines ended by CRLF.
 fn multipart(body: &Json, sources: &Sources) -> Result<(Vec<u8>, Option<String>), Failure> {
     let Json::Object(fields) = body else {
-        return Err(Failure::new(
-            "failed to parse body as form-multipart: Mapping is required",
-        ));
+        let kind = Value::from_json(body).type_name();
+        return Err(bad_form(&format!(
+            "Mapping is required, cannot be type {kind}"
+        )));
     };
     let seed = format!("{:?}{}", std::time::SystemTime::now(), std::process::id());
     let boundary = crate::digest::checksum(seed.as_bytes(), "sha1").unwrap_or_default();
+    let sorted: BTreeMap<&String, &Json> = fields.iter().collect();
     let mut out = Vec::new();
-    for (name, value) in fields {
-        part(
-            &mut out,
-            &boundary,
-            name,
-            value,
-            sources.get(&format!("body.{name}")),
-        )?;
+    for (name, value) in sorted {
+        let part = Part::of(value, sources.get(&format!("body.{name}")))?;
+        part.write(name, &boundary, &mut out);
     }
     out.extend(format!("--{boundary}--\r\n").into_bytes());
     let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
     Ok((out, Some(kind)))
 }
 
-fn part(
-    out: &mut Vec<u8>,
-    boundary: &str,
-    name: &str,
-    value: &Json,
-    sent: Option<&Source>,
-) -> Result<(), Failure> {
-    let empty = Map::new();
-    let options = value.as_object().unwrap_or(&empty);
-    let text = |key: &str| options.get(key).and_then(Json::as_str);
-    let content = match (value, text("content"), text("filename")) {
-        (Json::Object(_), Some(content), _) => content.as_bytes().to_vec(),
-        (Json::Object(_), None, Some(path)) => file(path, sent).map_err(|e| {
-            Failure::new(format!(
-                "failed to parse body as form-multipart: {path}: {e}"
-            ))
-        })?,
-        (Json::Object(_), None, None) => {
-            let msg = "failed to parse body as form-multipart: at least one of filename or content must be provided";
-            return Err(Failure::new(msg));
+fn bad_form(why: &str) -> Failure {
+    Failure::new(format!("failed to parse body as form-multipart: {why}"))
+}
+
+/// One part of a form.
+struct Part {
+    /// As in `Content-Transfer-Encoding`; none for what the task itself says.
+    encoding: Option<&'static str>,
+    /// `text/plain`
+    kind: String,
+    filename: Option<String>,
+    content: Vec<u8>,
+}
+
+impl Part {
+    fn of(value: &Json, sent: Option<&Source>) -> Result<Self, Failure> {
+        let options = match value {
+            Json::String(text) => {
+                return Ok(Self {
+                    encoding: None,
+                    kind: "text/plain".to_owned(),
+                    filename: None,
+                    content: text.clone().into_bytes(),
+                });
+            }
+            Json::Object(options) => options,
+            other => {
+                let kind = Value::from_json(other).type_name();
+                let why = format!("value must be a string, or mapping, cannot be type {kind}");
+                return Err(bad_form(&why));
+            }
+        };
+        let text = |key: &str| {
+            let given = options.get(key).filter(|value| !value.is_null());
+            given.map(raw).filter(|text| !text.is_empty())
+        };
+        let (content, filename) = (text("content"), text("filename"));
+        let guessed = || guessed(filename.as_deref().unwrap_or_default()).to_owned();
+        let kind = text("mime_type").unwrap_or_else(guessed);
+        let (encoding, content) = match (content, &filename) {
+            (Some(content), _) => (None, content.into_bytes()),
+            (None, Some(path)) => {
+                let encoding = text("multipart_encoding");
+                let encoding = encoding.as_deref().unwrap_or("base64");
+                if !["base64", "7or8bit"].contains(&encoding) {
+                    return Err(bad_form(
+                        "multipart_encoding must be one of dict_keys(['base64', '7or8bit']).",
+                    ));
+                }
+                let content = file(path, sent).map_err(|e| bad_form(&format!("{path}: {e}")))?;
+                match encoding {
+                    "base64" => (Some("base64"), in_lines(&content)),
+                    _ if content.is_ascii() => (Some("7bit"), content),
+                    _ => (Some("8bit"), content),
+                }
+            }
+            (None, None) => {
+                return Err(bad_form(
+                    "at least one of filename or content must be provided",
+                ));
+            }
+        };
+        Ok(Self {
+            encoding,
+            kind,
+            filename: filename.map(|path| paths::basename(&path).to_owned()),
+            content,
+        })
+    }
+
+    fn write(&self, name: &str, boundary: &str, out: &mut Vec<u8>) {
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut head = format!("--{boundary}\r\n");
+        if let Some(encoding) = self.encoding {
+            head += &format!("Content-Transfer-Encoding: {encoding}\r\n");
         }
-        (other, ..) => raw(other).into_bytes(),
-    };
-    let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
-    if let Some(path) = text("filename") {
-        head.push_str(&format!("; filename=\"{}\"", paths::basename(path)));
-        let kind = text("mime_type").unwrap_or("application/octet-stream");
-        head.push_str(&format!("\r\nContent-Type: {kind}"));
-    } else if let Some(kind) = text("mime_type") {
-        head.push_str(&format!("\r\nContent-Type: {kind}"));
+        let (kind, name) = (&self.kind, quoted(name));
+        head += &format!("Content-Type: {kind}\r\nContent-Disposition: form-data; name=\"{name}\"");
+        if let Some(filename) = &self.filename {
+            head += &format!("; filename=\"{}\"", quoted(filename));
+        }
+        out.extend(head.into_bytes());
+        out.extend(b"\r\n\r\n");
+        out.extend(with_crlf(&self.content));
+        out.extend(b"\r\n");
     }
-    let base64 = text("multipart_encoding") == Some("base64");
-    if base64 {
-        head.push_str("\r\nContent-Transfer-Encoding: base64");
+}
+
+/// Returns base64 as Python's `encodebytes` writes it: a line for each 57 bytes.
+fn in_lines(content: &[u8]) -> Vec<u8> {
+    let lines = content.chunks(57);
+    lines
+        .flat_map(|line| (BASE64_STANDARD.encode(line) + "\n").into_bytes())
+        .collect()
+}
+
+/// Ends all lines by CRLF, whatever they end by.
+fn with_crlf(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len());
+    let mut bytes = content.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if_eq(&b'\n');
+                out.extend(b"\r\n");
+            }
+            b'\n' => out.extend(b"\r\n"),
+            byte => out.push(byte),
+        }
     }
-    out.extend(head.into_bytes());
-    out.extend(b"\r\n\r\n");
-    match base64 {
-        true => out.extend(BASE64_STANDARD.encode(content).into_bytes()),
-        false => out.extend(content),
+    out
+}
+
+/// Returns a file's type by its name, of those that Python knows by itself.
+fn guessed(filename: &str) -> &'static str {
+    const PACKED: [&str; 5] = [".gz", ".bz2", ".xz", ".Z", ".br"];
+    let bare = PACKED
+        .iter()
+        .find_map(|packed| filename.strip_suffix(packed));
+    let name = bare.unwrap_or(filename);
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    match &*extension.to_lowercase() {
+        "txt" | "bat" | "c" | "h" | "ksh" | "pl" => "text/plain",
+        "html" | "htm" => "text/html",
+        "css" => "text/css",
+        "csv" => "text/csv",
+        "tsv" => "text/tab-separated-values",
+        "md" => "text/markdown",
+        "xml" => "text/xml",
+        "js" | "mjs" => "text/javascript",
+        "py" => "text/x-python",
+        "json" => "application/json",
+        "pdf" => "application/pdf",
+        "zip" => "application/zip",
+        "tar" | "tgz" | "txz" | "tbz2" | "taz" => "application/x-tar",
+        "sh" => "application/x-sh",
+        "doc" => "application/msword",
+        "xls" => "application/vnd.ms-excel",
+        "ps" | "eps" | "ai" => "application/postscript",
+        "wasm" => "application/wasm",
+        "png" => "image/png",
+        "jpg" | "jpeg" | "jpe" => "image/jpeg",
+        "gif" => "image/gif",
+        "bmp" => "image/bmp",
+        "svg" | "svgz" => "image/svg+xml",
+        "ico" => "image/vnd.microsoft.icon",
+        "tif" | "tiff" => "image/tiff",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/x-wav",
+        "mp4" => "video/mp4",
+        "mpeg" | "mpg" => "video/mpeg",
+        _ => "application/octet-stream",
     }
-    out.extend(b"\r\n");
-    Ok(())
 }
 
 fn file(path: &str, sent: Option<&Source>) -> io::Result<Vec<u8>> {
@@ -208,6 +316,74 @@ mod tests {
         ] {
             let expected = format!("failed to parse body as form_urlencoded: {why}");
             assert_eq!(form(json!([item])).unwrap_err(), expected);
+        }
+    }
+
+    /// What `prepare_multipart` of ansible-core 2.19 writes of the same, the boundary apart.
+    #[test]
+    fn forms_of_several_parts_are_written_as_by_ansible() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let text = write("formdata.txt", b"_multipart/form-data_\n");
+        let packed = write("z.tgz", &[0; 100]);
+        let form = json!({
+            "b": {"filename": text},
+            "a": "value\n1",
+            "c": {"filename": text, "multipart_encoding": "7or8bit"},
+            "d": {"content": "x", "filename": "fake.json"},
+            "e": {"content": "y", "mime_type": "text/x"},
+            "f\"": {"filename": packed},
+        });
+        let (bytes, kind) = multipart(&form, &Sources::new()).unwrap();
+        let kind = kind.unwrap();
+        let boundary = kind
+            .strip_prefix("multipart/form-data; boundary=\"")
+            .unwrap();
+        let boundary = boundary.trim_end_matches('"');
+        let written = String::from_utf8(bytes).unwrap().replace(boundary, "==");
+        let zeros = |number: usize| "A".repeat(number);
+        let expected = [
+            "--==\r\nContent-Type: text/plain\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nvalue\r\n1\r\n",
+            "--==\r\nContent-Transfer-Encoding: base64\r\nContent-Type: text/plain\r\n",
+            "Content-Disposition: form-data; name=\"b\"; filename=\"formdata.txt\"\r\n\r\n",
+            "X211bHRpcGFydC9mb3JtLWRhdGFfCg==\r\n\r\n",
+            "--==\r\nContent-Transfer-Encoding: 7bit\r\nContent-Type: text/plain\r\n",
+            "Content-Disposition: form-data; name=\"c\"; filename=\"formdata.txt\"\r\n\r\n_multipart/form-data_\r\n\r\n",
+            "--==\r\nContent-Type: application/json\r\n",
+            "Content-Disposition: form-data; name=\"d\"; filename=\"fake.json\"\r\n\r\nx\r\n",
+            "--==\r\nContent-Type: text/x\r\nContent-Disposition: form-data; name=\"e\"\r\n\r\ny\r\n",
+            "--==\r\nContent-Transfer-Encoding: base64\r\nContent-Type: application/x-tar\r\n",
+            "Content-Disposition: form-data; name=\"f\\\"\"; filename=\"z.tgz\"\r\n\r\n",
+            &format!("{}\r\n{}==\r\n\r\n--==--\r\n", zeros(76), zeros(58)),
+        ];
+        assert_eq!(written, expected.concat());
+        for (value, why) in [
+            (
+                json!(1),
+                "value must be a string, or mapping, cannot be type int",
+            ),
+            (
+                json!(null),
+                "value must be a string, or mapping, cannot be type NoneType",
+            ),
+            (
+                json!({}),
+                "at least one of filename or content must be provided",
+            ),
+            (
+                json!({"filename": packed, "multipart_encoding": "x"}),
+                "multipart_encoding must be one of dict_keys(['base64', '7or8bit']).",
+            ),
+        ] {
+            let refused = multipart(&json!({"a": value}), &Sources::new()).unwrap_err();
+            assert_eq!(
+                refused.msg,
+                format!("failed to parse body as form-multipart: {why}")
+            );
         }
     }
 

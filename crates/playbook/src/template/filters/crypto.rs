@@ -1,7 +1,8 @@
 //! Hashes and encodings.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 use blake2::{Blake2b512, Blake2s256};
 use md5::Md5;
 use sha1::Sha1;
@@ -63,6 +64,12 @@ fn codec(given: &Given) -> Result<Codec, Error> {
     Codec::called(&name).ok_or_else(|| Error::failed(format!("unknown encoding: {name}")))
 }
 
+/// Bits of a last digit that make no byte are passed over, as by Python.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
 fn encode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error> {
     let data = match &value {
         Value::Bytes(bytes) => bytes.to_vec(),
@@ -83,10 +90,7 @@ fn decode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error
         true => value.to_string().replace('-', "+").replace('_', "/"),
         false => value.to_string(),
     };
-    // Python passes over what is not of the alphabet.
-    let known = |c: &char| c.is_ascii_alphanumeric() || "+/=".contains(*c);
-    let text: String = text.chars().filter(known).collect();
-    let decoded = STANDARD.decode(text);
+    let decoded = LENIENT.decode(before_padding(&text)?);
     let decoded = decoded.map_err(|e| Error::failed(format!("invalid base64: {e}")))?;
     let text = match codec {
         Codec::Utf8 => Ok(surrogates::text(&decoded)),
@@ -94,6 +98,38 @@ fn decode(_: &Evaluator<'_>, value: Value, given: &Given) -> Result<Value, Error
     };
     let text = text.map_err(|e| Error::failed(e.to_string()))?;
     Ok(Value::from(text))
+}
+
+/// Returns what Python decodes of base64: it passes over what is not of the alphabet, also over `=` where none is due,
+/// and ends where they are.
+fn before_padding(text: &str) -> Result<String, Error> {
+    let mut known = String::new();
+    let mut pads = 0;
+    for c in text.chars() {
+        let digits = known.len() % 4;
+        match c {
+            '=' if digits >= 2 => {
+                pads += 1;
+                if digits + pads == 4 {
+                    known.extend(std::iter::repeat_n('=', pads));
+                    return Ok(known);
+                }
+            }
+            c if c.is_ascii_alphanumeric() || "+/".contains(c) => {
+                pads = 0;
+                known.push(c);
+            }
+            _ => {}
+        }
+    }
+    match known.len() % 4 {
+        0 => Ok(known),
+        1 => Err(Error::failed(format!(
+            "Invalid base64-encoded string: number of data characters ({}) cannot be 1 more than a multiple of 4",
+            known.len()
+        ))),
+        _ => Err(Error::failed("Incorrect padding")),
+    }
 }
 
 /// A version 5 UUID in Ansible's own namespace.
@@ -159,4 +195,34 @@ fn password_hash(machine: &Evaluator<'_>, value: Value, given: &Given) -> Result
     })
     .map(Value::from)
     .map_err(|reason| Error::failed(format!("Could not hash the secret: {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `base64.b64decode` of Python 3.13 makes of the same.
+    #[test]
+    fn base64_is_read_as_leniently_as_by_python() {
+        let decoded = |text: &str| {
+            let text = before_padding(text).map_err(|e| e.message)?;
+            Ok(LENIENT.decode(text).unwrap())
+        };
+        for (text, expected) in [
+            ("X21=Cg==", &b"_m"[..]),
+            ("Zm9v\n", b"foo"),
+            ("Zm9v=", b"foo"),
+            ("=Zm9v====", b"foo"),
+            ("Zm9vYg==Zm9v", b"foob"),
+            ("Zm9vYg=Q=", b"foob\x04"),
+            ("data:Zm9v", b"u\xabZfoo"),
+            ("Zm 9v!!", b"foo"),
+        ] {
+            assert_eq!(decoded(text), Ok(expected.to_vec()), "{text}");
+        }
+        let padding = Err("Incorrect padding".to_owned());
+        assert_eq!((decoded("Zg"), decoded("Zg=")), (padding.clone(), padding));
+        let one = "Invalid base64-encoded string: number of data characters (1) cannot be 1 more than a multiple of 4";
+        assert_eq!(decoded("Z"), Err(one.to_owned()));
+    }
 }
