@@ -254,7 +254,9 @@ fn details(told: &[ResourceChangeDetail]) -> Vec<Detail> {
         match details.iter_mut().find(|known| known.name == detail.name) {
             Some(known) => {
                 known.values = known.values.take().or(detail.values);
-                known.causes.extend(detail.causes);
+                let new = |cause: &String| !known.causes.contains(cause);
+                let causes: Vec<String> = detail.causes.into_iter().filter(new).collect();
+                known.causes.extend(causes);
                 known.replaces |= detail.replaces;
             }
             None => details.push(detail),
@@ -422,6 +424,7 @@ mod tests {
         let told = [
             data(Some("ImageIdGreen")),
             data(Some("InstanceType")),
+            data(Some("ImageIdGreen")),
             data(None),
         ];
         let told = Changes::read(vec![change("Modify", "Launch", "False", &told)]).diff();
